@@ -1,0 +1,48 @@
+# `make help` lists what there is. PYTHON=… chooses an interpreter; else the newest of 3.13, 3.12, 3.11 is taken.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+venv := .venv
+bin := $(venv)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help run bench test test-all lint types check clean venv venv-dev
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: venv  ## Set up and start everything: PostgreSQL, Redis, api, scheduler, workers (ARGS="--port 9000")
+	@exec $(bin)/python manage.py up $(ARGS)
+
+bench: venv-dev  ## Measure how fast no-op tasks are worked off, beside plain Dramatiq (ARGS="--repeats 5")
+	@$(bin)/python -m benchmarks.drain $(ARGS)
+
+test: venv-dev  ## Run the fast tests, on a private PostgreSQL and Redis (ARGS="-k name")
+	@$(bin)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: venv-dev  ## Run all tests, those that start whole stacks too
+	@$(bin)/python -m pytest $(ARGS)
+
+lint: venv-dev  ## Check style and layers
+	@$(bin)/ruff check .
+	@$(bin)/ruff format --check .
+	@$(bin)/lint-imports --no-logo
+
+types: venv-dev  ## Check types
+	@$(bin)/mypy
+
+check: lint types  ## Everything but the tests: style, layers, types, migrations and docs/openapi.yaml in sync
+	@$(bin)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	@$(bin)/python manage.py openapi --check
+
+clean:  ## Remove the virtual environment and caches; data in var/ stays
+	@rm -rf $(venv) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+venv:
+	@sh scheduler_site/venv.sh $(venv) requirements.txt requirements-embedded.txt
+
+venv-dev:
+	@sh scheduler_site/venv.sh $(venv) requirements-dev.txt requirements.txt requirements-embedded.txt

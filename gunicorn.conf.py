@@ -1,0 +1,31 @@
+"""Gunicorn's settings, which it reads from here by itself; the command line wins."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+logger_class = "tasks.telemetry.gunicorn_logger.GunicornLogger"
+
+_MANAGE = Path(__file__).with_name("manage.py")
+
+
+def on_starting(_server: object) -> None:
+    """Wait for the database before the first worker starts, like every other process."""
+    if os.environ.get("WAIT_SECONDS", "").strip() == "0":
+        return
+    # In a process of its own: code loaded here would be in all workers, and a reload could not replace it.
+    process = subprocess.Popen([sys.executable, str(_MANAGE), "waitready"])
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        process.terminate()
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    code = process.wait()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    if code:
+        sys.exit(code)

@@ -1,0 +1,123 @@
+"""Where PostgreSQL and the broker are: one URL each, and the spellings of other stacks turned into it or refused."""
+
+import re
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from environ import Env
+
+from scheduler_site import env
+
+POSTGRES_SCHEMES = ("postgres", "postgresql")
+REDIS_SCHEMES = ("redis", "rediss")
+#: Scheduler and workers in one process, nothing to install: ``runscheduler --with-workers``.
+IN_PROCESS_URL = "inprocess://"
+
+
+def database_is_named() -> bool:
+    """Tell whether the environment says where PostgreSQL is, in one way or another."""
+    return bool(env.text("DATABASE_URL") or env.text("POSTGRES_HOST"))
+
+
+def broker_is_named() -> bool:
+    """Tell whether the environment says which broker to use, in one way or another."""
+    return any(env.text(name) for name in ("BROKER_URL", "RABBITMQ_URL", "REDIS_URL", "REDIS_HOST"))
+
+
+def database_url(name: str, default: str = "") -> str:
+    """Read a PostgreSQL URL, or '' when there is none.
+
+    SQLAlchemy's ``postgresql+driver://`` means the same server and is understood; other databases are refused.
+    """
+    url = env.text(name, default)
+    if not url:
+        return ""
+    scheme, _, rest = url.partition("://")
+    if rest and scheme.split("+")[0].lower() in POSTGRES_SCHEMES:
+        return f"postgres://{rest}"
+    raise ImproperlyConfigured(
+        f"{name}: Callboard runs on PostgreSQL only; expected postgres://user:password@host:5432/name, "
+        f"got {redacted(url)!r}."
+    )
+
+
+def database_url_from_parts() -> str:
+    """Build the URL from ``POSTGRES_HOST``, ``_PORT``, ``_DB``, ``_USER`` and ``_PASSWORD``; '' without a host."""
+    host = env.text("POSTGRES_HOST")
+    if not host:
+        return ""
+    user = env.text("POSTGRES_USER", "postgres")
+    password = env.text("POSTGRES_PASSWORD")
+    return (
+        f"postgres://{_userinfo(user, password)}{host}:{env.integer('POSTGRES_PORT', 5432, maximum=65535)}"
+        f"/{quote(env.text('POSTGRES_DB', user), safe='')}"
+    )
+
+
+def database_settings(url: str, *, max_age_seconds: float) -> dict[str, Any]:
+    """Turn a PostgreSQL URL into Django's dictionary; without one, a database that says what to set."""
+    if not url:
+        return {"ENGINE": "scheduler_site.no_database"}
+    config: dict[str, Any] = dict(Env.db_url_config(url))
+    if not config.get("NAME"):
+        raise ImproperlyConfigured(f"DATABASE_URL: expected a database name after the last /, got {redacted(url)!r}.")
+    config.setdefault("CONN_MAX_AGE", max_age_seconds)
+    config.setdefault("CONN_HEALTH_CHECKS", True)
+    # A host that swallows packets must not hold a request or a worker thread for minutes.
+    config["OPTIONS"] = {"connect_timeout": 5, **config.get("OPTIONS", {})}
+    return config
+
+
+def broker_url() -> str:
+    """Read ``BROKER_URL``; ``REDIS_URL`` or ``REDIS_HOST`` alone mean that Redis is the broker."""
+    url = env.text("BROKER_URL") or env.text("RABBITMQ_URL") or env.text("REDIS_URL") or _redis_url_from_parts()
+    return _checked_broker_url(url or IN_PROCESS_URL)
+
+
+def redis_url(broker: str) -> str:
+    """Read ``REDIS_URL``, by default the broker's; '' when there is no Redis at all."""
+    default = broker if urlsplit(broker).scheme in REDIS_SCHEMES else _redis_url_from_parts()
+    url = env.text("REDIS_URL", default)
+    if url and urlsplit(url).scheme not in REDIS_SCHEMES:
+        raise ImproperlyConfigured(f"REDIS_URL: expected redis:// or rediss://, got {redacted(url)!r}.")
+    return url
+
+
+def broker_settings(url: str, *, namespace: str) -> tuple[str, dict[str, Any]]:
+    """Name the broker class for a URL and its options, as ``DRAMATIQ_BROKER`` wants them."""
+    if url == IN_PROCESS_URL:
+        return "tasks.engine.brokers.InProcessBroker", {}
+    return "tasks.engine.brokers.RedisBroker", {"url": url, "namespace": namespace}
+
+
+def redacted(url: str) -> str:
+    """Blank the password out of a URL, so that an error can quote it."""
+    return re.sub(r"://([^:/@]*):.*@", r"://\1:***@", url)
+
+
+def _checked_broker_url(url: str) -> str:
+    scheme = url.partition(":")[0].lower()
+    if scheme in REDIS_SCHEMES:
+        return url
+    if scheme == "inprocess":
+        return IN_PROCESS_URL
+    if scheme in {"amqp", "amqps"}:
+        raise ImproperlyConfigured(
+            f"BROKER_URL: RabbitMQ comes with a later release; expected redis://, rediss:// or inprocess://, "
+            f"got {redacted(url)!r}."
+        )
+    raise ImproperlyConfigured(f"BROKER_URL: expected redis://, rediss:// or inprocess://, got {redacted(url)!r}.")
+
+
+def _redis_url_from_parts() -> str:
+    host = env.text("REDIS_HOST")
+    if not host:
+        return ""
+    port, number = env.integer("REDIS_PORT", 6379, maximum=65535), env.integer("REDIS_DB", 0)
+    return f"redis://{_userinfo('', env.text('REDIS_PASSWORD'))}{host}:{port}/{number}"
+
+
+def _userinfo(user: str, password: str) -> str:
+    secret = f":{quote(password, safe='')}" if password else ""
+    return f"{quote(user, safe='')}{secret}@" if user or secret else ""

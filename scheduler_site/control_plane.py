@@ -1,0 +1,50 @@
+"""The admin site: the overview as its first page, pages in an operator's order, a limit on logins."""
+
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.contrib.admin.apps import AdminConfig
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+
+class ControlPlaneConfig(AdminConfig):
+    """Django's admin with this site."""
+
+    default_site = "scheduler_site.control_plane.ControlPlane"
+
+
+class ControlPlane(AdminSite):
+    """Callboard's admin."""
+
+    site_header = site_title = "Callboard"
+    index_title = "Overview"
+    index_template = "admin/overview.html"
+    # It would lead to where one is.
+    site_url = None
+
+    #: What operators look at, in this order, under one heading; the rest follows as Django has it.
+    MODELS = ("Task", "DeadLetter", "Queue", "Worker", "ApiToken")
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """List our models together."""
+        apps = super().get_app_list(request, app_label)
+        ours = [app for app in apps if app["app_label"] in ("tasks", "dlq")]
+        if not ours or app_label is not None:
+            return apps
+        models = [model for app in ours for model in app["models"] if model["object_name"] in self.MODELS]
+        models.sort(key=lambda model: self.MODELS.index(model["object_name"]))
+        return [{**ours[0], "name": "Control plane", "models": models}, *(app for app in apps if app not in ours)]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Show how everything stands."""
+        # The site is made while apps are loaded, before there are models.
+        from tasks.admin.overview import overview
+
+        return super().index(request, {**overview(request.user), **(extra_context or {})})
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Refuse who tries too often."""
+        from scheduler_site.logins import refusal
+
+        return refusal(request) or super().login(request, extra_context)

@@ -1,0 +1,74 @@
+"""Files that only their owner may read: credentials, keys, what a running stack is made of."""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from scheduler_site.embedded.errors import LaunchError
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that only we can enter."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise LaunchError(f"cannot make {folder}: {error.strerror}; it holds data and credentials") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise LaunchError(f"cannot write to {folder}; it belongs to another account, see `ls -ld {folder}`")
+
+
+def write_pairs(path: Path, pairs: Mapping[str, str], *, comment: str) -> None:
+    """Write ``NAME=value`` lines, all or nothing."""
+    lines = [f"# {comment}", *(f"{name}={value}" for name, value in pairs.items())]
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.unlink(missing_ok=True)
+    unfinished.touch(mode=0o600)
+    unfinished.write_text("\n".join(lines) + "\n")
+    unfinished.replace(path)
+
+
+def read_pairs(path: Path) -> dict[str, str]:
+    """Read what ``write_pairs`` wrote; nothing when there is no such file."""
+    if not path.exists():
+        return {}
+    lines = (line.partition("=") for line in path.read_text().splitlines() if not line.startswith("#"))
+    return {name.strip(): value.strip() for name, equals, value in lines if equals}
+
+
+def kept_secret(path: Path) -> str:
+    """Read a random key, made on first use."""
+    if not read_pairs(path).get("SECRET_KEY"):
+        write_pairs(
+            path, {"SECRET_KEY": secrets.token_urlsafe(50)}, comment="Signs sessions; delete it to end them all."
+        )
+    return read_pairs(path)["SECRET_KEY"]
+
+
+@contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Hold a lock that ends with this process, however it ends.
+
+    Raises:
+        LaunchError: another process holds it; names its id.
+    """
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LaunchError(f"already running, pid {file.read().strip() or 'unknown'}; stop that one first") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def is_running(path: Path) -> bool:
+    """Tell whether the process that holds, or held, the lock of ``only_one`` lives."""
+    try:
+        os.kill(int(path.read_text()), 0)
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,101 @@
+"""The only module that reads the environment: typed knobs, each with one error that says expected and came."""
+
+import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+from environ import Env
+
+#: Every knob read so far, by name; a test holds ``.env.example`` against it.
+KNOBS: set[str] = set()
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+def load_file(path: Path) -> None:
+    """Read ``NAME=value`` lines into the environment; what is set there already wins."""
+    if path.is_file() and os.access(path, os.R_OK):
+        Env.read_env(path)
+
+
+def text(name: str, default: str = "") -> str:
+    """Read a string; empty counts as not set, because compose files and shells write ``NAME=`` for that."""
+    KNOBS.add(name)
+    return os.environ.get(name, "").strip() or default
+
+
+def names(name: str, default: list[str]) -> list[str]:
+    """Read a list separated by commas."""
+    return [item.strip() for item in text(name).split(",") if item.strip()] or default
+
+
+def flag(name: str, default: bool) -> bool:
+    """Read a yes or no."""
+    value = text(name).lower()
+    if not value:
+        return default
+    if value not in _TRUE | _FALSE:
+        raise ImproperlyConfigured(f"{name}: expected true or false, got {value!r}.")
+    return value in _TRUE
+
+
+def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
+    """Read one of a few words, in any case."""
+    value = text(name, default)
+    for word in allowed:
+        if value.lower() == word.lower():
+            return word
+    raise ImproperlyConfigured(f"{name}: expected one of {', '.join(allowed)}, got {value!r}.")
+
+
+def integer(name: str, default: int, *, minimum: int = 0, maximum: int | None = None) -> int:
+    """Read a whole number within bounds."""
+    value = text(name, str(default))
+    try:
+        number = int(value)
+    except ValueError:
+        number = None
+    if number is None or number < minimum or (maximum is not None and number > maximum):
+        raise ImproperlyConfigured(f"{name}: expected a whole number {_bounds(minimum, maximum)}, got {value!r}.")
+    return number
+
+
+def seconds(name: str, default: float, *, minimum: float = 0) -> float:
+    """Read a duration in seconds; fractions are fine."""
+    value = text(name, str(default))
+    try:
+        number = float(value)
+    except ValueError:
+        number = None
+    # Written so that NaN, which compares false with everything, is refused too.
+    if number is None or not minimum <= number < float("inf"):
+        raise ImproperlyConfigured(f"{name}: expected a number of seconds, at least {minimum:g}, got {value!r}.")
+    return int(number) if number.is_integer() else number
+
+
+_PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def rate(name: str, default: str) -> tuple[int, float] | None:
+    """Read ``units/period`` (50/m, 5/s, 1000/h) as units and seconds; None for 0, which switches it off."""
+    value = text(name, default)
+    if value == "0":
+        return None
+    units, _, period = value.partition("/")
+    if not units.isdecimal() or int(units) < 1 or period not in _PERIODS:
+        raise ImproperlyConfigured(f"{name}: expected 0, or a number per s, m, h or d such as 50/m, got {value!r}.")
+    return int(units), _PERIODS[period]
+
+
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """Read addresses and networks (10.0.0.0/8) separated by commas."""
+    try:
+        return [ip_network(item, strict=False) for item in names(name, [])]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: expected addresses or networks separated by commas: {error}.") from error
+
+
+def _bounds(minimum: int, maximum: int | None) -> str:
+    return f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"

@@ -1,0 +1,41 @@
+"""How often one address, and one user name, may try to log in."""
+
+import redis
+import structlog
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django_ratelimit.core import get_usage
+
+from tasks.api.limits import client_address
+
+log = structlog.get_logger(__name__)
+
+
+def refusal(request: HttpRequest) -> HttpResponse | None:
+    """Count an attempt and answer it if there were too many; while the cache is away, nobody is refused."""
+    if request.method != "POST" or settings.LOGIN_RATE_LIMIT is None:
+        return None
+    units, seconds = settings.LOGIN_RATE_LIMIT
+    rate = (units, max(1, round(seconds)))
+    try:
+        waits = [_wait_seconds(request, group, value, rate) for group, value in _keys(request)]
+    except redis.RedisError as error:
+        log.warning("logins are not limited, because the cache is away", error=str(error))
+        return None
+    if not any(waits):
+        return None
+    log.warning("login refused, because there were too many", address=client_address(request.META))
+    response = render(request, "429.html", status=429)
+    response.headers["Retry-After"] = str(max(waits))
+    return response
+
+
+def _keys(request: HttpRequest) -> list[tuple[str, str]]:
+    name = request.POST.get("username", "")[:150].strip().casefold()
+    return [("login.address", client_address(request.META)), ("login.name", name)]
+
+
+def _wait_seconds(request: HttpRequest, group: str, value: str, rate: tuple[int, int]) -> int:
+    usage = get_usage(request, group=group, key=lambda *_: value, rate=rate, method=["POST"], increment=True)
+    return max(usage["time_left"], 1) if usage and usage["should_limit"] else 0

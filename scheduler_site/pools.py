@@ -1,0 +1,157 @@
+"""Pools of workers in the background of one machine: a supervisor each, with a pid file, a log and what it was told."""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scheduler_site.embedded.errors import LaunchError
+from scheduler_site.embedded.private import make_folder
+from scheduler_site.embedded.processes import wait_for
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+#: Somebody who only looks holds the lock for a moment, too.
+_LOCK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A supervisor that goes on when its terminal closes.
+
+    It runs as long as its pid file is locked: the supervisor inherits the lock and takes it along however it ends, so a
+    recycled process id is never mistaken for it.
+
+    Parameters:
+        folder: of all pools' files.
+    """
+
+    folder: Path
+    name: str
+
+    @classmethod
+    def named(cls, name: str, *, folder: Path) -> "Pool":
+        """Check the name, which becomes a file's.
+
+        Raises:
+            LaunchError: it is no name.
+        """
+        if not _NAME.fullmatch(name):
+            raise LaunchError(f"--name: expected lower case letters, digits, - and _, at most 40, got {name!r}")
+        return cls(folder, name)
+
+    @classmethod
+    def all(cls, *, folder: Path) -> "list[Pool]":
+        """Find every pool that was started and not stopped."""
+        return [cls(folder, path.stem) for path in sorted(folder.glob("*.json"))]
+
+    @property
+    def pid_file(self) -> Path:
+        """Holds the supervisor's process id, and the lock."""
+        return self.folder / f"{self.name}.pid"
+
+    @property
+    def log(self) -> Path:
+        """Takes whatever its processes write."""
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it was started with; empty if it was not, or was stopped."""
+        try:
+            found: dict[str, Any] = json.loads(self._facts_file.read_text())
+        except FileNotFoundError:
+            return {}
+        return found
+
+    @property
+    def pid(self) -> int | None:
+        """The supervisor's process id while it runs."""
+        with contextlib.suppress(FileNotFoundError), self.pid_file.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                # Still empty for a moment while it is started.
+                return int(file.read() or 0) or None
+        return None
+
+    def start(self, command: Sequence[str], *, cwd: Path, facts: Mapping[str, Any]) -> "subprocess.Popen[bytes]":
+        """Start a supervisor that outlives us.
+
+        Raises:
+            LaunchError: it runs already, or its files cannot be written.
+        """
+        make_folder(self.folder)
+        with self._lock() as lock, self.log.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Away from our terminal: its hang-up and its Ctrl-C are not meant for it.
+                start_new_session=True,
+                pass_fds=[lock],
+            )
+            os.truncate(lock, 0)
+            os.write(lock, f"{process.pid}\n".encode())
+            self._facts_file.write_text(json.dumps(facts))
+        return process
+
+    def stop(self, *, seconds: float, is_forced: bool) -> None:
+        """Ask it to stop and wait until it has.
+
+        Parameters:
+            is_forced: ask twice, which kills what runs.
+
+        Raises:
+            LaunchError: it has not ended in time.
+        """
+        pid = self.pid
+        if pid is not None:
+            self._ask(pid)
+            if is_forced and not wait_for(lambda: self.pid is None, seconds=1):
+                self._ask(pid)
+            if not wait_for(lambda: self.pid is None, seconds=seconds):
+                raise LaunchError(f"pool {self.name} (pid {pid}) has not ended after {seconds:g} s; see {self.log}")
+        self._facts_file.unlink(missing_ok=True)
+
+    def last_line(self) -> str:
+        """Give what it wrote last."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return lines[-1] if lines else "it said nothing"
+
+    @property
+    def _facts_file(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[int]:
+        descriptor = os.open(self.pid_file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if not wait_for(lambda: _locks(descriptor), seconds=_LOCK_SECONDS):
+                raise LaunchError(
+                    f"pool {self.name} is running already, pid {self.pid}; stop it first, or start another with --name"
+                )
+            yield descriptor
+        finally:
+            # The supervisor has its own by now.
+            os.close(descriptor)
+
+    def _ask(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+
+
+def _locks(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,281 @@
+"""All settings, from environment variables: each knob once, with its unit and its default.
+
+``.env`` in the project's folder is read too (ENV_FILE names another), and so is what a running ``manage.py up`` wrote
+about its servers; the environment wins over both. An empty value counts as not set.
+"""
+
+import os
+from pathlib import Path
+
+from scheduler_site import addresses, env
+from scheduler_site.embedded import private
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+#: Private data of ``manage.py up``: credentials, logs, the servers' files.
+VAR_DIR = BASE_DIR / "var"
+
+env.load_file(BASE_DIR / env.text("ENV_FILE", ".env"))
+# What nobody named, `manage.py up` starts privately.
+PRIVATE_DATABASE = not addresses.database_is_named()
+PRIVATE_BROKER = not addresses.broker_is_named()
+if PRIVATE_DATABASE and private.is_running(VAR_DIR / "up.lock"):
+    # So that `manage.py shell` and friends work from another terminal beside a running `up`.
+    env.load_file(VAR_DIR / "run.env")
+
+# --- Site --------------------------------------------------------------------------------------------------------
+
+# Tracebacks in the browser and a throw-away SECRET_KEY: for development only.
+DEBUG = env.flag("DEBUG", False)
+# Signs sessions and CSRF tokens; the api does not start without one.
+SECRET_KEY = env.text("SECRET_KEY", "only-for-development" if DEBUG else "")
+# Host names the site answers to, separated by commas.
+ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+# Whether people reach the site over HTTPS; then cookies are never sent in the clear. Default: unless DEBUG.
+HTTPS = env.flag("HTTPS", not DEBUG)
+# Origins (https://host) whose forms are accepted where a proxy changes the host name, separated by commas.
+CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS", [])
+# The least important log line that is written.
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+# json: one object per line; console: for people; auto: console on a terminal, json elsewhere.
+LOG_FORMAT = env.choice("LOG_FORMAT", "auto", ("auto", "json", "console"))
+
+# --- PostgreSQL and the broker -----------------------------------------------------------------------------------
+
+# postgres://user:password@host:5432/name; POSTGRES_HOST, _PORT, _DB, _USER and _PASSWORD are understood as well.
+DATABASE_URL = addresses.database_url("DATABASE_URL", addresses.database_url_from_parts())
+# The same database without a pooler in between, for LISTEN and the leader's session. Default: DATABASE_URL.
+DIRECT_DATABASE_URL = addresses.database_url("DIRECT_DATABASE_URL", DATABASE_URL)
+# How long a process that starts waits for the database and its migrations before it gives up; 0 = it does not look.
+WAIT_SECONDS = env.seconds("WAIT_SECONDS", 60)
+# How long an idle connection of the api is kept, in seconds.
+DATABASE_MAX_AGE_SECONDS = env.seconds("DATABASE_MAX_AGE_SECONDS", 60)
+# redis:// or rediss://, or inprocess:// for scheduler and workers in one process. Default: REDIS_URL, else inprocess://.
+BROKER_URL = addresses.broker_url()
+# Prefix of every key in Redis; two installations on one Redis need two.
+BROKER_NAMESPACE = env.text("BROKER_NAMESPACE", "callboard")
+# Redis of the submission limits. Default: BROKER_URL if that is Redis.
+REDIS_URL = addresses.redis_url(BROKER_URL)
+
+# --- What a task gets when nobody says otherwise -----------------------------------------------------------------
+
+# The queue of actors that name none.
+DEFAULT_QUEUE = env.text("DEFAULT_QUEUE", "default")
+# 1 to 10; 10 runs first.
+DEFAULT_PRIORITY = env.integer("DEFAULT_PRIORITY", 5, minimum=1, maximum=10)
+# Retries after the first failure.
+DEFAULT_MAX_RETRIES = env.integer("DEFAULT_MAX_RETRIES", 3)
+# Delay before the first retry; it doubles with each, plus up to a quarter of jitter.
+DEFAULT_MIN_BACKOFF_SECONDS = env.seconds("DEFAULT_MIN_BACKOFF_SECONDS", 2)
+# Where that doubling ends.
+DEFAULT_MAX_BACKOFF_SECONDS = env.seconds("DEFAULT_MAX_BACKOFF_SECONDS", 3600)
+# How long one execution may take before it is interrupted; 0 = no limit.
+DEFAULT_TIME_LIMIT_SECONDS = env.seconds("DEFAULT_TIME_LIMIT_SECONDS", 300)
+
+# --- Limits ------------------------------------------------------------------------------------------------------
+
+# A request's body, in bytes.
+MAX_BODY_BYTES = env.integer("MAX_BODY_BYTES", 4 * 1024 * 1024, minimum=1024)
+# One task's payload, as JSON, in bytes.
+MAX_PAYLOAD_BYTES = env.integer("MAX_PAYLOAD_BYTES", 256 * 1024, minimum=1024)
+# One task's result, as JSON, in bytes.
+MAX_RESULT_BYTES = env.integer("MAX_RESULT_BYTES", 256 * 1024, minimum=1024)
+# How deep lists and objects may nest in a payload or result.
+MAX_JSON_DEPTH = env.integer("MAX_JSON_DEPTH", 32, minimum=1, maximum=200)
+# How many tasks one client address, and one token, may submit: 50/m, 5/s, 1000/h; 0 = any number. Staff is exempt.
+SUBMIT_RATE_LIMIT = env.rate("SUBMIT_RATE_LIMIT", "50/m")
+# Whether tasks are taken while the limit cannot be checked, because Redis is away.
+SUBMIT_RATE_FAIL_OPEN = env.flag("SUBMIT_RATE_FAIL_OPEN", True)
+# How often one client address, and one user name, may try to log in to the admin; 0 = any number.
+LOGIN_RATE_LIMIT = env.rate("LOGIN_RATE_LIMIT", "10/m")
+# Addresses of proxies whose X-Forwarded-For is believed, separated by commas; anybody else's is not.
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
+# How many api processes gunicorn runs on this machine; gunicorn reads the same variable.
+WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 1, minimum=1)
+# Worker deaths under one task before it dies as `crash_loop`.
+CRASH_LIMIT = env.integer("CRASH_LIMIT", 3, minimum=1)
+
+# --- How long what has ended is kept, after its end; 0 = for ever ------------------------------------------------
+
+KEEP_SUCCEEDED_SECONDS = env.seconds("KEEP_SUCCEEDED_SECONDS", 86_400)
+KEEP_CANCELLED_SECONDS = env.seconds("KEEP_CANCELLED_SECONDS", 7 * 86_400)
+# Dead tasks stay at least until their dead letter is re-driven or discarded; the letter itself stays.
+KEEP_DEAD_SECONDS = env.seconds("KEEP_DEAD_SECONDS", 30 * 86_400)
+
+# How long a submission's idempotency key is remembered, whatever happens to its task.
+IDEMPOTENCY_KEY_SECONDS = env.seconds("IDEMPOTENCY_KEY_SECONDS", 86_400, minimum=1)
+
+# --- The engine's clocks -----------------------------------------------------------------------------------------
+
+# How often a worker says that it is alive.
+HEARTBEAT_INTERVAL_SECONDS = env.seconds("HEARTBEAT_INTERVAL_SECONDS", 5, minimum=0.05)
+# How long a worker is believed after its last heartbeat; then its tasks go back.
+WORKER_LEASE_SECONDS = env.seconds("WORKER_LEASE_SECONDS", 15, minimum=0.2)
+# How long a leading scheduler is believed; then another takes over.
+LEADER_LEASE_SECONDS = env.seconds("LEADER_LEASE_SECONDS", 10, minimum=0.2)
+# How often the sweeper looks for lost workers, lost hints and expired tasks.
+SWEEP_INTERVAL_SECONDS = env.seconds("SWEEP_INTERVAL_SECONDS", 1, minimum=0.05)
+# How long a task may be QUEUED before the sweeper asks the broker whether its hint is still there.
+HINT_GRACE_SECONDS = env.seconds("HINT_GRACE_SECONDS", 10)
+# How long a task may outstay its time limit before it is taken from its worker as stuck.
+STUCK_AFTER_SECONDS = env.seconds("STUCK_AFTER_SECONDS", 180)
+# How long a task must be due for its priority to count one higher when a band has a place for old ones; 0 = never.
+AGEING_SECONDS = env.seconds("AGEING_SECONDS", 60)
+# How long running tasks may go on after a worker is asked to stop; then they are interrupted and go back.
+SHUTDOWN_GRACE_SECONDS = env.seconds("SHUTDOWN_GRACE_SECONDS", 30)
+
+# --- Actors ------------------------------------------------------------------------------------------------------
+
+# Whether echo, sleep and the demo actors exist. Default: as DEBUG; `manage.py up` switches them on.
+BUILTIN_ACTORS = env.flag("BUILTIN_ACTORS", DEBUG)
+
+# How long one request of `http_request` may take in all.
+HTTP_REQUEST_TIMEOUT_SECONDS = env.seconds("HTTP_REQUEST_TIMEOUT_SECONDS", 30, minimum=0.1)
+# How much of an answer `http_request` keeps, in bytes.
+HTTP_REQUEST_MAX_BYTES = env.integer("HTTP_REQUEST_MAX_BYTES", 100_000, minimum=1)
+# Hosts that `http_request` may reach although their address is private, separated by commas.
+HTTP_REQUEST_ALLOWED_HOSTS = env.names("HTTP_REQUEST_ALLOWED_HOSTS", [])
+
+# --- Metrics -----------------------------------------------------------------------------------------------------
+
+# Where the processes of one machine keep their counters; any of them can then tell those of all.
+METRICS_DIR = env.text("METRICS_DIR", str(VAR_DIR / "metrics"))
+# Port on which scheduler and workers serve /metrics by themselves; 0 = not.
+METRICS_PORT = env.integer("METRICS_PORT", 0, minimum=0, maximum=65535)
+# The address they listen on; anybody who reaches it can read.
+METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
+Path(METRICS_DIR).mkdir(mode=0o700, parents=True, exist_ok=True)
+# prometheus_client reads it once, when it is imported first: later would mean one file per process and no sum.
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = METRICS_DIR
+
+# --- Django ------------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    # django.contrib.admin, with our own site
+    "scheduler_site.control_plane.ControlPlaneConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    # Swagger UI's files, for /api/docs.
+    "drf_spectacular_sidecar",
+    # Builds the broker while it is loaded; `tasks` declares actors on it, so it comes first.
+    "django_dramatiq",
+    "tasks.apps.TasksConfig",
+    "dlq.apps.DlqConfig",
+]
+MIDDLEWARE = [
+    # First, so that what the others refuse has its trace id, its access line and its form too.
+    "tasks.api.middleware.RequestMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+ROOT_URLCONF = "scheduler_site.urls"
+WSGI_APPLICATION = "scheduler_site.wsgi.application"
+
+DATABASES = {"default": addresses.database_settings(DATABASE_URL, max_age_seconds=DATABASE_MAX_AGE_SECONDS)}
+# What the scheduler's sessions have different; empty when there is no pooler to go around.
+DIRECT_DATABASE = (
+    addresses.database_settings(DIRECT_DATABASE_URL, max_age_seconds=DATABASE_MAX_AGE_SECONDS)
+    if DIRECT_DATABASE_URL != DATABASE_URL
+    else {}
+)
+# Counts logins, for all processes where there is Redis. It may be away: then logins are not limited.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": f"{BROKER_NAMESPACE}:__cache__",
+        "OPTIONS": {"socket_timeout": 1.0, "socket_connect_timeout": 1.0},
+    }
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+
+STATIC_URL = "static/"
+# Where collectstatic puts files for a web server in front. Default: nowhere, the api serves them from the packages.
+STATIC_ROOT = env.text("STATIC_ROOT") or None
+WHITENOISE_USE_FINDERS = True
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+# The API takes its paths with and without the trailing slash; a redirect would lose the body of a POST.
+APPEND_SLASH = False
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "tasks.api.authentication.BearerTokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "EXCEPTION_HANDLER": "tasks.api.problems.problem_response",
+    # No `?format=…`: what a query may have is checked by name.
+    "URL_FORMAT_OVERRIDE": None,
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+
+# --- Dramatiq ----------------------------------------------------------------------------------------------------
+
+_broker_class, _broker_options = addresses.broker_settings(BROKER_URL, namespace=BROKER_NAMESPACE)
+DRAMATIQ_BROKER = {
+    "BROKER": _broker_class,
+    "OPTIONS": _broker_options,
+    # In the order of their before-hooks. DbConnections first: it must close what all others opened.
+    "MIDDLEWARE": [
+        "django_dramatiq.middleware.DbConnectionsMiddleware",
+        "tasks.engine.event_loop.BoundedAsyncIO",
+        "dramatiq.middleware.CurrentMessage",
+        "tasks.engine.middleware.Compatibility",
+        "tasks.engine.middleware.Retries",
+        "tasks.engine.middleware.Execution",
+        "tasks.engine.middleware.WorkerProcess",
+    ],
+}
+# Where actors are looked for in every installed app.
+DRAMATIQ_AUTODISCOVER_MODULES = ("actors", "tasks")
+# Its `delete_old_tasks` deletes from a table that Callboard does not use.
+DRAMATIQ_IGNORED_MODULES = ("django_dramatiq.tasks",)
+
+# --- Logs --------------------------------------------------------------------------------------------------------
+
+# Django calls the first with the second, once, while it starts.
+LOGGING_CONFIG = "tasks.telemetry.logs.configure"
+LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}

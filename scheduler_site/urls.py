@@ -1,0 +1,12 @@
+"""Which address leads where: the API and probes of ``tasks.api`` and ``dlq.api``, and the admin."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+    path("", include("tasks.api.urls")),
+    path("api/v1/", include("dlq.api")),
+]

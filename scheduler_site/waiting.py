@@ -1,0 +1,79 @@
+"""Waiting for the database and its migrations before a process begins: said once a second, given up in the end."""
+
+import time
+
+import dramatiq
+import structlog
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from tasks.engine.brokers import CallboardBroker
+from tasks.errors import BrokerUnavailable
+
+log = structlog.get_logger(__name__)
+
+PAUSE_SECONDS = 1.0
+#: A fresh database lacks dozens; the first say enough.
+MOST_NAMES = 3
+
+
+def wait_until_ready(seconds: float | None = None) -> None:
+    """Return as soon as the database answers and is migrated.
+
+    Redis is not waited for: tasks are accepted and kept without it, and what is due goes out when it comes back.
+
+    Parameters:
+        seconds: how long at most; by default ``WAIT_SECONDS``; 0 = do not even look.
+
+    Raises:
+        CommandError: one line that says what is missing and what to do.
+    """
+    seconds = settings.WAIT_SECONDS if seconds is None else seconds
+    if not seconds:
+        return
+    deadline = time.monotonic() + seconds
+    try:
+        while missing := _missing():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise CommandError(f"gave up after {seconds:g} s: {missing}")
+            log.warning(f"waiting, {left:.0f} s at most: {missing}")
+            time.sleep(min(PAUSE_SECONDS, left))
+    except KeyboardInterrupt:
+        raise CommandError("stopped while waiting for the database") from None
+    _tell_about_broker()
+
+
+def _missing() -> str:
+    try:
+        migrations = _missing_migrations()
+    except ImproperlyConfigured:
+        # No DATABASE_URL: that does not come by waiting.
+        raise
+    except DatabaseError as error:
+        return f"the database does not answer: {' '.join(str(error).split())[:300]}"
+    finally:
+        # Not kept for later: a server that restarts again would leave a broken one behind.
+        connection.close()
+    if not migrations:
+        return ""
+    more = f" and {len(migrations) - MOST_NAMES} more" if len(migrations) > MOST_NAMES else ""
+    return f"migrations are missing: {', '.join(migrations[:MOST_NAMES])}{more}; run `manage.py migrate`"
+
+
+def _missing_migrations() -> list[str]:
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
+
+
+def _tell_about_broker() -> None:
+    broker = dramatiq.get_broker()
+    assert isinstance(broker, CallboardBroker)
+    try:
+        broker.source.ping()
+    except BrokerUnavailable as error:
+        log.warning(f"going on without the broker, tasks wait in the database until it answers: {error}")

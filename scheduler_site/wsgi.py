@@ -1,0 +1,13 @@
+"""The api's entry point: ``gunicorn scheduler_site.wsgi``."""
+
+import os
+
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_site.settings")
+
+application = get_wsgi_application()
+
+# Read here, so that a missing key ends the start and not the first login.
+settings.SECRET_KEY  # noqa: B018
