@@ -1,0 +1,1 @@
+"""Dead letters: what died, why, and what an operator did about it."""

@@ -1,0 +1,18 @@
+"""Which deaths have the same cause: a hash of actor, error type and message without its variable parts."""
+
+import hashlib
+import re
+
+# Ids, addresses, numbers and quoted values differ between two deaths of one cause; words do not.
+_VARIABLE = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+|'[^']*'|\"[^\"]*\"", re.IGNORECASE)
+_LONGEST = 1000
+
+
+def fingerprint(actor: str, error_type: str, message: str) -> str:
+    """Hash what two deaths of the same cause share; 32 hexadecimal digits.
+
+    >>> fingerprint("mail", "KeyError", "order 17") == fingerprint("mail", "KeyError", "order 18")
+    True
+    """
+    normalised = _VARIABLE.sub("#", message[:_LONGEST])
+    return hashlib.sha256("\0".join((actor, error_type, normalised)).encode()).hexdigest()[:32]

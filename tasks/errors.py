@@ -1,0 +1,206 @@
+"""Every error Callboard raises on purpose: one tree, one table of codes.
+
+The docstring of a class is its default message and ``code`` is the contract; ``STATUS_OF_CODE`` maps each code to
+what HTTP and gRPC answer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """What is wrong with one field of a request; ``field`` is a dotted path such as ``tasks.3.payload.to``."""
+
+    field: str
+    code: str
+    message: str
+
+
+class CallboardError(Exception):
+    """Something went wrong in Callboard."""
+
+    code = "error"
+    #: What an HTTP answer says in its headers.
+    headers: Mapping[str, str] = {}
+
+    def __init__(self, detail: str | None = None, *, errors: Sequence[FieldError] = ()) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.errors = tuple(errors)
+        super().__init__(self.detail)
+
+
+class InvalidTask(CallboardError):
+    """The task is not valid; see the errors of its fields."""
+
+    code = "invalid"
+
+
+class InvalidQuery(CallboardError):
+    """The address or its query is not valid; see the errors of its parameters."""
+
+    code = "invalid_query"
+
+
+class MalformedRequest(CallboardError):
+    """The request could not be read."""
+
+    code = "malformed"
+
+
+class TooLarge(CallboardError):
+    """The request is larger than this server takes."""
+
+    code = "too_large"
+
+
+class UnknownActor(InvalidTask):
+    """No such actor is declared."""
+
+    code = "unknown_actor"
+
+
+class NotAuthenticated(CallboardError):
+    """A valid token is needed: send "Authorization: Bearer <token>"."""
+
+    code = "not_authenticated"
+
+
+class NotAllowed(CallboardError):
+    """These credentials do not allow that."""
+
+    code = "not_allowed"
+
+
+class NotFound(CallboardError):
+    """There is no such thing, or it belongs to somebody else."""
+
+    code = "not_found"
+
+
+class IllegalTransition(CallboardError):
+    """The task's status does not allow that."""
+
+    code = "illegal_transition"
+
+    def __init__(self, verb: str, *, status: str, allowed: Sequence[str] = (), detail: str | None = None) -> None:
+        self.verb, self.status = verb, status
+        wanted = f"; it would have to be {' or '.join(allowed)}" if allowed else ""
+        super().__init__(detail or f"cannot {verb} a task that is {status}{wanted}")
+
+
+class VersionMismatch(IllegalTransition):
+    """The task was changed since it was read."""
+
+    code = "version_mismatch"
+
+    def __init__(self, expected: int | str, *, current: int, status: str) -> None:
+        detail = f"cannot change version {expected} of a task that is at version {current}; read it again"
+        super().__init__("edit", status=status, detail=detail)
+
+
+class IdempotencyKeyReused(CallboardError):
+    """The idempotency key belongs to another submission; a new submission needs a new key."""
+
+    code = "idempotency_key_reused"
+
+
+class MethodNotAllowed(CallboardError):
+    """This address does not take that method; the Allow header lists those it takes."""
+
+    code = "method_not_allowed"
+
+
+class UnsupportedMediaType(CallboardError):
+    """The body's type is not understood: send "Content-Type: application/json"."""
+
+    code = "unsupported_media_type"
+
+
+class AlreadyResolved(CallboardError):
+    """The dead letter was resolved before."""
+
+    code = "already_resolved"
+
+
+class NotSupported(CallboardError):
+    """Callboard does not do that; the message names what to use instead."""
+
+    code = "not_supported"
+
+
+class DatabaseUnavailable(CallboardError):
+    """The database does not answer; try again in a few seconds."""
+
+    code = "database_unavailable"
+
+
+class BrokerUnavailable(CallboardError):
+    """The message broker does not answer; accepted tasks wait in the database."""
+
+    code = "broker_unavailable"
+
+
+class NotReady(CallboardError):
+    """The service is not ready; its components say why."""
+
+    code = "not_ready"
+
+
+class TooManyTasks(CallboardError):
+    """Too many tasks were submitted; try again after the time in Retry-After."""
+
+    code = "rate_limited"
+
+    def __init__(self, detail: str | None = None, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.headers = dict(headers or {})
+
+
+#: code → (HTTP status, gRPC status name).
+STATUS_OF_CODE: dict[str, tuple[int, str]] = {
+    "error": (500, "INTERNAL"),
+    "invalid": (400, "INVALID_ARGUMENT"),
+    "invalid_query": (400, "INVALID_ARGUMENT"),
+    "malformed": (400, "INVALID_ARGUMENT"),
+    "too_large": (413, "RESOURCE_EXHAUSTED"),
+    "unknown_actor": (400, "INVALID_ARGUMENT"),
+    "not_authenticated": (401, "UNAUTHENTICATED"),
+    "not_allowed": (403, "PERMISSION_DENIED"),
+    "not_found": (404, "NOT_FOUND"),
+    "method_not_allowed": (405, "UNIMPLEMENTED"),
+    "unsupported_media_type": (415, "INVALID_ARGUMENT"),
+    "illegal_transition": (409, "FAILED_PRECONDITION"),
+    "already_resolved": (409, "FAILED_PRECONDITION"),
+    "version_mismatch": (412, "ABORTED"),
+    "idempotency_key_reused": (422, "ALREADY_EXISTS"),
+    "not_supported": (400, "UNIMPLEMENTED"),
+    "database_unavailable": (503, "UNAVAILABLE"),
+    "broker_unavailable": (503, "UNAVAILABLE"),
+    "not_ready": (503, "UNAVAILABLE"),
+    "rate_limited": (429, "RESOURCE_EXHAUSTED"),
+}
+
+
+def http_status(error: CallboardError) -> int:
+    """Look up what HTTP answers to an error."""
+    return STATUS_OF_CODE[error.code][0]
+
+
+class Snooze(BaseException):
+    """Raised by ``tasks.current.snooze()`` to leave the actor; ``except Exception`` lets it by."""
+
+    def __init__(self, delay_seconds: float) -> None:
+        self.delay_seconds = delay_seconds
+        super().__init__(f"snoozed for {delay_seconds} s")
+
+
+def describe(errors: Sequence[FieldError]) -> str:
+    """Put field errors into one sentence for a log line or a terminal."""
+    return "; ".join(f"{error.field}: {error.message}" for error in errors)
+
+
+def as_dict(error: FieldError) -> dict[str, Any]:
+    """Give a field error its shape on the wire."""
+    return {"field": error.field, "code": error.code, "message": error.message}

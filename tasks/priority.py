@@ -1,0 +1,107 @@
+"""Priorities 1–10 (10 runs first), the three bands of a queue, and the broker queue of each band."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+
+class Band(NamedTuple):
+    """A third of a queue's priorities; each band is one queue in the broker."""
+
+    name: str
+    lowest: int
+    highest: int
+    #: What the word ("high") means when a caller gives it as a priority.
+    default: int
+
+
+HIGH = Band("high", 8, 10, 9)
+MEDIUM = Band("medium", 4, 7, 5)
+LOW = Band("low", 1, 3, 2)
+#: In the order in which workers serve them.
+BANDS = (HIGH, MEDIUM, LOW)
+
+LOWEST, HIGHEST = LOW.lowest, HIGH.highest
+
+
+def band_of(priority: int) -> str:
+    """Name the band of a priority.
+
+    >>> band_of(8), band_of(7), band_of(1)
+    ('high', 'medium', 'low')
+    """
+    return next(band.name for band in BANDS if priority >= band.lowest)
+
+
+def broker_queue(queue: str, band: str) -> str:
+    """Name the broker's queue for one band of ours.
+
+    >>> broker_queue("default", "high")
+    'default.high'
+    """
+    return f"{queue}.{band}"
+
+
+def broker_queues(queue: str) -> list[str]:
+    """Name the broker's queues for all bands of ours, high first."""
+    return [broker_queue(queue, band.name) for band in BANDS]
+
+
+def bands_named(name: str) -> list[str]:
+    """Name the broker's queues that a worker means who asks for a queue, or for one band of it.
+
+    >>> bands_named("default"), bands_named("default.low")
+    (['default.high', 'default.medium', 'default.low'], ['default.low'])
+    """
+    return [name] if is_broker_queue(name) else broker_queues(name)
+
+
+def shortest_names(names: Collection[str]) -> list[str]:
+    """Say in few words which of the broker's queues these are: a queue of which all bands are there by its own name.
+
+    >>> shortest_names(["default.high", "default.low", "mail.high", "mail.low", "mail.medium"])
+    ['default.high', 'default.low', 'mail']
+    """
+    said = []
+    for queue in sorted({name.rpartition(".")[0] for name in names}):
+        found = [name for name in broker_queues(queue) if name in names]
+        said += [queue] if len(found) == len(BANDS) else found
+    return said
+
+
+def is_broker_queue(name: str) -> bool:
+    """Tell whether a name is that of a band in the broker.
+
+    >>> is_broker_queue("default.high"), is_broker_queue("default")
+    (True, False)
+    """
+    return name in broker_queues(name.rpartition(".")[0])
+
+
+def effective_priority(priority: int, broker_queue_name: str) -> int:
+    """Tell in which order a claimed task runs: an old one that was let into a higher band goes with its first.
+
+    >>> effective_priority(9, "default.high"), effective_priority(1, "default.high")
+    (9, 10)
+    """
+    band = next(band for band in BANDS if broker_queue_name.endswith(f".{band.name}"))
+    return priority if priority >= band.lowest else band.highest
+
+
+def parse_priority(value: object) -> int:
+    """Read a priority: a whole number from 1 to 10, or a band's name in any case.
+
+    Raises:
+        ValueError: with a message fit for the caller.
+
+    >>> parse_priority("High"), parse_priority(3)
+    (9, 3)
+    """
+    if isinstance(value, str):
+        for band in BANDS:
+            if value.strip().lower() == band.name:
+                return band.default
+    if isinstance(value, int) and not isinstance(value, bool) and LOWEST <= value <= HIGHEST:
+        return value
+    raise ValueError(
+        f'expected a whole number from {LOWEST} to {HIGHEST} or "high", "medium", "low", got {value!r:.50}'
+    )

@@ -1,0 +1,65 @@
+"""The words for where a task, an attempt, a worker or a dead letter stands."""
+
+from django.db.models import TextChoices
+
+
+class Status(TextChoices):
+    """Where a task is in its life; ``docs/state_machine.md`` has the picture."""
+
+    BLOCKED = "BLOCKED", "Blocked"
+    PENDING = "PENDING", "Pending"
+    QUEUED = "QUEUED", "Queued"
+    RUNNING = "RUNNING", "Running"
+    RETRYING = "RETRYING", "Retrying"
+    SUCCEEDED = "SUCCEEDED", "Succeeded"
+    DEAD = "DEAD", "Dead"
+    CANCELLED = "CANCELLED", "Cancelled"
+
+
+#: May be handed to the broker once ``run_at`` has come.
+DUE = frozenset({Status.PENDING, Status.RETRYING})
+#: Not started; an operator can still edit, cancel or expire it.
+WAITING = frozenset({Status.BLOCKED, Status.PENDING, Status.QUEUED, Status.RETRYING})
+#: Nothing but an operator's verb or the pruner moves it on.
+FINAL = frozenset({Status.SUCCEEDED, Status.DEAD, Status.CANCELLED})
+
+
+class AttemptOutcome(TextChoices):
+    """How one execution ended."""
+
+    SUCCEEDED = "SUCCEEDED", "Succeeded"
+    FAILED = "FAILED", "Failed"
+    TIMED_OUT = "TIMED_OUT", "Timed out"
+    SNOOZED = "SNOOZED", "Snoozed"
+    INTERRUPTED = "INTERRUPTED", "Interrupted"
+    CANCELLED = "CANCELLED", "Cancelled"
+    CRASHED = "CRASHED", "Crashed"
+    LOST = "LOST", "Lost"
+
+
+class DeathReason(TextChoices):
+    """Why a task died; the values are the API's contract."""
+
+    MAX_RETRIES_EXCEEDED = "max_retries_exceeded", "Retries exhausted"
+    NOT_RETRYABLE = "not_retryable", "Not retryable"
+    AGE_LIMIT_EXCEEDED = "age_limit_exceeded", "Too old to start"
+    TIME_LIMIT_EXCEEDED = "time_limit_exceeded", "Ran past its time limit"
+    STUCK_TASK_TIMEOUT = "stuck_task_timeout", "Stuck past its time limit"
+    CRASH_LOOP = "crash_loop", "Its workers keep crashing"
+    GAVE_UP = "gave_up", "Retry window over"
+
+
+class WorkerStatus(TextChoices):
+    """Whether a worker process takes tasks."""
+
+    ALIVE = "ALIVE", "Alive"
+    DRAINING = "DRAINING", "Draining"
+    GONE = "GONE", "Gone"
+
+
+class Resolution(TextChoices):
+    """What was done about a dead letter."""
+
+    OPEN = "", "Open"
+    REDRIVEN = "REDRIVEN", "Re-driven"
+    DISCARDED = "DISCARDED", "Discarded"
