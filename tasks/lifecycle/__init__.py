@@ -1,0 +1,67 @@
+"""The only code that writes ``Task.status``: one function per verb, for one task or for many.
+
+Every write is a compare-and-set: the guard and the change are one SQL statement, so that of two racing verbs one wins
+and the other finds nothing to do. Batch verbs return what they moved and skip the rest; verbs for one task raise
+``NotFound`` or ``IllegalTransition`` naming the current status. ``docs/state_machine.md`` has the picture.
+"""
+
+from tasks.lifecycle.completion import Outcome, complete_many, fail, interrupt, recorded, snooze, succeed
+from tasks.lifecycle.deletion import delete
+from tasks.lifecycle.delivery import (
+    Claimed,
+    Dispatched,
+    Probe,
+    claim_many,
+    dispatch_many,
+    next_due_in_seconds,
+    put_back_many,
+    requeue_many,
+    take_back,
+)
+from tasks.lifecycle.idempotency import Receipt, submit_many_once, submit_once
+from tasks.lifecycle.operation import cancel, cancel_many, discard, edit, redrive, retry, retry_many
+from tasks.lifecycle.pruning import prune_keys, prune_many
+from tasks.lifecycle.recovery import expire_many, rescue_lost, rescue_stuck
+from tasks.lifecycle.signals import Moved, transitioned
+from tasks.lifecycle.submission import FOR_EVER, Submission, submit, submit_many
+
+__all__ = [
+    "FOR_EVER",
+    "Claimed",
+    "Dispatched",
+    "Moved",
+    "Outcome",
+    "Probe",
+    "Receipt",
+    "Submission",
+    "cancel",
+    "cancel_many",
+    "claim_many",
+    "complete_many",
+    "delete",
+    "discard",
+    "dispatch_many",
+    "edit",
+    "expire_many",
+    "fail",
+    "interrupt",
+    "next_due_in_seconds",
+    "prune_keys",
+    "prune_many",
+    "put_back_many",
+    "recorded",
+    "redrive",
+    "requeue_many",
+    "rescue_lost",
+    "rescue_stuck",
+    "retry",
+    "retry_many",
+    "snooze",
+    "submit",
+    "submit_many",
+    "submit_many_once",
+    "submit_once",
+    "succeed",
+    "take_back",
+    "transitioned",
+]
