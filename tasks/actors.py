@@ -1,0 +1,106 @@
+"""The built-in actors: to try things out, and to see what failing and hanging look like."""
+
+import math as mathematics
+import random
+import time
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+import dramatiq
+from django.conf import settings
+from pydantic import Field
+
+from tasks import current, outbound
+
+#: Beyond, a power takes longer to compute and more room to print than any caller meant.
+LARGEST_POWER = 1e300
+
+Number = int | float
+
+
+def _nap(seconds: float) -> None:
+    """Sleep in short naps, so that a time limit, a cancel or a shutdown can interrupt."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, 0.1))
+
+
+def _printable(result: Number) -> Number:
+    """Turn a whole number beyond 64 bits into a float: readers of JSON would round it without saying so."""
+    return result if abs(result) < 2**63 else float(result)
+
+
+def _power(a: Number, b: Number) -> Number:
+    if a and abs(b) * abs(mathematics.log10(abs(a))) > mathematics.log10(LARGEST_POWER):
+        raise ValueError(f"expected a power up to {LARGEST_POWER:g}, got {a} to the {b}")
+    result: Number | complex = a**b
+    if isinstance(result, complex):
+        raise ValueError(f"{a} to the {b} is not a real number")
+    return result
+
+
+if settings.BUILTIN_ACTORS:
+
+    @dramatiq.actor
+    def echo(message: Any) -> Any:
+        """Return the message."""
+        return message
+
+    @dramatiq.actor
+    def sleep(duration: float) -> float:
+        """Sleep for ``duration`` seconds, and return it."""
+        _nap(duration)
+        return duration
+
+    @dramatiq.actor(throws=(ValueError, ZeroDivisionError))
+    def math(operation: Literal["add", "subtract", "multiply", "divide", "power"], a: Number, b: Number) -> Number:
+        """Calculate ``a`` operation ``b``."""
+        match operation:
+            case "add":
+                return a + b
+            case "subtract":
+                return a - b
+            case "multiply":
+                return _printable(a * b)
+            case "divide":
+                return a / b
+            case "power":
+                return _printable(_power(a, b))
+
+    @dramatiq.actor(throws=(outbound.Refused,))
+    def http_request(
+        url: str, method: str = "GET", headers: dict[str, str] | None = None, body: str | None = None
+    ) -> dict[str, Any]:
+        """Send an HTTP request to a public address; the result has status, url, headers, body and is_truncated."""
+        return asdict(outbound.request(url, method=method, headers=headers, body=body))
+
+    @dramatiq.actor
+    def random_failure(failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.5) -> str:
+        """Fail with the given probability."""
+        if random.random() < failure_rate:
+            raise RuntimeError(f"failed, as {failure_rate:.0%} of the attempts do")
+        return "did not fail"
+
+    @dramatiq.actor
+    def simulate_work(**payload: Any) -> dict[str, Any]:
+        """Sleep for the task's ``estimated_seconds`` and return the payload, which may be any object."""
+        _nap(current.estimated_seconds() or 0)
+        return payload
+
+    @dramatiq.actor
+    def demo_ok(msg: str = "ok") -> str:
+        """Succeed and return ``msg``."""
+        return msg
+
+    @dramatiq.actor
+    def demo_fail(fail: bool = True) -> str:
+        """Fail if ``fail``."""
+        if fail:
+            raise RuntimeError("demo_fail was asked to fail")
+        return "did not fail"
+
+    @dramatiq.actor
+    def demo_hang(sleep_sec: float = 9999) -> str:
+        """Hang for ``sleep_sec`` seconds in one call that nothing interrupts."""
+        time.sleep(sleep_sec)
+        return "woke up"

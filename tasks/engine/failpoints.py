@@ -1,0 +1,84 @@
+"""Places where tests make a process die, stop or fail: ``FAILPOINT=name:action`` in its environment.
+
+Actions: ``kill`` (SIGKILL to itself), ``stop`` (SIGSTOP), ``error`` (a lost database connection), ``away`` (a broker
+that does not answer); ``error*N`` the first N times in a process. With ``FAILPOINT_TOKEN=path`` too, nothing happens
+unless that file is there, and whoever gets there first removes it: of many processes, and of all that take a dead one's
+place, one is hit, once. Without the variables ``reach`` is a dictionary look-up.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from django.db import OperationalError
+
+from tasks.errors import BrokerUnavailable
+
+NAMES = (
+    "before_dispatch",
+    "after_dispatch",
+    "after_publish",
+    "before_claim",
+    "after_claim",
+    "before_ack",
+    "after_ack",
+    "before_effect",
+    "after_effect",
+    "before_completion",
+    "after_completion",
+)
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _stop() -> None:
+    # To this very thread: one to the process may be taken by another thread, and this one would go on for a moment.
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+
+
+def _parse(value: str) -> dict[str, tuple[Callable[[], None], list[int]]]:
+    if not value:
+        return {}
+    name, _, action = value.partition(":")
+    verb, _, times = action.partition("*")
+    actions = {"kill": _kill, "stop": _stop, "error": _fail, "away": _lose_broker}
+    if name not in NAMES or verb not in actions:
+        raise ValueError(
+            f"FAILPOINT: expected one of {', '.join(NAMES)} and one of {', '.join(actions)}, got {value!r}"
+        )
+    return {name: (actions[verb], [int(times or 1_000_000)])}
+
+
+def _fail() -> None:
+    raise OperationalError("failpoint: the connection was lost")
+
+
+def _lose_broker() -> None:
+    raise BrokerUnavailable("failpoint: the broker does not answer")
+
+
+_active = _parse(os.environ.get("FAILPOINT", ""))
+_token = os.environ.get("FAILPOINT_TOKEN", "")
+
+
+def reach(name: str) -> None:
+    """Do what the environment says shall happen at this place."""
+    armed = _active.get(name)
+    if armed is None or armed[1][0] == 0 or not _has_token():
+        return
+    armed[1][0] -= 1
+    armed[0]()
+
+
+def _has_token() -> bool:
+    if not _token:
+        return True
+    try:
+        Path(_token).unlink()
+    except FileNotFoundError:
+        return False
+    return True

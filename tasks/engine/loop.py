@@ -1,0 +1,72 @@
+"""A loop of the scheduler: one step again and again, in a thread, until it is stopped; errors are waited out."""
+
+import threading
+from abc import ABC, abstractmethod
+
+import structlog
+from django.db import Error as DatabaseProblem
+from django.db import close_old_connections, connections
+
+from tasks.engine import sessions
+from tasks.errors import BrokerUnavailable
+
+log = structlog.get_logger(__name__)
+
+PAUSE_AFTER_ERROR_SECONDS = 1.0
+
+
+class Loop(ABC):
+    """Calls ``step`` and waits as long as it says, or until ``wake``."""
+
+    #: What logs and the thread call it.
+    name: str
+    #: Whether a commit may return before it is on disk; only where losing it in a crash of PostgreSQL does no harm.
+    commits_asynchronously = False
+
+    def __init__(self) -> None:
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+
+    @abstractmethod
+    def step(self) -> float:
+        """Do one round; return how many seconds the next one may wait."""
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Make the next round start at once."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End after the current round, and wait for that."""
+        self._stopped.set()
+        self._wake.set()
+        self._thread.join()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        sessions.use_direct_session(commits_asynchronously=self.commits_asynchronously)
+        try:
+            while not self._stopped.is_set():
+                self._wake.wait(self._guarded_step())
+                self._wake.clear()
+        finally:
+            connections.close_all()
+
+    def _guarded_step(self) -> float:
+        # A connection that broke is never healed by itself in a thread that Django does not know.
+        close_old_connections()
+        try:
+            return self.step()
+        except (DatabaseProblem, BrokerUnavailable) as error:
+            log.warning("round failed; trying again", loop=self.name, error=str(error).strip())
+        except Exception:
+            log.exception("round failed; trying again", loop=self.name)
+        return PAUSE_AFTER_ERROR_SECONDS

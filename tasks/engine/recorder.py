@@ -1,0 +1,93 @@
+"""The flight recorder: a table in shared memory, outside the worker process, of what its threads run and have run.
+
+It costs a task three small writes and no system call. When the process dies the supervisor reads it, so that only what
+was running is blamed for the crash, and what had ended without its outcome being written is known to have run.
+"""
+
+import mmap
+import os
+import struct
+import tempfile
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+_RECORD = struct.Struct("=B16sId")
+_EMPTY, _RUNNING, _STUCK, _ENDED = 0, 1, 2, 3
+_SIZE = 32
+#: Beside one for each thread: more than the completer lets wait and the consumer claims on top of that.
+_RECORDS_FOR_ENDED = 6_000
+
+
+class Record(NamedTuple):
+    """What a thread was running, or had run, when its process died."""
+
+    #: ``<task id>:<attempt>``.
+    key: str
+    since: datetime
+    is_stuck: bool
+    #: The actor had returned or raised; its outcome was not yet written.
+    has_ended: bool
+
+
+class FlightRecorder:
+    """One record per started task until its outcome is written: state, task, attempt, since when (database's clock)."""
+
+    def __init__(self, descriptor: int, *, threads: int) -> None:
+        self.descriptor = descriptor
+        self._size = threads + _RECORDS_FOR_ENDED
+        self._memory = mmap.mmap(descriptor, self._size * _SIZE)
+        self._free = list(range(self._size))
+        self._records: dict[tuple[UUID, int], int] = {}
+
+    @classmethod
+    def create(cls, *, threads: int) -> "FlightRecorder":
+        """Make an empty one, whose descriptor a child process can inherit."""
+        with tempfile.TemporaryFile() as file:
+            # Not truncate(): on a full disk the first write to a page that is not there kills the writer.
+            os.posix_fallocate(file.fileno(), 0, (threads + _RECORDS_FOR_ENDED) * _SIZE)
+            return cls(os.dup(file.fileno()), threads=threads)
+
+    def start(self, key: tuple[UUID, int], started_at: datetime) -> None:
+        """Note that a thread starts an actor. The state byte is written last: a torn record does not count."""
+        task_id, attempt = key
+        record = self._records[key] = self._free.pop()
+        packed = _RECORD.pack(_RUNNING, task_id.bytes, attempt, started_at.timestamp())
+        offset = record * _SIZE
+        self._memory[offset + 1 : offset + _RECORD.size] = packed[1:]
+        self._memory[offset] = _RUNNING
+
+    def mark_stuck(self, key: tuple[UUID, int]) -> None:
+        """Note that the actor resists its limit and the process will end for it."""
+        self._mark(key, _STUCK)
+
+    def end(self, key: tuple[UUID, int]) -> None:
+        """Note that the actor has returned or raised."""
+        self._mark(key, _ENDED)
+
+    def forget(self, key: tuple[UUID, int]) -> None:
+        """Note that the outcome is written."""
+        self._mark(key, _EMPTY)
+        record = self._records.pop(key, None)
+        if record is not None:
+            self._free.append(record)
+
+    def read(self) -> list[Record]:
+        """List what runs and what has ended unwritten."""
+        found = []
+        for index in range(self._size):
+            state, task_id, attempt, since = _RECORD.unpack_from(self._memory, index * _SIZE)
+            if state != _EMPTY:
+                key, since_at = f"{UUID(bytes=task_id)}:{attempt}", datetime.fromtimestamp(since, UTC)
+                found.append(Record(key, since_at, is_stuck=state == _STUCK, has_ended=state == _ENDED))
+        return found
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._memory.close()
+        os.close(self.descriptor)
+
+    def _mark(self, key: tuple[UUID, int], state: int) -> None:
+        record = self._records.get(key)
+        if record is not None:
+            self._memory[record * _SIZE] = state

@@ -1,0 +1,279 @@
+"""A worker process's own part: what it holds, and the threads around Dramatiq's.
+
+The middleware ``WorkerProcess`` makes one, so that any way of starting a Dramatiq worker (``runworkers``,
+``rundramatiq``) brings it along.
+"""
+
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import Error as DatabaseProblem
+from django.db import close_old_connections, connections
+from dramatiq import Broker, Worker
+from dramatiq.middleware import Shutdown, TimeLimitExceeded
+
+from tasks import lifecycle
+from tasks.engine import presence
+from tasks.engine.brokers import CallboardBroker, RedisBroker
+from tasks.engine.claiming import ClaimingConsumer, Slots
+from tasks.engine.completer import Completer
+from tasks.engine.execution import Cancelled, Execution, Interrupter, Resisted
+from tasks.engine.heartbeat import Heartbeat
+from tasks.engine.recorder import FlightRecorder
+from tasks.engine.wakeups import notifier
+from tasks.engine.watchdog import Watchdog
+from tasks.models import new_id
+from tasks.priority import BANDS, bands_named, is_broker_queue, shortest_names
+
+log = structlog.get_logger(__name__)
+
+
+class PriorityWorkQueue(queue.PriorityQueue[Any]):
+    """Dramatiq's work queue in the exact order of priorities 10 to 1, first come first served within one."""
+
+    def _init(self, maxsize: int) -> None:  # noqa: ARG002
+        self.queue: list[Any] = []
+        self._order = count()
+
+    def _put(self, item: Any) -> None:
+        heappush(self.queue, (-item.message.priority, next(self._order), item))
+
+    def _get(self) -> Any:
+        return heappop(self.queue)[-1]
+
+
+class WorkerRuntime:
+    """This process as a worker: from registration to departure.
+
+    Attributes:
+        worker_id: of this boot.
+        served: the broker's queues that it takes from, high bands first.
+        queues: the same for people: "default" for all of its bands, "default.high" for one.
+        is_draining: take nothing more.
+        drained: set together with it, to end waits.
+        is_finished: after the end, whether every outcome was written.
+        has_ended_itself: the end was not its operator's wish.
+    """
+
+    def __init__(
+        self, broker: Broker, worker: Worker, *, worker_id: UUID | None = None, recorder: FlightRecorder | None = None
+    ) -> None:
+        assert isinstance(broker, CallboardBroker)
+        self.broker, self.source, self._worker = broker, broker.source, worker
+        self.worker_id = worker_id or new_id()
+        self.served = _served(broker, worker.consumer_whitelist)
+        self.queues = shortest_names(self.served)
+        self.is_draining = self.is_finished = self.has_ended_itself = False
+        self.drained = threading.Event()
+        self.slots = Slots(worker.worker_threads)
+        self.interrupter = Interrupter()
+        self.completer = Completer(self.worker_id, written=self._written)
+        self.heartbeat = Heartbeat(self)
+        self.watchdog = Watchdog(self, worker)
+        self._grace = threading.Timer(settings.SHUTDOWN_GRACE_SECONDS, self._interrupt_rest)
+        self._held: dict[tuple[UUID, int], Execution] = {}
+        self._unstarted: dict[tuple[UUID, int], Execution] = {}
+        self._last_start = time.monotonic()
+        self._recorder = recorder
+
+    def start(self) -> None:
+        """Join the board and put our consumer and queue in the places of Dramatiq's."""
+        self._worker.work_queue = PriorityWorkQueue()
+        # One consumer thread serves all queues; Dramatiq starts one for each queue that this set names.
+        self._worker.consumer_whitelist = {self.served[0]}
+        if isinstance(self.broker, RedisBroker):
+            # So that the sweeper can tell whose unacknowledged hints are in Redis.
+            self.broker.broker_id = str(self.worker_id)
+        presence.declare_queues()
+        presence.register(self.worker_id, queues=self.queues, threads=self._worker.worker_threads)
+        self.broker.runtime = self
+        for part in (self.interrupter, self.completer, self.heartbeat):
+            part.start()
+        notifier.poke()
+
+    def watch(self) -> None:
+        """Watch the threads that Dramatiq has started by now."""
+        self.watchdog.start()
+        log.info(
+            "worker is ready",
+            worker_id=str(self.worker_id),
+            queues=self.queues,
+            threads=self._worker.worker_threads,
+            actors=len(self.broker.actors),
+        )
+
+    def begin_stop(self) -> None:
+        """Take nothing more, return what has not started, and give what runs its grace."""
+        self.drain()
+        self.put_back_waiting(longer_than=0)
+        self._grace.daemon = True
+        self._grace.start()
+
+    def stop(self) -> None:
+        """Write the last outcomes and leave the board."""
+        self._grace.cancel()
+        self.watchdog.stop()
+        flushed = self.completer.stop(timeout=settings.WORKER_LEASE_SECONDS)
+        self.heartbeat.stop()
+        self.interrupter.stop()
+        self.put_back(list(self._unstarted.values()))
+        self.is_finished = flushed and not self._held
+        if self.is_finished:
+            self._leave()
+        else:
+            log.error("worker ends with tasks on hand; the sweeper will rescue them", count=len(self._held))
+        self.broker.runtime = None
+        connections.close_all()
+
+    # --- What the process holds ---------------------------------------------------------------------------------
+
+    @property
+    def unstarted(self) -> int:
+        """How many claimed tasks wait for a thread."""
+        return len(self._unstarted)
+
+    @property
+    def held(self) -> list[tuple[UUID, int]]:
+        """Task id and attempt of everything claimed here whose outcome is not written."""
+        return list(self._held)
+
+    def holds(self, key: tuple[UUID, int]) -> bool:
+        """Tell whether an attempt is among these now."""
+        return key in self._held
+
+    def consumer(self, broker_queue_name: str) -> ClaimingConsumer:
+        """Make the consumer for Dramatiq's one consumer thread."""
+        return ClaimingConsumer(self, broker_queue_name)
+
+    def consumer_is_alive(self) -> None:
+        """The consumer thread came by."""
+        self.watchdog.consumer_came_by()
+
+    def hold(self, executions: Sequence[Execution]) -> None:
+        """Count claimed tasks as ours."""
+        if not self._unstarted:
+            # Nothing has waited yet: an idle process would else put its first task back before a thread wakes.
+            self._last_start = time.monotonic()
+        for execution in executions:
+            self._held[execution.key] = self._unstarted[execution.key] = execution
+        self.slots.acquire(len(executions))
+
+    def started(self, execution: Execution) -> None:
+        """A thread is about to run a task."""
+        self._unstarted.pop(execution.key, None)
+        self._last_start = time.monotonic()
+        if self._recorder is not None:
+            self._recorder.start(execution.key, execution.at(None))
+
+    def finished(self, execution: Execution) -> None:
+        """A thread is done with a task: hand its outcome to the completer."""
+        # A message that could not be built, or that was skipped, never reached started().
+        self._unstarted.pop(execution.key, None)
+        execution.capture_failure(None)
+        if isinstance(execution.error, Resisted):
+            # Its coroutine still runs, so nothing may be said about the attempt until the process is gone.
+            log.error(
+                "a coroutine resists its cancellation; this worker ends for it", task_id=str(execution.claimed.id)
+            )
+            if self._recorder is not None and execution.interrupt is TimeLimitExceeded:
+                # Resisting a shutdown or a cancel is no failure: then it counts as interrupted.
+                self._recorder.mark_stuck(execution.key)
+            self.slots.release()
+            self.end_after_drain()
+            return
+        if self._recorder is not None:
+            self._recorder.end(execution.key)
+        self.completer.add(execution)
+        self.slots.release()
+
+    def _written(self, executions: Sequence[Execution]) -> None:
+        for execution in executions:
+            self._held.pop(execution.key, None)
+            if self._recorder is not None:
+                self._recorder.forget(execution.key)
+
+    def put_back(self, executions: Sequence[Execution], *, delay_seconds: float | None = None) -> None:
+        """Return tasks that were not started."""
+        if not executions:
+            return
+        keys = [execution.key for execution in executions]
+        try:
+            lifecycle.put_back_many(keys, worker_id=self.worker_id, delay_seconds=delay_seconds)
+        except DatabaseProblem as error:
+            # Ours by their rows and by nothing else: the next heartbeat finds that we do not hold them.
+            log.warning("cannot put tasks back; the heartbeat will", error=str(error).strip(), count=len(keys))
+            close_old_connections()
+        self._release(executions)
+
+    def _release(self, executions: Iterable[Execution]) -> None:
+        released = [self._held.pop(execution.key, None) for execution in executions]
+        for execution in executions:
+            self._unstarted.pop(execution.key, None)
+        self.slots.release(sum(one is not None for one in released), finished=False)
+
+    def put_back_waiting(self, *, longer_than: float) -> None:
+        """Return what waits for a thread while no thread has taken anything for ``longer_than`` seconds."""
+        if not self._unstarted or time.monotonic() - self._last_start < longer_than:
+            return
+        waiting = []
+        while True:
+            try:
+                waiting.append(self._worker.work_queue.get_nowait().message.execution)
+            except queue.Empty:
+                break
+            self._worker.work_queue.task_done()
+        self.put_back(waiting)
+
+    def cancel(self, keys: Sequence[tuple[UUID, int]]) -> None:
+        """Interrupt runs whose tasks were cancelled."""
+        for key in keys:
+            execution = self._held.get(key)
+            if execution is not None:
+                self.interrupter.interrupt(execution, Cancelled)
+
+    # --- The end ------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Take nothing more; what runs goes on."""
+        self.is_draining = True
+        self.drained.set()
+
+    def end_after_drain(self) -> None:
+        """End this process as its operator would; a supervisor starts a fresh one."""
+        self.has_ended_itself = True
+        self.drain()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def fence(self) -> None:
+        """Interrupt what runs: the lease is over, and others may be given the same tasks."""
+        self.interrupter.interrupt_all(Shutdown)
+
+    def _interrupt_rest(self) -> None:
+        log.warning("grace is over; running tasks are interrupted and go back", count=len(self._held))
+        self.interrupter.interrupt_all(Shutdown)
+
+    def _leave(self) -> None:
+        try:
+            presence.leave(self.worker_id)
+        except DatabaseProblem as error:
+            log.warning("cannot leave the board; the lease will run out", error=str(error))
+
+
+def _served(broker: CallboardBroker, whitelist: set[str] | None) -> list[str]:
+    declared = sorted(filter(is_broker_queue, broker.get_declared_queues()))
+    asked = {band for name in whitelist or declared for band in bands_named(name)}
+    unknown = shortest_names(asked - set(declared))
+    if unknown or not asked:
+        queues = ", ".join(shortest_names(declared)) or "none"
+        raise SystemExit(f"no actor declares {', '.join(unknown) or 'any queue'}; declared are: {queues}")
+    return [name for band in BANDS for name in declared if name in asked and name.endswith(f".{band.name}")]

@@ -1,0 +1,61 @@
+"""The scheduler process: leadership, dispatcher and sweeper; several may run, one leads."""
+
+import dramatiq
+import structlog
+from django.conf import settings
+
+from tasks.engine import presence
+from tasks.engine.brokers import CallboardBroker, InProcessBroker
+from tasks.engine.dispatcher import Dispatcher
+from tasks.engine.leadership import Leadership
+from tasks.engine.pruner import Pruner
+from tasks.engine.sweeper import Sweeper
+from tasks.engine.wakeups import Listener, notifier
+
+log = structlog.get_logger(__name__)
+
+
+def broker() -> CallboardBroker:
+    """Return the process's broker, checked to be one of ours."""
+    found = dramatiq.get_broker()
+    assert isinstance(found, CallboardBroker), f"expected a broker of tasks.engine.brokers, got {type(found)}"
+    return found
+
+
+class Scheduler:
+    """Everything that runs in ``runscheduler``."""
+
+    def __init__(self) -> None:
+        source = broker().source
+        self._leadership = Leadership()
+        self._dispatcher = Dispatcher(self._leadership, source)
+        self._sweeper = Sweeper(self._leadership, source)
+        self._pruner = Pruner(self._leadership)
+        self._listener = Listener(self._wake)
+
+    def start(self) -> None:
+        """Begin; leading comes when the lease is free."""
+        presence.declare_queues()
+        if isinstance(broker(), InProcessBroker):
+            notifier.local = self._wake
+        self._leadership.start()
+        self._dispatcher.start()
+        self._sweeper.start()
+        self._pruner.start()
+        self._listener.start()
+        log.info("scheduler is ready", broker=settings.BROKER_URL.partition("://")[0])
+
+    def stop(self) -> None:
+        """End the loops and let another lead at once."""
+        notifier.local = None
+        self._listener.stop()
+        self._dispatcher.stop()
+        self._sweeper.stop()
+        self._pruner.stop()
+        self._leadership.stop()
+        self._leadership.resign()
+        log.info("scheduler has ended")
+
+    def _wake(self) -> None:
+        self._dispatcher.wake()
+        self._sweeper.wake()

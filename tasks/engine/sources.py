@@ -1,0 +1,275 @@
+"""The only code that knows a broker: one small class each, which carries hints and nothing else.
+
+A hint is its own message id and message body. Private names of Dramatiq are touched here only;
+``tests/engine/test_dramatiq_contract.py`` fails when an upgrade moves one.
+"""
+
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import redis
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.common import current_millis
+
+from tasks.errors import BrokerUnavailable
+from tasks.hint import Hint, decode, encode
+from tasks.priority import broker_queues
+
+if TYPE_CHECKING:
+    from redis.client import Pipeline
+
+
+class Taken(NamedTuple):
+    """What came off a broker's queue; ``hint`` is None if it is not one of ours."""
+
+    queue: str
+    hint: Hint | None
+    body: bytes | None
+
+
+class Source(Protocol):
+    """What the engine needs of a broker. Every method raises ``BrokerUnavailable`` if it does not answer.
+
+    ``queues`` name the broker's queues ("default.high"), ``name`` one of ours ("default").
+    """
+
+    def publish_many(self, hints: Sequence[tuple[str, Hint]]) -> None:
+        """Append hints to their queues and wake idle workers."""
+
+    def depth(self, queues: Sequence[str]) -> dict[str, int]:
+        """Count the hints that wait in each queue."""
+
+    def take(self, queues: Sequence[str], limit: int) -> list[Taken]:
+        """Take up to ``limit`` hints at once, queues in order of preference; never waits."""
+
+    def wait(self, queues: Sequence[str], timeout: float) -> None:
+        """Block until something may have been published to one of the queues, ``timeout`` seconds at most."""
+
+    def done(self, taken: Sequence[Taken]) -> None:
+        """Forget hints: their claims are committed, or they are stale or foreign."""
+
+    def put_back(self, taken: Sequence[Taken]) -> None:
+        """Return hints that were taken and not claimed."""
+
+    def missing(self, name: str, hints: Iterable[Hint]) -> list[Hint]:
+        """Find which hints are in none of the waiting lists of a queue."""
+
+    def tidy(self, present: set[str]) -> None:
+        """Remove what processes left behind that are not among ``present`` worker ids."""
+
+    def ping(self) -> None:
+        """Return if the broker answers."""
+
+
+class RedisSource:
+    """Hints through the keys and the Lua script of Dramatiq's Redis broker, in pipelines.
+
+    The stock script keeps Dramatiq's guarantees (what a process took and did not acknowledge stays known); a pipeline
+    of it costs a quarter of stock calls. A list per queue wakes idle workers, one token wakes one process.
+    """
+
+    #: More tokens than processes wake nobody else.
+    _MOST_TOKENS = 64
+
+    def __init__(self, broker: RedisBroker) -> None:
+        self._broker = broker
+
+    def publish_many(self, hints: Sequence[tuple[str, Hint]]) -> None:
+        """See ``Source``."""
+        commands = [("enqueue", name, encode(hint), encode(hint)) for name, hint in hints]
+        counts = Counter(name for name, _ in hints)
+        self._run(commands, then=lambda pipe: self._wake(pipe, counts))
+
+    def depth(self, queues: Sequence[str]) -> dict[str, int]:
+        """See ``Source``."""
+        with _translated(), self._broker.client.pipeline(transaction=False) as pipe:
+            for name in queues:
+                pipe.llen(self._key(name))
+            return dict(zip(queues, pipe.execute(), strict=True))
+
+    def take(self, queues: Sequence[str], limit: int) -> list[Taken]:
+        """See ``Source``."""
+        commands = []
+        for name, depth in self.depth(queues).items():
+            count = min(depth, limit)
+            limit -= count
+            if count:
+                commands.append(("fetch", name, count))
+        replies = self._run(commands)
+        return [
+            Taken(command[1], decode(body), body)
+            for command, bodies in zip(commands, replies, strict=True)
+            for body in bodies
+        ]
+
+    def wait(self, queues: Sequence[str], timeout: float) -> None:
+        """See ``Source``."""
+        # Below the client's socket timeout, or an idle queue would look like a dead server.
+        with _translated():
+            self._broker.client.blpop([self._wake_key(name) for name in queues], timeout=min(timeout, 2))
+
+    def done(self, taken: Sequence[Taken]) -> None:
+        """See ``Source``."""
+        names = sorted({one.queue for one in taken})
+        acks = [("ack", one.queue, encode(one.hint)) for one in taken if one.hint is not None]
+        replies = self._run(acks, then=lambda pipe: [pipe.scard(self._acks_key(name)) for name in names])
+        for name, left in zip(names, replies[len(acks) :], strict=True):
+            if left:
+                self._drop_rest(name)
+
+    def put_back(self, taken: Sequence[Taken]) -> None:
+        """See ``Source``."""
+        self._run([("requeue", one.queue, encode(one.hint)) for one in taken if one.hint is not None])
+
+    def missing(self, name: str, hints: Iterable[Hint]) -> list[Hint]:
+        """See ``Source``."""
+        with _translated(), self._broker.client.pipeline(transaction=False) as pipe:
+            for band in broker_queues(name):
+                pipe.lrange(self._key(band), 0, -1)
+            ready = {body for bodies in pipe.execute() for body in bodies}
+        return [hint for hint in hints if encode(hint).encode() not in ready]
+
+    def tidy(self, present: set[str]) -> None:
+        """See ``Source``."""
+        client, namespace = self._broker.client, self._broker.namespace
+        with _translated():
+            silent: Any = client.zrangebyscore(f"{namespace}:__heartbeats__", 0, current_millis() - 60_000)
+            for process in {name.decode() for name in silent} - present:
+                for key in client.scan_iter(match=f"{namespace}:__acks__.{process}.*", count=1000):
+                    name = key.decode().rpartition(f"{process}.")[2]
+                    ids = client.smembers(key)
+                    client.hdel(f"{self._key(name)}.msgs", *ids)
+                    client.delete(key)
+                client.zrem(f"{namespace}:__heartbeats__", process)
+
+    def ping(self) -> None:
+        """See ``Source``."""
+        with _translated():
+            self._broker.client.ping()
+
+    def _drop_rest(self, name: str) -> None:
+        # Only this thread takes for this process, and it has acknowledged all that it knows. What is left is foreign
+        # (its id is not its body), or was taken by a call whose reply was lost: the sweeper finds the tasks of those.
+        with _translated():
+            ids = self._broker.client.smembers(self._acks_key(name))
+        self._run([("ack", name, id) for id in ids])
+
+    def _wake(self, pipe: "Pipeline", counts: Mapping[str, int]) -> None:
+        for name, count in counts.items():
+            key = self._wake_key(name)
+            pipe.rpush(key, *[b"1"] * min(count, self._MOST_TOKENS))
+            pipe.ltrim(key, -self._MOST_TOKENS, -1)
+
+    def _key(self, name: str) -> str:
+        return f"{self._broker.namespace}:{name}"
+
+    def _acks_key(self, name: str) -> str:
+        return f"{self._broker.namespace}:__acks__.{self._broker.broker_id}.{name}"
+
+    def _wake_key(self, name: str) -> str:
+        return f"{self._broker.namespace}:__wake__.{name}"
+
+    def _run(
+        self, commands: Sequence[tuple[Any, ...]], *, then: "Callable[[Pipeline], object] | None" = None
+    ) -> list[Any]:
+        """Run commands of the stock script, and what ``then`` adds to the pipeline, in one round trip."""
+        if not commands and then is None:
+            return []
+        broker, script = self._broker, self._broker.scripts["dispatch"]
+        with _translated():
+            unpack: int = broker._max_unpack_size()  # type: ignore[no-untyped-call]
+            try:
+                return self._pipeline(script.sha, unpack, commands, then)
+            except redis.exceptions.NoScriptError:
+                # Redis was restarted and forgot its scripts; none of the commands ran.
+                broker.client.script_load(script.script)
+                return self._pipeline(script.sha, unpack, commands, then)
+
+    def _pipeline(
+        self, sha: str, unpack: int, commands: Sequence[tuple[Any, ...]], then: "Callable[[Pipeline], object] | None"
+    ) -> list[Any]:
+        broker = self._broker
+        with broker.client.pipeline(transaction=False) as pipe:
+            for command, name, *args in commands:
+                # The script's ARGV: command, time, queue, process, heartbeat timeout, dead letter TTL, maintenance
+                # (never: it runs KEYS and brings back stale hints; tidy() does what is needed), unpack size, arguments.
+                pipe.evalsha(
+                    sha, 1, broker.namespace, command, current_millis(), name, broker.broker_id,
+                    broker.heartbeat_timeout, broker.dead_message_ttl, 0, unpack, *args,
+                )  # fmt: skip
+            if then is not None:
+                then(pipe)
+            return list(pipe.execute())
+
+
+class InProcessSource:
+    """Hints through the queues of Dramatiq's stub broker, for a scheduler and workers in one process."""
+
+    def __init__(self, broker: StubBroker) -> None:
+        self._broker = broker
+        self._published = threading.Condition()
+
+    def publish_many(self, hints: Sequence[tuple[str, Hint]]) -> None:
+        """See ``Source``."""
+        with self._published:
+            for name, hint in hints:
+                self._broker.queues[name].put(encode(hint).encode())
+            self._published.notify_all()
+
+    def depth(self, queues: Sequence[str]) -> dict[str, int]:
+        """See ``Source``."""
+        return {name: self._broker.queues[name].qsize() for name in queues}
+
+    def take(self, queues: Sequence[str], limit: int) -> list[Taken]:
+        """See ``Source``."""
+        taken: list[Taken] = []
+        for name in queues:
+            while len(taken) < limit:
+                try:
+                    body = self._broker.queues[name].get_nowait()
+                except queue.Empty:
+                    break
+                taken.append(Taken(name, decode(body), body))
+        return taken
+
+    def wait(self, queues: Sequence[str], timeout: float) -> None:
+        """See ``Source``."""
+        with self._published:
+            self._published.wait_for(lambda: any(self.depth(queues).values()), timeout)
+
+    def done(self, taken: Sequence[Taken]) -> None:
+        """See ``Source``."""
+        for one in taken:
+            self._broker.queues[one.queue].task_done()
+
+    def put_back(self, taken: Sequence[Taken]) -> None:
+        """See ``Source``."""
+        for one in taken:
+            self._broker.queues[one.queue].put(one.body)
+            self._broker.queues[one.queue].task_done()
+
+    def missing(self, name: str, hints: Iterable[Hint]) -> list[Hint]:
+        """See ``Source``."""
+        ready = {body for band in broker_queues(name) for body in list(self._broker.queues[band].queue)}
+        return [hint for hint in hints if encode(hint).encode() not in ready]
+
+    def tidy(self, present: set[str]) -> None:
+        """Nothing outlives the process."""
+
+    def ping(self) -> None:
+        """Always there."""
+
+
+class _translated:  # noqa: N801 - reads as a phrase: `with _translated():`
+    """Turn the client's errors into ours."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, redis.RedisError | OSError):
+            raise BrokerUnavailable(f"Redis does not answer: {error}") from error

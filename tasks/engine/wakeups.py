@@ -1,0 +1,143 @@
+"""Wake-ups: tell the leading scheduler, in whatever process it is, that there is something to do.
+
+Submission must not pay for it: a NOTIFY inside the caller's transaction takes a lock on the whole cluster until the
+commit is on disk and halves the throughput of everybody's commits. So a commit sets an event, and one thread per
+process sends at most one NOTIFY every 2 ms on its own connection. A lost wake-up costs the poll's second.
+"""
+
+import os
+import selectors
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+import structlog
+from django.conf import settings
+from django.db import Error as DatabaseProblem
+from django.db import close_old_connections, connection
+
+from tasks.engine.sessions import NOTICES_DEAD_SERVER
+from tasks.lifecycle import transitioned
+from tasks.states import DUE
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "callboard"
+SHORTEST_INTERVAL_SECONDS = 0.002
+#: A process that says nothing gives its connection back.
+IDLE_SECONDS = 5.0
+
+
+class Notifier:
+    """Sends NOTIFY for this process."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._lock = threading.Lock()
+        self._pid: int | None = None
+        #: Called instead where scheduler and workers share a process.
+        self.local: Callable[[], None] | None = None
+
+    def poke(self) -> None:
+        """Ask for a wake-up; returns at once."""
+        if self.local is not None:
+            self.local()
+            return
+        if self._pid != os.getpid():
+            self._start()
+        self._asked.set()
+
+    def _start(self) -> None:
+        # Lazily and once per process: gunicorn forks after the application is loaded.
+        with self._lock:
+            if self._pid != os.getpid():
+                self._asked = threading.Event()
+                threading.Thread(target=self._run, name="notifier", daemon=True).start()
+                self._pid = os.getpid()
+
+    def _run(self) -> None:
+        asked = self._asked
+        while True:
+            if not asked.wait(IDLE_SECONDS):
+                connection.close()
+                asked.wait()
+            asked.clear()
+            try:
+                close_old_connections()
+                with connection.cursor() as cursor:
+                    cursor.execute(f"NOTIFY {CHANNEL}")
+            except DatabaseProblem as error:
+                log.warning("wake-up was not sent; the scheduler polls", error=str(error).strip())
+            time.sleep(SHORTEST_INTERVAL_SECONDS)
+
+
+notifier = Notifier()
+
+
+def connect() -> None:
+    """Send a wake-up whenever lifecycle has made something due."""
+    transitioned.connect(_on_transition, dispatch_uid="callboard.wakeups")
+
+
+def disconnect() -> None:
+    """Send none any more."""
+    transitioned.disconnect(dispatch_uid="callboard.wakeups")
+
+
+def _on_transition(*, moves: Any, **_: Any) -> None:
+    if any(move.status in DUE for move in moves):
+        notifier.poke()
+
+
+_CONNECT: dict[str, Any] = {"connect_timeout": 5, **NOTICES_DEAD_SERVER}
+
+
+class Listener:
+    """Hears the wake-ups of all processes, on a connection of its own without a pooler in between."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._reader, self._writer = os.pipe()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Listen no longer."""
+        self._stopped.set()
+        os.write(self._writer, b"x")
+        self._thread.join()
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._listen()
+            except psycopg2.Error as error:
+                log.warning("cannot hear wake-ups; polling meanwhile", error=str(error).strip())
+                self._stopped.wait(1.0)
+
+    def _listen(self) -> None:
+        # closing(): psycopg2's own context manager ends a transaction, not the connection. Keepalives find out that
+        # the server's machine is gone, which a silent LISTEN never would.
+        with closing(psycopg2.connect(settings.DIRECT_DATABASE_URL, **_CONNECT)) as session:
+            session.set_isolation_level(psycopg2.extensions.ISOLATION_LEVEL_AUTOCOMMIT)
+            with session.cursor() as cursor:
+                cursor.execute(f"LISTEN {CHANNEL}")
+            self._wake()
+            with selectors.DefaultSelector() as selector:
+                selector.register(session, selectors.EVENT_READ)
+                selector.register(self._reader, selectors.EVENT_READ)
+                while not self._stopped.is_set():
+                    if any(key.fileobj is session for key, _ in selector.select()):
+                        session.poll()
+                        session.notifies.clear()
+                        self._wake()

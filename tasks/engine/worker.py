@@ -1,0 +1,90 @@
+"""A worker process: Dramatiq's ``Worker`` between a start and an orderly end.
+
+Started by the supervisor (``python -m tasks.engine.worker``), never by fork: a child must have its own broker identity.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import dramatiq
+
+if TYPE_CHECKING:
+    from tasks.engine.middleware import WorkerProcess
+
+EXIT_OK = 0
+#: After the grace, interrupted actors have this long to clean up.
+CLEAN_UP_SECONDS = 5.0
+
+
+def main(arguments: list[str]) -> int:
+    """Run one worker process until it is told to stop; the exit code says whether all outcomes were written."""
+    options = _parse(arguments)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_site.settings")
+    import django
+
+    django.setup()
+
+    from tasks.engine.recorder import FlightRecorder
+
+    recorder = FlightRecorder(options.recorder, threads=options.threads)
+    _process().configure(worker_id=options.worker_id, recorder=recorder)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    threading.Thread(target=_stop_with_parent, args=(options.parent, stop), name="parent", daemon=True).start()
+    return run(queues=set(options.queues) or None, threads=options.threads, stop=stop)
+
+
+def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
+    """Work until ``stop`` is set, then end in order.
+
+    Parameters:
+        queues: ours, not the broker's; None means all that actors declare.
+    """
+    from django.conf import settings
+    from dramatiq import Worker
+
+    from tasks.engine.watchdog import EXIT_UNFINISHED
+
+    worker = Worker(dramatiq.get_broker(), queues=queues, worker_threads=threads, worker_timeout=100)
+    worker.start()
+    stop.wait()
+    worker.stop(timeout=int((settings.SHUTDOWN_GRACE_SECONDS + CLEAN_UP_SECONDS) * 1000))
+    runtime = _process().runtime
+    is_fine = runtime is not None and runtime.is_finished and not runtime.has_ended_itself
+    return EXIT_OK if is_fine else EXIT_UNFINISHED
+
+
+def _process() -> "WorkerProcess":
+    from tasks.engine.middleware import WorkerProcess
+
+    return next(one for one in dramatiq.get_broker().middleware if isinstance(one, WorkerProcess))
+
+
+def _stop_with_parent(descriptor: int, stop: threading.Event) -> None:
+    """End when the supervisor does, however it ends: its side of the pipe closes."""
+    os.read(descriptor, 1)
+    stop.set()
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tasks.engine.worker")
+    parser.add_argument("--worker-id", type=UUID, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--queues", nargs="*", default=[])
+    parser.add_argument("--recorder", type=int, required=True, help="descriptor of the flight recorder")
+    parser.add_argument("--parent", type=int, required=True, help="descriptor of a pipe that the supervisor holds open")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that ignore their interrupt, or a stuck event loop, must not keep a finished process alive.
+    os._exit(code)
