@@ -1,0 +1,58 @@
+"""One log line for each move of a task, with its trace id; no rule hangs on it."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from tasks.lifecycle import Moved, transitioned
+from tasks.states import Status
+
+log = structlog.get_logger(__name__)
+
+#: On every task's way, many times a second: for a closer look only.
+_ROUTINE = frozenset({"dispatch", "claim", "put_back"})
+#: A larger batch gets one line that counts.
+_MOST_LINES = 20
+
+_EVENTS = {
+    "submit": "task submitted",
+    "dispatch": "task dispatched",
+    "claim": "task claimed",
+    "put_back": "task put back unstarted",
+    "complete": "attempt ended",
+    "requeue": "task taken back from the broker",
+    "rescue": "task rescued from a lost or stuck worker",
+    "expire": "task died of old age",
+    "cancel": "cancel requested",
+    "edit": "task edited",
+    "retry": "task runs again",
+    "redrive": "task re-driven",
+}
+
+
+def connect() -> None:
+    """Begin to write."""
+    transitioned.connect(_write, dispatch_uid="callboard.journal")
+
+
+def _write(*, verb: str, moves: Sequence[Moved], **_: Any) -> None:
+    level = logging.DEBUG if verb in _ROUTINE else logging.INFO
+    if not logging.getLogger(__name__).isEnabledFor(level):
+        return
+    event = _EVENTS[verb]
+    if verb == "submit" and len(moves) > _MOST_LINES:
+        first = moves[0]
+        log.log(level, "tasks submitted", count=len(moves), trace_id=first.trace_id, first_task_id=str(first.id))
+        return
+    for move in moves:
+        log.log(
+            logging.WARNING if move.status == Status.DEAD else level,
+            event,
+            task_id=str(move.id),
+            status=str(move.status),
+            actor=move.actor,
+            queue=move.queue,
+            trace_id=move.trace_id,
+        )

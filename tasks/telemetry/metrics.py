@@ -1,0 +1,137 @@
+"""Metrics for Prometheus: counters that each process keeps in shared files, and gauges read from the database.
+
+Labels are names that code declares (actors, queues) and statuses, never what a caller sent.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import Error
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from tasks.lifecycle import Moved, transitioned
+from tasks.lifecycle.sql import fetch
+from tasks.states import FINAL
+
+log = structlog.get_logger(__name__)
+
+submitted = Counter("jobs_submitted_total", "Tasks accepted.", ["actor", "queue"])
+completed = Counter("jobs_completed_total", "Tasks that ended, by final status.", ["actor", "queue", "status"])
+attempts = Counter("callboard_attempts_total", "Attempts that ended, by where they left the task.", ["actor", "status"])
+moved = Counter("callboard_moves_total", "Moves of tasks, by verb.", ["verb"])
+execution = Histogram(
+    "job_execution_seconds",
+    "How long attempts ran.",
+    ["actor"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600),
+)
+
+#: Verbs that end an attempt.
+_ENDINGS = frozenset({"complete", "rescue"})
+#: How long the database's figures are good for: several scrapers cost one look.
+GAUGES_SECONDS = 5.0
+
+
+def connect() -> None:
+    """Begin to count."""
+    transitioned.connect(_count, dispatch_uid="callboard.metrics")
+
+
+def _count(*, verb: str, moves: Sequence[Moved], **_: Any) -> None:
+    moved.labels(verb).inc(len(moves))
+    for move in moves:
+        if verb == "submit":
+            submitted.labels(move.actor, move.queue).inc()
+            continue
+        if move.status in FINAL:
+            completed.labels(move.actor, move.queue, str(move.status)).inc()
+        if verb in _ENDINGS and move.seconds is not None:
+            attempts.labels(move.actor, str(move.status)).inc()
+            execution.labels(move.actor).observe(max(0.0, move.seconds))
+
+
+def render() -> bytes:
+    """Write the counters of all processes of this machine and the database's gauges."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=settings.METRICS_DIR)  # type: ignore[no-untyped-call]
+    registry.register(gauges)
+    return generate_latest(registry)
+
+
+def serve() -> None:
+    """Serve /metrics from this process if ``METRICS_PORT`` is set; for scheduler and workers without an api nearby."""
+    if not settings.METRICS_PORT:
+        return
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=settings.METRICS_DIR)  # type: ignore[no-untyped-call]
+    start_http_server(settings.METRICS_PORT, addr=settings.METRICS_HOST, registry=registry)
+    log.info("metrics are served", host=settings.METRICS_HOST, port=settings.METRICS_PORT)
+
+
+_QUEUE_SIZE = """
+SELECT queue, status, count(*), EXTRACT(EPOCH FROM statement_timestamp() - min(run_at))::double precision
+FROM callboard_task
+WHERE status IN ('PENDING', 'RETRYING', 'QUEUED', 'RUNNING')
+GROUP BY queue, status
+"""
+
+_WORKERS = """
+SELECT count(*), COALESCE(sum(threads), 0) FROM callboard_worker
+WHERE status <> 'GONE' AND lease_expires_at > statement_timestamp()
+"""
+
+_DEAD_LETTERS = "SELECT actor, count(*) FROM callboard_deadletter WHERE resolution = '' GROUP BY actor"
+
+
+class DatabaseGauges(Collector):
+    """What only the database knows, looked up at most every few seconds."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._families: list[Metric] = []
+        self._read_at = float("-inf")
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the gauges; the last ones if the database is away."""
+        with self._lock:
+            if time.monotonic() - self._read_at > GAUGES_SECONDS:
+                try:
+                    self._families = list(_read_gauges())
+                except Error as error:
+                    log.warning("gauges could not be read; the last ones are shown", error=str(error).strip())
+                self._read_at = time.monotonic()
+            yield from self._families
+
+
+def _read_gauges() -> Iterator[Metric]:
+    size = GaugeMetricFamily("queue_size", "Tasks that have not ended.", labels=["queue", "status"])
+    age = GaugeMetricFamily(
+        "callboard_oldest_due_seconds", "How long the oldest waiting task has been due.", labels=["queue"]
+    )
+    oldest: dict[str, float] = {}
+    for queue, status, count, seconds in fetch(_QUEUE_SIZE, {}):
+        size.add_metric([queue, status], count)
+        if status != "RUNNING":
+            oldest[queue] = max(oldest.get(queue, 0.0), seconds)
+    for queue, seconds in oldest.items():
+        age.add_metric([queue], seconds)
+    ((workers, threads),) = fetch(_WORKERS, {})
+    letters = GaugeMetricFamily("callboard_dead_letters_open", "Dead letters nobody resolved.", labels=["actor"])
+    for actor, count in fetch(_DEAD_LETTERS, {}):
+        letters.add_metric([actor], count)
+    yield size
+    yield age
+    yield letters
+    yield GaugeMetricFamily("active_workers", "Worker processes that are present.", value=workers)
+    yield GaugeMetricFamily("callboard_worker_threads", "Actor threads of these.", value=threads)
+
+
+gauges = DatabaseGauges()
