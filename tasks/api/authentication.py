@@ -1,0 +1,56 @@
+"""Who calls: bearer tokens, kept as hashes."""
+
+from datetime import timedelta
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from tasks.models import ApiToken
+
+#: ``last_used_at`` is this coarse, so that a busy token does not cost a write per request.
+USED_AGAIN_AFTER = timedelta(minutes=1)
+
+_LONGEST_SECRET = 200
+
+
+class BearerTokenAuthentication(BaseAuthentication):
+    """``Authorization: Bearer <token>`` (RFC 6750).
+
+    The secret is looked up by its SHA-256 digest, so comparing takes no time that depends on the secret.
+    """
+
+    def authenticate(self, request: Request) -> tuple[AbstractBaseUser, ApiToken] | None:
+        """Return the token's user and the token; None if the request has no such header.
+
+        Raises:
+            AuthenticationFailed: the header is malformed, or its token unknown, expired, revoked or of a blocked user.
+        """
+        header = request.META.get("HTTP_AUTHORIZATION")
+        if header is None:
+            return None
+        scheme, _, secret = header.partition(" ")
+        secret = secret.strip()
+        if scheme.lower() != "bearer" or not secret or " " in secret or len(secret) > _LONGEST_SECRET:
+            raise AuthenticationFailed('expected the header "Authorization: Bearer <token>"')
+        token = ApiToken.objects.for_secret(secret)
+        if token is None or not token.user.is_active:
+            raise AuthenticationFailed("this token is unknown, expired or revoked")
+        _note_use(token)
+        return token.user, token
+
+    def authenticate_header(self, request: Request) -> str:
+        """Challenge for a 401."""
+        return 'Bearer realm="callboard"'
+
+
+def _note_use(token: ApiToken) -> None:
+    if token.last_used_at is not None and token.last_used_at > timezone.now() - USED_AGAIN_AFTER:
+        return
+    # The condition is repeated in the statement: other requests with this token came at the same moment.
+    stale = Q(last_used_at=None) | Q(last_used_at__lte=Now() - USED_AGAIN_AFTER)
+    ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=Now())

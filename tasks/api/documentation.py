@@ -1,0 +1,25 @@
+"""``/api/schema`` and ``/api/docs``: the description of the API, for programs and for people; open to everybody."""
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from tasks.api import openapi
+from tasks.api.middleware import CONTENT_SECURITY_POLICY
+
+MEDIA_TYPE = "application/vnd.oai.openapi+json;version=3.1"
+
+
+@require_safe
+def schema(request: HttpRequest) -> HttpResponse:
+    """Give the OpenAPI description."""
+    return JsonResponse(openapi.document(), content_type=MEDIA_TYPE)
+
+
+@require_safe
+def page(request: HttpRequest) -> HttpResponse:
+    """Show the description, with everything it needs from this site."""
+    response = render(request, "api/docs.html")
+    # Swagger UI sets style attributes; scripts stay our own files.
+    response["Content-Security-Policy"] = f"{CONTENT_SECURITY_POLICY}; style-src 'self' 'unsafe-inline'"
+    return response

@@ -1,0 +1,105 @@
+"""Probes: is this process alive, and can it take tasks. Open to everybody, so they name parts and nothing else."""
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import dramatiq
+import structlog
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
+
+from tasks.api.problems import problem
+from tasks.errors import CallboardError, NotReady
+from tasks.models import Lease, Worker
+
+BROKER_TIMEOUT_SECONDS = 0.5
+
+OK, DOWN, MISSING, NONE = "ok", "down", "missing", "none"
+
+_migrated = threading.Event()
+_pings = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker-ping")
+_log = structlog.get_logger(__name__)
+
+
+@require_safe
+def live(request: HttpRequest) -> HttpResponse:
+    """``/healthz``: this process answers. Looks at nothing else, or a database restart would restart every process."""
+    return JsonResponse({"status": OK})
+
+
+@require_safe
+def ready(request: HttpRequest) -> HttpResponse:
+    """``/readyz``: this process can take tasks."""
+    return _answer(_needed() | _told())
+
+
+@require_safe
+def health(request: HttpRequest) -> HttpResponse:
+    """``/health``: the same, and whether anybody dispatches and runs what is taken."""
+    components = _needed()
+    if components["database"] == OK:
+        components |= {"workers": _attempted(_workers), "scheduler": _attempted(_scheduler)}
+    return _answer(components | _told())
+
+
+def _answer(components: Mapping[str, str]) -> HttpResponse:
+    if all(components[name] == OK for name in ("database", "migrations")):
+        return JsonResponse({"status": OK, "components": components})
+    return problem(NotReady(), components=components)
+
+
+def _needed() -> dict[str, str]:
+    database = _attempted(_database)
+    return {"database": database, "migrations": _attempted(_migrations) if database == OK else DOWN}
+
+
+def _told() -> dict[str, str]:
+    """Look at what submission works without: accepted tasks wait in the database."""
+    return {"broker": _attempted(_broker)}
+
+
+def _attempted(look: Callable[[], str]) -> str:
+    try:
+        return look()
+    except (DatabaseError, CallboardError) as error:
+        _log.warning("a health probe found a part down", part=look.__name__.strip("_"), error=str(error))
+        return DOWN
+
+
+def _database() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return OK
+
+
+def _migrations() -> str:
+    if not _migrated.is_set():
+        executor = MigrationExecutor(connection)
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            return MISSING
+        # Nobody takes them back under a running process, and looking costs more than the rest of a probe.
+        _migrated.set()
+    return OK
+
+
+def _broker() -> str:
+    broker: Any = dramatiq.get_broker()
+    # In a thread, because a broker that swallows packets must not make a ready process miss its probe.
+    try:
+        _pings.submit(broker.source.ping).result(timeout=BROKER_TIMEOUT_SECONDS)
+    except TimeoutError:
+        return DOWN
+    return OK
+
+
+def _workers() -> str:
+    return OK if Worker.objects.present().exists() else NONE
+
+
+def _scheduler() -> str:
+    return OK if Lease.objects.filter(expires_at__gt=Now()).exists() else NONE

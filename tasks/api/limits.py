@@ -1,0 +1,233 @@
+"""How many tasks a caller may submit: a token bucket by client address and by token, one unit per task.
+
+The buckets live in Redis and are filled and emptied by one script on Redis's clock, so that any number of api processes
+share them. Without Redis one process may keep them in memory (``tasks.E002`` refuses more).
+"""
+
+import ipaddress
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+import redis
+import structlog
+from django.conf import settings
+from rest_framework.request import Request
+
+from tasks.errors import TooManyTasks
+
+log = structlog.get_logger(__name__)
+
+REDIS_TIMEOUT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Rate:
+    """So many units per so many seconds; a full bucket holds one period's."""
+
+    units: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """How fast a bucket fills."""
+        return self.units / self.seconds
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the buckets said: whether all had enough, what the emptiest has left, how long until it has enough."""
+
+    is_allowed: bool
+    left: float
+    wait_seconds: float
+
+    def headers(self, rate: Rate) -> dict[str, str]:
+        """Tell the caller (draft-ietf-httpapi-ratelimit-headers, and RFC 9110 for Retry-After)."""
+        full_in = (rate.units - self.left) / rate.per_second
+        headers = {
+            "RateLimit-Limit": str(rate.units),
+            "RateLimit-Remaining": str(math.floor(self.left)),
+            "RateLimit-Reset": str(math.ceil(full_in)),
+        }
+        if not self.is_allowed:
+            headers["Retry-After"] = str(max(1, math.ceil(self.wait_seconds)))
+        return headers
+
+
+class Buckets(Protocol):
+    """Where token buckets are kept."""
+
+    def take(self, keys: Sequence[str], units: int, rate: Rate) -> Verdict:
+        """Take ``units`` out of every bucket, or out of none if one has not enough."""
+
+
+# KEYS: the buckets. ARGV: units, capacity, units per microsecond. A bucket is a hash of what it held and when; one that
+# is full again is as good as none and expires.
+_SCRIPT = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local units, capacity, rate = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local held, least = {}, capacity
+for i, key in ipairs(KEYS) do
+    local bucket = redis.call('HMGET', key, 'held', 'at')
+    local before = tonumber(bucket[1]) or capacity
+    held[i] = math.min(capacity, before + math.max(0, now - (tonumber(bucket[2]) or now)) * rate)
+    least = math.min(least, held[i])
+end
+local allowed = least >= units
+if allowed then
+    for i, key in ipairs(KEYS) do
+        local after = held[i] - units
+        redis.call('HSET', key, 'held', string.format('%.6f', after), 'at', string.format('%.0f', now))
+        redis.call('PEXPIRE', key, math.ceil((capacity - after) / rate / 1000) + 1000)
+    end
+    least = least - units
+end
+return {allowed and 1 or 0, string.format('%.6f', least)}
+"""
+
+
+class RedisBuckets:
+    """Buckets that all api processes share."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        client = redis.Redis.from_url(
+            url, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS
+        )
+        self._script = client.register_script(_SCRIPT)
+        self._prefix = f"{namespace}:__limit__"
+
+    def take(self, keys: Sequence[str], units: int, rate: Rate) -> Verdict:
+        """See ``Buckets``; raises redis.RedisError."""
+        reply: Any = self._script(
+            keys=[f"{self._prefix}.{key}" for key in keys],
+            args=[units, rate.units, repr(rate.per_second / 1_000_000)],
+        )
+        return _verdict(bool(reply[0]), float(reply[1]), units, rate)
+
+
+class MemoryBuckets:
+    """Buckets of this process alone."""
+
+    #: Beyond, full buckets are thrown away.
+    _MOST = 10_000
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._held: dict[str, tuple[float, float]] = {}
+
+    def take(self, keys: Sequence[str], units: int, rate: Rate) -> Verdict:
+        """See ``Buckets``."""
+        with self._lock:
+            now = self._clock()
+            held = {key: self._level(key, now, rate) for key in keys}
+            least = min(held.values())
+            if least >= units:
+                self._held.update({key: (level - units, now) for key, level in held.items()})
+            if len(self._held) > self._MOST:
+                self._held = {key: pair for key, pair in self._held.items() if self._level(key, now, rate) < rate.units}
+        is_allowed = least >= units
+        return _verdict(is_allowed, least - units if is_allowed else least, units, rate)
+
+    def _level(self, key: str, now: float, rate: Rate) -> float:
+        level, at = self._held.get(key, (rate.units, now))
+        return min(rate.units, level + (now - at) * rate.per_second)
+
+
+def _verdict(is_allowed: bool, left: float, units: int, rate: Rate) -> Verdict:
+    return Verdict(is_allowed, left, 0.0 if is_allowed else (units - left) / rate.per_second)
+
+
+@cache
+def _buckets() -> Buckets:
+    if settings.REDIS_URL:
+        return RedisBuckets(settings.REDIS_URL, settings.BROKER_NAMESPACE)
+    return MemoryBuckets()
+
+
+class SubmissionLimit:
+    """Lifecycle's ``admit`` for one request: only what is valid and new is asked about, so nothing else costs."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        #: For the answer; none for the exempt and for what was not asked about.
+        self.headers: dict[str, str] = {}
+
+    def __call__(self, units: int) -> None:
+        """Take ``units`` tasks out of the caller's buckets.
+
+        Raises:
+            TooManyTasks: a bucket has not enough; nothing was taken.
+        """
+        self.headers = _check(self._request, units)
+
+
+def _check(request: Request, units: int) -> dict[str, str]:
+    if settings.SUBMIT_RATE_LIMIT is None or request.user.is_staff:
+        return {}
+    rate = Rate(*settings.SUBMIT_RATE_LIMIT)
+    keys = [f"ip.{client_address(request.META)}"]
+    if request.auth is not None:
+        keys.append(f"token.{request.auth.pk}")
+    if units > rate.units:
+        raise TooManyTasks(
+            f"expected at most {rate.units} tasks at once, as many as are allowed in {rate.seconds:g} s, got {units}; "
+            "split them",
+            headers=Verdict(False, 0.0, rate.seconds).headers(rate),
+        )
+    try:
+        verdict = _buckets().take(keys, units, rate)
+    except redis.RedisError as error:
+        log.warning("submission limit cannot be checked", allowed=settings.SUBMIT_RATE_FAIL_OPEN, error=str(error))
+        if settings.SUBMIT_RATE_FAIL_OPEN:
+            return {}
+        raise TooManyTasks(
+            "the submission limit cannot be checked at the moment", headers={"Retry-After": "1"}
+        ) from error
+    if not verdict.is_allowed:
+        raise TooManyTasks(
+            f"{rate.units} tasks in {rate.seconds:g} s may be submitted: {math.floor(verdict.left)} now, not {units}",
+            headers=verdict.headers(rate),
+        )
+    return verdict.headers(rate)
+
+
+def client_address(meta: Mapping[str, Any]) -> str:
+    """Tell which address a request came from; IPv6 by its /64, which is one customer.
+
+    Only what a trusted proxy wrote counts: ``X-Forwarded-For`` is read from its right end, past the addresses of
+    ``TRUSTED_PROXIES``. The rest of it is the caller's own text.
+    """
+    address = parsed(meta.get("REMOTE_ADDR", ""))
+    forwarded = [parsed(part) for part in meta.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+    while _is_trusted(address) and forwarded:
+        before = forwarded.pop()
+        if before is None:
+            break
+        address = before
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
+
+
+def parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Read an address, an IPv4 one in IPv6's clothes as itself; None if it is none."""
+    try:
+        address = ipaddress.ip_address(text.strip())
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped or address
+
+
+def _is_trusted(address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -> bool:
+    # No address at all is gunicorn's word for a Unix socket: only a proxy of this machine can be behind it.
+    return (address is None and bool(settings.TRUSTED_PROXIES)) or any(
+        address in network for network in settings.TRUSTED_PROXIES if address is not None
+    )

@@ -1,0 +1,86 @@
+"""What surrounds every request: its trace id, its access line, and one form for errors."""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import cache
+
+import structlog
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils.encoding import escape_uri_path
+
+from tasks.api import problems
+from tasks.api.fields import shown
+from tasks.errors import FieldError, MalformedRequest
+from tasks.telemetry import trace
+
+#: Pages run nothing but our own files, so text that slipped through escaping would still not run as a script.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
+
+_LONGEST_PATH = 300
+_PROBES = frozenset({"/healthz", "/readyz", "/health", "/metrics"})
+
+_log = structlog.get_logger(__name__)
+
+
+class RequestMiddleware:
+    """Trace, answer and record a request; the first of ``MIDDLEWARE``, so that it sees what the others refuse."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Handle one request."""
+        trace_id = trace.from_headers(request.META)
+        with trace.bound(trace_id):
+            started = time.perf_counter()
+            response = _refuse_foreign_host(request) or self._get_response(request)
+            _finish(request, response)
+            response.headers["X-Trace-Id"] = trace_id
+            _record(request, response, seconds=time.perf_counter() - started)
+        return response
+
+
+def _refuse_foreign_host(request: HttpRequest) -> HttpResponse | None:
+    """Name what is wrong: Django answers a bare 400, and logs a traceback for each passing scanner."""
+    try:
+        request.get_host()
+    except DisallowedHost:
+        host = request.META.get("HTTP_HOST", "")
+        message = f"this site does not answer to the host {shown(host)}; its operator can add it to ALLOWED_HOSTS"
+        return problems.problem(MalformedRequest(message, errors=[FieldError("Host", "unknown_host", message)]))
+    return None
+
+
+def _finish(request: HttpRequest, response: HttpResponseBase) -> None:
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    if response.status_code >= 400 and not request.path_info.startswith(_pages()):
+        problems.normalise(response)
+
+
+def _record(request: HttpRequest, response: HttpResponseBase, *, seconds: float) -> None:
+    # A probe that found nothing wrong, every few seconds, is no news.
+    is_quiet = response.status_code < 300 and request.path_info.rstrip("/") in _PROBES
+    # The path as it came over the wire and without its query: no control characters and no secrets in the log.
+    _log.log(
+        logging.DEBUG if is_quiet else logging.INFO,
+        "request",
+        method=request.method,
+        path=escape_uri_path(request.path)[:_LONGEST_PATH],
+        status=response.status_code,
+        ms=round(seconds * 1000, 2),
+    )
+
+
+@cache
+def _pages() -> tuple[str, ...]:
+    """Name the paths that browsers read, where errors stay HTML."""
+    return (reverse("admin:index"), settings.STATIC_URL)

@@ -1,0 +1,140 @@
+"""Request bodies: bounded, UTF-8, strict JSON; nothing hostile gets further than here."""
+
+import json
+import re
+from typing import IO, Any, cast
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.request import UnreadablePostError
+from rest_framework.request import Request
+
+from tasks.api.fields import shown
+from tasks.errors import FieldError, MalformedRequest, TooLarge, UnsupportedMediaType
+
+_CHUNK = 64 * 1024
+
+#: Levels that a body has around a payload: itself, the list of a bulk, the task.
+_LEVELS_AROUND_PAYLOAD = 3
+
+_MEDIA_TYPE = re.compile(r"application/(?:[\w.-]+\+)?json", re.IGNORECASE | re.ASCII)
+# No body, or a form without fields, which is how some clients send "no data".
+_NOTHING = re.compile(rb"\s*(?:--[^\r\n]+--)?\s*")
+# A string that never ends matches to the end: else each quote in it would be tried as a start, in quadratic time.
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.?[^"\\]*)*(?:"|\Z)|[\[\]{}]', re.DOTALL)
+
+
+def read_object(request: Request, *, optional: bool = False) -> dict[str, Any]:
+    """Read the body as one JSON object; an empty one counts as ``{}`` where the body is optional.
+
+    Raises:
+        UnsupportedMediaType, TooLarge, MalformedRequest: 415, 413 or 400.
+    """
+    raw = _read(request._request)
+    if optional and _NOTHING.fullmatch(raw):
+        return {}
+    if not raw.strip():
+        raise MalformedRequest("expected a JSON object as the body, got none")
+    _check_media_type(request.META.get("CONTENT_TYPE", ""))
+    value = _decode(raw)
+    if not isinstance(value, dict):
+        raise MalformedRequest(f"expected a JSON object as the body, got {shown(value)}")
+    return value
+
+
+def _read(request: HttpRequest) -> bytes:
+    """Read the body up to the limit; a declared length is believed when it says "too large"."""
+    most = settings.MAX_BODY_BYTES
+    if _content_length(request) > most:
+        raise _too_large()
+    stream, parts, size = _stream(request), [], 0
+    try:
+        while part := stream.read(min(_CHUNK, most + 1 - size)):
+            parts.append(part)
+            size += len(part)
+            if size > most:
+                raise _too_large()
+    except (OSError, UnreadablePostError) as error:
+        raise MalformedRequest("the body ended early") from error
+    return b"".join(parts)
+
+
+def _stream(request: HttpRequest) -> IO[bytes]:
+    # Without a Content-Length Django takes the body for empty; a server that decodes chunks marks its end itself.
+    if "CONTENT_LENGTH" not in request.META and request.META.get("wsgi.input_terminated"):
+        return cast("IO[bytes]", request.META["wsgi.input"])
+    return cast("IO[bytes]", request)
+
+
+def _content_length(request: HttpRequest) -> int:
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return 0
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"expected a body of at most {settings.MAX_BODY_BYTES} bytes; split a bulk into several")
+
+
+def _check_media_type(header: str) -> None:
+    media_type, _, parameters = header.partition(";")
+    charset = re.search(r"charset=\"?([^\";\s]*)", parameters, re.IGNORECASE)
+    if not _MEDIA_TYPE.fullmatch(media_type.strip()):
+        raise UnsupportedMediaType(f"expected Content-Type: application/json, got {shown(header)}")
+    if charset and charset[1].lower() not in {"utf-8", "utf8"}:
+        raise UnsupportedMediaType(f"expected a body in UTF-8, got {shown(charset[1])}")
+
+
+def _decode(raw: bytes) -> Any:
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MalformedRequest(f"expected a body in UTF-8; byte {error.start} is not") from error
+    _check_depth(text)
+    try:
+        return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise MalformedRequest(f"the body is no JSON: {error.msg} at {where}") from error
+    except ValueError as error:
+        # Python reads no number of more than 4,300 digits.
+        raise MalformedRequest("the body has a number with too many digits") from error
+
+
+def _check_depth(text: str) -> None:
+    """Refuse deep nesting before the JSON parser, which recurses, sees it; the payload's own limit comes later."""
+    deepest = settings.MAX_JSON_DEPTH + _LEVELS_AROUND_PAYLOAD
+    if text.count("[") + text.count("{") <= deepest:
+        return
+    depth, field = 0, ""
+    for token in _STRING_OR_BRACKET.finditer(text):
+        first = token[0][0]
+        if first in "[{":
+            depth += 1
+            if depth > deepest:
+                message = f"expected at most {settings.MAX_JSON_DEPTH} nested levels"
+                raise MalformedRequest(
+                    f"the body nests too deep: {message}", errors=[FieldError(field, "too_deep", message)]
+                )
+        elif first in "]}":
+            depth -= 1
+        elif depth == 1:
+            # The last text on the first level before things go deeper is the name of the field.
+            field = shown(token[0][1:-1])[1:-1]
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        message = "expected each name once in an object; readers disagree about which one counts"
+        raise MalformedRequest(
+            f"the body has {shown(twice)} twice", errors=[FieldError(shown(twice)[1:-1], "duplicate", message)]
+        )
+    return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise MalformedRequest(f"the body is no JSON: it has no {name}, only finite numbers")

@@ -1,0 +1,127 @@
+"""Every error answer is one JSON form, ``application/problem+json`` (RFC 9457), whoever raised it."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpResponse
+from django.http.request import UnreadablePostError
+from django.http.response import HttpResponseBase
+from rest_framework import exceptions as drf
+
+from tasks import errors
+from tasks.errors import CallboardError
+from tasks.telemetry import trace
+
+CONTENT_TYPE = "application/problem+json"
+
+#: More faults than this in one request are not listed; a bulk of 1,000 tasks can have many thousands.
+MOST_ERRORS = 100
+
+#: When to try again after a 503.
+RETRY_AFTER_SECONDS = 5
+
+#: What an error of Django or REST framework means. The first match counts, so subclasses come first.
+_TRANSLATIONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type[CallboardError]], ...] = (
+    ((OperationalError, InterfaceError), errors.DatabaseUnavailable),
+    ((drf.NotAuthenticated, drf.AuthenticationFailed), errors.NotAuthenticated),
+    ((drf.PermissionDenied, PermissionDenied), errors.NotAllowed),
+    ((drf.NotFound, Http404), errors.NotFound),
+    (drf.MethodNotAllowed, errors.MethodNotAllowed),
+    (drf.UnsupportedMediaType, errors.UnsupportedMediaType),
+    (RequestDataTooBig, errors.TooLarge),
+    ((drf.ParseError, SuspiciousOperation, UnreadablePostError), errors.MalformedRequest),
+)
+
+#: What a bare status of Django's own pages means.
+_OF_STATUS: dict[int, type[CallboardError]] = {
+    errors.STATUS_OF_CODE[error.code][0]: error
+    for error in (
+        errors.MalformedRequest,
+        errors.NotAuthenticated,
+        errors.NotAllowed,
+        errors.NotFound,
+        errors.MethodNotAllowed,
+        errors.TooLarge,
+        errors.UnsupportedMediaType,
+        errors.DatabaseUnavailable,
+    )
+}
+
+_log = structlog.get_logger(__name__)
+
+
+def problem_response(exc: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
+    """Answer an exception of a view; REST framework's ``EXCEPTION_HANDLER``.
+
+    What nobody foresaw is raised on, so that Django reports it with its traceback; ``normalise`` gives it its form.
+    """
+    error = _translated(exc)
+    if error is None:
+        return None
+    response = problem(error)
+    # REST framework puts the first authenticator's challenge on the exception.
+    if challenge := getattr(exc, "auth_header", None):
+        response["WWW-Authenticate"] = challenge
+    return response
+
+
+def problem(error: CallboardError, **more: Any) -> HttpResponse:
+    """Answer an error; ``more`` are extension members of the problem."""
+    status = errors.http_status(error)
+    response = HttpResponse(_body(error, status, more), status=status, content_type=CONTENT_TYPE)
+    for name, value in error.headers.items():
+        response[name] = value
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def normalise(response: HttpResponseBase) -> None:
+    """Give an error answer that is not a problem yet (Django's own pages) that form, keeping its status and headers."""
+    if not isinstance(response, HttpResponse) or response.headers.get("Content-Type") == CONTENT_TYPE:
+        return
+    fallback = CallboardError if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR else errors.MalformedRequest
+    error = _OF_STATUS.get(response.status_code, fallback)()
+    response.content = _body(error, response.status_code, {})
+    response.headers["Content-Type"] = CONTENT_TYPE
+    response.headers["Content-Length"] = str(len(response.content))
+
+
+def _translated(exc: Exception) -> CallboardError | None:
+    if isinstance(exc, CallboardError):
+        return exc
+    for kinds, error in _TRANSLATIONS:
+        if isinstance(exc, kinds):
+            if error is errors.DatabaseUnavailable:
+                _log.warning("the database does not answer, the caller is told to try again", error=_first_line(exc))
+            return error(_detail(exc))
+    return None
+
+
+def _detail(exc: Exception) -> str | None:
+    """Quote messages that were written for the caller and say more than ours."""
+    return str(exc.detail) if isinstance(exc, drf.AuthenticationFailed | drf.PermissionDenied) else None
+
+
+def _first_line(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {exc}".splitlines()[0]
+
+
+def _body(error: CallboardError, status: int, more: Mapping[str, Any]) -> bytes:
+    content = {
+        "type": f"urn:callboard:error:{error.code}",
+        "title": (type(error).__doc__ or "").strip().splitlines()[0].rstrip("."),
+        "status": status,
+        "detail": error.detail,
+        "code": error.code,
+        "trace_id": trace.current(),
+        "errors": [errors.as_dict(one) for one in error.errors[:MOST_ERRORS]],
+        **more,
+    }
+    # ASCII only: a message may quote text that UTF-8 cannot carry, such as a lone surrogate.
+    return json.dumps(content, separators=(",", ":")).encode("ascii")

@@ -1,0 +1,69 @@
+"""``GET stats``: the whole board at a bounded cost, for staff."""
+
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks.api import fields
+from tasks.api.queues import queue_as_dict
+from tasks.api.views import StaffView
+from tasks.api.workers import worker_as_dict
+from tasks.engine import statistics
+from tasks.engine.statistics import Percentiles, Recent
+from tasks.errors import FieldError, InvalidQuery
+from tasks.models import Worker
+
+DEFAULT_MINUTES = 5
+LONGEST_MINUTES = 1_440
+
+
+class Stats(StaffView):
+    """``GET stats``."""
+
+    def get(self, request: Request) -> Response:
+        """Count by status and measure the last ``minutes``: throughput and latencies."""
+        return Response(board_as_dict(minutes=_minutes(request)))
+
+
+def board_as_dict(*, minutes: int) -> dict[str, Any]:
+    """Measure everything; what is counted only up to a bound is named in ``capped``."""
+    counts = statistics.counts_by_status()
+    return {
+        "tasks": {str(status): count.number for status, count in counts.items()},
+        "capped": [str(status) for status, count in counts.items() if count.is_capped],
+        "recent": _recent_as_dict(statistics.recent(minutes=minutes)),
+        "queues": [queue_as_dict(standing) for standing in statistics.queue_standings()],
+        "workers": [worker_as_dict(worker) for worker in Worker.objects.present().order_by("-id")],
+    }
+
+
+def _minutes(request: Request) -> int:
+    errors = [
+        FieldError(fields.shown(name)[1:-1], "unknown_parameter", "expected minutes")
+        for name in request.GET
+        if name != "minutes"
+    ]
+    text = request.GET.get("minutes", str(DEFAULT_MINUTES))
+    try:
+        minutes = fields.digits(1, LONGEST_MINUTES)(text)
+    except fields.Unfit as error:
+        errors.append(fields.field_error("minutes", error))
+    if errors:
+        raise InvalidQuery(errors=errors)
+    return int(minutes)
+
+
+def _recent_as_dict(recent: Recent) -> dict[str, Any]:
+    return {
+        "minutes": recent.minutes,
+        "attempts": dict(recent.attempts),
+        "attempts_per_second": round(recent.per_second, 3),
+        "is_capped": recent.is_capped,
+        "wait_seconds": _percentiles(recent.wait),
+        "run_seconds": _percentiles(recent.run),
+    }
+
+
+def _percentiles(found: Percentiles) -> dict[str, float | None]:
+    return {name: None if value is None else round(value, 6) for name, value in found._asdict().items()}
