@@ -1,0 +1,162 @@
+"""Filters of the control plane's lists, over values that are known: no ``SELECT DISTINCT`` over a big table."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from tasks import registry
+from tasks.admin.show import number
+from tasks.engine import statistics
+from tasks.models import Queue, Task
+from tasks.priority import BANDS
+from tasks.querysets import TaskQuerySet
+from tasks.states import Status, WorkerStatus
+
+
+class KnownValuesFilter(admin.SimpleListFilter):
+    """Applies a value from its list; any other finds nothing, and never reaches the database."""
+
+    template = "admin/filter.html"
+    #: Whether it is a row of links above the list.
+    is_chips = False
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Apply the chosen value."""
+        value = self.value()
+        if value is None:
+            return queryset
+        known = {str(key) for key, _ in self.lookup_choices}
+        return self.narrowed(queryset, value) if value in known else queryset.none()
+
+    def narrowed(self, rows: Any, value: str) -> QuerySet[Any]:
+        """Keep the rows of one value."""
+        raise NotImplementedError
+
+
+class ChipsFilter(KnownValuesFilter):
+    """Stands above the list as links, with counts as long as nothing else is filtered."""
+
+    template = "admin/chips.html"
+    is_chips = True
+
+    def counts(self) -> Mapping[str, str]:
+        """Count rows by value, where that is cheap."""
+        return {}
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Add each value's colour and count to its link."""
+        is_alone = not changelist.query and set(changelist.params) <= {str(self.parameter_name)}
+        counts = self.counts() if is_alone else {}
+        kinds = ["", *(str(key) for key, _ in self.lookup_choices)]
+        for kind, choice in zip(kinds, super().choices(changelist), strict=True):
+            yield {**choice, "kind": kind.lower(), "count": counts.get(kind, "")}
+
+
+class StatusFilter(ChipsFilter):
+    """By status."""
+
+    title = parameter_name = "status"
+
+    def counts(self) -> Mapping[str, str]:
+        """Count as far as that is cheap."""
+        counted = statistics.counts_by_status()
+        return {status.value: number(one.number, is_capped=one.is_capped) for status, one in counted.items()}
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        """List the states."""
+        return Status.choices
+
+    def narrowed(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
+        """Keep one state."""
+        return rows.in_status([Status(value)])
+
+
+class PresenceFilter(ChipsFilter):
+    """Workers by whether they can be counted on; those that are gone only on request."""
+
+    title = parameter_name = "presence"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        """List the choices."""
+        return [("silent", "Silent"), ("gone", "Gone"), ("all", "All")]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Name what stands there without a choice."""
+        first, *others = super().choices(changelist)
+        yield {**first, "display": "Not gone"}
+        yield from others
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Apply the chosen value, and hide the gone without one."""
+        return (
+            queryset.exclude(status=WorkerStatus.GONE) if self.value() is None else super().queryset(request, queryset)
+        )
+
+    def narrowed(self, rows: Any, value: str) -> QuerySet[Any]:
+        """Keep one kind."""
+        if value == "all":
+            return rows  # type: ignore[no-any-return]
+        return rows.silent() if value == "silent" else rows.filter(status=WorkerStatus.GONE)  # type: ignore[no-any-return]
+
+
+class QueueFilter(KnownValuesFilter):
+    """By queue."""
+
+    title = parameter_name = "queue"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        """List the queues."""
+        return [(name, name) for name in Queue.objects.values_list("name", flat=True)]
+
+    def narrowed(self, rows: Any, value: str) -> QuerySet[Any]:
+        """Keep one queue."""
+        return rows.in_queue(value)  # type: ignore[no-any-return]
+
+
+class ActorFilter(KnownValuesFilter):
+    """By declared actor."""
+
+    title = parameter_name = "actor"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        """List the declared actors."""
+        return [(name, name) for name in registry.actor_names()]
+
+    def narrowed(self, rows: Any, value: str) -> QuerySet[Any]:
+        """Keep one actor."""
+        return rows.for_actor(value)  # type: ignore[no-any-return]
+
+
+class BandFilter(KnownValuesFilter):
+    """By band of priorities."""
+
+    title = "priority"
+    parameter_name = "band"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        """List the bands."""
+        return [(band.name, f"{band.name} ({band.lowest}–{band.highest})") for band in BANDS]
+
+    def narrowed(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
+        """Keep one band."""
+        return rows.in_band(next(band for band in BANDS if band.name == value))
+
+
+class CreatedFilter(KnownValuesFilter):
+    """By time of submission."""
+
+    title = parameter_name = "created"
+    MINUTES = (("15", "last 15 minutes"), ("60", "last hour"), ("1440", "last 24 hours"), ("10080", "last 7 days"))
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        """List the spans."""
+        return self.MINUTES
+
+    def narrowed(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
+        """Keep what is younger."""
+        return rows.created_after(timezone.now() - timedelta(minutes=int(value)))

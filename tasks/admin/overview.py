@@ -1,0 +1,116 @@
+"""The first page: how everything stands, each number at a bounded cost."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import quote
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from dlq.models import DeadLetter
+from tasks.admin.queue import standing_as_text
+from tasks.admin.show import ago, number, visible
+from tasks.admin.verbs import changes
+from tasks.admin.worker import count_running, state
+from tasks.engine import statistics
+from tasks.engine.leadership import LEASE
+from tasks.engine.statistics import Standing
+from tasks.models import Lease, Worker
+from tasks.states import DeathReason, Status
+
+#: The newest open dead letters are looked at, so many.
+MOST_LETTERS = 1_000
+MOST_GROUPS = 8
+MOST_WORKERS = 12
+MOST_CHANGES = 8
+
+
+def overview(user: Any) -> dict[str, Any]:
+    """Collect what this user may see."""
+    sees_queues, sees_workers = user.has_perm("tasks.view_queue"), user.has_perm("tasks.view_worker")
+    standings = statistics.queue_standings() if sees_queues else []
+    return {
+        "warnings": list(_warnings(standings, sees_workers=sees_workers)),
+        "cards": _cards() if user.has_perm("tasks.view_task") else [],
+        "queues": [_queue(standing) for standing in standings],
+        "workers": _workers() if sees_workers else None,
+        "letters": _letters() if user.has_perm("dlq.view_deadletter") else None,
+        "changes": _changes() if user.has_perm("admin.view_logentry") else None,
+    }
+
+
+def _warnings(standings: list[Standing], *, sees_workers: bool) -> Iterator[str]:
+    if not Lease.objects.filter(name=LEASE, expires_at__gt=Now()).exists():
+        yield "No scheduler leads: nothing is handed out. Is manage.py runscheduler running?"
+    if sees_workers and not Worker.objects.taking().exists():
+        yield "No worker takes tasks. Is manage.py runworkers running?"
+    if sees_workers and (silent := Worker.objects.silent().count()):
+        yield f"{silent} worker{'s are' if silent > 1 else ' is'} silent; the tasks go back to others."
+    unserved = [one.name for one in standings if one.waiting.number and not one.threads and not one.paused_at]
+    if unserved and Worker.objects.taking().exists():
+        yield f"No worker serves {', '.join(map(visible, unserved))}, where tasks wait."
+    if paused := [one.name for one in standings if one.paused_at]:
+        yield f"Paused: {', '.join(map(visible, paused))}."
+
+
+def _cards() -> list[dict[str, str]]:
+    address = reverse("admin:tasks_task_changelist")
+    counted = statistics.counts_by_status()
+    return [
+        {
+            "label": str(status.label),
+            "kind": status.value.lower(),
+            "count": number(counted[status].number, is_capped=counted[status].is_capped),
+            "url": f"{address}?{urlencode({'status': status.value})}",
+        }
+        for status in Status
+    ]
+
+
+def _queue(standing: Standing) -> dict[str, Any]:
+    return {**standing_as_text(standing), "url": reverse("admin:tasks_queue_change", args=[quote(standing.name)])}
+
+
+def _workers() -> dict[str, Any]:
+    present = list(Worker.objects.present().order_by("-pk")[: MOST_WORKERS + 1])
+    shown = present[:MOST_WORKERS]
+    count_running(shown)
+    return {
+        "rows": [
+            {
+                "name": visible(str(worker)),
+                "url": reverse("admin:tasks_worker_change", args=[worker.pk]),
+                "state": state(worker),
+                "busy": f"{worker.busy} of {worker.threads}",  # type: ignore[attr-defined]
+                "heard": ago(worker.heartbeat_at),
+            }
+            for worker in shown
+        ],
+        "are_more": len(present) > MOST_WORKERS,
+    }
+
+
+def _letters() -> dict[str, Any]:
+    address = reverse("admin:dlq_deadletter_changelist")
+    newest = list(DeadLetter.objects.open().newest_first().values_list("actor", "reason")[: MOST_LETTERS + 1])
+    groups = Counter(newest[:MOST_LETTERS]).most_common(MOST_GROUPS)
+    return {
+        "total": number(min(len(newest), MOST_LETTERS), is_capped=len(newest) > MOST_LETTERS),
+        "url": f"{address}?resolution=OPEN",
+        "groups": [
+            {
+                "actor": visible(actor),
+                "reason": str(DeathReason(reason).label),
+                "count": number(count),
+                "url": f"{address}?{urlencode({'resolution': 'OPEN', 'actor': actor, 'reason': reason})}",
+            }
+            for (actor, reason), count in groups
+        ],
+    }
+
+
+def _changes() -> list[Any]:
+    return changes(LogEntry.objects.select_related("user", "content_type").order_by("-pk")[:MOST_CHANGES])

@@ -1,0 +1,251 @@
+"""Pages on tasks: the list, and a task's story with what can be done about it."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+
+from tasks import lifecycle
+from tasks.admin.base import List
+from tasks.admin.filters import ActorFilter, BandFilter, CreatedFilter, QueueFilter, StatusFilter
+from tasks.admin.show import (
+    NOTHING,
+    ago,
+    badge,
+    clock,
+    column,
+    cut,
+    data,
+    exactly,
+    moment,
+    pretty,
+    shortened,
+    span,
+    stamp,
+    tags,
+    visible,
+)
+from tasks.admin.verbs import OperatedAdmin, Verb
+from tasks.models import Attempt, Task, TaskEvent
+from tasks.states import DUE, Status
+
+#: Attempts and events that one page shows.
+MOST_SHOWN = 50
+LONGEST_NAME = 60
+
+
+class TaskList(List):
+    """Reads no payloads and results for a list that shows none."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        """Leave the big columns out."""
+        rows = super().get_queryset(request, exclude_parameters)
+        return rows.defer("payload", "args", "options", "result", "progress", "checkpoint", "error")
+
+
+def _name(task: Task) -> str:
+    return format_html(
+        '<span class="name" title="{}">{}</span> <code title="{}">…{}</code>',
+        visible(task.actor),
+        shortened(task.actor, LONGEST_NAME),
+        task.pk,
+        str(task.pk)[-8:],
+    )
+
+
+def _state(task: Task) -> str:
+    asked = format_html(' <span class="quiet">{}</span>', "cancel requested") if task.cancel_requested_at else ""
+    return format_html("{}{}", badge(task.status, task.get_status_display()), asked)
+
+
+def _priority(task: Task) -> str:
+    return format_html('{} <span class="quiet">{}</span>', task.priority, task.band)
+
+
+def _failures(task: Task) -> str:
+    """Say how many of its tries failed: the attempt number counts hand-overs that never started, too."""
+    if not task.failures:
+        return NOTHING
+    return f"{task.failures} of {'∞' if task.max_retries is None else task.max_retries + 1}"
+
+
+def _clockwork(task: Task) -> str:
+    """Say what its time is about: when it runs, for how long it has, or how long it took."""
+    now = timezone.now()
+    if task.finished_at and task.started_at:
+        return stamp(task.finished_at, f"took {_between(task.started_at, task.finished_at)}")
+    if task.finished_at:
+        return NOTHING
+    if task.status == Status.RUNNING and task.started_at:
+        return stamp(task.started_at, f"for {_between(task.started_at, now)}")
+    if task.status in DUE and task.run_at > now:
+        return ago(task.run_at)
+    return stamp(task.run_at, f"due for {_between(task.run_at, now)}")
+
+
+def _between(start: datetime, end: datetime) -> str:
+    return span((end - start).total_seconds())
+
+
+CANCEL = Verb(
+    name="cancel",
+    label="Cancel",
+    done="cancelled",
+    permission="tasks.cancel_task",
+    effect="What waits ends at once. What runs is interrupted at its worker’s next heartbeat.",
+    legal=lambda rows: rows.cancellable(),
+    run=lambda ids, by: len(lifecycle.cancel_many(ids, by=by)),
+    is_danger=True,
+)
+RETRY = Verb(
+    name="retry",
+    label="Run again",
+    done="run again",
+    permission="tasks.retry_task",
+    effect="Dead and cancelled tasks get a second life, with all their retries; what waits for a retry runs now.",
+    legal=lambda rows: rows.retryable(),
+    run=lambda ids, by: len(lifecycle.retry_many(ids, by=by)),
+)
+
+
+@admin.register(Task)
+class TaskAdmin(OperatedAdmin):
+    """Tasks, and what happened to them."""
+
+    change_form_template = "admin/tasks/task/change_form.html"
+    verbs = (RETRY, CANCEL)
+    nothing = "No task is like that. Finished ones are removed after a while."
+    list_display = (
+        column("task", _name),
+        column("status", _state),
+        "queue",
+        column("priority", _priority),
+        column("failed", _failures),
+        column("tags", lambda task: tags(task.tags)),
+        column("created", lambda task: ago(task.created_at)),
+        column("timing", _clockwork),
+    )
+    list_filter = (StatusFilter, BandFilter, QueueFilter, ActorFilter, CreatedFilter)
+    search_fields = ("id",)
+    search_help_text = "An id or its first digits, the first letters of an actor, or a tag."
+    fieldsets: ClassVar[Any] = (
+        (
+            "Data",
+            {
+                "fields": (
+                    data("payload"),
+                    data("args", label="positional arguments"),
+                    data("result"),
+                    data("progress"),
+                    data("checkpoint"),
+                )
+            },
+        ),
+        (
+            "Limits, counts and times",
+            {
+                "classes": ("collapse",),
+                "fields": (
+                    "max_retries",
+                    "min_backoff_seconds",
+                    "max_backoff_seconds",
+                    "retry_for_seconds",
+                    "time_limit_seconds",
+                    "max_age_seconds",
+                    "estimated_seconds",
+                    "attempt",
+                    "failures",
+                    "crashes",
+                    "dispatch",
+                    "version",
+                    moment("created_at"),
+                    moment("run_at", label="run at"),
+                    moment("queued_at"),
+                    moment("started_at"),
+                    moment("finished_at"),
+                    moment("expires_at"),
+                    moment("cancel_requested_at"),
+                ),
+            },
+        ),
+    )
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Name the list's class."""
+        return TaskList
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[QuerySet[Task], bool]:
+        """Search as the API does."""
+        return (queryset.searched(search_term) if search_term else queryset), False
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Leave out data that there is none of."""
+        (title, options), *others = self.fieldsets
+        shown = [field for field in options["fields"] if obj is None or field(obj) != NOTHING]
+        return [(title, {**options, "fields": shown}), *others]
+
+    def story(self, request: HttpRequest, row: Task) -> Mapping[str, Any]:
+        """Sum it up; add the attempts (their key has two columns, which the admin cannot list) and what people did."""
+        events = TaskEvent.objects.filter(task_id=row.pk).order_by("-id")[:MOST_SHOWN]
+        attempts = [_attempt(attempt) for attempt in row.attempts.order_by("-number")[:MOST_SHOWN]]
+        return {
+            "state": _state(row),
+            "priority": _priority(row),
+            "failed": _failures(row),
+            "tags": tags(row.tags, most=100) if row.tags else "",
+            "worker_id": str(row.worker_id or ""),
+            "steps": _steps(row),
+            "error": "" if row.status == Status.SUCCEEDED else cut(row.error),
+            "is_open": row.status in {Status.DEAD, Status.RETRYING},
+            "attempts": attempts,
+            "events": [_event(event) for event in events],
+            "most_shown": MOST_SHOWN,
+        }
+
+
+def _steps(task: Task) -> list[dict[str, str]]:
+    """Draw the task's way so far, each step with the time since the one before."""
+    moments = [
+        ("Created", task.created_at),
+        ("Due", task.run_at if task.run_at - task.created_at > timedelta(milliseconds=1) else None),
+        ("Queued", task.queued_at),
+        ("Started" if task.attempt == 1 else "Last started", task.started_at),
+        ("Cancel requested", task.cancel_requested_at),
+        (task.get_status_display(), task.finished_at),
+    ]
+    known = sorted(((name, at) for name, at in moments if at is not None), key=lambda step: step[1])
+    now, before = timezone.now(), None
+    steps = []
+    for name, at in known:
+        later = "" if before is None else f"+{_between(before, at)}"
+        is_same_day = before is not None and before.date() == at.date()
+        when = clock(at) if not is_same_day else clock(at)[11:]
+        steps.append({"name": name, "at": when, "after": later, "kind": "ahead" if at > now else "past"})
+        before = at
+    if not task.is_final and before is not None and before <= now:
+        steps.append({"name": "Now", "at": "", "after": f"+{_between(before, now)}", "kind": "now"})
+    return steps
+
+
+def _event(event: TaskEvent) -> dict[str, Any]:
+    detail = pretty(event.detail) if event.detail else ""
+    return {"verb": event.verb, "by": visible(event.by), "at": exactly(event.at), "detail": detail}
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    ran = attempt.finished_at - attempt.started_at if attempt.started_at else None
+    return {
+        "number": attempt.number,
+        "outcome": badge(attempt.outcome, attempt.get_outcome_display()),
+        "worker_id": str(attempt.worker_id),
+        "started": ago(attempt.started_at),
+        "took": span(ran.total_seconds()) if ran is not None else NOTHING,
+        "error": visible(f"{attempt.error_type}: {attempt.error_message}".strip(": ")),
+        "traceback": cut(attempt.traceback),
+    }

@@ -1,0 +1,107 @@
+"""Pages on workers: who is there, and what each runs right now."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.db.models import Count
+from django.http import HttpRequest
+from django.utils import timezone
+
+from tasks.admin.filters import PresenceFilter
+from tasks.admin.show import age, ago, badge, column, data, moment, visible, words
+from tasks.admin.verbs import OperatedAdmin, Verb
+from tasks.engine import presence
+from tasks.models import Task, Worker
+
+#: Running tasks that one page shows.
+MOST_SHOWN = 50
+
+
+def state(worker: Worker) -> str:
+    """Show whether a worker is there; one that is silent is not declared gone yet."""
+    if worker.stopped_at is None and worker.lease_expires_at < timezone.now():
+        return badge("silent", "Silent")
+    return badge(worker.status, worker.get_status_display())
+
+
+_STATE = column("status", state)
+
+DRAIN = Verb(
+    name="drain",
+    label="Drain",
+    done="asked to drain",
+    permission="tasks.drain_worker",
+    effect="It takes nothing more, finishes what it runs, and ends. A supervisor may start another in its place.",
+    legal=lambda rows: rows.taking(),
+    run=lambda ids, by: presence.ask_to_drain(ids),
+    is_danger=True,
+)
+
+
+@admin.register(Worker)
+class WorkerAdmin(OperatedAdmin):
+    """Worker processes, and what each runs right now."""
+
+    change_form_template = "admin/tasks/worker/change_form.html"
+    verbs = (DRAIN,)
+    nothing = "No worker is there. Start some with manage.py runworkers."
+    list_display = (
+        column("worker", lambda worker: visible(str(worker))),
+        _STATE,
+        words("queues"),
+        column("busy", lambda worker: f"{getattr(worker, 'busy', 0)} of {worker.threads}"),
+        age("heartbeat_at"),
+        age("started_at"),
+    )
+    list_filter = (PresenceFilter,)
+    fieldsets: ClassVar[Any] = (
+        (
+            None,
+            {
+                "fields": (
+                    "id",
+                    _STATE,
+                    column("host", lambda worker: visible(worker.host)),
+                    "pid",
+                    words("queues"),
+                    words("actors"),
+                    "threads",
+                )
+            },
+        ),
+        (
+            "Times",
+            {
+                "fields": (
+                    moment("started_at"),
+                    moment("heartbeat_at"),
+                    moment("lease_expires_at", label="lease until"),
+                    moment("stopped_at"),
+                )
+            },
+        ),
+        ("End", {"fields": (data("crash", label="crash report"),)}),
+    )
+
+    def complete(self, rows: list[Worker]) -> None:
+        """Count what each of them runs."""
+        count_running(rows)
+
+    def story(self, request: HttpRequest, row: Worker) -> Mapping[str, Any]:
+        """Add what it runs."""
+        held = Task.objects.held_by(row.pk).newest_first()[:MOST_SHOWN]
+        return {
+            "running": [
+                {"id": str(task.pk), "actor": visible(task.actor), "started": ago(task.started_at)}
+                for task in held.only("actor", "started_at")
+            ]
+        }
+
+
+def count_running(workers: list[Worker]) -> None:
+    """Set ``busy`` to the number of tasks that each of these workers holds."""
+    rows = Task.objects.running().filter(worker_id__in=[worker.pk for worker in workers])
+    busy = dict(rows.order_by().values_list("worker_id").annotate(n=Count("*")))
+    for worker in workers:
+        worker.busy = busy.get(worker.pk, 0)  # type: ignore[attr-defined]
