@@ -1,0 +1,16 @@
+"""Who operates: the account that runs the command, as audit events name it."""
+
+import getpass
+import os
+
+_LONGEST = 150
+
+
+def name() -> str:
+    """Name the operator, for ``by``: ``cli:alice``."""
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user id may have no account.
+        account = str(os.getuid())
+    return f"cli:{account}"[:_LONGEST]

@@ -1,0 +1,270 @@
+"""What the operators' commands print: tables on a terminal, plain lines in a pipe, JSON when asked for.
+
+Payloads, errors and names are hostile text: nothing in them reaches a terminal as a control sequence or as markup.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import IO, Any, NamedTuple, cast
+
+from django.core.management.base import OutputWrapper
+from django.utils import timezone
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tasks.states import AttemptOutcome, Status, WorkerStatus
+
+#: How a word for a state looks.
+STYLES: Mapping[str, str] = {
+    Status.BLOCKED: "dim",
+    Status.PENDING: "cyan",
+    Status.QUEUED: "cyan",
+    Status.RUNNING: "blue",
+    Status.RETRYING: "yellow",
+    Status.SUCCEEDED: "green",
+    Status.DEAD: "red",
+    Status.CANCELLED: "dim",
+    AttemptOutcome.FAILED: "red",
+    AttemptOutcome.TIMED_OUT: "red",
+    AttemptOutcome.SNOOZED: "dim",
+    AttemptOutcome.INTERRUPTED: "yellow",
+    AttemptOutcome.CRASHED: "red",
+    AttemptOutcome.LOST: "red",
+    WorkerStatus.ALIVE: "green",
+    WorkerStatus.DRAINING: "yellow",
+    WorkerStatus.GONE: "dim",
+    "OPEN": "red",
+    "REDRIVEN": "green",
+    "DISCARDED": "dim",
+    "PASSED": "green",
+    "SKIPPED": "yellow",
+    "paused": "yellow",
+    "refused": "red",
+}
+
+_NOTHING = "–"
+#: From so many columns on a terminal is wide.
+WIDE = 120
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+class Column(NamedTuple):
+    """One column: its title, and the key of what stands in it, dotted where that is nested.
+
+    Parameters:
+        is_extra: left out on a narrow terminal.
+    """
+
+    title: str
+    key: str
+    is_number: bool = False
+    is_extra: bool = False
+
+
+class _Stream:
+    """A stream of Django's commands without what that adds: a line's end to every write, red on standard error."""
+
+    def __init__(self, wrapper: OutputWrapper) -> None:
+        self._wrapper = wrapper
+
+    def write(self, text: str) -> None:
+        """Write it as it is."""
+        self._wrapper.write(text, style_func=str, ending="")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapper, name)
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a command prints.
+
+    Parameters:
+        console: standard output.
+        errors: standard error, for progress and remarks, so that they are in nobody's way.
+    """
+
+    console: Console
+    errors: Console
+    is_json: bool
+
+    @classmethod
+    def to(cls, stdout: OutputWrapper, stderr: OutputWrapper, *, is_json: bool, no_color: bool) -> "Output":
+        """Print to these files."""
+        return cls(_console(stdout, no_color=no_color), _console(stderr, no_color=no_color), is_json)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a program reads us rather than a person."""
+        return not self.console.is_terminal
+
+    def rows(self, results: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, has_more: bool = False) -> None:
+        """Print a list: ``{"results": […], "has_more": …}``, or one line for each."""
+        if self.is_json:
+            self.json({"results": results, "has_more": has_more})
+        elif self.is_plain:
+            self.lines(["\t".join(column.title for column in columns)])
+            self.lines("\t".join(_spelt(_find(row, column.key)) for column in columns) for row in results)
+        else:
+            shown = [column for column in columns if not column.is_extra or self.console.width >= WIDE]
+            self.console.print(table(results, shown) if results else Text("none", style="dim"))
+        if has_more:
+            self.remark(f"There are more than these {len(results)}; --limit shows more, filters narrow them down.")
+
+    def record(
+        self,
+        record: Mapping[str, Any],
+        *,
+        hidden: Sequence[str] = (),
+        parts: Mapping[str, Sequence[Column]] | None = None,
+    ) -> None:
+        """Print one thing: an object, or a line for each of its keys that has a value.
+
+        Parameters:
+            hidden: keys for JSON only.
+            parts: keys whose values are lists, printed as tables of these columns after the rest.
+        """
+        parts = parts or {}
+        if self.is_json:
+            self.json(record)
+            return
+        shown = {key: value for key, value in record.items() if key not in hidden and key not in parts}
+        if self.is_plain:
+            self.lines(f"{key}\t{_spelt(value)}" for key, value in shown.items())
+        else:
+            self.console.print(_pairs(shown))
+        for name, columns in parts.items():
+            self._part(name, record[name], columns)
+
+    def json(self, value: Any) -> None:
+        """Print JSON."""
+        self.lines([json.dumps(value, ensure_ascii=False, indent=None if self.is_plain else 2)])
+
+    def text(self, text: str, *, title: str = "") -> None:
+        """Print text of several lines, a traceback for example."""
+        if title and not self.is_plain:
+            self.console.print(Text(f"\n{title}", style="bold"))
+        self.lines(clean(line) for line in text.splitlines())
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Print lines as they are."""
+        for line in lines:
+            self.console.file.write(f"{line}\n")
+
+    def remark(self, text: str) -> None:
+        """Tell a person something, on standard error."""
+        self.errors.print(Text(text, style="dim"), soft_wrap=True)
+
+    def _part(self, name: str, results: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
+        if not results:
+            return
+        if self.is_plain:
+            self.lines(["", name])
+        else:
+            self.console.print(Text(f"\n{name.replace('_', ' ')}", style="bold"))
+        self.rows(results, columns)
+
+
+def _console(wrapper: OutputWrapper, *, no_color: bool) -> Console:
+    file = cast(IO[str], _Stream(wrapper))
+    # None leaves it to NO_COLOR and the terminal.
+    return Console(file=file, no_color=no_color or None, markup=False, highlight=False, emoji=False)
+
+
+def table(results: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> Table:
+    """Build a table for a terminal."""
+    made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        is_id = column.key == "id" or column.key.endswith("_id")
+        made.add_column(
+            column.title, justify="right" if column.is_number else "left", no_wrap=is_id, overflow="fold",
+            min_width=36 if is_id else None,
+        )  # fmt: skip
+    for row in results:
+        made.add_row(*(_cell(_find(row, column.key)) for column in columns))
+    return made
+
+
+def clean(text: str) -> str:
+    """Spell out what a terminal would obey or not show: control, format and private characters, lone surrogates.
+
+    >>> clean("red \\x1b[31m")
+    'red \\\\x1b[31m'
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+
+
+def distance(span: timedelta) -> str:
+    """Say roughly how long ago, or in how long.
+
+    >>> distance(timedelta(seconds=-90)), distance(timedelta(hours=3, minutes=5))
+    ('1m 30s ago', 'in 3h 5m')
+    """
+    seconds = abs(span.total_seconds())
+    text = duration(seconds)
+    return f"in {text}" if span > timedelta(0) else f"{text} ago"
+
+
+def duration(seconds: float) -> str:
+    """Say how long, in at most two units.
+
+    >>> duration(0.25), duration(75), duration(90_000)
+    ('0.25s', '1m 15s', '1d 1h')
+    """
+    if seconds < 10:
+        return f"{seconds:.2f}".rstrip("0").rstrip(".") + "s"
+    whole = int(seconds)
+    parts: list[str] = []
+    for name, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        if whole >= size or parts:
+            parts.append(f"{whole // size}{name}" if whole // size else "")
+            whole %= size
+    return " ".join(part for part in parts[:2] if part)
+
+
+def _find(row: Mapping[str, Any], key: str) -> Any:
+    value: Any = row
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _spelt(value: Any) -> str:
+    if value is None or value == []:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return clean(", ".join(value))
+    if isinstance(value, Mapping | list):
+        return clean(json.dumps(value, ensure_ascii=False))
+    return clean(str(value))
+
+
+def _cell(value: Any) -> RenderableType:
+    text = _spelt(value)
+    if not text:
+        return Text(_NOTHING, style="dim")
+    if _TIME.fullmatch(text):
+        text = distance(datetime.fromisoformat(text) - timezone.now())
+    return Text(text, style=STYLES.get(text, ""))
+
+
+def _pairs(record: Mapping[str, Any]) -> RenderableType:
+    made = Table.grid(padding=(0, 2, 0, 0))
+    made.add_column(style="bold", no_wrap=True)
+    made.add_column(overflow="fold")
+    for key, value in record.items():
+        if value not in (None, [], {}, ""):
+            text = _spelt(value)
+            made.add_row(key, Text(text, style=STYLES.get(text, "")))
+    return Group(Padding(made, 0))

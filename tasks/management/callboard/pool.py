@@ -1,0 +1,181 @@
+"""``callboard workers start | status | stop``: pools of workers in the background of this machine."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+from django.db import DatabaseError
+from django.utils import timezone
+
+from scheduler_site.embedded.errors import LaunchError
+from scheduler_site.pools import Pool
+from tasks.api.serializers import timestamp
+from tasks.engine.supervisor import LAST_SECONDS
+from tasks.management import serving
+from tasks.management.callboard import parsing
+from tasks.management.callboard.output import Column, Output, clean
+from tasks.models import Worker
+
+_COLUMNS = (
+    Column("NAME", "name"),
+    Column("STATUS", "status"),
+    Column("PID", "pid", is_number=True),
+    Column("WORKERS", "present", is_number=True),
+    Column("OF", "processes", is_number=True),
+    Column("THREADS", "threads", is_number=True),
+    Column("QUEUES", "queues", is_extra=True),
+    Column("STARTED", "started_at"),
+    Column("LOG", "log", is_extra=True),
+)
+#: Beyond WAIT_SECONDS, for which the supervisor itself waits for the database.
+_START_SECONDS = 30
+_TICK_SECONDS = 0.1
+
+
+def register(nouns: parsing.Commands) -> None:
+    """Add the commands to those of ``workers``."""
+    starting = parsing.add_command(
+        nouns, "start", start, help="start a pool of N worker processes in the background of this machine",
+        examples=[
+            "workers start 4",
+            "workers start 2 --name mail -Q mail -t 16",
+            "workers start 1 --name urgent --bands high",
+        ],
+    )  # fmt: skip
+    starting.add_argument("processes", type=int, metavar="N", help="how many processes")
+    _add_name(starting, default="default")
+    starting.add_argument("-t", "--threads", type=int, default=8, help="actors at a time per process (default: 8)")
+    serving.add_arguments(starting)
+    showing = parsing.add_command(
+        nouns, "status", status, help="show the pools of this machine; exits with 1 if the one named does not run",
+        examples=["workers status", "workers status --name mail --json"],
+    )  # fmt: skip
+    _add_name(showing)
+    stopping = parsing.add_command(
+        nouns, "stop", stop, help="stop a pool in order: what runs may finish within SHUTDOWN_GRACE_SECONDS",
+        examples=["workers stop", "workers stop --name mail", "workers stop --all --now"],
+    )  # fmt: skip
+    chosen = stopping.add_mutually_exclusive_group()
+    chosen.add_argument("--name", default="default", help="of the pool (default: default)")
+    chosen.add_argument("--all", action="store_true", dest="is_all", help="every pool of this machine")
+    stopping.add_argument("--now", action="store_true", dest="is_forced", help="kill what runs; it will run again")
+
+
+def start(options: Namespace, out: Output) -> None:
+    """Start a pool and wait until all of its workers are there."""
+    if options.processes < 1 or options.threads < 1:
+        raise CommandError(f"expected at least 1 process and 1 thread, got {options.processes} and {options.threads}")
+    served = serving.served(options.queues, options.bands)
+    facts = {
+        "processes": options.processes,
+        "threads": options.threads,
+        "queues": served,
+        "started_at": timestamp(timezone.now()),
+    }
+    command = [
+        sys.executable, str(settings.BASE_DIR / "manage.py"), "runworkers", "--processes", str(options.processes),
+        "--threads", str(options.threads), *(["--queues", *served] if served else []),
+    ]  # fmt: skip
+    with _as_command_errors():
+        pool = Pool.named(options.name, folder=_folder())
+        _await_workers(pool, pool.start(command, cwd=settings.BASE_DIR, facts=facts))
+    out.record(_as_dict(pool))
+
+
+def status(options: Namespace, out: Output) -> None:
+    """Show what runs here."""
+    with _as_command_errors():
+        pools = [Pool.named(options.name, folder=_folder())] if options.name else Pool.all(folder=_folder())
+    rows = [_as_dict(pool) for pool in pools if pool.facts]
+    if options.name and not rows:
+        raise CommandError(_no_such(options.name))
+    out.rows(rows, _COLUMNS)
+    if options.name and rows[0]["pid"] is None:
+        raise SystemExit(1)
+
+
+def stop(options: Namespace, out: Output) -> None:
+    """Stop pools."""
+    with _as_command_errors():
+        pools = Pool.all(folder=_folder()) if options.is_all else [Pool.named(options.name, folder=_folder())]
+        if not options.is_all and not pools[0].facts and pools[0].pid is None:
+            raise CommandError(_no_such(options.name))
+        for pool in pools:
+            out.remark(f"Stopping {pool.name}; what runs may finish first.")
+            pool.stop(seconds=settings.SHUTDOWN_GRACE_SECONDS + LAST_SECONDS + 5, is_forced=options.is_forced)
+    rows = [{"name": pool.name, "status": "STOPPED"} for pool in pools]
+    out.rows(rows, _COLUMNS[:2])
+
+
+def _add_name(parser: CommandParser, *, default: str | None = None) -> None:
+    text = f"of the pool (default: {default})" if default else "of one pool"
+    parser.add_argument("--name", default=default, help=text)
+
+
+def _folder() -> Any:
+    return settings.VAR_DIR / "pools"
+
+
+def _await_workers(pool: Pool, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + settings.WAIT_SECONDS + _START_SECONDS
+    while (_present(process.pid) or 0) < pool.facts["processes"]:
+        if process.poll() is not None:
+            pool.stop(seconds=0, is_forced=False)
+            raise LaunchError(f"pool {pool.name} has ended: {clean(pool.last_line())} (log: {pool.log})")
+        if time.monotonic() > deadline:
+            raise LaunchError(
+                f"not all workers of pool {pool.name} are there yet: {clean(pool.last_line())} ({pool.log})"
+            )
+        time.sleep(_TICK_SECONDS)
+
+
+def _as_dict(pool: Pool) -> dict[str, Any]:
+    facts, pid = pool.facts, pool.pid
+    present = _present(pid) if pid else 0
+    is_whole = present is None or present >= facts["processes"]
+    return {
+        "name": pool.name,
+        "status": "ENDED" if pid is None else "RUNNING" if is_whole else "STARTING",
+        "pid": pid,
+        "present": present,
+        **facts,
+        "log": str(pool.log),
+    }
+
+
+def _present(supervisor: int) -> int | None:
+    """Count the workers that a supervisor has on the board; None if the database does not say."""
+    try:
+        pids = list(Worker.objects.present().filter(host=socket.gethostname()).values_list("pid", flat=True))
+    except DatabaseError:
+        return None
+    return sum(_session(pid) == supervisor for pid in pids)
+
+
+def _session(pid: int) -> int | None:
+    # A supervisor of a pool leads a session of its own, and its processes are in it.
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
+
+
+def _no_such(name: str) -> str:
+    known = ", ".join(pool.name for pool in Pool.all(folder=_folder())) or "none"
+    return f"there is no pool {name!r} on this machine; there are: {known}"
+
+
+@contextmanager
+def _as_command_errors() -> Iterator[None]:
+    try:
+        yield
+    except LaunchError as error:
+        raise CommandError(str(error)) from error

@@ -1,0 +1,67 @@
+"""``callboard stats``: the whole board at a glance."""
+
+from argparse import Namespace
+from typing import Any
+
+from rich.text import Text
+
+from tasks.api import fields
+from tasks.api.stats import DEFAULT_MINUTES, LONGEST_MINUTES, board_as_dict
+from tasks.management.callboard import parsing, queues, workers
+from tasks.management.callboard.output import Column, Output
+
+_STATUSES = (Column("STATUS", "status"), Column("TASKS", "tasks", is_number=True))
+_LATENCIES = (
+    Column("SECONDS", "of"),
+    Column("P50", "p50", is_number=True),
+    Column("P95", "p95", is_number=True),
+    Column("P99", "p99", is_number=True),
+)
+
+
+def register(commands: parsing.Commands) -> None:
+    """Add the command."""
+    parser = parsing.add_command(
+        commands, "stats", show, help="tasks by status, throughput, latencies, queues and workers at a glance",
+        examples=["stats", "stats --minutes 15 --json"],
+    )  # fmt: skip
+    parser.add_argument(
+        "--minutes", type=int, default=DEFAULT_MINUTES, metavar="N", help="how far to look back (default: %(default)s)"
+    )
+
+
+def show(options: Namespace, out: Output) -> None:
+    """Print the numbers."""
+    minutes = parsing.read("--minutes", fields.whole_number(1, LONGEST_MINUTES), options.minutes)
+    record = board_as_dict(minutes=minutes)
+    if out.is_json:
+        out.json(record)
+    else:
+        _print(record, out)
+
+
+def _print(record: dict[str, Any], out: Output) -> None:
+    recent = record["recent"]
+    at_least = "at least " if recent["is_capped"] else ""
+    _heading("tasks", out)
+    statuses = [
+        {"status": status, "tasks": f"{count}{'+' if status in record['capped'] else ''}"}
+        for status, count in record["tasks"].items()
+    ]
+    out.rows(statuses, _STATUSES)
+    outcomes = ", ".join(f"{number} {outcome}" for outcome, number in sorted(recent["attempts"].items())) or "none"
+    _heading(f"last {recent['minutes']} min: {at_least}{recent['attempts_per_second']:g} attempts/s ({outcomes})", out)
+    out.rows(
+        [{"of": "waiting when due", **recent["wait_seconds"]}, {"of": "running", **recent["run_seconds"]}], _LATENCIES
+    )
+    _heading("queues", out)
+    out.rows(record["queues"], queues.COLUMNS)
+    _heading("workers", out)
+    out.rows(record["workers"], workers.COLUMNS)
+
+
+def _heading(text: str, out: Output) -> None:
+    if out.is_plain:
+        out.lines(["", text])
+    else:
+        out.console.print(Text(f"\n{text}", style="bold underline"))

@@ -1,0 +1,89 @@
+"""``callboard submit``: one task, and what becomes of it."""
+
+import time
+from argparse import Namespace
+
+from django.core.management.base import CommandError
+
+from tasks import lifecycle
+from tasks.api import fields
+from tasks.api.serializers import SUBMISSION_FIELDS
+from tasks.errors import InvalidTask
+from tasks.lifecycle import Submission
+from tasks.management.callboard import parsing, payload, tasks
+from tasks.management.callboard.output import Output
+from tasks.models import Task
+from tasks.states import Status
+
+_SHORTEST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.05, 1.0
+#: How the command ends when its task has ended.
+EXIT_CODES = {Status.SUCCEEDED: 0, Status.DEAD: 1, Status.CANCELLED: 1}
+_HIDDEN = ("url",)
+
+
+def register(commands: parsing.Commands) -> None:
+    """Add the command."""
+    parser = parsing.add_command(
+        commands, "submit", submit, help="submit one task",
+        examples=[
+            "submit echo --payload message=hello",
+            "submit sleep --payload duration=0.5 --priority high --wait",
+            "submit send_mail --payload '{\"to\": \"ada@example.org\"}' --delay 60 --tag newsletter",
+            "submit import_orders --payload @orders.json --queue slow --max-retries 5",
+        ],
+    )  # fmt: skip
+    parser.add_argument("actor", metavar="ACTOR")
+    payload.add_argument(parser)
+    parser.add_argument("--priority", help="1 to 10, where 10 runs first, or high, medium, low")
+    parser.add_argument("--queue", help="default: the actor's")
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument("--delay", type=float, metavar="SECONDS", dest="delay_seconds", help="not before")
+    when.add_argument("--run-at", metavar="TIME", help="not before, as 2030-01-31T09:00:00Z")
+    parser.add_argument("--max-retries", type=int, metavar="N", help="default: the actor's")
+    parser.add_argument("--tag", action="append", dest="tags", metavar="TAG", help="may be repeated")
+    parser.add_argument(
+        "--wait", nargs="?", type=float, const=float("inf"), metavar="SECONDS",
+        help="wait until it has ended, for ever or so long; exits 0 if it succeeded",
+    )  # fmt: skip
+
+
+def submit(options: Namespace, out: Output) -> None:
+    """Submit it, and wait if asked to."""
+    task = lifecycle.submit(_submission(options))
+    if options.wait is not None:
+        task = _await_end(task, seconds=options.wait)
+    if out.is_json or not out.is_plain:
+        out.record(tasks.as_dict(task), hidden=_HIDDEN)
+    else:
+        out.lines([str(task.pk)])
+    code = EXIT_CODES.get(Status(task.status), 0)
+    if options.wait is not None and code:
+        raise CommandError(f"task {task.pk} is {task.status}: {task.error or 'no error'}", returncode=code)
+
+
+def _submission(options: Namespace) -> Submission:
+    names = ("actor", "priority", "queue", "delay_seconds", "run_at", "max_retries", "tags")
+    body = {name: getattr(options, name) for name in names} | {"payload": payload.read(options.payload)}
+    if body["priority"] and body["priority"].isdigit():
+        body["priority"] = int(body["priority"])
+    values, errors = fields.read_fields(body, SUBMISSION_FIELDS, refused={})
+    if errors:
+        raise InvalidTask(errors=errors)
+    return Submission(**values)
+
+
+def _await_end(task: Task, *, seconds: float) -> Task:
+    """Wait until a task has ended.
+
+    Raises:
+        CommandError: it has not ended in so many seconds; it goes on.
+    """
+    deadline = time.monotonic() + seconds
+    pause = _SHORTEST_POLL_SECONDS
+    while not task.is_final:
+        if time.monotonic() >= deadline:
+            raise CommandError(f"task {task.pk} is still {task.status} after {seconds:g} s; it goes on", returncode=2)
+        time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+        pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
+        task.refresh_from_db()
+    return task

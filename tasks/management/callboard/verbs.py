@@ -1,0 +1,32 @@
+"""One verb for several ids: each is tried, each gets its line, and one refusal makes the command fail."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandError
+
+from tasks.errors import CallboardError
+from tasks.management.callboard.output import Column, Output
+
+_COLUMNS = (Column("ID", "id"), Column("STATUS", "status"), Column("ERROR", "error.message"))
+
+
+def apply(ids: Sequence[UUID], verb: Callable[[UUID], str], out: Output) -> None:
+    """Call a verb for each id and print where it stands now, or why not.
+
+    Raises:
+        CommandError: some were refused.
+    """
+    results = [_try(id, verb) for id in ids]
+    out.rows(results, _COLUMNS)
+    refused = sum(result["error"] is not None for result in results)
+    if refused:
+        raise CommandError(f"{refused} of {len(results)} refused")
+
+
+def _try(id: UUID, verb: Callable[[UUID], str]) -> dict[str, Any]:
+    try:
+        return {"id": str(id), "status": str(verb(id)), "error": None}
+    except CallboardError as error:
+        return {"id": str(id), "status": "refused", "error": {"code": error.code, "message": error.detail}}

@@ -1,0 +1,59 @@
+"""The crash drill: a worker process is killed in the middle of a task, and the task has to end all the same.
+
+It needs to be on the worker's machine and to reach the stack's database, which says where the task runs.
+"""
+
+import os
+import signal
+import socket
+
+from tasks.management.callboard.verification.trial import Failed, Skipped, Trial
+from tasks.models import Task, Worker
+from tasks.states import DeathReason, Status
+
+#: Long enough to be killed in it, short enough to wait for when it runs again.
+HANG_SECONDS = 6
+TIME_LIMIT_SECONDS = 60
+
+
+def survives_a_crash(trial: Trial, *, is_beside: bool) -> str:
+    """The task of a killed worker runs again, or dies as stuck."""
+    if not is_beside:
+        raise Skipped("needs DATABASE_URL of the stack, which says where the task runs")
+    task = trial.submit(
+        "demo_hang", {"sleep_sec": HANG_SECONDS}, priority="high", time_limit_seconds=TIME_LIMIT_SECONDS
+    )
+    worker = trial.until(lambda: _worker_of(task["id"]), what=lambda: "no worker has started the task")
+    if worker.host != socket.gethostname():
+        trial.post(f"/tasks/{task['id']}/cancel")
+        raise Skipped(f"the worker runs on {worker.host}, this is {socket.gethostname()}")
+    _kill(worker)
+    ended = trial.finish(task)
+    if ended["status"] == Status.DEAD:
+        return _expect_stuck(trial, ended)
+    if ended["status"] != Status.SUCCEEDED or ended["attempt"] < 2:
+        raise Failed(f"expected the task to run again, it is {ended['status']} after attempt {ended['attempt']}")
+    return f"worker {worker.host}:{worker.pid} was killed; the task ran again and ended in attempt {ended['attempt']}"
+
+
+def _worker_of(task_id: str) -> Worker | None:
+    held = Task.objects.running().filter(pk=task_id).first()
+    if held is None or held.worker_id is None:
+        return None
+    return Worker.objects.present().filter(pk=held.worker_id).first()
+
+
+def _kill(worker: Worker) -> None:
+    try:
+        os.kill(worker.pid, signal.SIGKILL)
+    except ProcessLookupError as error:
+        raise Skipped(f"there is no process {worker.pid} here; the worker may be in a container") from error
+    except PermissionError as error:
+        raise Skipped(f"process {worker.pid} belongs to another account") from error
+
+
+def _expect_stuck(trial: Trial, task: dict[str, object]) -> str:
+    reasons = [letter["reason"] for letter in trial.letters(task)]
+    if DeathReason.STUCK_TASK_TIMEOUT not in reasons:
+        raise Failed(f"expected the task to run again or to die as {DeathReason.STUCK_TASK_TIMEOUT}, got {reasons}")
+    return f"the task died as {DeathReason.STUCK_TASK_TIMEOUT}"

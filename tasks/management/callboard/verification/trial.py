@@ -1,0 +1,134 @@
+"""One trial of a stack: what it submits, how it waits, what it leaves behind (nothing, as far as the API allows)."""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from tasks.management.callboard.verification.client import Answer, Client
+from tasks.states import FINAL, Resolution
+
+API = "/api/v1"
+POLL_SECONDS = 0.2
+
+T = TypeVar("T")
+
+
+class Failed(Exception):
+    """A check did not hold: what was expected and what came."""
+
+
+class Skipped(Exception):
+    """A check could not be made, and why."""
+
+
+class Trial:
+    """Talks to one stack and remembers what it made there.
+
+    Parameters:
+        limited: a caller that is not staff, if there is one.
+        patience_seconds: how long any one thing may take.
+    """
+
+    def __init__(self, client: Client, *, limited: Client | None = None, patience_seconds: float) -> None:
+        self.client = client
+        self.limited = limited
+        self.patience_seconds = patience_seconds
+        self.tag = f"verify-{secrets.token_hex(4)}"
+        self._made: list[str] = []
+
+    # --- Calls --------------------------------------------------------------------------------------------------
+
+    def body(self, actor: str, payload: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+        """Build the body of a submission, tagged with this trial's name."""
+        return {"actor": actor, "payload": payload or {}, "tags": [self.tag], **fields}
+
+    def submit(self, actor: str, payload: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+        """Submit one task and return it."""
+        task: dict[str, Any] = self.expect(201, self.post("/tasks", self.body(actor, payload, **fields)))
+        return task
+
+    def submit_many(self, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Submit many tasks at once and return them."""
+        tasks: list[dict[str, Any]] = self.expect(201, self.post("/tasks/bulk", {"tasks": bodies}))["tasks"]
+        return tasks
+
+    def post(
+        self,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        client: Client | None = None,
+    ) -> Answer:
+        """Send a POST and remember the tasks it made."""
+        answer = (client or self.client).call("POST", API + path, body, headers=headers)
+        if answer.status == 201:
+            self._made += [task["id"] for task in answer.body.get("tasks", [answer.body])]
+        return answer
+
+    def get(self, path: str) -> Any:
+        """Read something that has to be there."""
+        return self.expect(200, self.client.call("GET", API + path))
+
+    def expect(self, status: int, answer: Answer) -> Any:
+        """Return an answer's body.
+
+        Raises:
+            Failed: it has another status.
+        """
+        if answer.status != status:
+            raise Failed(f"expected {status}, got {answer.problem}")
+        return answer.body
+
+    def letters(self, task: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """List the dead letters of a task, newest first."""
+        found: list[dict[str, Any]] = self.get(f"/dlq?task={task['id']}")["results"]
+        return found
+
+    # --- Waiting ------------------------------------------------------------------------------------------------
+
+    def until(self, look: Callable[[], T | None], *, what: Callable[[], str]) -> T:
+        """Look again and again until there is something.
+
+        Raises:
+            Failed: there was nothing in time; ``what`` says how it stands.
+        """
+        deadline = time.monotonic() + self.patience_seconds
+        while (found := look()) is None:
+            if time.monotonic() > deadline:
+                raise Failed(f"{what()} after {self.patience_seconds:g} s")
+            time.sleep(POLL_SECONDS)
+        return found
+
+    def finish(self, task: Mapping[str, Any]) -> dict[str, Any]:
+        """Wait until a task has ended, and return it."""
+        latest = dict(task)
+
+        def look() -> dict[str, Any] | None:
+            latest.update(self.get(f"/tasks/{task['id']}"))
+            return latest if latest["status"] in FINAL else None
+
+        return self.until(look, what=lambda: f"a task of {task['actor']} is still {latest['status']}")
+
+    # --- Cleaning up --------------------------------------------------------------------------------------------
+
+    def clean_up(self) -> int:
+        """Discard, cancel and remove what was made; return how many tasks are left because the API says so."""
+        return sum(not self._remove(task_id) for task_id in self._made)
+
+    def _remove(self, task_id: str) -> bool:
+        call, path = self.client.call, f"{API}/tasks/{task_id}"
+        task = call("GET", path)
+        if task.status != 200:
+            return True
+        if task.body["failures"] or task.body["status"] in FINAL:
+            for letter in self._open_letters(task_id):
+                call("POST", f"{API}/dlq/{letter}/discard")
+        if task.body["status"] not in FINAL:
+            call("POST", f"{path}/cancel")
+        return call("DELETE", path).status in {204, 404}
+
+    def _open_letters(self, task_id: str) -> list[str]:
+        answer = self.client.call("GET", f"{API}/dlq?task={task_id}&resolution={Resolution.OPEN.name}")
+        return [letter["id"] for letter in answer.body["results"]] if answer.status == 200 else []

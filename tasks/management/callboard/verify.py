@@ -1,0 +1,216 @@
+"""``callboard verify``: an end-to-end check of a running stack, through its API like any caller."""
+
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
+from django.db import DatabaseError
+from django.utils import timezone
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from scheduler_site.embedded.private import read_pairs
+from tasks.api import fields
+from tasks.management.callboard import parsing
+from tasks.management.callboard.output import Column, Output
+from tasks.management.callboard.verification import checks, drill
+from tasks.management.callboard.verification.client import Client, Unreachable
+from tasks.management.callboard.verification.trial import Failed, Skipped, Trial
+from tasks.models import ApiToken, Task
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_PATIENCE_SECONDS = 120.0
+LIMITED_TOKEN_LIVES = timedelta(hours=1)
+
+_COLUMNS = (
+    Column("CHECK", "name"),
+    Column("VERDICT", "verdict"),
+    Column("SECONDS", "seconds", is_number=True),
+    Column("DETAIL", "detail"),
+)
+
+
+class Check(NamedTuple):
+    """A name, and the function that makes the check."""
+
+    name: str
+    run: Callable[[Trial], str]
+
+
+class Report(NamedTuple):
+    """What came of a check; verdict is PASSED, FAILED or SKIPPED."""
+
+    name: str
+    verdict: str
+    seconds: float
+    detail: str
+
+
+def register(commands: parsing.Commands) -> None:
+    """Add the command."""
+    parser = parsing.add_command(
+        commands, "verify", verify,
+        help="check a running stack end to end; exits 1 if anything fails, and removes what it made",
+        examples=[
+            "verify                                   (beside `make run`)",
+            "verify --destructive                     (kills a worker process, too)",
+            "verify --url https://board.example.org --token @token.txt --user-token @user-token.txt --json",
+        ],
+    )  # fmt: skip
+    parser.add_argument("--url", help=f"of the api (default: where `manage.py up` runs, else {DEFAULT_URL})")
+    parser.add_argument("--token", help="of staff, or @file (default: what `make run` wrote to var/credentials)")
+    parser.add_argument(
+        "--user-token", help="of somebody who is not staff, or @file, to try the submission limit "
+        "(default: made for the occasion where DATABASE_URL is the stack's)"
+    )  # fmt: skip
+    parser.add_argument("--destructive", action="store_true", help="also kill a worker process in the middle of a task")
+    parser.add_argument(
+        "--patience", type=float, default=DEFAULT_PATIENCE_SECONDS, metavar="SECONDS",
+        help="how long any one thing may take (default: %(default)g)",
+    )  # fmt: skip
+
+
+def verify(options: Namespace, out: Output) -> None:
+    """Make all checks, print the verdicts, and fail if one failed."""
+    patience = parsing.read("--patience", fields.seconds(above=0), options.patience)
+    trial = Trial(_client(options), patience_seconds=patience)
+    reports = list(_reports(trial, options, out))
+    if out.is_json:
+        failed = _failed(reports)
+        out.json(
+            {"url": trial.client.url, "tag": trial.tag, "ok": not failed, "checks": [one._asdict() for one in reports]}
+        )
+    else:
+        out.rows([one._asdict() for one in reports], _COLUMNS)
+    if failed := _failed(reports):
+        raise CommandError(f"{len(failed)} of {len(reports)} checks failed: {', '.join(failed)}")
+
+
+def _failed(reports: Sequence[Report]) -> list[str]:
+    return [one.name for one in reports if one.verdict == "FAILED"]
+
+
+def _reports(trial: Trial, options: Namespace, out: Output) -> Iterator[Report]:
+    """Make the first check, and the others if it passed."""
+    first = Check("answers", checks.answers)
+    with _progress(out) as tell:
+        report = _make(first, trial, tell)
+        yield report
+        if report.verdict != "PASSED":
+            return
+        with _limited(trial, options) as is_beside, _cleaning_up(trial, out):
+            for check in _checks(is_destructive=options.destructive, is_beside=is_beside):
+                yield _make(check, trial, tell)
+
+
+def _checks(*, is_destructive: bool, is_beside: bool) -> list[Check]:
+    found = [
+        Check("runs a task", checks.runs),
+        Check("cancels", checks.cancels),
+        Check("priority order", checks.orders),
+        Check("retries with backoff", checks.retries),
+        Check("dead letters, re-drive", checks.redrives),
+        Check("idempotency keys", checks.deduplicates),
+        Check("submission limit", checks.limits),
+    ]
+    if is_destructive:
+        found.append(Check("crash drill", partial(drill.survives_a_crash, is_beside=is_beside)))
+    return found
+
+
+def _make(check: Check, trial: Trial, tell: Callable[[str], None]) -> Report:
+    tell(check.name)
+    began = time.monotonic()
+    try:
+        verdict, detail = "PASSED", check.run(trial)
+    except (Failed, Unreachable) as error:
+        verdict, detail = "FAILED", str(error)
+    except Skipped as error:
+        verdict, detail = "SKIPPED", str(error)
+    return Report(check.name, verdict, round(time.monotonic() - began, 2), detail)
+
+
+@contextmanager
+def _progress(out: Output) -> Iterator[Callable[[str], None]]:
+    """Show which check is made: a bar on a terminal, a line for each elsewhere."""
+    if not out.errors.is_terminal:
+        yield lambda name: out.remark(f"checking: {name}")
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=out.errors, transient=True) as progress:
+        bar = progress.add_task("", total=None)
+
+        def tell(name: str) -> None:
+            progress.update(bar, description=name)
+
+        yield tell
+
+
+@contextmanager
+def _cleaning_up(trial: Trial, out: Output) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        try:
+            left = trial.clean_up()
+        except Unreachable as error:
+            out.remark(f"Could not clean up; what is left is tagged {trial.tag}: {error}")
+        else:
+            if left:
+                out.remark(f"{left} tasks that have ended are left, tagged {trial.tag}.")
+
+
+# --- Who calls ------------------------------------------------------------------------------------------------------
+
+
+def _client(options: Namespace) -> Client:
+    token = _secret(options.token) or read_pairs(settings.VAR_DIR / "credentials").get("API_TOKEN")
+    if not token:
+        raise CommandError("no token: give --token, or start the stack with `make run`, which makes one")
+    url = options.url or read_pairs(settings.VAR_DIR / "run.env").get("API_URL") or DEFAULT_URL
+    return Client(url, token)
+
+
+def _secret(given: str | None) -> str | None:
+    """Read a token, or the file that holds it, which is not seen in a list of processes."""
+    if not given or not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"cannot read the token in {given[1:]}: {error}") from error
+
+
+@contextmanager
+def _limited(trial: Trial, options: Namespace) -> Iterator[bool]:
+    """Give the trial a caller that is not staff; yields whether our database is the stack's."""
+    is_beside = _is_beside(trial)
+    if options.user_token:
+        trial.limited = Client(trial.client.url, _secret(options.user_token) or "")
+    if trial.limited or not is_beside:
+        yield is_beside
+        return
+    user: Any = get_user_model().objects.create_user(trial.tag)
+    try:
+        expires_at = timezone.now() + LIMITED_TOKEN_LIVES
+        _, secret = ApiToken.issue(user=user, name="callboard verify", expires_at=expires_at)
+        trial.limited = Client(trial.client.url, secret)
+        yield is_beside
+    finally:
+        user.delete()
+
+
+def _is_beside(trial: Trial) -> bool:
+    """Tell whether the database of this command is the stack's: it has to know a task that the stack was given."""
+    try:
+        return Task.objects.filter(pk=trial.submit("echo", {"message": "beside"})["id"]).exists()
+    except (DatabaseError, ImproperlyConfigured, Failed):
+        return False

@@ -1,0 +1,72 @@
+"""``manage.py callboard``: the operators' command line."""
+
+import logging
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from tasks.errors import CallboardError, describe
+from tasks.management.callboard import dlq, load, queues, stats, submit, tasks, verify, workers
+from tasks.management.callboard.output import Output
+
+MOST_ERRORS = 3
+
+
+class Command(BaseCommand):
+    """Look at what runs, and act on it."""
+
+    help = (
+        "Look at tasks, dead letters, queues and workers, and act on them. Tables on a terminal, plain lines in a "
+        "pipe, JSON with --json. `manage.py callboard NOUN COMMAND --help` has examples."
+    )
+    # They are about servers to be started; `verify` even works without a database.
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Define the commands."""
+        commands = parser.add_subparsers(title="nouns and commands", metavar="NOUN", required=True)
+        for module in (submit, tasks, dlq, queues, workers, stats, load, verify):
+            module.register(commands)
+
+    def handle(self, *, run: Any, is_json: bool, no_color: bool, **options: Any) -> None:
+        """Run the command; an error is one line."""
+        # Each submission and cancel would be a line between those of the answer.
+        logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
+        out = Output.to(self.stdout, self.stderr, is_json=is_json, no_color=no_color)
+        with _one_line_errors():
+            run(Namespace(**options), out)
+            self.stdout.flush()
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except ImproperlyConfigured:
+        # Without DATABASE_URL; manage.py prints what to do.
+        raise
+    except CallboardError as error:
+        raise CommandError(_told(error)) from error
+    except DatabaseError as error:
+        first_line, *_ = str(error).strip().splitlines() or [type(error).__name__]
+        raise CommandError(f"the database does not answer as it should: {first_line}") from error
+    except KeyboardInterrupt as error:
+        raise CommandError("stopped", returncode=128 + signal.SIGINT) from error
+    except BrokenPipeError:
+        # Whoever read us has read enough (`| head`); the interpreter must not try again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+
+
+def _told(error: CallboardError) -> str:
+    """Say what is wrong with the first fields; of a thousand tasks each may have the same mistake."""
+    more = len(error.errors) - MOST_ERRORS
+    return (describe(error.errors[:MOST_ERRORS]) or error.detail) + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,62 @@
+"""``manage.py prepare``: an up-to-date database, and somebody who can log in."""
+
+import secrets
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractUser
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import InternalError, OperationalError
+
+from scheduler_site.embedded.private import read_pairs, write_pairs
+from scheduler_site.embedded.server import one_line
+from tasks.models import ApiToken
+
+ADMIN = "admin"
+TOKEN_NAME = "manage.py prepare"  # noqa: S105
+
+
+class Command(BaseCommand):
+    help = "Migrate, and make an admin user and a staff API token with random secrets unless they exist."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--credentials", type=Path, required=True, help="private file that keeps the secrets")
+
+    def handle(self, *args: Any, credentials: Path, **options: Any) -> None:
+        try:
+            call_command("migrate", interactive=False, verbosity=0)
+            self._make_operator(credentials)
+        except (OperationalError, InternalError) as error:
+            # Away, or damaged: nothing that a traceback would explain.
+            raise CommandError(f"the database does not answer as it should: {one_line(str(error))}") from error
+
+    def _make_operator(self, credentials: Path) -> None:
+        known = read_pairs(credentials)
+        user, password = _admin(known.get("ADMIN_PASSWORD", ""))
+        token = _token(user, known.get("API_TOKEN", ""))
+        write_pairs(
+            credentials,
+            {"ADMIN_USER": ADMIN, "ADMIN_PASSWORD": password, "API_TOKEN": token},
+            comment="Made by manage.py prepare; a password that was changed since is not known here.",
+        )
+
+
+def _admin(known_password: str) -> tuple[AbstractUser, str]:
+    """Find or make the admin; an existing one keeps its password, which is ours to show only if we know it."""
+    users = get_user_model().objects
+    user = users.filter(username=ADMIN).first()
+    if user is not None:
+        return user, known_password if user.check_password(known_password) else ""
+    password = known_password or secrets.token_urlsafe(12)
+    return users.create_superuser(ADMIN, password=password), password
+
+
+def _token(user: AbstractUser, known_secret: str) -> str:
+    """Keep the token that is known and still valid, else issue another."""
+    if known_secret and ApiToken.objects.for_secret(known_secret):
+        return known_secret
+    _, secret = ApiToken.issue(user=user, name=TOKEN_NAME)
+    return secret

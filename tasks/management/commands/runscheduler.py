@@ -1,0 +1,55 @@
+"""``manage.py runscheduler``: dispatch and repairs; run two, one leads."""
+
+import signal
+import threading
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from scheduler_site.addresses import IN_PROCESS_URL
+from scheduler_site.waiting import wait_until_ready
+from tasks.engine import worker
+from tasks.engine.scheduler import Scheduler
+from tasks.management import serving
+from tasks.telemetry import metrics
+
+
+class Command(BaseCommand):
+    """Run a scheduler until SIGTERM or Ctrl-C."""
+
+    help = (
+        "Run a scheduler: dispatches due tasks and repairs what faults left behind. Run as many as you like, one "
+        "leads. With BROKER_URL=inprocess:// workers run in the same process: --with-workers."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Define the options."""
+        parser.add_argument("--with-workers", action="store_true", help="work in this process too")
+        parser.add_argument(
+            "-t", "--threads", type=int, default=8, help="with --with-workers: actors at a time (default: 8)"
+        )
+        serving.add_arguments(parser.add_argument_group("with --with-workers"))
+
+    def handle(self, *, with_workers: bool, threads: int, queues: list[str], bands: list[str], **_: Any) -> None:
+        """Schedule."""
+        if settings.BROKER_URL == IN_PROCESS_URL and not with_workers:
+            raise CommandError(
+                "BROKER_URL is inprocess://, which no other process can reach: "
+                "set BROKER_URL=redis://… or add --with-workers"
+            )
+        served = serving.served(queues, bands) if with_workers else []
+        wait_until_ready()
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        scheduler = Scheduler()
+        metrics.serve()
+        scheduler.start()
+        code = 0
+        if with_workers:
+            code = worker.run(queues=set(served) or None, threads=threads, stop=stop)
+        else:
+            stop.wait()
+        scheduler.stop()
+        raise SystemExit(code)

@@ -1,0 +1,56 @@
+"""``manage.py runworkers``: worker processes under a supervisor."""
+
+import os
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from scheduler_site.addresses import IN_PROCESS_URL
+from scheduler_site.waiting import wait_until_ready
+from tasks.engine.supervisor import Supervisor
+from tasks.management import serving
+from tasks.telemetry import metrics
+
+
+class Command(BaseCommand):
+    """Run workers until SIGTERM or Ctrl-C; a second one kills them."""
+
+    help = (
+        "Run worker processes. SIGTERM or Ctrl-C: take nothing more, finish what runs within the grace, interrupt and "
+        "give back the rest; a second one kills.\n\nExamples:\n  manage.py runworkers\n"
+        "  manage.py runworkers -p 4 -t 16 -Q default mail\n"
+        "  manage.py runworkers --bands high      (of all queues only tasks of priority 8 to 10)\n"
+        "  manage.py runworkers -Q default.low    (of one queue only tasks of priority 1 to 3)"
+    )
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Keep the line breaks of the examples."""
+        from argparse import RawDescriptionHelpFormatter
+
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.formatter_class = RawDescriptionHelpFormatter
+        return parser
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Define the options."""
+        parser.add_argument("-p", "--processes", type=int, default=os.cpu_count() or 1, help="default: one per CPU")
+        parser.add_argument("-t", "--threads", type=int, default=8, help="actors at a time per process (default: 8)")
+        serving.add_arguments(parser)
+
+    def handle(self, *, processes: int, threads: int, queues: list[str], bands: list[str], **_: Any) -> None:
+        """Supervise."""
+        if settings.BROKER_URL == IN_PROCESS_URL:
+            raise CommandError(
+                "BROKER_URL is inprocess://, which cannot reach another process: "
+                "set BROKER_URL=redis://… or run `manage.py runscheduler --with-workers`"
+            )
+        if processes < 1 or threads < 1:
+            raise CommandError(f"expected at least 1 process and 1 thread, got {processes} and {threads}")
+        served = serving.served(queues, bands)
+        wait_until_ready()
+        supervisor = Supervisor(
+            processes=processes, threads=threads, queues=served, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS
+        )
+        metrics.serve()
+        raise SystemExit(supervisor.run())

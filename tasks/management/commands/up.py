@@ -1,0 +1,247 @@
+"""``manage.py up``: everything on one machine, with nothing to install by hand."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from scheduler_site.addresses import IN_PROCESS_URL
+from scheduler_site.embedded.children import Child, Children
+from scheduler_site.embedded.errors import LaunchError
+from scheduler_site.embedded.private import kept_secret, make_folder, only_one, read_pairs, write_pairs
+from scheduler_site.embedded.processes import free_port
+from scheduler_site.embedded.sources import SourceWatch
+from scheduler_site.embedded.stack import PrivateServers
+from scheduler_site.embedded.trial import Trial, TrialError
+
+HOST = "127.0.0.1"
+_START_SECONDS = 60
+_TICK_SECONDS = 0.25
+_RELOAD_TICKS = 4
+
+
+class StopRequest(BaseException):
+    """Ctrl-C, or another polite request to end; not an Exception, so that nothing mistakes it for an error."""
+
+
+class Command(BaseCommand):
+    help = "Start everything on this machine: PostgreSQL, Redis, api, scheduler and workers. Ctrl-C stops it."
+    # They would ask the database that is not started yet.
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--port", type=int, help="where the api listens on 127.0.0.1 (default 8000)")
+        mode = parser.add_mutually_exclusive_group()
+        mode.add_argument("--once", action="store_true", help="run a short end-to-end check, then stop; exits 0 or 1")
+        mode.add_argument("--reload", action="store_true", help="restart when a file of this project changes")
+
+    def handle(self, *args: Any, port: int | None, once: bool, reload: bool, **options: Any) -> None:
+        # A check may run beside anything; whoever types an address wants a known one.
+        self.port = port or (free_port() if once else 8000)
+        if once:
+            # The check reports for itself, and one of its tasks fails on purpose.
+            os.environ.setdefault("LOG_LEVEL", "CRITICAL")
+        self.is_stopping = self.is_forced = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        try:
+            with self._stack() as children:
+                if not once:
+                    self._watch(children, sources=SourceWatch(settings.BASE_DIR) if reload else None)
+                self._try(children)
+            self._say("Everything works.")
+        except LaunchError as error:
+            raise CommandError(str(error)) from error
+        except StopRequest:
+            if once:
+                raise CommandError("stopped before the check was over") from None
+            self._say("Stopped.")
+
+    @contextmanager
+    def _stack(self) -> Iterator[Children]:
+        """Start the servers and processes; stop them in the opposite order, come what may."""
+        make_folder(settings.VAR_DIR)
+        with ExitStack() as cleanup:
+            cleanup.enter_context(only_one(settings.VAR_DIR / "up.lock"))
+            _refuse_taken_port(self.port)
+            servers = PrivateServers(
+                settings.BASE_DIR,
+                var=settings.VAR_DIR,
+                database=settings.PRIVATE_DATABASE,
+                broker=settings.PRIVATE_BROKER,
+            )
+            self.servers = servers
+            cleanup.callback(lambda: servers.stop(immediate=self.is_forced))
+            environment = self._environment(servers.start())
+            children = Children(
+                env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"}, cwd=settings.BASE_DIR, report=self._say
+            )
+            cleanup.callback(children.stop, is_forced=lambda: self.is_forced)
+            cleanup.callback(self._announce_stop, children)
+            self._prepare(children)
+            found = {**environment, "API_URL": self._url()}
+            cleanup.enter_context(_written(settings.VAR_DIR / "run.env", found))
+            children.start(*self._processes(environment["BROKER_URL"]))
+            self._wait_for_api(children)
+            yield children
+
+    def _environment(self, servers: Mapping[str, str]) -> dict[str, str]:
+        """What differs from the settings' defaults while everything runs here; what somebody set stays."""
+        return {
+            "DATABASE_URL": settings.DATABASE_URL,
+            "DIRECT_DATABASE_URL": settings.DIRECT_DATABASE_URL,
+            "BROKER_URL": settings.BROKER_URL,
+            "SECRET_KEY": os.environ.get("SECRET_KEY") or kept_secret(settings.VAR_DIR / "secret_key"),
+            "HTTPS": os.environ.get("HTTPS") or "false",
+            "BUILTIN_ACTORS": os.environ.get("BUILTIN_ACTORS") or "true",
+            # `prepare` has migrated before anything else starts.
+            "WAIT_SECONDS": os.environ.get("WAIT_SECONDS") or "0",
+            **servers,
+        }
+
+    def _processes(self, broker_url: str) -> list[Child]:
+        """In the order in which they stop: nobody takes a task whose outcome could not be stored."""
+        manage = [sys.executable, "manage.py"]
+        patience = settings.SHUTDOWN_GRACE_SECONDS + 15
+        gunicorn = [sys.executable, "-m", "gunicorn", "scheduler_site.wsgi", "--bind", f"{HOST}:{self.port}"]
+        quiet = ["--log-level", "warning", "--no-control-socket"]
+        api = Child("api", [*gunicorn, "--threads", "4", "--graceful-timeout", "5", *quiet])
+        if broker_url == IN_PROCESS_URL:
+            return [Child("scheduler", [*manage, "runscheduler", "--with-workers"], patience), api]
+        return [
+            Child("workers", [*manage, "runworkers", "--processes", "2", "--threads", "4"], patience),
+            Child("scheduler", [*manage, "runscheduler"]),
+            api,
+        ]
+
+    def _prepare(self, children: Children) -> None:
+        command = [sys.executable, "manage.py", "prepare", "--credentials", str(settings.VAR_DIR / "credentials")]
+        try:
+            children.run("prepare", command)
+        except subprocess.CalledProcessError as error:
+            raise LaunchError("the database could not be prepared, see above") from error
+
+    def _wait_for_api(self, children: Children) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not _answers(f"{self._url()}/healthz"):
+            children.check()
+            if time.monotonic() > deadline:
+                raise LaunchError(f"the api does not answer after {_START_SECONDS} s, see above")
+            time.sleep(_TICK_SECONDS)
+
+    def _try(self, children: Children) -> None:
+        """Run the end-to-end check."""
+        for line in self.servers.description():
+            self._say(line)
+        token = _credentials()["API_TOKEN"]
+        try:
+            for line in Trial(self._url(), token, keep_going=children.check).run():
+                self._say(f"ok: {line}")
+        except TrialError as error:
+            raise LaunchError(f"the check failed: {error}; LOG_LEVEL=INFO shows more") from error
+
+    def _watch(self, children: Children, *, sources: SourceWatch | None) -> NoReturn:
+        """Keep everything running until somebody asks to stop."""
+        self._say(self._banner())
+        ticks = 0
+        while True:
+            time.sleep(_TICK_SECONDS)
+            ticks += 1
+            children.check()
+            for name in self.servers.revive():
+                self._say(f"{name} had ended; it runs again")
+            if sources and ticks % _RELOAD_TICKS == 0 and (changed := sources.changed()):
+                self._say(f"{changed} changed; restarting")
+                children.restart()
+
+    def _banner(self) -> str:
+        url, known = self._url(), _credentials()
+        password = known["ADMIN_PASSWORD"] or "(a password of your own; manage.py changepassword admin sets another)"
+        lines = [
+            "",
+            self.style.SUCCESS("Callboard is running."),
+            "",
+            f"  API        {url}/api/v1/",
+            f"  API token  {known['API_TOKEN']}",
+            f"  Admin      {url}/admin/",
+            f"  Login      {known['ADMIN_USER']} / {password}",
+            "",
+            *(f"  {line}" for line in self.servers.description()),
+            f"  These credentials are kept in {settings.VAR_DIR / 'credentials'}",
+            "",
+            "Submit a task:",
+            "",
+            f"  curl -s {url}/api/v1/tasks -H 'Authorization: Bearer {known['API_TOKEN']}' \\",
+            '    -H \'Content-Type: application/json\' -d \'{"actor": "echo", "payload": {"message": "hello"}}\'',
+            "",
+            "Ctrl-C stops everything; the data stays.",
+            "",
+        ]
+        return "\n".join(lines)
+
+    def _announce_stop(self, children: Children) -> None:
+        self.is_stopping = True
+        if children.members:
+            self._say("Stopping; what runs may finish first. Ctrl-C ends it at once.")
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """The first ends whatever is going on here, and the stack is stopped in order; the next one forces that."""
+        if self.is_stopping:
+            self.is_forced = True
+            return
+        self.is_stopping = True
+        raise StopRequest
+
+    def _url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
+
+
+def _credentials() -> dict[str, str]:
+    return read_pairs(settings.VAR_DIR / "credentials")
+
+
+def _refuse_taken_port(port: int) -> None:
+    with socket.socket() as probe:
+        # As gunicorn does: connections of an earlier run that linger are no reason to refuse.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise LaunchError(
+                f"port {port} on {HOST} is not free ({error.strerror}); choose another: --port {port + 1}"
+            ) from error
+
+
+@contextmanager
+def _written(path: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    """Tell other terminals' commands where the servers are, as long as they run."""
+    write_pairs(path, environment, comment="Written by a running manage.py up, and gone with it.")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=2) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
