@@ -1,0 +1,149 @@
+"""What the database says, read without Django and without locks."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import psycopg2
+
+from tasks.states import FINAL
+
+
+class TaskRow(NamedTuple):
+    """A task."""
+
+    id: str
+    actor: str
+    status: str
+    dispatch: int
+    attempt: int
+    failures: int
+    crashes: int
+    max_retries: int | None
+    tags: list[str]
+    error: str
+
+
+class AttemptRow(NamedTuple):
+    """An attempt."""
+
+    task: str
+    number: int
+    outcome: str
+    worker: str
+    started_at: datetime | None
+    finished_at: datetime
+    error_type: str
+
+
+class LetterRow(NamedTuple):
+    """A dead letter."""
+
+    task: str
+    reason: str
+    resolution: str
+
+
+class WorkerRow(NamedTuple):
+    """A worker process; ``crash`` is what its supervisor reported."""
+
+    id: str
+    pid: int
+    status: str
+    lease_expires_at: datetime
+    stopped_at: datetime | None
+    crash: Any
+
+
+class EventRow(NamedTuple):
+    """What a person did to a task."""
+
+    task: str
+    verb: str
+
+
+class Move(NamedTuple):
+    """A change of status; ``before`` is None when the task was submitted."""
+
+    at: datetime
+    task: str
+    before: str | None
+    after: str
+    dispatch: int
+    attempt: int
+    run_at: datetime
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All of it, at one moment."""
+
+    tasks: Sequence[TaskRow] = ()
+    attempts: Sequence[AttemptRow] = ()
+    letters: Sequence[LetterRow] = ()
+    workers: Sequence[WorkerRow] = ()
+    events: Sequence[EventRow] = ()
+    journal: Sequence[Move] = field(default=(), repr=False)
+
+
+_TASKS = """SELECT id::text, actor, status, dispatch, attempt, failures, crashes, max_retries, tags, error
+FROM callboard_task ORDER BY id"""
+_ATTEMPTS = """SELECT task_id::text, number, outcome, worker_id::text, started_at, finished_at, error_type
+FROM callboard_attempt ORDER BY task_id, number"""
+_LETTERS = "SELECT task_id::text, reason, resolution FROM callboard_deadletter ORDER BY id"
+_WORKERS = """SELECT id::text, pid, status, lease_expires_at, stopped_at, crash
+FROM callboard_worker ORDER BY id"""
+_EVENTS = "SELECT task_id::text, verb FROM callboard_taskevent ORDER BY id"
+_JOURNAL = "SELECT at, task_id::text, before, after, dispatch, attempt, run_at FROM journal ORDER BY id"
+
+
+class Board:
+    """One test's database."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement on a connection of its own; give its rows."""
+        with contextlib.closing(psycopg2.connect(self.url)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement, parameters)
+                return list(cursor.fetchall()) if cursor.description else []
+
+    def snapshot(self) -> Snapshot:
+        """Read everything."""
+        return Snapshot(
+            tasks=[TaskRow(*row) for row in self.query(_TASKS)],
+            attempts=[AttemptRow(*row) for row in self.query(_ATTEMPTS)],
+            letters=[LetterRow(*row) for row in self.query(_LETTERS)],
+            workers=self.workers(),
+            events=[EventRow(*row) for row in self.query(_EVENTS)],
+            journal=[Move(*row) for row in self.query(_JOURNAL)],
+        )
+
+    def task(self, id: str) -> TaskRow:
+        """Read one task."""
+        return next(row for row in map(TaskRow._make, self.query(_TASKS)) if row.id == id)
+
+    def attempts(self, id: str) -> list[AttemptRow]:
+        """Read one task's attempts."""
+        return [row for row in map(AttemptRow._make, self.query(_ATTEMPTS)) if row.task == id]
+
+    def workers(self) -> list[WorkerRow]:
+        """Read who works or has worked."""
+        return [WorkerRow(*row) for row in self.query(_WORKERS)]
+
+    def present_workers(self) -> list[WorkerRow]:
+        """Read who works."""
+        return [row for row in self.workers() if row.status != "GONE"]
+
+    def counts(self) -> dict[str, int]:
+        """Count tasks by status."""
+        return dict(self.query("SELECT status, count(*) FROM callboard_task GROUP BY status"))
+
+    def unfinished(self) -> dict[str, int]:
+        """Count tasks that are not final by status."""
+        return {status: count for status, count in self.counts().items() if status not in FINAL}

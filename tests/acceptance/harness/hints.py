@@ -1,0 +1,43 @@
+"""The broker's lists, looked at and tampered with: what a faulty or hostile neighbour on the same Redis could do."""
+
+from typing import Any
+
+import redis
+from dramatiq.brokers.redis import RedisBroker
+
+from tasks.priority import BANDS, broker_queue
+
+NAMESPACE = "callboard"
+
+
+class Hints:
+    """One Redis as Dramatiq's stock broker and script see it."""
+
+    def __init__(self, url: str) -> None:
+        self.client = redis.Redis.from_url(url, socket_timeout=5)
+        self._broker = RedisBroker(url=url, namespace=NAMESPACE, middleware=[])
+
+    def push(self, body: bytes | str, *, queue: str = "default.medium", id: str | None = None) -> None:
+        """Append a message to a list with the stock script, under its own text as its id unless told otherwise."""
+        body = body.encode() if isinstance(body, str) else body
+        self._broker.do_enqueue(queue, id or body, body)
+
+    def waiting(self, queue: str = "default") -> dict[str, int]:
+        """Count what waits in each band's list; empty ones are left out."""
+        names = [broker_queue(queue, band.name) for band in BANDS]
+        lengths = {name: int(self.client.llen(f"{NAMESPACE}:{name}")) for name in names}
+        return {name: length for name, length in lengths.items() if length}
+
+    def unacknowledged(self, worker: str) -> set[str]:
+        """Find what a worker took and did not acknowledge."""
+        keys = self.client.scan_iter(match=f"{NAMESPACE}:__acks__.{worker}.*")
+        members: Any = [id for key in keys for id in self.client.smembers(key)]
+        return {id.decode(errors="replace") for id in members}
+
+    def bodies(self, queue: str = "default.medium") -> int:
+        """Count the messages whose body is kept: those that wait and those that were taken."""
+        return int(self.client.hlen(f"{NAMESPACE}:{queue}.msgs"))
+
+    def flush(self) -> None:
+        """Lose everything."""
+        self.client.flushall()

@@ -1,0 +1,32 @@
+"""The client's own record of what it asked for and what it was told."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+#: ``unknown``: the connection broke before an answer came; the tasks may exist or not, but not in part.
+Answer = Literal["ok", "failed", "unknown"]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One call that submits tasks."""
+
+    #: Tag on each of its tasks.
+    name: str
+    answer: Answer
+    count: int
+    task_ids: tuple[str, ...] = ()
+
+
+@dataclass
+class History:
+    """Everything one client did."""
+
+    submissions: list[Submission] = field(default_factory=list)
+    #: Ids of tasks that the client retried or re-drove, once for each time.
+    second_lives: list[str] = field(default_factory=list)
+
+    @property
+    def accepted(self) -> list[str]:
+        """Ids that the client was promised."""
+        return [id for one in self.submissions if one.answer == "ok" for id in one.task_ids]

@@ -1,0 +1,60 @@
+"""The effects ledger: an append-only file in which actors say what they do, whatever happens to database and broker."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+_VARIABLE = "STAGE_LEDGER"
+
+
+class Entry(NamedTuple):
+    """One thing that an actor did: START, TICK (a sign of life), EFFECT or END."""
+
+    event: str
+    task: str
+    attempt: int
+    pid: int
+    #: Comparable across the processes of this machine, and never set.
+    monotonic: float
+    #: Seconds since 1970: comparable with the database's clock, which is on this machine too.
+    wall: float
+    #: With END: the exception it ended by.
+    note: str = ""
+
+
+class Ledger:
+    """The file of one test; written by actors, read by the checker."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of_environment(cls) -> "Ledger":
+        """Find the ledger that this process was started with."""
+        return cls(Path(os.environ[_VARIABLE]))
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a process needs in its environment to write here."""
+        return {_VARIABLE: str(self.path)}
+
+    def write(self, event: str, *, task: str, attempt: int, note: str = "") -> None:
+        """Append an entry in one write, so that entries of many processes never mix and a kill leaves no half."""
+        entry = Entry(event, task, attempt, os.getpid(), time.monotonic(), time.time(), note)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, json.dumps(entry).encode() + b"\n")
+        finally:
+            os.close(descriptor)
+
+    def entries(self) -> list[Entry]:
+        """Read what was written so far, in the order of writing."""
+        if not self.path.exists():
+            return []
+        return [Entry(*json.loads(line)) for line in self.path.read_text().splitlines()]
+
+    def of(self, task: str, event: str) -> list[Entry]:
+        """Read one task's entries of one kind."""
+        return [entry for entry in self.entries() if entry.task == task and entry.event == event]

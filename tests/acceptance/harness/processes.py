@@ -1,0 +1,114 @@
+"""Callboard's processes as a service manager runs them: started, killed, paused, asked to stop."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from scheduler_site.embedded.processes import kill_session, spawn
+from tests.acceptance.harness.servers import ROOT
+from tests.waiting import wait_until
+
+TAIL_LINES = 25
+_JOURNAL = '"tasks.telemetry.journal"'
+
+
+class Process:
+    """One process of ours and whatever it starts; its output goes to a file."""
+
+    def __init__(self, name: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        with self.log.open("ab") as output:
+            self._process = spawn([sys.executable, *command], output=output, env=env, cwd=ROOT)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, negative for a signal; None while it lives."""
+        return self._process.poll()
+
+    def children(self) -> list[int]:
+        """Find the processes that it started and that live: worker processes, if it is a supervisor."""
+        try:
+            return [child.pid for child in psutil.Process(self.pid).children()]
+        except psutil.NoSuchProcess:
+            return []
+
+    def living(self) -> list[int]:
+        """Find everything of its session that lives, its orphans too."""
+        return [pid for pid in psutil.pids() if pid != os.getpid() and _session(pid) == self.pid and is_alive(pid)]
+
+    def kill(self) -> None:
+        """Kill it, and nothing that it started, and wait for that."""
+        self._process.kill()
+        self._process.wait()
+
+    def terminate(self) -> None:
+        """Ask it to stop, once."""
+        self._process.terminate()
+
+    def wait(self, seconds: float) -> int:
+        """Wait for its end and give its exit code."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} has not ended after {seconds:g} s") from None
+
+    def clear(self) -> None:
+        """End whatever is left of it, paused or orphaned, at the end of a test."""
+        kill_session(self.pid)
+        self._process.wait()
+
+    def tail(self) -> str:
+        """Give the last lines that it wrote, without those that say what each task did."""
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if _JOURNAL not in line]
+        return "\n".join(lines[-TAIL_LINES:])
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process exists and is no zombie."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def is_paused(pid: int) -> bool:
+    """Tell whether a process is stopped by SIGSTOP."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return False
+
+
+def kill(pid: int) -> None:
+    """Kill a process, and wait until it is gone."""
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not is_alive(pid), timeout=5, what=f"the end of process {pid}")
+
+
+def pause(pid: int) -> None:
+    """Stop a process in its tracks, and wait until it stands."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: is_paused(pid), timeout=5, what=f"process {pid} to stand still")
+
+
+def resume(pid: int) -> None:
+    """Let a paused process go on."""
+    os.kill(pid, signal.SIGCONT)
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None

@@ -1,0 +1,228 @@
+"""The rig of one test: a database, a Redis, Callboard's processes, a client, and the verdict at the end."""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import redis
+
+from scheduler_site.embedded.servers import RedisServer
+from tests.acceptance.harness.board import Board
+from tests.acceptance.harness.checker import Evidence, violations
+from tests.acceptance.harness.client import Client
+from tests.acceptance.harness.hints import Hints
+from tests.acceptance.harness.ledger import Ledger
+from tests.acceptance.harness.processes import Process
+from tests.waiting import wait_until
+
+#: Short enough that a fault is over within seconds, long enough for a busy machine not to lose a lease by itself.
+CLOCKS = {
+    "HEARTBEAT_INTERVAL_SECONDS": "0.3",
+    "WORKER_LEASE_SECONDS": "2",
+    "LEADER_LEASE_SECONDS": "1.5",
+    "HINT_GRACE_SECONDS": "1",
+    "SWEEP_INTERVAL_SECONDS": "0.2",
+    "STUCK_AFTER_SECONDS": "2",
+    "SHUTDOWN_GRACE_SECONDS": "2",
+    "DEFAULT_MIN_BACKOFF_SECONDS": "0.2",
+}
+#: After the last task ended, hints that still lie about are gone this soon.
+TIDY_SECONDS = 3
+STOP_SECONDS = 15
+
+
+class Rig:
+    """Everything one test works with.
+
+    Parameters:
+        folder: for logs and the ledger.
+        broker: of which fresh Redis; None means the in-process broker.
+    """
+
+    def __init__(self, *, database_url: str, broker: RedisServer | None, folder: Path) -> None:
+        self.folder = folder
+        self.board = Board(database_url)
+        self.ledger = Ledger(folder / "ledger")
+        self.redis = broker
+        self.token = folder / "failpoint"
+        self.processes: list[Process] = []
+        self.was_verified = False
+        self._client: Client | None = None
+
+    # --- Processes ----------------------------------------------------------------------------------------------
+
+    def start_scheduler(self, *arguments: str, env: Mapping[str, str] | None = None) -> Process:
+        """Start ``runscheduler``; ``env`` comes on top of what all processes get."""
+        return self._start("scheduler", ["manage.py", "runscheduler", *arguments], env or {})
+
+    def start_workers(self, *, processes: int = 1, threads: int = 4, env: Mapping[str, str] | None = None) -> Process:
+        """Start ``runworkers``; ``env`` comes on top of what all processes get."""
+        counts = ["-p", str(processes), "-t", str(threads)]
+        return self._start("workers", ["manage.py", "runworkers", *counts], env or {})
+
+    @property
+    def client(self) -> Client:
+        """The client, started when it is first needed."""
+        if self._client is None:
+            self._client = Client(env=self._environment({}), folder=self.folder)
+        return self._client
+
+    def outcomes(self, task: str) -> list[str]:
+        """Give the outcomes of a task's attempts."""
+        return [row.outcome for row in self.board.attempts(task)]
+
+    def await_workers(self, count: int = 1) -> None:
+        """Wait until so many worker processes have registered."""
+        wait_until(lambda: len(self.board.present_workers()) >= count, timeout=20, what=f"{count} workers")
+
+    def arm(self, failpoint: str, *, now: bool = True) -> dict[str, str]:
+        """Give the variables of processes of which one, once, does what the fail point says: ``now``, or when a test
+        touches ``token``.
+        """
+        if now:
+            self.token.touch()
+        return {"FAILPOINT": failpoint, "FAILPOINT_TOKEN": str(self.token)}
+
+    def cue(self, name: str = "cue") -> str:
+        """Name a cue, for ``await_cue``."""
+        return str(self.folder / f"cue-{name}")
+
+    def give_cue(self, name: str = "cue") -> None:
+        """Let the actors that await it end."""
+        Path(self.cue(name)).touch()
+
+    @property
+    def was_hit(self) -> bool:
+        """Whether the armed fail point was reached."""
+        return not self.token.exists()
+
+    @property
+    def hints(self) -> Hints:
+        """The broker's lists."""
+        assert self.redis is not None
+        return Hints(self.redis.url)
+
+    def _start(self, name: str, command: list[str], variables: Mapping[str, str]) -> Process:
+        numbered = f"{name}-{sum(one.name.startswith(name) for one in self.processes) + 1}"
+        process = Process(numbered, command, env=self._environment(variables), folder=self.folder)
+        self.processes.append(process)
+        return process
+
+    def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "DJANGO_SETTINGS_MODULE": "tests.acceptance.settings",
+            "SECRET_KEY": "stage",
+            "ENV_FILE": os.devnull,
+            "LOG_FORMAT": "json",
+            "DATABASE_URL": self.board.url,
+            "BROKER_URL": self.redis.url if self.redis else "inprocess://",
+            **CLOCKS,
+            **self.ledger.variables,
+            **variables,
+        }
+
+    # --- Waiting ------------------------------------------------------------------------------------------------
+
+    def await_event(self, event: str, *, task: str, attempt: int | None = None, timeout: float = 15) -> None:
+        """Wait until an actor did something."""
+        wait_until(
+            lambda: [one for one in self.ledger.of(task, event) if attempt in {None, one.attempt}],
+            timeout=timeout,
+            what=f"{event} of task {task}, attempt {attempt or 'any'}",
+        )
+
+    def await_starts(self, tasks: Sequence[str], *, timeout: float = 15) -> None:
+        """Wait until all of these tasks run or have run."""
+        for task in tasks:
+            self.await_event("START", task=task, timeout=timeout)
+
+    def await_effects(self, count: int, *, timeout: float = 15) -> None:
+        """Wait until so many tasks had their effect."""
+        wait_until(lambda: len(self.effects()) >= count, timeout=timeout, what=f"effects of {count} tasks")
+
+    def effects(self) -> Counter[str]:
+        """Count effects by task."""
+        return Counter(entry.task for entry in self.ledger.entries() if entry.event == "EFFECT")
+
+    def settle(self, seconds: float) -> None:
+        """Wait until every task is final."""
+        wait_until(
+            lambda: self.board.counts() and not self.board.unfinished(),
+            timeout=seconds,
+            interval=0.05,
+            what=lambda: f"all tasks to end; they are {self.board.counts()}",
+        )
+
+    # --- The verdict --------------------------------------------------------------------------------------------
+
+    def verify(self, *, within: float) -> None:
+        """Let everything settle in so many seconds, stop all processes in order, and check I1 to I9.
+
+        Raises:
+            AssertionError: with one sentence for each violation.
+        """
+        self.settle(within)
+        residue = [*self._residue_in_the_broker(), *self.stop()]
+        evidence = Evidence(self.client.history, self.ledger.entries(), self.board.snapshot(), residue)
+        found = violations(evidence)
+        self.was_verified = True
+        assert not found, "\n".join(found)
+
+    def stop(self) -> list[str]:
+        """Stop what runs in order; tell what did not end as it should."""
+        running = [process for process in self.processes if process.code is None]
+        # Workers first, so that the scheduler hears of their ends.
+        for process in sorted(running, key=lambda one: not one.name.startswith("workers")):
+            process.terminate()
+        residue = []
+        for process in running:
+            try:
+                code = process.wait(STOP_SECONDS)
+            except AssertionError as error:
+                residue.append(str(error))
+                continue
+            if code:
+                residue.append(f"{process.name} was asked to stop and ended with {code}")
+        for process in self.processes:
+            residue += [f"process {pid} of {process.name} has outlived it" for pid in process.living()]
+        return residue
+
+    def clear(self) -> None:
+        """End everything, however the test went."""
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGCONT)
+            process.clear()
+        if self._client is not None:
+            self._client.close()
+        if self.redis is not None:
+            self.redis.stop(immediate=True)
+
+    def tails(self) -> list[tuple[str, str]]:
+        """Give the last lines of every log."""
+        return [(process.name, process.tail()) for process in self.processes]
+
+    def _residue_in_the_broker(self) -> list[str]:
+        if self.redis is None:
+            return []
+        deadline = time.monotonic() + TIDY_SECONDS
+        while (found := self._hints_that_lie_about()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+    def _hints_that_lie_about(self) -> list[str]:
+        try:
+            hints = self.hints
+            found = [f"{count} hints wait in {name} for nothing" for name, count in hints.waiting().items()]
+            for worker in self.board.present_workers():
+                held = hints.unacknowledged(worker.id)
+                found += [f"worker {worker.id} never acknowledged {sorted(held)[:3]}"] if held else []
+        except redis.RedisError as error:
+            return [f"Redis does not answer: {error}"]
+        return found

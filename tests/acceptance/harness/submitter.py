@@ -1,0 +1,56 @@
+"""A client in its own process: reads commands as JSON lines, calls lifecycle, answers with JSON lines.
+
+A command is ``{"verb": "submit", "tasks": […]}`` (keyword arguments of ``Submission``), ``{"verb": "edit", "id": …,
+"change": {…}}``, or ``cancel`` or ``retry`` with an ``id``.
+"""
+
+import json
+import sys
+from typing import Any
+from uuid import UUID
+
+
+def main() -> None:
+    """Serve commands until the input ends."""
+    import django
+
+    django.setup()
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(_answer(json.loads(line))) + "\n")
+        sys.stdout.flush()
+
+
+def _answer(command: dict[str, Any]) -> dict[str, Any]:
+    from django.db import DatabaseError, close_old_connections
+
+    from tasks.errors import CallboardError
+
+    close_old_connections()
+    try:
+        return {"answer": "ok", "result": _do(command)}
+    except CallboardError as error:
+        return {"answer": "failed", "error": str(error)}
+    except DatabaseError as error:
+        # The commit may have gone through.
+        return {"answer": "unknown", "error": str(error)}
+
+
+def _do(command: dict[str, Any]) -> Any:
+    from tasks import lifecycle
+
+    match command["verb"]:
+        case "submit":
+            submissions = [lifecycle.Submission(**task) for task in command["tasks"]]
+            return [str(task.id) for task in lifecycle.submit_many(submissions)]
+        case "cancel":
+            return str(lifecycle.cancel(UUID(command["id"]), by="client"))
+        case "retry":
+            return str(lifecycle.retry(UUID(command["id"]), by="client"))
+        case "edit":
+            return str(lifecycle.edit(UUID(command["id"]), command["change"], by="client"))
+        case verb:
+            raise ValueError(f"expected submit, cancel, retry or edit, got {verb!r}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A Django app whose actors write down what they do, so that a checker can hold it against the database."""

@@ -1,0 +1,95 @@
+"""Actors that leave an entry in the ledger for every start, effect and end."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dramatiq
+
+from tasks import current
+from tasks.engine import failpoints
+from tests.acceptance.harness.ledger import Ledger
+
+NAP_SECONDS = 0.02
+
+
+def _write(event: str, note: str = "") -> None:
+    Ledger.of_environment().write(event, task=str(current.task_id()), attempt=current.attempt(), note=note)
+
+
+@contextmanager
+def _performance() -> Iterator[None]:
+    """Write the start, and the end with what it ended by; a process that dies writes no end."""
+    _write("START")
+    try:
+        yield
+    except BaseException as error:
+        _write("END", type(error).__name__)
+        raise
+    _write("END")
+
+
+def _nap_until(condition: object, seconds: float) -> None:
+    """Show signs of life until then; short naps, so that interrupts get through."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not (callable(condition) and condition()):
+        time.sleep(NAP_SECONDS)
+        _write("TICK")
+
+
+@dramatiq.actor
+def effect() -> None:
+    """Have one effect."""
+    with _performance():
+        failpoints.reach("before_effect")
+        _write("EFFECT")
+        failpoints.reach("after_effect")
+
+
+@dramatiq.actor
+def last(seconds: float) -> None:
+    """Take some time."""
+    with _performance():
+        _nap_until(None, seconds)
+        _write("EFFECT")
+
+
+@dramatiq.actor
+def await_cue(cue: str, seconds: float = 30) -> None:
+    """Run until a file is there."""
+    with _performance():
+        _nap_until(Path(cue).exists, seconds)
+        _write("EFFECT")
+
+
+@dramatiq.actor
+def resist(seconds: float) -> None:
+    """Sleep in one call that no interrupt gets into, and only the first time."""
+    with _performance():
+        if current.attempt() == 1:
+            time.sleep(seconds)
+        _write("EFFECT")
+
+
+@dramatiq.actor(min_backoff=100, max_backoff=200)
+def fail(times: int) -> None:
+    """Fail the first attempts."""
+    with _performance():
+        if current.attempt() <= times:
+            raise RuntimeError(f"failing {times} times")
+        _write("EFFECT")
+
+
+@dramatiq.actor
+def crash(how: str) -> None:
+    """Take the process along: ``exit`` or ``segfault``."""
+    with _performance():
+        if how == "exit":
+            os._exit(7)
+        signal.raise_signal(signal.SIGSEGV)
+        # The signal is delivered to the process; this thread must not go on before it is.
+        threading.Event().wait()

@@ -1,0 +1,325 @@
+"""docker-compose.yml without Docker: every service's command as a local process, in the file's order and settings.
+
+A container's file system becomes a folder with the volumes linked in, its address becomes a port of 127.0.0.1, and
+PostgreSQL's image becomes a private server with the generated password. The rest runs as it is written there: what the
+Dockerfile copies, the commands, the variables, the health checks, the order, the replicas.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import psycopg2
+import pytest
+import redis
+
+from scheduler_site.embedded.accounts import temporary_folder
+from scheduler_site.embedded.private import read_pairs
+from scheduler_site.embedded.processes import free_port, kill_session, spawn
+from scheduler_site.embedded.programs import find_redis
+from scheduler_site.embedded.servers import HOW_TO_GET_REDIS, PostgresServer
+from tests import containers
+from tests.acceptance.harness.servers import execute, start_postgres
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+#: Of the metrics, in every container.
+METRICS_PORT = "9100"
+
+
+class Container:
+    """One replica of a service."""
+
+    def __init__(self, stack: "Stack", name: str, service: dict[str, Any]) -> None:
+        self.name, self.service = name, service
+        self._stack = stack
+        self._metrics_port = str(free_port())
+        self.root = stack.folder / "containers" / name
+        self.log = self.root / "log"
+        (self.root / "tmp").mkdir(parents=True)
+        for volume in service.get("volumes", []):
+            source, target, *_ = volume.split(":")
+            link = self.root / target.lstrip("/")
+            link.parent.mkdir(parents=True, exist_ok=True)
+            (stack.folder / "volumes" / source).mkdir(parents=True, exist_ok=True)
+            link.symlink_to(stack.folder / "volumes" / source)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *more: str) -> None:
+        """Run the service's command; ``more`` comes after it."""
+        command = [*self.translated(self.service["command"]), *more]
+        with self.log.open("ab") as output:
+            self.process = spawn(command, env=self.environment(), output=output, cwd=self._stack.image)
+
+    def environment(self) -> dict[str, str]:
+        """Give the image's variables and the service's, and nothing of ours but where programs are."""
+        variables = {**containers.image_environment(), **self.service.get("environment", {})}
+        words = self.translated([str(value) for value in variables.values()])
+        return {**dict(zip(variables, words, strict=True)), "PATH": os.environ["PATH"]}
+
+    def translated(self, words: list[str]) -> list[str]:
+        """Say the same about this machine."""
+        return [word for one in words for word in self._translate(one)]
+
+    def is_healthy(self) -> bool:
+        """Run the service's health check."""
+        assert self.process is not None
+        assert self.process.poll() is None, f"{self.name} has ended:\n{self.tail()}"
+        kind, *test = self.service["healthcheck"]["test"]
+        assert kind == "CMD"
+        command = self.translated(test)
+        answer = subprocess.run(command, env=self.environment(), cwd=self._stack.image, capture_output=True, timeout=10)
+        return answer.returncode == 0
+
+    def stop(self) -> int:
+        """Do as ``docker stop``: ask, wait for the grace period, and give the exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(containers.seconds(self.service.get("stop_grace_period", "10s")))
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
+
+    def _translate(self, word: str) -> list[str]:
+        programs = {
+            "python": [sys.executable],
+            "gunicorn": [sys.executable, "-m", "gunicorn"],
+            "redis-server": [str(self._stack.redis_program)],
+        }
+        if word in programs:
+            return programs[word]
+        if word.startswith("/"):
+            return [str(self.root / word.lstrip("/"))]
+        if word == METRICS_PORT:
+            return [self._metrics_port]
+        word = word.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - what it is replaced by is the point
+        word = re.sub(r":8000\b", f":{self._stack.api_port}", word)
+        return [word.replace(f":{METRICS_PORT}/", f":{self._metrics_port}/")]
+
+
+class Stack:
+    """The whole file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.image = folder / "image"
+        containers.make_image(self.image)
+        self.services = containers.interpolated(containers.compose()["services"])
+        self.api_port, self.redis_port = free_port(), free_port()
+        program = find_redis(store=folder, account=None)
+        assert program is not None
+        self.redis_program = program.path
+        self.postgres: PostgresServer | None = None
+        self.running: dict[str, Container] = {}
+
+    def up(self) -> None:
+        """Start one service after the other, each when what it depends on is as far as it asks."""
+        for name in containers.in_order(self.services):
+            for other, how in self.services[name].get("depends_on", {}).items():
+                self._await(other, how["condition"])
+            self._start(name, self.services[name])
+
+    def replicas(self, service: str) -> list[Container]:
+        return [one for name, one in self.running.items() if name.rpartition("-")[0] == service]
+
+    def stop(self) -> dict[str, int]:
+        """Stop everything in the opposite order and give the exit codes."""
+        return {name: one.stop() for name, one in reversed(self.running.items()) if one.process is not None}
+
+    def clear(self) -> None:
+        for one in self.running.values():
+            if one.process is not None:
+                kill_session(one.process.pid)
+                one.process.wait()
+        if self.postgres is not None:
+            self.postgres.stop(immediate=True)
+
+    def _start(self, name: str, service: dict[str, Any]) -> None:
+        for number in range(service.get("deploy", {}).get("replicas", 1)):
+            container = self.running[f"{name}-{number + 1}"] = Container(self, f"{name}-{number + 1}", service)
+            if name == "postgres":
+                self._start_postgres(container)
+            elif name == "redis":
+                container.start("--bind", "127.0.0.1", "--port", str(self.redis_port), "--dir", str(container.root))
+            else:
+                container.start()
+
+    def _start_postgres(self, container: Container) -> None:
+        """Do as the image does: a superuser and a database with these names, and the password of that file."""
+        environment = container.environment()
+        password = Path(environment["POSTGRES_PASSWORD_FILE"]).read_text().strip()
+        assert environment["POSTGRES_USER"] == environment["POSTGRES_DB"] == PostgresServer.name
+        server = self.postgres = start_postgres(self.folder)
+        execute(server.url, f"ALTER ROLE {PostgresServer.name} PASSWORD '{password}'")
+        # What the names `postgres` and `redis` lead to in the network.
+        file = self.folder / "volumes" / "app-secrets" / "callboard.env"
+        text = file.read_text().replace("@postgres:5432/", f"@127.0.0.1:{server.port}/")
+        file.write_text(text.replace("@redis:6379/", f"@127.0.0.1:{self.redis_port}/"))
+
+    def _await(self, name: str, condition: str) -> None:
+        for container in self.replicas(name):
+            if condition == "service_completed_successfully":
+                assert container.process is not None
+                assert container.process.wait(60) == 0, container.tail()
+        assert condition != "service_healthy" or name == "postgres"
+
+    # --- As an operator and as a caller --------------------------------------------------------------------------
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        return read_pairs(self.folder / "volumes" / "credentials" / "credentials")
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        return read_pairs(self.folder / "volumes" / "app-secrets" / "callboard.env")
+
+    def call(self, path: str, body: Any = None) -> Any:
+        request = Request(
+            f"http://127.0.0.1:{self.api_port}{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={
+                "Authorization": f"Bearer {self.credentials['API_TOKEN']}",
+                "Content-Type": "application/json",
+            },
+        )
+        with urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        with contextlib.closing(psycopg2.connect(self.secrets["DATABASE_URL"])) as connection, connection.cursor() as c:
+            c.execute(statement)
+            return c.fetchall()
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    folder = temporary_folder()
+    if find_redis(store=folder, account=None) is None:
+        pytest.skip(f"needs Redis: {HOW_TO_GET_REDIS}")
+    stack = Stack(folder)
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.clear()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_everything_becomes_healthy(stack: Stack) -> None:
+    for name, service in stack.services.items():
+        if "healthcheck" in service and name not in {"postgres", "redis"}:
+            for container in stack.replicas(name):
+                wait_until(container.is_healthy, timeout=60, interval=0.2, what=container.tail)
+    assert stack.call("/health")["components"] == {
+        "database": "ok", "migrations": "ok", "broker": "ok", "workers": "ok", "scheduler": "ok",
+    }  # fmt: skip
+    with urlopen(f"http://127.0.0.1:{stack.api_port}/admin/login/", timeout=10) as page:
+        assert b"csrfmiddlewaretoken" in page.read()
+
+
+def test_each_band_has_its_own_two_workers(stack: Stack) -> None:
+    wait_until(lambda: stack.rows("SELECT count(*) FROM callboard_worker WHERE status = 'ALIVE'") == [(6,)], timeout=30)
+    bands = stack.rows("SELECT queues FROM callboard_worker WHERE status = 'ALIVE'")
+    assert sorted(names for (names,) in bands) == sorted(2 * [["default.high"], ["default.medium"], ["default.low"]])
+
+
+def test_a_task_of_each_band_runs_on_a_worker_of_that_band(stack: Stack) -> None:
+    tasks = [{"actor": "echo", "payload": {"message": p}, "priority": p} for p in ("high", "medium", "low")]
+    ids = [one["id"] for one in stack.call("/api/v1/tasks/bulk", {"tasks": tasks})["tasks"]]
+    wait_until(
+        lambda: all(stack.call(f"/api/v1/tasks/{id}")["status"] == "SUCCEEDED" for id in ids), timeout=30, interval=0.1
+    )
+    ran = stack.rows(
+        "SELECT task.payload ->> 'message', worker.queues FROM callboard_task AS task"
+        " JOIN callboard_attempt AS attempt ON attempt.task_id = task.id"
+        " JOIN callboard_worker AS worker ON worker.id = attempt.worker_id"
+    )
+    assert sorted(ran) == [("high", ["default.high"]), ("low", ["default.low"]), ("medium", ["default.medium"])]
+
+
+def test_one_scheduler_leads_and_the_other_takes_over(stack: Stack) -> None:
+    ((first,),) = stack.rows("SELECT holder FROM callboard_lease")
+    leader = next(one for one in stack.replicas("scheduler") if "leading" in one.tail() or "leads" in one.tail())
+    assert leader.stop() == 0
+    leader.process = None
+    wait_until(
+        lambda: stack.rows("SELECT holder FROM callboard_lease WHERE expires_at > now()") not in ([], [(first,)])
+    )
+
+
+def test_redis_runs_as_written(stack: Stack) -> None:
+    with contextlib.closing(redis.Redis.from_url(stack.secrets["BROKER_URL"])) as client:
+        assert client.config_get("appendonly") == {"appendonly": "yes"}
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+    with contextlib.closing(redis.Redis(port=stack.redis_port)) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+
+
+def test_the_checks_of_the_servers_images(stack: Stack) -> None:
+    """Run what is installed here; the images bring both programs along."""
+    if not shutil.which("redis-cli"):
+        pytest.skip("needs redis-cli")
+    (container,) = stack.replicas("redis")
+    kind, script = container.service["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    script = script.replace("/secrets", f"{container.root}/secrets").replace(
+        "redis-cli", f"redis-cli -p {stack.redis_port}"
+    )
+    assert subprocess.run(["sh", "-c", script], env={"PATH": os.environ["PATH"]}).returncode == 0
+    wrong = script.replace("s/^requirepass //p", "s/^requirepass /not /p")
+    assert subprocess.run(["sh", "-c", wrong], env={"PATH": os.environ["PATH"]}).returncode != 0
+
+
+def test_a_second_up_keeps_secrets_and_credentials(stack: Stack) -> None:
+    before = stack.secrets, stack.credentials
+    # The file's own host names, as the second run meets them in a network.
+    for name in ("secrets", "migrate"):
+        container = Container(stack, f"{name}-again", stack.services[name])
+        more = ["--postgres-host=127.0.0.1", "--redis-host=127.0.0.1"] if name == "secrets" else []
+        file = stack.folder / "volumes" / "app-secrets" / "callboard.env"
+        kept = file.read_text()
+        container.start(*more)
+        assert container.process is not None
+        assert container.process.wait(60) == 0, container.tail()
+        file.write_text(kept)
+    assert (stack.secrets, stack.credentials) == before
+
+
+def test_the_image_is_never_written_to(stack: Stack) -> None:
+    fresh = stack.folder / "fresh"
+    containers.make_image(fresh)
+    assert _files(stack.image) == _files(fresh)
+
+
+def test_no_log_shows_a_secret(stack: Stack) -> None:
+    values = [stack.secrets["SECRET_KEY"], stack.credentials["API_TOKEN"], stack.credentials["ADMIN_PASSWORD"]]
+    values += [url.split(":")[2].split("@")[0] for url in (stack.secrets["DATABASE_URL"], stack.secrets["BROKER_URL"])]
+    for container in stack.running.values():
+        if container.log.exists():
+            text = container.log.read_text(errors="replace")
+            assert not [value for value in values if value in text], container.name
+
+
+def test_everything_stops_in_order_within_its_grace(stack: Stack) -> None:
+    """Last of all, because it ends the stack."""
+    began = time.monotonic()
+    codes = stack.stop()
+    assert set(codes.values()) == {0}, codes
+    assert time.monotonic() - began < 60
+    assert stack.rows("SELECT count(*) FROM callboard_worker WHERE status <> 'GONE'") == [(0,)]
+    for one in stack.running.values():
+        one.process = None
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}

@@ -1,0 +1,49 @@
+"""A poison task takes its worker along each time: it dies, its neighbours do not."""
+
+import pytest
+
+from tests.acceptance.harness.rig import Rig
+
+NEIGHBOURS = 100
+
+
+@pytest.mark.parametrize("how", ["exit", pytest.param("segfault", marks=pytest.mark.slow)])
+def test_a_task_that_crashes_its_worker_dies_as_crash_loop_and_its_neighbours_succeed(rig: Rig, how: str) -> None:
+    rig.start_scheduler()
+    rig.start_workers(processes=2, threads=1)
+    # Fast ones first, so that its worker claims ahead: those behind it are claimed and not started when it goes off.
+    neighbours = rig.client.submit("effect", count=NEIGHBOURS, priority=7)
+    (poison,) = rig.client.submit("crash", how=how, priority=6)
+    neighbours += rig.client.submit("effect", count=NEIGHBOURS, priority=5)
+    rig.verify(within=20)
+    assert rig.outcomes(poison) == ["CRASHED"] * 3
+    row = rig.board.task(poison)
+    assert (row.status, row.crashes, row.failures) == ("DEAD", 3, 0)
+    assert [letter.reason for letter in rig.board.snapshot().letters] == ["crash_loop"]
+    rows = [task for task in rig.board.snapshot().tasks if task.id != poison]
+    assert len(rows) == len(neighbours)
+    assert {(task.status, task.crashes) for task in rows} == {("SUCCEEDED", 0)}
+
+
+@pytest.mark.slow
+def test_a_task_that_was_re_driven_after_a_crash_loop_may_crash_as_often_again(rig: Rig) -> None:
+    rig.start_scheduler()
+    rig.start_workers(processes=2, threads=1)
+    (poison,) = rig.client.submit("crash", how="exit")
+    rig.settle(20)
+    rig.client.retry(poison)
+    rig.verify(within=20)
+    assert rig.outcomes(poison) == ["CRASHED"] * 6
+
+
+def test_neighbours_that_ran_beside_a_poison_each_time_succeed_in_the_end(rig: Rig) -> None:
+    rig.start_scheduler()
+    rig.start_workers(processes=1, threads=4)
+    neighbours = rig.client.submit("last", count=3, seconds=1.5, priority=7)
+    (poison,) = rig.client.submit("crash", how="exit", priority=6)
+    rig.verify(within=30)
+    assert rig.board.task(poison).status == "DEAD"
+    for neighbour in neighbours:
+        row = rig.board.task(neighbour)
+        # The one crash that nobody could tell apart; from then on suspects run alone.
+        assert (row.status, row.crashes) == ("SUCCEEDED", 1)

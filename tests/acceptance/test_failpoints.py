@@ -1,0 +1,79 @@
+"""F2: death, and a lost connection, exactly between two steps of a task's way."""
+
+import pytest
+
+from tasks.engine import failpoints
+from tests.acceptance.harness.rig import Rig
+from tests.waiting import wait_until
+
+IN_THE_SCHEDULER = ("before_dispatch", "after_dispatch", "after_publish")
+IN_A_WORKER = tuple(name for name in failpoints.NAMES if name not in IN_THE_SCHEDULER)
+#: Where a task that was hit has had its effect already: it has it twice, which at-least-once allows.
+AFTER_THE_EFFECT = frozenset({"after_effect", "before_completion"})
+TASKS = 12
+
+
+@pytest.mark.parametrize("name", IN_THE_SCHEDULER)
+def test_the_scheduler_is_killed_at(rig: Rig, name: str) -> None:
+    scheduler = rig.start_scheduler(env=rig.arm(f"{name}:kill"))
+    rig.start_workers(threads=2)
+    rig.client.submit("effect", count=TASKS)
+    assert scheduler.wait(15) == -9
+    rig.start_scheduler()
+    rig.verify(within=8)
+    assert sorted(rig.effects().values()) == [1] * TASKS
+
+
+@pytest.mark.parametrize("name", IN_A_WORKER)
+def test_a_worker_is_killed_at(rig: Rig, name: str) -> None:
+    rig.start_scheduler()
+    rig.start_workers(threads=2, env=rig.arm(f"{name}:kill"))
+    rig.client.submit("effect", count=TASKS)
+    wait_until(lambda: rig.was_hit, timeout=15, what=f"{name} to be reached")
+    rig.verify(within=8)
+    effects = sorted(rig.effects().values())
+    assert len(effects) == TASKS
+    if name in AFTER_THE_EFFECT:
+        assert effects[-1] == 2
+    elif name in ("before_claim", "after_claim", "before_completion", "after_completion"):
+        assert sum(task.crashes for task in rig.board.snapshot().tasks) <= 2, "at most what ran is blamed"
+
+
+@pytest.mark.parametrize("name", IN_THE_SCHEDULER)
+def test_the_scheduler_loses_its_connection_at(rig: Rig, name: str) -> None:
+    rig.start_scheduler(env=rig.arm(f"{name}:error"))
+    rig.start_workers(threads=2)
+    rig.client.submit("effect", count=TASKS)
+    wait_until(lambda: rig.was_hit, timeout=15, what=f"{name} to be reached")
+    rig.verify(within=8)
+    assert sorted(rig.effects().values()) == [1] * TASKS
+
+
+@pytest.mark.parametrize("name", ["before_claim", "before_completion", "after_completion"])
+def test_a_worker_loses_its_connection_at(rig: Rig, name: str) -> None:
+    rig.start_scheduler()
+    workers = rig.start_workers(threads=2, env=rig.arm(f"{name}:error"))
+    rig.client.submit("effect", count=TASKS)
+    wait_until(lambda: rig.was_hit, timeout=15, what=f"{name} to be reached")
+    rig.verify(within=8)
+    assert sorted(rig.effects().values()) == [1] * TASKS, "a lost reply must not run or count anything twice"
+    assert "worker process ended" not in workers.log.read_text()
+
+
+def test_hints_whose_acknowledgement_was_not_heard_are_acknowledged_later(rig: Rig) -> None:
+    rig.start_scheduler()
+    rig.start_workers(threads=2, env=rig.arm("before_ack:away"))
+    rig.client.submit("last", count=TASKS, seconds=0.02)
+    wait_until(lambda: rig.was_hit, timeout=15, what="the acknowledgement")
+    rig.verify(within=8)
+    assert sorted(rig.effects().values()) == [1] * TASKS
+
+
+@pytest.mark.slow
+def test_a_worker_whose_claim_was_committed_and_never_answered_gives_it_back(rig: Rig) -> None:
+    rig.start_scheduler()
+    rig.start_workers(threads=2, env=rig.arm("after_claim:error"))
+    rig.client.submit("effect", count=TASKS)
+    wait_until(lambda: rig.was_hit, timeout=15, what="the claim")
+    rig.verify(within=12)
+    assert sorted(rig.effects().values()) == [1] * TASKS

@@ -1,0 +1,191 @@
+"""Actors for tests; ``tests.conftest`` imports them, so the process's broker knows them.
+
+``act`` does what its payload says. Declared here and not inside tests, because a broker never forgets an actor.
+"""
+
+import asyncio
+import sys
+import time
+from datetime import date
+from typing import Any
+
+import dramatiq
+import pydantic
+
+from tasks import current
+
+#: What ``note`` was called with, in order; tests clear it.
+noted: list[Any] = []
+
+
+class Expected(Exception):
+    """What ``throws`` names."""
+
+
+class Unprintable(Exception):
+    """Its text cannot be had."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text for you")
+
+
+class Rude(BaseException):
+    """No Exception, so no ``except Exception`` holds it."""
+
+
+class NotJson:
+    """A result that no JSON can carry."""
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+def _nested(depth: int) -> Any:
+    value: Any = None
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+#: What ``act`` can do, by name.
+DEEDS: dict[str, Any] = {
+    "return": lambda value: value,
+    "raise": lambda value: _raise(RuntimeError(value or "as asked")),
+    "throws": lambda value: _raise(Expected(value or "expected")),
+    "retry": lambda value: _raise(dramatiq.Retry("later", delay=value)),
+    "unprintable": lambda value: _raise(Unprintable()),
+    "rude": lambda value: _raise(Rude("rude")),
+    "stop": lambda value: _raise(StopIteration(value)),
+    "keyboard": lambda value: _raise(KeyboardInterrupt()),
+    "exit": sys.exit,
+    "hostile text": lambda value: _raise(ValueError("nul \0 and surrogate \ud800 <script>")),
+    "return object": lambda value: NotJson(),
+    "return nan": lambda value: float("nan"),
+    "return huge": lambda value: "x" * (value or 1_000_000),
+    "return deep": lambda value: _nested(value or 5_000),
+    "return nul": lambda value: "nul \0",
+    "return bigint": lambda value: 2**70,
+    "return keys": lambda value: {1: "a number as a key"},
+    "sleep": lambda seconds: _nap(seconds),  # noqa: PLW0108 - defined below
+    "snooze": lambda value: current.snooze(seconds=value or 60),
+    "attempt": lambda value: current.attempt(),
+    "task_id": lambda value: str(current.task_id()),
+}
+
+
+def _nap(seconds: float) -> float:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.002)
+    return seconds
+
+
+@dramatiq.actor(throws=Expected)
+def act(do: str, value: Any = None) -> Any:
+    """Do what ``do`` names in ``DEEDS``."""
+    return DEEDS[do](value)
+
+
+@dramatiq.actor(throws=Expected)
+async def act_async(do: str, value: Any = None) -> Any:
+    """Do it in a coroutine."""
+    if do == "sleep":
+        await asyncio.sleep(value)
+        return value
+    await asyncio.sleep(0)
+    return DEEDS[do](value)
+
+
+@dramatiq.actor
+async def resist(seconds: float) -> None:
+    """Swallow the cancellation and go on."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            continue
+
+
+@dramatiq.actor
+def note(*args: Any, **kwargs: Any) -> None:
+    """Note what it was called with; the target of callbacks."""
+    noted.append((args, kwargs))
+
+
+@dramatiq.actor
+def add(a: int, b: int = 0) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+@dramatiq.actor
+def add_through_another(a: int, b: int) -> int:
+    """Call another actor's function as a plain function."""
+    return add(a, b) + add.fn(a, b)
+
+
+class Order(pydantic.BaseModel):
+    """A payload with a model."""
+
+    number: int
+    placed_on: date
+    lines: list[str] = []
+
+
+@dramatiq.actor
+def ship(order: Order) -> str:
+    """Take a pydantic model."""
+    return f"{order.number}/{order.placed_on:%Y}/{len(order.lines)}"
+
+
+@dramatiq.actor(queue_name="other", default_priority=8)
+def elsewhere(x: int = 0) -> int:
+    """Run in another queue, by default high."""
+    return x
+
+
+@dramatiq.actor(api=False)
+def private() -> None:
+    """Closed to the API."""
+
+
+@dramatiq.actor(max_retries=1, min_backoff=1_000, max_backoff=4_000, time_limit=2_500, max_age=60_000, retry_for=9_000)
+def limited(do: str = "raise") -> Any:
+    """Have every limit, in Dramatiq's milliseconds."""
+    return DEEDS[do](None)
+
+
+@dramatiq.actor(max_retries=None)
+def never_gives_up() -> None:
+    """Retry for ever."""
+    raise RuntimeError("again")
+
+
+@dramatiq.actor(retry_when=lambda retries, error: retries < 1 and not isinstance(error, Expected))
+def picky(do: str) -> Any:
+    """Ask a predicate whether to run again."""
+    return DEEDS[do](None)
+
+
+def _broken_predicate(retries: int, error: BaseException) -> bool:
+    raise ZeroDivisionError
+
+
+@dramatiq.actor(retry_when=_broken_predicate)
+def undecided() -> None:
+    """Have a predicate that raises."""
+    raise RuntimeError("again")
+
+
+@dramatiq.actor(max_retries=0, on_success="note", on_failure="note", on_retry_exhausted="note", throws=Expected)
+def with_callbacks(do: str, value: Any = None) -> Any:
+    """Call back."""
+    return DEEDS[do](value)
+
+
+@dramatiq.actor(max_retries=0, on_success="no_such_actor")
+def calls_back_nobody() -> str:
+    """Have a callback that no broker knows."""
+    return "done"

@@ -1,0 +1,87 @@
+"""Fixtures for all tests.
+
+Tests of one connection take ``db``; those with threads take ``transactional_db``. Wake-ups are off: they would open
+connections of their own in the background.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+import tests.actors
+from tasks.engine import wakeups
+from tasks.lifecycle import Moved, transitioned
+from tasks.models import Worker
+from tests import factories
+from tests.factories import Lead
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_wakeups() -> Iterator[None]:
+    wakeups.disconnect()
+    yield
+    wakeups.connect()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_notes() -> None:
+    tests.actors.noted.clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_submission_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "SUBMIT_RATE_LIMIT", None)
+
+
+@pytest.fixture
+def direct_database(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Point DIRECT_DATABASE_URL, which LISTEN uses, at the tests' database."""
+    parts = urlsplit(settings.DIRECT_DATABASE_URL)
+    url = urlunsplit(parts._replace(path=f"/{connection.settings_dict['NAME']}"))
+    monkeypatch.setattr(settings, "DIRECT_DATABASE_URL", url)
+    return url
+
+
+@pytest.fixture
+def worker(db: None) -> Worker:
+    """Register a worker with 4 threads for every queue of the tests."""
+    return factories.make_worker()
+
+
+@pytest.fixture
+def lead(db: None) -> Lead:
+    """Begin a term; its name and number are what a leader's verbs are called with."""
+    return factories.make_lead()
+
+
+class Announced(NamedTuple):
+    """One signal of lifecycle."""
+
+    verb: str
+    moves: list[Moved]
+
+
+@pytest.fixture
+def announcements(django_capture_on_commit_callbacks: Any) -> Callable[[], Any]:
+    """Collect what lifecycle announces: ``with announcements() as heard: …``; it is complete after the block."""
+
+    @contextmanager
+    def listening() -> Iterator[list[Announced]]:
+        heard: list[Announced] = []
+
+        def hear(*, verb: str, moves: Any, **_: Any) -> None:
+            heard.append(Announced(verb, list(moves)))
+
+        transitioned.connect(hear)
+        try:
+            with django_capture_on_commit_callbacks(execute=True):
+                yield heard
+        finally:
+            transitioned.disconnect(hear)
+
+    return listening

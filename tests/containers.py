@@ -1,0 +1,96 @@
+"""Dockerfile, .dockerignore and docker-compose.yml as Docker reads them, as far as ours go."""
+
+import fnmatch
+import re
+import shutil
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Of everything that a build could send.
+_NOT_SOURCES = {".git", ".venv", "var", "__pycache__"}
+
+
+def compose() -> dict[str, Any]:
+    """Read the compose file; anchors are resolved, variables are not."""
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return found
+
+
+def interpolated(value: Any) -> Any:
+    """Resolve ``${NAME:-default}`` with nothing set, as in a fresh clone, and ``$$``."""
+    if isinstance(value, dict):
+        return {name: interpolated(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [interpolated(one) for one in value]
+    if isinstance(value, str):
+        return re.sub(r"\$\{(\w+):-([^}]*)\}", r"\2", value).replace("$$", "$")
+    return value
+
+
+def in_order(services: dict[str, Any]) -> list[str]:
+    """Sort services so that each comes after what it depends on."""
+    return list(TopologicalSorter({name: one.get("depends_on", {}) for name, one in services.items()}).static_order())
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Read the Dockerfile: instruction and arguments, continued lines joined."""
+    text = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines]
+
+
+def final_stage() -> list[tuple[str, str]]:
+    """Give the instructions that make the image itself."""
+    found = instructions()
+    return found[max(number for number, (name, _) in enumerate(found) if name == "FROM") :]
+
+
+def image_environment() -> dict[str, str]:
+    """Give the image's variables."""
+    pairs = [pair for name, rest in final_stage() if name == "ENV" for pair in rest.split()]
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def context() -> list[Path]:
+    """List the files that .dockerignore lets into a build."""
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    files = [path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file()]
+    return [path for path in files if not _NOT_SOURCES & {path.parts[0]} and not _is_ignored(path, rules)]
+
+
+def make_image(folder: Path) -> None:
+    """Copy what the Dockerfile copies, out of what .dockerignore lets through."""
+    files = context()
+    for name, rest in final_stage():
+        words = rest.split()
+        if name != "COPY" or words[0].startswith("--from"):
+            continue
+        for source in words[:-1]:
+            found = [path for path in files if path.is_relative_to(source)]
+            assert found, f"COPY {source}: nothing of it is in the build's context"
+            for path in found:
+                target = folder / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / path, target)
+
+
+def seconds(duration: str) -> float:
+    """Read one of compose's durations, of one unit."""
+    units = {"s": 1, "m": 60}
+    return float(duration[:-1]) * units[duration[-1]]
+
+
+def _is_ignored(path: Path, rules: list[str]) -> bool:
+    """Apply the last rule that matches the file or a folder that it is in."""
+    ignored = False
+    names = [str(path), *(str(parent) for parent in path.parents if parent != Path())]
+    for rule in rules:
+        pattern = rule.removeprefix("!").removeprefix("**/")
+        deep = rule.startswith("**/")
+        if any(fnmatch.fnmatchcase(Path(name).name if deep else name, pattern) for name in names):
+            ignored = not rule.startswith("!")
+    return ignored

@@ -1,0 +1,93 @@
+"""A pytest plugin: the tests run on a PostgreSQL and a Redis of their own, started by the same launcher as `up`.
+
+TEST_DATABASE_URL and TEST_REDIS_URL name others to use instead; everything in them may be wiped.
+"""
+
+import atexit
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scheduler_site.embedded.accounts import temporary_folder
+from scheduler_site.embedded.errors import LaunchError
+from scheduler_site.embedded.servers import FAST_AND_LOOSE, HOW_TO_GET_REDIS, PostgresServer, RedisServer
+
+_header: list[str] = []
+_folders: list[Path] = []
+
+
+def _database_url() -> str:
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        _header.append("PostgreSQL from TEST_DATABASE_URL")
+        return given
+    server = PostgresServer(_folder(), settings={**FAST_AND_LOOSE, "max_connections": "300"})
+    url = server.start()
+    atexit.register(server.stop, immediate=True)
+    _header.append(f"PostgreSQL {server.version}")
+    return url
+
+
+def _redis_url() -> str:
+    if given := os.environ.get("TEST_REDIS_URL"):
+        _header.append("Redis from TEST_REDIS_URL")
+        return given
+    if not RedisServer.is_available(_folder()):
+        _header.append(f"no Redis, tests that need it are skipped ({HOW_TO_GET_REDIS})")
+        return ""
+    server = RedisServer(_folder())
+    url = server.start()
+    atexit.register(server.stop, immediate=True)
+    _header.append(f"Redis {server.version}")
+    return url
+
+
+def _folder() -> Path:
+    if not _folders:
+        _folders.append(temporary_folder())
+        # Registered before the servers' stops, so it runs after them.
+        atexit.register(shutil.rmtree, _folders[0], ignore_errors=True)
+    return _folders[0]
+
+
+def _prepare() -> None:
+    """Start what is needed and describe it in the environment, where the settings and child processes find it."""
+    database_url, redis_url = _database_url(), _redis_url()
+    os.environ.update(
+        # Workers of a parallel run inherit these and share the servers.
+        TEST_DATABASE_URL=database_url,
+        DATABASE_URL=database_url,
+        DIRECT_DATABASE_URL=database_url,
+        BROKER_URL=redis_url or "inprocess://",
+        REDIS_URL=redis_url,
+        SECRET_KEY="only-for-tests",
+        DEBUG="false",
+        HTTPS="false",
+        BUILTIN_ACTORS="true",
+        # A developer's own settings must not decide about tests.
+        ENV_FILE=os.devnull,
+    )
+    if redis_url:
+        os.environ["TEST_REDIS_URL"] = redis_url
+
+
+# While this plugin is imported, because pytest-django reads the settings before any hook of ours would run.
+try:
+    _prepare()
+except LaunchError as error:
+    raise pytest.UsageError(f"tests need PostgreSQL: {error}") from error
+
+
+def pytest_report_header() -> str:
+    """Say what the tests run on."""
+    return f"callboard: {', '.join(_header)}"
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """Give the URL of a Redis that tests may wipe; skips without one."""
+    url = os.environ["REDIS_URL"]
+    if not url:
+        pytest.skip(f"needs Redis: {HOW_TO_GET_REDIS}")
+    return url

@@ -1,0 +1,159 @@
+"""How much of a queue the broker may hold, where the dispatcher goes on, and how the old get in."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks.engine import dispatcher
+from tasks.engine.dispatcher import LARGEST_WINDOW, POSITION_SECONDS, WINDOW_SECONDS, Ageing, Positions, Window
+from tasks.hint import Hint
+from tasks.lifecycle import Dispatched, Probe
+from tasks.models import new_id
+from tasks.priority import BANDS
+from tests.factories import imagine_claim
+
+BAND = {band.name: band for band in BANDS}
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Any:
+    made = SimpleNamespace(now=1000.0)
+    made.monotonic = lambda: made.now
+    monkeypatch.setattr(dispatcher, "time", made)
+    return made
+
+
+# --- Window ---
+
+
+def test_an_untouched_queue_may_hold_one_hint_for_each_thread(clock) -> None:
+    window = Window()
+    assert window.space(0, threads=8) == 8
+    assert window.space(3, threads=8) == 5
+    assert window.space(20, threads=8) == 0
+
+
+def test_the_window_is_twice_what_was_taken_lately(clock) -> None:
+    window = Window()
+    window.space(0, threads=8)
+    window.add(8)
+    clock.now += 0.01
+    # All eight are gone: sixteen may come.
+    assert window.space(0, threads=8) == 16
+    window.add(16)
+    clock.now += 0.01
+    assert window.space(4, threads=8) == 2 * (8 + 12) - 4
+
+
+def test_what_was_taken_long_ago_does_not_count(clock) -> None:
+    window = Window()
+    window.space(0, threads=2)
+    window.add(500)
+    assert window.space(0, threads=2) == 1000
+    clock.now += WINDOW_SECONDS + 0.01
+    assert window.space(0, threads=2) == 2
+
+
+def test_the_window_has_an_end(clock) -> None:
+    window = Window()
+    window.add(1_000_000)
+    assert window.space(0, threads=2) == LARGEST_WINDOW
+    assert Window().space(0, threads=100_000) == LARGEST_WINDOW
+
+
+def test_hints_that_others_put_in_are_no_negative_speed(clock) -> None:
+    window = Window()
+    window.add(1)
+    assert window.space(50, threads=2) == 0
+    clock.now += 0.01
+    assert window.space(0, threads=2) == 100
+
+
+# --- Positions ---
+
+
+def dispatched(priority: int) -> Dispatched:
+    return Dispatched(Hint(new_id(), 1), "medium", priority, imagine_claim().claimed_at, "act", "0" * 32)
+
+
+def test_a_probe_begins_at_the_front_and_goes_on_behind_the_last_of_its_priority(clock) -> None:
+    positions = Positions()
+    first = positions.probe("default", 5, "medium", 10)
+    assert first == Probe(5, "medium", 10)
+    early, last, other = dispatched(5), dispatched(5), dispatched(6)
+    positions.reached("default", [early, last, other])
+    assert positions.probe("default", 5, "medium", 10).after_id == last.hint.task_id
+    assert positions.probe("default", 6, "medium", 10).after_id == other.hint.task_id
+    assert positions.probe("default", 7, "medium", 10).after_id is None
+    assert positions.probe("other", 5, "medium", 10).after_id is None
+
+
+def test_nothing_found_leaves_the_position(clock) -> None:
+    positions = Positions()
+    one = dispatched(5)
+    positions.reached("default", [one])
+    positions.reached("default", [])
+    assert positions.probe("default", 5, "medium", 10).after_run_at == one.run_at
+
+
+def test_positions_are_forgotten_when_asked_and_when_old(clock) -> None:
+    positions = Positions()
+    positions.reached("default", [dispatched(5)])
+    positions.forget()
+    assert positions.probe("default", 5, "medium", 10).after_id is None
+    positions.reached("default", [dispatched(5)])
+    clock.now += POSITION_SECONDS / 2
+    positions.forget_if_old()
+    assert positions.probe("default", 5, "medium", 10).after_id is not None
+    clock.now += POSITION_SECONDS
+    positions.forget_if_old()
+    assert positions.probe("default", 5, "medium", 10).after_id is None
+
+
+# --- Ageing ---
+
+
+@pytest.fixture(autouse=True)
+def _ageing(settings) -> None:
+    settings.AGEING_SECONDS = 60
+
+
+def test_a_place_for_the_old_is_earned_with_every_eight_of_the_bands_own() -> None:
+    ageing = Ageing()
+    assert ageing.places("default.high", 100) == 0
+    ageing.earn("default.high", 7)
+    assert ageing.places("default.high", 100) == 0
+    ageing.earn("default.high", 1)
+    assert ageing.places("default.high", 100) == 1
+    assert ageing.places("default.medium", 100) == 0
+    ageing.spend("default.high", 1)
+    assert ageing.places("default.high", 100) == 0
+
+
+def test_no_more_come_than_there_is_space() -> None:
+    ageing = Ageing()
+    ageing.earn("default.high", 1000)
+    assert ageing.places("default.high", 3) == 3
+    assert ageing.places("default.high", 0) == 0
+
+
+def test_places_are_not_saved_up() -> None:
+    ageing = Ageing()
+    ageing.earn("default.high", 1_000_000)
+    assert ageing.places("default.high", 1000) == 8
+
+
+def test_ageing_can_be_off(settings) -> None:
+    settings.AGEING_SECONDS = 0
+    ageing = Ageing()
+    ageing.earn("default.high", 1000)
+    assert ageing.places("default.high", 1000) == 0
+
+
+def test_the_lower_a_priority_the_longer_it_waits_and_the_sooner_it_is_looked_for() -> None:
+    waits = [(one.priority, one.waited_seconds) for one in Ageing.probes(BAND["medium"])]
+    assert waits == [(1, 180), (2, 120), (3, 60)]
+    assert [one.priority for one in Ageing.probes(BAND["high"])] == [1, 2, 3, 4, 5, 6, 7]
+    assert {(one.band, one.limit) for one in Ageing.probes(BAND["high"])} == {("high", 1)}
+    assert Ageing.probes(BAND["low"]) == []

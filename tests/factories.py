@@ -1,0 +1,194 @@
+"""Tasks in any state, made by the verbs that bring them there, so that no test starts from a row that cannot be."""
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import F
+
+from dlq.models import DeadLetter
+from tasks import lifecycle
+from tasks.engine import presence
+from tasks.engine.leadership import LEASE
+from tasks.hint import Hint
+from tasks.lifecycle import Claimed, Outcome, Probe, Submission
+from tasks.models import Task, Term, Worker, new_id
+from tasks.priority import HIGHEST, LOWEST, band_of
+from tasks.states import AttemptOutcome, DeathReason, Status
+
+QUEUES = ("default", "other")
+
+
+class Lead(TypedDict):
+    """What a leader's verbs want to be called with."""
+
+    lease: str
+    term: int
+
+
+def make_lead() -> Lead:
+    """Make the term that leaders' writes are fenced by, or take the one that there is."""
+    term, _ = Term.objects.get_or_create(name=LEASE, defaults={"term": 1})
+    return {"lease": term.name, "term": term.term}
+
+
+def make_worker(*, threads: int = 4, queues: tuple[str, ...] = QUEUES) -> Worker:
+    """Register a worker as its process would."""
+    worker_id = new_id()
+    presence.declare_queues()
+    presence.register(worker_id, queues=queues, threads=threads)
+    return Worker.objects.get(pk=worker_id)
+
+
+def let_lease_run_out(worker: Worker) -> None:
+    """Make a worker silent for longer than its lease."""
+    Worker.objects.filter(pk=worker.pk).update(lease_expires_at=F("lease_expires_at") - timedelta(days=1))
+
+
+def submit(actor: str = "act", **fields: Any) -> Task:
+    """Submit a task; ``act`` is told to return."""
+    if actor == "act" and "args" not in fields:
+        fields.setdefault("payload", {"do": "return"})
+    return lifecycle.submit(Submission(actor=actor, **fields))
+
+
+def dispatch(task: Task) -> Hint:
+    """Dispatch this task and no other; it has to be due."""
+    probe = Probe(
+        task.priority, band_of(task.priority), 1, after_run_at=task.run_at, after_id=UUID(int=task.pk.int - 1)
+    )
+    found = lifecycle.dispatch_many(task.queue, [probe], space=1, actors=[task.actor], **make_lead())
+    assert [one.hint.task_id for one in found] == [task.pk], f"{task.pk} was not due: {task.status} {task.run_at}"
+    return found[0].hint
+
+
+def dispatch_due(queue: str = "default", *, space: int = 100, actors: tuple[str, ...] = ("act",)) -> list[Hint]:
+    """Dispatch what is due in a queue, as the dispatcher would without positions."""
+    probes = [Probe(priority, band_of(priority), space) for priority in range(HIGHEST, LOWEST - 1, -1)]
+    found = lifecycle.dispatch_many(queue, probes, space=space, actors=actors, **make_lead())
+    return [one.hint for one in found]
+
+
+def claim(hint: Hint, worker: Worker) -> Claimed:
+    """Claim one task."""
+    (claimed,) = lifecycle.claim_many([hint], worker_id=worker.pk)
+    return claimed
+
+
+def start(task: Task, worker: Worker) -> Claimed:
+    """Dispatch and claim one task."""
+    return claim(dispatch(task), worker)
+
+
+def outcome(claimed: Claimed, worker: Worker, **fields: Any) -> Outcome:
+    """Say how an attempt ended; by default it succeeded."""
+    values: dict[str, Any] = {
+        "outcome": AttemptOutcome.SUCCEEDED,
+        "started_at": claimed.claimed_at,
+        "finished_at": claimed.claimed_at + timedelta(milliseconds=5),
+        "actor": claimed.actor,
+    }
+    return Outcome(task_id=claimed.id, attempt=claimed.attempt, worker_id=worker.pk, **{**values, **fields})
+
+
+def failure(claimed: Claimed, worker: Worker, **fields: Any) -> Outcome:
+    """Say that an attempt failed; with ``death`` it was the last."""
+    values: dict[str, Any] = {
+        "outcome": AttemptOutcome.FAILED,
+        "is_failure": True,
+        "error_type": "RuntimeError",
+        "error_message": "as asked",
+        "traceback": "Traceback …",
+    }
+    return outcome(claimed, worker, **{**values, **fields})
+
+
+def make_task(status: Status = Status.PENDING, *, worker: Worker | None = None, **fields: Any) -> Task:
+    """Make a task in this state.
+
+    Parameters:
+        worker: who claims it; by default a new one.
+        fields: of the submission.
+    """
+    task = submit(**fields)
+    bring(task, status, worker)
+    task.refresh_from_db()
+    return task
+
+
+def bring(task: Task, status: Status, worker: Worker | None = None) -> None:
+    """Bring a new task into this state."""
+    if status is Status.PENDING:
+        return
+    if status is Status.CANCELLED:
+        lifecycle.cancel(task.pk)
+        return
+    if status is Status.BLOCKED:
+        # No verb leads there yet: what waits for other tasks comes with dependencies.
+        Task.objects.filter(pk=task.pk).update(status=Status.BLOCKED)
+        return
+    hint = dispatch(task)
+    if status is Status.QUEUED:
+        return
+    worker = worker or make_worker()
+    claimed = claim(hint, worker)
+    if status is Status.RUNNING:
+        return
+    ends = {
+        Status.SUCCEEDED: outcome(claimed, worker, result={"answer": 42}),
+        Status.RETRYING: failure(claimed, worker, retry_delay_seconds=3600),
+        Status.DEAD: failure(claimed, worker, death=DeathReason.MAX_RETRIES_EXCEEDED),
+    }
+    (moved,) = lifecycle.complete_many([ends[status]])
+    assert moved.status == status
+
+
+def open_letter(task: Task) -> DeadLetter:
+    """Find the one open dead letter of a task."""
+    return DeadLetter.objects.open().get(task_id=task.pk)
+
+
+def make_due(task: Task) -> None:
+    """Let a task's ``run_at`` come."""
+    Task.objects.filter(pk=task.pk).update(run_at=F("run_at") - timedelta(days=365))
+    task.refresh_from_db()
+
+
+def age(task: Task, **columns: timedelta) -> None:
+    """Move some of a row's times into the past."""
+    Task.objects.filter(pk=task.pk).update(**{name: F(name) - by for name, by in columns.items()})
+    task.refresh_from_db()
+
+
+def database_now() -> Any:
+    """Tell the database's time."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        return cursor.fetchone()[0]
+
+
+def imagine_claim(actor: str = "act", **fields: Any) -> Claimed:
+    """Make what a claim would return, without a row."""
+    values: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Claimed)) | {
+        "id": new_id(),
+        "attempt": 1,
+        "actor": actor,
+        "queue": "default",
+        "priority": 5,
+        "args": [],
+        "payload": {},
+        "options": {},
+        "failures": 0,
+        "crashes": 0,
+        "max_retries": 3,
+        "min_backoff_seconds": 2.0,
+        "max_backoff_seconds": 3600.0,
+        "retry_until": None,
+        "time_limit_seconds": 300.0,
+        "trace_id": "0" * 32,
+        "owner_id": None,
+        "claimed_at": datetime(2030, 1, 1, tzinfo=UTC),
+    }
+    return Claimed(**{**values, **fields})

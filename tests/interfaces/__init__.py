@@ -1,0 +1,1 @@
+"""Tests of the doors: the REST API, the admin, health probes and logs."""

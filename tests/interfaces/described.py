@@ -1,0 +1,76 @@
+"""Holds requests and answers against the API's own description."""
+
+import json
+import re
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from jsonschema import Draft202012Validator, FormatChecker
+
+from tasks.api import openapi
+
+_FORMATS = FormatChecker(["uuid", "date-time"])
+_FORMATS.checks("uri")(lambda value: not isinstance(value, str) or bool(urlsplit(value).netloc))
+
+_NOT_DESCRIBED = ("/metrics", "/api/schema", "/api/docs", "/admin", "/static")
+
+
+@cache
+def _paths() -> list[tuple[re.Pattern[str], str]]:
+    paths = sorted(openapi.document()["paths"], key=lambda path: path.count("{"))
+    return [(re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), path) for path in paths]
+
+
+@cache
+def _validator(name: str, formats: FormatChecker | None) -> Draft202012Validator:
+    components = openapi.document()["components"]
+    schema = {"$ref": f"#/components/schemas/{name}", "components": components}
+    return Draft202012Validator(schema, format_checker=formats)
+
+
+def assert_fits(name: str, value: Any, *, formats: FormatChecker | None = _FORMATS) -> None:
+    """Check a value against one of the described shapes."""
+    error = next(_validator(name, formats).iter_errors(value), None)
+    assert error is None, f"{name} at {error.json_path}: {error.message[:500]}"
+
+
+def assert_described(method: str, path: str, body: bytes, response: Any) -> None:
+    """Check that an answer is one that the description promises, and that what was accepted is what it asks for."""
+    operation = _operation(method.lower(), path)
+    if operation is None:
+        return
+    status = response.status_code
+    answer = operation["responses"].get(str(status))
+    if status >= 400:
+        if response.content:
+            assert_fits("Problem", response.json())
+        return
+    assert answer is not None, f"{method} {path} answered {status}, which is not described"
+    for header, about in answer.get("headers", {}).items():
+        assert header in response or header.startswith("RateLimit"), f"{method} {path} lacks the header {header}"
+        assert about["schema"].get("const") in (None, response.get(header))
+    if not response["Content-Type"].startswith("application/json") if response.content else False:
+        return
+    if content := answer.get("content"):
+        assert_fits(_name(content), response.json())
+    else:
+        assert response.content == b""
+    if accepted := operation.get("requestBody"):
+        # Times may come in more forms than RFC 3339's, which clients had better keep to.
+        assert_fits(_name(accepted["content"]), json.loads(body.decode("utf-8-sig")), formats=None)
+
+
+def _operation(method: str, path: str) -> dict[str, Any] | None:
+    path = path.rstrip("/")
+    if method == "head" or path.startswith(_NOT_DESCRIBED):
+        return None
+    for pattern, described in _paths():
+        if pattern.fullmatch(path):
+            operation: dict[str, Any] | None = openapi.document()["paths"][described].get(method)
+            return operation
+    return None
+
+
+def _name(content: dict[str, Any]) -> str:
+    return str(content["application/json"]["schema"]["$ref"]).rpartition("/")[2]

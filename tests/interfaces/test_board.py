@@ -1,0 +1,163 @@
+"""Workers, queues, statistics and metrics over REST: for staff, at a bounded cost."""
+
+import pytest
+from django.test import Client
+
+from tasks.engine import presence, statistics
+from tasks.engine.wakeups import notifier
+from tasks.models import Queue, Worker
+from tasks.states import Status
+from tasks.telemetry import metrics
+from tests import factories
+from tests.interfaces.conftest import assert_problem
+
+WORKERS, QUEUES = "/api/v1/workers", "/api/v1/queues"
+
+
+def test_workers_are_listed_newest_first(staff, worker):
+    second = factories.make_worker(threads=2, queues=("other",))
+    first_page = staff.get(f"{WORKERS}?limit=1").json()
+    (listed,) = first_page["results"]
+    assert (listed["id"], listed["threads"], listed["queues"], listed["status"]) == (
+        str(second.pk),
+        2,
+        ["other"],
+        "ALIVE",
+    )
+    assert listed["heartbeat_at"] < listed["lease_expires_at"]
+    assert [one["id"] for one in staff.get(first_page["next"]).json()["results"]] == [str(worker.pk)]
+
+
+def test_workers_are_filtered_by_status(staff, worker):
+    gone = factories.make_worker()
+    presence.leave(gone.pk)
+    assert len(staff.get(f"{WORKERS}/").json()["results"]) == 2
+    assert [one["id"] for one in staff.get(f"{WORKERS}?status=gone").json()["results"]] == [str(gone.pk)]
+    assert len(staff.get(f"{WORKERS}?status=alive&status=GONE").json()["results"]) == 2
+
+
+def test_a_worker_tells_what_it_runs(staff, worker):
+    task = factories.make_task(Status.RUNNING, worker=worker)
+    body = staff.get(f"{WORKERS}/{worker.pk}").json()
+    assert body["running"] == [str(task.pk)]
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_deleted_worker_drains_and_is_gone_then(staff, worker, slash):
+    for _ in range(2):
+        response = staff.delete(f"{WORKERS}/{worker.pk}{slash}")
+        assert (response.status_code, response.json()["status"]) == (202, "DRAINING")
+    assert presence.beat(worker.pk, []).is_draining
+    presence.leave(worker.pk)
+    response = staff.delete(f"{WORKERS}/{worker.pk}{slash}")
+    assert (response.status_code, response.json()["status"]) == (200, "GONE")
+    assert Worker.objects.count() == 1
+
+
+def test_queues_tell_what_waits_and_for_how_long(staff, worker):
+    factories.make_due(factories.submit())
+    factories.submit(delay_seconds=60)
+    factories.make_task(Status.RUNNING, worker=worker, queue="other")
+    default, other = staff.get(f"{QUEUES}/").json()["results"]
+    assert (default["name"], default["waiting"], default["running"], default["paused_at"]) == ("default", 2, 0, None)
+    assert default["oldest_due_seconds"] == pytest.approx(365 * 86_400, abs=60)
+    assert (other["name"], other["running"], other["oldest_due_seconds"]) == ("other", 1, None)
+    assert staff.get(f"{QUEUES}/default/").json()["threads"] == 4
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_queue_is_paused_and_resumed(staff, worker, slash):
+    factories.make_task(Status.QUEUED)
+    for _ in range(2):
+        body = staff.send(f"{QUEUES}/default/pause{slash}").json()
+        assert (body["queued"], body["waiting"], body["paused_at"] is None) == (0, 1, False)
+    assert factories.dispatch_due() == []
+    for _ in range(2):
+        assert staff.send(f"{QUEUES}/default/resume{slash}").json()["paused_at"] is None
+    assert len(factories.dispatch_due()) == 1
+
+
+def test_a_pause_is_a_field_too(staff, worker):
+    def patch(paused):
+        return staff.patch(f"{QUEUES}/other", {"paused": paused}, content_type="application/json").json()
+
+    assert patch(True)["paused_at"] is not None
+    assert Queue.objects.get(pk="default").paused_at is None
+    assert patch(False)["paused_at"] is None
+
+
+def test_resuming_wakes_the_dispatcher(staff, worker, monkeypatch, django_capture_on_commit_callbacks):
+    pokes = []
+    monkeypatch.setattr(notifier, "poke", lambda: pokes.append(1))
+    staff.send(f"{QUEUES}/default/pause")
+    with django_capture_on_commit_callbacks(execute=True):
+        staff.send(f"{QUEUES}/default/resume")
+    assert pokes
+
+
+def test_the_board_in_numbers(staff, worker):
+    for status in (Status.PENDING, Status.SUCCEEDED, Status.DEAD):
+        factories.make_task(status, worker=worker)
+    body = staff.get("/api/v1/stats?minutes=60").json()
+    assert (body["tasks"]["PENDING"], body["tasks"]["SUCCEEDED"], body["tasks"]["RUNNING"]) == (1, 1, 0)
+    assert set(body["tasks"]) == set(Status)
+    recent = body["recent"]
+    assert (recent["minutes"], recent["attempts"]) == (60, {"SUCCEEDED": 1, "FAILED": 1})
+    assert recent["run_seconds"]["p50"] == pytest.approx(0.005)
+    assert (len(body["queues"]), len(body["workers"]), body["capped"]) == (2, 1, [])
+
+
+def test_an_empty_board_has_numbers_too(staff):
+    body = staff.get("/api/v1/stats/").json()
+    assert body["recent"]["run_seconds"] == {"p50": None, "p95": None, "p99": None}
+    assert body["recent"]["minutes"] == 5
+
+
+def test_numbers_are_bounded(staff, monkeypatch):
+    monkeypatch.setattr(statistics, "COUNT_CAP", 2)
+    for _ in range(3):
+        factories.submit()
+    body = staff.get("/api/v1/stats").json()
+    assert (body["tasks"]["PENDING"], body["capped"]) == (2, ["PENDING"])
+
+
+@pytest.fixture(autouse=True)
+def _fresh_gauges(monkeypatch):
+    monkeypatch.setattr(metrics.gauges, "_read_at", float("-inf"))
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/"])
+def test_metrics_are_read_from_this_machine(nobody, worker, path):
+    factories.submit()
+    response = nobody.get(path)
+    assert response.status_code == 200
+    assert response["Content-Type"].startswith("text/plain; version=")
+    assert "# TYPE jobs_submitted_total counter" in response.content.decode()
+    assert "active_workers 1.0" in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {"REMOTE_ADDR": "192.0.2.1"},
+        {"REMOTE_ADDR": ""},
+        {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "127.0.0.1"},
+        {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_REAL_IP": "::1"},
+        {"REMOTE_ADDR": "127.0.0.1", "HTTP_FORWARDED": "for=127.0.0.1"},
+        {"REMOTE_ADDR": "127.0.0.1", "HTTP_VIA": "1.1 proxy"},
+    ],
+    ids=str,
+)
+def test_from_elsewhere_or_through_a_proxy_metrics_need_a_token_of_staff(nobody, alice, staff, seen):
+    assert_problem(nobody.get("/metrics", **seen), 401, code="not_authenticated")
+    assert_problem(alice.get("/metrics", **seen), 403, code="not_allowed")
+    assert staff.get("/metrics", **seen).status_code == 200
+
+
+@pytest.mark.parametrize("address", ["::1", "127.0.0.53", "::ffff:127.0.0.1"])
+def test_this_machine_has_several_addresses(db, address):
+    assert Client().get("/metrics", REMOTE_ADDR=address).status_code == 200
+
+
+def test_metrics_are_not_posted(nobody):
+    assert_problem(nobody.post("/metrics"), 405)

@@ -1,0 +1,160 @@
+"""The API's description: valid, complete and true. (Every answer in the other tests is held against it.)"""
+
+import re
+import warnings
+
+import pytest
+from django.contrib.staticfiles import finders
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import get_resolver
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from dlq.api import FILTERS as LETTER_FILTERS
+from tasks.api import openapi, serializers, workers
+from tasks.api.filters import TASK_FILTERS
+from tasks.api.pagination import PAGE_PARAMETERS
+from tasks.management.commands import openapi as command
+from tests.interfaces.conftest import TASKS
+from tests.interfaces.described import assert_described, assert_fits
+from tests.interfaces.test_permissions import ROUTES, _patterns
+
+DOCUMENT = openapi.document()
+
+
+def test_it_is_valid_openapi_3_1_and_gives_no_warning():
+    assert DOCUMENT["openapi"].startswith("3.1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        OpenAPIV31SpecValidator(DOCUMENT).validate()
+
+
+def test_every_route_of_the_api_is_described_and_none_that_is_not_there():
+    described = {
+        (method, re.sub(r"\{\w+\}", "{}", path))
+        for path, methods in DOCUMENT["paths"].items()
+        if path.startswith("/api/")
+        for method in methods
+    }
+    assert described == {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in ROUTES}
+    routes = {re.sub(r"<\w+:(\w+)>", r"{\1}", f"/{pattern}") for pattern in _patterns(get_resolver().url_patterns)}
+    assert set(DOCUMENT["paths"]) <= routes
+
+
+def _names(path, method="get"):
+    return {one["name"] for one in DOCUMENT["paths"][path][method]["parameters"] if one["in"] == "query"}
+
+
+def test_filters_are_those_that_are_read():
+    assert _names(TASKS) == {*TASK_FILTERS, *PAGE_PARAMETERS}
+    assert _names("/api/v1/dlq") == {*LETTER_FILTERS, *PAGE_PARAMETERS}
+    assert _names("/api/v1/workers") == {*workers.FILTERS, *PAGE_PARAMETERS}
+
+
+_FIELDS = {*serializers.SUBMISSION_FIELDS, *serializers.NOT_SUPPORTED}
+
+
+def test_fields_are_those_that_are_read():
+    schemas = DOCUMENT["components"]["schemas"]
+    assert set(schemas["Submission"]["properties"]) == _FIELDS
+    assert set(schemas["Edit"]["properties"]) == set(serializers.EDITABLE_FIELDS)
+    of_bulk = schemas["BulkSubmission"]["properties"]["tasks"]["items"]["properties"]
+    assert set(of_bulk) == _FIELDS
+
+
+def test_every_operation_says_what_it_does_once():
+    operations = [one for methods in DOCUMENT["paths"].values() for one in methods.values()]
+    assert all(one["summary"].endswith(".") for one in operations)
+    assert len({one["operationId"] for one in operations}) == len(operations)
+
+
+def test_what_is_not_described_is_noticed(alice):
+    task = alice.submit().json()
+    assert_fits("Task", task)
+    for wrong in (task | {"nope": 1}, task | {"priority": 11}, task | {"created_at": "now"}, {"id": task["id"]}):
+        with pytest.raises(AssertionError):
+            assert_fits("Task", wrong)
+    created = alice.submit()
+    del created.headers["Location"]
+    with pytest.raises(AssertionError, match="lacks the header"):
+        assert_described("POST", TASKS, b"{}", created)
+    created.status_code = 202
+    with pytest.raises(AssertionError, match="answered 202"):
+        assert_described("POST", TASKS, b"{}", created)
+
+
+@pytest.mark.parametrize("path", ["/api/schema", "/api/schema/"])
+def test_the_description_is_open_to_everybody(db, path):
+    response = Client().get(path)
+    assert response["Content-Type"] == "application/vnd.oai.openapi+json;version=3.1"
+    assert response.json() == DOCUMENT
+
+
+def test_the_file_in_docs_is_in_sync(tmp_path, settings):
+    call_command("openapi", "--check")
+    settings.BASE_DIR = tmp_path
+    (tmp_path / "docs").mkdir()
+    with pytest.raises(CommandError, match="out of date"):
+        call_command("openapi", "--check")
+    call_command("openapi")
+    call_command("openapi", "--check")
+    assert (tmp_path / "docs" / "openapi.yaml").read_text() == command.written()
+
+
+@pytest.mark.parametrize("path", ["/api/docs", "/api/docs/"])
+def test_the_page_needs_nothing_from_elsewhere(db, path):
+    response = Client().get(path)
+    text = response.content.decode()
+    assert response["Content-Type"].startswith("text/html")
+    policy = response["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "script-src" not in policy
+    assert policy.count("unsafe") == 1
+    assert not re.search(r"(?:src|href)=\"(?:https?:)?//", text)
+    assert not re.search(r"<script(?![^>]*\bsrc=)", text), "an inline script, which the policy would stop"
+    files = re.findall(r'"/static/([^"]+)"', text)
+    assert len(files) == 4
+    assert all(finders.find(file) for file in files)
+
+
+@pytest.fixture
+def browser(db, django_user_model):
+    client = Client(headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, raise_request_exception=False)
+    client.user = django_user_model.objects.create_user("root", is_staff=True)  # type: ignore[attr-defined]
+    client.force_login(client.user)  # type: ignore[attr-defined]
+    return client
+
+
+def test_staff_who_is_logged_in_can_browse_the_api(browser, alice):
+    task = alice.submit(tags=["<script>alert(1)</script>"]).json()
+    for path in (TASKS, f"{TASKS}/{task['id']}", "/api/v1/queues", "/api/v1/stats"):
+        response = browser.get(path)
+        assert response["Content-Type"].startswith("text/html")
+        assert "default-src 'self'" in response["Content-Security-Policy"]
+        assert "Accept" in response["Vary"]
+        text = response.content.decode()
+        assert "<script>alert" not in text
+        assert not re.search(r"<script(?![^>]*\b(?:src=|type=\"application/json\"))", text)
+    assert "&lt;script&gt;alert" in browser.get(TASKS).content.decode()
+
+
+def test_the_page_of_an_answer_has_a_field_for_a_body(browser):
+    text = browser.get(TASKS).content.decode()
+    assert 'name="_content"' in text
+    assert "application/json" in text
+    body = {"actor": "add", "payload": {"a": 1}}
+    response = browser.post(TASKS, body, content_type="application/json")
+    assert response.status_code == 201
+    assert response["Content-Type"].startswith("text/html")
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "application/json, text/html", ""])
+def test_programs_get_json_whoever_they_are(browser, accept):
+    response = browser.get(TASKS, headers={"accept": accept})
+    assert response["Content-Type"] == "application/json"
+
+
+def test_who_is_not_staff_gets_json(db, django_user_model):
+    client = Client(headers={"accept": "text/html"})
+    client.force_login(django_user_model.objects.create_user("carol"))
+    assert client.get(TASKS)["Content-Type"] == "application/json"

@@ -1,0 +1,87 @@
+"""edit: change what waits."""
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from tasks import lifecycle
+from tasks.errors import IllegalTransition, InvalidTask, NotFound
+from tasks.models import TaskEvent
+from tasks.states import WAITING, Status
+from tests.factories import dispatch, make_task, submit
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("status", sorted(WAITING))
+def test_what_waits_can_be_changed(status: Status) -> None:
+    task = make_task(status)
+    moment = datetime(2200, 1, 1, tzinfo=UTC)
+    change = {
+        "priority": 10,
+        "queue": "other",
+        "run_at": moment,
+        "payload": {"do": "return", "value": 7},
+        "max_retries": 9,
+        "tags": ["x", "y"],
+    }
+    after = lifecycle.edit(task.pk, change, by="ann")
+    task.refresh_from_db()
+    assert {name: getattr(task, name) for name in change} == change
+    assert after == task.status == (Status.PENDING if status is Status.QUEUED else status)
+    assert task.version == 2
+    event = TaskEvent.objects.get()
+    assert (event.verb, event.by, event.detail) == ("edit", "ann", {"fields": sorted(change)})
+
+
+def test_what_is_not_named_stays() -> None:
+    task = submit(priority=3, tags=["a"])
+    lifecycle.edit(task.pk, {"max_retries": 0})
+    task.refresh_from_db()
+    assert (task.priority, task.tags, task.max_retries, task.payload) == (3, ["a"], 0, {"do": "return"})
+
+
+def test_an_edit_of_a_queued_task_makes_its_old_hint_stale(worker) -> None:
+    task = submit()
+    old = dispatch(task)
+    lifecycle.edit(task.pk, {"priority": 9})
+    assert lifecycle.claim_many([old], worker_id=worker.pk) == []
+    task.refresh_from_db()
+    new = dispatch(task)
+    assert new.dispatch == old.dispatch + 1
+    assert lifecycle.claim_many([old], worker_id=worker.pk) == []
+    assert [one.priority for one in lifecycle.claim_many([new], worker_id=worker.pk)] == [9]
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status not in WAITING])
+def test_what_does_not_wait_is_refused_by_its_status(status: Status) -> None:
+    task = make_task(status)
+    events = TaskEvent.objects.count()
+    with pytest.raises(IllegalTransition, match=f"cannot edit a task that is {status}"):
+        lifecycle.edit(task.pk, {"priority": 9})
+    task.refresh_from_db()
+    assert (task.priority, task.version, TaskEvent.objects.count()) == (5, 1, events)
+
+
+def test_another_version_is_refused() -> None:
+    task = submit()
+    lifecycle.edit(task.pk, {"priority": 9}, version=1)
+    with pytest.raises(IllegalTransition, match="version 1 of a task that is at version 2; read it again"):
+        lifecycle.edit(task.pk, {"priority": 1}, version=1)
+    task.refresh_from_db()
+    assert task.priority == 9
+
+
+def test_a_payload_that_does_not_fit_is_refused() -> None:
+    task = submit()
+    with pytest.raises(InvalidTask):
+        lifecycle.edit(task.pk, {"payload": {"do": 1}})
+    task.refresh_from_db()
+    assert (task.payload, task.version) == ({"do": "return"}, 1)
+
+
+@pytest.mark.parametrize("change", [{"priority": 9}, {"payload": {"do": "return"}}])
+def test_what_is_not_there_is_not_found(change) -> None:
+    with pytest.raises(NotFound):
+        lifecycle.edit(uuid4(), change)

@@ -1,0 +1,76 @@
+"""expire: too old to start."""
+
+from datetime import timedelta
+
+import pytest
+
+from dlq.models import DeadLetter
+from tasks import lifecycle
+from tasks.models import Attempt, Task, Term
+from tasks.states import Status
+from tests.factories import age, make_task, open_letter
+
+pytestmark = pytest.mark.django_db
+
+WAITING = [Status.BLOCKED, Status.PENDING, Status.QUEUED, Status.RETRYING]
+
+
+def old_task(status: Status) -> Task:
+    task = make_task(status, max_age_seconds=60)
+    age(task, expires_at=timedelta(minutes=2))
+    return task
+
+
+@pytest.mark.parametrize("status", WAITING)
+def test_a_waiting_task_past_its_age_dies(status: Status, lead) -> None:
+    task = old_task(status)
+    before = (task.dispatch, task.attempt, task.failures, task.crashes, Attempt.objects.count())
+    (moved,) = lifecycle.expire_many(**lead)
+    task.refresh_from_db()
+    assert (moved.id, moved.status, task.status) == (task.pk, Status.DEAD, Status.DEAD)
+    assert (task.dispatch, task.attempt, task.failures, task.crashes, Attempt.objects.count()) == before
+    assert task.finished_at is not None
+    assert task.queued_at is None
+    letter = open_letter(task)
+    assert (letter.reason, letter.attempt) == ("age_limit_exceeded", task.attempt)
+    assert letter.error_message == task.error
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status not in WAITING])
+def test_what_has_started_or_ended_does_not_expire(status: Status, lead) -> None:
+    task = old_task(status)
+    letters = DeadLetter.objects.count()
+    assert lifecycle.expire_many(**lead) == []
+    task.refresh_from_db()
+    assert (task.status, DeadLetter.objects.count()) == (status, letters)
+
+
+def test_what_is_young_or_has_no_limit_does_not_expire(lead) -> None:
+    make_task(Status.PENDING, max_age_seconds=60)
+    make_task(Status.PENDING)
+    assert lifecycle.expire_many(**lead) == []
+
+
+def test_a_deposed_leader_lets_nothing_expire(lead) -> None:
+    task = old_task(Status.PENDING)
+    Term.objects.update(term=2)
+    assert lifecycle.expire_many(**lead) == []
+    task.refresh_from_db()
+    assert task.status == Status.PENDING
+
+
+def test_a_redriven_task_gets_its_whole_age_again(lead) -> None:
+    task = old_task(Status.PENDING)
+    lifecycle.expire_many(**lead)
+    lifecycle.redrive(open_letter(task).pk)
+    task.refresh_from_db()
+    assert task.status == Status.PENDING
+    assert lifecycle.expire_many(**lead) == []
+
+
+def test_one_signal_for_a_batch(lead, announcements) -> None:
+    for _ in range(3):
+        old_task(Status.PENDING)
+    with announcements() as heard:
+        lifecycle.expire_many(**lead)
+    assert [(one.verb, len(one.moves)) for one in heard] == [("expire", 3)]

@@ -1,0 +1,117 @@
+"""redrive and discard: what is done about a dead letter."""
+
+from uuid import uuid4
+
+import pytest
+
+from dlq.models import DeadLetter
+from tasks import lifecycle
+from tasks.engine import presence
+from tasks.engine.recorder import Record
+from tasks.errors import AlreadyResolved, NotFound
+from tasks.models import Task, TaskEvent
+from tasks.states import DeathReason, Resolution, Status
+from tests.factories import database_now, failure, make_due, make_task, make_worker, open_letter, start, submit
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_redrive_resets_failures_and_crashes_and_nothing_else(lead) -> None:
+    task = submit(max_retries=1)
+    crashed, worker = make_worker(), make_worker()
+    claimed = start(task, crashed)
+    records = [Record(f"{claimed.id}:{claimed.attempt}", database_now(), is_stuck=False, has_ended=False)]
+    presence.report_end(crashed.pk, crashed=True, detail="", records=records)
+    lifecycle.rescue_lost(**lead)
+    task.refresh_from_db()
+    lifecycle.fail(failure(start(task, worker), worker))
+    task.refresh_from_db()
+    make_due(task)
+    lifecycle.fail(failure(start(task, worker), worker, death=DeathReason.MAX_RETRIES_EXCEEDED))
+    task.refresh_from_db()
+    assert (task.status, task.dispatch, task.attempt, task.failures, task.crashes) == (Status.DEAD, 3, 3, 2, 1)
+    assert lifecycle.redrive(open_letter(task).pk, by="ann") == Status.PENDING
+    task.refresh_from_db()
+    assert (task.status, task.dispatch, task.attempt, task.failures, task.crashes) == (Status.PENDING, 3, 3, 0, 0)
+    assert start(task, worker).attempt == 4
+
+
+def test_a_redrive_resolves_the_letter_and_notes_who() -> None:
+    task = make_task(Status.DEAD)
+    letter = open_letter(task)
+    lifecycle.redrive(letter.pk, by="ann")
+    letter.refresh_from_db()
+    assert (letter.resolution, letter.resolved_by) == (Resolution.REDRIVEN, "ann")
+    assert letter.resolved_at is not None
+    event = TaskEvent.objects.get()
+    assert (event.verb, event.by, event.task_id) == ("redrive", "ann", task.pk)
+
+
+def test_a_resolved_letter_cannot_be_redriven_or_discarded() -> None:
+    redriven, discarded = open_letter(make_task(Status.DEAD)), open_letter(make_task(Status.DEAD))
+    lifecycle.redrive(redriven.pk)
+    lifecycle.discard(discarded.pk)
+    for letter, word in ((redriven, "re-driven"), (discarded, "discarded")):
+        for verb in (lifecycle.redrive, lifecycle.discard):
+            with pytest.raises(AlreadyResolved, match=f"was {word} before"):
+                verb(letter.pk)
+    assert Task.objects.get(pk=discarded.task_id).status == Status.DEAD
+
+
+def test_an_old_letter_does_not_redrive_a_task_that_died_again(worker) -> None:
+    task = make_task(Status.DEAD)
+    first = open_letter(task)
+    lifecycle.redrive(first.pk)
+    task.refresh_from_db()
+    lifecycle.fail(failure(start(task, worker), worker, death=DeathReason.NOT_RETRYABLE))
+    with pytest.raises(AlreadyResolved):
+        lifecycle.redrive(first.pk)
+    assert Task.objects.get().status == Status.DEAD
+    assert open_letter(task).pk != first.pk
+
+
+def test_each_death_is_a_letter_and_at_most_one_is_open(worker) -> None:
+    task = make_task(Status.DEAD)
+    for _ in range(3):
+        assert DeadLetter.objects.open().filter(task_id=task.pk).count() == 1
+        lifecycle.retry(task.pk)
+        assert not DeadLetter.objects.open().exists()
+        task.refresh_from_db()
+        lifecycle.fail(failure(start(task, worker), worker, death=DeathReason.NOT_RETRYABLE))
+    assert DeadLetter.objects.filter(task_id=task.pk).count() == 4
+    assert DeadLetter.objects.open().count() == 1
+
+
+def test_what_is_not_there_is_not_found() -> None:
+    for verb in (lifecycle.redrive, lifecycle.discard):
+        with pytest.raises(NotFound):
+            verb(uuid4())
+
+
+def test_the_letter_of_a_removed_task_stays_and_cannot_be_redriven() -> None:
+    task = make_task(Status.DEAD)
+    letter = open_letter(task)
+    Task.objects.filter(pk=task.pk).delete()
+    with pytest.raises(NotFound, match="submit a new one"):
+        lifecycle.redrive(letter.pk)
+    letter.refresh_from_db()
+    assert letter.is_open
+    lifecycle.discard(letter.pk)
+
+
+def test_a_discard_resolves_the_letter_and_leaves_the_task_dead() -> None:
+    task = make_task(Status.DEAD)
+    letter = open_letter(task)
+    lifecycle.discard(letter.pk, by="bob")
+    letter.refresh_from_db()
+    task.refresh_from_db()
+    assert (letter.resolution, letter.resolved_by, task.status) == (Resolution.DISCARDED, "bob", Status.DEAD)
+    event = TaskEvent.objects.get()
+    assert (event.verb, event.by) == ("discard", "bob")
+
+
+def test_a_redrive_is_announced_so_that_it_is_dispatched_at_once(announcements) -> None:
+    task = make_task(Status.DEAD)
+    with announcements() as heard:
+        lifecycle.redrive(open_letter(task).pk)
+    assert [(one.verb, [move.status for move in one.moves]) for one in heard] == [("redrive", [Status.PENDING])]

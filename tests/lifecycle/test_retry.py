@@ -1,0 +1,99 @@
+"""retry: run it again, by hand."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from dlq.models import DeadLetter
+from tasks import lifecycle
+from tasks.errors import IllegalTransition, NotFound
+from tasks.models import TaskEvent
+from tasks.states import Resolution, Status
+from tests.factories import dispatch, failure, make_task, open_letter, start, submit
+
+pytestmark = pytest.mark.django_db
+
+RETRYABLE = [Status.DEAD, Status.RETRYING, Status.CANCELLED]
+
+
+def test_a_retrying_task_runs_now_and_keeps_its_failures() -> None:
+    task = make_task(Status.RETRYING)
+    assert lifecycle.retry(task.pk, by="ann") == Status.RETRYING
+    task.refresh_from_db()
+    assert (task.status, task.failures, task.attempt) == (Status.RETRYING, 1, 1)
+    assert dispatch(task).dispatch == 2
+    assert TaskEvent.objects.get().verb == "retry"
+
+
+def test_a_dead_task_starts_a_second_life_and_its_letter_is_resolved(worker) -> None:
+    task = submit(max_retries=0, retry_for_seconds=5)
+    lifecycle.fail(failure(start(task, worker), worker, death="max_retries_exceeded"))
+    letter = open_letter(task)
+    assert lifecycle.retry(task.pk, by="ann") == Status.PENDING
+    task.refresh_from_db()
+    assert (task.dispatch, task.attempt, task.failures, task.crashes) == (1, 1, 0, 0)
+    assert (task.finished_at, task.retry_until, task.result) == (None, None, None)
+    letter.refresh_from_db()
+    assert (letter.resolution, letter.resolved_by) == (Resolution.REDRIVEN, "ann")
+    assert TaskEvent.objects.get().verb == "redrive"
+
+
+def test_a_cancelled_task_starts_anew() -> None:
+    task = make_task(Status.CANCELLED, max_age_seconds=60)
+    expires_at = task.expires_at
+    assert lifecycle.retry(task.pk) == Status.PENDING
+    task.refresh_from_db()
+    assert (task.status, task.finished_at) == (Status.PENDING, None)
+    assert task.expires_at is not None
+    assert expires_at is not None
+    assert task.expires_at > expires_at
+    assert dispatch(task).dispatch == 1
+
+
+def test_a_cancelled_task_that_was_for_later_runs_now() -> None:
+    task = make_task(Status.CANCELLED, delay_seconds=3600)
+    lifecycle.retry(task.pk)
+    task.refresh_from_db()
+    assert task.run_at - task.created_at < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status not in RETRYABLE])
+def test_anything_else_is_refused_by_its_status(status: Status) -> None:
+    task = make_task(status)
+    with pytest.raises(IllegalTransition, match=f"cannot retry a task that is {status}; it would have to be DEAD or"):
+        lifecycle.retry(task.pk)
+    task.refresh_from_db()
+    assert task.status == status
+    assert not TaskEvent.objects.exists()
+
+
+def test_what_is_not_there_is_not_found() -> None:
+    with pytest.raises(NotFound):
+        lifecycle.retry(uuid4())
+
+
+def test_a_dead_task_whose_letter_was_discarded_can_be_retried() -> None:
+    task = make_task(Status.DEAD)
+    letter = open_letter(task)
+    lifecycle.discard(letter.pk)
+    assert lifecycle.retry(task.pk) == Status.PENDING
+    letter.refresh_from_db()
+    assert letter.resolution == Resolution.DISCARDED
+
+
+def test_many_skip_what_they_cannot_move(announcements) -> None:
+    tasks = [make_task(status) for status in (Status.DEAD, Status.SUCCEEDED, Status.CANCELLED, Status.PENDING)]
+    with announcements() as heard:
+        moves = lifecycle.retry_many([*(task.pk for task in tasks), uuid4()])
+    assert {move.id for move in moves} == {tasks[0].pk, tasks[2].pk}
+    assert [one.verb for one in heard] == ["retry"]
+    assert not DeadLetter.objects.open().exists()
+
+
+def test_a_retry_raises_the_version() -> None:
+    task = make_task(Status.DEAD)
+    lifecycle.retry(task.pk)
+    version = task.version
+    task.refresh_from_db()
+    assert task.version == version + 1

@@ -1,0 +1,145 @@
+"""The container files: valid, closed, without secrets, and in step with the code. No Docker is needed."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from scheduler_site import env, settings
+from tasks.engine.supervisor import LAST_SECONDS
+from tasks.engine.worker import CLEAN_UP_SECONDS
+from tests import containers
+from tests.containers import ROOT
+
+COMPOSE = containers.compose()
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: one for name, one in SERVICES.items() if one["image"] == "callboard:local"}
+ONE_SHOTS = {"secrets", "migrate"}
+WORKERS = [name for name in SERVICES if name.startswith("worker_")]
+
+
+def test_the_compose_file_is_valid() -> None:
+    schema = json.loads((ROOT / "tests/vendor/compose-spec/compose-spec.json").read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    assert [error.message for error in validator.iter_errors(COMPOSE)] == []
+    broken = {**COMPOSE, "services": {"api": {**SERVICES["api"], "stop_grace": "45s"}}}
+    assert not validator.is_valid(broken), "a schema that takes everything proves nothing"
+
+
+def test_it_has_the_promised_services() -> None:
+    assert set(SERVICES) == {
+        "secrets", "migrate", "postgres", "redis", "api", "scheduler", "worker_high", "worker_medium", "worker_low",
+    }  # fmt: skip
+    replicas = {name: one["deploy"]["replicas"] for name, one in SERVICES.items() if "deploy" in one}
+    assert replicas == {"scheduler": 2, "worker_high": 2, "worker_medium": 2, "worker_low": 2}
+
+
+def test_only_the_api_is_reachable_and_only_from_this_machine() -> None:
+    ports = {name: containers.interpolated(one["ports"]) for name, one in SERVICES.items() if "ports" in one}
+    assert ports == {"api": ["127.0.0.1:8000:8000"]}
+    assert not [name for name, one in SERVICES.items() if one.get("network_mode", "none") != "none"]
+
+
+def test_one_service_builds_the_image_and_all_others_wait_for_it() -> None:
+    assert [name for name, one in SERVICES.items() if "build" in one] == ["secrets"]
+    assert {one["pull_policy"] for one in OURS.values()} == {"never"}
+    assert containers.in_order(SERVICES)[0] == "secrets"
+    assert all(one["depends_on"] for name, one in SERVICES.items() if name != "secrets")
+
+
+def test_our_containers_may_do_little() -> None:
+    for name, one in OURS.items():
+        assert one["read_only"] is True, name
+        assert one["cap_drop"] == ["ALL"], name
+        assert one["security_opt"] == ["no-new-privileges:true"], name
+        assert one["init"] is True, name
+
+
+def test_whoever_runs_on_is_checked_and_started_again() -> None:
+    for name, one in SERVICES.items():
+        assert ("healthcheck" in one) == (name not in ONE_SHOTS), name
+        assert one["restart"] == ("no" if name in ONE_SHOTS else "unless-stopped"), name
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_worker_has_longer_to_stop_than_it_takes(name: str) -> None:
+    needed = settings.SHUTDOWN_GRACE_SECONDS + max(CLEAN_UP_SECONDS, LAST_SECONDS)
+    assert containers.seconds(SERVICES[name]["stop_grace_period"]) > needed
+    assert SERVICES[name]["command"][-2:] == ["--bands", name.removeprefix("worker_")]
+
+
+def test_no_file_of_the_repository_holds_a_secret() -> None:
+    for name, one in SERVICES.items():
+        for variable, value in one.get("environment", {}).items():
+            is_secret = re.search("PASSWORD|SECRET|TOKEN|_URL", variable)
+            assert not is_secret or variable.endswith("_FILE"), f"{name}: {variable}={value}"
+    shown = re.findall(r"^[A-Z_]+=.*", (ROOT / ".env.example").read_text(), flags=re.M)
+    assert shown == []
+
+
+def test_every_variable_has_a_default_and_is_explained() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    example = (ROOT / ".env.example").read_text()
+    used = re.findall(r"\$\{(\w+)(:-[^}]+)?\}", text)
+    assert used
+    for name, default in used:
+        assert default, f"{name}: a fresh clone does not set it"
+        assert re.search(rf"^# ?{name}=", example, flags=re.M), f"{name} is not in .env.example"
+
+
+def test_our_services_set_only_what_the_settings_read() -> None:
+    assert settings.DATABASES  # read, so all knobs are known
+    assert {name for one in OURS.values() for name in one["environment"]} <= env.KNOBS
+
+
+def test_each_secret_goes_only_to_whom_it_concerns() -> None:
+    users: dict[str, set[str]] = {}
+    for name, one in SERVICES.items():
+        for volume in one.get("volumes", []):
+            users.setdefault(volume.split(":")[0], set()).add(name)
+    assert set(users) == set(COMPOSE["volumes"])
+    assert users["postgres-secrets"] == {"secrets", "postgres"}
+    assert users["redis-secrets"] == {"secrets", "redis"}
+    assert users["credentials"] == {"migrate"}
+    assert users["app-secrets"] == set(OURS)
+    writers = [name for name, one in OURS.items() if "app-secrets:/secrets/app" in one["volumes"]]
+    assert writers == ["secrets"]
+
+
+def test_redis_keeps_its_data_and_drops_nothing() -> None:
+    command = " ".join(SERVICES["redis"]["command"])
+    assert "--appendonly yes" in command
+    assert "--maxmemory-policy noeviction" in command
+
+
+def test_the_image_runs_as_nobody_in_particular_and_without_compilers() -> None:
+    stage = containers.final_stage()
+    users = [rest for name, rest in stage if name == "USER"]
+    assert users == ["10001:10001"]
+    assert not any(re.search(r"apt-get|apk|gcc|build-essential|\bpip\b", rest) for name, rest in stage if name == "RUN")
+    assert ("STOPSIGNAL", "SIGTERM") in stage
+    assert containers.image_environment()["PYTHONUNBUFFERED"] == "1"
+
+
+def test_folders_for_volumes_are_in_the_image_and_belong_to_its_user() -> None:
+    made = " ".join(rest for name, rest in containers.final_stage() if name == "RUN")
+    for one in OURS.values():
+        for volume in one["volumes"]:
+            assert f" {volume.split(':')[1]}" in made, volume
+
+
+def test_the_image_has_everything_that_the_build_sees(tmp_path: Path) -> None:
+    containers.make_image(tmp_path)
+    copied = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    assert copied == {path for path in containers.context() if path.name != "requirements.txt"}
+
+
+def test_the_build_sees_the_sources_and_nothing_private() -> None:
+    names = {path.parts[0] for path in containers.context()}
+    assert names == {
+        "requirements.txt", "manage.py", "gunicorn.conf.py", "scheduler_site", "tasks", "dlq", "templates",
+    }  # fmt: skip
+    assert not [path for path in containers.context() if path.suffix == ".pyc"]

@@ -1,0 +1,122 @@
+"""Priorities, backoff, hints and states: pure functions."""
+
+import doctest
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlq import fingerprint
+from tasks import errors, hint, priority, retry
+from tasks.hint import Hint
+from tasks.states import DUE, FINAL, WAITING, Status
+
+
+@pytest.mark.parametrize("module", [priority, fingerprint])
+def test_the_examples_in_docstrings_hold(module) -> None:
+    assert doctest.testmod(module).failed == 0
+    assert doctest.testmod(module).attempted > 0
+
+
+def test_bands_cover_every_priority_once() -> None:
+    covered = [n for band in priority.BANDS for n in range(band.lowest, band.highest + 1)]
+    assert sorted(covered) == list(range(1, 11))
+    for band in priority.BANDS:
+        assert band.lowest <= band.default <= band.highest
+        assert priority.band_of(band.default) == band.name
+        assert priority.parse_priority(f" {band.name.upper()} ") == band.default
+
+
+@pytest.mark.parametrize("value", [0, 11, -1, True, False, None, "", "urgent", "5", 5.0, [], {}])
+def test_what_is_no_priority_is_refused_with_what_is(value) -> None:
+    with pytest.raises(ValueError, match=r'expected a whole number from 1 to 10 or "high", "medium", "low", got'):
+        priority.parse_priority(value)
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1e6), st.floats(0, 1e9))
+def test_a_delay_lies_between_d_and_a_quarter_more(failures: int, minimum: float, maximum: float) -> None:
+    d = min(maximum, minimum * 2.0 ** min(failures - 1, 1000))
+    assert d <= retry.backoff_seconds(failures, minimum=minimum, maximum=maximum) <= 1.25 * d or d == 0
+    assert retry.backoff_seconds(failures, minimum=minimum, maximum=maximum, uniform=lambda low, high: low) == d
+
+
+def test_the_first_delays_are_two_four_eight_seconds() -> None:
+    def shortest(failures: int) -> float:
+        return retry.backoff_seconds(failures, minimum=2, maximum=3600, uniform=lambda low, high: low)
+
+    assert [shortest(n) for n in (1, 2, 3, 12, 99)] == [2, 4, 8, 3600, 3600]
+
+
+def test_retries_are_counted_after_the_first_failure() -> None:
+    assert [retry.may_retry(n, max_retries=2) for n in (1, 2, 3)] == [True, True, False]
+    assert not retry.may_retry(1, max_retries=0)
+    assert retry.may_retry(10**9, max_retries=None)
+
+
+# --- Hints ---
+
+
+@given(st.uuids(), st.integers(1, 2**31 - 1))
+def test_a_hint_survives_the_broker(task_id: UUID, dispatch: int) -> None:
+    sent = Hint(task_id, dispatch)
+    assert hint.decode(hint.encode(sent).encode()) == sent
+
+
+@given(st.binary(max_size=60))
+def test_whatever_bytes_come_nothing_is_raised(body: bytes) -> None:
+    decoded = hint.decode(body)
+    assert decoded is None or hint.encode(decoded).encode() == body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        b"",
+        b"\xff\xfe",
+        b'{"queue_name": "default"}',
+        b"0190b6c0-0000-7000-8000-000000000000",
+        b"0190b6c0-0000-7000-8000-000000000000:",
+        b"0190b6c0-0000-7000-8000-000000000000:0",
+        b"0190b6c0-0000-7000-8000-000000000000:-1",
+        b"0190b6c0-0000-7000-8000-000000000000:01",
+        b"0190b6c0-0000-7000-8000-000000000000: 1",
+        b"0190b6c0-0000-7000-8000-000000000000:1_0",
+        b"0190b6c0-0000-7000-8000-000000000000:2147483648",
+        b"0190B6C0-0000-7000-8000-000000000000:1",
+        b"{0190b6c0-0000-7000-8000-000000000000}:1",
+        b"0190b6c0000070008000000000000000:1",
+        b"0190b6c0-0000-7000-8000-000000000000:1" + b"0" * 10_000,
+    ],
+)
+def test_a_foreign_or_forged_hint_is_none(body: bytes | None) -> None:
+    assert hint.decode(body) is None
+
+
+# --- Words ---
+
+
+def test_states_are_divided_without_rest() -> None:
+    assert WAITING | FINAL | {Status.RUNNING} == set(Status)
+    assert not WAITING & FINAL
+    assert DUE < WAITING
+
+
+def _tree(cls: type[errors.CallboardError]) -> list[type[errors.CallboardError]]:
+    return [cls, *(one for child in cls.__subclasses__() for one in _tree(child))]
+
+
+def test_every_error_has_a_message_and_an_answer() -> None:
+    for cls in _tree(errors.CallboardError):
+        assert cls.__doc__, cls
+        assert cls.code in errors.STATUS_OF_CODE, cls
+
+
+def test_every_answer_belongs_to_an_error() -> None:
+    assert {cls.code for cls in _tree(errors.CallboardError)} == set(errors.STATUS_OF_CODE)
+
+
+def test_an_illegal_transition_names_verb_status_and_what_would_be_legal() -> None:
+    error = errors.IllegalTransition("retry", status="RUNNING", allowed=("DEAD", "CANCELLED"))
+    assert str(error) == "cannot retry a task that is RUNNING; it would have to be DEAD or CANCELLED"

@@ -1,0 +1,107 @@
+"""Knobs: what is understood, what is refused, and that the example file shows them all."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from scheduler_site import addresses, env, settings
+from scheduler_site.no_database import base as no_database
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load_settings(expression: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Evaluate an expression over the settings in a process with just this environment."""
+    program = f"from django.conf import settings; print({expression})"
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env={"DJANGO_SETTINGS_MODULE": "scheduler_site.settings", "ENV_FILE": os.devnull, **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_example_file_shows_every_knob() -> None:
+    assert settings.DATABASES  # read, so all knobs are known
+    shown = set(re.findall(r"^#([A-Z_]+)=", (ROOT / ".env.example").read_text(), flags=re.M))
+    aliases = {name for name in env.KNOBS if name.startswith(("POSTGRES_", "REDIS_")) and name != "REDIS_URL"}
+    assert shown == env.KNOBS - aliases - {"RABBITMQ_URL", "ENV_FILE"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("DEBUG", "maybe", "DEBUG: expected true or false, got 'maybe'."),
+        ("LOG_LEVEL", "loud", "expected one of DEBUG, INFO, WARNING, ERROR, CRITICAL, got 'loud'."),
+        ("DEFAULT_PRIORITY", "11", "DEFAULT_PRIORITY: expected a whole number from 1 to 10, got '11'."),
+        ("DEFAULT_MAX_RETRIES", "2.5", "expected a whole number of at least 0, got '2.5'."),
+        ("SHUTDOWN_GRACE_SECONDS", "nan", "expected a number of seconds, at least 0, got 'nan'."),
+        ("DATABASE_URL", "sqlite:///db", "Callboard runs on PostgreSQL only; expected postgres://"),
+        ("DATABASE_URL", "postgres://host", "expected a database name after the last /"),
+        ("BROKER_URL", "amqp://u:p@host", "RabbitMQ comes with a later release; expected redis://"),
+        ("RABBITMQ_URL", "amqp://u:p@host", "RabbitMQ comes with a later release; expected redis://"),
+        ("REDIS_URL", "http://host", "expected redis://, rediss:// or inprocess://, got 'http://host'"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_right_ones(name: str, value: str, message: str) -> None:
+    answer = load_settings("settings.DEBUG", **{name: value})
+    assert message in answer.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("given", "understood"),
+    [
+        ("postgresql+psycopg2://u:p@h:1/db", "postgres://u:p@h:1/db"),
+        ("postgresql://u@h/db", "postgres://u@h/db"),
+        ("postgres://u@h/db?sslmode=require", "postgres://u@h/db?sslmode=require"),
+    ],
+)
+def test_other_spellings_of_a_postgresql_url(monkeypatch: pytest.MonkeyPatch, given: str, understood: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", given)
+    assert addresses.database_url("DATABASE_URL") == understood
+
+
+def test_parts_make_a_database_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"HOST": "db", "PORT": "5433", "USER": "me", "PASSWORD": "p@ss/word", "DB": "app"}.items():
+        monkeypatch.setenv(f"POSTGRES_{name}", value)
+    url = addresses.database_url_from_parts()
+    assert url == "postgres://me:p%40ss%2Fword@db:5433/app"
+    assert addresses.database_settings(url, max_age_seconds=0)["PASSWORD"] == "p@ss/word"
+
+
+def test_redis_parts_make_a_broker_url() -> None:
+    answer = load_settings("settings.BROKER_URL", REDIS_HOST="cache", REDIS_PASSWORD="s#cret", REDIS_DB="2")
+    assert answer.stdout.strip() == "redis://:s%23cret@cache:6379/2"
+
+
+def test_redis_url_alone_is_the_broker() -> None:
+    assert load_settings("settings.BROKER_URL", REDIS_URL="rediss://r").stdout.strip() == "rediss://r"
+
+
+def test_an_error_never_quotes_a_password() -> None:
+    with pytest.raises(ImproperlyConfigured) as error:
+        addresses.database_settings("postgres://user:se@cret@host", max_age_seconds=0)
+    assert "cret" not in str(error.value)
+
+
+def test_empty_counts_as_not_set() -> None:
+    assert load_settings("settings.DEFAULT_PRIORITY", DEFAULT_PRIORITY="").stdout.strip() == "5"
+
+
+def test_without_a_database_whoever_needs_one_says_what_to_set() -> None:
+    connection = no_database.DatabaseWrapper({"OPTIONS": {}})
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL is not set; expected postgres://"):
+        connection.get_connection_params()
+
+
+def test_a_file_fills_in_what_the_environment_leaves_out(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text("DEFAULT_PRIORITY=7\nCRASH_LIMIT=9\n")
+    answer = load_settings("settings.DEFAULT_PRIORITY, settings.CRASH_LIMIT", ENV_FILE=str(file), DEFAULT_PRIORITY="2")
+    assert answer.stdout.strip() == "2 9"

@@ -1,0 +1,63 @@
+"""Trace ids: what is taken from a caller, and what is not."""
+
+import re
+
+import pytest
+import structlog
+
+from tasks.telemetry import trace
+
+ID = "0af7651916cd43dd8448eb211c80319c"
+OTHER = "1bf7651916cd43dd8448eb211c80319d"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"HTTP_X_TRACE_ID": ID},
+        {"HTTP_TRACEPARENT": f"00-{ID}-b7ad6b7169203331-01"},
+        {"HTTP_TRACEPARENT": f"cc-{ID}-b7ad6b7169203331-01-what-the-future-will-be-like"},
+        {"HTTP_X_TRACE_ID": ID, "HTTP_TRACEPARENT": f"00-{OTHER}-b7ad6b7169203331-01"},
+        {"HTTP_X_TRACE_ID": "nonsense", "HTTP_TRACEPARENT": f"00-{ID}-b7ad6b7169203331-01"},
+    ],
+)
+def test_a_callers_trace_goes_on(headers):
+    assert trace.from_headers(headers) == ID
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"HTTP_X_TRACE_ID": ID.upper()},
+        {"HTTP_X_TRACE_ID": ID[:-1]},
+        {"HTTP_X_TRACE_ID": f"{ID}0"},
+        {"HTTP_X_TRACE_ID": f"{ID}\n"},
+        {"HTTP_X_TRACE_ID": "0" * 32},
+        {"HTTP_X_TRACE_ID": '{"event": "forged"}'},
+        {"HTTP_TRACEPARENT": f"ff-{ID}-b7ad6b7169203331-01"},
+        {"HTTP_TRACEPARENT": f"00-{ID}-0000000000000000-01"},
+        {"HTTP_TRACEPARENT": f"00-{'0' * 32}-b7ad6b7169203331-01"},
+        {"HTTP_TRACEPARENT": f"00-{ID}-b7ad6b7169203331"},
+        {"HTTP_TRACEPARENT": f"00-{ID}-b7ad6b7169203331-01-more"},
+    ],
+)
+def test_what_is_no_trace_is_replaced(headers):
+    drawn = trace.from_headers(headers)
+    assert re.fullmatch("[0-9a-f]{32}", drawn)
+    assert drawn not in str(headers)
+
+
+def test_every_trace_is_another():
+    assert trace.new_trace_id() != trace.new_trace_id()
+
+
+def test_a_trace_is_bound_within_its_block():
+    assert trace.current() == ""
+    with trace.bound(ID, task_id="t"):
+        assert trace.current() == ID
+        assert structlog.contextvars.get_contextvars() == {"trace_id": ID, "task_id": "t"}
+        with trace.bound(OTHER):
+            assert trace.current() == OTHER
+        assert trace.current() == ID
+    assert trace.current() == ""
