@@ -65,6 +65,7 @@ def _prepare() -> None:
         DEBUG="false",
         HTTPS="false",
         BUILTIN_ACTORS="true",
+        METRICS_DIR=str(_folder() / "metrics"),
         # A developer's own settings must not decide about tests.
         ENV_FILE=os.devnull,
     )

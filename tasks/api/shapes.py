@@ -107,7 +107,7 @@ def _submission(**more: Schema) -> Schema:
     properties = {
         name: schema if name in ("actor", "payload") else _nullable(schema) for name, schema in SUBMISSION.items()
     }
-    later = {name: _NOT_YET for name in serializers.NOT_SUPPORTED}
+    later = dict.fromkeys(serializers.NOT_SUPPORTED, _NOT_YET)
     return _body({**properties, **later, **more}, required=["actor"])
 
 

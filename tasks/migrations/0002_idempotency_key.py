@@ -5,30 +5,39 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('tasks', '0001_initial'),
+        ("tasks", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='task',
-            name='idempotency_key',
+            model_name="task",
+            name="idempotency_key",
             field=models.CharField(blank=True, max_length=255, null=True),
         ),
         migrations.CreateModel(
-            name='IdempotencyKey',
+            name="IdempotencyKey",
             fields=[
-                ('pk', models.CompositePrimaryKey('owner_id', 'key', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('owner_id', models.BigIntegerField(help_text="The user's id; 0 for nobody.")),
-                ('key', models.CharField(max_length=255)),
-                ('request_hash', models.CharField(help_text='SHA-256 of what was submitted.', max_length=64)),
-                ('task_ids', django.contrib.postgres.fields.ArrayField(base_field=models.UUIDField(), help_text='In the order of the submission.', size=None)),
-                ('expires_at', models.DateTimeField()),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "owner_id", "key", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("owner_id", models.BigIntegerField(help_text="The user's id; 0 for nobody.")),
+                ("key", models.CharField(max_length=255)),
+                ("request_hash", models.CharField(help_text="SHA-256 of what was submitted.", max_length=64)),
+                (
+                    "task_ids",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.UUIDField(), help_text="In the order of the submission.", size=None
+                    ),
+                ),
+                ("expires_at", models.DateTimeField()),
             ],
             options={
-                'db_table': 'callboard_idempotencykey',
-                'indexes': [models.Index(models.F('expires_at'), name='idempotencykey_expires_idx')],
+                "db_table": "callboard_idempotencykey",
+                "indexes": [models.Index(models.F("expires_at"), name="idempotencykey_expires_idx")],
             },
         ),
     ]

@@ -3,9 +3,14 @@
 Labels are names that code declares (actors, queues) and statuses, never what a caller sent.
 """
 
+import fcntl
+import os
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -14,6 +19,7 @@ from django.db import Error
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -38,10 +44,13 @@ execution = Histogram(
 _ENDINGS = frozenset({"complete", "rescue"})
 #: How long the database's figures are good for: several scrapers cost one look.
 GAUGES_SECONDS = 5.0
+#: So many files of ended processes are worth the effort to make one of them.
+FOLD_FROM = 32
 
 
 def connect() -> None:
     """Begin to count."""
+    fold_ended()
     transitioned.connect(_count, dispatch_uid="callboard.metrics")
 
 
@@ -61,7 +70,7 @@ def _count(*, verb: str, moves: Sequence[Moved], **_: Any) -> None:
 def render() -> bytes:
     """Write the counters of all processes of this machine and the database's gauges."""
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=settings.METRICS_DIR)  # type: ignore[no-untyped-call]
+    registry.register(counters)
     registry.register(gauges)
     return generate_latest(registry)
 
@@ -71,9 +80,74 @@ def serve() -> None:
     if not settings.METRICS_PORT:
         return
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=settings.METRICS_DIR)  # type: ignore[no-untyped-call]
+    registry.register(counters)
     start_http_server(settings.METRICS_PORT, addr=settings.METRICS_HOST, registry=registry)
     log.info("metrics are served", host=settings.METRICS_HOST, port=settings.METRICS_PORT)
+
+
+class ProcessCounters(Collector):
+    """What the processes of this machine counted, those that ended too: a counter must not go down with a process."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the sums over all processes."""
+        with _locked(fcntl.LOCK_SH):
+            yield from list(MultiProcessCollector(None, path=settings.METRICS_DIR).collect())  # type: ignore[no-untyped-call]
+
+
+def fold_ended() -> int:
+    """Add the files of ended processes up into one, once there are ``FOLD_FROM``; return how many went.
+
+    Each process has files of its own, so without this a scrape would read those of every worker since the installation.
+    """
+    if len(_files_of_ended()) < FOLD_FROM:
+        return 0
+    with _locked(fcntl.LOCK_EX):
+        # Again: another process may have folded them meanwhile.
+        ended = _files_of_ended()
+        for kind in {path.name.split("_")[0] for path in ended}:
+            _fold(kind, [path for path in ended if path.name.startswith(f"{kind}_")])
+    return len(ended)
+
+
+def _fold(kind: str, paths: list[Path]) -> None:
+    folded = Path(settings.METRICS_DIR, f"{kind}_folded.db")
+    totals: dict[str, float] = defaultdict(float)
+    for path in [*paths, *([folded] if folded.exists() else [])]:
+        for key, value, *_ in MmapedDict.read_all_values_from_file(path):  # type: ignore[no-untyped-call]
+            totals[key] += value
+    # Not in place: who is killed in the middle must not leave half of the sums.
+    new = folded.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    file = MmapedDict(str(new))  # type: ignore[no-untyped-call]
+    for key, value in totals.items():
+        file.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
+    file.close()  # type: ignore[no-untyped-call]
+    new.replace(folded)
+    for path in paths:
+        path.unlink()
+
+
+def _files_of_ended() -> list[Path]:
+    paths = [path for path in Path(settings.METRICS_DIR).glob("*_*.db") if path.stem.split("_")[-1].isdigit()]
+    return [path for path in paths if _has_ended(int(path.stem.split("_")[-1]))]
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+@contextmanager
+def _locked(mode: int) -> Iterator[None]:
+    # Else a scrape in the middle of a fold would see counts twice or not at all, and rate() a leap.
+    with Path(settings.METRICS_DIR, "lock").open("a") as lock:
+        fcntl.flock(lock, mode)
+        yield
 
 
 _QUEUE_SIZE = """
@@ -134,4 +208,5 @@ def _read_gauges() -> Iterator[Metric]:
     yield GaugeMetricFamily("callboard_worker_threads", "Actor threads of these.", value=threads)
 
 
+counters = ProcessCounters()
 gauges = DatabaseGauges()

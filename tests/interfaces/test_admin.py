@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from django_dramatiq.models import Task as DramatiqTask
 
 import tasks
@@ -293,7 +294,7 @@ def test_every_state_has_a_colour():
 )
 def test_distances_have_a_unit_and_the_time_itself(monkeypatch, seconds, text):
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    monkeypatch.setattr(show.timezone, "now", lambda: now)
+    monkeypatch.setattr(timezone, "now", lambda: now)
     shown = show.ago(now - timedelta(seconds=seconds))
     assert f">{text}</time>" in shown
     assert 'title="2026-01-02 03:04:05 UTC"' in show.ago(now)

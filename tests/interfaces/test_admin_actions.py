@@ -298,7 +298,12 @@ def test_many_go_in_chunks_and_not_all_at_once(operator, monkeypatch):
     monkeypatch.setattr(verbs, "MOST_AT_ONCE", 5)
     sizes = []
     cancel_many = lifecycle.cancel_many
-    monkeypatch.setattr(lifecycle, "cancel_many", lambda ids, by: sizes.append(len(ids)) or cancel_many(ids, by=by))
+
+    def cancel_and_note(ids, by):
+        sizes.append(len(ids))
+        return cancel_many(ids, by=by)
+
+    monkeypatch.setattr(lifecycle, "cancel_many", cancel_and_note)
     tasks = [factories.submit() for _ in range(7)]
     answer = _press(operator, "tasks_task", "cancel", tasks[:1], across=True, confirmed="yes")
     assert sizes == [2, 2, 1]

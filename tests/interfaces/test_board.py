@@ -1,15 +1,12 @@
-"""Workers, queues, statistics and metrics over REST: for staff, at a bounded cost."""
+"""Workers, queues and statistics over REST: for staff, at a bounded cost."""
 
 import pytest
-from django.test import Client
 
 from tasks.engine import presence, statistics
 from tasks.engine.wakeups import notifier
 from tasks.models import Queue, Worker
 from tasks.states import Status
-from tasks.telemetry import metrics
 from tests import factories
-from tests.interfaces.conftest import assert_problem
 
 WORKERS, QUEUES = "/api/v1/workers", "/api/v1/queues"
 
@@ -119,45 +116,3 @@ def test_numbers_are_bounded(staff, monkeypatch):
         factories.submit()
     body = staff.get("/api/v1/stats").json()
     assert (body["tasks"]["PENDING"], body["capped"]) == (2, ["PENDING"])
-
-
-@pytest.fixture(autouse=True)
-def _fresh_gauges(monkeypatch):
-    monkeypatch.setattr(metrics.gauges, "_read_at", float("-inf"))
-
-
-@pytest.mark.parametrize("path", ["/metrics", "/metrics/"])
-def test_metrics_are_read_from_this_machine(nobody, worker, path):
-    factories.submit()
-    response = nobody.get(path)
-    assert response.status_code == 200
-    assert response["Content-Type"].startswith("text/plain; version=")
-    assert "# TYPE jobs_submitted_total counter" in response.content.decode()
-    assert "active_workers 1.0" in response.content.decode()
-
-
-@pytest.mark.parametrize(
-    "seen",
-    [
-        {"REMOTE_ADDR": "192.0.2.1"},
-        {"REMOTE_ADDR": ""},
-        {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "127.0.0.1"},
-        {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_REAL_IP": "::1"},
-        {"REMOTE_ADDR": "127.0.0.1", "HTTP_FORWARDED": "for=127.0.0.1"},
-        {"REMOTE_ADDR": "127.0.0.1", "HTTP_VIA": "1.1 proxy"},
-    ],
-    ids=str,
-)
-def test_from_elsewhere_or_through_a_proxy_metrics_need_a_token_of_staff(nobody, alice, staff, seen):
-    assert_problem(nobody.get("/metrics", **seen), 401, code="not_authenticated")
-    assert_problem(alice.get("/metrics", **seen), 403, code="not_allowed")
-    assert staff.get("/metrics", **seen).status_code == 200
-
-
-@pytest.mark.parametrize("address", ["::1", "127.0.0.53", "::ffff:127.0.0.1"])
-def test_this_machine_has_several_addresses(db, address):
-    assert Client().get("/metrics", REMOTE_ADDR=address).status_code == 200
-
-
-def test_metrics_are_not_posted(nobody):
-    assert_problem(nobody.post("/metrics"), 405)
