@@ -14,6 +14,7 @@ from django.urls import reverse
 from tasks import registry
 from tasks.api import fields
 from tasks.api.fields import Reader
+from tasks.engine.forecast import Forecast
 from tasks.errors import FieldError, InvalidTask
 from tasks.lifecycle import FOR_EVER, Receipt, Submission
 from tasks.models import Attempt, Task, TaskEvent
@@ -145,7 +146,7 @@ def task_urls(request: HttpRequest) -> Callable[[UUID], str]:
     return lambda task_id: f"{base}/{task_id}"
 
 
-def task_as_dict(task: Task, *, url: Callable[[UUID], str]) -> dict[str, Any]:
+def task_as_dict(task: Task, *, url: Callable[[UUID], str], forecast: Forecast | None = None) -> dict[str, Any]:
     """Give a task its shape on the wire; what is not built yet is null or empty, so that the shape stays."""
     return {
         "id": str(task.pk),
@@ -164,6 +165,7 @@ def task_as_dict(task: Task, *, url: Callable[[UUID], str]) -> dict[str, Any]:
         "time_limit_seconds": number(task.time_limit_seconds),
         "max_age_seconds": number(task.max_age_seconds),
         "estimated_seconds": number(task.estimated_seconds),
+        "expected_start_seconds": None if forecast is None else round(forecast.seconds, 3),
         "tags": task.tags,
         "attempt": task.attempt,
         "failures": task.failures,

@@ -111,6 +111,14 @@ def _submission(**more: Schema) -> Schema:
     return _body({**properties, **later, **more}, required=["actor"])
 
 
+#: What a task inherits from its actor, in seconds.
+_LIMITS = (
+    "min_backoff_seconds",
+    "max_backoff_seconds",
+    "retry_for_seconds",
+    "time_limit_seconds",
+    "max_age_seconds",
+)
 _ERROR = _object({"type": TEXT, "message": TEXT})
 _TASK = {
     "id": ID,
@@ -129,6 +137,11 @@ _TASK = {
     "time_limit_seconds": NUMBER,
     "max_age_seconds": or_null(NUMBER),
     "estimated_seconds": or_null(NUMBER),
+    "expected_start_seconds": {
+        **or_null(NUMBER),
+        "description": "In how many seconds it starts, judged by what goes before it; null unless it waits, there is a "
+        "worker for it, and it is read by itself.",
+    },
     "tags": array(TEXT),
     "attempt": {**INTEGER, "description": "Executions so far."},
     "failures": {**INTEGER, "description": "Executions of this life that failed."},
@@ -221,10 +234,7 @@ SCHEMAS: Mapping[str, Schema] = {
             "description": TEXT,
             "queue": TEXT,
             "payload_schema": {**ANY_OBJECT, "description": "JSON Schema."},
-            "defaults": _object(
-                {"priority": PRIORITY, "max_retries": _TASK["max_retries"]}
-                | {name: schema for name, schema in _TASK.items() if name.endswith("_seconds") and name[:3] != "est"}
-            ),
+            "defaults": _object({"priority": PRIORITY, **{name: _TASK[name] for name in ("max_retries", *_LIMITS)}}),
         }
     ),
     "Actors": _object({"results": array(ref("Actor"))}),

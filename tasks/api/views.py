@@ -20,6 +20,7 @@ from tasks.api.limits import SubmissionLimit
 from tasks.api.pagination import Order, page
 from tasks.api.parsers import read_object
 from tasks.api.preconditions import etag, expected_version
+from tasks.engine.forecast import Forecast, expected_start
 from tasks.errors import InvalidQuery, InvalidTask, NotFound
 from tasks.lifecycle import Receipt
 from tasks.models import Task
@@ -156,7 +157,8 @@ class TaskDetail(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """Read one task."""
-        return _answer(request, find_task(request, task_id))
+        task = find_task(request, task_id)
+        return _answer(request, task, forecast=expected_start(task))
 
     def patch(self, request: Request, task_id: str) -> Response:
         """Change some of what can be changed while a task waits."""
@@ -253,8 +255,8 @@ def read_nothing(request: Request) -> None:
         raise InvalidTask("this call takes no fields", errors=errors)
 
 
-def _answer(request: Request, task: Task) -> Response:
-    content = serializers.task_as_dict(task, url=serializers.task_urls(request._request))
+def _answer(request: Request, task: Task, *, forecast: Forecast | None = None) -> Response:
+    content = serializers.task_as_dict(task, url=serializers.task_urls(request._request), forecast=forecast)
     return Response(content, headers={"ETag": etag(task)})
 
 

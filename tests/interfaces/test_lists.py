@@ -159,3 +159,12 @@ def test_lists_show_no_payload_that_nobody_reads(alice, seven, django_assert_num
 def test_a_list_refuses_what_it_does_not_know_by_name(alice):
     body = assert_problem(alice.get(f"{TASKS}?staus=DEAD&limit=0"), 400, field="staus")
     assert "status" in body["errors"][0]["message"]
+
+
+def test_a_waiting_task_tells_when_it_is_expected_to_start(alice):
+    factories.make_worker(threads=1)
+    first = alice.submit(priority=9, estimated_seconds=30).json()
+    second = alice.submit().json()
+    assert alice.get(f"{TASKS}/{second['id']}").json()["expected_start_seconds"] == 30
+    assert alice.get(f"{TASKS}/{first['id']}").json()["expected_start_seconds"] == 0
+    assert {task["expected_start_seconds"] for task in alice.get(TASKS).json()["results"]} == {None}

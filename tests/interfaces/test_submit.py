@@ -12,7 +12,17 @@ from tests.interfaces.conftest import TASKS, assert_problem
 ANSWER = {
     *("id", "url", "actor", "status", "payload", "priority", "band", "queue", "run_at", "tags", "trace_id"),
     *("max_retries", "min_backoff_seconds", "max_backoff_seconds", "retry_for_seconds", "time_limit_seconds"),
-    *("max_age_seconds", "estimated_seconds", "attempt", "failures", "crashes", "result", "progress", "error"),
+    *(
+        "max_age_seconds",
+        "estimated_seconds",
+        "expected_start_seconds",
+        "attempt",
+        "failures",
+        "crashes",
+        "result",
+        "progress",
+        "error",
+    ),
     *(
         "created_at",
         "queued_at",
