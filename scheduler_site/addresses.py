@@ -11,6 +11,8 @@ from scheduler_site import env
 
 POSTGRES_SCHEMES = ("postgres", "postgresql")
 REDIS_SCHEMES = ("redis", "rediss")
+#: Every one of them names a broker; the first that is set counts.
+_BROKER_URLS = ("BROKER_URL", "RABBITMQ_URL", "REDIS_URL")
 #: Scheduler and workers in one process, nothing to install: ``runscheduler --with-workers``.
 IN_PROCESS_URL = "inprocess://"
 
@@ -22,7 +24,7 @@ def database_is_named() -> bool:
 
 def broker_is_named() -> bool:
     """Tell whether the environment says which broker to use, in one way or another."""
-    return any(env.text(name) for name in ("BROKER_URL", "RABBITMQ_URL", "REDIS_URL", "REDIS_HOST"))
+    return any(env.text(name) for name in (*_BROKER_URLS, "REDIS_HOST"))
 
 
 def database_url(name: str, default: str = "") -> str:
@@ -46,6 +48,8 @@ def database_url_from_parts() -> str:
     """Build the URL from ``POSTGRES_HOST``, ``_PORT``, ``_DB``, ``_USER`` and ``_PASSWORD``; '' without a host."""
     host = env.text("POSTGRES_HOST")
     if not host:
+        if not database_is_named():
+            _refuse_parts("POSTGRES", ("DB", "PASSWORD", "PORT", "USER"), url="DATABASE_URL")
         return ""
     user = env.text("POSTGRES_USER", "postgres")
     password = env.text("POSTGRES_PASSWORD")
@@ -71,8 +75,12 @@ def database_settings(url: str, *, max_age_seconds: float) -> dict[str, Any]:
 
 def broker_url() -> str:
     """Read ``BROKER_URL``; ``REDIS_URL`` or ``REDIS_HOST`` alone mean that Redis is the broker."""
-    url = env.text("BROKER_URL") or env.text("RABBITMQ_URL") or env.text("REDIS_URL") or _redis_url_from_parts()
-    return _checked_broker_url(url or IN_PROCESS_URL)
+    for name in _BROKER_URLS:
+        if url := env.text(name):
+            return _checked_broker_url(name, url)
+    if not broker_is_named():
+        _refuse_parts("REDIS", ("DB", "PASSWORD", "PORT"), url="BROKER_URL")
+    return _redis_url_from_parts() or IN_PROCESS_URL
 
 
 def redis_url(broker: str) -> str:
@@ -96,7 +104,7 @@ def redacted(url: str) -> str:
     return re.sub(r"://([^:/@]*):.*@", r"://\1:***@", url)
 
 
-def _checked_broker_url(url: str) -> str:
+def _checked_broker_url(name: str, url: str) -> str:
     scheme = url.partition(":")[0].lower()
     if scheme in REDIS_SCHEMES:
         return url
@@ -104,10 +112,19 @@ def _checked_broker_url(url: str) -> str:
         return IN_PROCESS_URL
     if scheme in {"amqp", "amqps"}:
         raise ImproperlyConfigured(
-            f"BROKER_URL: RabbitMQ comes with a later release; expected redis://, rediss:// or inprocess://, "
-            f"got {redacted(url)!r}."
+            f"{name}: RabbitMQ comes with a later release; expected BROKER_URL with redis://, rediss:// or "
+            f"inprocess://, got {redacted(url)!r}."
         )
-    raise ImproperlyConfigured(f"BROKER_URL: expected redis://, rediss:// or inprocess://, got {redacted(url)!r}.")
+    raise ImproperlyConfigured(f"{name}: expected redis://, rediss:// or inprocess://, got {redacted(url)!r}.")
+
+
+def _refuse_parts(prefix: str, parts: tuple[str, ...], *, url: str) -> None:
+    """Refuse parts of an address without its host: somebody means a server, and would get a private one."""
+    for name in (f"{prefix}_{part}" for part in parts):
+        if env.text(name):
+            raise ImproperlyConfigured(
+                f"{name} is set, but not where the server is: set {prefix}_HOST or {url} as well."
+            )
 
 
 def _redis_url_from_parts() -> str:

@@ -10,6 +10,23 @@ from environ import Env
 #: Every knob read so far, by name; a test holds ``.env.example`` against it.
 KNOBS: set[str] = set()
 
+#: Our name of a knob, and what other stacks call it: understood where ours is not set.
+ALSO_CALLED = {
+    "DEFAULT_TIME_LIMIT_SECONDS": "DEFAULT_TIMEOUT_SECONDS",
+    "HEARTBEAT_INTERVAL_SECONDS": "HEARTBEAT_INTERVAL",
+    "KEEP_SUCCEEDED_SECONDS": "JOB_TTL_SECONDS",
+    "STUCK_AFTER_SECONDS": "STUCK_AFTER_SEC",
+}
+#: Knobs of other stacks for what is no setting here, each with what to do in place of it. Ignoring them would be worse:
+#: whoever set one relies on it.
+NOT_A_SETTING = {
+    "API_HOST": "where the api listens is said to what starts it, as in gunicorn --bind HOST:PORT",
+    "GRPC_PORT": "gRPC comes with a later release; until then submit over REST",
+    "WORKER_CONCURRENCY": "how many threads a worker has is said to what starts it: manage.py runworkers --threads N",
+    "WORKER_ID": "workers get an id at each start; a pool has a name: manage.py callboard workers start N --name NAME",
+    "WORKER_POOL_SIZE": "how many workers run is said to what starts them: manage.py runworkers --processes N",
+}
+
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -20,10 +37,21 @@ def load_file(path: Path) -> None:
         Env.read_env(path)
 
 
+def refuse_foreign() -> None:
+    """Refuse what other stacks set in the environment and Callboard would not look at."""
+    for name, instead in NOT_A_SETTING.items():
+        if _given(name):
+            raise ImproperlyConfigured(f"{name} is no setting of Callboard, remove it: {instead}.")
+
+
 def text(name: str, default: str = "") -> str:
     """Read a string; empty counts as not set, because compose files and shells write ``NAME=`` for that."""
     KNOBS.add(name)
-    return os.environ.get(name, "").strip() or default
+    return _given(name) or _given(ALSO_CALLED.get(name, "")) or default
+
+
+def _given(name: str) -> str:
+    return os.environ.get(name, "").strip()
 
 
 def names(name: str, default: list[str]) -> list[str]:

@@ -15,6 +15,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
 
 env.load_file(BASE_DIR / env.text("ENV_FILE", ".env"))
+env.refuse_foreign()
 # What nobody named, `manage.py up` starts privately.
 PRIVATE_DATABASE = not addresses.database_is_named()
 PRIVATE_BROKER = not addresses.broker_is_named()

@@ -44,9 +44,11 @@ def test_the_example_file_shows_every_knob() -> None:
         ("SHUTDOWN_GRACE_SECONDS", "nan", "expected a number of seconds, at least 0, got 'nan'."),
         ("DATABASE_URL", "sqlite:///db", "Callboard runs on PostgreSQL only; expected postgres://"),
         ("DATABASE_URL", "postgres://host", "expected a database name after the last /"),
-        ("BROKER_URL", "amqp://u:p@host", "RabbitMQ comes with a later release; expected redis://"),
-        ("RABBITMQ_URL", "amqp://u:p@host", "RabbitMQ comes with a later release; expected redis://"),
-        ("REDIS_URL", "http://host", "expected redis://, rediss:// or inprocess://, got 'http://host'"),
+        ("BROKER_URL", "amqp://u:p@host", "BROKER_URL: RabbitMQ comes with a later release; expected BROKER_URL"),
+        ("RABBITMQ_URL", "amqp://u:p@host", "RABBITMQ_URL: RabbitMQ comes with a later release; expected BROKER_URL"),
+        ("REDIS_URL", "http://host", "REDIS_URL: expected redis://, rediss:// or inprocess://, got 'http://host'"),
+        ("POSTGRES_USER", "me", "POSTGRES_USER is set, but not where the server is: set POSTGRES_HOST or DATABASE_URL"),
+        ("REDIS_DB", "2", "REDIS_DB is set, but not where the server is: set REDIS_HOST or BROKER_URL as well."),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_right_ones(name: str, value: str, message: str) -> None:
@@ -82,6 +84,38 @@ def test_redis_parts_make_a_broker_url() -> None:
 
 def test_redis_url_alone_is_the_broker() -> None:
     assert load_settings("settings.BROKER_URL", REDIS_URL="rediss://r").stdout.strip() == "rediss://r"
+
+
+@pytest.mark.parametrize(("ours", "theirs"), env.ALSO_CALLED.items())
+def test_other_names_of_a_knob_are_understood_where_ours_is_not_set(ours: str, theirs: str) -> None:
+    assert load_settings(f"settings.{ours}", **{theirs: "30.5"}).stdout.strip() == "30.5"
+    assert load_settings(f"settings.{ours}", **{theirs: "30.5", ours: "31"}).stdout.strip() == "31"
+    assert f"{ours}: expected a number of seconds" in load_settings("settings.DEBUG", **{theirs: "30s"}).stderr
+
+
+@pytest.mark.parametrize("theirs", env.NOT_A_SETTING)
+def test_what_is_no_setting_here_is_refused_with_what_replaces_it(theirs: str) -> None:
+    refused = load_settings("settings.DEBUG", **{theirs: "1"}).stderr.splitlines()[-1]
+    assert f"{theirs} is no setting of Callboard, remove it: {env.NOT_A_SETTING[theirs]}." in refused
+    assert load_settings("settings.DEBUG", **{theirs: ""}).stdout.strip() == "False"
+
+
+def test_a_refused_setting_is_one_line_and_no_traceback() -> None:
+    command = [sys.executable, "manage.py", "check"]
+    answer = subprocess.run(
+        command, env={"ENV_FILE": os.devnull, "GRPC_PORT": "50051"}, cwd=ROOT, capture_output=True, text=True
+    )
+    assert answer.returncode == 1
+    assert answer.stderr.splitlines() == [
+        "GRPC_PORT is no setting of Callboard, remove it: gRPC comes with a later release; until then submit over REST."
+    ]
+
+
+def test_parts_of_an_address_do_not_matter_beside_a_url() -> None:
+    parts = {"POSTGRES_USER": "me", "POSTGRES_PASSWORD": "x", "REDIS_PORT": "tcp://10.0.0.1:6379"}
+    urls = {"DATABASE_URL": "postgresql://u@h/db", "BROKER_URL": "redis://r/3"}
+    answer = load_settings("settings.DATABASE_URL, settings.BROKER_URL", **parts, **urls)
+    assert answer.stdout.strip() == "postgres://u@h/db redis://r/3"
 
 
 def test_an_error_never_quotes_a_password() -> None:
