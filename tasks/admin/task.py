@@ -32,6 +32,7 @@ from tasks.admin.show import (
     visible,
 )
 from tasks.admin.verbs import OperatedAdmin, Verb
+from tasks.engine.forecast import Forecast, expected_start
 from tasks.models import Attempt, Task, TaskEvent
 from tasks.states import DUE, Status
 
@@ -230,7 +231,17 @@ def _steps(task: Task) -> list[dict[str, str]]:
         before = at
     if not task.is_final and before is not None and before <= now:
         steps.append({"name": "Now", "at": "", "after": f"+{_between(before, now)}", "kind": "now"})
+    forecast = expected_start(task)
+    if forecast is not None:
+        steps.append(_outlook(forecast))
     return steps
+
+
+def _outlook(forecast: Forecast) -> dict[str, str]:
+    if forecast.seconds is None:
+        return {"name": "Held up", "at": "", "after": forecast.obstacle, "kind": "ahead"}
+    after = f"{'≥' if forecast.is_at_least else '≈'} {span(forecast.seconds)}" if forecast.seconds else "at once"
+    return {"name": "Expected to start", "at": "", "after": after, "kind": "ahead"}
 
 
 def _event(event: TaskEvent) -> dict[str, Any]:

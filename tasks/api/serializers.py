@@ -165,7 +165,7 @@ def task_as_dict(task: Task, *, url: Callable[[UUID], str], forecast: Forecast |
         "time_limit_seconds": number(task.time_limit_seconds),
         "max_age_seconds": number(task.max_age_seconds),
         "estimated_seconds": number(task.estimated_seconds),
-        "expected_start_seconds": None if forecast is None else round(forecast.seconds, 3),
+        "expected_start_seconds": number(forecast.seconds) if forecast else None,
         "tags": task.tags,
         "attempt": task.attempt,
         "failures": task.failures,

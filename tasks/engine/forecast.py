@@ -16,10 +16,12 @@ NEWEST_ATTEMPTS = 200
 
 
 class Forecast(NamedTuple):
-    """In how many seconds a task is expected to start; with ``is_at_least`` more is ahead than was looked at."""
+    """In how many seconds a task is expected to start, or, with None, the ``obstacle`` that must go first."""
 
-    seconds: float
-    is_at_least: bool
+    seconds: float | None
+    #: It may well be later: more is ahead than was looked at, or nobody knows yet.
+    is_at_least: bool = False
+    obstacle: str = ""
 
 
 _SERVICE = """
@@ -69,14 +71,16 @@ LIMIT %(most)s
 
 
 def expected_start(task: Task) -> Forecast | None:
-    """Tell when a waiting task is expected to start; None if it does not wait, or nobody is there to run it."""
+    """Tell when a waiting task is expected to start; None if it does not wait."""
     if task.status not in {*DUE, Status.QUEUED}:
         return None
     place = {"queue": task.queue, "priority": task.priority, "run_at": task.run_at, "id": task.pk}
     names = [task.queue, broker_queue(task.queue, task.band)]
     ((until_due, is_paused, threads, workers),) = fetch(_SERVICE, {**place, "actor": task.actor, "names": names})
-    if is_paused or not threads:
-        return None
+    if is_paused:
+        return Forecast(None, obstacle="its queue is paused")
+    if not threads:
+        return Forecast(None, obstacle="no worker is there for its actor and queue")
     if until_due > 0:
         # How long the line is by then, nobody knows.
         return Forecast(until_due, is_at_least=True)

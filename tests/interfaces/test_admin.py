@@ -415,3 +415,16 @@ def test_a_task_for_later_shows_what_is_ahead(root, db):
     page = _html(root.get(_page(task)))
     assert ("ahead", "Due") in re.findall(r'<li class="step-(\w+)"><b>([^<]+)</b>', page)
     assert "+1 h" in page
+
+
+def test_a_waiting_task_tells_when_it_is_expected_to_start_or_what_holds_it_up(root, db):
+    task = factories.submit()
+    assert "no worker is there for its actor and queue" in _html(root.get(_page(task)))
+    factories.make_worker(threads=1)
+    assert '<span class="after">at once</span>' in _html(root.get(_page(task)))
+    factories.submit(priority=9, estimated_seconds=90)
+    page = _html(root.get(_page(task)))
+    (after,) = re.findall(r'<b>Expected to start</b> <span class="after">([^<]+)</span>', page)
+    assert after == "≈ 1 min 30 s"
+    queues.pause("default")
+    assert "its queue is paused" in _html(root.get(_page(task)))
