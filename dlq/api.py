@@ -14,6 +14,7 @@ from tasks import lifecycle
 from tasks.api import fields, serializers
 from tasks.api.filters import Filter, choice, filtered
 from tasks.api.pagination import page
+from tasks.api.reach import reach_of
 from tasks.api.urls import both
 from tasks.api.views import ApiView, read_id, read_nothing
 from tasks.errors import NotFound
@@ -33,7 +34,7 @@ class DeadLetterList(ApiView):
 
     def get(self, request: Request) -> Response:
         """List dead letters, newest first; ``resolution=open`` are those that nobody has dealt with."""
-        rows = filtered(DeadLetter.objects.visible_to(request.user), request.GET, FILTERS)
+        rows = filtered(_visible(request), request.GET, FILTERS)
         return Response(page(request._request, rows, shape=_shape(request)))
 
 
@@ -89,10 +90,14 @@ def dead_letter_as_dict(
     }
 
 
+def _visible(request: Request) -> DeadLetterQuerySet:
+    return reach_of(request).narrow(DeadLetter.objects.visible_to(request.user))
+
+
 def _find(request: Request, text: str) -> DeadLetter:
     """Find the dead letter of an address among those that the caller may see; another's looks like none."""
     letter_id = read_id(text)
-    letter = DeadLetter.objects.visible_to(request.user).filter(pk=letter_id).first()
+    letter = _visible(request).filter(pk=letter_id).first()
     if letter is None:
         raise NotFound(f"there is no dead letter {letter_id}")
     return letter

@@ -21,7 +21,7 @@ from uuid_utils.compat import uuid7
 
 from tasks import querysets
 from tasks.priority import HIGHEST, LOWEST, band_of
-from tasks.states import DUE, FINAL, AttemptOutcome, Status, WorkerStatus
+from tasks.states import DUE, FINAL, AttemptOutcome, Scope, Status, WorkerStatus
 
 
 def new_id() -> uuid.UUID:
@@ -310,6 +310,11 @@ class TaskEvent(models.Model):
         return f"{self.verb} {self.task_id}"
 
 
+def all_scopes() -> list[str]:
+    """Give every scope there is."""
+    return list(Scope.values)
+
+
 class ApiToken(models.Model):
     """A caller's credentials; only a hash of the secret is kept."""
 
@@ -318,6 +323,9 @@ class ApiToken(models.Model):
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
     name = models.CharField(max_length=100)
+    scopes = ArrayField(models.CharField(max_length=7, choices=Scope.choices), default=all_scopes)
+    actors = ArrayField(models.CharField(max_length=255), default=list, blank=True, help_text="Empty: all.")
+    queues = ArrayField(models.CharField(max_length=100), default=list, blank=True, help_text="Empty: all.")
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -330,15 +338,20 @@ class ApiToken(models.Model):
         db_table = "callboard_apitoken"
         verbose_name = "API token"
         permissions = [("revoke_apitoken", "Can revoke API tokens")]
+        constraints = [
+            models.CheckConstraint(
+                name="apitoken_scopes_known", condition=Q(scopes__contained_by=Scope.values, scopes__len__gt=0)
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
 
     @classmethod
-    def issue(cls, *, user: Any, name: str, expires_at: Any = None) -> tuple["ApiToken", str]:
+    def issue(cls, **fields: Any) -> tuple["ApiToken", str]:
         """Make a token and return it with its secret, which cannot be read again."""
         secret = cls.PREFIX + secrets.token_urlsafe(32)
-        return cls.objects.create(user=user, name=name, digest=cls.hash(secret), expires_at=expires_at), secret
+        return cls.objects.create(**fields, digest=cls.hash(secret)), secret
 
     @staticmethod
     def hash(secret: str) -> str:

@@ -150,11 +150,15 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
 # By the unique digest, with the user. The ORM would build this statement anew for each request of the API, which takes
 # it more than a quarter of a whole submission.
 _FOR_DIGEST = """
-SELECT token.id, token.user_id, token.last_used_at, {columns}
+SELECT token.id, token.user_id, token.scopes, token.actors, token.queues, token.last_used_at, {columns}
 FROM callboard_apitoken AS token JOIN {users} AS person ON person.{key} = token.user_id
 WHERE token.digest = %s AND token.revoked_at IS NULL
   AND (token.expires_at IS NULL OR token.expires_at > statement_timestamp())
 """
+
+
+#: In the order of the model, which is how ``from_db`` takes them.
+_TOKEN_FIELDS = ["id", "user_id", "scopes", "actors", "queues", "last_used_at"]
 
 
 @cache
@@ -178,6 +182,6 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
             row = cursor.fetchone()
         if row is None:
             return None
-        token = self.model.from_db(self.db, ["id", "user_id", "last_used_at"], row[:3])
-        token.user = users.from_db(self.db, attributes, row[3:])
+        token = self.model.from_db(self.db, _TOKEN_FIELDS, row[:6])
+        token.user = users.from_db(self.db, attributes, row[6:])
         return token

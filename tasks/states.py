@@ -63,3 +63,11 @@ class Resolution(TextChoices):
     OPEN = "", "Open"
     REDRIVEN = "REDRIVEN", "Re-driven"
     DISCARDED = "DISCARDED", "Discarded"
+
+
+class Scope(TextChoices):
+    """What a token may do."""
+
+    READ = "read", "Read"
+    SUBMIT = "submit", "Submit"
+    OPERATE = "operate", "Operate: change, cancel, retry, remove, re-drive, pause"

@@ -1,6 +1,6 @@
 """Pages on API tokens: create one and see its secret once, change when it expires, revoke it."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin
@@ -12,9 +12,11 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from tasks import registry
 from tasks.admin.show import age, badge, column, moment
 from tasks.admin.verbs import OperatedAdmin, Verb
-from tasks.models import ApiToken
+from tasks.models import ApiToken, Queue, all_scopes
+from tasks.states import Scope
 
 _STATE = column("status", lambda token: badge("alive", "Valid") if token.is_valid else badge("gone", "Invalid"))
 
@@ -36,17 +38,38 @@ REVOKE = Verb(
 
 
 class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What a token is called, whose it is, and until when."""
+    """What a token is called, whose it is, what it may do, and until when."""
+
+    scopes = forms.MultipleChoiceField(
+        choices=Scope.choices, initial=all_scopes, widget=forms.CheckboxSelectMultiple, help_text="What it may do."
+    )
+    actors = forms.MultipleChoiceField(
+        required=False, help_text="Only tasks of these are seen and submitted; none chosen: of all."
+    )
+    queues = forms.MultipleChoiceField(
+        required=False, help_text="Only tasks in these are seen and submitted; none chosen: in all."
+    )
 
     class Meta:
         model = ApiToken
-        fields = ("name", "user", "expires_at")
+        fields = ("name", "user", "scopes", "actors", "queues", "expires_at")
         help_texts = {
             "name": "Where it is used, to recognise it later.",
             "user": "Tasks submitted with it belong to this user; a member of staff sees and changes everybody’s.",
             "expires_at": "Empty: it does not expire.",
         }
         field_classes = {"expires_at": forms.SplitDateTimeField}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._offer("actors", {spec.name for spec in registry.all_specs() if spec.is_open_to_api})
+        self._offer("queues", set(Queue.objects.values_list("name", flat=True)))
+
+    def _offer(self, name: str, known: set[str]) -> None:
+        # What is chosen as well: an actor may be gone from the code for as long as a deploy lasts.
+        if name in self.fields:
+            names = sorted(known | set(getattr(self.instance, name)))
+            cast(forms.MultipleChoiceField, self.fields[name]).choices = [(one, one) for one in names]
 
     def clean_expires_at(self) -> Any:
         """Refuse a token that is never valid."""
@@ -65,7 +88,15 @@ class ApiTokenAdmin(OperatedAdmin):
     verbs = (REVOKE,)
     state_field = None
     nothing = "Nobody has a token."
-    list_display = ("name", "user", _STATE, age("created_at"), age("last_used_at"), age("expires_at"))
+    list_display = (
+        "name",
+        "user",
+        column("scopes", lambda token: ", ".join(token.scopes)),
+        _STATE,
+        age("created_at"),
+        age("last_used_at"),
+        age("expires_at"),
+    )
     list_select_related = ("user",)
     facts: ClassVar[Any] = (_STATE, moment("created_at"), moment("last_used_at"), moment("revoked_at"))
 
@@ -83,7 +114,7 @@ class ApiTokenAdmin(OperatedAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: ApiToken | None = None) -> Any:
         """Show the facts once there are any."""
-        return [(None, {"fields": ("name", "user", "expires_at", *(self.facts if obj else ()))})]
+        return [(None, {"fields": (*TokenForm.Meta.fields, *(self.facts if obj else ()))})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Whose it is stays as it was."""
@@ -100,9 +131,9 @@ class ApiTokenAdmin(OperatedAdmin):
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
         """Issue a new one; its secret goes with the answer and nowhere else."""
         if change:
-            obj.save(update_fields=["name", "expires_at"])
+            obj.save(update_fields=[name for name in form.cleaned_data if name != "user"])
             return
-        issued, secret = ApiToken.issue(user=obj.user, name=obj.name, expires_at=obj.expires_at)
+        issued, secret = ApiToken.issue(**form.cleaned_data)
         obj.pk, obj.secret = issued.pk, secret  # type: ignore[attr-defined]
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:

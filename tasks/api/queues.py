@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from tasks.api import fields
 from tasks.api.parsers import read_object
+from tasks.api.reach import reach_of
 from tasks.api.serializers import timestamp
 from tasks.api.views import StaffView, read_nothing
 from tasks.engine import queues
@@ -34,7 +35,7 @@ class QueueDetail(StaffView):
 
     def patch(self, request: Request, name: str) -> Response:
         """Change a queue: ``paused`` true or false."""
-        _standing(name)
+        _check(request, name)
         values, errors = fields.read_fields(read_object(request), self.FIELDS, refused={})
         if not errors and not values:
             errors = [FieldError("paused", "required", "expected true or false")]
@@ -50,7 +51,7 @@ class QueuePause(StaffView):
 
     def post(self, request: Request, name: str) -> Response:
         """Hand over nothing more of the queue, and take back what no worker has claimed."""
-        _standing(name)
+        _check(request, name)
         read_nothing(request)
         queues.pause(name, by=request.user.get_username())
         return _answer(name)
@@ -61,7 +62,7 @@ class QueueResume(StaffView):
 
     def post(self, request: Request, name: str) -> Response:
         """Hand over the queue's tasks again, at once."""
-        _standing(name)
+        _check(request, name)
         read_nothing(request)
         queues.resume(name, by=request.user.get_username())
         return _answer(name)
@@ -86,6 +87,11 @@ def _standing(name: str) -> Standing:
         if standing.name == name:
             return standing
     raise NotFound(f"there is no queue {fields.shown(name)}")
+
+
+def _check(request: Request, name: str) -> None:
+    _standing(name)
+    reach_of(request).check(queue=name)
 
 
 def _answer(name: str) -> Response:

@@ -14,6 +14,7 @@ from django.urls import reverse
 from tasks import registry
 from tasks.api import fields
 from tasks.api.fields import Reader
+from tasks.api.reach import Reach
 from tasks.engine.forecast import Forecast
 from tasks.errors import FieldError, InvalidTask
 from tasks.lifecycle import FOR_EVER, Receipt, Submission
@@ -55,22 +56,24 @@ NOT_SUPPORTED: Mapping[str, str] = {
 } | {"idempotency_key": "a bulk has one key for all of its tasks, beside them or in the header Idempotency-Key"}
 
 
-def read_submission(body: Mapping[str, Any], *, owner_id: int | None) -> Submission:
+def read_submission(body: Mapping[str, Any], *, owner_id: int | None, reach: Reach) -> Submission:
     """Read one task of a request.
 
     Raises:
         InvalidTask: with one error per field.
         UnknownActor: no such actor, or none that can be submitted this way.
+        NotAllowed: the caller may not submit for this actor or queue.
     """
     values, errors = fields.read_fields(body, SUBMISSION_FIELDS, refused=NOT_SUPPORTED)
     errors += _contradictions(body, values)
     if errors:
         raise InvalidTask(errors=errors)
-    registry.get_open(values["actor"])
+    spec = registry.get_open(values["actor"])
+    reach.check(actor=spec.name, queue=values.get("queue") or spec.queue)
     return Submission(**values, owner_id=owner_id, trace_id=trace.current())
 
 
-def read_submissions(bodies: Any, *, owner_id: int | None) -> list[Submission]:
+def read_submissions(bodies: Any, *, owner_id: int | None, reach: Reach) -> list[Submission]:
     """Read the tasks of a bulk.
 
     Raises:
@@ -84,7 +87,7 @@ def read_submissions(bodies: Any, *, owner_id: int | None) -> list[Submission]:
     for position, body in enumerate(bodies):
         path = f"tasks.{position}"
         try:
-            submissions.append(read_submission(fields.an_object(body), owner_id=owner_id))
+            submissions.append(read_submission(fields.an_object(body), owner_id=owner_id, reach=reach))
         except fields.Unfit as unfit:
             errors.append(fields.field_error(path, unfit))
         except InvalidTask as error:

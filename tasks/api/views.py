@@ -1,6 +1,6 @@
 """The REST API of tasks and actors: each view validates, calls one verb and answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -20,10 +20,13 @@ from tasks.api.limits import SubmissionLimit
 from tasks.api.pagination import Order, page
 from tasks.api.parsers import read_object
 from tasks.api.preconditions import etag, expected_version
+from tasks.api.reach import InScope, reach_of
 from tasks.engine.forecast import Forecast, expected_start
 from tasks.errors import InvalidQuery, InvalidTask, NotFound
 from tasks.lifecycle import Receipt
 from tasks.models import Task
+from tasks.querysets import TaskQuerySet
+from tasks.states import Scope
 
 #: What lists and details of tasks never show, and so never read.
 _UNSEEN = ("args", "options", "checkpoint")
@@ -66,7 +69,9 @@ class JsonUnlessBrowsed(BaseContentNegotiation):
 class ApiView(APIView):
     """What all views of the API share."""
 
-    permission_classes: Sequence[Any] = (IsAuthenticated,)
+    permission_classes: Sequence[Any] = (IsAuthenticated, InScope)
+    #: What a method needs, where it is not "read" or "operate".
+    scopes: ClassVar[Mapping[str, Scope]] = {}
     parser_classes = (Unread,)
     renderer_classes = (JSONRenderer, BrowsableAPIRenderer)
     content_negotiation_class = JsonUnlessBrowsed
@@ -81,7 +86,7 @@ class ApiView(APIView):
 class StaffView(ApiView):
     """What is about the whole installation: hosts, workers, everybody's load."""
 
-    permission_classes = (IsAdminUser,)
+    permission_classes = (IsAdminUser, InScope)
 
 
 def read_id(text: str) -> UUID:
@@ -103,18 +108,24 @@ def find_task(request: Request, text: str) -> Task:
         NotFound: there is none, or it is somebody else's: the two look the same.
     """
     task_id = read_id(text)
-    task = Task.objects.visible_to(request.user).defer(*_UNSEEN).filter(pk=task_id).first()
+    task = _visible_tasks(request).filter(pk=task_id).first()
     if task is None:
         raise NotFound(f"there is no task {task_id}")
     return task
 
 
+def _visible_tasks(request: Request) -> TaskQuerySet:
+    return reach_of(request).narrow(Task.objects.visible_to(request.user)).defer(*_UNSEEN)
+
+
 class TaskList(ApiView):
     """``GET tasks`` lists, ``POST tasks`` submits one."""
 
+    scopes: ClassVar[Mapping[str, Scope]] = {"POST": Scope.SUBMIT}
+
     def get(self, request: Request) -> Response:
         """List tasks, newest first."""
-        rows = filtered(Task.objects.visible_to(request.user).defer(*_UNSEEN), request.GET, TASK_FILTERS)
+        rows = filtered(_visible_tasks(request), request.GET, TASK_FILTERS)
         url = serializers.task_urls(request._request)
         return Response(page(request._request, rows, shape=lambda task: serializers.task_as_dict(task, url=url)))
 
@@ -122,7 +133,7 @@ class TaskList(ApiView):
         """Submit one task."""
         body, limit, url = read_object(request), SubmissionLimit(request), serializers.task_urls(request._request)
         key = take_key(request, body)
-        submission = serializers.read_submission(body, owner_id=request.user.pk)
+        submission = serializers.read_submission(body, owner_id=request.user.pk, reach=reach_of(request))
         if key is None:
             answer = serializers.task_as_dict(lifecycle.submit(submission, admit=limit), url=url)
             return Response(answer, status=201, headers={"Location": answer["url"], **limit.headers})
@@ -134,6 +145,8 @@ class TaskList(ApiView):
 class TaskBulk(ApiView):
     """``POST tasks/bulk`` submits many tasks in one transaction, all or none."""
 
+    scopes: ClassVar[Mapping[str, Scope]] = {"POST": Scope.SUBMIT}
+
     FIELDS: ClassVar[dict[str, fields.Reader]] = {"tasks": lambda value: value}
 
     def post(self, request: Request) -> Response:
@@ -143,7 +156,9 @@ class TaskBulk(ApiView):
         values, errors = fields.read_fields(body, self.FIELDS, refused={})
         if errors:
             raise InvalidTask(errors=errors)
-        submissions = serializers.read_submissions(values.get("tasks"), owner_id=request.user.pk)
+        submissions = serializers.read_submissions(
+            values.get("tasks"), owner_id=request.user.pk, reach=reach_of(request)
+        )
         if key is None:
             tasks = lifecycle.submit_many(submissions, admit=limit)
             answers = [serializers.task_as_dict(task, url=url) for task in tasks]
@@ -183,6 +198,7 @@ class TaskDetail(ApiView):
 
     def _edit(self, request: Request, task: Task, change: dict[str, Any]) -> Response:
         version = expected_version(request, task)
+        reach_of(request).check(queue=change.get("queue"))
         lifecycle.edit(task.pk, change, by=request.user.get_username(), version=version)
         return _answer(request, find_task(request, str(task.pk)))
 
@@ -240,7 +256,8 @@ class ActorList(ApiView):
 
     def get(self, request: Request) -> Response:
         """List what can be submitted, by name."""
-        specs = [spec for spec in registry.all_specs() if spec.is_open_to_api]
+        names = reach_of(request).actors
+        specs = [spec for spec in registry.all_specs() if spec.is_open_to_api and (not names or spec.name in names)]
         return Response({"results": [serializers.actor_as_dict(spec) for spec in specs]})
 
 

@@ -378,7 +378,7 @@ def test_groups_have_what_they_are_named_after(db):
 def _make_token(browser, user, **fields):
     return browser.post(
         reverse("admin:tasks_apitoken_add"),
-        {"name": "ci", "user": user.pk, "expires_at_0": "", "expires_at_1": "", **fields},
+        {"name": "ci", "user": user.pk, "scopes": ["read"], "expires_at_0": "", "expires_at_1": "", **fields},
     )
 
 
@@ -409,10 +409,24 @@ def test_a_token_expires_when_it_is_told_to(root):
     _make_token(root, alice, expires_at_0="2101-01-01", expires_at_1="00:00:00")
     token = ApiToken.objects.get()
     assert token.expires_at is not None
-    root.post(_page(token), {"name": "cd", "user": "999", "expires_at_0": "2100-01-01", "expires_at_1": "00:00:00"})
+    change = {"name": "cd", "user": "999", "scopes": ["read"], "expires_at_0": "2100-01-01", "expires_at_1": "00:00:00"}
+    root.post(_page(token), change)
     token.refresh_from_db()
     assert (token.name, token.user, token.expires_at.year) == ("cd", alice, 2100)
     assert LogEntry.objects.count() == 2
+
+
+def test_a_tokens_reach_is_chosen_and_changed(root, worker):
+    boss = User.objects.get(username="root")
+    assert "Select a valid choice" in _make_token(root, boss, actors=["nobody"]).content.decode()
+    assert "This field is required" in _make_token(root, boss, scopes=[]).content.decode()
+    _make_token(root, boss, scopes=["read", "submit"], actors=["act"], queues=["default", "other"])
+    token = ApiToken.objects.get()
+    assert (token.scopes, token.actors, token.queues) == (["read", "submit"], ["act"], ["default", "other"])
+    ApiToken.objects.update(actors=["act", "of the last deploy"])
+    root.post(_page(token), {"name": "ci", "scopes": ["operate"], "actors": ["of the last deploy"], "queues": []})
+    token.refresh_from_db()
+    assert (token.scopes, token.actors, token.queues) == (["operate"], ["of the last deploy"], [])
 
 
 def test_only_a_superuser_makes_tokens_for_others(db):
