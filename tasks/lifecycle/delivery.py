@@ -66,11 +66,13 @@ class Claimed:
 # One probe per priority along task_due_idx, highest first, so that neither a backlog of lower priorities nor one in the
 # future is walked; the position skips index entries that a long transaction elsewhere keeps from being cleaned up.
 # Another dispatcher's rows are locked and skipped. The term row is locked so that a leader that lost its lease between
-# two statements dispatches nothing. A pause is looked up here as well: what its caller takes back must not come again
-# because the leader learns of it half a second later.
+# two statements dispatches nothing. So is the queue's: a pause that is under way is heeded, and one that comes now
+# waits for this statement's commit and takes back what it handed over.
 _DISPATCH = """
 WITH lead AS MATERIALIZED (
     SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
+), unpaused AS MATERIALIZED (
+    SELECT FROM callboard_queue WHERE name = %(queue)s AND paused_at IS NULL FOR SHARE SKIP LOCKED
 ), probe AS (
     SELECT * FROM json_to_recordset(%(probes)s) AS probe (
         place integer, priority smallint, band text, "limit" integer, waited double precision,
@@ -95,8 +97,7 @@ WITH lead AS MATERIALIZED (
         LIMIT probe."limit"
         FOR UPDATE SKIP LOCKED
     ) AS due
-    WHERE EXISTS (SELECT FROM lead)
-      AND NOT EXISTS (SELECT FROM callboard_queue WHERE name = %(queue)s AND paused_at IS NOT NULL)
+    WHERE EXISTS (SELECT FROM lead) AND EXISTS (SELECT FROM unpaused)
     LIMIT %(space)s
 )
 UPDATE callboard_task AS task

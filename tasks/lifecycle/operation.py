@@ -40,7 +40,8 @@ SELECT id, status, actor, queue, trace_id FROM moved
 """
 
 # A second life: failures and crashes from zero, the age limit anew, while dispatch and attempt go on. Its open dead
-# letter is resolved in the same statement. RETRYING only runs sooner.
+# letter is resolved in the same statement. RETRYING only runs sooner. Letters are locked in id order, as a discard of
+# many does it: their order is that of the deaths, not of the tasks.
 _RETRY = """
 WITH wanted AS MATERIALIZED (
     SELECT task.id, task.status FROM callboard_task AS task
@@ -59,10 +60,14 @@ WITH wanted AS MATERIALIZED (
         version = task.version + 1
     FROM wanted WHERE task.id = wanted.id
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id
+), answered AS MATERIALIZED (
+    SELECT letter.id FROM callboard_deadletter AS letter JOIN wanted ON wanted.id = letter.task_id
+    WHERE letter.resolution = ''
+    ORDER BY letter.id FOR UPDATE OF letter
 ), resolved AS (
     UPDATE callboard_deadletter AS letter
     SET resolution = 'REDRIVEN', resolved_by = %(by)s, resolved_at = statement_timestamp()
-    FROM moved WHERE letter.task_id = moved.id AND letter.resolution = ''
+    FROM answered WHERE letter.id = answered.id
     RETURNING letter.id, letter.task_id
 ), noted AS (
     INSERT INTO callboard_taskevent (task_id, verb, by, detail)

@@ -9,6 +9,7 @@ from django.db import connection
 
 from tasks import lifecycle
 from tasks.lifecycle import delivery
+from tasks.models import Queue
 from tests.factories import claim, dispatch, dispatch_due, outcome, submit
 
 pytestmark = pytest.mark.django_db
@@ -70,6 +71,7 @@ FROM generate_series(1, %s) AS n
 
 
 def fill(queue: str, *, priority: int, days: int, count: int) -> None:
+    Queue.objects.get_or_create(name=queue)
     # A queue for each test: the entries of one that was rolled back are still in the index.
     with connection.cursor() as cursor:
         cursor.execute(_BACKLOG, [queue, priority, days, count])

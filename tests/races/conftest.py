@@ -41,6 +41,20 @@ class Race:
 
     def while_open(self, first: Callable[[], Any], second: Callable[[], Any]) -> tuple[Result, Result]:
         """Call ``first`` in a transaction that stays open until ``second`` waits for one of its locks, or is done."""
+        return self._overlap(first, second, then=None)
+
+    def while_waiting(
+        self, first: Callable[[], Any], second: Callable[[], Any], then: Callable[[], Any]
+    ) -> tuple[Result, Result]:
+        """Call ``first``, and ``then`` in the same transaction once ``second`` waits for it; return the last two.
+
+        If ``second`` holds by then what ``then`` needs, they deadlock, and one of the two answers is that error.
+        """
+        return self._overlap(first, second, then=then)
+
+    def _overlap(
+        self, first: Callable[[], Any], second: Callable[[], Any], *, then: Callable[[], Any] | None
+    ) -> tuple[Result, Result]:
         holds, is_done = threading.Event(), threading.Event()
         waiter: dict[str, int] = {}
 
@@ -49,7 +63,10 @@ class Race:
                 result = first()
                 holds.set()
                 self._wait_for_lock(waiter, is_done)
-                return result
+                if then is None:
+                    return result
+                assert not is_done.is_set(), "the second did not wait for the first"
+                return then()
 
         def follow() -> Result:
             holds.wait(10)

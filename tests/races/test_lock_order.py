@@ -1,0 +1,130 @@
+"""Verbs for many that lock in one order, so that no two of them deadlock; and verbs that wait for nobody.
+
+Random timing would rarely show a wrong order. Here the rows lie in the table in the opposite order of their ids, a verb
+for all of them is made to wait in the middle, and then the one it waits for takes a later row as well: it gets it at
+once, or the two deadlock.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+
+from dlq.models import DeadLetter
+from tasks import lifecycle
+from tasks.engine import presence
+from tasks.lifecycle.letters import discard_many, redrive_many
+from tasks.lifecycle.pruning import FIRST_ID, prune_many
+from tasks.models import Task
+from tasks.states import DeathReason, Status
+from tests.factories import age, dispatch, failure, make_worker, outcome, start, submit
+
+Verb = Callable[[Sequence[Task]], Any]
+
+
+def take_task(task: Task) -> None:
+    Task.objects.select_for_update().get(pk=task.pk)
+
+
+def queued() -> tuple[list[Task], dict[str, Verb]]:
+    tasks = [submit() for _ in range(4)]
+    for task in reversed(tasks):
+        dispatch(task)
+    return tasks, {"take back": lambda tasks: lifecycle.take_back("default")}
+
+
+def running() -> tuple[list[Task], dict[str, Verb]]:
+    tasks, worker = [submit() for _ in range(4)], make_worker()
+    claims = [start(task, worker) for task in reversed(tasks)]
+    keys, ends = [(one.id, one.attempt) for one in claims], [outcome(one, worker) for one in claims]
+    return tasks, {
+        "put back": lambda tasks: lifecycle.put_back_many(keys, worker_id=worker.pk),
+        "complete": lambda tasks: len(lifecycle.complete_many(ends)),
+        "cancel": lambda tasks: len(lifecycle.cancel_many([task.pk for task in reversed(tasks)])),
+    }
+
+
+def dead() -> list[Task]:
+    """Let tasks die in one batch, the youngest first: their dead letters have the opposite order."""
+    tasks, worker = [submit() for _ in range(4)], make_worker()
+    claims = [start(task, worker) for task in reversed(tasks)]
+    lifecycle.complete_many([failure(one, worker, death=DeathReason.NOT_RETRYABLE) for one in claims])
+    return tasks
+
+
+@pytest.mark.parametrize("verb", ["take back", "put back", "complete", "cancel"])
+def test_a_verb_for_many_tasks_that_waits_in_the_middle_holds_only_lower_ids(race, verb: str) -> None:
+    tasks, verbs = (queued if verb == "take back" else running)()
+    taken, count = race.while_waiting(
+        partial(take_task, tasks[1]), partial(verbs[verb], tasks), partial(take_task, tasks[3])
+    )
+    assert (taken, count) == (None, 4)
+
+
+@pytest.mark.parametrize("verb", [lifecycle.retry_many, redrive_many])
+def test_a_second_life_for_many_that_waits_for_a_task_in_the_middle_holds_only_lower_ids(race, verb: Any) -> None:
+    tasks = dead()
+    ids = [task.pk for task in reversed(tasks)]
+    if verb is redrive_many:
+        ids = list(DeadLetter.objects.values_list("pk", flat=True))
+    taken, moves = race.while_waiting(partial(take_task, tasks[1]), partial(verb, ids), partial(take_task, tasks[3]))
+    assert (taken, len(moves)) == (None, 4)
+
+
+@pytest.mark.parametrize("verb", [lifecycle.retry_many, redrive_many, discard_many])
+def test_a_verb_for_many_dead_letters_that_waits_in_the_middle_holds_only_lower_ids(race, verb: Any) -> None:
+    tasks = dead()
+    letters = list(DeadLetter.objects.order_by("pk"))
+    assert [letter.task_id for letter in letters] == [task.pk for task in reversed(tasks)]
+    ids = [task.pk for task in tasks] if verb is lifecycle.retry_many else [letter.pk for letter in reversed(letters)]
+    discarded, moved = race.while_waiting(
+        partial(lifecycle.discard, letters[1].pk), partial(verb, ids), partial(lifecycle.discard, letters[3].pk)
+    )
+    assert discarded is None, discarded
+    # A retry needs no open letter.
+    assert len(moved) == (4 if verb is lifecycle.retry_many else 2)
+    assert not DeadLetter.objects.open().exists()
+
+
+# --- Verbs that wait for nobody ---
+
+
+@pytest.mark.parametrize("verb", ["claim", "requeue", "rescue lost", "rescue stuck", "expire"])
+def test_a_verb_of_the_engine_leaves_a_row_that_somebody_holds_and_moves_the_rest(race, lead, verb: str) -> None:
+    worker = make_worker()
+    held, free = (submit(max_age_seconds=1000, time_limit_seconds=1) for _ in range(2))
+    hints = [dispatch(task) for task in (held, free)]
+    if verb.startswith("rescue"):
+        lifecycle.claim_many(hints, worker_id=worker.pk)
+    for task in (held, free):
+        if verb == "rescue stuck":
+            age(task, started_at=timedelta(days=1))
+        if verb == "expire":
+            age(task, expires_at=timedelta(days=1))
+    if verb == "rescue lost":
+        presence.leave(worker.pk)
+    verbs: dict[str, Callable[[], Any]] = {
+        "claim": lambda: lifecycle.claim_many(hints, worker_id=worker.pk),
+        "requeue": lambda: lifecycle.requeue_many(hints, **lead),
+        "rescue lost": lambda: lifecycle.rescue_lost(**lead),
+        "rescue stuck": lambda: lifecycle.rescue_stuck(**lead)[0],
+        "expire": lambda: lifecycle.expire_many(**lead),
+    }
+    statuses = dict(Task.objects.values_list("pk", "status"))
+    race.while_open(partial(take_task, held), verbs[verb])
+    after = dict(Task.objects.values_list("pk", "status"))
+    assert after[held.pk] == statuses[held.pk]
+    assert after[free.pk] != statuses[free.pk]
+
+
+def test_the_pruner_leaves_a_row_that_somebody_holds_and_removes_the_rest(race, lead) -> None:
+    held, free = submit(), submit()
+    lifecycle.cancel_many([held.pk, free.pk])
+    keep = {str(Status.CANCELLED): 0.0}
+    _, pruned = race.while_open(
+        partial(take_task, held), lambda: prune_many(FIRST_ID, keep_seconds=keep, batch=10, **lead)
+    )
+    assert pruned.removed == 1
+    assert list(Task.objects.values_list("pk", flat=True)) == [held.pk]
