@@ -1,14 +1,28 @@
 """``tasks.current``: what a running actor may know and ask of its own task."""
 
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 import structlog
 
 from tasks.errors import CallboardError, Snooze
 
-_running: ContextVar[Any] = ContextVar("callboard_running", default=None)
+if TYPE_CHECKING:
+    from tasks.engine.execution import Execution
+    from tasks.engine.transaction import Completion
+    from tasks.lifecycle import Claimed
+
+
+class Running(NamedTuple):
+    """What a thread runs, and for which worker."""
+
+    execution: "Execution"
+    worker_id: UUID
+
+
+_running: ContextVar[Running | None] = ContextVar("callboard_running", default=None)
 
 
 class NotInActor(CallboardError):
@@ -17,10 +31,10 @@ class NotInActor(CallboardError):
     code = "error"
 
 
-def enter(execution: Any) -> None:
+def enter(execution: "Execution", worker_id: UUID) -> None:
     """Make ``execution`` current in this thread and in coroutines that it starts; the engine calls it."""
     claimed = execution.claimed
-    _running.set(execution)
+    _running.set(Running(execution, worker_id))
     structlog.contextvars.bind_contextvars(
         trace_id=claimed.trace_id, task_id=str(claimed.id), actor=claimed.actor, attempt=claimed.attempt
     )
@@ -38,25 +52,30 @@ def task_id() -> UUID:
     Raises:
         NotInActor: called outside an actor.
     """
-    id: UUID = _claimed().id
-    return id
+    return _claimed().id
+
+
+def idempotency_key() -> str:
+    """A key for what the task does elsewhere: the same for all of its attempts, another for every other task.
+
+    Give it to services that take one (``Idempotency-Key``), and a second attempt charges nobody twice.
+    """
+    return f"callboard-{_claimed().id}"
 
 
 def attempt() -> int:
     """The running attempt's number, 1 for the first."""
-    number: int = _claimed().attempt
-    return number
+    return _claimed().attempt
 
 
 def estimated_seconds() -> float | None:
     """How long the submitter expected the task to take; None if nobody said."""
-    seconds: float | None = _claimed().estimated_seconds
-    return seconds
+    return _claimed().estimated_seconds
 
 
 def is_cancelled() -> bool:
     """Whether somebody asked to cancel the running task; a long loop may look and leave in its own way."""
-    return _execution().interrupt is not None
+    return _current().execution.interrupt is not None
 
 
 def snooze(*, seconds: float) -> None:
@@ -69,12 +88,34 @@ def snooze(*, seconds: float) -> None:
     raise Snooze(max(0.0, float(seconds)))
 
 
-def _execution() -> Any:
-    execution = _running.get()
-    if execution is None:
+def complete_in_transaction() -> "AbstractContextManager[Completion]":
+    """Open a transaction in which the actor's own writes and the task's success commit together, or neither does.
+
+    What is written in it through Django's default database happens exactly once, however many attempts it takes: a
+    worker that lost the task rolls back. The task has SUCCEEDED when the block ends; its result is what was put into
+    ``result`` of the object that the block gets, not what the actor returns::
+
+        with current.complete_in_transaction() as completion:
+            account.withdraw(amount)
+            completion.result = account.balance
+
+    Raises:
+        AttemptLost: at the end of the block; the task was given to another worker.
+        ResultNotStorable: at the end of the block; the result is more than JSON or a setting allows.
+        RuntimeError: the block is inside another transaction, which could still be rolled back.
+    """
+    # Not above: Dramatiq's middleware, and this with it, is imported before there are models.
+    from tasks.engine.transaction import completing
+
+    return completing(*_current())
+
+
+def _current() -> Running:
+    running = _running.get()
+    if running is None:
         raise NotInActor()
-    return execution
+    return running
 
 
-def _claimed() -> Any:
-    return _execution().claimed
+def _claimed() -> "Claimed":
+    return _current().execution.claimed

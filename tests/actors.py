@@ -11,6 +11,8 @@ from typing import Any
 
 import dramatiq
 import pydantic
+from django.contrib.auth.models import Group
+from django.db import transaction
 
 from tasks import current
 
@@ -71,7 +73,26 @@ DEEDS: dict[str, Any] = {
     "snooze": lambda value: current.snooze(seconds=value or 60),
     "attempt": lambda value: current.attempt(),
     "task_id": lambda value: str(current.task_id()),
+    "idempotency_key": lambda value: current.idempotency_key(),
+    "complete": lambda value: _complete(value),  # noqa: PLW0108 - defined below
+    "complete and raise": lambda value: _raise(RuntimeError("too late")) if _complete(value) else None,
+    "complete inside": lambda value: _complete_inside(value),  # noqa: PLW0108
 }
+
+
+def _complete(group: str, result: Any = "kept") -> str:
+    """Make a group in the transaction that ends the task."""
+    with current.complete_in_transaction() as completion:
+        Group.objects.create(name=group)
+        completion.result = NotJson() if group == "not json" else result
+        if group == "raise":
+            raise RuntimeError("as asked")
+    return "not kept"
+
+
+def _complete_inside(group: str) -> None:
+    with transaction.atomic():
+        _complete(group)
 
 
 def _nap(seconds: float) -> float:

@@ -35,6 +35,8 @@ class Execution:
         self.result: Any = None
         self.error: BaseException | None = None
         self.is_captured = False
+        #: The actor committed its success itself.
+        self.is_completed = False
         self.is_async = False
         self.thread_id = 0
         #: Under the Interrupter's lock.

@@ -26,6 +26,8 @@ NAMES = (
     "after_ack",
     "before_effect",
     "after_effect",
+    "before_own_commit",
+    "after_own_commit",
     "before_completion",
     "after_completion",
 )

@@ -90,7 +90,7 @@ class Execution(Middleware):
             return
         self._running.execution, self._running.interrupter = execution, message.runtime.interrupter
         message.runtime.started(execution)
-        current.enter(execution)
+        current.enter(execution, message.runtime.worker_id)
 
     def after_process_message(
         self, broker: Broker, message: Any, *, result: Any = None, exception: BaseException | None = None

@@ -193,8 +193,20 @@ class WorkerRuntime:
             return
         if self._recorder is not None:
             self._recorder.end(execution.key)
-        self.completer.add(execution)
+        if execution.is_completed:
+            self._already_written(execution)
+        else:
+            self.completer.add(execution)
         self.slots.release()
+
+    def _already_written(self, execution: Execution) -> None:
+        if execution.error is not None:
+            log.warning(
+                "an actor raised after it had completed its task, which stays SUCCEEDED",
+                task_id=str(execution.claimed.id),
+                error=repr(execution.error)[:500],
+            )
+        self._written([execution])
 
     def _written(self, executions: Sequence[Execution]) -> None:
         for execution in executions:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dramatiq
+from django.db import connection
 
 from tasks import current
 from tasks.engine import failpoints
@@ -48,6 +49,17 @@ def effect() -> None:
         failpoints.reach("before_effect")
         _write("EFFECT")
         failpoints.reach("after_effect")
+
+
+@dramatiq.actor(min_backoff=100, max_backoff=200)
+def book() -> None:
+    """Write a row in the transaction that ends the task."""
+    with _performance():
+        with current.complete_in_transaction():
+            with connection.cursor() as cursor:
+                cursor.execute("INSERT INTO booking VALUES (%s)", [current.task_id()])
+            failpoints.reach("before_effect")
+        _write("EFFECT")
 
 
 @dramatiq.actor

@@ -1,0 +1,45 @@
+"""An actor's own writes commit with its task's success: exactly once, whatever is killed or stands still."""
+
+import pytest
+
+from tests.acceptance.harness.processes import resume
+from tests.acceptance.harness.rig import Rig
+from tests.acceptance.test_paused_worker import worker_of
+from tests.waiting import wait_until
+
+TASKS = 12
+
+
+@pytest.fixture
+def booking(rig: Rig) -> Rig:
+    rig.board.query("CREATE TABLE booking (task uuid)")
+    rig.start_scheduler()
+    return rig
+
+
+def assert_booked_once(rig: Rig, tasks: list[str]) -> None:
+    booked = [task for (task,) in rig.board.query("SELECT task::text FROM booking")]
+    assert sorted(booked) == sorted(tasks)
+    assert {row.status for row in rig.board.snapshot().tasks} == {"SUCCEEDED"}
+
+
+@pytest.mark.parametrize("name", ["before_effect", "before_own_commit", "after_own_commit"])
+@pytest.mark.parametrize("action", ["kill", "error"])
+def test_rows_are_written_once_when_a_worker_is_hit_at(booking: Rig, name: str, action: str) -> None:
+    booking.start_workers(threads=2, env=booking.arm(f"{name}:{action}"))
+    tasks = booking.client.submit("book", count=TASKS)
+    wait_until(lambda: booking.was_hit, timeout=15, what=f"{name} to be reached")
+    booking.verify(within=10)
+    assert_booked_once(booking, tasks)
+
+
+def test_rows_of_a_worker_that_stood_still_past_its_lease_are_rolled_back(booking: Rig) -> None:
+    workers = booking.start_workers(processes=2, threads=1, env=booking.arm("before_effect:stop"))
+    (task,) = booking.client.submit("book")
+    booking.await_event("START", task=task, attempt=2)
+    booking.settle(10)
+    resume(worker_of(booking, task, 1))
+    wait_until(lambda: "its worker lost its lease" in workers.log.read_text(), what="the late worker to end")
+    booking.verify(within=8)
+    assert_booked_once(booking, [task])
+    assert booking.outcomes(task) == ["LOST", "SUCCEEDED"]
