@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dlq.models import DeadLetter
 from scheduler_site import addresses, env
+from tasks import current
 from tasks.api import serializers, shapes
 from tasks.models import Task, new_id
 from tasks.priority import BANDS, parse_priority
@@ -219,6 +220,11 @@ def test_the_query_for_dead_letters_finds_one(worker: Any) -> None:
         cursor.execute(query)
         ((task_id, actor, reason, *_),) = cursor.fetchall()
     assert (task_id, actor, reason) == (task.pk, task.actor, "max_retries_exceeded")
+
+
+@pytest.mark.parametrize("call", words(r"current\.\w+\(\)"))
+def test_what_an_actor_may_call_exists(call: str) -> None:
+    assert callable(getattr(current, call.removeprefix("current.").removesuffix("()")))
 
 
 # --- Addresses ---------------------------------------------------------------------------------------------------
