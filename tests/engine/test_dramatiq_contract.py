@@ -7,6 +7,7 @@ import asyncio as python_asyncio
 import inspect
 import logging
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -226,9 +227,11 @@ def test_the_reasons_are_interrupts() -> None:
 
 def test_an_exception_can_be_raised_in_a_thread() -> None:
     caught: list[type] = []
+    is_inside = threading.Event()
 
     def wait() -> None:
         try:
+            is_inside.set()
             until = time.monotonic() + 10
             while time.monotonic() < until:
                 pass
@@ -237,8 +240,9 @@ def test_an_exception_can_be_raised_in_a_thread() -> None:
 
     thread = threading.Thread(target=wait)
     thread.start()
+    assert is_inside.wait(10)
     raise_thread_exception(thread.ident, Shutdown)
-    thread.join(5)
+    thread.join(20)
     assert caught == [Shutdown]
     assert thread_id_ctype(2**40).value == 2**40
 
@@ -252,6 +256,18 @@ def loop_thread() -> Iterator[asyncio.EventLoopThread]:
     wait_until(lambda: not python_asyncio.all_tasks(thread.loop))
     thread.loop.call_soon_threadsafe(thread.loop.stop)
     thread.join(5)
+
+
+def wait_for_result_of(thread: threading.Thread) -> None:
+    """Wait until a thread is inside ``future.result()``: an interrupt that comes earlier cancels nothing."""
+
+    def is_waiting() -> bool:
+        frame = sys._current_frames().get(thread.ident or 0)
+        while frame is not None and frame.f_code.co_name != "result":
+            frame = frame.f_back
+        return frame is not None
+
+    wait_until(is_waiting)
 
 
 def test_a_coroutine_that_outlives_its_cancellation_is_a_runtime_error_caused_by_the_interrupt(loop_thread) -> None:
@@ -274,7 +290,8 @@ def test_a_coroutine_that_outlives_its_cancellation_is_a_runtime_error_caused_by
 
     thread = threading.Thread(target=run)
     thread.start()
-    is_running.wait(5)
+    assert is_running.wait(10)
+    wait_for_result_of(thread)
     raise_thread_exception(thread.ident, TimeLimitExceeded)
     wait_until(lambda: raised)
     is_over.set()
@@ -299,9 +316,10 @@ def test_a_coroutine_that_heeds_its_cancellation_is_the_interrupt_itself(loop_th
 
     thread = threading.Thread(target=run)
     thread.start()
-    is_running.wait(5)
+    assert is_running.wait(10)
+    wait_for_result_of(thread)
     raise_thread_exception(thread.ident, Shutdown)
-    thread.join(10)
+    thread.join(20)
     assert isinstance(raised[0], Shutdown)
 
 
