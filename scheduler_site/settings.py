@@ -123,6 +123,10 @@ STUCK_AFTER_SECONDS = env.seconds("STUCK_AFTER_SECONDS", 180)
 AGEING_SECONDS = env.seconds("AGEING_SECONDS", 60)
 # How long running tasks may go on after a worker is asked to stop; then they are interrupted and go back.
 SHUTDOWN_GRACE_SECONDS = env.seconds("SHUTDOWN_GRACE_SECONDS", 30)
+# After how many tasks, about, a worker process is replaced by a fresh one; 0 = never.
+WORKER_MAX_TASKS = env.integer("WORKER_MAX_TASKS", 0, minimum=0)
+# From how much memory on (its peak, in MB) a worker process is replaced by a fresh one; 0 = never.
+WORKER_MAX_MEMORY_MB = env.integer("WORKER_MAX_MEMORY_MB", 0, minimum=0)
 
 # --- Actors ------------------------------------------------------------------------------------------------------
 

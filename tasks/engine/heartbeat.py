@@ -95,4 +95,7 @@ class Heartbeat:
         self._runtime.cancel(heard.cancelled)
         if heard.is_draining and not self._runtime.is_draining:
             log.info("asked to drain; ending after what runs")
-            self._runtime.end_after_drain()
+            self._runtime.retire()
+        elif self._runtime.is_worn_out and not heard.is_draining:
+            # By way of the board, where it shows and the dispatcher counts on us no longer.
+            presence.ask_to_drain([self._runtime.worker_id])

@@ -36,7 +36,7 @@ class FlightRecorder:
     def __init__(self, descriptor: int, *, threads: int) -> None:
         self.descriptor = descriptor
         self._size = threads + _RECORDS_FOR_ENDED
-        self._memory = mmap.mmap(descriptor, self._size * _SIZE)
+        self._memory = mmap.mmap(descriptor, _length(threads))
         self._free = list(range(self._size))
         self._records: dict[tuple[UUID, int], int] = {}
 
@@ -45,8 +45,17 @@ class FlightRecorder:
         """Make an empty one, whose descriptor a child process can inherit."""
         with tempfile.TemporaryFile() as file:
             # Not truncate(): on a full disk the first write to a page that is not there kills the writer.
-            os.posix_fallocate(file.fileno(), 0, (threads + _RECORDS_FOR_ENDED) * _SIZE)
+            os.posix_fallocate(file.fileno(), 0, _length(threads))
             return cls(os.dup(file.fileno()), threads=threads)
+
+    @property
+    def is_retiring(self) -> bool:
+        """Whether the process said that it takes nothing more, so that another may take its place already."""
+        return bool(self._memory[-1])
+
+    def retire(self) -> None:
+        """Say so."""
+        self._memory[-1] = 1
 
     def start(self, key: tuple[UUID, int], started_at: datetime) -> None:
         """Note that a thread starts an actor. The state byte is written last: a torn record does not count."""
@@ -91,3 +100,8 @@ class FlightRecorder:
         record = self._records.get(key)
         if record is not None:
             self._memory[record * _SIZE] = state
+
+
+def _length(threads: int) -> int:
+    # One byte behind the records: see is_retiring.
+    return (threads + _RECORDS_FOR_ENDED) * _SIZE + 1

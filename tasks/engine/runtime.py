@@ -6,7 +6,9 @@ The middleware ``WorkerProcess`` makes one, so that any way of starting a Dramat
 
 import os
 import queue
+import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -63,6 +65,7 @@ class WorkerRuntime:
         drained: set together with it, to end waits.
         is_finished: after the end, whether every outcome was written.
         has_ended_itself: the end was not its operator's wish.
+        is_retiring: it ends after what it holds, however long that takes.
     """
 
     def __init__(
@@ -73,7 +76,8 @@ class WorkerRuntime:
         self.worker_id = worker_id or new_id()
         self.served = _served(broker, worker.consumer_whitelist)
         self.queues = shortest_names(self.served)
-        self.is_draining = self.is_finished = self.has_ended_itself = False
+        self.is_draining = self.is_finished = self.has_ended_itself = self.is_retiring = False
+        self._done = 0
         self.drained = threading.Event()
         self.slots = Slots(worker.worker_threads)
         self.interrupter = Interrupter()
@@ -179,6 +183,7 @@ class WorkerRuntime:
         """A thread is done with a task: hand its outcome to the completer."""
         # A message that could not be built, or that was skipped, never reached started().
         self._unstarted.pop(execution.key, None)
+        self._done += 1
         execution.capture_failure(None)
         if isinstance(execution.error, Resisted):
             # Its coroutine still runs, so nothing may be said about the attempt until the process is gone.
@@ -189,7 +194,7 @@ class WorkerRuntime:
                 # Resisting a shutdown or a cancel is no failure: then it counts as interrupted.
                 self._recorder.mark_stuck(execution.key)
             self.slots.release()
-            self.end_after_drain()
+            self.end_now()
             return
         if self._recorder is not None:
             self._recorder.end(execution.key)
@@ -260,8 +265,28 @@ class WorkerRuntime:
         self.is_draining = True
         self.drained.set()
 
-    def end_after_drain(self) -> None:
-        """End this process as its operator would; a supervisor starts a fresh one."""
+    @property
+    def is_worn_out(self) -> bool:
+        """Whether a setting says that a fresh process should take over, and there is a supervisor to start one."""
+        if self._recorder is None:
+            return False
+        most_tasks, most_bytes = settings.WORKER_MAX_TASKS, settings.WORKER_MAX_MEMORY_MB * 1_000_000
+        return bool((most_tasks and self._done >= most_tasks) or (most_bytes and _peak_bytes() >= most_bytes))
+
+    def retire(self) -> None:
+        """Take nothing more and end once nothing is held; a supervisor starts another process right away."""
+        self.is_retiring = True
+        self.drain()
+        if self._recorder is not None:
+            self._recorder.retire()
+
+    def end_if_retired(self) -> None:
+        """End this process as its operator would, if its last task is done."""
+        if self.is_retiring and not self._held:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def end_now(self) -> None:
+        """End this process as its operator would, with a grace for what runs; a supervisor starts a fresh one."""
         self.has_ended_itself = True
         self.drain()
         os.kill(os.getpid(), signal.SIGTERM)
@@ -279,6 +304,11 @@ class WorkerRuntime:
             presence.leave(self.worker_id)
         except DatabaseProblem as error:
             log.warning("cannot leave the board; the lease will run out", error=str(error))
+
+
+def _peak_bytes() -> int:
+    # Linux counts in kB, macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _served(broker: CallboardBroker, whitelist: set[str] | None) -> list[str]:

@@ -15,7 +15,7 @@ from django.db import close_old_connections
 from tasks.engine import presence
 from tasks.engine.recorder import FlightRecorder, Record
 from tasks.engine.wakeups import notifier
-from tasks.engine.watchdog import EXIT_LEASE_LOST, EXIT_UNFINISHED, EXIT_UNHEALTHY
+from tasks.engine.watchdog import EXIT_LEASE_LOST, EXIT_RETIRED, EXIT_UNFINISHED, EXIT_UNHEALTHY
 from tasks.models import new_id
 
 log = structlog.get_logger(__name__)
@@ -25,6 +25,8 @@ REPORT_PAUSE_SECONDS = 1.0
 #: A process that dies sooner than this after its start is restarted with a growing delay.
 HEALTHY_AFTER_SECONDS = 10.0
 LONGEST_DELAY_SECONDS = 30.0
+#: Processes for each one wanted, those that retire and still have long tasks to finish among them.
+MOST_PER_PLACE = 3
 #: Beyond the grace and the interrupts' clean-up: then the processes are killed.
 LAST_SECONDS = 10.0
 
@@ -33,6 +35,7 @@ _BLAMELESS = {
     EXIT_LEASE_LOST: "its worker lost its lease",
     EXIT_UNHEALTHY: "its worker was unhealthy",
     EXIT_UNFINISHED: "its worker had to end",
+    EXIT_RETIRED: "it had retired",
 }
 
 
@@ -88,8 +91,13 @@ class Supervisor:
         self._stops += 1
 
     def _start_missing(self) -> None:
-        while len(self._children) < self._processes and time.monotonic() >= self._next_start:
+        while self._is_short() and time.monotonic() >= self._next_start:
             self._children.append(self._start())
+
+    def _is_short(self) -> bool:
+        """Tell whether a process is missing; one that retires is replaced while it finishes its last tasks."""
+        taking = sum(not child.recorder.is_retiring for child in self._children)
+        return taking < self._processes and len(self._children) < MOST_PER_PLACE * self._processes
 
     def _start(self) -> Child:
         worker_id, recorder = new_id(), FlightRecorder.create(threads=self._threads)
@@ -118,7 +126,9 @@ class Supervisor:
         detail = _BLAMELESS.get(code) or _describe(code)
         is_blameless = code in _BLAMELESS or self._stops > 0
         self._ends.append(End(child.worker_id, not is_blameless, detail, records))
-        if not self._stops:
+        if code == EXIT_RETIRED:
+            log.info("worker process has retired", pid=child.process.pid)
+        elif not self._stops:
             self._delay_next_start(child)
             log.warning(
                 "worker process ended; another takes its place",

@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 EXIT_UNHEALTHY = 70
 EXIT_LEASE_LOST = 75
 EXIT_UNFINISHED = 76
+#: No fault at all: it was asked to drain, or had done its share.
+EXIT_RETIRED = 77
 #: What a consumer that claims may take: a lock on the task table, a slow Redis.
 STALE_CONSUMER_SECONDS = 60.0
 
@@ -49,6 +51,7 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._stopped.wait(1.0):
+            self._runtime.end_if_retired()
             fault = self._fault()
             if fault is not None:
                 code, reason = fault

@@ -49,15 +49,16 @@ def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
     from django.conf import settings
     from dramatiq import Worker
 
-    from tasks.engine.watchdog import EXIT_UNFINISHED
+    from tasks.engine.watchdog import EXIT_RETIRED, EXIT_UNFINISHED
 
     worker = Worker(dramatiq.get_broker(), queues=queues, worker_threads=threads, worker_timeout=100)
     worker.start()
     stop.wait()
     worker.stop(timeout=int((settings.SHUTDOWN_GRACE_SECONDS + CLEAN_UP_SECONDS) * 1000))
     runtime = _process().runtime
-    is_fine = runtime is not None and runtime.is_finished and not runtime.has_ended_itself
-    return EXIT_OK if is_fine else EXIT_UNFINISHED
+    if runtime is None or not runtime.is_finished or runtime.has_ended_itself:
+        return EXIT_UNFINISHED
+    return EXIT_RETIRED if runtime.is_retiring else EXIT_OK
 
 
 def _process() -> "WorkerProcess":

@@ -34,7 +34,7 @@ class FakeRuntime:
     def __init__(self) -> None:
         self.worker_id = new_id()
         self.keys: set[Key] = set()
-        self.is_draining = False
+        self.is_draining = self.is_worn_out = False
         self.cancelled: list[Key] = []
         self.ends = self.fences = 0
         self.completer = SimpleNamespace(is_alive=True)
@@ -50,7 +50,7 @@ class FakeRuntime:
     def cancel(self, keys: list[Key]) -> None:
         self.cancelled += keys
 
-    def end_after_drain(self) -> None:
+    def retire(self) -> None:
         self.ends += 1
         self.is_draining = True
 
@@ -167,6 +167,17 @@ def test_cancels_are_passed_on_and_a_drain_is_heeded_once(runtime, heartbeat, he
     for _ in range(3):
         heartbeat._beat()
     assert (runtime.cancelled, runtime.ends) == ([key], 1)
+
+
+def test_who_is_worn_out_asks_for_its_own_drain_by_way_of_the_board(runtime, heartbeat, heard, monkeypatch) -> None:
+    asked: list[list[UUID]] = []
+    monkeypatch.setattr(presence, "ask_to_drain", asked.append)
+    heard += [news(), news(), news(draining=True), news(draining=True)]
+    heartbeat._beat()
+    runtime.is_worn_out = True
+    for _ in range(3):
+        heartbeat._beat()
+    assert (asked, runtime.ends) == ([[runtime.worker_id]], 1)
 
 
 def test_the_lease_counts_from_before_the_beat_was_asked(heartbeat, heard, settings, monkeypatch) -> None:

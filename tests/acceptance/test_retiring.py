@@ -1,0 +1,54 @@
+"""Workers that are asked to drain, or have done their share, are replaced without losing or failing anything."""
+
+from tests.acceptance.harness.rig import Rig
+from tests.waiting import wait_until
+
+TASKS = 60
+
+
+def assert_nothing_failed(rig: Rig) -> None:
+    tasks = rig.board.snapshot().tasks
+    assert {(task.status, task.attempt, task.failures, task.crashes) for task in tasks} == {("SUCCEEDED", 1, 0, 0)}
+    assert sorted(rig.effects().values()) == [1] * len(tasks)
+
+
+def test_a_process_that_has_done_its_share_finishes_what_it_runs_while_another_goes_on(rig: Rig) -> None:
+    rig.start_scheduler()
+    workers = rig.start_workers(threads=2, env={"WORKER_MAX_TASKS": "5", "SHUTDOWN_GRACE_SECONDS": "0.2"})
+    (long,) = rig.client.submit("await_cue", cue=rig.cue())
+    rig.await_starts([long])
+    first = rig.board.workers()[0].id
+    rig.client.submit("last", count=TASKS, seconds=0.03)
+    rig.await_effects(TASKS, timeout=30)
+    assert len(rig.board.workers()) > 2
+    assert [row.status for row in rig.board.workers() if row.id == first] == ["DRAINING"]
+    rig.give_cue()
+    rig.verify(within=10)
+    assert_nothing_failed(rig)
+    assert "worker process has retired" in workers.log.read_text()
+    assert "takes its place" not in workers.log.read_text()
+
+
+def test_a_worker_that_is_asked_to_drain_ends_after_what_it_runs_and_another_takes_its_place(rig: Rig) -> None:
+    rig.start_scheduler()
+    rig.start_workers(threads=1)
+    (long,) = rig.client.submit("await_cue", cue=rig.cue())
+    rig.await_starts([long])
+    rig.board.query("UPDATE callboard_worker SET status = 'DRAINING'")
+    rig.client.submit("effect", count=3)
+    rig.await_effects(3)
+    assert rig.board.task(long).status == "RUNNING"
+    rig.give_cue()
+    wait_until(lambda: "GONE" in {row.status for row in rig.board.workers()}, what="the drained worker to leave")
+    rig.verify(within=8)
+    assert_nothing_failed(rig)
+
+
+def test_a_process_that_has_grown_too_large_is_replaced(rig: Rig) -> None:
+    # Every process is larger than that.
+    rig.start_scheduler()
+    rig.start_workers(threads=1, env={"WORKER_MAX_MEMORY_MB": "10"})
+    rig.client.submit("last", count=10, seconds=0.1)
+    rig.verify(within=30)
+    assert_nothing_failed(rig)
+    assert len(rig.board.workers()) > 1
