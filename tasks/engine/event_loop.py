@@ -10,6 +10,8 @@ from dramatiq import Broker, Worker
 from dramatiq.asyncio import EventLoopThread, async_to_sync, get_event_loop_thread, set_event_loop_thread
 from dramatiq.middleware import AsyncIO, Interrupt
 
+#: A busy machine may take a while for it.
+START_SECONDS = 10.0
 #: How long the end of a worker waits for a loop that a coroutine blocks.
 END_SECONDS = 2.0
 #: How long a cancelled coroutine may clean up, as in Dramatiq.
@@ -94,7 +96,7 @@ class BoundedAsyncIO(AsyncIO):
         """Start the loop."""
         thread = EventLoopThread(self.logger)
         thread.daemon = True
-        thread.start(timeout=1.0)
+        thread.start(timeout=START_SECONDS)
         set_event_loop_thread(thread)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:

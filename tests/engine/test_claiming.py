@@ -363,8 +363,9 @@ def test_a_model_may_be_sent_as_the_one_positional_argument(engine) -> None:
     assert done.result == "7/2030/0"
 
 
-def test_a_lost_wake_up_costs_an_idle_worker_no_more_than_its_own_look(engine) -> None:
-    hint = factories.dispatch(submit("note", args=[1], delay_seconds=0))
+def test_a_lost_wake_up_costs_an_idle_worker_no_more_than_its_own_look(idle_engine) -> None:
+    idle_engine.start_worker()
+    hint = factories.dispatch(submit("note", args=[1]))
     # Past the source, so that nobody is woken.
-    engine.broker.queues[BAND].put(f"{hint.task_id}:{hint.dispatch}".encode())
+    idle_engine.broker.queues[BAND].put(f"{hint.task_id}:{hint.dispatch}".encode())
     wait_until(lambda: actors.noted)

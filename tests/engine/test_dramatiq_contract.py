@@ -251,7 +251,7 @@ def test_an_exception_can_be_raised_in_a_thread() -> None:
 def loop_thread() -> Iterator[asyncio.EventLoopThread]:
     thread = asyncio.EventLoopThread(logging.getLogger("contract"))
     thread.daemon = True
-    thread.start(timeout=1.0)
+    thread.start(timeout=10)
     yield thread
     wait_until(lambda: not python_asyncio.all_tasks(thread.loop))
     thread.loop.call_soon_threadsafe(thread.loop.stop)

@@ -167,7 +167,7 @@ def test_a_redriven_task_runs_again(engine) -> None:
 
 
 def test_a_coroutine_that_resists_its_limit_ends_the_worker_and_nothing_is_said_about_it(engine) -> None:
-    task = submit("resist", payload={"seconds": 3}, time_limit_seconds=0.1)
+    task = submit("resist", payload={"seconds": 15}, time_limit_seconds=0.1)
     wait_until(lambda: engine.signals, timeout=10)
     assert engine.runtime.is_draining
     assert engine.runtime.held == [(task.pk, 1)]

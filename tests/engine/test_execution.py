@@ -118,7 +118,7 @@ def test_times_are_the_databases(interrupter) -> None:
     one = run(busy, interrupter, 0.02)
     started, finished = one.at(one.started_monotonic), one.at(one.finished_monotonic)
     assert one.claimed.claimed_at <= started < finished
-    assert timedelta(milliseconds=20) <= finished - started < timedelta(seconds=5)
+    assert timedelta(milliseconds=20) <= finished - started < timedelta(minutes=1)
 
 
 # --- Time limit, shutdown, cancel ---
@@ -129,7 +129,7 @@ def test_a_run_is_interrupted_at_its_time_limit(interrupter) -> None:
     one = run(busy, interrupter, 20, time_limit_seconds=0.05)
     assert isinstance(one.error, TimeLimitExceeded)
     assert one.interrupt is TimeLimitExceeded
-    assert 0.05 <= time.monotonic() - before < 5
+    assert time.monotonic() - before >= 0.05
 
 
 def test_a_limit_of_zero_is_none(interrupter) -> None:
@@ -140,10 +140,8 @@ def test_a_limit_of_zero_is_none(interrupter) -> None:
 def test_a_shorter_limit_that_comes_later_is_kept(interrupter) -> None:
     long = threading.Thread(target=run, args=(busy, interrupter, 1.0), kwargs={"time_limit_seconds": 100.0})
     long.start()
-    before = time.monotonic()
     one = run(busy, interrupter, 20, time_limit_seconds=0.05)
     assert isinstance(one.error, TimeLimitExceeded)
-    assert time.monotonic() - before < 5
     long.join()
 
 

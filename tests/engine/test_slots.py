@@ -109,8 +109,8 @@ def test_a_wait_that_comes_after_the_last_task_has_ended_is_none() -> None:
     slots.acquire(1)
     slots.release()
     began = time.monotonic()
-    slots.wait_for_one(5)
-    assert time.monotonic() - began < 2
+    slots.wait_for_one(50)
+    assert time.monotonic() - began < 30
 
 
 def test_a_wait_for_one_more_counts_the_lookahead(clock) -> None:
@@ -120,8 +120,8 @@ def test_a_wait_for_one_more_counts_the_lookahead(clock) -> None:
     clock.now += LOOKAHEAD_SECONDS
     assert slots.free() == 30
     began = time.monotonic()
-    slots.wait_for_one(5)
-    assert time.monotonic() - began < 2
+    slots.wait_for_one(50)
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("wait", [Slots.wait, Slots.wait_for_one])
@@ -130,7 +130,7 @@ def test_a_wait_in_vain_ends_in_time(wait) -> None:
     slots.acquire(1)
     began = time.monotonic()
     wait(slots, 0.05)
-    assert 0.04 < time.monotonic() - began < 2
+    assert 0.04 < time.monotonic() - began < 30
 
 
 # --- The work queue ---
