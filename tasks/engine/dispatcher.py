@@ -160,8 +160,8 @@ class Dispatcher(Loop):
         if not services:
             return POLL_SECONDS
         spaces = self._spaces(services)
-        count, filled = self._fill(services, spaces, term)
-        if filled:
+        count, is_any_full = self._fill(services, spaces, term)
+        if is_any_full:
             return self._pause_for_space(count)
         self._pause = SHORTEST_PAUSE_SECONDS
         due = lifecycle.next_due_in_seconds(sorted({service.queue for service in services}))
@@ -180,21 +180,20 @@ class Dispatcher(Loop):
             for name, threads in names.items()
         }
 
-    def _fill(self, services: Sequence[Service], spaces: Mapping[str, int], term: int) -> tuple[int, set[str]]:
-        """Dispatch all that is served; return how many tasks, and the queues that may hold more than had space.
+    def _fill(self, services: Sequence[Service], spaces: Mapping[str, int], term: int) -> tuple[int, bool]:
+        """Dispatch all that is served; return how many tasks, and whether some band may hold more than had space.
 
-        A band waits while the next higher one of its queue has more, if the same workers serve both: what is in the
-        broker already could else overtake what is not.
+        A band waits while the next higher one of its queue has more or waits itself, if the same workers serve both:
+        what is in the broker already could else overtake what is not. Bands come from high to low.
         """
-        total, filled = 0, set()
+        total, is_any_full, has_more = 0, False, False
         for service in services:
-            if service.follows and service.queue in filled:
+            if service.follows and has_more:
                 continue
-            count, is_filled = self._dispatch(service, spaces, term)
+            count, has_more = self._dispatch(service, spaces, term)
             total += count
-            if is_filled:
-                filled.add(service.queue)
-        return total, filled
+            is_any_full = is_any_full or has_more
+        return total, is_any_full
 
     def _dispatch(self, service: Service, spaces: Mapping[str, int], term: int) -> tuple[int, bool]:
         """Dispatch one band of a queue; return how many tasks, and whether more may wait than there was space for."""

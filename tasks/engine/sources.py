@@ -64,6 +64,9 @@ class Source(Protocol):
     def ping(self) -> None:
         """Return if the broker answers."""
 
+    def risks(self) -> list[str]:
+        """Say what about the broker's settings is unfit for hints."""
+
 
 class RedisSource:
     """Hints through the keys and the Lua script of Dramatiq's Redis broker, in pipelines.
@@ -150,6 +153,15 @@ class RedisSource:
         """See ``Source``."""
         with _translated():
             self._broker.client.ping()
+
+    def risks(self) -> list[str]:
+        """See ``Source``."""
+        with _translated():
+            memory: Any = self._broker.client.info("memory")
+        policy = memory.get("maxmemory_policy", "noeviction")
+        if policy == "noeviction":
+            return []
+        return [f"maxmemory-policy is {policy}: Redis may drop hints, whose tasks then wait; set it to noeviction"]
 
     def _drop_rest(self, name: str) -> None:
         # Only this thread takes for this process, and it has acknowledged all that it knows. What is left is foreign
@@ -254,7 +266,9 @@ class InProcessSource:
 
     def missing(self, name: str, hints: Iterable[Hint]) -> list[Hint]:
         """See ``Source``."""
-        ready = {body for band in broker_queues(name) for body in list(self._broker.queues[band].queue)}
+        # A queue that an older release declared is not here, and nothing of it survived.
+        bands = [self._broker.queues[band] for band in broker_queues(name) if band in self._broker.queues]
+        ready = {body for band in bands for body in list(band.queue)}
         return [hint for hint in hints if encode(hint).encode() not in ready]
 
     def tidy(self, present: set[str]) -> None:
@@ -262,6 +276,10 @@ class InProcessSource:
 
     def ping(self) -> None:
         """Always there."""
+
+    def risks(self) -> list[str]:
+        """None in memory."""
+        return []
 
 
 class _translated:  # noqa: N801 - reads as a phrase: `with _translated():`

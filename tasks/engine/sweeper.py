@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from uuid import UUID
 
 import structlog
 from django.conf import settings
@@ -30,15 +31,16 @@ FIRST_GRACE_SECONDS = 1.0
 #: Looked at in one sweep.
 MOST_QUEUED = 5_000
 
-# In order of queued_at, so that hints which rightly wait for long (nobody serves their queue) hide no lost ones.
-_QUEUED_LONG = f"""
+# In order of queued_at, so that hints which rightly wait for long (nobody serves their queue) hide no lost ones; and of
+# the id, because all that one statement dispatched has the same.
+_QUEUED_LONG = """
 SELECT task.queued_at, task.queue, task.id, task.dispatch FROM callboard_task AS task
 WHERE task.status = 'QUEUED' AND task.queued_at < statement_timestamp() - %(grace)s * interval '1 second'
-  AND task.queued_at > %(after)s
-ORDER BY task.queued_at LIMIT {MOST_QUEUED}
-"""  # noqa: S608 - a constant
+  AND task.queued_at >= %(queued_at)s AND (task.queued_at, task.id) > (%(queued_at)s, %(id)s)
+ORDER BY task.queued_at, task.id LIMIT %(most)s
+"""
 
-_BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+_BEGINNING = (datetime(2000, 1, 1, tzinfo=UTC), UUID(int=0))
 
 
 class Sweeper(Loop):
@@ -71,14 +73,15 @@ class Sweeper(Loop):
 
     def _do(self, duty: Callable[[int], int], term: int) -> int:
         """Do one duty; a row or a broker that it fails on must not keep the others from being done."""
+        name = getattr(duty, "__name__", "requeue")
         try:
             return duty(term)
         except (DatabaseProblem, BrokerUnavailable) as error:
-            log.warning(
-                "a duty failed; trying again", duty=getattr(duty, "__name__", "requeue"), error=str(error).strip()
-            )
-            close_old_connections()
-            return 0
+            log.warning("a duty failed; trying again", duty=name, error=str(error).strip())
+        except Exception:
+            log.exception("a duty failed; trying again", duty=name)
+        close_old_connections()
+        return 0
 
     def _declare_silent_gone(self, term: int) -> int:
         gone = presence.declare_silent_gone(lease=LEASE, term=term)
@@ -104,8 +107,9 @@ class Sweeper(Loop):
 
     def _requeue_lost(self, term: int, *, grace: float) -> int:
         """Look at what has been QUEUED for long, one batch in each sweep, from where the last one ended."""
-        rows = fetch(_QUEUED_LONG, {"grace": grace, "after": self._reached})
-        self._reached = rows[-1][0] if len(rows) == MOST_QUEUED else _BEGINNING
+        queued_at, id = self._reached
+        rows = fetch(_QUEUED_LONG, {"grace": grace, "queued_at": queued_at, "id": id, "most": MOST_QUEUED})
+        self._reached = (rows[-1][0], rows[-1][2]) if len(rows) == MOST_QUEUED else _BEGINNING
         waiting: dict[str, list[Hint]] = {}
         for _, name, task_id, dispatch in rows:
             waiting.setdefault(name, []).append(Hint(task_id, dispatch))

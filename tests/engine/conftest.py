@@ -60,6 +60,11 @@ class Engine:
         assert process.runtime is not None
         return process.runtime
 
+    def start_scheduler(self) -> None:
+        """Start the scheduler; it leads when this returns, so that a test's own dispatch names the same term."""
+        self.scheduler.start()
+        wait_until(lambda: self.scheduler._leadership.term is not None, what="the scheduler to lead")
+
     def start_worker(self, *, threads: int = 4, queues: set[str] | None = None) -> None:
         """Start a worker."""
         self.worker = Dramatiq(self.broker, queues=queues, worker_threads=threads, worker_timeout=20)
@@ -110,7 +115,7 @@ def idle_engine(
 @pytest.fixture
 def engine(idle_engine: Engine) -> Iterator[Engine]:
     """Start a scheduler and a worker with 4 threads."""
-    idle_engine.scheduler.start()
+    idle_engine.start_scheduler()
     idle_engine.start_worker()
     yield idle_engine
     idle_engine.stop_worker()
@@ -120,7 +125,7 @@ def engine(idle_engine: Engine) -> Iterator[Engine]:
 @pytest.fixture
 def scheduled(idle_engine: Engine) -> Iterator[Engine]:
     """Start a scheduler only; the test starts the worker."""
-    idle_engine.scheduler.start()
+    idle_engine.start_scheduler()
     yield idle_engine
     idle_engine.stop_worker()
     idle_engine.scheduler.stop()

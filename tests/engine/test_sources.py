@@ -180,6 +180,11 @@ def test_missing_is_what_waits_in_none_of_a_queues_bands(source) -> None:
     assert source.missing("default", [Hint(ready.task_id, ready.dispatch + 1)]) != []
 
 
+def test_of_a_queue_that_only_an_older_release_declared_everything_is_missing(source) -> None:
+    lost = hints(2)
+    assert source.missing("of-last-year", lost) == lost
+
+
 def test_a_broker_that_is_there_answers(source) -> None:
     source.ping()
     source.tidy(set())
