@@ -1,0 +1,45 @@
+"""Contenders for the lead."""
+
+from datetime import timedelta
+
+from django.db import connection, transaction
+from django.db.models import F
+
+from tasks.engine.leadership import Leadership
+from tasks.models import Lease, Term
+
+ROUNDS = 15
+
+
+def test_of_contenders_for_a_free_lease_one_leads_and_no_term_is_led_twice(race) -> None:
+    led: list[int] = []
+    for _ in range(ROUNDS):
+        Lease.objects.update(expires_at=F("expires_at") - timedelta(days=1))
+        contenders = [Leadership() for _ in range(3)]
+        race.together(*[one.step for one in contenders])
+        (term,) = [one.term for one in contenders if one.term is not None]
+        led.append(term)
+    assert led == list(range(1, ROUNDS + 1))
+
+
+def test_a_contender_that_waited_for_another_ones_take_over_follows(race) -> None:
+    one, other = Leadership(), Leadership()
+    race.while_open(one.step, other.step)
+    assert (one.term, other.term) == (1, None)
+
+
+def test_a_renewal_does_not_wait_for_the_statements_that_the_term_protects(race) -> None:
+    leader = Leadership()
+    leader.step()
+
+    def hold_the_term() -> None:
+        list(Term.objects.select_for_update(of=("self",)))
+
+    def renew_at_once() -> int | None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '1ms'")
+            leader.step()
+        return leader.term
+
+    _, term = race.while_open(hold_the_term, renew_at_once)
+    assert term == 1
