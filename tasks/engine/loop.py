@@ -55,12 +55,20 @@ class Loop(ABC):
         sessions.use_direct_session(commits_asynchronously=self.commits_asynchronously)
         try:
             while not self._stopped.is_set():
-                self._wake.wait(self._guarded_step())
-                self._wake.clear()
+                self._rest(self._guarded_step())
         finally:
             connections.close_all()
 
-    def _guarded_step(self) -> float:
+    def _rest(self, seconds: float | None) -> None:
+        if seconds is None:
+            # Whatever wakes us: a dispatch that is taken back is news itself, and would make this a busy loop.
+            self._stopped.wait(PAUSE_AFTER_ERROR_SECONDS)
+            return
+        self._wake.wait(seconds)
+        self._wake.clear()
+
+    def _guarded_step(self) -> float | None:
+        """Do a round; None if it failed."""
         # A connection that broke is never healed by itself in a thread that Django does not know.
         close_old_connections()
         try:
@@ -69,4 +77,4 @@ class Loop(ABC):
             log.warning("round failed; trying again", loop=self.name, error=str(error).strip())
         except Exception:
             log.exception("round failed; trying again", loop=self.name)
-        return PAUSE_AFTER_ERROR_SECONDS
+        return None
