@@ -20,13 +20,20 @@ def check_json(value: Any, *, field: str, max_bytes: int, max_depth: int) -> lis
         max_bytes: of the compact UTF-8 encoding.
         max_depth: of nested arrays and objects; a scalar has depth 0.
     """
-    fault = next(_faults(value, field=field, max_depth=max_depth), None)
-    if fault is not None:
-        return [fault]
-    size = len(encode(value))
+    # The size first: it is quick to find, and bounds what the slow look at each value has to do.
+    size = _size(value)
     if size > max_bytes:
         return [FieldError(field, "too_large", f"expected at most {max_bytes} bytes of JSON, got {size}")]
-    return []
+    fault = next(_faults(value, field=field, max_depth=max_depth), None)
+    return [] if fault is None else [fault]
+
+
+def _size(value: Any) -> int:
+    try:
+        return len(encode(value))
+    except (TypeError, ValueError, RecursionError):
+        # No JSON: a value in it is at fault, and gets named for that.
+        return 0
 
 
 def encode(value: Any) -> bytes:
@@ -38,51 +45,69 @@ def encode(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "strict")
 
 
+#: Where a value is: its name or index, and where what holds it is. Written out for a fault only: as texts the paths of
+#: a small payload, long keys around a long array, would fill gigabytes.
+_Path = tuple[Any, "_Path | None"]
+
+_LONGEST_PATH = 200
+
+
+def _dotted(path: _Path) -> str:
+    names: list[str] = []
+    step: _Path | None = path
+    while step is not None:
+        name, step = step
+        names.append(str(name))
+    text = ".".join(reversed(names))[:_LONGEST_PATH]
+    return text.replace("\0", "\\0").encode("utf-8", "replace").decode()
+
+
 def _faults(value: Any, *, field: str, max_depth: int) -> Iterator[FieldError]:
     # A stack of our own: recursion on hostile depth would end in RecursionError.
-    stack: list[tuple[Any, str, int]] = [(value, field, 0)]
+    stack: list[tuple[Any, _Path, int]] = [(value, (field, None), 0)]
     while stack:
         item, path, depth = stack.pop()
         if isinstance(item, dict | list | tuple):
             if depth >= max_depth:
-                yield FieldError(path[:200], "too_deep", f"expected at most {max_depth} nested levels")
+                yield FieldError(_dotted(path), "too_deep", f"expected at most {max_depth} nested levels")
                 return
             if isinstance(item, dict):
                 for key in item:
                     yield from _key_faults(key, path)
-                stack.extend((child, f"{path}.{key}", depth + 1) for key, child in item.items())
-            else:
-                stack.extend((child, f"{path}.{index}", depth + 1) for index, child in enumerate(item))
+            children = item.items() if isinstance(item, dict) else enumerate(item)
+            stack.extend((child, (name, path), depth + 1) for name, child in children)
         else:
             yield from _scalar_faults(item, path)
 
 
-def _key_faults(key: Any, path: str) -> Iterator[FieldError]:
+def _key_faults(key: Any, path: _Path) -> Iterator[FieldError]:
     if not isinstance(key, str):
-        yield FieldError(path, "not_json", f"expected text as the key of an object, got {type(key).__name__}")
+        message = f"expected text as the key of an object, got {type(key).__name__}"
+        yield FieldError(_dotted(path), "not_json", message)
     elif len(key) > LONGEST_KEY:
-        yield FieldError(path, "too_long", f"expected keys of at most {LONGEST_KEY} characters, got {len(key)}")
+        message = f"expected keys of at most {LONGEST_KEY} characters, got {len(key)}"
+        yield FieldError(_dotted(path), "too_long", message)
     else:
         yield from _text_faults(key, path)
 
 
-def _scalar_faults(item: Any, path: str) -> Iterator[FieldError]:
+def _scalar_faults(item: Any, path: _Path) -> Iterator[FieldError]:
     if isinstance(item, str):
         yield from _text_faults(item, path)
     elif isinstance(item, bool) or item is None:
         return
     elif isinstance(item, int):
         if not -LARGEST_INTEGER <= item < LARGEST_INTEGER:
-            yield FieldError(path, "out_of_range", "expected a whole number of at most 64 bits")
+            yield FieldError(_dotted(path), "out_of_range", "expected a whole number of at most 64 bits")
     elif isinstance(item, float):
         if not math.isfinite(item):
-            yield FieldError(path, "out_of_range", f"expected a finite number, got {item}")
+            yield FieldError(_dotted(path), "out_of_range", f"expected a finite number, got {item}")
     else:
-        yield FieldError(path, "not_json", f"expected a JSON value, got {type(item).__name__}")
+        yield FieldError(_dotted(path), "not_json", f"expected a JSON value, got {type(item).__name__}")
 
 
-def _text_faults(text: str, path: str) -> Iterator[FieldError]:
+def _text_faults(text: str, path: _Path) -> Iterator[FieldError]:
     if "\0" in text:
-        yield FieldError(path.replace("\0", "\\0"), "bad_text", "expected text without NUL characters")
+        yield FieldError(_dotted(path), "bad_text", "expected text without NUL characters")
     elif any("\ud800" <= character <= "\udfff" for character in text) if not text.isascii() else False:
-        yield FieldError(path.encode("utf-8", "replace").decode(), "bad_text", "expected text without lone surrogates")
+        yield FieldError(_dotted(path), "bad_text", "expected text without lone surrogates")

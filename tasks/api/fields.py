@@ -22,6 +22,28 @@ MOST_TAGS = 50
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", re.IGNORECASE)
+#: More faults than this in one request are not listed; a bulk of 1,000 tasks can have many thousands.
+MOST_ERRORS = 100
+
+#: What others call a field, and its name here; docs/coming-from.md has the whole map.
+INSTEAD: Mapping[str, str] = {
+    "job_type": "actor",
+    "name": "actor",
+    "task": "actor",
+    "data": "payload",
+    "kwargs": "payload",
+    "params": "payload",
+    "countdown": "delay_seconds",
+    "delay": "delay_seconds",
+    "eta": "run_at",
+    "scheduled_at": "run_at",
+    "execution_time": "estimated_seconds",
+    "timeout": "time_limit_seconds",
+    "timeout_seconds": "time_limit_seconds",
+    "expires": "max_age_seconds",
+    "retries": "max_retries",
+}
+
 # What UTF-8 or PostgreSQL cannot carry, and what stands for bytes that were no UTF-8 in an address.
 _BAD_TEXT = re.compile("[\0\ud800-\udfff\ufffd]")
 _LONGEST_SHOWN = 100
@@ -70,14 +92,23 @@ def read_fields(
             if value != []:
                 errors.append(FieldError(name, "not_supported", refused[name]))
         elif name not in readers:
-            known = "expected one of " + ", ".join(sorted(readers))
-            errors.append(FieldError(shown(name)[1:-1], "unknown_field", known))
+            errors.append(_unknown(name, readers))
         else:
             try:
                 values[name] = readers[name](value)
             except Unfit as error:
                 errors.append(field_error(name, error))
+        if len(errors) > MOST_ERRORS:
+            break
     return values, errors
+
+
+def _unknown(name: str, readers: Mapping[str, Reader]) -> FieldError:
+    instead = INSTEAD.get(name)
+    if instead in readers:
+        return FieldError(name, "unknown_field", f'expected "{instead}", which is the name of that here')
+    known = ", ".join(sorted(readers))
+    return FieldError(shown(name)[1:-1], "unknown_field", f"expected one of {known}" if known else "expected no fields")
 
 
 def text(longest: int) -> Reader:
@@ -180,6 +211,8 @@ def digits(lowest: int, highest: int) -> Reader:
 
 def an_object(value: Any) -> dict[str, Any]:
     """Read an object; what is in it is not looked at."""
+    if isinstance(value, str):
+        raise Unfit("invalid", "expected an object, got a string: send the object itself")
     if not isinstance(value, dict):
         raise Unfit("invalid", f"expected an object, got {shown(value)}")
     return value

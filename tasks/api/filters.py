@@ -1,7 +1,7 @@
 """Query parameters of lists: a table of filters, each a reader and the QuerySet method it leads to."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -32,35 +32,58 @@ class Filter:
 
 
 def filtered(rows: QuerySet[_Row], parameters: QueryDict, filters: Mapping[str, Filter]) -> QuerySet[_Row]:
-    """Apply the query's filters; a misspelt one is refused, because ignoring it would list everything.
+    """Apply the query's filters.
 
     Raises:
         InvalidQuery: with one error per parameter.
     """
-    errors = []
-    for name, values in parameters.lists():
-        if name in PAGE_PARAMETERS:
-            continue
+    readers = {name: one.read for name, one in filters.items()}
+    repeatable = {name for name, one in filters.items() if one.is_repeatable}
+    for name, value in read_parameters(parameters, readers, repeatable=repeatable, others=PAGE_PARAMETERS).items():
+        rows = filters[name].apply(rows, value)
+    return rows
+
+
+def read_parameters(
+    parameters: QueryDict,
+    readers: Mapping[str, Reader],
+    *,
+    repeatable: Collection[str] = (),
+    others: Collection[str] = (),
+) -> dict[str, Any]:
+    """Read a query; a misspelt parameter is refused, because ignoring a filter would list everything.
+
+    Parameters:
+        repeatable: parameters of which all values are read, into a list.
+        others: parameters that somebody else reads.
+
+    Raises:
+        InvalidQuery: with one error per parameter.
+    """
+    values, errors = {}, []
+    for name, texts in parameters.lists():
         try:
-            rows = _apply(rows, name, values, filters)
+            if name in repeatable:
+                values[name] = [readers[name](text) for text in texts]
+            elif name in readers:
+                values[name] = readers[name](_only(texts))
+            elif name not in others:
+                raise Unfit("unknown_parameter", _expected([*readers, *others]))
         except Unfit as error:
             errors.append(FieldError(fields.shown(name)[1:-1], error.code, str(error)))
     if errors:
         raise InvalidQuery(errors=errors)
-    return rows
+    return values
 
 
-def _apply(rows: QuerySet[_Row], name: str, values: list[Any], filters: Mapping[str, Filter]) -> QuerySet[_Row]:
-    if name not in filters:
-        known = ", ".join(sorted([*filters, *PAGE_PARAMETERS]))
-        raise Unfit("unknown_parameter", f"expected one of {known}")
-    one = filters[name]
-    if one.is_repeatable:
-        found = [one.read(value) for value in values]
-        return one.apply(rows, found)  # type: ignore[no-any-return]
-    if len(values) > 1:
-        raise Unfit("duplicate", f"expected it once, got it {len(values)} times")
-    return one.apply(rows, one.read(values[0]))  # type: ignore[no-any-return]
+def _expected(names: Collection[str]) -> str:
+    return f"expected one of {', '.join(sorted(names))}" if names else "expected no parameters"
+
+
+def _only(texts: Sequence[Any]) -> Any:
+    if len(texts) > 1:
+        raise Unfit("duplicate", f"expected it once, got it {len(texts)} times")
+    return texts[0]
 
 
 def choice(kind: type[_Choice]) -> Reader:

@@ -2,11 +2,11 @@
 
 import json
 import re
+from collections import Counter
 from typing import IO, Any, cast
 
 from django.conf import settings
 from django.http import HttpRequest
-from django.http.request import UnreadablePostError
 from rest_framework.request import Request
 
 from tasks.api.fields import shown
@@ -36,6 +36,7 @@ def read_object(request: Request, *, optional: bool = False) -> dict[str, Any]:
     if not raw.strip():
         raise MalformedRequest("expected a JSON object as the body, got none")
     _check_media_type(request.META.get("CONTENT_TYPE", ""))
+    _check_encoding(request.META.get("HTTP_CONTENT_ENCODING", ""))
     value = _decode(raw)
     if not isinstance(value, dict):
         raise MalformedRequest(f"expected a JSON object as the body, got {shown(value)}")
@@ -48,15 +49,20 @@ def _read(request: HttpRequest) -> bytes:
     if _content_length(request) > most:
         raise _too_large()
     stream, parts, size = _stream(request), [], 0
-    try:
-        while part := stream.read(min(_CHUNK, most + 1 - size)):
-            parts.append(part)
-            size += len(part)
-            if size > most:
-                raise _too_large()
-    except (OSError, UnreadablePostError) as error:
-        raise MalformedRequest("the body ended early") from error
+    while part := _part(stream, min(_CHUNK, most + 1 - size)):
+        parts.append(part)
+        size += len(part)
+        if size > most:
+            raise _too_large()
     return b"".join(parts)
+
+
+def _part(stream: IO[bytes], size: int) -> bytes:
+    try:
+        return stream.read(size)
+    except Exception as error:
+        # Each server has exceptions of its own for what it cannot read.
+        raise MalformedRequest("the body ended early, or its chunks cannot be read") from error
 
 
 def _stream(request: HttpRequest) -> IO[bytes]:
@@ -84,6 +90,11 @@ def _check_media_type(header: str) -> None:
         raise UnsupportedMediaType(f"expected Content-Type: application/json, got {shown(header)}")
     if charset and charset[1].lower() not in {"utf-8", "utf8"}:
         raise UnsupportedMediaType(f"expected a body in UTF-8, got {shown(charset[1])}")
+
+
+def _check_encoding(header: str) -> None:
+    if header.strip().lower() not in {"", "identity"}:
+        raise UnsupportedMediaType(f"expected a body as it is, without Content-Encoding, got {shown(header)}")
 
 
 def _decode(raw: bytes) -> Any:
@@ -127,8 +138,7 @@ def _check_depth(text: str) -> None:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
         message = "expected each name once in an object; readers disagree about which one counts"
         raise MalformedRequest(
             f"the body has {shown(twice)} twice", errors=[FieldError(shown(twice)[1:-1], "duplicate", message)]

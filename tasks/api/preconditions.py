@@ -5,10 +5,11 @@ import re
 from rest_framework.request import Request
 
 from tasks.api.fields import shown
-from tasks.errors import VersionMismatch
+from tasks.errors import FieldError, MalformedRequest, VersionMismatch
 from tasks.models import Task
 
-_TAG = re.compile(r'(W/)?"([^"]*)"|(\*)')
+_TAG = r'(W/)?"([^"]*)"'
+_TAGS = re.compile(rf"\s*{_TAG}\s*(?:,\s*{_TAG}\s*)*")
 
 
 def etag(task: Task) -> str:
@@ -17,17 +18,18 @@ def etag(task: Task) -> str:
 
 
 def expected_version(request: Request, task: Task) -> int | None:
-    """Give the version that an edit must find, None if any will do.
+    """Give the version that a change must find, None if any will do.
 
     Raises:
-        VersionMismatch: the header names others; a weak tag matches nothing.
+        MalformedRequest: the header is no list of entity tags.
+        VersionMismatch: it names other versions; a weak tag matches nothing.
     """
     header = request.META.get("HTTP_IF_MATCH")
-    if header is None:
+    if header is None or header.strip() == "*":
         return None
-    tags = [found.groups() for found in _TAG.finditer(header)]
-    if any(star for _, _, star in tags):
-        return None
-    if str(task.version) not in {tag for weak, tag, _ in tags if not weak}:
+    if not _TAGS.fullmatch(header):
+        message = f'expected an ETag with its quotes, such as "{task.version}", or *, got {shown(header)}'
+        raise MalformedRequest(message, errors=[FieldError("If-Match", "invalid", message)])
+    if str(task.version) not in {tag for weak, tag in re.findall(_TAG, header) if not weak}:
         raise VersionMismatch(shown(header), current=task.version, status=task.status)
     return task.version

@@ -14,13 +14,11 @@ from django.http.response import HttpResponseBase
 from rest_framework import exceptions as drf
 
 from tasks import errors
+from tasks.api.fields import MOST_ERRORS
 from tasks.errors import CallboardError
 from tasks.telemetry import trace
 
 CONTENT_TYPE = "application/problem+json"
-
-#: More faults than this in one request are not listed; a bulk of 1,000 tasks can have many thousands.
-MOST_ERRORS = 100
 
 #: When to try again after a 503.
 RETRY_AFTER_SECONDS = 5

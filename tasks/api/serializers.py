@@ -83,8 +83,11 @@ def read_submissions(bodies: Any, *, owner_id: int | None, reach: Reach) -> list
         came = f"{len(bodies)} of them" if isinstance(bodies, list) else fields.shown(bodies)
         message = f"expected an array of 1 to {MOST_IN_BULK} tasks, got {came}"
         raise InvalidTask(errors=[FieldError("tasks", "invalid", message)])
-    submissions, errors = [], []
+    submissions: list[Submission] = []
+    errors: list[FieldError] = []
     for position, body in enumerate(bodies):
+        if len(errors) > fields.MOST_ERRORS:
+            break
         path = f"tasks.{position}"
         try:
             submissions.append(read_submission(fields.an_object(body), owner_id=owner_id, reach=reach))

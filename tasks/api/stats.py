@@ -1,17 +1,18 @@
 """``GET stats``: the whole board at a bounded cost, for staff."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks.api import fields
+from tasks.api.filters import read_parameters
 from tasks.api.queues import queue_as_dict
 from tasks.api.views import StaffView
 from tasks.api.workers import worker_as_dict
 from tasks.engine import statistics
 from tasks.engine.statistics import Percentiles, Recent
-from tasks.errors import FieldError, InvalidQuery
 from tasks.models import Worker
 
 DEFAULT_MINUTES = 5
@@ -21,9 +22,12 @@ LONGEST_MINUTES = 1_440
 class Stats(StaffView):
     """``GET stats``."""
 
+    PARAMETERS: ClassVar[Mapping[str, fields.Reader]] = {"minutes": fields.digits(1, LONGEST_MINUTES)}
+
     def get(self, request: Request) -> Response:
         """Count by status and measure the last ``minutes``: throughput and latencies."""
-        return Response(board_as_dict(minutes=_minutes(request)))
+        parameters = read_parameters(request.GET, self.PARAMETERS)
+        return Response(board_as_dict(minutes=parameters.get("minutes", DEFAULT_MINUTES)))
 
 
 def board_as_dict(*, minutes: int) -> dict[str, Any]:
@@ -36,22 +40,6 @@ def board_as_dict(*, minutes: int) -> dict[str, Any]:
         "queues": [queue_as_dict(standing) for standing in statistics.queue_standings()],
         "workers": [worker_as_dict(worker) for worker in Worker.objects.present().order_by("-id")],
     }
-
-
-def _minutes(request: Request) -> int:
-    errors = [
-        FieldError(fields.shown(name)[1:-1], "unknown_parameter", "expected minutes")
-        for name in request.GET
-        if name != "minutes"
-    ]
-    text = request.GET.get("minutes", str(DEFAULT_MINUTES))
-    try:
-        minutes = fields.digits(1, LONGEST_MINUTES)(text)
-    except fields.Unfit as error:
-        errors.append(fields.field_error("minutes", error))
-    if errors:
-        raise InvalidQuery(errors=errors)
-    return int(minutes)
 
 
 def _recent_as_dict(recent: Recent) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from tasks import lifecycle, registry
 from tasks.api import fields, serializers
-from tasks.api.filters import TASK_FILTERS, filtered
+from tasks.api.filters import TASK_FILTERS, filtered, read_parameters
 from tasks.api.idempotency import take_key
 from tasks.api.limits import SubmissionLimit
 from tasks.api.pagination import Order, page
@@ -83,10 +83,16 @@ class ApiView(APIView):
         return response
 
 
+class IsStaff(IsAdminUser):
+    """Lets staff in, and tells others whom it is for."""
+
+    message = "this is for staff: it is about the whole installation, not about tasks of yours"
+
+
 class StaffView(ApiView):
     """What is about the whole installation: hosts, workers, everybody's load."""
 
-    permission_classes = (IsAdminUser, InScope)
+    permission_classes = (IsStaff, InScope)
 
 
 def read_id(text: str) -> UUID:
@@ -193,6 +199,7 @@ class TaskDetail(ApiView):
         """Remove a task that does not run; its dead letters and events stay."""
         task = find_task(request, task_id)
         read_nothing(request)
+        expected_version(request, task)
         lifecycle.delete(task.pk, by=request.user.get_username())
         return Response(status=204)
 
@@ -256,6 +263,7 @@ class ActorList(ApiView):
 
     def get(self, request: Request) -> Response:
         """List what can be submitted, by name."""
+        read_parameters(request.GET, {})
         names = reach_of(request).actors
         specs = [spec for spec in registry.all_specs() if spec.is_open_to_api and (not names or spec.name in names)]
         return Response({"results": [serializers.actor_as_dict(spec) for spec in specs]})

@@ -2,11 +2,15 @@
 
 import io
 import json
+import time
+import tracemalloc
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from tasks.api import fields
+from tasks.api.serializers import SUBMISSION_FIELDS
 from tasks.models import Queue, Task
 from tests.interfaces.conftest import TASKS, assert_problem
 
@@ -19,6 +23,18 @@ def _deep(kind: str) -> bytes:
     inside = "1" if kind == "object" else ""
     payload = opening * DEEP + inside + closing * DEEP
     return f'{{"actor": "act", "payload": {{"do": "return", "value": {payload}}}}}'.encode()
+
+
+def _many(count: int, *, twice: bool = False) -> bytes:
+    """Write an object of very many fields: what looks at all others for each would take minutes."""
+    names = [*range(count), *([count - 1] if twice else [])]
+    return b"{" + b",".join(b'"%d":1' % name for name in names) + b"}"
+
+
+def _long_paths() -> bytes:
+    """Write an array behind 30 long names: with a path for each of its elements it would take 300 times its size."""
+    name = b'{"' + b"k" * 255 + b'":'
+    return b'{"actor":"act","payload":' + name * 30 + b"[" + b"1," * 40_000 + b"1]" + b"}" * 31
 
 
 #: name: (bytes of the body, status, field named).
@@ -46,6 +62,8 @@ RAW: dict[str, tuple[bytes, int, str]] = {
     "a float beyond floats": (b'{"actor": "add", "payload": {"a": 1e400}}', 400, "payload.a"),
     "a delay that is no number": (b'{"actor": "act", "delay_seconds": NaN}', 400, ""),
     "a delay beyond floats": (b'{"actor": "act", "delay_seconds": 1e400}', 400, "delay_seconds"),
+    "a duplicate field among very many": (_many(120_000, twice=True), 400, "119999"),
+    "very many unknown fields": (_many(300_000), 400, "0"),
     "5,000 arrays": (_deep("array"), 400, "payload"),
     "5,000 objects": (_deep("object"), 400, "payload"),
     "5,000 arrays never closed": (b'{"actor": "act", "payload": ' + b"[" * DEEP, 400, "payload"),
@@ -82,6 +100,20 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "positional arguments": ({"args": [1]}, "args"),
     "an array as payload": ({"payload": []}, "payload"),
     "text as payload": ({"payload": "{}"}, "payload"),
+    "5.0 as priority": ({"priority": 5.0}, "priority"),
+    "a priority in quotes": ({"priority": "5"}, "priority"),
+    "a zone of 25 hours": ({"run_at": "2030-01-01T00:00:00+25:00"}, "run_at"),
+    "a zone by name": ({"run_at": "2030-01-01T00:00:00 Europe/Berlin"}, "run_at"),
+    "24 o'clock and a leap second": ({"run_at": "2030-01-01T24:00:60Z"}, "run_at"),
+    "full-width digits as run_at": ({"run_at": "\uff12\uff10\uff13\uff10-01-01T00:00:00Z"}, "run_at"),
+    "an object as run_at": ({"run_at": {}}, "run_at"),
+    "an object as tags": ({"tags": {"a": 1}}, "tags"),
+    "null as tag": ({"tags": [None]}, "tags"),
+    "an array as tag": ({"tags": [["a"]]}, "tags"),
+    "an object as queue": ({"queue": {"name": "default"}}, "queue"),
+    "an array as actor": ({"actor": ["act"]}, "actor"),
+    "true as payload": ({"payload": True}, "payload"),
+    "true as retries": ({"max_retries": True}, "max_retries"),
     "null as payload": ({"payload": None}, "payload"),
     "a wrong argument": ({"actor": "add", "payload": {"a": "1"}}, "payload.a"),
     "a missing argument": ({"actor": "add", "payload": {}}, "payload.a"),
@@ -189,6 +221,18 @@ ADDRESSES: dict[str, tuple[str, str, int, str]] = {
     "a cursor of another kind": ("get", f"{TASKS}?cursor={'_' * 23}", 400, "cursor"),
     "a NUL as cursor": ("get", f"{TASKS}?cursor=%00", 400, "cursor"),
     "a surrogate as cursor": ("get", "/api/v1/dlq?cursor=%ED%A0%80", 400, "cursor"),
+    "a filter of actors": ("get", "/api/v1/actors?queue=default", 400, "queue"),
+    "a filter without a name": ("get", f"{TASKS}?=1", 400, ""),
+    "percent signs": ("get", f"{TASKS}?%&%zz=%", 400, "%"),
+    "a filter of 10 kB": ("get", f"{TASKS}?actor={'a' * 10_000}", 400, "actor"),
+    "1,001 parameters": ("get", f"{TASKS}?{'&'.join(f'p{n}=' for n in range(1_001))}", 400, ""),
+    "a format": ("get", f"{TASKS}?format=api", 400, "format"),
+    "an offset": ("get", f"{TASKS}?offset=10", 400, "offset"),
+    "another's id as owner": ("get", f"{TASKS}?owner_id=1", 400, "owner_id"),
+    "a method nobody knows": ("trace", TASKS, 405, ""),
+    "a PUT of a probe": ("put", "/healthz", 405, ""),
+    "a POST of the description": ("post", "/api/schema", 405, ""),
+    "a word in place of a queue's list": ("get", "/api/v1/queues", 403, ""),
     "an unknown filter": ("get", f"{TASKS}?staus=DEAD", 400, "staus"),
     "a filter with NUL in its name": ("get", f"{TASKS}?a%00=1", 400, "a\\x00"),
     "an unknown status": ("get", f"{TASKS}?status=DONE", 400, "status"),
@@ -251,6 +295,9 @@ STAFF_ADDRESSES: dict[str, tuple[str, str, int, str]] = {
     "Arabic minutes": ("get", "/api/v1/stats?minutes=%D9%A3", 400, "minutes"),
     "endless minutes": ("get", f"/api/v1/stats?minutes={'9' * 5000}", 400, "minutes"),
     "an unknown parameter of stats": ("get", "/api/v1/stats?hours=1", 400, "hours"),
+    "minutes twice": ("get", "/api/v1/stats?minutes=5&minutes=6", 400, "minutes"),
+    "no minutes": ("get", "/api/v1/stats?minutes=", 400, "minutes"),
+    "a filter of queues": ("get", "/api/v1/queues?name=default", 400, "name"),
 }
 
 #: name: (fields of a PATCH and of a PUT, field named).
@@ -279,6 +326,9 @@ HEADERS: dict[str, tuple[str, str, int, str]] = {
     "no type": ("Content-Type", "", 415, ""),
     "a type that is none": ("Content-Type", "application/json/x\x00", 415, ""),
     "another charset": ("Content-Type", "application/json; charset=utf-16", 415, ""),
+    "a compressed body": ("Content-Encoding", "gzip", 415, ""),
+    "two encodings": ("Content-Encoding", "identity, br", 415, ""),
+    "an idempotency key beyond ASCII": ("Idempotency-Key", "\xe9", 400, "Idempotency-Key"),
     "an empty idempotency key": ("Idempotency-Key", "", 400, "Idempotency-Key"),
     "an idempotency key of quotes": ("Idempotency-Key", '""', 400, "Idempotency-Key"),
     "a long idempotency key": ("Idempotency-Key", "k" * 256, 400, "Idempotency-Key"),
@@ -326,10 +376,45 @@ def test_what_is_no_json_is_malformed_rather_than_invalid(alice, name):
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_bad_field(alice, name):
-    fields, field = FIELDS[name]
-    body = {"actor": "act", "payload": {"do": "return"}, **fields}
+    given, field = FIELDS[name]
+    body = {"actor": "act", "payload": {"do": "return"}, **given}
     problem = assert_problem(alice.send(TASKS, body), 400, field=field)
     assert len(problem["errors"]) == 1
+
+
+@pytest.mark.parametrize(("theirs", "ours"), fields.INSTEAD.items())
+def test_who_uses_the_words_of_another_scheduler_is_told_ours(alice, theirs, ours):
+    assert ours in SUBMISSION_FIELDS
+    assert theirs not in SUBMISSION_FIELDS
+    problem = assert_problem(alice.submit(**{theirs: "x"}), 400, field=theirs)
+    (error,) = problem["errors"]
+    assert f'"{ours}"' in error["message"]
+
+
+def test_a_word_for_what_cannot_be_edited_is_no_hint(request, alice):
+    url = alice.submit().json()["url"]
+    request.node.made = 1
+    (error,) = assert_problem(alice.patch(url, {"timeout": 1}, content_type="application/json"), 400)["errors"]
+    assert error["message"].startswith("expected one of max_retries, ")
+
+
+def test_a_payload_that_is_json_text_is_told_so(alice):
+    (error,) = assert_problem(alice.submit(payload='{"do": "return"}'), 400, field="payload")["errors"]
+    assert error["message"] == "expected an object, got a string: send the object itself"
+
+
+def test_what_is_large_is_refused_in_little_time_and_memory(alice):
+    bodies = [_many(120_000, twice=True), _many(300_000), _long_paths()]
+    bulk = b'{"tasks": [' + b",".join([_many(300)] * 1_000) + b"]}"
+    tracemalloc.start()
+    started = time.process_time()
+    for path, raw in [*((TASKS, body) for body in bodies), (BULK, bulk)]:
+        problem = assert_problem(alice.post(path, raw, content_type="application/json"), 400)
+        assert len(problem["errors"]) <= fields.MOST_ERRORS
+    seconds, (_, most) = time.process_time() - started, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seconds < 20
+    assert most < 200_000_000
 
 
 @pytest.mark.parametrize("name", BULKS)
@@ -344,7 +429,7 @@ def test_a_bad_address(request, alice, name):
     if "{id}" in path:
         path = path.replace("{id}", alice.submit().json()["id"])
         request.node.made = 1
-    body = {} if method == "get" else {"data": '{"reason": "x"}', "content_type": "application/json"}
+    body = {} if method in ("get", "trace") else {"data": '{"reason": "x"}', "content_type": "application/json"}
     assert_problem(getattr(alice, method)(path, **body), status, field=field)
 
 
@@ -362,10 +447,10 @@ def test_a_bad_address_of_staff(staff, worker, name):
 @pytest.mark.parametrize("name", EDITS)
 @pytest.mark.parametrize("method", ["put", "patch"])
 def test_a_bad_edit(request, alice, method, name):
-    fields, field = EDITS[name]
+    change, field = EDITS[name]
     task = alice.submit().json()
     request.node.made = 1
-    response = getattr(alice, method)(task["url"], fields, content_type="application/json")
+    response = getattr(alice, method)(task["url"], change, content_type="application/json")
     assert_problem(response, 400, field=field)
     assert alice.get(task["url"]).json() == task
 
@@ -420,6 +505,19 @@ def _chunked(alice, stream):
 def test_a_body_in_chunks_is_read(request, alice):
     request.node.made = 1
     assert _chunked(alice, io.BytesIO(b'{"actor": "limited"}')).status_code == 201
+
+
+class _Broken(io.BytesIO):
+    def read(self, *args):
+        raise BrokenChunk("zz")
+
+
+class BrokenChunk(Exception):
+    """What a server raises; gunicorn's is no OSError either."""
+
+
+def test_chunks_that_cannot_be_read_are_malformed(alice):
+    assert_problem(_chunked(alice, _Broken()), 400, code="malformed")
 
 
 def test_an_endless_body_in_chunks_is_read_no_further_than_the_limit(alice, settings):

@@ -91,13 +91,32 @@ def test_the_version_that_was_read_is_changed(alice, method, tag):
 
 
 @pytest.mark.parametrize("method", ["patch", "put"])
-@pytest.mark.parametrize("tag", ['"2"', '"0", "3"', 'W/"1"', "1", "", '""', "\x00"])
+@pytest.mark.parametrize("tag", ['"2"', '"0", "3"', 'W/"1"', '""', '"*"', '"2", W/"1"'])
 def test_another_version_is_not(alice, method, tag):
     url = alice.submit().json()["url"]
     before = alice.get(url).json()
     problem = assert_problem(_edit(alice, method, url, ALL, **{"if-match": tag}), 412, code="version_mismatch")
     assert "version 1" in problem["detail"]
     assert alice.get(url).json() == before
+
+
+@pytest.mark.parametrize("method", ["patch", "put", "delete"])
+@pytest.mark.parametrize(
+    "tag", ["1", "", "\x00", "x*", '*, "1"', '"1', '"1" "1"', '"1",', 'w/"1"', '"1"' + ',"2"' * 9_000 + "x"]
+)
+def test_what_is_no_entity_tag_is_refused(alice, method, tag):
+    url = alice.submit().json()["url"]
+    before = alice.get(url).json()
+    body = {} if method == "delete" else ALL
+    problem = assert_problem(_edit(alice, method, url, body, **{"if-match": tag}), 400, field="If-Match")
+    assert "with its quotes" in problem["detail"]
+    assert alice.get(url).json() == before
+
+
+def test_another_version_is_not_deleted(alice):
+    url = alice.submit().json()["url"]
+    assert_problem(alice.delete(url, headers={"if-match": '"2"'}), 412, code="version_mismatch")
+    assert alice.delete(url, headers={"if-match": '"1"'}).status_code == 204
 
 
 def test_of_two_who_read_the_same_version_the_second_is_told(alice, monkeypatch):
