@@ -8,13 +8,16 @@ venv := .venv
 bin := $(venv)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run bench test test-all lint types check clean venv venv-dev
+.PHONY: help run verify bench test test-all lint types check clean venv venv-dev
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: venv  ## Set up and start everything: PostgreSQL, Redis, api, scheduler, workers (ARGS="--port 9000")
 	@exec $(bin)/python manage.py up $(ARGS)
+
+verify: venv  ## Check the stack that `make run` started end to end, in another terminal (ARGS="--destructive")
+	@$(bin)/python manage.py callboard verify $(ARGS)
 
 bench: venv-dev  ## Measure how fast no-op tasks are worked off, beside plain Dramatiq (ARGS="--repeats 5")
 	@$(bin)/python -m benchmarks.drain $(ARGS)

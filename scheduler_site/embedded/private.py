@@ -11,13 +11,23 @@ from scheduler_site.embedded.errors import LaunchError
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder that only we can enter."""
+    """Make a folder that only we can enter, or close one that was made open."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise LaunchError(f"cannot make {folder}: {error.strerror}; it holds data and credentials") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise LaunchError(f"cannot write to {folder}; it belongs to another account, see `ls -ld {folder}`")
+    if folder.stat().st_mode & 0o077:
+        # Whoever makes a folder inside it first makes it as open as the umask allows.
+        _close(folder)
+
+
+def _close(folder: Path) -> None:
+    try:
+        folder.chmod(0o700)
+    except OSError as error:
+        raise LaunchError(f"cannot close {folder} to other accounts: {error.strerror}; it holds credentials") from error
 
 
 def write_pairs(path: Path, pairs: Mapping[str, str], *, comment: str) -> None:

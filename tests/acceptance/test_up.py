@@ -168,6 +168,14 @@ def test_a_busy_port_is_one_line(project: Project) -> None:
     assert f"port {port} on 127.0.0.1 is not free" in answer.stderr
 
 
+@pytest.mark.parametrize("port", ["0", "-1", "65536"])
+def test_a_port_that_is_none_is_one_line(project: Project, port: str) -> None:
+    answer = project.run("up", f"--port={port}")
+    assert answer.returncode == 1
+    assert answer.stderr == f"CommandError: --port: expected 1 to 65535, got {port}\n"
+    assert not (project.var / "up.lock").exists()
+
+
 def test_a_damaged_data_folder_is_one_line(project: Project) -> None:
     (project.servers / "postgres").mkdir()
     answer = project.run("up", "--once")
@@ -215,8 +223,10 @@ def test_without_any_redis_scheduler_and_workers_share_a_process(project: Projec
 @pytest.mark.timeout(180)
 def test_a_second_start_keeps_data_and_credentials(project: Project) -> None:
     with project.running() as first:
-        assert oct((project.var / "credentials").stat().st_mode & 0o777) == "0o600"
+        assert [path.name for path in (project.var, *project.var.iterdir()) if path.stat().st_mode & 0o077] == []
         secrets = project.credentials
+        # What is pasted from the banner runs at once.
+        assert first.call("workers?status=alive")["results"]
         task = first.call("tasks", {"actor": "echo", "payload": {"message": "kept"}})
         assert project.run("up").stderr.splitlines()[-1].startswith("CommandError: already running, pid ")
         assert wait_for(lambda: first.call(f"tasks/{task['id']}")["status"] == "SUCCEEDED", seconds=30)

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shlex
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ def on_terminal(*words: str, monkeypatch: pytest.MonkeyPatch, columns: int = 200
     out = Terminal()
     call_command("callboard", *words, stdout=out, stderr=io.StringIO())
     return out.getvalue()
+
+
+def without_styles(text: str) -> str:
+    """Take out what makes bold, dim or coloured, and what fills a line."""
+    return "\n".join(line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines())
 
 
 def refused(*words: str) -> tuple[str, str]:
@@ -112,7 +118,9 @@ def test_a_cut_list_says_so() -> None:
         (["--status", "asleep"], "status: expected one of BLOCKED"),
         (["--actor", "a", "--actor", "b"], "actor: expected it once"),
         (["--created-after", "yesterday"], "created_after: expected a date and time"),
-        (["--limit", "0"], "--limit: expected a whole number from 1 to 500, got 0"),
+        (["--limit", "0"], "--limit: expected a whole number from 1 to 10000, got 0"),
+        (["--limit", "all"], "tasks list: argument --limit: invalid int value: 'all'"),
+        (["--colour", "red"], "tasks list: unrecognized arguments: --colour red (--help shows what it takes)"),
     ],
 )
 def test_a_wrong_filter_is_one_line(words: list[str], says: str) -> None:
@@ -137,7 +145,20 @@ def test_an_unknown_task_is_one_line() -> None:
 
 
 def test_an_id_that_is_none_is_refused() -> None:
-    assert "ID: expected a UUID" in refused("tasks", "show", "17")[0]
+    assert "tasks show: argument ID: expected a UUID, got '17'" in refused("tasks", "show", "17")[0]
+
+
+@pytest.mark.parametrize(
+    "words", [["tasks", "show", "17"], ["tasks"], ["dlq", "list", "--limit", "all"], ["load", "--x"]]
+)
+def test_what_cannot_be_typed_is_one_line_at_a_prompt(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As manage.py does it: an error while arguments are read comes before anything that would make it one line."""
+    command = Command()
+    with pytest.raises(SystemExit) as caught:
+        command.run_from_argv(["manage.py", "callboard", *words])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"manage.py callboard {words[0]}")
 
 
 def test_several_are_cancelled_and_the_operator_is_noted() -> None:
@@ -204,6 +225,20 @@ def test_a_dead_letter_is_redriven_once() -> None:
     assert refused("dlq", "redrive", str(letter.pk))[0] == "1 of 1 refused"
 
 
+def test_ctrl_c_amid_many_tells_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [submit(), submit()]
+
+    def cancel(id: Any, *, by: str) -> str:
+        if id == tasks[1].pk:
+            raise KeyboardInterrupt
+        return "CANCELLED"
+
+    monkeypatch.setattr("tasks.lifecycle.cancel", cancel)
+    says, text = refused("tasks", "cancel", *(str(task.pk) for task in tasks))
+    assert says == "stopped"
+    assert [line.split("\t")[:2] for line in text.splitlines()[1:]] == [[str(tasks[0].pk), "CANCELLED"]]
+
+
 def test_a_dead_letter_is_discarded() -> None:
     task = make_task(Status.DEAD)
     letter = open_letter(task)
@@ -234,7 +269,8 @@ def test_queues_are_listed_paused_and_resumed(worker) -> None:
 
 
 def test_an_unknown_queue_is_one_line() -> None:
-    assert refused("queues", "pause", "nowhere")[0] == "there is no queue 'nowhere'"
+    assert refused("queues", "pause", "default", "nowhere")[0] == "there is no queue 'nowhere'"
+    assert Queue.objects.get(pk="default").paused_at is None
 
 
 def test_workers_that_are_present_are_listed_and_all_when_asked(worker) -> None:
@@ -243,6 +279,9 @@ def test_workers_that_are_present_are_listed_and_all_when_asked(worker) -> None:
     (listed,) = callboard_json("workers", "list")["results"]
     assert (listed["id"], listed["pid"], listed["status"]) == (str(worker.pk), worker.pid, "ALIVE")
     assert len(callboard_json("workers", "list", "--all")["results"]) == 2
+    assert callboard("workers", "list", "-q").split() == [str(worker.pk)]
+    assert callboard("workers", "list", "-q", "--status", "gone") == ""
+    assert len(callboard("workers", "list", "-q", "--status", "alive").split()) == 2
 
 
 def test_a_worker_is_shown_with_what_it_runs(worker) -> None:
@@ -375,15 +414,35 @@ def test_a_terminal_gets_tables_with_colours(monkeypatch: pytest.MonkeyPatch) ->
     text = on_terminal("tasks", "list", monkeypatch=monkeypatch)
     assert str(task.pk) in text
     assert "\x1b[31mDEAD" in text
-    assert "s ago" in text
+    assert "now" in text or "s ago" in text
     assert "as asked" in text
+
+
+def test_a_record_says_times_errors_and_states_to_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make_task(Status.DEAD)
+    Task.objects.filter(pk=task.pk).update(created_at=task.created_at - timedelta(hours=3, minutes=5))
+    text = without_styles(on_terminal("tasks", "show", str(task.pk), monkeypatch=monkeypatch, columns=80))
+    assert re.search(r"created_at +\S+Z  \(3h 5m ago\)", text)
+    assert re.search(r"error +RuntimeError: as asked", text)
 
 
 def test_a_narrow_terminal_gets_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     submit()
     text = on_terminal("tasks", "list", "--no-color", monkeypatch=monkeypatch, columns=80)
-    assert max(len(line) for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()) <= 80
+    assert max(len(line) for line in without_styles(text).splitlines()) <= 80
     assert "ERROR" not in text
+
+
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_ids_states_and_reasons_stay_in_one_piece(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make_task(Status.DEAD)
+    letter = open_letter(task)
+    type(letter).objects.update(actor="a_long_name_of_an_actor." * 3, error_message="words " * 40)
+    text = without_styles(on_terminal("dlq", "list", "--no-color", monkeypatch=monkeypatch, columns=columns))
+    assert max(len(line) for line in text.splitlines()) <= columns
+    assert str(letter.pk) in text
+    assert ("max_retries_exceeded" in text) == ("REASON" in text) == (columns >= 120)
+    assert (str(task.pk) in text) == (columns >= 160)
 
 
 @pytest.mark.parametrize("words", [["tasks", "list"], ["tasks", "show"]])
@@ -444,8 +503,11 @@ def _parsers(parser: Any) -> Any:
 
 def _examples() -> list[str]:
     """Collect the lines of the docs, and the examples of each command's help."""
-    page = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text()
-    lines = re.findall(r"^manage\.py callboard (.*)$", page, re.M)
+    root = Path(__file__).resolve().parents[2]
+    pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    lines = [line for page in pages for line in re.findall(r"manage\.py callboard ([^`\n]*)", page.read_text())]
+    # The name alone, without a command.
+    lines.remove("…")
     for parser in _parsers(Command().create_parser("manage.py", "callboard")):
         lines += re.findall(r"^  manage\.py callboard (.*)$", parser.epilog or "", re.M)
     return [re.sub(r"\s{2,}\(.*\)$|\s\|.*$", "", line) for line in lines]
@@ -453,5 +515,5 @@ def _examples() -> list[str]:
 
 @pytest.mark.parametrize("line", _examples())
 def test_every_example_can_be_typed(line: str) -> None:
-    words = [str(new_id()) if word == "ID" else word for word in shlex.split(line)]
+    words = [str(new_id()) if word in {"ID", "{id}"} else word for word in shlex.split(line)]
     assert Command().create_parser("manage.py", "callboard").parse_args(words).run

@@ -5,75 +5,59 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.urls import reverse
-
 from dlq.api import FILTERS, dead_letter_as_dict
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.api.filters import filtered
-from tasks.errors import NotFound
-from tasks.management.callboard import operator, parsing, verbs
-from tasks.management.callboard.output import Column, Output
+from tasks.management.callboard import lists, operator, parsing, verbs
+from tasks.management.callboard.output import WIDE, WIDEST, Column, Output
 from tasks.models import Attempt
 from tasks.states import Resolution
 
 _LIST = (
     Column("ID", "id"),
-    Column("ACTOR", "actor"),
-    Column("REASON", "reason"),
+    Column("ACTOR", "actor", wraps=True),
+    Column("ERROR", "error.type", wraps=True),
     Column("DIED", "died_at"),
-    Column("RESOLUTION", "resolution", is_extra=True),
-    Column("TASK", "task_id", is_extra=True),
-    Column("ERROR", "error.type", is_extra=True),
-    Column("MESSAGE", "error.message", is_extra=True),
+    Column("REASON", "reason", from_width=WIDE),
+    Column("RESOLUTION", "resolution", from_width=WIDE),
+    Column("MESSAGE", "error.message", wraps=True, from_width=WIDE),
+    Column("TASK", "task_id", from_width=WIDEST),
 )
 
 
 def register(commands: parsing.Commands) -> None:
     """Add the commands."""
-    nouns = parsing.add_noun(commands, "dlq", help="look at dead letters, re-drive or discard them")
+    nouns = parsing.add_noun(
+        commands, "dlq", help="look at dead letters, re-drive or discard them",
+        examples=["dlq list --actor send_mail", "dlq show ID", "dlq redrive ID ID", "dlq discard ID"],
+    )  # fmt: skip
     listing = parsing.add_command(
         nouns, "list", list_letters, help="list dead letters that nobody has dealt with, newest first",
         examples=[
             "dlq list --actor send_mail --reason max_retries_exceeded",
             "dlq list --resolution redriven",
-            "dlq list --actor send_mail -q | xargs manage.py callboard dlq redrive",
+            f"dlq list --actor send_mail --limit {lists.MOST_LISTED} -q | xargs manage.py callboard dlq redrive",
         ],
     )  # fmt: skip
-    parsing.add_list_options(listing, FILTERS)
+    lists.add_options(listing, FILTERS)
     listing.add_argument("--all", action="store_true", dest="is_all", help="resolved ones too")
-    showing = parsing.add_command(
-        nouns, "show", show, help="show a dead letter and the traceback",
-        examples=["dlq show 0198d3c2-7a31-7c4e-9d55-1f2a3b4c5d6e"],
-    )  # fmt: skip
-    showing.add_argument("id", type=parsing.identifier, metavar="ID", help="of a dead letter")
-    for name, run, text in (
-        ("redrive", redrive, "give the tasks of dead letters a second life"),
-        ("discard", discard, "resolve dead letters without running their tasks again"),
-    ):
-        one = parsing.add_command(nouns, name, run, help=text, examples=[f"dlq {name} ID ID ID"])
-        parsing.add_ids(one, of="dead letters")
+    add_verb = partial(parsing.add_verb, nouns, noun="dlq", of="dead letter")
+    parsing.add_show(nouns, show, noun="dlq", help="show a dead letter and the traceback", of="dead letter")
+    add_verb("redrive", redrive, help="give the tasks of dead letters a second life")
+    add_verb("discard", discard, help="resolve dead letters without running their tasks again")
 
 
 def list_letters(options: Namespace, out: Output) -> None:
     """List dead letters."""
-    limit = parsing.limit(options)
     rows = DeadLetter.objects.all()
-    if not (options.is_all or options.by_resolution):
+    if not (options.is_all or lists.has_filter(options, "resolution")):
         rows = rows.open()
-    rows = filtered(rows, parsing.query(options, FILTERS), FILTERS).newest_first()  # type: ignore[attr-defined]
-    found = list(rows[: limit + 1])
-    if options.quiet:
-        out.lines(str(letter.pk) for letter in found[:limit])
-    else:
-        out.rows([_as_dict(letter) for letter in found[:limit]], _LIST, has_more=len(found) > limit)
+    lists.show(rows, options, out, filters=FILTERS, shape=_as_dict, columns=_LIST)
 
 
 def show(options: Namespace, out: Output) -> None:
     """Show one dead letter."""
-    letter = DeadLetter.objects.filter(pk=options.id).first()
-    if letter is None:
-        raise NotFound(f"there is no dead letter {options.id}")
+    letter = lists.find(DeadLetter.objects.all(), options.id)
     attempt = Attempt.objects.filter(task_id=letter.task_id, number=letter.attempt).first()
     traceback = attempt.traceback if attempt else ""
     out.record({**_as_dict(letter), "traceback": traceback}, hidden=("url", "task_url", "traceback"))
@@ -97,6 +81,5 @@ def discard(options: Namespace, out: Output) -> None:
 
 
 def _as_dict(letter: DeadLetter) -> dict[str, Any]:
-    """Give a dead letter the shape of the REST API; addresses without the host, which no command knows."""
-    letters, tasks = reverse("api-dlq"), reverse("api-tasks")
-    return dead_letter_as_dict(letter, url=lambda id: f"{letters}/{id}", task_url=lambda id: f"{tasks}/{id}")
+    """Give a dead letter the shape of the REST API."""
+    return dead_letter_as_dict(letter, url=lists.address("api-dlq"), task_url=lists.address("api-tasks"))

@@ -7,14 +7,12 @@ import signal
 import time
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tasks import lifecycle, registry
 from tasks.api import fields
@@ -188,10 +186,10 @@ def load(options: Namespace, out: Output) -> None:
     ended: dict[str, int] | None = None
     was_stopped = False
     try:
-        with _progress(out, "submitting", pace.total) as tell:
+        with out.progress("submitting", pace.total) as tell:
             _submit_all(pace, mix, random.Random(seed), tally, tell)
         if options.wait and tally.count:
-            with _progress(out, "running", tally.count) as tell:
+            with out.progress("running", tally.count) as tell:
                 ended = _await_end(mix.tag, tally, tell)
     except KeyboardInterrupt:
         was_stopped = True
@@ -250,15 +248,6 @@ def _print(summary: dict[str, Any], out: Output) -> None:
     told = {name: value for name, value in summary.items() if name not in counts}
     told |= {f"{name} {key}": count for name in counts for key, count in (summary[name] or {}).items()}
     out.record(told)
-
-
-@contextmanager
-def _progress(out: Output, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal, nothing elsewhere."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=out.errors, transient=True, disable=not out.errors.is_terminal) as progress:
-        bar = progress.add_task(what, total=total)
-        yield lambda count: progress.update(bar, completed=count)
 
 
 # --- What the options say -------------------------------------------------------------------------------------------

@@ -5,15 +5,17 @@ Payloads, errors and names are hostile text: nothing in them reaches a terminal 
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import IO, Any, NamedTuple, cast
 
 from django.core.management.base import OutputWrapper
 from django.utils import timezone
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -48,8 +50,8 @@ STYLES: Mapping[str, str] = {
 }
 
 _NOTHING = "–"
-#: From so many columns on a terminal is wide.
-WIDE = 120
+#: Columns of a terminal that is wide, and of one with room for everything.
+WIDE, WIDEST = 120, 160
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
@@ -57,13 +59,15 @@ class Column(NamedTuple):
     """One column: its title, and the key of what stands in it, dotted where that is nested.
 
     Parameters:
-        is_extra: left out on a narrow terminal.
+        wraps: is text or names, which may go on in the next line; ids, states and numbers stay in one piece.
+        from_width: left out on a terminal that is narrower.
     """
 
     title: str
     key: str
     is_number: bool = False
-    is_extra: bool = False
+    wraps: bool = False
+    from_width: int = 0
 
 
 class _Stream:
@@ -111,10 +115,10 @@ class Output:
             self.lines(["\t".join(column.title for column in columns)])
             self.lines("\t".join(_spelt(_find(row, column.key)) for column in columns) for row in results)
         else:
-            shown = [column for column in columns if not column.is_extra or self.console.width >= WIDE]
+            shown = [column for column in columns if self.console.width >= column.from_width]
             self.console.print(table(results, shown) if results else Text("none", style="dim"))
         if has_more:
-            self.remark(f"There are more than these {len(results)}; --limit shows more, filters narrow them down.")
+            self.remark("There are more; a higher --limit shows them, filters narrow them down.")
 
     def record(
         self,
@@ -160,6 +164,15 @@ class Output:
         """Tell a person something, on standard error."""
         self.errors.print(Text(text, style="dim"), soft_wrap=True)
 
+    @contextmanager
+    def progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Show a bar on a terminal while something goes on, nothing elsewhere; give the function that moves it."""
+        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        is_seen = self.errors.is_terminal
+        with Progress(*columns, console=self.errors, transient=True, disable=not is_seen) as progress:
+            bar = progress.add_task(what, total=total)
+            yield lambda count: progress.update(bar, completed=count)
+
     def _part(self, name: str, results: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
         if not results:
             return
@@ -180,11 +193,8 @@ def table(results: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> Ta
     """Build a table for a terminal."""
     made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        is_id = column.key == "id" or column.key.endswith("_id")
-        made.add_column(
-            column.title, justify="right" if column.is_number else "left", no_wrap=is_id, overflow="fold",
-            min_width=36 if is_id else None,
-        )  # fmt: skip
+        justify: JustifyMethod = "right" if column.is_number else "left"
+        made.add_column(column.title, justify=justify, no_wrap=not column.wraps, overflow="fold")
     for row in results:
         made.add_row(*(_cell(_find(row, column.key)) for column in columns))
     return made
@@ -204,10 +214,12 @@ def clean(text: str) -> str:
 def distance(span: timedelta) -> str:
     """Say roughly how long ago, or in how long.
 
-    >>> distance(timedelta(seconds=-90)), distance(timedelta(hours=3, minutes=5))
-    ('1m 30s ago', 'in 3h 5m')
+    >>> distance(timedelta(seconds=-90.5)), distance(timedelta(hours=3, minutes=5)), distance(timedelta(seconds=-0.3))
+    ('1m 30s ago', 'in 3h 5m', 'now')
     """
-    seconds = abs(span.total_seconds())
+    seconds = int(abs(span.total_seconds()))
+    if not seconds:
+        return "now"
     text = duration(seconds)
     return f"in {text}" if span > timedelta(0) else f"{text} ago"
 
@@ -245,6 +257,8 @@ def _spelt(value: Any) -> str:
         return f"{value:.3f}".rstrip("0").rstrip(".")
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return clean(", ".join(value))
+    if isinstance(value, Mapping) and {"type", "message"} <= value.keys():
+        return clean(": ".join(part for part in (value["type"], value["message"]) if part))
     if isinstance(value, Mapping | list):
         return clean(json.dumps(value, ensure_ascii=False))
     return clean(str(value))
@@ -254,9 +268,12 @@ def _cell(value: Any) -> RenderableType:
     text = _spelt(value)
     if not text:
         return Text(_NOTHING, style="dim")
-    if _TIME.fullmatch(text):
-        text = distance(datetime.fromisoformat(text) - timezone.now())
-    return Text(text, style=STYLES.get(text, ""))
+    return Text(_from_now(text) or text, style=STYLES.get(text, ""))
+
+
+def _from_now(text: str) -> str:
+    """Say how far away a time is; nothing of any other text."""
+    return distance(datetime.fromisoformat(text) - timezone.now()) if _TIME.fullmatch(text) else ""
 
 
 def _pairs(record: Mapping[str, Any]) -> RenderableType:
@@ -266,5 +283,6 @@ def _pairs(record: Mapping[str, Any]) -> RenderableType:
     for key, value in record.items():
         if value not in (None, [], {}, ""):
             text = _spelt(value)
-            made.add_row(key, Text(text, style=STYLES.get(text, "")))
+            near = f"  ({away})" if (away := _from_now(text)) else ""
+            made.add_row(key, Text.assemble((text, STYLES.get(text, "")), (near, "dim")))
     return Group(Padding(made, 0))

@@ -1,42 +1,59 @@
 """Parsers of the operators' commands: nouns, their commands, and what all of them take."""
 
-from argparse import SUPPRESS, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from argparse import SUPPRESS, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, TypeAlias
 from uuid import UUID
 
 from django.core.management.base import CommandError, CommandParser
-from django.http import QueryDict
 
 from tasks.api import fields
-from tasks.api.filters import Filter
-from tasks.api.pagination import DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.management.callboard.output import Output
 
 Commands: TypeAlias = "_SubParsersAction[CommandParser]"
 Run: TypeAlias = Callable[[Namespace, Output], None]
 
 
-def add_noun(commands: Commands, name: str, *, help: str) -> Commands:  # noqa: A002 - argparse's word
-    """Add a noun, and return where its commands go."""
-    parser = commands.add_parser(name, help=help, description=help)
-    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+class Parser(CommandParser):
+    """Refuses with one line, in the name of the command that was typed."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is not known here, where the parser of all commands would not say which one does not know it."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """End the command; without the usage, which is longer than the message."""
+        told = f"{self.prog}: {message} (--help shows what it takes)"
+        if not self.called_from_command_line:
+            raise CommandError(told)
+        self.exit(2, f"{told}\n")
 
 
-def add_command(commands: Commands, name: str, run: Run, *, help: str, examples: Iterable[str]) -> CommandParser:  # noqa: A002
-    """Add a command with its help, its examples and ``--json``.
+def add_nouns(parser: CommandParser) -> Commands:
+    """Return where nouns, and commands without one, go."""
+    # Else the names of the commands would have the whole usage in front.
+    name, parser.usage = parser.prog, f"{parser.prog} NOUN [COMMAND] [options]"
+    return parser.add_subparsers(
+        title="nouns and commands", metavar="NOUN", required=True, prog=name, parser_class=Parser
+    )
+
+
+def add_noun(commands: Commands, name: str, *, help: str, examples: Iterable[str]) -> Commands:  # noqa: A002 - argparse's word
+    """Add a noun, and return where its commands go.
 
     Parameters:
         examples: what follows ``manage.py callboard``.
     """
-    lines = [f"  manage.py callboard {example}" for example in examples]
-    parser = commands.add_parser(
-        name,
-        help=help,
-        description=help,
-        epilog="\n".join(["examples:", *lines]),
-        formatter_class=RawDescriptionHelpFormatter,
-    )
+    parser = _add(commands, name, help=help, examples=examples)
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def add_command(commands: Commands, name: str, run: Run, *, help: str, examples: Iterable[str]) -> CommandParser:  # noqa: A002
+    """Add a command with its help, its examples and ``--json``."""
+    parser = _add(commands, name, help=help, examples=examples)
     parser.add_argument("--json", action="store_true", dest="is_json", help="print JSON, with the keys of the REST API")
     # As Django has it in front of the noun, for who types it where all options are.
     parser.add_argument("--no-color", action="store_true", default=SUPPRESS, help="no colours on a terminal")
@@ -44,43 +61,17 @@ def add_command(commands: Commands, name: str, run: Run, *, help: str, examples:
     return parser
 
 
-def add_ids(parser: CommandParser, *, of: str) -> None:
-    """Take one id or several."""
-    parser.add_argument("ids", nargs="+", type=identifier, metavar="ID", help=f"of {of}")
+def add_show(commands: Commands, run: Run, *, noun: str, help: str, of: str) -> None:  # noqa: A002
+    """Add the command that shows one thing."""
+    example = f"{noun} show 0198d3c2-7a31-7c4e-9d55-1f2a3b4c5d6e"
+    parser = add_command(commands, "show", run, help=help, examples=[example])
+    parser.add_argument("id", type=identifier, metavar="ID", help=f"of a {of}")
 
 
-def add_list_options(parser: CommandParser, filters: Mapping[str, Filter]) -> None:
-    """Take the filters of a list of the REST API, by the same names, and how much to print."""
-    for name, one in filters.items():
-        text = "may be repeated" if one.is_repeatable else None
-        parser.add_argument(f"--{name.replace('_', '-')}", action="append", dest=f"by_{name}", metavar="…", help=text)
-    parser.add_argument(
-        "--limit",
-        type=int,
-        default=DEFAULT_LIMIT,
-        metavar="N",
-        help=f"at most so many, 1 to {MOST_PER_PAGE} (default: %(default)s)",
-    )
-    parser.add_argument("-q", "--quiet", action="store_true", help="print the ids only, one per line, for xargs")
-
-
-def query(options: Namespace, filters: Mapping[str, Filter]) -> QueryDict:
-    """Put the options of ``add_list_options`` into the form in which the REST API gets them."""
-    parameters = QueryDict(mutable=True)
-    for name in filters:
-        if values := getattr(options, f"by_{name}"):
-            parameters.setlist(name, values)
-    return parameters
-
-
-def limit(options: Namespace) -> int:
-    """Read ``--limit``.
-
-    Raises:
-        CommandError: it is out of range.
-    """
-    found: int = read("--limit", fields.whole_number(1, MOST_PER_PAGE), options.limit)
-    return found
+def add_verb(commands: Commands, name: str, run: Run, *, noun: str, help: str, of: str) -> None:  # noqa: A002
+    """Add a command that does something to one thing or several."""
+    parser = add_command(commands, name, run, help=help, examples=[f"{noun} {name} ID ID ID"])
+    parser.add_argument("ids", nargs="+", type=identifier, metavar="ID", help=f"of {of}s")
 
 
 def read(name: str, reader: fields.Reader, value: Any) -> Any:
@@ -99,7 +90,21 @@ def identifier(text: str) -> UUID:
     """Read an id.
 
     Raises:
-        CommandError: it is none.
+        ArgumentTypeError: it is none; the parser, who calls this, expects no other error.
     """
-    found: UUID = read("ID", fields.identifier, text)
+    try:
+        found: UUID = fields.identifier(text)
+    except fields.Unfit as error:
+        raise ArgumentTypeError(str(error)) from error
     return found
+
+
+def _add(commands: Commands, name: str, *, help: str, examples: Iterable[str]) -> CommandParser:  # noqa: A002
+    lines = [f"  manage.py callboard {example}" for example in examples]
+    return commands.add_parser(
+        name,
+        help=help,
+        description=help,
+        epilog="\n".join(["examples:", *lines]),
+        formatter_class=RawDescriptionHelpFormatter,
+    )

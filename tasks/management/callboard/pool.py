@@ -21,19 +21,19 @@ from tasks.api.serializers import timestamp
 from tasks.engine.supervisor import LAST_SECONDS
 from tasks.management import serving
 from tasks.management.callboard import parsing
-from tasks.management.callboard.output import Column, Output, clean
+from tasks.management.callboard.output import WIDE, Column, Output, clean
 from tasks.models import Worker
 
 _COLUMNS = (
-    Column("NAME", "name"),
+    Column("NAME", "name", wraps=True),
     Column("STATUS", "status"),
     Column("PID", "pid", is_number=True),
     Column("WORKERS", "present", is_number=True),
     Column("OF", "processes", is_number=True),
     Column("THREADS", "threads", is_number=True),
-    Column("QUEUES", "queues", is_extra=True),
+    Column("QUEUES", "queues", wraps=True, from_width=WIDE),
     Column("STARTED", "started_at"),
-    Column("LOG", "log", is_extra=True),
+    Column("LOG", "log", wraps=True, from_width=WIDE),
 )
 #: Beyond WAIT_SECONDS, for which the supervisor itself waits for the database.
 _START_SECONDS = 30

@@ -1,15 +1,18 @@
 """``callboard queues``: list, pause, resume."""
 
 from argparse import Namespace
+from collections.abc import Callable, Sequence
 
 from tasks.api.queues import queue_as_dict
 from tasks.engine import queues
 from tasks.engine.statistics import queue_standings
+from tasks.errors import NotFound
 from tasks.management.callboard import operator, parsing
 from tasks.management.callboard.output import Column, Output
+from tasks.models import Queue
 
 COLUMNS = (
-    Column("QUEUE", "name"),
+    Column("QUEUE", "name", wraps=True),
     Column("WAITING", "waiting", is_number=True),
     Column("QUEUED", "queued", is_number=True),
     Column("RUNNING", "running", is_number=True),
@@ -21,7 +24,10 @@ COLUMNS = (
 
 def register(commands: parsing.Commands) -> None:
     """Add the commands."""
-    nouns = parsing.add_noun(commands, "queues", help="look at queues, pause and resume them")
+    nouns = parsing.add_noun(
+        commands, "queues", help="look at queues, pause and resume them",
+        examples=["queues list", "queues pause mail", "queues resume mail"],
+    )  # fmt: skip
     parsing.add_command(
         nouns, "list", list_queues, help="list queues with what waits and for how long",
         examples=["queues list", "queues list --json"],
@@ -43,17 +49,19 @@ def list_queues(_: Namespace, out: Output) -> None:
 
 def pause(options: Namespace, out: Output) -> None:
     """Pause queues."""
-    for name in options.names:
-        queues.pause(name, by=operator.name())
-    _print(options.names, out)
+    _apply(queues.pause, options.names, out)
 
 
 def resume(options: Namespace, out: Output) -> None:
     """Resume queues."""
-    for name in options.names:
-        queues.resume(name, by=operator.name())
-    _print(options.names, out)
+    _apply(queues.resume, options.names, out)
 
 
-def _print(names: list[str], out: Output) -> None:
+def _apply(verb: Callable[..., Queue], names: Sequence[str], out: Output) -> None:
+    """Do it to all of them, or to none if one is unknown, and print how they stand then."""
+    unknown = set(names) - {standing.name for standing in queue_standings()}
+    if unknown:
+        raise NotFound(f"there is no queue {', '.join(repr(name) for name in sorted(unknown))}")
+    for name in names:
+        verb(name, by=operator.name())
     out.rows([queue_as_dict(standing) for standing in queue_standings() if standing.name in names], COLUMNS)

@@ -5,42 +5,47 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.urls import reverse
-
 from tasks import lifecycle
-from tasks.api.filters import TASK_FILTERS, filtered
+from tasks.api.filters import TASK_FILTERS
 from tasks.api.serializers import attempt_as_dict, event_as_dict, task_as_dict
-from tasks.errors import NotFound
-from tasks.management.callboard import operator, parsing, verbs
-from tasks.management.callboard.output import Column, Output
+from tasks.management.callboard import lists, operator, parsing, verbs
+from tasks.management.callboard.output import WIDE, Column, Output
 from tasks.models import Task, TaskEvent
 
 _LIST = (
     Column("ID", "id"),
-    Column("ACTOR", "actor"),
+    Column("ACTOR", "actor", wraps=True),
     Column("STATUS", "status"),
     Column("PRIO", "priority", is_number=True),
     Column("CREATED", "created_at"),
-    Column("QUEUE", "queue", is_extra=True),
-    Column("TRY", "attempt", is_number=True, is_extra=True),
-    Column("RUN AT", "run_at", is_extra=True),
-    Column("ERROR", "error.message", is_extra=True),
+    Column("QUEUE", "queue", wraps=True, from_width=WIDE),
+    Column("TRY", "attempt", is_number=True, from_width=WIDE),
+    Column("RUN AT", "run_at", from_width=WIDE),
+    Column("ERROR", "error.message", wraps=True, from_width=WIDE),
 )
 _ATTEMPTS = (
     Column("N", "number", is_number=True),
     Column("OUTCOME", "outcome"),
     Column("STARTED", "started_at"),
     Column("FINISHED", "finished_at"),
-    Column("WORKER", "worker_id", is_extra=True),
-    Column("ERROR", "error.type"),
-    Column("MESSAGE", "error.message"),
+    Column("WORKER", "worker_id", from_width=WIDE),
+    Column("ERROR", "error.type", wraps=True),
+    Column("MESSAGE", "error.message", wraps=True),
 )
-_EVENTS = (Column("AT", "at"), Column("VERB", "verb"), Column("BY", "by"), Column("DETAIL", "detail"))
+_EVENTS = (
+    Column("AT", "at"),
+    Column("VERB", "verb"),
+    Column("BY", "by", wraps=True),
+    Column("DETAIL", "detail", wraps=True),
+)
 
 
 def register(commands: parsing.Commands) -> None:
     """Add the commands."""
-    nouns = parsing.add_noun(commands, "tasks", help="look at tasks, cancel them, run them again")
+    nouns = parsing.add_noun(
+        commands, "tasks", help="look at tasks, cancel them, run them again",
+        examples=["tasks list --status dead", "tasks show ID", "tasks cancel ID ID", "tasks retry ID"],
+    )  # fmt: skip
     listing = parsing.add_command(
         nouns, "list", list_tasks, help="list tasks, newest first",
         examples=[
@@ -49,36 +54,24 @@ def register(commands: parsing.Commands) -> None:
             "tasks list --status retrying -q | xargs manage.py callboard tasks retry",
         ],
     )  # fmt: skip
-    parsing.add_list_options(listing, TASK_FILTERS)
-    showing = parsing.add_command(
-        nouns, "show", show, help="show a task, its attempts with tracebacks, and what was done to it",
-        examples=["tasks show 0198d3c2-7a31-7c4e-9d55-1f2a3b4c5d6e"],
-    )  # fmt: skip
-    showing.add_argument("id", type=parsing.identifier, metavar="ID", help="of a task")
-    for name, run, text in (
-        ("cancel", cancel, "cancel what waits; ask what runs to stop"),
-        ("retry", retry, "run again: DEAD is re-driven, RETRYING runs now, CANCELLED starts anew"),
-    ):
-        one = parsing.add_command(nouns, name, run, help=text, examples=[f"tasks {name} ID ID ID"])
-        parsing.add_ids(one, of="tasks")
+    lists.add_options(listing, TASK_FILTERS)
+    add_verb = partial(parsing.add_verb, nouns, noun="tasks", of="task")
+    parsing.add_show(
+        nouns, show, noun="tasks", help="show a task, its attempts with tracebacks, and what was done to it", of="task"
+    )
+    add_verb("cancel", cancel, help="cancel what waits; ask what runs to stop")
+    add_verb("retry", retry, help="run again: DEAD is re-driven, RETRYING runs now, CANCELLED starts anew")
 
 
 def list_tasks(options: Namespace, out: Output) -> None:
     """List tasks."""
-    limit = parsing.limit(options)
-    rows = filtered(Task.objects.all(), parsing.query(options, TASK_FILTERS), TASK_FILTERS).newest_first()  # type: ignore[attr-defined]
-    found = list(rows.defer("args", "options", "checkpoint")[: limit + 1])
-    if options.quiet:
-        out.lines(str(task.pk) for task in found[:limit])
-    else:
-        out.rows([as_dict(task) for task in found[:limit]], _LIST, has_more=len(found) > limit)
+    rows = Task.objects.defer("args", "options", "checkpoint")
+    lists.show(rows, options, out, filters=TASK_FILTERS, shape=as_dict, columns=_LIST)
 
 
 def show(options: Namespace, out: Output) -> None:
     """Show one task with all that happened to it."""
-    task = Task.objects.filter(pk=options.id).first()
-    if task is None:
-        raise NotFound(f"there is no task {options.id}")
+    task = lists.find(Task.objects.all(), options.id)
     attempts = [attempt_as_dict(attempt) for attempt in task.attempts.order_by("number")]
     events = [event_as_dict(event) for event in TaskEvent.objects.filter(task_id=task.pk)]
     record = {**as_dict(task), "worker_id": _text(task.worker_id), "attempts": attempts, "events": events}
@@ -98,9 +91,8 @@ def retry(options: Namespace, out: Output) -> None:
 
 
 def as_dict(task: Task) -> dict[str, Any]:
-    """Give a task the shape of the REST API; its address without the host, which no command knows."""
-    base = reverse("api-tasks")
-    return task_as_dict(task, url=lambda task_id: f"{base}/{task_id}")
+    """Give a task the shape of the REST API."""
+    return task_as_dict(task, url=lists.address("api-tasks"))
 
 
 def _text(worker_id: UUID | None) -> str | None:

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 from tasks.errors import CallboardError
 from tasks.management.callboard.output import Column, Output
 
-_COLUMNS = (Column("ID", "id"), Column("STATUS", "status"), Column("ERROR", "error.message"))
+_COLUMNS = (Column("ID", "id"), Column("STATUS", "status"), Column("ERROR", "error.message", wraps=True))
 
 
 def apply(ids: Sequence[UUID], verb: Callable[[UUID], str], out: Output) -> None:
@@ -18,8 +18,15 @@ def apply(ids: Sequence[UUID], verb: Callable[[UUID], str], out: Output) -> None
     Raises:
         CommandError: some were refused.
     """
-    results = [_try(id, verb) for id in ids]
-    out.rows(results, _COLUMNS)
+    results: list[dict[str, Any]] = []
+    try:
+        with out.progress("done", len(ids)) as tell:
+            for id in ids:
+                results.append(_try(id, verb))
+                tell(len(results))
+    finally:
+        # After Ctrl-C, too: what was done is done.
+        out.rows(results, _COLUMNS)
     refused = sum(result["error"] is not None for result in results)
     if refused:
         raise CommandError(f"{refused} of {len(results)} refused")

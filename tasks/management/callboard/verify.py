@@ -31,10 +31,10 @@ DEFAULT_PATIENCE_SECONDS = 120.0
 LIMITED_TOKEN_LIVES = timedelta(hours=1)
 
 _COLUMNS = (
-    Column("CHECK", "name"),
+    Column("CHECK", "name", wraps=True),
     Column("VERDICT", "verdict"),
     Column("SECONDS", "seconds", is_number=True),
-    Column("DETAIL", "detail"),
+    Column("DETAIL", "detail", wraps=True),
 )
 
 

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from tasks.errors import CallboardError, describe
-from tasks.management.callboard import dlq, load, queues, stats, submit, tasks, verify, workers
+from tasks.management.callboard import dlq, load, parsing, queues, stats, submit, tasks, verify, workers
 from tasks.management.callboard.output import Output
 
 MOST_ERRORS = 3
@@ -32,7 +32,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the commands."""
-        commands = parser.add_subparsers(title="nouns and commands", metavar="NOUN", required=True)
+        commands = parsing.add_nouns(parser)
         for module in (submit, tasks, dlq, queues, workers, stats, load, verify):
             module.register(commands)
 

@@ -1,5 +1,6 @@
 """``manage.py up``: everything on one machine, with nothing to install by hand."""
 
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
-from urllib.error import URLError
 from urllib.request import urlopen
 
 from django.conf import settings
@@ -22,13 +22,18 @@ from scheduler_site.addresses import IN_PROCESS_URL
 from scheduler_site.embedded.children import Child, Children
 from scheduler_site.embedded.errors import LaunchError
 from scheduler_site.embedded.private import kept_secret, make_folder, only_one, read_pairs, write_pairs
-from scheduler_site.embedded.processes import free_port
+from scheduler_site.embedded.processes import free_port, wait_for
 from scheduler_site.embedded.sources import SourceWatch
 from scheduler_site.embedded.stack import PrivateServers
 from scheduler_site.embedded.trial import Trial, TrialError
 
 HOST = "127.0.0.1"
+_PORT, _LARGEST_PORT = 8000, 65_535
+#: Smaller ones are the system's.
+_SMALLEST_FREE_PORT = 1024
 _START_SECONDS = 60
+#: How long the banner waits for a scheduler and a worker, so that what is pasted from it runs at once.
+_READY_SECONDS = 10
 _TICK_SECONDS = 0.25
 _RELOAD_TICKS = 4
 
@@ -43,14 +48,14 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, help="where the api listens on 127.0.0.1 (default 8000)")
+        parser.add_argument("--port", type=int, help=f"where the api listens on {HOST} (default {_PORT})")
         mode = parser.add_mutually_exclusive_group()
         mode.add_argument("--once", action="store_true", help="run a short end-to-end check, then stop; exits 0 or 1")
         mode.add_argument("--reload", action="store_true", help="restart when a file of this project changes")
 
     def handle(self, *args: Any, port: int | None, once: bool, reload: bool, **options: Any) -> None:
         # A check may run beside anything; whoever types an address wants a known one.
-        self.port = port or (free_port() if once else 8000)
+        self.port = (free_port() if once else _PORT) if port is None else _checked(port)
         if once:
             # The check reports for itself, and one of its tasks fails on purpose.
             os.environ.setdefault("LOG_LEVEL", "CRITICAL")
@@ -96,6 +101,7 @@ class Command(BaseCommand):
             cleanup.enter_context(_written(settings.VAR_DIR / "run.env", found))
             children.start(*self._processes(environment["BROKER_URL"]))
             self._wait_for_api(children)
+            wait_for(lambda: _is_whole(f"{self._url()}/health"), seconds=_READY_SECONDS)
             yield children
 
     def _environment(self, servers: Mapping[str, str]) -> dict[str, str]:
@@ -217,6 +223,12 @@ def _credentials() -> dict[str, str]:
     return read_pairs(settings.VAR_DIR / "credentials")
 
 
+def _checked(port: int) -> int:
+    if not 1 <= port <= _LARGEST_PORT:
+        raise CommandError(f"--port: expected 1 to {_LARGEST_PORT}, got {port}")
+    return port
+
+
 def _refuse_taken_port(port: int) -> None:
     with socket.socket() as probe:
         # As gunicorn does: connections of an earlier run that linger are no reason to refuse.
@@ -224,8 +236,9 @@ def _refuse_taken_port(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
+            other = port + 1 if _SMALLEST_FREE_PORT <= port < _LARGEST_PORT else _PORT
             raise LaunchError(
-                f"port {port} on {HOST} is not free ({error.strerror}); choose another: --port {port + 1}"
+                f"port {port} on {HOST} is not free ({error.strerror}); choose another: --port {other}"
             ) from error
 
 
@@ -240,8 +253,19 @@ def _written(path: Path, environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def _answers(url: str) -> bool:
+    return _get(url) is not None
+
+
+def _is_whole(url: str) -> bool:
+    """Tell whether somebody schedules and somebody works."""
+    parts = (_get(url) or {}).get("components", {})
+    return all(parts.get(name) == "ok" for name in ("scheduler", "workers"))
+
+
+def _get(url: str) -> Any:
+    """Read a page of JSON; None if it does not answer with one."""
     try:
         with urlopen(url, timeout=2) as answer:  # noqa: S310
-            return bool(answer.status == 200)
-    except (URLError, OSError):
-        return False
+            return json.load(answer)
+    except (OSError, ValueError):
+        return None

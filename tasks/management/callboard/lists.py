@@ -1,0 +1,94 @@
+"""Lists of rows and single ones: filtered and shaped as by the REST API, as tables or as ids for ``xargs``."""
+
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.core.management.base import CommandParser
+from django.db.models import Model, QuerySet
+from django.http import QueryDict
+from django.urls import reverse
+
+from tasks.api import fields
+from tasks.api.filters import Filter, filtered
+from tasks.api.pagination import DEFAULT_LIMIT
+from tasks.errors import NotFound
+from tasks.management.callboard import parsing
+from tasks.management.callboard.output import Column, Output
+
+#: More than a page of the API: one command should reach all that a bad release broke.
+MOST_LISTED = 10_000
+
+_Row = TypeVar("_Row", bound=Model)
+
+
+def add_options(parser: CommandParser, filters: Mapping[str, Filter]) -> None:
+    """Take the filters of a list of the REST API, by the same names, and how much to print."""
+    for name, one in filters.items():
+        text = "may be repeated" if one.is_repeatable else None
+        parser.add_argument(f"--{name.replace('_', '-')}", action="append", dest=_by(name), metavar="…", help=text)
+    parser.add_argument(
+        "--limit", type=int, default=DEFAULT_LIMIT, metavar="N",
+        help=f"at most so many, 1 to {MOST_LISTED} (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("-q", "--quiet", action="store_true", help="print the ids only, one per line, for xargs")
+
+
+def has_filter(options: Namespace, name: str) -> bool:
+    """Tell whether one of ``add_options`` was given."""
+    return getattr(options, _by(name)) is not None
+
+
+def show(
+    rows: QuerySet[_Row],
+    options: Namespace,
+    out: Output,
+    *,
+    filters: Mapping[str, Filter],
+    shape: Callable[[_Row], dict[str, Any]],
+    columns: Sequence[Column],
+) -> None:
+    """Print what the options of ``add_options`` ask for, newest first, which is by id."""
+    limit = parsing.read("--limit", fields.whole_number(1, MOST_LISTED), options.limit)
+    rows = filtered(rows, _query(options, filters), filters).order_by("-id")
+    if options.quiet:
+        out.lines(str(pk) for pk in rows.values_list("pk", flat=True)[:limit])
+        return
+    found = list(rows[: limit + 1])
+    out.rows([shape(row) for row in found[:limit]], columns, has_more=len(found) > limit)
+
+
+def find(rows: QuerySet[_Row], pk: UUID) -> _Row:
+    """Find one of them.
+
+    Raises:
+        NotFound: there is none with this id.
+    """
+    row = rows.filter(pk=pk).first()
+    if row is None:
+        raise NotFound(f"there is no {rows.model._meta.verbose_name} {pk}")
+    return row
+
+
+def address(of: str) -> Callable[[UUID], str]:
+    """Make the function that gives rows their addresses; without the host, which no command knows.
+
+    Parameters:
+        of: the name of the list's URL.
+    """
+    base = reverse(of)
+    return lambda pk: f"{base}/{pk}"
+
+
+def _query(options: Namespace, filters: Mapping[str, Filter]) -> QueryDict:
+    """Put the options into the form in which the REST API gets them."""
+    parameters = QueryDict(mutable=True)
+    for name in filters:
+        if has_filter(options, name):
+            parameters.setlist(name, getattr(options, _by(name)))
+    return parameters
+
+
+def _by(name: str) -> str:
+    return f"by_{name}"
