@@ -2,15 +2,15 @@
 
 import re
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
 from scheduler_site import env
+from tasks import redis_url as redis
 
 POSTGRES_SCHEMES = ("postgres", "postgresql")
-REDIS_SCHEMES = ("redis", "rediss")
 #: Every one of them names a broker; the first that is set counts.
 _BROKER_URLS = ("BROKER_URL", "RABBITMQ_URL", "REDIS_URL")
 #: Scheduler and workers in one process, nothing to install: ``runscheduler --with-workers``.
@@ -85,11 +85,13 @@ def broker_url() -> str:
 
 def redis_url(broker: str) -> str:
     """Read ``REDIS_URL``, by default the broker's; '' when there is no Redis at all."""
-    default = broker if urlsplit(broker).scheme in REDIS_SCHEMES else _redis_url_from_parts()
+    default = broker if _scheme(broker) in redis.SCHEMES else _redis_url_from_parts()
     url = env.text("REDIS_URL", default)
-    if url and urlsplit(url).scheme not in REDIS_SCHEMES:
-        raise ImproperlyConfigured(f"REDIS_URL: expected redis:// or rediss://, got {redacted(url)!r}.")
-    return url
+    if url and _scheme(url) not in redis.SCHEMES:
+        raise ImproperlyConfigured(
+            f"REDIS_URL: expected redis://, rediss:// or redis+sentinel://, got {redacted(url)!r}."
+        )
+    return _checked_redis_url("REDIS_URL", url)
 
 
 def broker_settings(url: str, *, namespace: str) -> tuple[str, dict[str, Any]]:
@@ -105,9 +107,9 @@ def redacted(url: str) -> str:
 
 
 def _checked_broker_url(name: str, url: str) -> str:
-    scheme = url.partition(":")[0].lower()
-    if scheme in REDIS_SCHEMES:
-        return url
+    scheme = _scheme(url)
+    if scheme in redis.SCHEMES:
+        return _checked_redis_url(name, url)
     if scheme == "inprocess":
         return IN_PROCESS_URL
     if scheme in {"amqp", "amqps"}:
@@ -116,6 +118,19 @@ def _checked_broker_url(name: str, url: str) -> str:
             f"inprocess://, got {redacted(url)!r}."
         )
     raise ImproperlyConfigured(f"{name}: expected redis://, rediss:// or inprocess://, got {redacted(url)!r}.")
+
+
+def _checked_redis_url(name: str, url: str) -> str:
+    try:
+        if url and redis.is_sentinel(url):
+            redis.parse_service(url)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}, got {redacted(url)!r}.") from error
+    return url
+
+
+def _scheme(url: str) -> str:
+    return url.partition(":")[0].lower()
 
 
 def _refuse_parts(prefix: str, parts: tuple[str, ...], *, url: str) -> None:

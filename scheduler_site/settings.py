@@ -50,7 +50,8 @@ DIRECT_DATABASE_URL = addresses.database_url("DIRECT_DATABASE_URL", DATABASE_URL
 WAIT_SECONDS = env.seconds("WAIT_SECONDS", 60)
 # How long an idle connection of the api is kept, in seconds.
 DATABASE_MAX_AGE_SECONDS = env.seconds("DATABASE_MAX_AGE_SECONDS", 60)
-# redis:// or rediss://, or inprocess:// for scheduler and workers in one process. Default: REDIS_URL, else inprocess://.
+# redis://, rediss://, redis+sentinel://host:port,host:port/service, or inprocess:// for scheduler and workers in one
+# process. Default: REDIS_URL, else inprocess://.
 BROKER_URL = addresses.broker_url()
 # Prefix of every key in Redis; two installations on one Redis need two.
 BROKER_NAMESPACE = env.text("BROKER_NAMESPACE", "callboard")
@@ -212,7 +213,7 @@ CACHES = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": f"{BROKER_NAMESPACE}:__cache__",
-        "OPTIONS": {"socket_timeout": 1.0, "socket_connect_timeout": 1.0},
+        "OPTIONS": {"pool_class": "tasks.redis_url.Pool", "socket_timeout": 1.0, "socket_connect_timeout": 1.0},
     }
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}

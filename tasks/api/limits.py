@@ -18,6 +18,7 @@ import structlog
 from django.conf import settings
 from rest_framework.request import Request
 
+from tasks import redis_url
 from tasks.errors import TooManyTasks
 
 log = structlog.get_logger(__name__)
@@ -96,7 +97,7 @@ class RedisBuckets:
     """Buckets that all api processes share."""
 
     def __init__(self, url: str, namespace: str) -> None:
-        client = redis.Redis.from_url(
+        client = redis_url.client(
             url, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS
         )
         self._script = client.register_script(_SCRIPT)

@@ -8,7 +8,6 @@ import asyncio
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
-import redis
 from dramatiq import Message
 from dramatiq.brokers import redis as stock_redis
 from dramatiq.brokers import stub as stock_stub
@@ -16,6 +15,7 @@ from dramatiq.results import Results
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tasks import redis_url
 from tasks.engine.results import TaskResults
 from tasks.engine.sources import InProcessSource, RedisSource, Source
 from tasks.errors import NotSupported
@@ -97,12 +97,12 @@ class RedisBroker(CallboardBroker, stock_redis.RedisBroker):
     """Hints through Redis.
 
     Parameters:
-        url: redis:// or rediss://.
+        url: see ``tasks.redis_url``.
         namespace: prefix of every key.
     """
 
     def __init__(self, *, url: str, middleware: list[Any] | None = None, namespace: str = "callboard") -> None:
-        client = redis.Redis.from_url(
+        client = redis_url.client(
             url,
             socket_timeout=REDIS_TIMEOUT_SECONDS,
             socket_connect_timeout=REDIS_TIMEOUT_SECONDS,

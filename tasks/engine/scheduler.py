@@ -11,6 +11,7 @@ from tasks.engine.leadership import Leadership
 from tasks.engine.pruner import Pruner
 from tasks.engine.sweeper import Sweeper
 from tasks.engine.wakeups import Listener, notifier
+from tasks.errors import BrokerUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +27,7 @@ class Scheduler:
     """Everything that runs in ``runscheduler``."""
 
     def __init__(self) -> None:
-        source = broker().source
+        self._source = source = broker().source
         self._leadership = Leadership()
         self._dispatcher = Dispatcher(self._leadership, source)
         self._sweeper = Sweeper(self._leadership, source)
@@ -43,6 +44,7 @@ class Scheduler:
         self._sweeper.start()
         self._pruner.start()
         self._listener.start()
+        self._warn()
         log.info("scheduler is ready", broker=settings.BROKER_URL.partition("://")[0])
 
     def stop(self) -> None:
@@ -55,6 +57,13 @@ class Scheduler:
         self._leadership.stop()
         self._leadership.resign()
         log.info("scheduler has ended")
+
+    def _warn(self) -> None:
+        try:
+            for risk in self._source.risks():
+                log.warning("the broker is not set up for hints", risk=risk)
+        except BrokerUnavailable as error:
+            log.warning("broker is away; tasks wait in the database", error=str(error))
 
     def _wake(self) -> None:
         self._dispatcher.wake()

@@ -9,7 +9,7 @@ import pytest
 
 from scheduler_site.embedded.accounts import temporary_folder
 from scheduler_site.embedded.servers import HOW_TO_GET_REDIS, RedisServer
-from tests.acceptance.harness.rig import Rig
+from tests.acceptance.harness.rig import Broker, Rig
 from tests.acceptance.harness.servers import Databases, start_postgres
 
 _OUTCOME = pytest.StashKey[bool]()
@@ -43,16 +43,16 @@ def redis_server(servers_folder: Path) -> Iterator[RedisServer]:
 @pytest.fixture
 def rig(databases: Databases, redis_server: RedisServer, tmp_path: Path, request: Any) -> Iterator[Rig]:
     """Scheduler and workers on Redis; the test starts what it needs and ends with ``rig.verify()``."""
-    yield from _rig(databases, redis_server, tmp_path, request)
+    yield from make_rig(databases, redis_server, tmp_path, request)
 
 
 @pytest.fixture
 def rig_in_process(databases: Databases, tmp_path: Path, request: Any) -> Iterator[Rig]:
     """A scheduler with workers in its own process, without Redis."""
-    yield from _rig(databases, None, tmp_path, request)
+    yield from make_rig(databases, None, tmp_path, request)
 
 
-def _rig(databases: Databases, broker: RedisServer | None, folder: Path, request: Any) -> Iterator[Rig]:
+def make_rig(databases: Databases, broker: Broker | None, folder: Path, request: Any) -> Iterator[Rig]:
     with databases.fresh() as url:
         rig = Rig(database_url=url, broker=broker, folder=folder)
         request.node.rig = rig

@@ -301,6 +301,7 @@ CALLS: dict[str, Callable[[Source], Any]] = {
     "missing": lambda source: source.missing("default", hints(1)),
     "tidy": lambda source: source.tidy(set()),
     "ping": lambda source: source.ping(),
+    "risks": lambda source: source.risks(),
 }
 
 
@@ -318,3 +319,15 @@ def test_a_hint_is_its_own_id_and_body(redis_broker) -> None:
     key = f"{redis_broker.namespace}:{HIGH}"
     assert redis_broker.client.lrange(key, 0, -1) == [encode(hint).encode()]
     assert redis_broker.client.hgetall(f"{key}.msgs") == {encode(hint).encode(): encode(hint).encode()}
+
+
+def test_a_redis_that_may_drop_hints_is_a_risk(redis_broker) -> None:
+    client = redis_broker.client
+    assert redis_broker.source.risks() == []
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        (risk,) = redis_broker.source.risks()
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")
+    assert "allkeys-lru" in risk
+    assert "noeviction" in risk

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlq import fingerprint
-from tasks import errors, hint, priority, retry
+from tasks import errors, hint, priority, redis_url, retry
+from tasks.engine import forecast
 from tasks.hint import Hint
 from tasks.states import DUE, FINAL, WAITING, Status
 
 
-@pytest.mark.parametrize("module", [priority, fingerprint])
+@pytest.mark.parametrize("module", [priority, fingerprint, redis_url, forecast])
 def test_the_examples_in_docstrings_hold(module) -> None:
     assert doctest.testmod(module).failed == 0
     assert doctest.testmod(module).attempted > 0
@@ -120,3 +121,18 @@ def test_every_answer_belongs_to_an_error() -> None:
 def test_an_illegal_transition_names_verb_status_and_what_would_be_legal() -> None:
     error = errors.IllegalTransition("retry", status="RUNNING", allowed=("DEAD", "CANCELLED"))
     assert str(error) == "cannot retry a task that is RUNNING; it would have to be DEAD or CANCELLED"
+
+
+def test_a_url_of_sentinels_is_read_whole() -> None:
+    url = "rediss+sentinel://us%40er:p%2Fw@one:1,two/main/3?ssl_ca_certs=/ca.pem&sentinel_password=other"
+    service = redis_url.parse_service(url)
+    assert (service.sentinels, service.name) == ([("one", 1), ("two", 26379)], "main")
+    tls = {"ssl": True, "ssl_ca_certs": "/ca.pem"}
+    assert service.options == {"username": "us@er", "password": "p/w", "db": 3, **tls}
+    assert service.of_sentinels == {"username": None, "password": "other", **tls}
+
+
+@pytest.mark.parametrize("url", ["redis+sentinel://", "redis+sentinel://host:1", "redis+sentinel://host:x/main"])
+def test_half_a_url_of_sentinels_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"sentinel|int"):
+        redis_url.parse_service(url)

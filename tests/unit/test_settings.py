@@ -47,6 +47,8 @@ def test_the_example_file_shows_every_knob() -> None:
         ("BROKER_URL", "amqp://u:p@host", "BROKER_URL: RabbitMQ comes with a later release; expected BROKER_URL"),
         ("RABBITMQ_URL", "amqp://u:p@host", "RABBITMQ_URL: RabbitMQ comes with a later release; expected BROKER_URL"),
         ("REDIS_URL", "http://host", "REDIS_URL: expected redis://, rediss:// or inprocess://, got 'http://host'"),
+        ("BROKER_URL", "redis+sentinel://a:1,b:2", "BROKER_URL: expected redis+sentinel://host:port,host:port/service"),
+        ("BROKER_URL", "redis+sentinel://a:x/main", "BROKER_URL: "),
         ("POSTGRES_USER", "me", "POSTGRES_USER is set, but not where the server is: set POSTGRES_HOST or DATABASE_URL"),
         ("REDIS_DB", "2", "REDIS_DB is set, but not where the server is: set REDIS_HOST or BROKER_URL as well."),
     ],
@@ -80,6 +82,12 @@ def test_parts_make_a_database_url(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_redis_parts_make_a_broker_url() -> None:
     answer = load_settings("settings.BROKER_URL", REDIS_HOST="cache", REDIS_PASSWORD="s#cret", REDIS_DB="2")
     assert answer.stdout.strip() == "redis://:s%23cret@cache:6379/2"
+
+
+def test_redis_may_be_behind_sentinels() -> None:
+    url = "redis+sentinel://:secret@a:1,b:2/main"
+    answer = load_settings("settings.BROKER_URL, settings.REDIS_URL", BROKER_URL=url)
+    assert answer.stdout.split() == [url, url]
 
 
 def test_redis_url_alone_is_the_broker() -> None:

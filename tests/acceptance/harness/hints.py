@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import redis
 from dramatiq.brokers.redis import RedisBroker
 
+from tasks import redis_url
 from tasks.priority import BANDS, broker_queue
 
 NAMESPACE = "callboard"
@@ -14,8 +14,8 @@ class Hints:
     """One Redis as Dramatiq's stock broker and script see it."""
 
     def __init__(self, url: str) -> None:
-        self.client = redis.Redis.from_url(url, socket_timeout=5)
-        self._broker = RedisBroker(url=url, namespace=NAMESPACE, middleware=[])
+        self.client = redis_url.client(url, socket_timeout=5)
+        self._broker = RedisBroker(client=self.client, namespace=NAMESPACE, middleware=[])
 
     def push(self, body: bytes | str, *, queue: str = "default.medium", id: str | None = None) -> None:
         """Append a message to a list with the stock script, under its own text as its id unless told otherwise."""

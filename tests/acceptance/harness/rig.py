@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, Protocol
 
 import redis
 
-from scheduler_site.embedded.servers import RedisServer
+from scheduler_site.embedded.processes import free_port
+from tests.acceptance.harness.api import Api
 from tests.acceptance.harness.board import Board
 from tests.acceptance.harness.checker import Evidence, violations
 from tests.acceptance.harness.client import Client
@@ -35,6 +37,17 @@ TIDY_SECONDS = 3
 STOP_SECONDS = 15
 
 
+class Broker(Protocol):
+    """A Redis, however it is reached."""
+
+    @property
+    def url(self) -> str:
+        """What goes into BROKER_URL."""
+
+    def stop(self, *, immediate: bool = False) -> None:
+        """End it."""
+
+
 class Rig:
     """Everything one test works with.
 
@@ -43,11 +56,12 @@ class Rig:
         broker: of which fresh Redis; None means the in-process broker.
     """
 
-    def __init__(self, *, database_url: str, broker: RedisServer | None, folder: Path) -> None:
+    def __init__(self, *, database_url: str, broker: Broker | None, folder: Path) -> None:
         self.folder = folder
         self.board = Board(database_url)
         self.ledger = Ledger(folder / "ledger")
-        self.redis = broker
+        #: As the fixture made it; what can be done to it is its own.
+        self.redis: Any = broker
         self.token = folder / "failpoint"
         self.processes: list[Process] = []
         self.was_verified = False
@@ -63,6 +77,16 @@ class Rig:
         """Start ``runworkers``; ``env`` comes on top of what all processes get."""
         counts = ["-p", str(processes), "-t", str(threads)]
         return self._start("workers", ["manage.py", "runworkers", *counts], env or {})
+
+    def start_api(self, *, env: Mapping[str, str] | None = None) -> Api:
+        """Start gunicorn with one process, and wait until it answers; ``env`` comes on top of what all get."""
+        port = free_port()
+        arguments = ["--bind", f"127.0.0.1:{port}", "--threads", "4", "--graceful-timeout", "1", "--no-control-socket"]
+        command = ["-m", "gunicorn", "scheduler_site.wsgi", *arguments]
+        process = self._start("api", command, {"WAIT_SECONDS": "0", "HTTPS": "false", **(env or {})})
+        api = Api(process, port=port, token=self.client.issue_token(), history=self.client.history)
+        wait_until(lambda: api.answers, timeout=30, what="the api")
+        return api
 
     @property
     def client(self) -> Client:

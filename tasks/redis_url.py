@@ -1,0 +1,82 @@
+"""Redis by its URL: plain, over TLS, or the master that Sentinel names.
+
+``redis://user:password@host:6379/0``, ``rediss://…`` for TLS (``?ssl_ca_certs=/path`` names the authority), and
+``redis+sentinel://user:password@host1:26379,host2:26379/service/0`` (``rediss+sentinel://`` for TLS to all of them,
+``?sentinel_username=…&sentinel_password=…`` for the sentinels themselves).
+"""
+
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import redis
+from redis.sentinel import Sentinel
+
+SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
+_SENTINEL_PORT = 26379
+
+
+class Service(NamedTuple):
+    """What a URL says about a master that is to be asked for."""
+
+    sentinels: list[tuple[str, int]]
+    name: str
+    options: dict[str, Any]
+    of_sentinels: dict[str, Any]
+
+
+def client(url: str, **options: Any) -> redis.Redis:
+    """Make a client; it connects with its first command.
+
+    Parameters:
+        options: of its connections, and of those to sentinels.
+
+    Raises:
+        ValueError: the URL is not one of the forms above.
+    """
+    if not is_sentinel(url):
+        return redis.Redis.from_url(url, **options)
+    service = parse_service(url)
+    manager = Sentinel(service.sentinels, sentinel_kwargs={**options, **service.of_sentinels})  # type: ignore[no-untyped-call]
+    found: redis.Redis = manager.master_for(service.name, **{**options, **service.options})  # type: ignore[no-untyped-call]
+    return found
+
+
+def is_sentinel(url: str) -> bool:
+    """Tell whether a URL names sentinels, not Redis itself."""
+    return urlsplit(url).scheme.endswith("+sentinel")
+
+
+def parse_service(url: str) -> Service:
+    """Read the URL of a service behind sentinels.
+
+    Raises:
+        ValueError: a host, a port or the service's name is missing or wrong.
+
+    >>> parse_service("redis+sentinel://:secret@a:1,b/main/2").sentinels
+    [('a', 1), ('b', 26379)]
+    """
+    parts = urlsplit(url)
+    userinfo, _, hosts = parts.netloc.rpartition("@")
+    name, _, number = parts.path.strip("/").partition("/")
+    if not name or not hosts:
+        raise ValueError("expected redis+sentinel://host:port,host:port/service")
+    username, _, password = (unquote(part) for part in userinfo.partition(":"))
+    query = dict(parse_qsl(parts.query))
+    of_sentinels = {key: query.pop(f"sentinel_{key}", None) for key in ("username", "password")}
+    tls = {"ssl": True} if parts.scheme.startswith("rediss") else {}
+    options = {"username": username or None, "password": password or None, "db": int(number or 0), **query, **tls}
+    return Service([_address(host) for host in hosts.split(",")], name, options, {**of_sentinels, **query, **tls})
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    return (host, int(port)) if colon else (text, _SENTINEL_PORT)
+
+
+class Pool:
+    """Where Django's cache gets its connections."""
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> redis.ConnectionPool:
+        """Make the pool of a client for the URL."""
+        return client(url, **options).connection_pool
