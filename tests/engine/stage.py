@@ -2,12 +2,24 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
+from dlq.models import DeadLetter
 from tasks.engine.sources import Taken
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint
+from tasks.models import Attempt, Task
 from tests.factories import make_lead
+
+
+def born_earlier(task: Task, by: timedelta) -> Task:
+    """Give a task the id that it would have if it had been submitted earlier."""
+    id = UUID(int=task.pk.int - (int(by.total_seconds() * 1000) << 80))
+    for model, name in ((Task, "id"), (Attempt, "task_id"), (DeadLetter, "task_id")):
+        model._default_manager.filter(**{name: task.pk}).update(**{name: id})
+    return Task.objects.get(pk=id)
 
 
 class Leading:

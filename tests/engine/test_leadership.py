@@ -11,7 +11,7 @@ from django.db.models import F
 from tasks import lifecycle
 from tasks.engine import leadership as module
 from tasks.engine.leadership import LEASE, Leadership
-from tasks.lifecycle import Probe
+from tasks.lifecycle import Probe, sql
 from tasks.models import Lease, Term, new_id
 from tests.factories import database_now, submit
 
@@ -130,11 +130,9 @@ def test_only_the_holder_renews(one, other) -> None:
 
 
 def slow_database(monkeypatch, clock: Any, seconds: float) -> None:
-    stock = module.fetch
-
     def fetch(*given: Any) -> Any:
         clock.now += seconds
-        return stock(*given)
+        return sql.fetch(*given)
 
     monkeypatch.setattr(module, "fetch", fetch)
 
@@ -172,12 +170,10 @@ def test_a_database_that_is_away_ends_no_term_before_its_time(one, clock, monkey
 
 
 def test_a_lease_without_its_term_is_not_taken(one, other, monkeypatch) -> None:
-    stock = module.fetch
-
     def fetch(statement: str, parameters: Any) -> Any:
         if statement == module._NEXT_TERM:
             raise OperationalError("away")
-        return stock(statement, parameters)
+        return sql.fetch(statement, parameters)
 
     with monkeypatch.context() as patched:
         patched.setattr(module, "fetch", fetch)

@@ -1,5 +1,6 @@
 """succeed, fail, snooze, interrupt: how an attempt ends."""
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from tasks.lifecycle import Submission
 from tasks.models import Attempt, Task
 from tasks.states import AttemptOutcome, DeathReason, Status
 from tests.factories import (
+    age,
     dispatch,
     failure,
     make_due,
@@ -286,3 +288,28 @@ def test_a_completion_names_no_foreign_task(worker) -> None:
     )  # fmt: skip
     assert lifecycle.complete_many([said]) == []
     assert not Attempt.objects.exists()
+
+
+@pytest.mark.parametrize("kind", ["fail", "snooze", "interrupt"])
+def test_what_runs_again_is_in_the_broker_no_more_and_never_due_earlier_than_it_was(worker, kind: str) -> None:
+    task = submit()
+    claimed = start(task, worker)
+    # The database's clock was set back meanwhile.
+    age(task, run_at=-timedelta(hours=1))
+    was_due_at = task.run_at
+    if kind == "fail":
+        lifecycle.fail(failure(claimed, worker, retry_delay_seconds=1))
+    elif kind == "snooze":
+        lifecycle.snooze(outcome(claimed, worker), delay_seconds=1)
+    else:
+        lifecycle.interrupt(outcome(claimed, worker))
+    task.refresh_from_db()
+    assert (task.queued_at, task.run_at) == (None, was_due_at)
+
+
+def test_an_older_attempts_record_says_nothing_about_a_younger_one(worker) -> None:
+    task = submit()
+    first = start(task, worker)
+    lifecycle.interrupt(outcome(first, worker))
+    assert lifecycle.recorded([outcome(first, worker)]) == {(task.pk, 1)}
+    assert lifecycle.recorded([replace(outcome(first, worker), attempt=2)]) == set()

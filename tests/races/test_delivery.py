@@ -1,15 +1,32 @@
 """Dispatchers and workers that want the same tasks."""
 
 from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 
 import pytest
+from django.db import OperationalError, connection, transaction
 
 from tasks import lifecycle
 from tasks.engine import presence
-from tasks.models import Task, Term, Worker
+from tasks.hint import Hint
+from tasks.lifecycle.pruning import FIRST_ID
+from tasks.models import IdempotencyKey, Task, Term, Worker
 from tasks.states import Status
-from tests.factories import Lead, claim, dispatch, dispatch_due, let_lease_run_out, make_worker, outcome, start, submit
+from tests.engine.stage import born_earlier
+from tests.factories import (
+    Lead,
+    age,
+    claim,
+    dispatch,
+    dispatch_due,
+    let_lease_run_out,
+    make_worker,
+    outcome,
+    start,
+    submit,
+)
 
 ROUNDS = 15
 
@@ -168,10 +185,65 @@ def test_a_deposed_leaders_sweep_changes_nothing(race, lead) -> None:
     }  # fmt: skip
 
 
-def test_a_take_over_waits_for_the_old_leaders_statement(race, lead) -> None:
-    submit()
-    dispatched, deposed = race.while_open(dispatch_due, lambda: Term.objects.update(term=lead["term"] + 1))
-    assert (len(dispatched), deposed) == (1, 1)
+LEADERS_VERBS = ["dispatch", "requeue", "rescue lost", "rescue stuck", "expire", "prune", "prune keys", "declare gone"]
+
+
+def leaders_work(verb: str, lead: Lead) -> Callable[[], object]:
+    """Make one thing to do for a leader, and return what does it."""
+    worker, task = make_worker(), submit(max_age_seconds=1000, time_limit_seconds=1)
+    hint = Hint(task.pk, 1)
+    if verb in ("requeue", "rescue lost", "rescue stuck"):
+        hint = dispatch(task)
+    if verb.startswith("rescue"):
+        claim(hint, worker)
+    if verb == "rescue lost":
+        presence.leave(worker.pk)
+    if verb == "prune":
+        lifecycle.cancel(task.pk)
+        born_earlier(task, timedelta(days=1))
+    past = {"rescue stuck": "started_at", "expire": "expires_at"}.get(verb)
+    if past:
+        age(task, **{past: timedelta(days=1)})
+    if verb == "declare gone":
+        let_lease_run_out(worker)
+    if verb == "prune keys":
+        IdempotencyKey.objects.create(
+            owner_id=0, key="k", request_hash="", task_ids=[], expires_at=task.created_at - timedelta(days=1)
+        )
+    verbs: dict[str, Callable[[], object]] = {
+        "dispatch": dispatch_due,
+        "requeue": lambda: lifecycle.requeue_many([hint], **lead),
+        "rescue lost": lambda: lifecycle.rescue_lost(**lead),
+        "rescue stuck": lambda: lifecycle.rescue_stuck(**lead)[0],
+        "expire": lambda: lifecycle.expire_many(**lead),
+        "prune": lambda: lifecycle.prune_many(FIRST_ID, keep_seconds={"CANCELLED": 0.0}, batch=9, **lead).removed,
+        "prune keys": lambda: lifecycle.prune_keys(batch=9, **lead),
+        "declare gone": lambda: presence.declare_silent_gone(**lead),
+    }
+    return verbs[verb]
+
+
+@pytest.mark.parametrize("verb", LEADERS_VERBS)
+def test_a_take_over_waits_for_the_old_leaders_statement(race, lead, verb: str) -> None:
+    def take_over() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '1ms'")
+            Term.objects.update(term=lead["term"] + 1)
+
+    done, taken = race.while_open(leaders_work(verb, lead), take_over)
+    assert done
+    assert isinstance(taken, OperationalError)
+
+
+@pytest.mark.parametrize("verb", LEADERS_VERBS)
+def test_a_statement_that_waited_for_a_take_over_changes_nothing(race, lead, verb: str) -> None:
+    def depose() -> int:
+        return Term.objects.update(term=lead["term"] + 1)
+
+    deposed, done = race.while_open(depose, leaders_work(verb, lead))
+    assert deposed == 1
+    assert not done
+    assert not isinstance(done, Exception)
 
 
 def test_two_leaders_statements_do_not_wait_for_each_other(race, lead) -> None:

@@ -19,7 +19,8 @@ from tasks.lifecycle.letters import discard_many, redrive_many
 from tasks.lifecycle.pruning import FIRST_ID, prune_many
 from tasks.models import Task
 from tasks.states import DeathReason, Status
-from tests.factories import age, dispatch, failure, make_worker, outcome, start, submit
+from tests.engine.stage import born_earlier
+from tests.factories import age, dispatch, dispatch_due, failure, make_worker, outcome, start, submit
 
 Verb = Callable[[Sequence[Task]], Any]
 
@@ -91,11 +92,11 @@ def test_a_verb_for_many_dead_letters_that_waits_in_the_middle_holds_only_lower_
 # --- Verbs that wait for nobody ---
 
 
-@pytest.mark.parametrize("verb", ["claim", "requeue", "rescue lost", "rescue stuck", "expire"])
+@pytest.mark.parametrize("verb", ["dispatch", "claim", "requeue", "rescue lost", "rescue stuck", "expire"])
 def test_a_verb_of_the_engine_leaves_a_row_that_somebody_holds_and_moves_the_rest(race, lead, verb: str) -> None:
     worker = make_worker()
     held, free = (submit(max_age_seconds=1000, time_limit_seconds=1) for _ in range(2))
-    hints = [dispatch(task) for task in (held, free)]
+    hints = [] if verb == "dispatch" else [dispatch(task) for task in (held, free)]
     if verb.startswith("rescue"):
         lifecycle.claim_many(hints, worker_id=worker.pk)
     for task in (held, free):
@@ -106,6 +107,7 @@ def test_a_verb_of_the_engine_leaves_a_row_that_somebody_holds_and_moves_the_res
     if verb == "rescue lost":
         presence.leave(worker.pk)
     verbs: dict[str, Callable[[], Any]] = {
+        "dispatch": dispatch_due,
         "claim": lambda: lifecycle.claim_many(hints, worker_id=worker.pk),
         "requeue": lambda: lifecycle.requeue_many(hints, **lead),
         "rescue lost": lambda: lifecycle.rescue_lost(**lead),
@@ -120,7 +122,7 @@ def test_a_verb_of_the_engine_leaves_a_row_that_somebody_holds_and_moves_the_res
 
 
 def test_the_pruner_leaves_a_row_that_somebody_holds_and_removes_the_rest(race, lead) -> None:
-    held, free = submit(), submit()
+    held, free = (born_earlier(submit(), timedelta(days=1)) for _ in range(2))
     lifecycle.cancel_many([held.pk, free.pk])
     keep = {str(Status.CANCELLED): 0.0}
     _, pruned = race.while_open(

@@ -1,0 +1,176 @@
+"""The pruner: what goes, what stays, and how it walks."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from dlq.models import DeadLetter
+from tasks import lifecycle
+from tasks.engine import pruner as module
+from tasks.engine.pruner import PAUSE_SECONDS, REST_SECONDS, Pruner
+from tasks.models import Attempt, IdempotencyKey, Task, TaskEvent, Term
+from tasks.states import Status
+from tests.engine.stage import Leading, born_earlier
+from tests.factories import age, database_now, make_task, make_worker, open_letter, outcome, start
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def pruner(db, settings) -> Any:
+    settings.KEEP_SUCCEEDED_SECONDS = 1 * 86_400
+    settings.KEEP_CANCELLED_SECONDS = 10 * 86_400
+    settings.KEEP_DEAD_SECONDS = 100 * 86_400
+    return Pruner(Leading())  # type: ignore[arg-type]
+
+
+def old_task(status: Status, days: float = 1000) -> Task:
+    """Make a task that has been in this status since then."""
+    task = born_earlier(make_task(status), days * DAY)
+    if task.is_final:
+        age(task, finished_at=days * DAY)
+    return task
+
+
+def exists(task: Task) -> bool:
+    return Task.objects.filter(pk=task.pk).exists()
+
+
+def walk(pruner: Any) -> None:
+    while pruner.step() != REST_SECONDS:
+        pass
+
+
+def discard(task: Task) -> None:
+    lifecycle.discard(open_letter(task).pk)
+
+
+@pytest.mark.parametrize(("status", "days"), [(Status.SUCCEEDED, 1), (Status.CANCELLED, 10), (Status.DEAD, 100)])
+def test_each_final_status_is_kept_for_its_own_time(pruner, status: Status, days: int) -> None:
+    young, old = old_task(status, days - 0.5), old_task(status, days + 0.5)
+    for task in (young, old):
+        if status is Status.DEAD:
+            discard(task)
+    walk(pruner)
+    assert (exists(young), exists(old)) == (True, False)
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status not in module.keep_seconds()])
+def test_what_has_not_ended_stays_however_old(pruner, status: Status) -> None:
+    task = old_task(status)
+    walk(pruner)
+    assert exists(task)
+
+
+def test_it_counts_from_the_end_and_not_from_the_birth(pruner) -> None:
+    task = born_earlier(make_task(Status.SUCCEEDED), 1000 * DAY)
+    walk(pruner)
+    assert exists(task)
+
+
+def test_a_dead_task_stays_while_its_dead_letter_is_open(pruner) -> None:
+    task = old_task(Status.DEAD)
+    walk(pruner)
+    assert exists(task)
+    discard(task)
+    walk(pruner)
+    assert not exists(task)
+
+
+def test_attempts_go_and_dead_letters_and_events_stay(pruner) -> None:
+    task, other = old_task(Status.DEAD), make_task(Status.SUCCEEDED)
+    discard(task)
+    walk(pruner)
+    assert list(Attempt.objects.values_list("task_id", flat=True)) == [other.pk]
+    assert DeadLetter.objects.get().task_id == task.pk
+    assert TaskEvent.objects.get(task_id=task.pk).verb == "discard"
+
+
+def test_a_status_can_be_kept_for_ever(pruner, settings) -> None:
+    settings.KEEP_SUCCEEDED_SECONDS = 0
+    task = old_task(Status.SUCCEEDED)
+    walk(pruner)
+    assert exists(task)
+    settings.KEEP_CANCELLED_SECONDS = settings.KEEP_DEAD_SECONDS = 0
+    walk(pruner)
+    assert exists(task)
+
+
+def test_it_walks_a_batch_at_a_time_to_the_end_and_begins_again(pruner, monkeypatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 2)
+    stays = [old_task(Status.PENDING) for _ in range(3)]
+    goes = [old_task(Status.SUCCEEDED) for _ in range(2)]
+    assert pruner.step() == PAUSE_SECONDS
+    assert [exists(task) for task in goes] == [True, True]
+    assert pruner.step() == PAUSE_SECONDS
+    assert [exists(task) for task in goes] == [False, True]
+    assert pruner.step() == REST_SECONDS
+    assert [exists(task) for task in goes] == [False, False]
+    lifecycle.cancel(stays[0].pk)
+    age(stays[0], finished_at=1000 * DAY)
+    walk(pruner)
+    assert [exists(task) for task in stays] == [False, True, True]
+
+
+def test_a_batch_removes_no_more_than_its_size(pruner, monkeypatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 2)
+    for _ in range(5):
+        old_task(Status.SUCCEEDED)
+    left = []
+    for _ in range(3):
+        pruner.step()
+        left.append(Task.objects.count())
+    assert left == [3, 1, 0]
+
+
+def test_who_does_not_lead_removes_nothing(pruner) -> None:
+    task = old_task(Status.SUCCEEDED)
+    pruner._leadership.term = None
+    pruner.step()
+    assert exists(task)
+
+
+def test_who_was_deposed_and_does_not_know_it_removes_nothing(pruner) -> None:
+    task = old_task(Status.SUCCEEDED)
+    keep_key("k", -DAY)
+    Term.objects.update(term=pruner._leadership.term + 1)
+    pruner.step()
+    assert exists(task)
+    assert IdempotencyKey.objects.count() == 1
+
+
+def keep_key(key: str, ends_in: timedelta) -> None:
+    IdempotencyKey.objects.create(
+        owner_id=0, key=key, request_hash="", task_ids=[], expires_at=database_now() + ends_in
+    )
+
+
+def test_keys_go_when_their_time_is_over_whatever_became_of_their_tasks(pruner) -> None:
+    keep_key("over", -DAY)
+    keep_key("valid", DAY)
+    walk(pruner)
+    assert [key.key for key in IdempotencyKey.objects.all()] == ["valid"]
+
+
+def test_more_keys_than_a_batch_are_removed_without_a_rest(pruner, monkeypatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 2)
+    for number in range(3):
+        keep_key(str(number), -DAY)
+    assert pruner.step() == PAUSE_SECONDS
+    assert pruner.step() == REST_SECONDS
+    assert not IdempotencyKey.objects.exists()
+
+
+def test_a_task_in_its_second_life_stays(pruner) -> None:
+    task = old_task(Status.CANCELLED)
+    lifecycle.retry(task.pk)
+    walk(pruner)
+    assert exists(task)
+    worker = make_worker()
+    task.refresh_from_db()
+    lifecycle.succeed(outcome(start(task, worker), worker))
+    walk(pruner)
+    assert exists(task)
