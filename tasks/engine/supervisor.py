@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 0.1
 REPORT_PAUSE_SECONDS = 1.0
+#: How often a supervisor that ends tries to report to a database that is away.
+LAST_REPORTS = 3
 #: A process that dies sooner than this after its start is restarted with a growing delay.
 HEALTHY_AFTER_SECONDS = 10.0
 LONGEST_DELAY_SECONDS = 30.0
@@ -92,7 +94,13 @@ class Supervisor:
 
     def _start_missing(self) -> None:
         while self._is_short() and time.monotonic() >= self._next_start:
-            self._children.append(self._start())
+            try:
+                self._children.append(self._start())
+            except OSError as error:
+                # No memory, processes or descriptors left: that passes, and the other processes still have us.
+                self._delay_next_start(lived_seconds=0)
+                wait_seconds = max(0.0, self._next_start - time.monotonic())
+                log.error("cannot start a worker process; trying again", error=str(error), wait_seconds=wait_seconds)
 
     def _is_short(self) -> bool:
         """Tell whether a process is missing; one that retires is replaced while it finishes its last tasks."""
@@ -101,18 +109,25 @@ class Supervisor:
 
     def _start(self) -> Child:
         worker_id, recorder = new_id(), FlightRecorder.create(threads=self._threads)
+        try:
+            process = self._execute(worker_id, recorder)
+        except OSError:
+            recorder.close()
+            raise
+        log.info("worker process started", pid=process.pid, worker_id=str(worker_id))
+        return Child(worker_id, process, recorder)
+
+    def _execute(self, worker_id: UUID, recorder: FlightRecorder) -> subprocess.Popen[bytes]:
         command = [
             sys.executable, "-m", "tasks.engine.worker", "--worker-id", str(worker_id), "--threads", str(self._threads),
             "--recorder", str(recorder.descriptor), "--parent", str(self._read_end), "--queues", *self._queues,
         ]  # fmt: skip
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             pass_fds=(recorder.descriptor, self._read_end),
             # Ctrl-C in a terminal goes to the whole group; only the supervisor shall hear it.
             process_group=0,
         )
-        log.info("worker process started", pid=process.pid, worker_id=str(worker_id))
-        return Child(worker_id, process, recorder)
 
     def _reap(self) -> None:
         for child in [child for child in self._children if child.process.poll() is not None]:
@@ -129,7 +144,7 @@ class Supervisor:
         if code == EXIT_RETIRED:
             log.info("worker process has retired", pid=child.process.pid)
         elif not self._stops:
-            self._delay_next_start(child)
+            self._delay_next_start(lived_seconds=time.monotonic() - child.started_at)
             log.warning(
                 "worker process ended; another takes its place",
                 pid=child.process.pid,
@@ -138,9 +153,8 @@ class Supervisor:
                 wait_seconds=max(0.0, self._next_start - time.monotonic()),
             )
 
-    def _delay_next_start(self, child: Child) -> None:
-        lived = time.monotonic() - child.started_at
-        self._early_deaths = self._early_deaths + 1 if lived < HEALTHY_AFTER_SECONDS else 0
+    def _delay_next_start(self, *, lived_seconds: float) -> None:
+        self._early_deaths = self._early_deaths + 1 if lived_seconds < HEALTHY_AFTER_SECONDS else 0
         delay = 0.0 if self._early_deaths <= 1 else min(LONGEST_DELAY_SECONDS, 0.5 * 2.0 ** (self._early_deaths - 1))
         self._next_start = time.monotonic() + delay
 
@@ -176,11 +190,13 @@ class Supervisor:
         return 0 if in_order else 1
 
     def _report_at_the_end(self) -> None:
-        for _ in range(10):
+        for _ in range(LAST_REPORTS):
+            self._next_report = 0.0
             self._report()
             if not self._ends:
                 return
-            time.sleep(TICK_SECONDS)
+            time.sleep(REPORT_PAUSE_SECONDS)
+        log.error("workers' ends were not reported; their leases will run out", count=len(self._ends))
 
     def _signal_all(self, number: int) -> None:
         for child in self._children:

@@ -56,7 +56,12 @@ class Notifier:
         with self._lock:
             if self._pid != os.getpid():
                 self._asked = threading.Event()
-                threading.Thread(target=self._run, name="notifier", daemon=True).start()
+                try:
+                    threading.Thread(target=self._run, name="notifier", daemon=True).start()
+                except RuntimeError as error:
+                    # No process or memory left for a thread; whoever pokes has done its work and must not fail.
+                    log.warning("wake-ups are not sent; the scheduler polls", error=str(error))
+                    return
                 self._pid = os.getpid()
 
     def _run(self) -> None:

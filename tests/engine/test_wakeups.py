@@ -1,0 +1,201 @@
+"""Wake-ups: few NOTIFYs, none inside anybody's transaction, and a listener that comes back."""
+
+import select
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from tasks.engine import wakeups
+from tasks.engine.wakeups import CHANNEL, SHORTEST_INTERVAL_SECONDS, Listener, Notifier
+from tasks.lifecycle import Moved, transitioned
+from tasks.models import new_id
+from tasks.states import DUE, Status
+from tests.factories import submit
+from tests.waiting import wait_until
+
+
+class Ear:
+    """Counts NOTIFYs."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._count = 0
+
+    @property
+    def count(self) -> int:
+        while select.select([self._session], [], [], 0)[0]:
+            self._session.poll()
+            self._count += len(self._session.notifies)
+            self._session.notifies.clear()
+        return self._count
+
+
+@pytest.fixture
+def ear(direct_database: str) -> Iterator[Ear]:
+    with closing(psycopg2.connect(direct_database)) as session:
+        session.autocommit = True
+        session.cursor().execute(f"LISTEN {CHANNEL}")
+        yield Ear(session)
+
+
+def sessions_like(query: str) -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE query LIKE %s AND pid <> pg_backend_pid() "
+            "AND datname = current_database()",
+            [query],
+        )
+        return [pid for (pid,) in cursor.fetchall()]
+
+
+@pytest.fixture
+def notifier(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notifier]:
+    monkeypatch.setattr(wakeups, "IDLE_SECONDS", 0.05)
+    yield Notifier()
+    # Its thread stays for ever, its connection must not: the database is dropped at the end.
+    wait_until(lambda: not sessions_like(f"NOTIFY {CHANNEL}"))
+
+
+# --- Sending ---
+
+
+def test_a_poke_is_heard(notifier, ear) -> None:
+    notifier.poke()
+    wait_until(lambda: ear.count == 1)
+
+
+def test_a_burst_of_pokes_is_at_most_one_notify_every_two_milliseconds(notifier, ear) -> None:
+    began = time.monotonic()
+    for _ in range(20_000):
+        notifier.poke()
+    wait_until(lambda: ear.count)
+    # All that may have been sent by now; the last one is on its way.
+    most = (time.monotonic() - began) / SHORTEST_INTERVAL_SECONDS + 2
+    assert 1 <= ear.count <= most
+
+
+def test_a_process_that_says_nothing_gives_its_connection_back_and_speaks_again(notifier, ear) -> None:
+    notifier.poke()
+    wait_until(lambda: ear.count == 1)
+    wait_until(lambda: not sessions_like(f"NOTIFY {CHANNEL}"))
+    notifier.poke()
+    wait_until(lambda: ear.count == 2)
+
+
+def test_a_database_that_was_away_is_told_the_next_time(notifier, ear, monkeypatch) -> None:
+    errors = [OperationalError("away")]
+
+    def away() -> None:
+        if errors:
+            raise errors.pop()
+
+    monkeypatch.setattr(wakeups, "close_old_connections", away)
+    notifier.poke()
+    wait_until(lambda: not errors)
+    notifier.poke()
+    wait_until(lambda: ear.count == 1)
+
+
+def test_who_pokes_does_not_fail_when_no_thread_can_be_started(notifier, ear, monkeypatch) -> None:
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        notifier.poke()
+    notifier.poke()
+    wait_until(lambda: ear.count == 1)
+
+
+def test_where_the_scheduler_is_in_the_same_process_it_is_called_and_no_database_asked(notifier, ear) -> None:
+    calls: list[bool] = []
+    notifier.local = lambda: calls.append(True)
+    notifier.poke()
+    assert calls == [True]
+    assert notifier._pid is None
+
+
+# --- When ---
+
+
+@pytest.fixture
+def pokes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+    made: list[bool] = []
+    monkeypatch.setattr(wakeups.notifier, "local", lambda: made.append(True))
+    wakeups.connect()
+    yield made
+    wakeups.disconnect()
+
+
+def test_a_submission_wakes_when_it_is_committed_and_not_before(transactional_db, pokes) -> None:
+    with transaction.atomic():
+        submit()
+        assert pokes == []
+    assert pokes == [True]
+
+
+def test_a_submission_that_is_rolled_back_wakes_nobody(transactional_db, pokes) -> None:
+    with transaction.atomic():
+        submit()
+        transaction.set_rollback(True)
+    assert pokes == []
+
+
+@pytest.mark.parametrize("status", Status)
+def test_what_became_due_wakes_and_nothing_else(pokes, status: Status) -> None:
+    transitioned.send(None, verb="requeue", moves=[Moved(new_id(), status, "act", "default", "")])
+    assert bool(pokes) is (status in DUE)
+
+
+# --- Hearing ---
+
+
+@pytest.fixture
+def wakes(direct_database: str) -> Iterator[list[float]]:
+    heard: list[float] = []
+    listener = Listener(lambda: heard.append(time.monotonic()))
+    listener.start()
+    # It wakes once when it begins to listen: something may have been said before.
+    wait_until(lambda: heard)
+    yield heard
+    listener.stop()
+
+
+def notify() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"NOTIFY {CHANNEL}")
+
+
+def test_a_notify_wakes(wakes) -> None:
+    before = len(wakes)
+    notify()
+    wait_until(lambda: len(wakes) > before)
+    before = len(wakes)
+    notify()
+    wait_until(lambda: len(wakes) > before)
+
+
+def test_a_lost_connection_comes_back_and_wakes_for_what_was_missed(wakes) -> None:
+    (pid,) = sessions_like(f"LISTEN {CHANNEL}")
+    before = len(wakes)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+    wait_until(lambda: len(wakes) > before)
+    wait_until(lambda: sessions_like(f"LISTEN {CHANNEL}") not in ([], [pid]))
+    before = len(wakes)
+    notify()
+    wait_until(lambda: len(wakes) > before)
+
+
+def test_a_stopped_listener_leaves_no_session(direct_database) -> None:
+    listener = Listener(lambda: None)
+    listener.start()
+    wait_until(lambda: sessions_like(f"LISTEN {CHANNEL}"))
+    listener.stop()
+    wait_until(lambda: not sessions_like(f"LISTEN {CHANNEL}"))
