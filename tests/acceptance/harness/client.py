@@ -49,6 +49,10 @@ class Client:
         """Change a waiting task; give its status."""
         return str(self._ask({"verb": "edit", "id": task, "change": change})["result"])
 
+    def issue_token(self) -> str:
+        """Make an operator and a token of theirs; give its secret."""
+        return str(self._ask({"verb": "issue"})["result"])
+
     def close(self) -> None:
         """End the process."""
         self._process.communicate()

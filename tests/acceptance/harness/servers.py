@@ -58,7 +58,7 @@ class Databases:
     """Databases of one server, each a copy of one that is migrated once."""
 
     def __init__(self, server: PostgresServer) -> None:
-        self._server = server
+        self.server = server
         self._made = 0
         _migrate(server.url)
         execute(server.url, _JOURNAL)
@@ -69,12 +69,12 @@ class Databases:
         self._made += 1
         name = f"stage_{self._made}"
         execute(self._admin_url, f"CREATE DATABASE {name} TEMPLATE {PostgresServer.name} STRATEGY FILE_COPY")
-        yield _with_path(self._server.url, name)
+        yield _with_path(self.server.url, name)
         execute(self._admin_url, f"DROP DATABASE {name} WITH (FORCE)")
 
     @property
     def _admin_url(self) -> str:
-        return _with_path(self._server.url, "postgres")
+        return _with_path(self.server.url, "postgres")
 
 
 def start_postgres(folder: Path, *, kind: type[PostgresServer] = PostgresServer) -> PostgresServer:

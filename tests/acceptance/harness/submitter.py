@@ -1,7 +1,7 @@
 """A client in its own process: reads commands as JSON lines, calls lifecycle, answers with JSON lines.
 
 A command is ``{"verb": "submit", "tasks": […]}`` (keyword arguments of ``Submission``), ``{"verb": "edit", "id": …,
-"change": {…}}``, or ``cancel`` or ``retry`` with an ``id``.
+"change": {…}}``, ``cancel`` or ``retry`` with an ``id``, or ``issue`` for a token of an operator.
 """
 
 import json
@@ -36,7 +36,10 @@ def _answer(command: dict[str, Any]) -> dict[str, Any]:
 
 
 def _do(command: dict[str, Any]) -> Any:
+    from django.contrib.auth import get_user_model
+
     from tasks import lifecycle
+    from tasks.models import ApiToken
 
     match command["verb"]:
         case "submit":
@@ -48,8 +51,11 @@ def _do(command: dict[str, Any]) -> Any:
             return str(lifecycle.retry(UUID(command["id"]), by="client"))
         case "edit":
             return str(lifecycle.edit(UUID(command["id"]), command["change"], by="client"))
+        case "issue":
+            operator = get_user_model().objects.create_superuser("operator")
+            return ApiToken.issue(user=operator, name="acceptance")[1]
         case verb:
-            raise ValueError(f"expected submit, cancel, retry or edit, got {verb!r}")
+            raise ValueError(f"expected submit, cancel, retry, edit or issue, got {verb!r}")
 
 
 if __name__ == "__main__":

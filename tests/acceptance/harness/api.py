@@ -1,0 +1,67 @@
+"""The REST API as its users meet it: gunicorn's process, called over HTTP, with every submission in the history."""
+
+import json
+from collections.abc import Mapping
+from http.client import HTTPException
+from typing import Any, NamedTuple
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from tests.acceptance.harness.history import Answer, History, Submission
+from tests.acceptance.harness.processes import Process
+
+
+class Reply(NamedTuple):
+    """What the API said; status 0 if nothing."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+class Api:
+    """One api process and a token for it."""
+
+    def __init__(self, process: Process, *, port: int, token: str, history: History) -> None:
+        self.process = process
+        self._root = f"http://127.0.0.1:{port}"
+        self._token = token
+        self._history = history
+
+    def call(self, path: str, body: Any = None, *, method: str | None = None, timeout: float = 40) -> Reply:
+        """Send a request; errors are replies too."""
+        request = Request(
+            f"{self._root}{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+            method=method,
+        )
+        try:
+            with urlopen(request, timeout=timeout) as answer:
+                return Reply(answer.status, dict(answer.headers), json.load(answer))
+        except HTTPError as error:
+            with error:
+                return Reply(error.code, dict(error.headers), json.loads(error.read() or "null"))
+        except (OSError, HTTPException):
+            return Reply(0, {}, None)
+
+    def submit(self, actor: str, *, count: int = 1, priority: int = 5, timeout: float = 40, **payload: Any) -> Reply:
+        """Submit tasks in one request."""
+        name = f"request-{len(self._history.submissions)}"
+        task = {"actor": actor, "payload": payload, "priority": priority, "tags": [name]}
+        reply = self.call("/api/v1/tasks/bulk", {"tasks": [task] * count}, timeout=timeout)
+        ids = tuple(one["id"] for one in reply.body["tasks"]) if reply.status == 201 else ()
+        self._history.submissions.append(Submission(name, _meaning(reply.status), count, ids))
+        return reply
+
+    @property
+    def answers(self) -> bool:
+        """Whether the process takes requests."""
+        return self.call("/healthz").status == 200
+
+
+def _meaning(status: int) -> Answer:
+    # A 5xx, or nothing, may come of a commit whose reply was lost.
+    if status == 201:
+        return "ok"
+    return "failed" if 400 <= status < 500 else "unknown"

@@ -1,0 +1,79 @@
+"""Faults done to servers: frozen, without a free connection, with a locked table, with their sessions ended."""
+
+import contextlib
+from collections.abc import Iterator
+
+import psutil
+import psycopg2
+from psycopg2.extensions import connection as Connection  # noqa: N812 - a class by the name of a function
+
+from scheduler_site.embedded.server import Server
+from tests.acceptance.harness.board import Board
+from tests.acceptance.harness.processes import pause, resume
+from tests.waiting import wait_until
+
+#: Everybody's sessions in this database but the one that asks and those of the tests' own.
+_OTHERS = """
+SELECT count(*), bool_and(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> ALL(%s::integer[]) AND pid <> pg_backend_pid()
+"""
+
+
+@contextlib.contextmanager
+def frozen(server: Server) -> Iterator[None]:
+    """Stop a server and all its children in their tracks; connections to it stay open and get no answer."""
+    # The parent first, so that it starts no more.
+    pids = [server.pid]
+    pause(server.pid)
+    try:
+        for child in psutil.Process(server.pid).children(recursive=True):
+            pids.append(child.pid)
+            pause(child.pid)
+        yield
+    finally:
+        for pid in reversed(pids):
+            with contextlib.suppress(ProcessLookupError):
+                resume(pid)
+
+
+def end_sessions(board: Board) -> int:
+    """End every session with the database; tell how many there were."""
+    ((count, _),) = board.query(_OTHERS, [[]])
+    return int(count)
+
+
+@contextlib.contextmanager
+def locked(board: Board, table: str) -> Iterator[None]:
+    """Hold a lock on a table that lets nobody even read it."""
+    with contextlib.closing(psycopg2.connect(board.url)) as session, session.cursor() as cursor:
+        cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@contextlib.contextmanager
+def without_free_connections(board: Board) -> Iterator[None]:
+    """Take every connection that the server has, and those of Callboard's processes as well."""
+    with contextlib.ExitStack() as stack:
+        hoard: list[Connection] = []
+        stack.callback(_close_all, hoard)
+        chief = stack.enter_context(contextlib.closing(psycopg2.connect(board.url)))
+        chief.autocommit = True
+        # Again and again, because the processes want their connections back.
+        wait_until(lambda: _is_alone(chief, board, hoard), timeout=60, what="all connections to be ours")
+        yield
+
+
+def _close_all(sessions: list[Connection]) -> None:
+    for session in sessions:
+        session.close()
+
+
+def _is_alone(chief: Connection, board: Board, hoard: list[Connection]) -> bool:
+    """End the sessions of others and take all that is free; tell whether there were none to end."""
+    with chief.cursor() as cursor:
+        cursor.execute(_OTHERS, [[one.info.backend_pid for one in hoard]])
+        ((count, _),) = cursor.fetchall()
+    with contextlib.suppress(psycopg2.OperationalError):
+        while True:
+            hoard.append(psycopg2.connect(board.url))
+    return not count
