@@ -13,7 +13,6 @@ import redis
 
 from scheduler_site.embedded.processes import free_port
 from tests.acceptance.harness.api import Api
-from tests.acceptance.harness.api import Api
 from tests.acceptance.harness.board import Board
 from tests.acceptance.harness.checker import Evidence, violations
 from tests.acceptance.harness.client import Client
