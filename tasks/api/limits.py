@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 
 REDIS_TIMEOUT_SECONDS = 1.0
 
+#: What the limit is called in the headers that name it.
+_POLICY = "submit"
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -38,6 +41,13 @@ class Rate:
         """How fast a bucket fills."""
         return self.units / self.seconds
 
+    def headers(self) -> dict[str, str]:
+        """Tell the caller of the limit itself."""
+        return {
+            "RateLimit-Limit": str(self.units),
+            "RateLimit-Policy": f'"{_POLICY}";q={self.units};w={math.ceil(self.seconds)}',
+        }
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -48,12 +58,12 @@ class Verdict:
     wait_seconds: float
 
     def headers(self, rate: Rate) -> dict[str, str]:
-        """Tell the caller (draft-ietf-httpapi-ratelimit-headers, and RFC 9110 for Retry-After)."""
-        full_in = (rate.units - self.left) / rate.per_second
-        headers = {
-            "RateLimit-Limit": str(rate.units),
-            "RateLimit-Remaining": str(math.floor(self.left)),
-            "RateLimit-Reset": str(math.ceil(full_in)),
+        """Tell the caller, by draft-ietf-httpapi-ratelimit-headers up to -06 and since; Retry-After is RFC 9110's."""
+        left, full_in = math.floor(self.left), math.ceil((rate.units - self.left) / rate.per_second)
+        headers = rate.headers() | {
+            "RateLimit-Remaining": str(left),
+            "RateLimit-Reset": str(full_in),
+            "RateLimit": f'"{_POLICY}";r={left};t={full_in}',
         }
         if not self.is_allowed:
             headers["Retry-After"] = str(max(1, math.ceil(self.wait_seconds)))
@@ -177,10 +187,11 @@ def _check(request: Request, units: int) -> dict[str, str]:
     if request.auth is not None:
         keys.append(f"token.{request.auth.pk}")
     if units > rate.units:
+        # No Retry-After: however long the caller waits, no bucket holds that many.
         raise TooManyTasks(
             f"expected at most {rate.units} tasks at once, as many as are allowed in {rate.seconds:g} s, got {units}; "
             "split them",
-            headers=Verdict(False, 0.0, rate.seconds).headers(rate),
+            headers=rate.headers(),
         )
     try:
         verdict = _buckets().take(keys, units, rate)

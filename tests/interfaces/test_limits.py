@@ -1,7 +1,10 @@
 """The submission limit: a token bucket by client address and by token."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 import redis
@@ -47,6 +50,8 @@ def test_fifty_are_taken_and_the_next_is_told_when(alice, limited):
     problem = assert_problem(refused, 429, code="rate_limited")
     assert "50 tasks in 60 s" in problem["detail"]
     assert (refused["RateLimit-Limit"], refused["RateLimit-Remaining"]) == ("50", "0")
+    assert refused["RateLimit-Policy"] == '"submit";q=50;w=60'
+    assert refused["RateLimit"] == f'"submit";r=0;t={refused["RateLimit-Reset"]}'
     assert refused["Retry-After"] in {"1", "2"}
     assert 55 <= int(refused["RateLimit-Reset"]) <= 60
     assert Task.objects.count() == 50
@@ -62,8 +67,11 @@ def test_a_bulk_costs_as_many_as_it_has(alice, limited):
 
 
 def test_a_bulk_that_no_bucket_can_hold_is_told_to_be_split(alice, limited):
-    problem = assert_problem(_bulk(alice, 51), 429, code="rate_limited")
+    refused = _bulk(alice, 51)
+    problem = assert_problem(refused, 429, code="rate_limited")
     assert "split" in problem["detail"]
+    assert refused["RateLimit-Limit"] == "50"
+    assert not {"Retry-After", "RateLimit-Remaining"} & set(refused.headers), "waiting would not help"
     assert _bulk(alice, 50).status_code == 201
 
 
@@ -224,6 +232,28 @@ def test_a_bucket_fills_smoothly():
     assert buckets.take(["a"], 1, RATE).is_allowed
     clock.now += 3600
     assert buckets.take(["a"], 1, RATE).left == 49
+
+
+class _Hesitant(MemoryBuckets):
+    """Lets others have a turn between looking and taking."""
+
+    def _level(self, *args):
+        level = super()._level(*args)
+        time.sleep(0.0001)
+        return level
+
+
+@pytest.mark.parametrize("kind", ["redis", "memory"])
+def test_however_many_ask_at_once_no_more_than_the_budget_is_admitted(kind, redis_url):
+    buckets = RedisBuckets(redis_url, f"test-{uuid4()}") if kind == "redis" else _Hesitant()
+    # It fills by less than a unit while this test runs.
+    budget, sizes = Rate(1_000, 86_400), [1, 2, 3, 5, 7] * 100
+    with ThreadPoolExecutor(20) as threads:
+        verdicts = list(threads.map(lambda size: buckets.take(["ip", f"token.{size}"], size, budget), sizes))
+    admitted = sum(size for size, verdict in zip(sizes, verdicts, strict=True) if verdict.is_allowed)
+    assert sum(sizes) == 1_800
+    assert admitted == 1_000
+    assert 0 <= min(verdict.left for verdict in verdicts) < 1
 
 
 def test_a_bucket_in_redis_fills_smoothly_on_its_own_clock(redis_url):
