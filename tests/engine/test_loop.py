@@ -1,145 +1,87 @@
-"""A loop of the scheduler: goes on whatever happens in a round, on a session that gives up in time."""
+"""A scheduler's loop: rounds, wake-ups, and a rest after errors."""
 
 import threading
-from collections.abc import Callable
-from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError
 
-from tasks.engine import loop as module
-from tasks.engine.dispatcher import Dispatcher
-from tasks.engine.loop import Loop
-from tasks.engine.sweeper import Sweeper
+from tasks.engine import loop as loop_module
+from tasks.engine.loop import PAUSE_AFTER_ERROR_SECONDS, Loop
 from tasks.errors import BrokerUnavailable
-from tests.engine.stage import Broker, Leading
 from tests.waiting import wait_until
 
-LONG = 1000.0
+
+class Noted(threading.Event):
+    """An event of which nobody waits; notes for how long they would have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        return self.is_set()
 
 
 class Rounds(Loop):
-    """Does what the test put in, one thing per round, and then waits for long."""
+    """Does what it is told, one thing a round, and ends after the last."""
 
     name = "rounds"
 
-    def __init__(self, *rounds: Callable[[], float]) -> None:
+    def __init__(self, *rounds: float | Exception) -> None:
         super().__init__()
-        self._todo = list(rounds)
-        self.count = 0
+        self.rounds = list(rounds)
+        self.idle, self.rest = Noted(), Noted()
+        self._wake, self._stopped = self.idle, self.rest
 
     def step(self) -> float:
-        self.count += 1
-        return self._todo.pop(0)() if self._todo else LONG
+        outcome = self.rounds.pop(0)
+        if not self.rounds:
+            self._stopped.set()
+        self.wake()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
 
-def fails(error: Exception) -> Callable[[], float]:
-    def step() -> float:
-        raise error
-
-    return step
-
-
-def at_once() -> float:
-    return 0
+@pytest.fixture(autouse=True)
+def _no_sessions(monkeypatch):
+    monkeypatch.setattr(loop_module.sessions, "use_direct_session", lambda **_: None)
+    monkeypatch.setattr(loop_module.connections, "close_all", lambda: None)
 
 
-@pytest.fixture
-def started(transactional_db, monkeypatch) -> Any:
-    monkeypatch.setattr(module, "PAUSE_AFTER_ERROR_SECONDS", 0.01)
-    running: list[Loop] = []
-
-    def start(loop: Any) -> Any:
-        running.append(loop)
-        loop.start()
-        return loop
-
-    yield start
-    for loop in running:
-        loop.stop()
-        assert not loop.is_alive
+def test_a_round_says_how_long_the_next_one_may_wait() -> None:
+    loop = Rounds(0.5, 2, 0)
+    loop._run()
+    assert loop.idle.waits == [0.5, 2, 0]
+    assert not loop.idle.is_set()
 
 
-@pytest.mark.parametrize(
-    "error", [OperationalError("away"), BrokerUnavailable("away"), ZeroDivisionError("what nobody thought of")]
-)
-def test_a_round_that_fails_is_followed_by_another(started, error: Exception) -> None:
-    loop = started(Rounds(fails(error), fails(error)))
-    wait_until(lambda: loop.count == 3)
-    assert loop.is_alive
+@pytest.mark.parametrize("error", [BrokerUnavailable(), OperationalError("away"), ValueError("a bug")])
+def test_after_an_error_it_rests_whatever_wakes_it(error) -> None:
+    loop = Rounds(error, error, 1)
+    loop._run()
+    assert loop.rest.waits == [PAUSE_AFTER_ERROR_SECONDS] * 2
+    assert loop.idle.waits == [1]
 
 
-def test_a_wake_up_ends_the_wait(started) -> None:
-    loop = started(Rounds())
-    wait_until(lambda: loop.count == 1)
-    loop.wake()
-    wait_until(lambda: loop.count == 2)
+def test_a_wake_up_ends_a_wait_and_a_stop_ends_a_rest(monkeypatch) -> None:
+    class Waiting(Loop):
+        name = "waiting"
+        count = 0
 
+        def step(self) -> float:
+            self.count += 1
+            if self.count == 3:
+                raise BrokerUnavailable
+            return 60
 
-def test_a_wake_up_during_a_round_is_not_lost(started) -> None:
-    is_inside, go_on = threading.Event(), threading.Event()
-
-    def slow() -> float:
-        is_inside.set()
-        go_on.wait(20)
-        return LONG
-
-    loop = started(Rounds(slow))
-    assert is_inside.wait(10)
-    loop.wake()
-    go_on.set()
-    wait_until(lambda: loop.count == 2)
-
-
-def test_it_goes_on_as_soon_as_the_step_says(started) -> None:
-    loop = started(Rounds(at_once, at_once))
-    wait_until(lambda: loop.count == 3)
-
-
-def shown(name: str) -> str:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SHOW {name}")
-        return str(cursor.fetchone()[0])
-
-
-@pytest.mark.parametrize(("is_asynchronous", "commit"), [(False, "on"), (True, "off")])
-def test_a_statement_gives_up_before_the_lease_is_over(started, settings, is_asynchronous: bool, commit: str) -> None:
-    settings.LEADER_LEASE_SECONDS = 9
-    seen: list[tuple[str, ...]] = []
-
-    def look() -> float:
-        seen.append((shown("statement_timeout"), shown("synchronous_commit")))
-        return LONG
-
-    loop = Rounds(look)
-    loop.commits_asynchronously = is_asynchronous
-    before = shown("synchronous_commit")
-    started(loop)
-    wait_until(lambda: seen)
-    assert seen == [("3s", commit if is_asynchronous else before)]
-    # Of that thread alone.
-    assert shown("statement_timeout") == "0"
-
-
-def test_a_session_that_the_server_ended_is_replaced(started) -> None:
-    pids: list[int] = []
-
-    def look() -> float:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_backend_pid()")
-            pids.append(cursor.fetchone()[0])
-        return LONG
-
-    loop = started(Rounds(look, look, look))
-    wait_until(lambda: pids)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", pids)
-    loop.wake()
-    wait_until(lambda: len(pids) == 2)
-    assert pids[0] != pids[1]
-
-
-def test_only_a_dispatch_may_be_undone_by_a_crash_of_the_database(db) -> None:
-    dispatcher: Any = Dispatcher(Leading(), Broker())  # type: ignore[arg-type]
-    sweeper: Any = Sweeper(Leading(), Broker())  # type: ignore[arg-type]
-    assert (dispatcher.commits_asynchronously, sweeper.commits_asynchronously) == (True, False)
+    loop = Waiting()
+    monkeypatch.setattr(loop_module, "PAUSE_AFTER_ERROR_SECONDS", 60)
+    loop.start()
+    for count in (1, 2, 3):
+        wait_until(lambda count=count: loop.count == count)  # type: ignore[misc]
+        loop.wake()
+    loop.stop()
+    assert not loop.is_alive
+    assert loop.count == 3
