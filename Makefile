@@ -8,7 +8,7 @@ venv := .venv
 bin := $(venv)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run verify bench test test-all lint types check clean venv venv-dev
+.PHONY: help run verify bench test test-all lint types mutants check clean venv venv-dev
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,10 @@ lint: venv-dev  ## Check style and layers
 types: venv-dev  ## Check types
 	@$(bin)/mypy
 
-check: lint types  ## Everything but the tests: style, layers, types, migrations and docs/openapi.yaml in sync
+mutants: venv-dev  ## Take out one guard at a time; its test has to notice
+	@$(bin)/python -m tests.mutants
+
+check: lint types mutants  ## Everything but the tests: style, layers, types, guards, migrations and docs/openapi.yaml in sync
 	@$(bin)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@$(bin)/python manage.py openapi --check
 

@@ -1,0 +1,122 @@
+"""Does each guard have a test that would miss it? ``make mutants`` takes them out one by one and expects it to fail.
+
+Also the pytest plugin that takes it out, in the process that runs the test.
+"""
+
+import importlib
+import os
+import subprocess
+import sys
+from typing import NamedTuple
+
+VARIABLE = "MUTANT"
+
+
+class Mutant(NamedTuple):
+    """A guard in an SQL statement, how the statement looks without it, and the test that notices."""
+
+    guard: str
+    statement: str
+    text: str
+    instead: str
+    test: str
+
+
+MUTANTS = (
+    Mutant(
+        "attempt fence of a completion",
+        "tasks.lifecycle.completion:_COMPLETE",
+        "task.attempt = outcome.attempt",
+        "true",
+        "test_complete.py::test_an_older_attempt_changes_nothing",
+    ),
+    Mutant(
+        "owner of a completion",
+        "tasks.lifecycle.completion:_COMPLETE",
+        "task.worker_id = outcome.worker",
+        "true",
+        "test_complete.py::test_another_worker_changes_nothing",
+    ),
+    Mutant(
+        "attempt fence of a put-back",
+        "tasks.lifecycle.delivery:_PUT_BACK",
+        "task.attempt = held.attempt",
+        "true",
+        "test_put_back.py::test_an_old_attempt_or_another_worker_puts_nothing_back",
+    ),
+    Mutant(
+        "dispatch guard of a claim",
+        "tasks.lifecycle.delivery:_CLAIM",
+        "task.dispatch = hint.dispatch",
+        "true",
+        "test_claim.py::test_a_hint_of_another_hand_over_claims_nothing",
+    ),
+    Mutant(
+        "dispatch guard of a requeue",
+        "tasks.lifecycle.delivery:_REQUEUE",
+        "task.dispatch = hint.dispatch",
+        "true",
+        "test_requeue.py::test_a_requeue_for_an_older_hand_over_changes_nothing",
+    ),
+    Mutant(
+        "worker lease guard of a claim",
+        "tasks.lifecycle.delivery:_CLAIM",
+        "worker.lease_expires_at > statement_timestamp()",
+        "true",
+        "test_claim.py::test_a_worker_whose_lease_is_over_claims_nothing",
+    ),
+    Mutant(
+        "term fence of a dispatch",
+        "tasks.lifecycle.delivery:_DISPATCH",
+        "EXISTS (SELECT FROM lead)",
+        "true",
+        "test_dispatch.py::test_a_deposed_leader_dispatches_nothing",
+    ),
+    Mutant(
+        "term fence of a rescue",
+        "tasks.lifecycle.recovery:_RESCUE_LOST",
+        "EXISTS (SELECT FROM lead)",
+        "true",
+        "test_rescue.py::test_a_deposed_leader_rescues_nothing",
+    ),
+)
+
+
+def main() -> int:
+    """Try every mutant; 0 if each was noticed by its test."""
+    # Servers for all of the runs; they find them in the environment.
+    importlib.import_module("tests.embedded")
+    missed = [mutant for mutant in MUTANTS if not _is_noticed(mutant)]
+    for mutant in missed:
+        sys.stderr.write(f"nobody noticed that the {mutant.guard} was gone; {mutant.test} should have\n")
+    return 1 if missed else 0
+
+
+def _is_noticed(mutant: Mutant) -> bool:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.mutants", f"tests/lifecycle/{mutant.test}"]
+    environment = {**os.environ, VARIABLE: mutant.guard}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    # Not just any exit code: a test that cannot be set up has noticed nothing.
+    is_noticed = run.returncode == 1 and " failed" in run.stdout.splitlines()[-1] and " error" not in run.stdout.splitlines()[-1]
+    if not is_noticed:
+        sys.stderr.write(run.stdout[-2000:] + run.stderr[-2000:])
+    sys.stdout.write(f"without the {mutant.guard}: {'noticed' if is_noticed else 'not noticed'}\n")
+    sys.stdout.flush()
+    return is_noticed
+
+
+def pytest_sessionstart() -> None:
+    """Take the guard out that the environment names; Django is set up by now."""
+    name = os.environ.get(VARIABLE)
+    if name is None:
+        return
+    mutant = next(one for one in MUTANTS if one.guard == name)
+    module_name, _, constant = mutant.statement.partition(":")
+    module = importlib.import_module(module_name)
+    statement: str = getattr(module, constant)
+    assert statement.count(mutant.text) == 1, f"{mutant.statement} has no {mutant.text!r}, or more than one"
+    setattr(module, constant, statement.replace(mutant.text, mutant.instead))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
