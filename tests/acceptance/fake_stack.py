@@ -38,8 +38,9 @@ class FakeStack:
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any, headers: Any) -> Reply:
         """Answer one request."""
-        if path == "/readyz":
-            return (503, {}, {"code": "not_ready", "detail": "no"}) if "not ready" in self.flaws else (200, {}, {})
+        if path == "/health":
+            parts = {"database": "ok", "workers": "none" if "no workers" in self.flaws else "ok"}
+            return _problem(503, "not_ready") if "not ready" in self.flaws else (200, {}, {"components": parts})
         match method, path.removeprefix("/api/v1/").split("/"):
             case "GET", ["actors"]:
                 names = ["echo", "sleep", "demo_fail", "demo_hang"]
@@ -104,6 +105,7 @@ class FakeStack:
             "priority": 5, "max_retries": 3, "min_backoff_seconds": 2, "delay_seconds": 0, **body,
             "id": id, "status": "PENDING", "created_at": self._tick(), "started_at": None, "finished_at": None,
             "attempt": 0, "failures": 0, "result": None, "error": None,
+            "expected_start_seconds": None if "paused" in self.flaws else 0,
         }  # fmt: skip
         return dict(self.tasks[id])
 
@@ -114,7 +116,7 @@ class FakeStack:
     # --- What becomes of tasks ----------------------------------------------------------------------------------
 
     def _read(self, task: dict[str, Any]) -> dict[str, Any]:
-        if task["status"] == "PENDING" and not task["delay_seconds"]:
+        if task["status"] == "PENDING" and not task["delay_seconds"] and "paused" not in self.flaws:
             {"sleep": self._run_all_sleeps, "demo_fail": self._fail}.get(task["actor"], self._echo)(task)
         return task
 

@@ -58,6 +58,13 @@ def test_a_stack_that_breaks_the_order_on_purpose_fails() -> None:
     assert [name for name, (verdict, _) in reports.items() if verdict == "FAILED"] == ["priority order"]
 
 
+@pytest.mark.django_db
+def test_a_stack_that_runs_nothing_is_not_tried_any_further() -> None:
+    code, reports = verify(FakeStack("wrong result"))
+    assert code == 1
+    assert {name: verdict for name, (verdict, _) in reports.items()} == {"answers": "PASSED", "runs a task": "FAILED"}
+
+
 def check(name: str, stack: FakeStack) -> str:
     """Make one check, the one of this function's name."""
     with serving(stack) as url:
@@ -68,9 +75,11 @@ def check(name: str, stack: FakeStack) -> str:
 @pytest.mark.parametrize(
     ("flaw", "name", "says"),
     [
-        ("not ready", "answers", "/readyz: 503 not_ready"),
+        ("not ready", "answers", "/health: 503 not_ready"),
+        ("no workers", "answers", "/health: workers: none"),
         ("no demo_fail", "answers", "no actor demo_fail: start the stack with BUILTIN_ACTORS=true"),
         ("wrong result", "runs", "got something else"),
+        ("paused", "runs", "a task of echo is still PENDING (its queue is paused, or no worker serves it) after 1 s"),
         ("cannot cancel", "cancels", "a task of echo is still PENDING after 1 s"),
         ("fifo", "orders", "in 625 of 625 pairs a task of priority 1 started before one of 8"),
         ("fifo in band", "orders", "in 625 of 625 pairs a task of priority 8 started before one of 10"),

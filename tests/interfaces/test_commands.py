@@ -387,9 +387,22 @@ def test_a_wrong_submission_is_one_line(words: list[str], says: str) -> None:
 
 
 def test_who_does_not_want_to_wait_longer_is_told() -> None:
+    make_worker()
     with pytest.raises(CommandError, match="is still PENDING after 0 s; it goes on") as caught:
         callboard("submit", "note", "--wait", "0")
     assert caught.value.returncode == 2
+
+
+def test_what_holds_a_task_up_is_told() -> None:
+    says, _ = refused("submit", "note", "--wait", "0")
+    assert "is still PENDING, because no worker is there for its actor and queue, after 0 s" in says
+    make_worker()
+    callboard("queues", "pause", "default")
+    shown = callboard_json("tasks", "show", str(Task.objects.get().pk))
+    assert (shown["expected_start_seconds"], shown["held_up_because"]) == (None, "its queue is paused")
+    callboard("queues", "resume", "default")
+    shown = callboard_json("tasks", "show", str(Task.objects.get().pk))
+    assert (shown["expected_start_seconds"], shown["held_up_because"]) == (0, "")
 
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.DEAD, Status.CANCELLED])

@@ -8,6 +8,7 @@ from django.core.management.base import CommandError
 from tasks import lifecycle
 from tasks.api import fields
 from tasks.api.serializers import SUBMISSION_FIELDS
+from tasks.engine.forecast import expected_start
 from tasks.errors import InvalidTask
 from tasks.lifecycle import Submission
 from tasks.management.callboard import parsing, payload, tasks
@@ -82,8 +83,14 @@ def _await_end(task: Task, *, seconds: float) -> Task:
     pause = _SHORTEST_POLL_SECONDS
     while not task.is_final:
         if time.monotonic() >= deadline:
-            raise CommandError(f"task {task.pk} is still {task.status} after {seconds:g} s; it goes on", returncode=2)
+            raise CommandError(f"{_standing(task)} after {seconds:g} s; it goes on", returncode=2)
         time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
         pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
         task.refresh_from_db()
     return task
+
+
+def _standing(task: Task) -> str:
+    forecast = expected_start(task)
+    why = f", because {forecast.obstacle}," if forecast and forecast.obstacle else ""
+    return f"task {task.pk} is still {task.status}{why}"

@@ -8,6 +8,7 @@ from uuid import UUID
 from tasks import lifecycle
 from tasks.api.filters import TASK_FILTERS
 from tasks.api.serializers import attempt_as_dict, event_as_dict, task_as_dict
+from tasks.engine.forecast import Forecast, expected_start
 from tasks.management.callboard import lists, operator, parsing, verbs
 from tasks.management.callboard.output import WIDE, Column, Output
 from tasks.models import Task, TaskEvent
@@ -74,7 +75,9 @@ def show(options: Namespace, out: Output) -> None:
     task = lists.find(Task.objects.all(), options.id)
     attempts = [attempt_as_dict(attempt) for attempt in task.attempts.order_by("number")]
     events = [event_as_dict(event) for event in TaskEvent.objects.filter(task_id=task.pk)]
-    record = {**as_dict(task), "worker_id": _text(task.worker_id), "attempts": attempts, "events": events}
+    forecast = expected_start(task)
+    more = {"worker_id": _text(task.worker_id), "held_up_because": forecast.obstacle if forecast else ""}
+    record = {**as_dict(task, forecast=forecast), **more, "attempts": attempts, "events": events}
     out.record(record, hidden=("url",), parts={"attempts": _ATTEMPTS, "events": _EVENTS})
     if not out.is_json and attempts and attempts[-1]["error"]:
         out.text(attempts[-1]["error"]["traceback"], title="last traceback")
@@ -90,9 +93,9 @@ def retry(options: Namespace, out: Output) -> None:
     verbs.apply(options.ids, partial(lifecycle.retry, by=operator.name()), out)
 
 
-def as_dict(task: Task) -> dict[str, Any]:
+def as_dict(task: Task, *, forecast: Forecast | None = None) -> dict[str, Any]:
     """Give a task the shape of the REST API."""
-    return task_as_dict(task, url=lists.address("api-tasks"))
+    return task_as_dict(task, url=lists.address("api-tasks"), forecast=forecast)
 
 
 def _text(worker_id: UUID | None) -> str | None:

@@ -39,10 +39,11 @@ _COLUMNS = (
 
 
 class Check(NamedTuple):
-    """A name, and the function that makes the check."""
+    """A name, and the function that makes the check; without what is needed, the others would only wait in vain."""
 
     name: str
     run: Callable[[Trial], str]
+    is_needed: bool = False
 
 
 class Report(NamedTuple):
@@ -108,12 +109,15 @@ def _reports(trial: Trial, options: Namespace, out: Output) -> Iterator[Report]:
             return
         with _limited(trial, options) as is_beside, _cleaning_up(trial, out):
             for check in _checks(is_destructive=options.destructive, is_beside=is_beside):
-                yield _make(check, trial, tell)
+                report = _make(check, trial, tell)
+                yield report
+                if check.is_needed and report.verdict == "FAILED":
+                    return
 
 
 def _checks(*, is_destructive: bool, is_beside: bool) -> list[Check]:
     found = [
-        Check("runs a task", checks.runs),
+        Check("runs a task", checks.runs, is_needed=True),
         Check("cancels", checks.cancels),
         Check("priority order", checks.orders),
         Check("retries with backoff", checks.retries),

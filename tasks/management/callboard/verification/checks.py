@@ -25,10 +25,13 @@ SLACK_SECONDS, CLOCK_SECONDS = 5.0, 0.2
 
 
 def answers(trial: Trial) -> str:
-    """The stack is ready, knows the token and has the built-in actors."""
-    ready = trial.client.call("GET", "/readyz")
-    if ready.status != 200:
-        raise Failed(f"/readyz: {ready.problem}")
+    """The stack is whole, knows the token and has the built-in actors."""
+    health = trial.client.call("GET", "/health")
+    if health.status != 200:
+        raise Failed(f"/health: {health.problem}")
+    lacking = [f"{part}: {state}" for part, state in health.body["components"].items() if state != "ok"]
+    if lacking:
+        raise Failed(f"/health: {', '.join(lacking)}")
     missing = NEEDED_ACTORS - {actor["name"] for actor in trial.get("/actors")["results"]}
     if missing:
         raise Failed(f"no actor {', '.join(sorted(missing))}: start the stack with BUILTIN_ACTORS=true")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from tasks.management.callboard.verification.client import Answer, Client
-from tasks.states import FINAL, Resolution
+from tasks.states import DUE, FINAL, Resolution
 
 API = "/api/v1"
 POLL_SECONDS = 0.2
@@ -109,7 +109,7 @@ class Trial:
             latest.update(self.get(f"/tasks/{task['id']}"))
             return latest if latest["status"] in FINAL else None
 
-        return self.until(look, what=lambda: f"a task of {task['actor']} is still {latest['status']}")
+        return self.until(look, what=lambda: f"a task of {task['actor']} is still {latest['status']}{_held_up(latest)}")
 
     # --- Cleaning up --------------------------------------------------------------------------------------------
 
@@ -132,3 +132,9 @@ class Trial:
     def _open_letters(self, task_id: str) -> list[str]:
         answer = self.client.call("GET", f"{API}/dlq?task={task_id}&resolution={Resolution.OPEN.name}")
         return [letter["id"] for letter in answer.body["results"]] if answer.status == 200 else []
+
+
+def _held_up(task: Mapping[str, Any]) -> str:
+    if task["status"] not in DUE or task.get("expected_start_seconds", 0) is not None:
+        return ""
+    return " (its queue is paused, or no worker serves it)"
