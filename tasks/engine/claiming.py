@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
 from dramatiq import Message
@@ -123,6 +124,7 @@ class ClaimingConsumer(Consumer):
         self._unclaimed: list[Taken] = []
         self._unacknowledged: list[Taken] = []
         self._suspects: deque[tuple[Execution, str]] = deque()
+        self._suspects_since = 0.0
         self._runs_alone = False
 
     def __next__(self) -> ClaimedMessage | None:
@@ -180,6 +182,9 @@ class ClaimingConsumer(Consumer):
 
     def _start_nothing_more(self) -> None:
         self._runtime.put_back_waiting(longer_than=0)
+        self._put_back_suspects()
+
+    def _put_back_suspects(self) -> None:
         self._runtime.put_back([execution for execution, _ in self._suspects])
         self._suspects.clear()
 
@@ -190,6 +195,9 @@ class ClaimingConsumer(Consumer):
         """
         slots = self._runtime.slots
         if slots.held > len(self._suspects):
+            if time.monotonic() - self._suspects_since > settings.STUCK_AFTER_SECONDS / 2:
+                # Their claims grow old: the sweeper would take them for stuck, and this process for their prisoner.
+                self._put_back_suspects()
             slots.wait(PUT_BACK_AFTER_SECONDS)
             return
         self._runs_alone = bool(self._suspects)
@@ -216,6 +224,7 @@ class ClaimingConsumer(Consumer):
         bands = {one.hint.task_id: one.queue for one in taken if one.hint is not None}
         for execution in executions:
             if execution.claimed.crashes:
+                self._suspects_since = self._suspects_since if self._suspects else asked
                 self._suspects.append((execution, bands[execution.claimed.id]))
             else:
                 self._hand_out(execution, bands[execution.claimed.id])

@@ -241,6 +241,21 @@ def test_suspects_that_wait_are_put_back_when_the_worker_drains_or_loses_its_lea
         hand.runtime.slots.release()
 
 
+def test_a_suspect_that_waits_for_a_long_neighbour_is_put_back_before_it_is_taken_for_stuck(hand, settings) -> None:
+    neighbour, alone = submit(priority=7), suspect()
+    hand.publish(neighbour, alone)
+    hand.runtime.started(hand.next().execution)
+    assert next(hand.consumer) is None
+    assert status(alone) == Status.RUNNING
+    hand.consumer._suspects_since -= settings.STUCK_AFTER_SECONDS / 2
+    assert next(hand.consumer) is None
+    assert (status(alone), alone.failures, alone.crashes) == (Status.PENDING, 0, 1)
+    assert status(neighbour) == Status.RUNNING
+    # The process does other things meanwhile.
+    hand.publish(submit("note"))
+    assert hand.next().actor_name == "note"
+
+
 def test_a_suspect_that_cannot_be_handed_out_keeps_the_process_from_nothing(hand, monkeypatch) -> None:
     hand.publish(suspect())
     assert next(hand.consumer) is None

@@ -46,8 +46,8 @@ class Rounds(Loop):
 
 @pytest.fixture(autouse=True)
 def _no_sessions(monkeypatch):
-    monkeypatch.setattr(loop_module.sessions, "use_direct_session", lambda **_: None)
-    monkeypatch.setattr(loop_module.connections, "close_all", lambda: None)
+    monkeypatch.setattr("tasks.engine.loop.sessions.use_direct_session", lambda **_: None)
+    monkeypatch.setattr("tasks.engine.loop.connections.close_all", lambda: None)
 
 
 def test_a_round_says_how_long_the_next_one_may_wait() -> None:
