@@ -1,7 +1,9 @@
 """Pages on dead letters: what died, why, and re-drive and discard."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -11,14 +13,17 @@ from django.utils.html import format_html
 
 from dlq.models import DeadLetter
 from dlq.querysets import DeadLetterQuerySet
+from tasks.admin.causes import Cause, error_line, open_causes
 from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, QueueFilter
-from tasks.admin.show import age, badge, block, column, moment, number, shortened, visible
+from tasks.admin.show import age, badge, column, cut, number, pretty, shortened, visible
 from tasks.admin.verbs import OperatedAdmin, Verb
 from tasks.lifecycle.letters import discard_many, redrive_many
+from tasks.models import Attempt, Task
 from tasks.states import DeathReason, Resolution
 
 #: Open ones are counted up to here.
 MOST_COUNTED = 1_000
+MOST_CAUSES = 20
 LONGEST_ERROR = 120
 
 
@@ -29,7 +34,16 @@ class ResolutionFilter(ChipsFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         """List the resolutions."""
-        return [(resolution.name, str(resolution.label)) for resolution in Resolution]
+        return [*((resolution.name, str(resolution.label)) for resolution in Resolution), ("all", "All")]
+
+    def value(self) -> str:
+        """Show what nobody has dealt with, if nothing else is asked for."""
+        return super().value() or Resolution.OPEN.name
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Leave out the link without a choice: it is the open ones."""
+        _, *others = super().choices(changelist)
+        yield from others
 
     def counts(self) -> Mapping[str, str]:
         """Count the open ones; no index leads to the others."""
@@ -38,7 +52,7 @@ class ResolutionFilter(ChipsFilter):
 
     def narrowed(self, rows: DeadLetterQuerySet, value: str) -> QuerySet[DeadLetter]:
         """Keep one resolution."""
-        return rows.resolved_as(Resolution[value])
+        return rows if value == "all" else rows.resolved_as(Resolution[value])
 
 
 class ReasonFilter(KnownValuesFilter):
@@ -53,6 +67,28 @@ class ReasonFilter(KnownValuesFilter):
     def narrowed(self, rows: DeadLetterQuerySet, value: str) -> QuerySet[DeadLetter]:
         """Keep one reason."""
         return rows.died_of(DeathReason(value))
+
+
+class CauseFilter(KnownValuesFilter):
+    """By cause; offers those of the open ones."""
+
+    title = parameter_name = "cause"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        """List the most frequent causes, and the chosen one."""
+        known = {cause.fingerprint: _cause(cause) for cause in open_causes(most=MOST_CAUSES).rows}
+        chosen = request.GET.get(self.parameter_name, "")
+        if re.fullmatch("[0-9a-f]{32}", chosen):
+            known.setdefault(chosen, f"…{chosen[-8:]}")
+        return list(known.items())
+
+    def narrowed(self, rows: DeadLetterQuerySet, value: str) -> QuerySet[DeadLetter]:
+        """Keep one cause."""
+        return rows.of_cause(value)
+
+
+def _cause(cause: Cause) -> str:
+    return f"{shortened(cause.actor, 40)} · {shortened(cause.error, 60) or 'no error'} ({number(cause.letters)})"
 
 
 _RESOLUTION = column(
@@ -78,7 +114,7 @@ def _name(letter: DeadLetter) -> str:
 
 
 def _error(letter: DeadLetter) -> str:
-    text = f"{letter.error_type}: {letter.error_message}".strip(": ")
+    text = error_line(letter.error_type, letter.error_message)
     return format_html(
         '<span class="error-line" title="{}">{}</span>', visible(text[:500]), shortened(text, LONGEST_ERROR)
     )
@@ -120,24 +156,41 @@ class DeadLetterAdmin(OperatedAdmin):
         "queue",
         age("died_at"),
     )
-    list_filter = (ResolutionFilter, ReasonFilter, QueueFilter, ActorFilter)
-    fieldsets: ClassVar[Any] = (
-        (
-            None,
-            {
-                "fields": (
-                    _RESOLUTION,
-                    column("task", _task_link),
-                    "actor",
-                    _REASON,
-                    column("error", lambda letter: block(f"{letter.error_type}: {letter.error_message}".strip(": "))),
-                    moment("died_at"),
-                    "queue",
-                    "attempt",
-                    "owner",
-                    "fingerprint",
-                )
-            },
-        ),
-        ("Resolution", {"fields": ("resolved_by", moment("resolved_at"))}),
+    list_filter = (ResolutionFilter, CauseFilter, ReasonFilter, QueueFilter, ActorFilter)
+    search_fields = ("id",)
+    search_help_text = "Words of the error, first letters of an actor, or a task’s id"
+    change_form_template = "admin/dlq/deadletter/change_form.html"
+    facts = (
+        _RESOLUTION,
+        column("resolved by", lambda letter: visible(letter.resolved_by)),
+        age("resolved_at"),
+        _REASON,
+        age("died_at"),
+        column("queue", lambda letter: visible(letter.queue)),
+        column("attempt", lambda letter: str(letter.attempt)),
+        column("owner", lambda letter: visible(str(letter.owner or ""))),
+        column("task", _task_link),
     )
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """Search in what the letter says."""
+        return (queryset.searched(search_term) if search_term else queryset), False
+
+    def named(self, row: DeadLetter) -> str:
+        """Tell it by its error."""
+        error = error_line(row.error_type, row.error_message)
+        return f"{shortened(row.actor, 60)} …{str(row.pk)[-8:]}, {shortened(error, 80) or row.get_reason_display()}"
+
+    def story(self, request: HttpRequest, row: DeadLetter) -> Mapping[str, Any]:
+        """Add what is needed to decide: where it failed, with what, and how many others there are of that kind."""
+        attempt = Attempt.objects.filter(task_id=row.task_id, number=row.attempt).first()
+        task = Task.objects.filter(pk=row.task_id).only("payload").first()
+        others = DeadLetter.objects.open().of_cause(row.fingerprint).exclude(pk=row.pk)[: MOST_COUNTED + 1].count()
+        return {
+            "error": cut(error_line(row.error_type, row.error_message)),
+            "traceback": cut(attempt.traceback) if attempt else "",
+            "payload": pretty(task.payload) if task and request.user.has_perm("tasks.view_task") else "",
+            "is_task_gone": task is None,
+            "others": number(min(others, MOST_COUNTED), is_capped=others > MOST_COUNTED) if others else "",
+            "others_url": f"{reverse('admin:dlq_deadletter_changelist')}?{urlencode({'cause': row.fingerprint})}",
+        }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
 from django.db import models
+from django.db.models import Q
 
 from tasks.states import DeathReason, Resolution
 
@@ -47,6 +49,19 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
     def of_task(self, task_id: UUID) -> Self:
         """Of one task, which has one for each of its deaths."""
         return self.filter(task_id=task_id)
+
+    def of_cause(self, fingerprint: str) -> Self:
+        """Of the same actor with the same error, numbers and ids in it aside."""
+        return self.filter(fingerprint=fingerprint)
+
+    def searched(self, text: str) -> Self:
+        """By words of the error, the actor's first letters, or an id or its first digits, the task's or its own."""
+        found = Q(actor__startswith=text) | Q(error_type__icontains=text) | Q(error_message__icontains=text)
+        digits = text.replace("-", "").lower()
+        if re.fullmatch(r"[0-9a-f]{8,32}", digits):
+            first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+            found |= Q(id__range=(first, last)) | Q(task__gte=first, task__lte=last)
+        return self.filter(found)
 
     def newest_first(self) -> Self:
         """By id, which is by time of death."""

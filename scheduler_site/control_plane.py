@@ -22,6 +22,8 @@ class ControlPlane(AdminSite):
     index_template = "admin/overview.html"
     # It would lead to where one is.
     site_url = None
+    # Its models are few, and stand in the header, on phones too.
+    enable_nav_sidebar = False
 
     #: What operators look at, in this order, under one heading; the rest follows as Django has it.
     MODELS = ("Task", "DeadLetter", "Queue", "Worker", "ApiToken")

@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django_ratelimit.core import get_usage
 
+from tasks.admin.show import span
 from tasks.api.limits import client_address
 
 log = structlog.get_logger(__name__)
@@ -26,8 +27,9 @@ def refusal(request: HttpRequest) -> HttpResponse | None:
     if not any(waits):
         return None
     log.warning("login refused, because there were too many", address=client_address(request.META))
-    response = render(request, "429.html", status=429)
-    response.headers["Retry-After"] = str(max(waits))
+    wait = max(waits)
+    response = render(request, "429.html", {"wait": span(wait)}, status=429)
+    response.headers["Retry-After"] = str(wait)
     return response
 
 

@@ -10,6 +10,9 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
+from django.utils.text import capfirst
+
+from tasks.admin.show import NOTHING, Column, number
 
 #: Rows are counted up to here; counting millions for a number that nobody reads takes seconds.
 MOST_COUNTED = 10_000
@@ -28,6 +31,11 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
     def is_capped(self) -> bool:
         """Whether there may be more."""
         return self.count == MOST_COUNTED
+
+    @property
+    def count_as_text(self) -> str:
+        """How many there are, written."""
+        return number(self.count, is_capped=self.is_capped)
 
 
 class List(ChangeList):
@@ -54,6 +62,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     sortable_by = ()
     #: What an empty list says.
     nothing = "There are none."
+    #: What a row's page says first; what a row has none of is left out.
+    facts: tuple[Column, ...] = ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody may."""
@@ -66,6 +76,10 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Nobody may."""
         return False
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        """Show what is named: Django would show every field."""
+        return list(self.fieldsets or ())
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
         """Name all fields of the page, computed ones too."""
@@ -84,7 +98,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Call the list what it is: Django would ask to select something to view."""
-        context = {"title": str(self.opts.verbose_name_plural).capitalize(), "nothing": self.nothing}
+        context = {"title": capfirst(str(self.opts.verbose_name_plural)), "nothing": self.nothing}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def change_view(
@@ -92,5 +106,12 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> HttpResponse:
         """Add the row's story."""
         row = self.get_object(request, admin.utils.unquote(object_id))
-        story = self.story(request, row) if row and self.has_view_permission(request, row) else {}
+        story: Mapping[str, Any] = {}
+        if row and self.has_view_permission(request, row):
+            self.complete([row])
+            story = {"facts": self._stated(row), **self.story(request, row)}
         return super().change_view(request, object_id, form_url, {**story, **(extra_context or {})})
+
+    def _stated(self, row: Any) -> list[dict[str, str]]:
+        stated = [{"label": capfirst(fact.short_description), "value": fact(row)} for fact in self.facts]  # type: ignore[attr-defined]
+        return [fact for fact in stated if fact["value"] not in ("", NOTHING)]

@@ -1,6 +1,5 @@
 """The first page: how everything stands, each number at a bounded cost."""
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -10,20 +9,19 @@ from django.contrib.admin.utils import quote
 from django.db.models.functions import Now
 from django.urls import reverse
 
-from dlq.models import DeadLetter
+from tasks.admin.causes import open_causes
 from tasks.admin.queue import standing_as_text
-from tasks.admin.show import ago, number, visible
+from tasks.admin.show import ago, number, shortened, visible
 from tasks.admin.verbs import changes
 from tasks.admin.worker import count_running, state
 from tasks.engine import statistics
 from tasks.engine.leadership import LEASE
 from tasks.engine.statistics import Standing
 from tasks.models import Lease, Worker
-from tasks.states import DeathReason, Status
+from tasks.states import Status
 
-#: The newest open dead letters are looked at, so many.
-MOST_LETTERS = 1_000
-MOST_GROUPS = 8
+MOST_CAUSES = 8
+LONGEST_ERROR = 100
 MOST_WORKERS = 12
 MOST_CHANGES = 8
 
@@ -95,19 +93,19 @@ def _workers() -> dict[str, Any]:
 
 def _letters() -> dict[str, Any]:
     address = reverse("admin:dlq_deadletter_changelist")
-    newest = list(DeadLetter.objects.open().newest_first().values_list("actor", "reason")[: MOST_LETTERS + 1])
-    groups = Counter(newest[:MOST_LETTERS]).most_common(MOST_GROUPS)
+    causes = open_causes(most=MOST_CAUSES)
     return {
-        "total": number(min(len(newest), MOST_LETTERS), is_capped=len(newest) > MOST_LETTERS),
-        "url": f"{address}?resolution=OPEN",
-        "groups": [
+        "total": causes.total,
+        "url": address,
+        "causes": [
             {
-                "actor": visible(actor),
-                "reason": str(DeathReason(reason).label),
-                "count": number(count),
-                "url": f"{address}?{urlencode({'resolution': 'OPEN', 'actor': actor, 'reason': reason})}",
+                "actor": visible(cause.actor),
+                "actor_url": f"{address}?{urlencode({'actor': cause.actor})}",
+                "error": shortened(cause.error, LONGEST_ERROR) or "No error",
+                "url": f"{address}?{urlencode({'cause': cause.fingerprint})}",
+                "count": number(cause.letters),
             }
-            for (actor, reason), count in groups
+            for cause in causes.rows
         ],
     }
 

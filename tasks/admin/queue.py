@@ -1,12 +1,10 @@
 """Pages on queues: how each stands, pause and resume."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
 
-from tasks.admin.show import NOTHING, age, badge, column, moment, number, span, visible
+from tasks.admin.show import NOTHING, Column, age, badge, column, number, span, visible
 from tasks.admin.verbs import OperatedAdmin, Verb, one_by_one
 from tasks.engine import queues, statistics
 from tasks.engine.statistics import Standing
@@ -20,6 +18,19 @@ def state(paused_at: Any) -> str:
 
 
 _STATE = column("status", lambda queue: state(queue.paused_at))
+
+
+def _standing(name: str, label: str) -> Column:
+    return column(label, lambda queue: getattr(queue, "standing", {}).get(name, NOTHING))
+
+
+_STANDINGS = (
+    _standing("waiting", "waiting"),
+    _standing("queued", "in the broker"),
+    _standing("running", "running"),
+    _standing("oldest", "oldest due for"),
+    _standing("threads", "threads"),
+)
 
 PAUSE = Verb(
     name="pause",
@@ -56,10 +67,6 @@ def standing_as_text(standing: Standing) -> dict[str, Any]:
     }
 
 
-def _standing(name: str, label: str) -> Any:
-    return column(label, lambda queue: getattr(queue, "standing", {}).get(name, NOTHING))
-
-
 @admin.register(Queue)
 class QueueAdmin(OperatedAdmin):
     """Queues."""
@@ -68,25 +75,12 @@ class QueueAdmin(OperatedAdmin):
     verbs = (PAUSE, RESUME)
     state_field = None
     nothing = "No actor declares a queue."
-    list_display = (
-        column("queue", lambda queue: visible(queue.name)),
-        _STATE,
-        _standing("waiting", "waiting"),
-        _standing("queued", "in the broker"),
-        _standing("running", "running"),
-        _standing("oldest", "oldest due for"),
-        _standing("threads", "threads"),
-    )
+    list_display = (column("queue", lambda queue: visible(queue.name)), _STATE, *_STANDINGS)
     ordering = ("name",)
-    fieldsets: ClassVar[Any] = ((None, {"fields": (_STATE, moment("paused_at"), age("created_at"))}),)
+    facts = (_STATE, age("paused_at"), *_STANDINGS)
 
     def complete(self, rows: list[Queue]) -> None:
         """Add how they stand."""
         standings = {standing.name: standing_as_text(standing) for standing in statistics.queue_standings()}
         for queue in rows:
             queue.standing = standings.get(queue.name, {})  # type: ignore[attr-defined]
-
-    def story(self, request: HttpRequest, row: Queue) -> Mapping[str, Any]:
-        """Add how it stands."""
-        self.complete([row])
-        return {"standing": row.standing}  # type: ignore[attr-defined]

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
@@ -62,14 +64,20 @@ def words(name: str, *, label: str = "") -> Column:
 
 
 def tags(values: list[str], *, most: int = MOST_TAGS) -> str:
-    """Show tags as labels, as many as a row has room for."""
+    """Show tags as labels that lead to all with that tag, as many as a row has room for."""
+    address = reverse("admin:tasks_task_changelist")
     shown = format_html_join(
         " ",
-        '<span class="tag" title="{}">{}</span>',
-        ((visible(value), shortened(value, LONGEST_TAG)) for value in values[:most]),
+        '<a class="tag" href="{}?{}" title="{}">{}</a>',
+        ((address, urlencode({"q": value}), visible(value), shortened(value, LONGEST_TAG)) for value in values[:most]),
     )
     rest = len(values) - most
     return format_html("{} +{}", shown, rest) if rest > 0 else shown or NOTHING
+
+
+def code(value: Any) -> str:
+    """Show an id."""
+    return format_html("<code>{}</code>", value) if value else NOTHING
 
 
 def badge(kind: str, label: str) -> str:

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
@@ -19,6 +21,7 @@ from tasks.admin.show import (
     ago,
     badge,
     clock,
+    code,
     column,
     cut,
     data,
@@ -72,8 +75,15 @@ def _priority(task: Task) -> str:
 def _failures(task: Task) -> str:
     """Say how many of its tries failed: the attempt number counts hand-overs that never started, too."""
     if not task.failures:
-        return NOTHING
+        return ""
     return f"{task.failures} of {'∞' if task.max_retries is None else task.max_retries + 1}"
+
+
+def _worker(task: Task) -> str:
+    if task.worker_id is None:
+        return NOTHING
+    address = reverse("admin:tasks_worker_change", args=[task.worker_id])
+    return format_html('<a href="{}"><code>…{}</code></a>', address, str(task.worker_id)[-8:])
 
 
 def _clockwork(task: Task) -> str:
@@ -134,7 +144,18 @@ class TaskAdmin(OperatedAdmin):
     )
     list_filter = (StatusFilter, BandFilter, QueueFilter, ActorFilter, CreatedFilter)
     search_fields = ("id",)
-    search_help_text = "An id or its first digits, the first letters of an actor, or a tag."
+    search_help_text = "Id or its first digits, trace id, tag, or first letters of an actor"
+    facts = (
+        column("status", _state),
+        column("queue", lambda task: visible(task.queue)),
+        column("priority", _priority),
+        column("failed", _failures),
+        column("owner", lambda task: visible(str(task.owner or ""))),
+        column("worker", _worker),
+        column("tags", lambda task: tags(task.tags, most=100)),
+        column("id", lambda task: code(task.pk)),
+        column("trace id", lambda task: code(task.trace_id)),
+    )
     fieldsets: ClassVar[Any] = (
         (
             "Data",
@@ -182,25 +203,29 @@ class TaskAdmin(OperatedAdmin):
         return TaskList
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[QuerySet[Task], bool]:
-        """Search as the API does."""
-        return (queryset.searched(search_term) if search_term else queryset), False
+        """Search as the API does, and by what log lines and callers have: the trace id."""
+        if not search_term:
+            return queryset, False
+        trace_id = search_term.replace("-", "").lower()
+        return queryset.searched(search_term) | queryset.filter(trace_id=trace_id), False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Go straight to the task whose whole id is searched for."""
+        if self.has_view_permission(request) and (task := _exactly(request.GET.get("q", ""))):
+            return HttpResponseRedirect(self._page(task.pk))
+        return super().changelist_view(request, extra_context)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Leave out data that there is none of."""
         (title, options), *others = self.fieldsets
         shown = [field for field in options["fields"] if obj is None or field(obj) != NOTHING]
-        return [(title, {**options, "fields": shown}), *others]
+        return [*([(title, {**options, "fields": shown})] if shown else []), *others]
 
     def story(self, request: HttpRequest, row: Task) -> Mapping[str, Any]:
         """Sum it up; add the attempts (their key has two columns, which the admin cannot list) and what people did."""
         events = TaskEvent.objects.filter(task_id=row.pk).order_by("-id")[:MOST_SHOWN]
         attempts = [_attempt(attempt) for attempt in row.attempts.order_by("-number")[:MOST_SHOWN]]
         return {
-            "state": _state(row),
-            "priority": _priority(row),
-            "failed": _failures(row),
-            "tags": tags(row.tags, most=100) if row.tags else "",
-            "worker_id": str(row.worker_id or ""),
             "steps": _steps(row),
             "error": "" if row.status == Status.SUCCEEDED else cut(row.error),
             "is_open": row.status in {Status.DEAD, Status.RETRYING},
@@ -208,6 +233,13 @@ class TaskAdmin(OperatedAdmin):
             "events": [_event(event) for event in events],
             "most_shown": MOST_SHOWN,
         }
+
+
+def _exactly(text: str) -> Task | None:
+    try:
+        return Task.objects.filter(pk=UUID(text.strip())).only("pk").first()
+    except ValueError:
+        return None
 
 
 def _steps(task: Task) -> list[dict[str, str]]:

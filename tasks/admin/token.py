@@ -1,6 +1,6 @@
 """Pages on API tokens: create one and see its secret once, change when it expires, revoke it."""
 
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
@@ -13,12 +13,19 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from tasks import registry
-from tasks.admin.show import age, badge, column, moment
+from tasks.admin.show import age, badge, column
 from tasks.admin.verbs import OperatedAdmin, Verb
 from tasks.models import ApiToken, Queue, all_scopes
 from tasks.states import Scope
 
-_STATE = column("status", lambda token: badge("alive", "Valid") if token.is_valid else badge("gone", "Invalid"))
+
+def _state(token: ApiToken) -> str:
+    if token.is_valid:
+        return badge("alive", "Valid")
+    return badge("gone", "Revoked" if token.revoked_at else "Expired")
+
+
+_STATE = column("status", _state)
 
 
 def _revoke(ids: Any, by: str) -> int:
@@ -44,10 +51,14 @@ class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
         choices=Scope.choices, initial=all_scopes, widget=forms.CheckboxSelectMultiple, help_text="What it may do."
     )
     actors = forms.MultipleChoiceField(
-        required=False, help_text="Only tasks of these are seen and submitted; none chosen: of all."
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Only tasks of these are seen and submitted; none chosen: of all.",
     )
     queues = forms.MultipleChoiceField(
-        required=False, help_text="Only tasks in these are seen and submitted; none chosen: in all."
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Only tasks in these are seen and submitted; none chosen: in all.",
     )
 
     class Meta:
@@ -98,7 +109,7 @@ class ApiTokenAdmin(OperatedAdmin):
         age("expires_at"),
     )
     list_select_related = ("user",)
-    facts: ClassVar[Any] = (_STATE, moment("created_at"), moment("last_used_at"), moment("revoked_at"))
+    facts = (_STATE, age("created_at"), age("last_used_at"), age("revoked_at"), age("expires_at"))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Whoever has the permission may make tokens, others than superusers only for themselves."""
@@ -112,13 +123,13 @@ class ApiTokenAdmin(OperatedAdmin):
         """Read no digests."""
         return super().get_queryset(request).defer("digest")
 
-    def get_fieldsets(self, request: HttpRequest, obj: ApiToken | None = None) -> Any:
-        """Show the facts once there are any."""
-        return [(None, {"fields": (*TokenForm.Meta.fields, *(self.facts if obj else ()))})]
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show what can be chosen."""
+        return [(None, {"fields": TokenForm.Meta.fields})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Whose it is stays as it was."""
-        return ["user", *self.facts] if obj else []
+        return ["user"] if obj else []
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Offer others than superusers only themselves: with anybody else's token they would be more than they are."""

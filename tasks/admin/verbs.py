@@ -10,6 +10,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
@@ -17,7 +18,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from tasks.admin.base import ReadOnlyAdmin
-from tasks.admin.show import ago, badge, shortened
+from tasks.admin.show import ago, badge, number, shortened
 
 #: Rows that one statement moves.
 CHUNK = 1_000
@@ -26,6 +27,7 @@ MOST_AT_ONCE = 10_000
 #: Rows that the question names.
 MOST_NAMED = 5
 LONGEST_REASON = 200
+LONGEST_FILTER = 80
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,10 @@ class OperatedAdmin(ReadOnlyAdmin):
         except ValidationError as error:
             raise BadRequest("until: expected a key") from error
 
+    def named(self, row: Any) -> str:
+        """Tell one of the rows from another, in a line."""
+        return str(row)
+
     def _ask(self, request: HttpRequest, verb: Verb, rows: Any, *, row: Any = None) -> HttpResponse:
         legal = verb.legal(rows)
         named = list(legal.order_by("-pk")[:MOST_NAMED])
@@ -138,11 +144,12 @@ class OperatedAdmin(ReadOnlyAdmin):
             "verb": verb,
             "row": row,
             "back": self._page(row.pk) if row else request.get_full_path(),
-            "counts": counts,
+            "counts": [_written(count) for count in counts],
             "possible": possible,
-            "most_at_once": MOST_AT_ONCE,
-            "named": [] if row else named,
+            "most_at_once": number(MOST_AT_ONCE),
+            "named": [] if row else [self.named(one) for one in named],
             "is_across": _is_across(request),
+            "filters": _filters(request),
             "until": named[0].pk if named and _is_across(request) else "",
             "chosen": request.POST.getlist(ACTION_CHECKBOX_NAME),
             "checkbox_name": ACTION_CHECKBOX_NAME,
@@ -237,6 +244,17 @@ def _action(verb: Verb) -> Callable[[Any, HttpRequest, Any], HttpResponse | None
 
 def _is_across(request: HttpRequest) -> bool:
     return request.POST.get("select_across") not in (None, "", "0")
+
+
+def _written(count: dict[str, Any]) -> dict[str, str]:
+    return {key: number(value) if isinstance(value, int) else value for key, value in count.items()}
+
+
+def _filters(request: HttpRequest) -> list[str]:
+    """Name what narrows the list down."""
+    narrowing = ((name, value) for name, value in request.GET.items() if name not in (PAGE_VAR, SEARCH_VAR))
+    search = [f"search: {request.GET[SEARCH_VAR]}"] if request.GET.get(SEARCH_VAR) else []
+    return [shortened(one, LONGEST_FILTER) for one in (*(f"{name}: {value}" for name, value in narrowing), *search)]
 
 
 def _note(verb: Verb, request: HttpRequest) -> str:

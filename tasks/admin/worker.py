@@ -1,7 +1,7 @@
 """Pages on workers: who is there, and what each runs right now."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count
@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from tasks.admin.filters import PresenceFilter
-from tasks.admin.show import age, ago, badge, column, data, moment, visible, words
+from tasks.admin.show import age, ago, badge, code, column, pretty, visible, words
 from tasks.admin.verbs import OperatedAdmin, Verb
 from tasks.engine import presence
 from tasks.models import Task, Worker
@@ -26,6 +26,7 @@ def state(worker: Worker) -> str:
 
 
 _STATE = column("status", state)
+_BUSY = column("busy threads", lambda worker: f"{getattr(worker, 'busy', 0)} of {worker.threads}")
 
 DRAIN = Verb(
     name="drain",
@@ -50,38 +51,20 @@ class WorkerAdmin(OperatedAdmin):
         column("worker", lambda worker: visible(str(worker))),
         _STATE,
         words("queues"),
-        column("busy", lambda worker: f"{getattr(worker, 'busy', 0)} of {worker.threads}"),
+        _BUSY,
         age("heartbeat_at"),
         age("started_at"),
     )
     list_filter = (PresenceFilter,)
-    fieldsets: ClassVar[Any] = (
-        (
-            None,
-            {
-                "fields": (
-                    "id",
-                    _STATE,
-                    column("host", lambda worker: visible(worker.host)),
-                    "pid",
-                    words("queues"),
-                    words("actors"),
-                    "threads",
-                )
-            },
-        ),
-        (
-            "Times",
-            {
-                "fields": (
-                    moment("started_at"),
-                    moment("heartbeat_at"),
-                    moment("lease_expires_at", label="lease until"),
-                    moment("stopped_at"),
-                )
-            },
-        ),
-        ("End", {"fields": (data("crash", label="crash report"),)}),
+    facts = (
+        _STATE,
+        _BUSY,
+        age("heartbeat_at"),
+        age("started_at"),
+        age("stopped_at"),
+        column("id", lambda worker: code(worker.pk)),
+        words("queues"),
+        words("actors"),
     )
 
     def complete(self, rows: list[Worker]) -> None:
@@ -89,13 +72,14 @@ class WorkerAdmin(OperatedAdmin):
         count_running(rows)
 
     def story(self, request: HttpRequest, row: Worker) -> Mapping[str, Any]:
-        """Add what it runs."""
+        """Add what it runs, and what was seen when it crashed."""
         held = Task.objects.held_by(row.pk).newest_first()[:MOST_SHOWN]
         return {
+            "crash": pretty(row.crash) if row.crash else "",
             "running": [
                 {"id": str(task.pk), "actor": visible(task.actor), "started": ago(task.started_at)}
                 for task in held.only("actor", "started_at")
-            ]
+            ],
         }
 
 

@@ -15,7 +15,7 @@ from django_dramatiq.models import Task as DramatiqTask
 import tasks
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.admin import base, show
+from tasks.admin import base, causes, show
 from tasks.engine import queues, statistics
 from tasks.models import ApiToken, Queue, Task, TaskEvent, Worker
 from tasks.states import AttemptOutcome, Resolution, Status, WorkerStatus
@@ -59,7 +59,8 @@ def _html(response):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_lists_and_pages_open(root, life, model):
-    assert "<table" in _html(root.get(_list(model)))
+    query = {"resolution": "all"} if model is DeadLetter else {}
+    assert "<table" in _html(root.get(_list(model), query))
     for row in model.objects.all():
         assert str(row) in _html(root.get(_page(row)))
 
@@ -75,9 +76,8 @@ def test_a_task_tells_its_story(root, life, worker):
     page = _html(root.get(_page(life)))
     assert '<span class="badge badge-running">Running</span>' in page
     assert '<span class="badge badge-failed">Failed</span>' in page
-    assert re.search(
-        r'<details id="attempt-1"[^>]*><summary>RuntimeError: as asked</summary><pre[^>]*>Traceback …</pre>', page
-    )
+    assert "RuntimeError: as asked</bdi>" in page
+    assert re.search(r'<details id="attempt-1"[^>]*><summary>Traceback</summary><pre[^>]*>Traceback …</pre>', page)
     assert _page(worker) in page
     assert re.search(r"<b>redrive</b> by <bdi>root</bdi>", page)
 
@@ -94,6 +94,28 @@ def test_a_dead_letter_leads_to_its_task(root, life):
     page = _html(root.get(_page(letter)))
     assert _page(life) in page
     assert "Retries exhausted" in page
+    assert "Re-driven" in page
+    assert "root" in page
+
+
+def test_a_dead_letter_has_what_is_needed_to_decide(root, worker):
+    letters = [factories.open_letter(factories.make_task(Status.DEAD, worker=worker)) for _ in range(3)]
+    page = _html(root.get(_page(letters[0])))
+    assert '<pre class="data error" dir="ltr">RuntimeError: as asked</pre>' in page
+    assert '<pre class="data" dir="ltr">Traceback …</pre>' in page
+    assert "&quot;do&quot;" in page, "the payload"
+    assert f'cause={letters[0].fingerprint}">2 others open of the same cause</a>' in page
+    Task.objects.filter(pk=letters[0].task_id).delete()
+    assert "Its task was removed" in _html(root.get(_page(letters[0])))
+
+
+def test_a_payload_is_shown_to_those_who_may_see_tasks(worker):
+    letter = factories.open_letter(factories.make_task(Status.DEAD, worker=worker))
+    user = User.objects.create_user("viewer", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_deadletter"))
+    browser = Client()
+    browser.force_login(user)
+    assert "&quot;do&quot;" not in _html(browser.get(_page(letter)))
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -156,15 +178,17 @@ def hostile(worker):
 @pytest.mark.parametrize("model", MODELS)
 def test_hostile_text_stays_text(root, hostile, model):
     pages = [_html(root.get(path)) for path in (_list(model), *(_page(row) for row in model.objects.all()))]
+    pages.append(_html(root.get(reverse("admin:index"))))
     for page in pages:
         assert "<script>" not in page
         assert "<img src=x" not in page
-    assert "&lt;script&gt;" in pages[0] + pages[-1], "it is shown, escaped"
+    assert "&lt;script&gt;" in pages[0] + pages[-2], "it is shown, escaped"
+    assert "&lt;script&gt;" in pages[-1], "as the cause of a death"
 
 
 def test_a_hostile_search_stays_text(root, hostile):
-    page = _html(root.get(_list(Task), {"q": HOSTILE}))
-    assert "<script>" not in page
+    for model, query in ((Task, {}), (DeadLetter, {"cause": HOSTILE})):
+        assert "<script>" not in _html(root.get(_list(model), {"q": HOSTILE, **query}))
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -226,8 +250,42 @@ def test_tasks_are_found_by_their_id(root, life):
     assert _page(life) in page
 
 
-def test_a_search_for_nul_is_refused_without_an_error(root, life):
-    assert root.get(_list(Task), {"q": "\0"}).status_code == 200
+def test_a_whole_id_leads_straight_to_the_task(root, life):
+    for text in (str(life.pk), f" {life.pk.hex.upper()} "):
+        answer = root.get(_list(Task), {"q": text})
+        assert (answer.status_code, answer["Location"]) == (302, _page(life))
+    nobodys = "01a1fd7d-2743-7561-8e49-c178001b0b31"
+    assert "No task is like that" in _html(root.get(_list(Task), {"q": nobodys}))
+
+
+def test_an_id_leads_nobody_to_a_task_that_may_not_be_seen(life):
+    browser = Client()
+    browser.force_login(User.objects.create_user("nobody", is_staff=True))
+    assert browser.get(_list(Task), {"q": str(life.pk)}).status_code == 403
+
+
+def test_tasks_are_found_by_their_trace_id(root, life):
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert _page(life) not in _html(root.get(_list(Task), {"q": trace_id}))
+    Task.objects.filter(pk=life.pk).update(trace_id=trace_id)
+    factories.submit()
+    page = _html(root.get(_list(Task), {"q": trace_id.upper()}))
+    assert page.count("/change/") == 1
+    assert _page(life) in page
+
+
+def test_a_tag_leads_to_all_that_have_it(root, life):
+    Task.objects.filter(pk=life.pk).update(tags=["a&b #1"])
+    for path in (_list(Task), _page(life)):
+        page = _html(root.get(path))
+        (query,) = re.findall(r'<a class="tag" href="/admin/tasks/task/\?([^"]+)"', page)
+        assert query == "q=a%26b+%231"
+    assert _page(life) in _html(root.get(f"{_list(Task)}?{query}"))
+
+
+@pytest.mark.parametrize("model", [Task, DeadLetter])
+def test_a_search_for_nul_is_refused_without_an_error(root, life, model):
+    assert root.get(_list(model), {"q": "\0"}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -235,14 +293,79 @@ def test_a_search_for_nul_is_refused_without_an_error(root, life):
     [
         ({"resolution": "REDRIVEN"}, True),
         ({"resolution": "OPEN"}, False),
-        ({"reason": "max_retries_exceeded"}, True),
-        ({"reason": "crash_loop"}, False),
-        ({"actor": "act", "queue": "default"}, True),
+        ({"resolution": "NOPE"}, False),
+        ({}, False),
+        ({"reason": "max_retries_exceeded", "resolution": "all"}, True),
+        ({"reason": "crash_loop", "resolution": "all"}, False),
+        ({"actor": "act", "queue": "default", "resolution": "all"}, True),
+        ({"cause": "0" * 32, "resolution": "all"}, False),
+        ({"cause": "the letter's", "resolution": "all"}, True),
+        ({"q": "as ASKED", "resolution": "all"}, True),
+        ({"q": "runtimeerr", "resolution": "all"}, True),
+        ({"q": "ac", "resolution": "all"}, True),
+        ({"q": "KeyError", "resolution": "all"}, False),
+        ({"q": "the task's id", "resolution": "all"}, True),
+        ({"q": "the letter's id", "resolution": "all"}, True),
     ],
 )
-def test_dead_letters_are_filtered(root, life, query, is_found):
+def test_dead_letters_are_filtered_and_searched(root, life, query, is_found):
     letter = DeadLetter.objects.get()
+    real = {
+        "the letter's": letter.fingerprint,
+        "the task's id": str(letter.task_id),
+        "the letter's id": letter.pk.hex[:30],
+    }
+    query = {key: real.get(value, value) for key, value in query.items()}
     assert (_page(letter) in _html(root.get(_list(DeadLetter), query))) == is_found
+
+
+def test_dead_letters_are_those_that_nobody_dealt_with_unless_others_are_asked_for(root, life, worker):
+    letter = factories.open_letter(factories.make_task(Status.DEAD, worker=worker))
+    page = _html(root.get(_list(DeadLetter)))
+    assert re.findall(r'"(/admin/dlq/deadletter/[^"]+/change/[^"]*)"', page) == [_page(letter)]
+    assert re.search(r'chip-open selected" aria-current="true">Open <b>1</b></a>', page)
+
+
+def test_open_dead_letters_are_grouped_by_cause(root, worker):
+    def die(message):
+        claimed = factories.start(factories.submit(), worker)
+        lifecycle.complete_many([factories.failure(claimed, worker, error_message=message, death="not_retryable")])
+
+    for message in ("order 1 has no amount", "order 2 has no amount", "the disk is full"):
+        die(message)
+    page = _html(root.get(reverse("admin:index")))
+    causes = re.findall(r'\?cause=([0-9a-f]{32})"><bdi>([^<]*)</bdi></a></td><td class="n"[^>]*>(\d+)<', page)
+    assert [(error, count) for _, error, count in causes] == [
+        ("RuntimeError: order 2 has no amount", "2"),
+        ("RuntimeError: the disk is full", "1"),
+    ]
+    page = _html(root.get(_list(DeadLetter), {"cause": causes[0][0]}))
+    assert page.count("has no amount</span>") == 2
+    assert "disk is full</span>" not in page
+    assert "act · RuntimeError: the disk is full (1)" in page, "the filter offers the others"
+
+
+def test_what_is_open_is_counted_up_to_a_cap(root, worker, monkeypatch):
+    monkeypatch.setattr(causes, "MOST_LETTERS", 2)
+    for _ in range(3):
+        factories.make_task(Status.DEAD, worker=worker)
+    assert '<span class="count">2+</span>' in _html(root.get(reverse("admin:index")))
+
+
+def test_every_page_leads_to_what_may_be_seen(root, life):
+    tabs = re.search(r'<nav id="tabs".*?</nav>', _html(root.get(_page(life))), re.DOTALL)
+    assert tabs
+    for model in MODELS:
+        assert f'href="{_list(model)}"' in tabs[0]
+    assert re.findall(r'aria-current="page"[^>]*>([^<]+)<', tabs[0]) == ["Tasks"]
+
+
+def test_an_account_without_permissions_is_told_what_to_do(db):
+    browser = Client()
+    browser.force_login(User.objects.create_user("new", is_staff=True))
+    page = _html(browser.get(reverse("admin:index")))
+    assert "Ask whoever runs this site" in page
+    assert 'id="tabs"' not in page
 
 
 def test_json_is_pretty_cut_and_without_secrets():
@@ -370,7 +493,7 @@ def test_the_overview_tells_how_everything_stands(root, worker):
     assert "Paused: other." in page
     assert "No scheduler leads" in page, "there is a term, and nobody holds the lease"
     assert str(worker) in page
-    assert re.search(r'resolution=OPEN&amp;actor=act&amp;reason=max_retries_exceeded"><bdi>act</bdi>', page)
+    assert '<a href="/admin/dlq/deadletter/?actor=act"><bdi>act</bdi></a>' in page
 
 
 def test_the_overview_warns_when_nobody_works(root, worker):

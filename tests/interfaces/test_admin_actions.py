@@ -1,6 +1,7 @@
 """What operators do in the admin: asked first, permitted, done to what it can be done to, and kept in the log."""
 
 import re
+from urllib.parse import quote
 
 import pytest
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -195,10 +196,17 @@ def test_unknown_verbs_and_rows_are_not_found(root, worker):
     assert root.post(_do(task, "cancel").replace(str(task.pk), "x" * 300)).status_code == 404
 
 
-def test_events_name_who_did_it(operator):
-    task = factories.submit()
-    operator.post(_do(task, "cancel"), {"confirmed": "yes"})
-    assert TaskEvent.objects.get(task=task, verb="cancel").by == "olga"
+@pytest.mark.parametrize(
+    ("case", "event"),
+    [("cancel", "cancel"), ("retry", "redrive"), ("redrive", "redrive"), ("discard", "discard")],
+    indirect=["case"],
+)
+def test_events_name_who_did_it(operator, case, event):
+    row, verb, _ = case
+    task_id = getattr(row, "task_id", row.pk)
+    assert not TaskEvent.objects.filter(task=task_id, verb=event).exists()
+    operator.post(_do(row, verb), {"confirmed": "yes"})
+    assert TaskEvent.objects.get(task=task_id, verb=event).by == "olga"
 
 
 def test_what_runs_is_asked_to_stop(operator, worker):
@@ -291,6 +299,35 @@ def test_all_that_match_the_filter_and_nothing_else(operator, worker):
     for task in (spared, late):
         task.refresh_from_db()
         assert task.status == Status.PENDING
+
+
+def test_a_broken_deploy_is_repaired_from_the_overview(operator, worker):
+    for _ in range(3):
+        factories.make_task(Status.DEAD, worker=worker)
+    spared = factories.open_letter(factories.make_task(Status.DEAD, worker=worker))
+    DeadLetter.objects.filter(pk=spared.pk).update(fingerprint="f" * 32)
+    overview = operator.get(reverse("admin:index")).content.decode()
+    causes = re.findall(r'href="/admin/dlq/deadletter/(\?cause=[0-9a-f]+)"', overview)
+    letters = list(DeadLetter.objects.exclude(pk=spared.pk))
+    question = _press(operator, "dlq_deadletter", "redrive", letters[:1], query=causes[0], across=True)
+    page = question.content.decode()
+    assert "Re-drive 3 dead letters?" in page
+    assert f'<bdi class="tag">cause: {letters[0].fingerprint}</bdi>' in page
+    assert "the newest 10,000 at most" in page
+    assert "RuntimeError: as asked" in page
+    answer = _press(
+        operator, "dlq_deadletter", "redrive", letters[:1], query=causes[0], across=True, confirmed="yes",
+        until=str(max(letter.pk for letter in letters)),
+    )  # fmt: skip
+    assert _messages(answer) == ["3 dead letters re-driven."]
+    assert list(DeadLetter.objects.open()) == [spared]
+    assert Task.objects.filter(status=Status.PENDING).count() == 3
+
+
+def test_a_hostile_filter_stays_text_in_the_question(operator, mixed):
+    page = _press(operator, "tasks_task", "cancel", mixed, query=f"?q={quote(HOSTILE)}", across=True).content.decode()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;" in page
 
 
 def test_many_go_in_chunks_and_not_all_at_once(operator, monkeypatch):

@@ -113,7 +113,7 @@ def test_the_page_needs_nothing_from_elsewhere(db, path):
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//", text)
     assert not re.search(r"<script(?![^>]*\bsrc=)", text), "an inline script, which the policy would stop"
     files = re.findall(r'"/static/([^"]+)"', text)
-    assert len(files) == 4
+    assert len(files) == 5
     assert all(finders.find(file) for file in files)
 
 

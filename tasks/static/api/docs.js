@@ -2,6 +2,12 @@
 
 const docs = document.getElementById("docs");
 
+// Swagger UI has dark colours, and leaves it to the page to ask for them.
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+const paint = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", paint);
+paint();
+
 window.SwaggerUIBundle({
   url: docs.dataset.schema,
   domNode: docs,

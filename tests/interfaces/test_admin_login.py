@@ -1,0 +1,98 @@
+"""The admin's door: who tries too often waits, whoever it is and wherever from, and pages for errors say what to do."""
+
+import re
+
+import pytest
+import redis
+from django.contrib.auth.models import User
+from django.core.cache import cache
+from django.test import Client
+from django.urls import reverse
+
+from scheduler_site import logins
+
+PASSWORD = "correct horse battery staple"
+LOGIN = "/admin/login/"
+
+
+@pytest.fixture(autouse=True)
+def _limit(settings, db):
+    settings.LOGIN_RATE_LIMIT = (3, 60)
+    cache.clear()
+    User.objects.create_superuser("root", password=PASSWORD)
+    yield
+    cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def _within_one_window(monkeypatch):
+    """Hold the limiter's clock: its windows are fixed, and one could end between two logins."""
+    monkeypatch.setattr("django_ratelimit.core.time.time", lambda: 1_900_000_000.0)
+
+
+def _log_in(name="root", password="wrong", *, address="192.0.2.1"):
+    return Client(REMOTE_ADDR=address).post(LOGIN, {"username": name, "password": password})
+
+
+def _statuses(answers):
+    return [answer.status_code for answer in answers]
+
+
+def test_an_address_that_guesses_names_waits():
+    assert _statuses(_log_in(name) for name in ("a", "b", "c", "d")) == [200, 200, 200, 429]
+    assert _log_in("root", PASSWORD).status_code == 429, "the right password does not help"
+    assert _log_in("root", PASSWORD, address="192.0.2.2").status_code == 302, "others are not held up"
+
+
+def test_a_name_that_is_guessed_from_everywhere_waits():
+    addresses = [f"192.0.2.{n}" for n in range(1, 5)]
+    assert _statuses(_log_in(address=address) for address in addresses) == [200, 200, 200, 429]
+    for spelling in ("ROOT", " root "):
+        assert _log_in(spelling, address="192.0.2.9").status_code == 429
+
+
+def test_the_page_says_how_long_to_wait():
+    answer = [_log_in() for _ in range(4)][-1]
+    page = answer.content.decode()
+    wait = int(answer["Retry-After"])
+    assert 1 <= wait <= 60
+    assert re.search(r"Try again in (1 min|[1-9]\d? s|\d\.\d s)\.", page)
+    assert reverse("admin:index") in page
+    assert "default-src 'self'" in answer["Content-Security-Policy"]
+
+
+def test_looking_at_the_form_is_free():
+    assert _statuses(Client().get(LOGIN) for _ in range(5)) == [200] * 5
+
+
+def test_zero_means_no_limit(settings):
+    settings.LOGIN_RATE_LIMIT = None
+    assert 429 not in _statuses(_log_in() for _ in range(6))
+
+
+def test_nobody_is_locked_out_while_the_cache_is_away(monkeypatch):
+    def away(*_, **__):
+        raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(logins, "get_usage", away)
+    assert _log_in("root", PASSWORD).status_code == 302
+
+
+@pytest.mark.parametrize("path", ["/admin/nowhere/", "/admin/tasks/task/"])
+def test_pages_for_errors_keep_to_the_policy(path):
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(User.objects.create_user("new", is_staff=True))
+    answers = [browser.get(path), browser.post(reverse("admin:password_change"), {})]
+    for answer in answers:
+        page = answer.content.decode()
+        assert answer.status_code in (403, 404)
+        assert "Callboard" in page
+        assert "default-src 'self'" in answer["Content-Security-Policy"]
+        assert not re.search(r"<style|\sstyle=|<script", page)
+
+
+def test_a_form_that_is_out_of_date_is_explained():
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(User.objects.get(username="root"))
+    page = browser.post(reverse("admin:logout")).content.decode()
+    assert "Nothing was changed" in page
