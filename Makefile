@@ -8,7 +8,7 @@ venv := .venv
 bin := $(venv)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run verify bench test test-all lint types mutants check clean venv venv-dev
+.PHONY: help run verify bench test test-all soak lint types mutants check clean venv venv-dev
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: venv-dev  ## Run the fast tests, on a private PostgreSQL and Redis (ARGS="
 
 test-all: venv-dev  ## Run all tests, those that start whole stacks too
 	@$(bin)/python -m pytest $(ARGS)
+
+soak: venv-dev  ## Break things under load and check what must hold (MINUTES=30 SEED=7)
+	@$(bin)/python -m tests.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 lint: venv-dev  ## Check style and layers
 	@$(bin)/ruff check .
