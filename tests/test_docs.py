@@ -8,9 +8,10 @@ from typing import Any
 
 import dramatiq
 import pytest
+from django.core.management import get_commands, load_command_class
 from django.test import Client
 
-from tasks.models import ApiToken, Task
+from tasks.models import ApiToken, Task, new_id
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -70,3 +71,28 @@ def test_curl_example_is_accepted(line: str, admin_user):
 def test_links_to_files_lead_somewhere(page: Path):
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+
+
+def _manage_lines():
+    for page in PAGES:
+        text = page.read_text()
+        lines = re.findall(r"^ *manage\.py (.*)$", text, re.M) + re.findall(r"`manage\.py ([^`\n]+)`", text)
+        for line in lines:
+            if not re.search(r"…|NOUN", line):
+                yield pytest.param(line.partition(" | ")[0], id=f"{page.name}-{line}")
+
+
+@pytest.mark.parametrize("line", list(_manage_lines()))
+def test_command_of_an_example_can_be_typed(line: str):
+    text = re.sub(r"\b(PROCESSES|THREADS)\b", "2", re.sub(r"\bID\b|\{id\}", str(new_id()), line))
+    name, *words = shlex.split(text, comments=True)
+    parser = load_command_class(get_commands()[name], name).create_parser("manage.py", name)
+    assert parser.parse_args(words)
+
+
+def test_make_has_what_the_docs_name():
+    text = "".join(page.read_text() for page in PAGES)
+    named = set(re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", text, re.M))
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.M))
+    assert {first or second for first, second in named} <= targets
+    assert targets >= {"help", "run", "test", "verify", "bench", "lint", "types"}
