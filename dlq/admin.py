@@ -147,7 +147,7 @@ class DeadLetterAdmin(OperatedAdmin):
 
     verbs = (REDRIVE, DISCARD)
     state_field = "resolution"
-    nothing = "Nothing died, or not like that."
+    nothing = "Nothing died like that, or it was dealt with."
     list_display = (
         column("dead letter", _name),
         _RESOLUTION,

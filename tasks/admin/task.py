@@ -74,9 +74,8 @@ def _priority(task: Task) -> str:
 
 def _failures(task: Task) -> str:
     """Say how many of its tries failed: the attempt number counts hand-overs that never started, too."""
-    if not task.failures:
-        return ""
-    return f"{task.failures} of {'∞' if task.max_retries is None else task.max_retries + 1}"
+    tries = "∞" if task.max_retries is None else task.max_retries + 1
+    return format_html('<span class="{}">{} of {}</span>', "" if task.failures else "quiet", task.failures, tries)
 
 
 def _worker(task: Task) -> str:

@@ -10,7 +10,6 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.utils import quote, unquote
-from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
@@ -27,7 +26,7 @@ MOST_AT_ONCE = 10_000
 #: Rows that the question names.
 MOST_NAMED = 5
 LONGEST_REASON = 200
-LONGEST_FILTER = 80
+LONGEST_FILTER = 120
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ class OperatedAdmin(ReadOnlyAdmin):
         possible = sum(count["possible"] for count in counts)
         context = {
             **self.admin_site.each_context(request),
-            "title": f"{verb.label} {_quoted(row) if row else self._counted(min(possible, MOST_AT_ONCE))}?",
+            "title": f"{verb.label} {self._asked(row, possible)}?" if possible else "Nothing to do",
             "opts": self.opts,
             "verb": verb,
             "row": row,
@@ -149,13 +148,29 @@ class OperatedAdmin(ReadOnlyAdmin):
             "most_at_once": number(MOST_AT_ONCE),
             "named": [] if row else [self.named(one) for one in named],
             "is_across": _is_across(request),
-            "filters": _filters(request),
+            "filters": self._filters(request) if _is_across(request) else [],
             "until": named[0].pk if named and _is_across(request) else "",
             "chosen": request.POST.getlist(ACTION_CHECKBOX_NAME),
             "checkbox_name": ACTION_CHECKBOX_NAME,
             "longest_reason": LONGEST_REASON,
         }
         return TemplateResponse(request, "admin/confirm.html", context)
+
+    def _asked(self, row: Any, possible: int) -> str:
+        return f"“{row}”" if row else self._counted(min(possible, MOST_AT_ONCE))
+
+    def _filters(self, request: HttpRequest) -> list[str]:
+        """Name what narrows the list down."""
+        changelist: Any = self.get_changelist_instance(request)
+        chosen = [
+            f"{spec.title}: {choice['display']}"
+            for spec in changelist.filter_specs
+            if spec.value()
+            for choice in spec.choices(changelist)
+            if choice["selected"]
+        ]
+        search = [f"search: {changelist.query}"] if changelist.query else []
+        return [shortened(one, LONGEST_FILTER) for one in (*chosen, *search)]
 
     def _counts(self, rows: Any, legal: Any) -> list[dict[str, Any]]:
         """Count by state what was chosen and what it can be done to, up to one more than goes at once."""
@@ -250,20 +265,9 @@ def _written(count: dict[str, Any]) -> dict[str, str]:
     return {key: number(value) if isinstance(value, int) else value for key, value in count.items()}
 
 
-def _filters(request: HttpRequest) -> list[str]:
-    """Name what narrows the list down."""
-    narrowing = ((name, value) for name, value in request.GET.items() if name not in (PAGE_VAR, SEARCH_VAR))
-    search = [f"search: {request.GET[SEARCH_VAR]}"] if request.GET.get(SEARCH_VAR) else []
-    return [shortened(one, LONGEST_FILTER) for one in (*(f"{name}: {value}" for name, value in narrowing), *search)]
-
-
 def _note(verb: Verb, request: HttpRequest) -> str:
     reason = request.POST.get("reason", "").strip()[:LONGEST_REASON]
     return f"{verb.label}: {reason}" if reason else f"{verb.label}."
-
-
-def _quoted(row: Any) -> str:
-    return f"“{row}”"
 
 
 def changes(entries: Any) -> list[Mapping[str, Any]]:

@@ -312,7 +312,9 @@ def test_a_broken_deploy_is_repaired_from_the_overview(operator, worker):
     question = _press(operator, "dlq_deadletter", "redrive", letters[:1], query=causes[0], across=True)
     page = question.content.decode()
     assert "Re-drive 3 dead letters?" in page
-    assert f'<bdi class="tag">cause: {letters[0].fingerprint}</bdi>' in page
+    assert (
+        '<bdi class="tag">resolution: Open</bdi> <bdi class="tag">cause: act · RuntimeError: as asked (3)</bdi>' in page
+    )
     assert "the newest 10,000 at most" in page
     assert "RuntimeError: as asked" in page
     answer = _press(

@@ -6,6 +6,7 @@ import pytest
 import redis
 from django.contrib.auth.models import User
 from django.core.cache import cache
+from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import reverse
 
@@ -89,6 +90,13 @@ def test_pages_for_errors_keep_to_the_policy(path):
         assert "Callboard" in page
         assert "default-src 'self'" in answer["Content-Security-Policy"]
         assert not re.search(r"<style|\sstyle=|<script", page)
+
+
+@pytest.mark.parametrize("name", ["400", "403", "404", "429", "500"])
+def test_pages_for_errors_need_nothing_that_may_be_broken(name, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        page = render_to_string(f"{name}.html")
+    assert f"Error {name}" in page
 
 
 def test_a_form_that_is_out_of_date_is_explained():
