@@ -26,6 +26,8 @@ MOST_AT_ONCE = 10_000
 #: Rows that the question names.
 MOST_NAMED = 5
 LONGEST_REASON = 200
+#: Entries of the log that a row's page shows.
+MOST_CHANGES = 10
 LONGEST_FILTER = 120
 
 
@@ -74,9 +76,10 @@ class OperatedAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Add the buttons."""
-        doable = {"doable": self._doable(request, unquote(object_id))}
-        return super().change_view(request, object_id, form_url, {**doable, **(extra_context or {})})
+        """Add the buttons, and who pressed them."""
+        pk = unquote(object_id)
+        added = {"doable": self._doable(request, pk), "changes": self._changes(request, pk)}
+        return super().change_view(request, object_id, form_url, {**added, **(extra_context or {})})
 
     def do_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
         """Ask, or do it to one row and go back to its page."""
@@ -205,6 +208,14 @@ class OperatedAdmin(ReadOnlyAdmin):
             for verb in self._permitted(request)
             if verb.legal(rows).exists()
         ]
+
+    def _changes(self, request: HttpRequest, object_id: str) -> list[Mapping[str, Any]]:
+        if not request.user.has_perm("admin.view_logentry"):
+            return []
+        entries = LogEntry.objects.filter(
+            content_type=ContentType.objects.get_for_model(self.model), object_id=object_id
+        )
+        return changes(entries.select_related("user").order_by("-pk")[:MOST_CHANGES])
 
     def _permitted(self, request: HttpRequest) -> list[Verb]:
         return [verb for verb in self.verbs if request.user.has_perm(verb.permission)]
