@@ -19,8 +19,8 @@ run: venv  ## Set up and start everything: PostgreSQL, Redis, api, scheduler, wo
 verify: venv  ## Check the stack that `make run` started end to end, in another terminal (ARGS="--destructive")
 	@$(bin)/python manage.py callboard verify $(ARGS)
 
-bench: venv-dev  ## Measure how fast no-op tasks are worked off, beside plain Dramatiq (ARGS="--repeats 5")
-	@$(bin)/python -m benchmarks.drain $(ARGS)
+bench: venv-dev  ## Measure speed and cost beside plain Dramatiq (ARGS="--only drain --repeats 5")
+	@$(bin)/python -m benchmarks $(ARGS)
 
 test: venv-dev  ## Run the fast tests, on a private PostgreSQL and Redis (ARGS="-k name")
 	@$(bin)/python -m pytest -m "not slow" $(ARGS)

@@ -1,4 +1,4 @@
-"""The actor that Callboard's workers run in a benchmark."""
+"""The actors that Callboard's workers run in a benchmark."""
 
 import time
 
@@ -10,4 +10,13 @@ from benchmarks import records
 @dramatiq.actor
 def noop(number: int) -> None:
     """Do nothing but leave a record."""
-    records.write(time.time(), time.time())
+    now = time.time()
+    records.write(number, now, now)
+
+
+@dramatiq.actor
+def nap(number: int, seconds: float = 0.01) -> None:
+    """Sleep for a moment and leave a record."""
+    started = time.time()
+    time.sleep(seconds)
+    records.write(number, started, time.time())

@@ -1,12 +1,20 @@
-"""What a benchmarked actor leaves behind: when it began and ended, one record per task in a file."""
+"""What a benchmarked actor leaves behind: which task it was, when it began and ended; one record each in a file."""
 
 import os
 import struct
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-_RECORD = struct.Struct("=dd")
+_RECORD = struct.Struct("=Qdd")
+
+
+class Record(NamedTuple):
+    """One run of one task; seconds since 1970."""
+
+    number: int
+    started: float
+    ended: float
 
 
 @cache
@@ -14,11 +22,16 @@ def _file() -> int:
     return os.open(os.environ["BENCH_RECORDS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
-def write(started: float, ended: float) -> None:
+def write(number: int, started: float, ended: float) -> None:
     """Append one record; a write this small to the end of a file is not torn by others."""
-    os.write(_file(), _RECORD.pack(started, ended))
+    os.write(_file(), _RECORD.pack(number, started, ended))
 
 
-def read(path: Path) -> Iterator[tuple[float, float]]:
+def read(path: Path) -> list[Record]:
     """Read all records."""
-    yield from _RECORD.iter_unpack(path.read_bytes() if path.exists() else b"")
+    return [Record(*one) for one in _RECORD.iter_unpack(path.read_bytes())] if path.exists() else []
+
+
+def count(path: Path) -> int:
+    """Count them, without reading them."""
+    return path.stat().st_size // _RECORD.size if path.exists() else 0

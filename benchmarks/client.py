@@ -1,0 +1,44 @@
+"""A client in a process of its own: ``python -m benchmarks.client MODULE VERB COUNT``; says when, as JSON.
+
+Verbs: ``fill`` (as many at once as the contestant can), ``single`` (one call for each), ``paced`` (fifty a second),
+``later`` (due evenly over five seconds, the first one in three). It boots, says ``ready``, and begins when it is told.
+"""
+
+import importlib
+import json
+import sys
+import time
+from typing import Any
+
+PACE_PER_SECOND = 50
+FIRST_DUE_SECONDS, DUE_OVER_SECONDS = 3.0, 5.0
+
+
+def main(module: str, verb: str, count: int) -> dict[str, Any]:
+    """Do it; when it began and ended and, by task, when it was submitted or is due."""
+    contestant = importlib.import_module(module)
+    contestant.submit(0)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    began, moments = time.time(), []
+    match verb:
+        case "fill":
+            contestant.submit_many(range(1, count + 1))
+        case "single":
+            for number in range(1, count + 1):
+                contestant.submit(number)
+        case "paced":
+            for number in range(1, count + 1):
+                time.sleep(max(0.0, began + number / PACE_PER_SECOND - time.time()))
+                moments.append(time.time())
+                contestant.submit(number)
+        case "later":
+            for number in range(1, count + 1):
+                due = began + FIRST_DUE_SECONDS + number / count * DUE_OVER_SECONDS
+                moments.append(due)
+                contestant.submit(number, delay_seconds=due - time.time())
+    return {"began": began, "ended": time.time(), "moments": moments}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

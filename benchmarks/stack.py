@@ -1,0 +1,187 @@
+"""Servers and processes of a benchmark: private PostgreSQL with fsync on, private Redis, and what they cost."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+
+from benchmarks import records
+from scheduler_site.embedded.accounts import temporary_folder
+from scheduler_site.embedded.servers import PostgresServer, RedisServer
+
+PROCESSES, THREADS = 2, 8
+LONGEST_WAIT_SECONDS = 180
+MANAGE = [sys.executable, "manage.py"]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What submits, and what works it off, by kind of process."""
+
+    name: str
+    module: str
+    processes: dict[str, Sequence[str]]
+
+
+CALLBOARD = Contestant(
+    "Callboard",
+    "benchmarks.callboard",
+    {
+        "scheduler": [*MANAGE, "runscheduler"],
+        "workers": [*MANAGE, "runworkers", "-p", str(PROCESSES), "-t", str(THREADS)],
+    },
+)
+PLAIN = Contestant(
+    "plain Dramatiq",
+    "benchmarks.plain",
+    {"workers": [sys.executable, "-m", "dramatiq", "benchmarks.plain", "-p", str(PROCESSES), "-t", str(THREADS)]},
+)
+CONTESTANTS = (CALLBOARD, PLAIN)
+
+
+class Stack:
+    """PostgreSQL and Redis for one run of all benchmarks."""
+
+    def __init__(self) -> None:
+        self._folder = temporary_folder()
+        self.postgres, self.redis = PostgresServer(self._folder), RedisServer(self._folder)
+        self._runs = 0
+
+    def __enter__(self) -> "Stack":
+        url, broker = self.postgres.start(), self.redis.start()
+        self.environment = {
+            **os.environ,
+            "DATABASE_URL": url,
+            "DIRECT_DATABASE_URL": url,
+            "BROKER_URL": broker,
+            "REDIS_URL": broker,
+            "SECRET_KEY": "benchmark",
+            "SUBMIT_RATE_LIMIT": "1000000000/m",
+            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+        }
+        self.run([*MANAGE, "migrate", "-v0"])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.redis.stop(immediate=True)
+        self.postgres.stop(immediate=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def run(self, command: Sequence[str]) -> str:
+        """Run a command with the stack's environment; give its output."""
+        return subprocess.run(command, env=self.environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Ask the database."""
+        with contextlib.closing(psycopg2.connect(self.postgres.url)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return list(cursor.fetchall()) if cursor.description else []
+
+    def fresh_records(self) -> Path:
+        """Name a file for the records of one run; processes that start from now on write there."""
+        self._runs += 1
+        path = self._folder / f"records-{self._runs}"
+        self.environment["BENCH_RECORDS"] = str(path)
+        return path
+
+    def empty(self) -> None:
+        """Forget all tasks, as long as nothing runs."""
+        self.query("TRUNCATE callboard_task, callboard_attempt, callboard_taskevent, callboard_worker, callboard_lease")
+        self.query("VACUUM ANALYZE")
+
+
+class Running:
+    """A contestant's processes."""
+
+    def __init__(self, stack: Stack, contestant: Contestant) -> None:
+        self._stack = stack
+        self._processes = {
+            kind: subprocess.Popen(command, env=stack.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            for kind, command in contestant.processes.items()
+        }
+
+    def cpu(self) -> dict[str, float]:
+        """Seconds that each kind of process and the servers have computed so far, their ended children too."""
+        servers = {"postgres": self._stack.postgres.pid, "redis": self._stack.redis.pid}
+        pids = servers | {kind: process.pid for kind, process in self._processes.items()}
+        return {kind: _cpu_of_tree(pid) for kind, pid in pids.items()}
+
+    def memory(self) -> int:
+        """Bytes of the largest worker process."""
+        workers = psutil.Process(self._processes["workers"].pid).children(recursive=True)
+        return max(one.memory_info().rss for one in workers)
+
+    def stop(self) -> None:
+        """End them in order."""
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            process.wait()
+
+
+@contextlib.contextmanager
+def running(stack: Stack, contestant: Contestant) -> Iterator[Running]:
+    """Start a contestant's processes, and stop them."""
+    processes = Running(stack, contestant)
+    try:
+        yield processes
+    finally:
+        processes.stop()
+
+
+class Client:
+    """A booted client that waits for its cue."""
+
+    def __init__(self, stack: Stack, contestant: Contestant, verb: str, count: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.client", contestant.module, verb, str(count)],
+            env=stack.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+        self._before = _cpu_of_tree(self._process.pid)
+        self.cpu = 0.0
+
+    def go(self) -> dict[str, Any]:
+        """Let it do its work; give what it says."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.cpu = _cpu_of_tree(self._process.pid) - self._before
+        self._process.communicate()
+        return answer
+
+
+def wait_for(count: int, path: Path) -> list[records.Record]:
+    """Wait until so many tasks have run; give their records, without that of a client's first."""
+    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    while records.count(path) < count:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"only {records.count(path)} of {count} tasks ran within {LONGEST_WAIT_SECONDS} s")
+        time.sleep(0.02)
+    return [record for record in records.read(path) if record.number]
+
+
+def _cpu_of_tree(pid: int) -> float:
+    total = 0.0
+    root = psutil.Process(pid)
+    for process in [root, *root.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total

@@ -1,0 +1,28 @@
+"""Callboard's addresses, and the bare view."""
+
+from django.urls import path
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from scheduler_site.urls import urlpatterns as callboards
+from tasks.api.authentication import BearerTokenAuthentication
+from tasks.api.limits import SubmissionLimit
+from tasks.models import TaskEvent, new_id
+
+
+class Bare(APIView):
+    """What anybody would write first: REST framework, our authentication and limit, one INSERT by the ORM."""
+
+    authentication_classes = (BearerTokenAuthentication,)
+    permission_classes = (IsAuthenticated,)
+
+    def post(self, request: Request) -> Response:
+        """Store the body."""
+        SubmissionLimit(request)(1)
+        event = TaskEvent.objects.create(task_id=new_id(), verb="bare", detail=request.data)
+        return Response({"id": event.pk, "detail": request.data}, status=201)
+
+
+urlpatterns = [path("bare", Bare.as_view()), *callboards]
