@@ -7,7 +7,7 @@ import pytest
 from tasks import lifecycle
 from tasks.models import Attempt, Task
 from tasks.states import Status
-from tests.factories import database_now, make_task, make_worker, start, submit
+from tests.factories import age, database_now, make_task, make_worker, start, submit
 
 pytestmark = pytest.mark.django_db
 
@@ -73,3 +73,14 @@ def test_a_batch_skips_what_it_cannot_move(worker, announcements) -> None:
     assert [move.id for move in heard[0].moves] == [held.pk]
     assert lifecycle.put_back_many([], worker_id=worker.pk) == 0
     assert set(Task.objects.values_list("status", flat=True)) == {Status.PENDING}
+
+
+def test_a_delay_never_brings_it_forward(worker) -> None:
+    task = submit()
+    claimed = start(task, worker)
+    # The database's clock was set back meanwhile.
+    age(task, run_at=-timedelta(hours=1))
+    due_at = task.run_at
+    lifecycle.put_back_many([(task.pk, claimed.attempt)], worker_id=worker.pk, delay_seconds=1)
+    task.refresh_from_db()
+    assert task.run_at == due_at

@@ -7,10 +7,12 @@ import pytest
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
+from tasks.engine import presence
+from tasks.engine.recorder import Record
 from tasks.errors import IllegalTransition, NotFound
 from tasks.models import TaskEvent
 from tasks.states import Resolution, Status
-from tests.factories import dispatch, failure, make_task, open_letter, start, submit
+from tests.factories import database_now, dispatch, failure, make_task, make_worker, open_letter, start, submit
 
 pytestmark = pytest.mark.django_db
 
@@ -97,3 +99,21 @@ def test_a_retry_raises_the_version() -> None:
     version = task.version
     task.refresh_from_db()
     assert task.version == version + 1
+
+
+def test_a_retrying_task_that_runs_now_is_still_in_its_first_life(worker, lead) -> None:
+    task = submit(max_age_seconds=1000, retry_for_seconds=500)
+    claimed = start(task, worker)
+    record = Record(f"{claimed.id}:{claimed.attempt}", database_now(), is_stuck=False, has_ended=False)
+    presence.report_end(worker.pk, crashed=True, detail="killed", records=[record])
+    lifecycle.rescue_lost(**lead)
+    other = make_worker()
+    task.refresh_from_db()
+    lifecycle.fail(failure(start(task, other), other, retry_delay_seconds=3600))
+    task.refresh_from_db()
+    before = (task.crashes, task.failures, task.retry_until, task.expires_at)
+    assert before[:2] == (1, 1)
+    lifecycle.retry(task.pk)
+    task.refresh_from_db()
+    assert (task.crashes, task.failures, task.retry_until, task.expires_at) == before
+    assert None not in before
