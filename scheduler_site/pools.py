@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from scheduler_site.embedded.errors import LaunchError
-from scheduler_site.embedded.private import make_folder
+from scheduler_site.embedded.private import make_folder, take_lock
 from scheduler_site.embedded.processes import wait_for
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-#: Somebody who only looks holds the lock for a moment, too.
-_LOCK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ class Pool:
     def _lock(self) -> Iterator[int]:
         descriptor = os.open(self.pid_file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            if not wait_for(lambda: _locks(descriptor), seconds=_LOCK_SECONDS):
+            if not take_lock(descriptor):
                 raise LaunchError(
                     f"pool {self.name} is running already, pid {self.pid}; stop it first, or start another with --name"
                 )
@@ -147,11 +145,3 @@ class Pool:
     def _ask(self, pid: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-
-
-def _locks(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scheduler_site.embedded.errors import LaunchError
+from scheduler_site.embedded.processes import wait_for
+
+#: Somebody who only looks holds a lock for a moment, too.
+_LOCK_SECONDS = 0.5
 
 
 def make_folder(folder: Path) -> None:
@@ -65,20 +69,31 @@ def only_one(path: Path) -> Iterator[None]:
         LaunchError: another process holds it; names its id.
     """
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LaunchError(f"already running, pid {file.read().strip() or 'unknown'}; stop that one first") from None
+        if not take_lock(file.fileno()):
+            raise LaunchError(f"already running, pid {file.read().strip() or 'unknown'}; stop that one first")
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
 
 
+def take_lock(descriptor: int) -> bool:
+    """Lock an open file for ourselves, as long as it or a copy of it is open; tell whether nobody else has it."""
+    return wait_for(lambda: _locks(descriptor, fcntl.LOCK_EX), seconds=_LOCK_SECONDS)
+
+
 def is_running(path: Path) -> bool:
-    """Tell whether the process that holds, or held, the lock of ``only_one`` lives."""
+    """Tell whether somebody holds the lock of ``only_one``, whose process id may be anybody's by now."""
     try:
-        os.kill(int(path.read_text()), 0)
-    except (OSError, ValueError):
+        with path.open() as file:
+            return not _locks(file.fileno(), fcntl.LOCK_SH)
+    except OSError:
+        return False
+
+
+def _locks(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
     return True
