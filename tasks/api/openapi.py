@@ -5,6 +5,7 @@ readers and filters too. ``docs/openapi.yaml`` is this, written out by ``manage.
 """
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,9 +13,11 @@ from typing import Any
 
 from django.urls import resolve
 
+from tasks.api.examples import EXAMPLES
 from tasks.api.pagination import DEFAULT_LIMIT, MOST_PER_PAGE
-from tasks.api.shapes import BAND, ID, INTEGER, KEY, PRIORITY, SCHEMAS, TEXT, TIME, URL, Schema, array, enum, ref
+from tasks.api.shapes import BAND, ID, INTEGER, KEY, PRIORITY, SCHEMAS, TEXT, TIME, URL, Schema, about, array, enum, ref
 from tasks.api.stats import DEFAULT_MINUTES, LONGEST_MINUTES
+from tasks.errors import STATUS_OF_CODE
 from tasks.states import DeathReason, Resolution, Status, WorkerStatus
 
 VERSION = "1.0.0"
@@ -23,36 +26,46 @@ BASE = "/api/v1"
 # --- Parameters --------------------------------------------------------------------------------------------------
 
 
-def _query(name: str, schema: Schema, description: str = "") -> Schema:
-    parameter: Schema = {"name": name, "in": "query", "schema": schema}
-    return {**parameter, "description": description} if description else parameter
+def _query(name: str, schema: Schema, description: str) -> Schema:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
 
 
 _CHOICE_IN_ANY_CASE = "In any case."
 _PAGING = [
-    _query("limit", {"type": "integer", "minimum": 1, "maximum": MOST_PER_PAGE, "default": DEFAULT_LIMIT}),
+    _query(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MOST_PER_PAGE, "default": DEFAULT_LIMIT},
+        "How many there are on a page.",
+    ),
     _query("cursor", TEXT, "From `next` or `previous`, unchanged."),
 ]
 _TASK_FILTERS = [
     _query("status", array(enum(Status)), _CHOICE_IN_ANY_CASE + " May be repeated."),
-    _query("actor", TEXT),
-    _query("queue", TEXT),
+    _query("actor", TEXT, "Its whole name."),
+    _query("queue", TEXT, "Its whole name."),
     _query("band", BAND, _CHOICE_IN_ANY_CASE),
-    _query("priority", PRIORITY),
-    _query("tag", TEXT),
-    *(_query(name, TIME) for name in ("created_after", "created_before", "run_after", "run_before")),
+    _query("priority", PRIORITY, "As a number; by word it is the band."),
+    _query("tag", TEXT, "One of its tags."),
+    _query("created_after", TIME, "Submitted later than this."),
+    _query("created_before", TIME, "Submitted earlier than this."),
+    _query("run_after", TIME, "Not to start before some time later than this."),
+    _query("run_before", TIME, "May start before this."),
     _query("search", TEXT, "An id or its first digits, an actor's first letters, or a tag."),
 ]
 _LETTER_FILTERS = [
     _query("reason", enum(DeathReason.names), _CHOICE_IN_ANY_CASE),
     _query("resolution", enum(Resolution.names), _CHOICE_IN_ANY_CASE),
-    _query("actor", TEXT),
-    _query("queue", TEXT),
-    _query("task", ID),
+    _query("actor", TEXT, "Its whole name."),
+    _query("queue", TEXT, "Its whole name."),
+    _query("task", ID, "All deaths of one task."),
 ]
 _WORKER_FILTERS = [_query("status", array(enum(WorkerStatus)), _CHOICE_IN_ANY_CASE + " May be repeated.")]
 _MINUTES = [
-    _query("minutes", {"type": "integer", "minimum": 1, "maximum": LONGEST_MINUTES, "default": DEFAULT_MINUTES})
+    _query(
+        "minutes",
+        {"type": "integer", "minimum": 1, "maximum": LONGEST_MINUTES, "default": DEFAULT_MINUTES},
+        "How far back throughput and latencies are measured.",
+    )
 ]
 _IDEMPOTENCY_KEY: Schema = {
     "name": "Idempotency-Key",
@@ -85,6 +98,7 @@ class Operation:
     errors: Sequence[int] = ()
     is_for_staff: bool = False
     is_open: bool = False
+    is_text: bool = False
 
 
 _ONE = f"{BASE}/tasks/{{task_id}}"
@@ -105,7 +119,7 @@ OPERATIONS: Sequence[Operation] = (
     Operation("get", _ONE, "readTask", {200: "Task"}),
     Operation("put", _ONE, "replaceTask", {200: "Task"}, body="Edit", parameters=[_IF_MATCH], errors=[409, 412]),
     Operation("patch", _ONE, "editTask", {200: "Task"}, body="Edit", parameters=[_IF_MATCH], errors=[409, 412]),
-    Operation("delete", _ONE, "deleteTask", {204: ""}, errors=[409]),
+    Operation("delete", _ONE, "deleteTask", {204: ""}, parameters=[_IF_MATCH], errors=[409, 412]),
     Operation("post", f"{_ONE}/cancel", "cancelTask", {200: "Task"}, errors=[409]),
     Operation("post", f"{_ONE}/retry", "retryTask", {200: "Task"}, errors=[409]),
     Operation("get", f"{_ONE}/attempts", "listAttempts", {200: "AttemptPage"}, parameters=_PAGING),
@@ -130,16 +144,47 @@ OPERATIONS: Sequence[Operation] = (
     Operation("post", f"{_QUEUE}/pause", "pauseQueue", {200: "Queue"}, is_for_staff=True),
     Operation("post", f"{_QUEUE}/resume", "resumeQueue", {200: "Queue"}, is_for_staff=True),
     Operation("get", f"{BASE}/stats", "readBoard", {200: "Board"}, parameters=_MINUTES, is_for_staff=True),
-    Operation("get", "/healthz", "isAlive", {200: "Health"}, is_open=True),
-    Operation("get", "/readyz", "isReady", {200: "Health"}, errors=[503], is_open=True),
-    Operation("get", "/health", "readHealth", {200: "Health"}, errors=[503], is_open=True),
+    Operation("get", "/healthz", "isAlive", {200: "Health"}, errors=[405], is_open=True),
+    Operation("get", "/readyz", "isReady", {200: "Health"}, errors=[405, 503], is_open=True),
+    Operation("get", "/health", "readHealth", {200: "Health"}, errors=[405, 503], is_open=True),
+    Operation("get", "/metrics", "readMetrics", {200: "text"}, is_for_staff=True, is_text=True),
 )  # fmt: skip
 
 _ABOUT = """\
 Tasks are submitted, looked at and steered here. Every address comes with and without a trailing slash. Fields that are
-null in a submission count as not given; fields that are unknown are refused. Every error is an
-`application/problem+json`.\
+null in a submission count as not given; fields that are unknown are refused. Times are ISO 8601 with a zone, durations
+are seconds.
+
+Every error is an `application/problem+json`, and its `code` is the contract:
+
+CODES
+
+Every answer has the header `X-Trace-Id`; a request that sends it (32 hexadecimal digits) or `traceparent` chooses it.\
 """
+
+_TAGS = {
+    "tasks": "Submit, look at, edit, cancel, retry and remove tasks.",
+    "dlq": "Dead letters: why tasks died; re-drive or discard them.",
+    "actors": "What can be submitted.",
+    "workers": "Worker processes, for staff.",
+    "queues": "Queues, for staff: how they stand, pause and resume.",
+    "stats": "The whole board, for staff.",
+    "health": "Probes and metrics.",
+}
+_SECURITY = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token that the admin has issued. It has scopes (read, submit, operate) and may be limited to "
+        "actors and queues. What one user submits, nobody else sees but staff.",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "sessionid",
+        "description": "Who is logged in to the admin; what is no GET needs the header X-CSRFToken too.",
+    },
+}
 
 _MEANINGS = {
     200: "As it is now.",
@@ -148,14 +193,38 @@ _MEANINGS = {
     204: "Removed.",
     400: "Not valid; `errors` name the fields.",
     401: "No valid token.",
-    403: "For staff.",
+    403: "For staff, or the token lacks the scope, or is not for that actor or queue.",
+    405: "The address does not take that method; `Allow` lists those it takes.",
     404: "There is none, or it is somebody else's.",
     409: "Its status does not allow that.",
     412: "It was changed since.",
     413: "Larger than this server takes.",
+    415: "The body is no JSON in UTF-8, going by its headers.",
     422: "The idempotency key belongs to another submission.",
     429: "Too many tasks; `Retry-After` says when to try again.",
     503: "Not ready, or the database does not answer.",
+}
+_LIMIT_HEADERS = {
+    "RateLimit-Limit": about(INTEGER, "Tasks per period; none of these for who is not limited."),
+    "RateLimit-Remaining": about(INTEGER, "Tasks that may be submitted now."),
+    "RateLimit-Reset": about(INTEGER, "Seconds until all of them may be submitted again."),
+    "RateLimit-Policy": about(TEXT, "The limit as the IETF's draft writes it since its version 07."),
+    "RateLimit": about(TEXT, "What is left, likewise."),
+}
+_ERROR_HEADERS = {
+    401: {"WWW-Authenticate": about(TEXT, "What is wanted: Bearer.")},
+    405: {"Allow": about(TEXT, "The methods.")},
+    429: {
+        "Retry-After": about(INTEGER, "Seconds; none where a bulk is larger than any wait would allow."),
+        **_LIMIT_HEADERS,
+    },
+    503: {"Retry-After": about(INTEGER, "Seconds.")},
+}
+_PATH_PARAMETERS = {
+    "task_id": "The task's id.",
+    "letter_id": "The dead letter's id.",
+    "worker_id": "The worker's id.",
+    "name": "The queue's name.",
 }
 _REPLAYED = "The task that was submitted under this key before, as it is now."
 
@@ -168,41 +237,58 @@ def document() -> Schema:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Callboard", "version": VERSION, "description": _ABOUT},
+        "info": {
+            "title": "Callboard",
+            "version": VERSION,
+            "description": _ABOUT.replace("CODES", _codes()),
+            "contact": {"name": "Whoever operates this installation"},
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
         "servers": [{"url": "/"}],
         "security": [{"token": []}, {"session": []}],
-        "tags": [{"name": name} for name in sorted({_tag(operation) for operation in OPERATIONS})],
+        "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,
         "components": {
             "schemas": dict(SCHEMAS),
             "responses": {
                 "Problem": {"description": "What went wrong.", "content": _content("Problem", is_error=True)}
             },
-            "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer"},
-                "session": {"type": "apiKey", "in": "cookie", "name": "sessionid"},
-            },
+            "securitySchemes": _SECURITY,
         },
     }
 
 
+def _codes() -> str:
+    return "\n".join(f"- `{code}` ({status})" for code, (status, _) in STATUS_OF_CODE.items())
+
+
 def _operation(operation: Operation) -> Schema:
-    errors = {*operation.errors, *(() if operation.is_open else (400, 401))}
-    errors |= ({403} if operation.is_for_staff else set()) | ({404} if "{" in operation.path else set())
+    errors = {*operation.errors, *(() if operation.is_open else (400, 401, 403, 503))}
+    errors |= ({404} if "{" in operation.path else set()) | ({413, 415} if operation.body else set())
     answers = {str(status): _answer(operation, status, name) for status, name in operation.answers.items()}
     answers |= {
-        str(status): {"description": _MEANINGS[status], "content": _content("Problem", is_error=True)}
+        str(status): {
+            "description": _MEANINGS[status],
+            **_described(_ERROR_HEADERS.get(status, {})),
+            "content": _content("Problem", is_error=True),
+        }
         for status in sorted(errors)
     }
     described: Schema = {
         "operationId": operation.name,
-        "summary": _summary(operation),
+        "summary": _about(operation).splitlines()[0],
+        "description": _about(operation),
         "tags": [_tag(operation)],
         "parameters": [*_path_parameters(operation.path), *operation.parameters],
         "responses": answers | {"default": {"$ref": "#/components/responses/Problem"}},
     }
     if operation.body:
-        described["requestBody"] = {"required": True, "content": _content(operation.body)}
+        content = _content(operation.body)
+        content["application/json"]["examples"] = {
+            re.sub(r"\W+", "-", name.lower()): {"summary": name, "value": body}
+            for name, body in EXAMPLES[operation.name].items()
+        }
+        described["requestBody"] = {"required": True, "content": content}
     if operation.is_open:
         described["security"] = []
     return described
@@ -211,23 +297,31 @@ def _operation(operation: Operation) -> Schema:
 def _answer(operation: Operation, status: int, name: str) -> Schema:
     is_replay = operation.body.endswith("Submission") and status == 200
     answer: Schema = {"description": _REPLAYED if is_replay else _MEANINGS[status]}
-    headers = _headers(operation, status, is_replay=is_replay)
-    if headers:
-        answer["headers"] = {name: {"schema": schema} for name, schema in headers.items()}
+    answer |= _described(_headers(operation, status, is_replay=is_replay))
+    if operation.is_text:
+        return answer | {"content": {"text/plain": {"schema": TEXT}}}
     return answer | ({"content": _content(name)} if name else {})
 
 
 def _headers(operation: Operation, status: int, *, is_replay: bool) -> dict[str, Schema]:
     headers: dict[str, Schema] = {}
     if is_replay:
-        headers["Idempotency-Replayed"] = {"const": "true"}
+        headers["Idempotency-Replayed"] = about({"const": "true"}, "Nothing was submitted now.")
     elif status == 201:
-        headers |= {f"RateLimit-{name}": INTEGER for name in ("Limit", "Remaining", "Reset")}
+        headers |= _LIMIT_HEADERS
     if operation.name == "submitTask":
-        headers["Location"] = URL
+        headers["Location"] = about(URL, "Where the task can be read.")
     if operation.path.startswith(_ONE) and operation.answers.get(status) == "Task":
-        headers["ETag"] = TEXT
+        headers["ETag"] = about(TEXT, "The task's version, for If-Match; only edits change it.")
     return headers
+
+
+def _described(headers: Mapping[str, Schema]) -> Schema:
+    shown = {
+        name: {"description": schema["description"], "schema": {k: v for k, v in schema.items() if k != "description"}}
+        for name, schema in headers.items()
+    }
+    return {"headers": shown} if shown else {}
 
 
 def _content(name: str, *, is_error: bool = False) -> Schema:
@@ -236,16 +330,24 @@ def _content(name: str, *, is_error: bool = False) -> Schema:
 
 def _path_parameters(path: str) -> list[Schema]:
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-    return [{"name": name, "in": "path", "required": True, "schema": TEXT if name == "name" else ID} for name in names]
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": TEXT if name == "name" else ID,
+            "description": _PATH_PARAMETERS[name],
+        }
+        for name in names
+    ]
 
 
 def _tag(operation: Operation) -> str:
     return operation.path.removeprefix(BASE).split("/")[1] if operation.path.startswith(BASE) else "health"
 
 
-def _summary(operation: Operation) -> str:
+def _about(operation: Operation) -> str:
     """Say what the view's own docstring says."""
     function: Any = resolve(operation.path).func
     view = getattr(function, "view_class", None)
-    about = inspect.getdoc(function if view is None else getattr(view, operation.method)) or ""
-    return about.splitlines()[0]
+    return inspect.getdoc(function if view is None else getattr(view, operation.method)) or ""

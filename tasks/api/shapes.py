@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.api import fields, serializers
+from tasks.api.examples import PROBLEM_EXAMPLE
 from tasks.api.idempotency import LONGEST as LONGEST_KEY
+from tasks.errors import STATUS_OF_CODE
 from tasks.priority import BANDS, HIGHEST, LOWEST
 from tasks.states import AttemptOutcome, DeathReason, Resolution, Status, WorkerStatus
 
@@ -21,6 +23,11 @@ def or_null(schema: Schema) -> Schema:
     if "$ref" in schema:
         return {"anyOf": [schema, {"type": "null"}]}
     return {**schema, "type": [schema["type"], "null"]}
+
+
+def about(schema: Schema, description: str) -> Schema:
+    """Say what something is, times with their unit."""
+    return {**schema, "description": description}
 
 
 def array(items: Schema, **more: Any) -> Schema:
@@ -41,7 +48,13 @@ def _body(properties: Mapping[str, Any], *, required: Sequence[str] = ()) -> Sch
 
 def _page(items: str) -> Schema:
     link = or_null({"type": "string", "format": "uri"})
-    return _object({"results": array(ref(items)), "next": link, "previous": link})
+    return _object(
+        {
+            "results": array(ref(items), description="At most `limit` of them."),
+            "next": about(link, "The page after this one; null: this is the last."),
+            "previous": about(link, "The page before this one; null: this is the first."),
+        }
+    )
 
 
 def enum(values: Any) -> Schema:
@@ -66,30 +79,32 @@ KEY: Schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}
 _SECONDS: Schema = {"type": "number", "minimum": 0, "maximum": fields.LONGEST_SECONDS}
 _BAND_IN_ANY_CASE = "|".join("".join(f"[{letter}{letter.upper()}]" for letter in band.name) for band in BANDS)
 _GIVEN_PRIORITY: Schema = {
-    "oneOf": [PRIORITY, {"type": "string", "pattern": f"^({_BAND_IN_ANY_CASE})$"}],
+    "oneOf": [PRIORITY, {"type": "string", "pattern": rf"^\s*({_BAND_IN_ANY_CASE})\s*$"}],
     "description": f"{LOWEST} to {HIGHEST}, {HIGHEST} runs first; or high (9), medium (5), low (2), in any case.",
 }
 
 #: What can be said of a task when it is submitted; which of them can be changed later, ``serializers`` knows.
 SUBMISSION: Mapping[str, Schema] = {
-    "actor": {"type": "string", "minLength": 1, "maxLength": 255, "description": "GET actors lists them."},
-    "payload": {**ANY_OBJECT, "description": "The actor's keyword arguments; GET actors has its schema."},
+    "actor": about({**TEXT, "minLength": 1, "maxLength": 255}, "What runs it; GET actors lists them."),
+    "payload": about(ANY_OBJECT, "The actor's keyword arguments; GET actors has its schema."),
     "priority": _GIVEN_PRIORITY,
-    "queue": {"type": "string", "minLength": 1, "maxLength": 100},
-    "run_at": {**TIME, "description": "Not started before; the past means now. Not with delay_seconds."},
-    "delay_seconds": {**_SECONDS, "description": "Not started before so long from now."},
-    "max_retries": {"type": "integer", "minimum": 0, "maximum": serializers.MOST_RETRIES},
-    "min_backoff_seconds": {**_SECONDS, "description": "Before the first retry; it doubles with each."},
-    "max_backoff_seconds": {**_SECONDS, "description": "Where that doubling ends."},
-    "retry_for_seconds": {**_SECONDS, "description": "Give up this long after the first failure."},
-    "time_limit_seconds": {**_SECONDS, "description": "One execution is interrupted after that; 0 means never."},
-    "max_age_seconds": {
-        **{name: value for name, value in _SECONDS.items() if name != "minimum"},
-        "exclusiveMinimum": 0,
-        "description": "Dies if it has not started this long after submission.",
-    },
-    "estimated_seconds": {**_SECONDS, "description": "How long it is expected to run."},
-    "tags": TAGS,
+    "queue": about({**TEXT, "minLength": 1, "maxLength": 100}, "One that an actor declares; else the actor's own."),
+    "run_at": about(TIME, "Not started before, with its zone; the past means now. Not with delay_seconds."),
+    "delay_seconds": about(_SECONDS, "Not started before so many seconds from now."),
+    "max_retries": about(
+        {"type": "integer", "minimum": 0, "maximum": serializers.MOST_RETRIES},
+        "Executions after the first one that failed.",
+    ),
+    "min_backoff_seconds": about(_SECONDS, "Before the first retry; it doubles with each."),
+    "max_backoff_seconds": about(_SECONDS, "Where that doubling ends."),
+    "retry_for_seconds": about(_SECONDS, "Give up this long after the first failure."),
+    "time_limit_seconds": about(_SECONDS, "One execution is interrupted after that; 0 means never."),
+    "max_age_seconds": about(
+        {"type": "number", "exclusiveMinimum": 0, "maximum": fields.LONGEST_SECONDS},
+        "Dies if it has not started this long after submission.",
+    ),
+    "estimated_seconds": about(_SECONDS, "How long it is expected to run."),
+    "tags": about(TAGS, "Words to find it by."),
 }
 
 
@@ -100,16 +115,21 @@ def _nullable(schema: Schema) -> Schema:
     return or_null(schema)
 
 
-_NOT_YET: Schema = {"type": ["array", "null"], "maxItems": 0, "description": "Not supported yet."}
+def _refused(why: str) -> Schema:
+    """Describe a field that is known and not to be used: left out, null or empty."""
+    return {"type": ["array", "null"], "items": ANYTHING, "maxItems": 0, "description": f"{why[0].upper()}{why[1:]}."}
 
 
 def _submission(**more: Schema) -> Schema:
     properties = {
         name: schema if name in ("actor", "payload") else _nullable(schema) for name, schema in SUBMISSION.items()
     }
-    later = dict.fromkeys(serializers.NOT_SUPPORTED, _NOT_YET)
-    return _body({**properties, **later, **more}, required=["actor"])
+    refused = {name: _refused(why) for name, why in serializers.NOT_SUPPORTED.items()}
+    return _body({**properties, **refused, **more}, required=["actor"])
 
+
+_ONCE = "The same submission under the same key makes its tasks once within a day"
+_LATER = "For a later release: nothing yet."
 
 #: What a task inherits from its actor, in seconds.
 _LIMITS = (
@@ -119,177 +139,227 @@ _LIMITS = (
     "time_limit_seconds",
     "max_age_seconds",
 )
-_ERROR = _object({"type": TEXT, "message": TEXT})
+_ERROR = _object(
+    {
+        "type": about(TEXT, "The exception's class, or the limit that was reached; may be empty."),
+        "message": about(TEXT, "What it said, shortened."),
+    }
+)
 _TASK = {
-    "id": ID,
-    "url": URL,
-    "actor": TEXT,
-    "status": enum(Status),
-    "payload": ANY_OBJECT,
-    "priority": PRIORITY,
-    "band": BAND,
-    "queue": TEXT,
-    "run_at": TIME,
-    "max_retries": {**or_null(INTEGER), "description": "null: retries for ever."},
-    "min_backoff_seconds": NUMBER,
-    "max_backoff_seconds": NUMBER,
-    "retry_for_seconds": or_null(NUMBER),
-    "time_limit_seconds": NUMBER,
-    "max_age_seconds": or_null(NUMBER),
-    "estimated_seconds": or_null(NUMBER),
-    "expected_start_seconds": {
-        **or_null(NUMBER),
-        "description": "In how many seconds it starts, judged by what goes before it; null unless it waits, there is a "
-        "worker for it, and it is read by itself.",
-    },
-    "tags": array(TEXT),
-    "attempt": {**INTEGER, "description": "Executions so far."},
-    "failures": {**INTEGER, "description": "Executions of this life that failed."},
-    "crashes": {**INTEGER, "description": "Workers that died under it in this life."},
-    "result": {**ANYTHING, "description": "What the actor returned."},
-    "progress": ANYTHING,
-    "error": {**or_null(_ERROR), "description": "Of the last failure."},
-    "created_at": TIME,
-    "queued_at": or_null(TIME),
-    "started_at": or_null(TIME),
-    "finished_at": or_null(TIME),
-    "cancel_requested_at": or_null(TIME),
-    "trace_id": TEXT,
-    "idempotency_key": or_null(TEXT),
+    "id": about(ID, "A UUIDv7: ids grow with time."),
+    "url": about(URL, "Where it can be read again."),
+    "actor": about(TEXT, "What runs it."),
+    "status": about(enum(Status), "SUCCEEDED, DEAD and CANCELLED are final."),
+    "payload": about(ANY_OBJECT, "The actor's keyword arguments."),
+    "priority": about(PRIORITY, f"{HIGHEST} runs first."),
+    "band": about(BAND, "The third that its priority is in."),
+    "queue": about(TEXT, "Which workers take it."),
+    "run_at": about(TIME, "Not started before; while it waits for a retry, that one's time."),
+    "max_retries": about(or_null(INTEGER), "Executions after the first one that failed; null: for ever."),
+    "min_backoff_seconds": about(NUMBER, "Before the first retry; it doubles with each."),
+    "max_backoff_seconds": about(NUMBER, "Where that doubling ends."),
+    "retry_for_seconds": about(or_null(NUMBER), "It gives up this long after the first failure; null: never."),
+    "time_limit_seconds": about(NUMBER, "One execution is interrupted after that; 0: never."),
+    "max_age_seconds": about(or_null(NUMBER), "It dies if not started this long after submission; null: never."),
+    "estimated_seconds": about(or_null(NUMBER), "How long it is expected to run, as submitted."),
+    "expected_start_seconds": about(
+        or_null(NUMBER),
+        "In how many seconds it starts, judged by what goes before it; null unless it waits, there is a worker for it, "
+        "and it is read by itself.",
+    ),
+    "tags": array(TEXT, description="Words to find it by."),
+    "attempt": about(INTEGER, "Executions so far."),
+    "failures": about(INTEGER, "Executions of this life that failed."),
+    "crashes": about(INTEGER, "Workers that died under it in this life."),
+    "result": about(ANYTHING, "What the actor returned; null until it has SUCCEEDED."),
+    "progress": about(ANYTHING, "What the actor said of it while it ran."),
+    "error": about(or_null(_ERROR), "Of the last failure."),
+    "created_at": about(TIME, "When it was submitted."),
+    "queued_at": about(or_null(TIME), "When it was handed to the broker last."),
+    "started_at": about(or_null(TIME), "When its last execution began."),
+    "finished_at": about(or_null(TIME), "When it became final."),
+    "cancel_requested_at": about(or_null(TIME), "When somebody asked it to stop while it ran."),
+    "trace_id": about(TEXT, "32 hexadecimal digits, on every log line about it."),
+    "idempotency_key": about(or_null(TEXT), "The key it was submitted under."),
     # Capabilities of a later release; the shape stays.
-    "depends_on": array(ID),
-    "waiting_for": array(ID),
-    "ref": or_null(TEXT),
-    "unique": or_null(ANY_OBJECT),
-    "concurrency_key": or_null(TEXT),
-    "fairness_key": or_null(TEXT),
-    "batch": or_null(TEXT),
+    "depends_on": array(ID, description=_LATER),
+    "waiting_for": array(ID, description=_LATER),
+    "ref": about(or_null(TEXT), _LATER),
+    "unique": about(or_null(ANY_OBJECT), _LATER),
+    "concurrency_key": about(or_null(TEXT), _LATER),
+    "fairness_key": about(or_null(TEXT), _LATER),
+    "batch": about(or_null(TEXT), _LATER),
+}
+_ATTEMPT = {
+    "number": about(INTEGER, "1 is the first."),
+    "outcome": about(enum(AttemptOutcome), "How it ended."),
+    "worker_id": about(ID, "Where it ran."),
+    "started_at": about(or_null(TIME), "null: it was claimed and never began."),
+    "finished_at": about(TIME, "When it ended."),
+    "error": about(
+        or_null(_object({**_ERROR["properties"], "traceback": about(TEXT, "The last lines of it.")})),
+        "null: nothing went wrong.",
+    ),
+}
+_EVENT = {
+    "verb": about(TEXT, "What was done: cancel, retry, redrive, edit, delete, rescue, …"),
+    "by": about(or_null(TEXT), "Whose doing; null: a repair."),
+    "at": about(TIME, "When."),
+    "detail": about(ANY_OBJECT, "What the verb has to say."),
+}
+_ACTOR = {
+    "name": about(TEXT, "For `actor` of a submission."),
+    "description": about(TEXT, "Its docstring."),
+    "queue": about(TEXT, "Where its tasks go unless they say otherwise."),
+    "payload_schema": about(ANY_OBJECT, "JSON Schema of the payload."),
+    "defaults": about(
+        _object({name: _TASK[name] for name in ("priority", "max_retries", *_LIMITS)}),
+        "What a task gets that does not say otherwise.",
+    ),
 }
 _DEAD_LETTER = {
-    "id": ID,
-    "url": URL,
-    "task_id": ID,
-    "task_url": {**URL, "description": "404 once the task was removed."},
-    "actor": TEXT,
-    "queue": TEXT,
-    "attempt": INTEGER,
-    "reason": enum(DeathReason),
-    "error": or_null(_ERROR),
-    "fingerprint": {**TEXT, "description": "The same for deaths of the same cause."},
-    "died_at": TIME,
-    "resolution": enum(Resolution.names),
-    "resolved_by": or_null(TEXT),
-    "resolved_at": or_null(TIME),
+    "id": about(ID, "A UUIDv7: ids grow with time."),
+    "url": about(URL, "Where it can be read again."),
+    "task_id": about(ID, "The task that died."),
+    "task_url": about(URL, "404 once the task was removed."),
+    "actor": about(TEXT, "What ran it."),
+    "queue": about(TEXT, "Where it was."),
+    "attempt": about(INTEGER, "Executions up to this death."),
+    "reason": about(enum(DeathReason), "Why it died."),
+    "error": about(or_null(_ERROR), "Of the last failure."),
+    "fingerprint": about(TEXT, "The same for deaths of the same cause."),
+    "died_at": about(TIME, "When."),
+    "resolution": about(enum(Resolution.names), "What was done about it; OPEN: nothing yet."),
+    "resolved_by": about(or_null(TEXT), "Who did it."),
+    "resolved_at": about(or_null(TIME), "When."),
 }
 _WORKER = {
-    "id": ID,
-    "host": TEXT,
-    "pid": INTEGER,
-    "status": enum(WorkerStatus),
-    "queues": array(TEXT, description="A queue, or one band of it (default.high)."),
-    "actors": array(TEXT),
-    "threads": INTEGER,
-    "started_at": TIME,
-    "heartbeat_at": TIME,
-    "lease_expires_at": TIME,
-    "stopped_at": or_null(TIME),
+    "id": about(ID, "Fresh for each boot."),
+    "host": about(TEXT, "The machine it runs on."),
+    "pid": about(INTEGER, "Its process there."),
+    "status": about(enum(WorkerStatus), "Its last word; one that went silent is judged by lease_expires_at."),
+    "queues": array(TEXT, description="Each a queue, or one band of it (default.high)."),
+    "actors": array(TEXT, description="What it can run."),
+    "threads": about(INTEGER, "How many tasks it runs at a time."),
+    "started_at": about(TIME, "When it booted."),
+    "heartbeat_at": about(TIME, "When it was heard last."),
+    "lease_expires_at": about(TIME, "From then on its tasks are given to others."),
+    "stopped_at": about(or_null(TIME), "When it left, or was found gone."),
 }
-_PERCENTILES = _object({name: or_null(NUMBER) for name in ("p50", "p95", "p99")})
+_QUEUE = {
+    "name": about(TEXT, "As actors declare it."),
+    "paused_at": about(or_null(TIME), "Since when nothing of it is handed over; null: it is not paused."),
+    "waiting": about(INTEGER, "Tasks not handed to the broker, due or not."),
+    "waiting_is_capped": about(BOOLEAN, "There may be more than were counted."),
+    "queued": about(INTEGER, "Tasks handed to the broker."),
+    "running": about(INTEGER, "Tasks that workers have."),
+    "oldest_due_seconds": about(or_null(NUMBER), "How long the oldest due task has waited."),
+    "threads": about(INTEGER, "Of live workers that serve it."),
+}
+_PERCENTILES = _object(
+    {f"p{percent}": about(or_null(NUMBER), f"{percent} % were not longer.") for percent in (50, 95, 99)}
+)
+_RECENT = {
+    "minutes": about(INTEGER, "How far back."),
+    "attempts": {"type": "object", "additionalProperties": INTEGER, "description": "Number by outcome."},
+    "attempts_per_second": about(NUMBER, "On average."),
+    "is_capped": about(BOOLEAN, "There were more; the percentiles are of the latest."),
+    "wait_seconds": about(_PERCENTILES, "From being due to the start."),
+    "run_seconds": about(_PERCENTILES, "Of the actor."),
+}
+#: What ``errors`` says of a field in one word.
+FIELD_CODES = (
+    *("bad_text", "duplicate", "exclusive", "invalid", "no_zone", "not_allowed", "not_json", "not_supported"),
+    *("out_of_range", "required", "too_deep", "too_large", "too_long", "unknown_actor", "unknown_field"),
+    *("unknown_host", "unknown_parameter", "unknown_queue"),
+)
+_FIELD_ERROR = {
+    "field": about(TEXT, "A dotted path (`tasks.3.payload.to`), a query parameter or a header."),
+    "code": about(enum(FIELD_CODES), "What is wrong, for programs."),
+    "message": about(TEXT, "What was expected, what came and what to do, for people."),
+}
+_PROBLEM = {
+    "type": about({**TEXT, "pattern": "^urn:callboard:error:"}, "Ends in the code."),
+    "title": about(TEXT, "What the code means."),
+    "status": about(INTEGER, "The HTTP status."),
+    "detail": about(TEXT, "What is the matter this time."),
+    "code": about(enum(STATUS_OF_CODE), "What went wrong, for programs."),
+    "trace_id": about(TEXT, "To find it in the logs; also in the header X-Trace-Id."),
+    "errors": array(_object(_FIELD_ERROR), description="What is wrong with which field; the first hundred."),
+}
 
 SCHEMAS: Mapping[str, Schema] = {
-    "Submission": _submission(idempotency_key=or_null(KEY)),
+    "Submission": _submission(idempotency_key=about(or_null(KEY), f"{_ONCE}; or the header Idempotency-Key.")),
     "BulkSubmission": _body(
         {
-            "tasks": array(_submission(), minItems=1, maxItems=serializers.MOST_IN_BULK),
-            "idempotency_key": or_null(KEY),
+            "tasks": array(
+                _submission(), minItems=1, maxItems=serializers.MOST_IN_BULK, description="Accepted all or none."
+            ),
+            "idempotency_key": about(or_null(KEY), f"{_ONCE}, of all of them; or the header Idempotency-Key."),
         },
         required=["tasks"],
     ),
     "Edit": _body({name: SUBMISSION[name] for name in serializers.EDITABLE_FIELDS}),
     "Task": _object(_TASK),
-    "RemovedTask": _object({"id": ID, "url": URL, "status": {"const": serializers.REMOVED}})
-    | {"description": "All that is known of a task that was submitted under this key and removed since."},
+    "RemovedTask": about(
+        _object(
+            {
+                "id": _TASK["id"],
+                "url": about(URL, "404 from now on."),
+                "status": about({"const": serializers.REMOVED}, "It was pruned or deleted."),
+            }
+        ),
+        "All that is known of a task that was submitted under this key and removed since.",
+    ),
     "SubmittedTask": {"oneOf": [ref("Task"), ref("RemovedTask")]},
-    "SubmittedTasks": _object({"tasks": array(ref("SubmittedTask"))}),
+    "SubmittedTasks": _object({"tasks": array(ref("SubmittedTask"), description="In the order of the submission.")}),
     "TaskPage": _page("Task"),
     "Result": _object({name: _TASK[name] for name in ("id", "status", "result", "error", "finished_at")}),
-    "Attempt": _object(
-        {
-            "number": INTEGER,
-            "outcome": enum(AttemptOutcome),
-            "worker_id": ID,
-            "started_at": or_null(TIME),
-            "finished_at": TIME,
-            "error": or_null(_object({"type": TEXT, "message": TEXT, "traceback": TEXT})),
-        }
-    ),
+    "Attempt": _object(_ATTEMPT),
     "AttemptPage": _page("Attempt"),
-    "Event": _object(
-        {"verb": TEXT, "by": {**or_null(TEXT), "description": "null: a repair."}, "at": TIME, "detail": ANY_OBJECT}
-    ),
+    "Event": _object(_EVENT),
     "EventPage": _page("Event"),
-    "Actor": _object(
-        {
-            "name": TEXT,
-            "description": TEXT,
-            "queue": TEXT,
-            "payload_schema": {**ANY_OBJECT, "description": "JSON Schema."},
-            "defaults": _object({"priority": PRIORITY, **{name: _TASK[name] for name in ("max_retries", *_LIMITS)}}),
-        }
-    ),
-    "Actors": _object({"results": array(ref("Actor"))}),
+    "Actor": _object(_ACTOR),
+    "Actors": _object({"results": array(ref("Actor"), description="By name.")}),
     "DeadLetter": _object(_DEAD_LETTER),
     "DeadLetterPage": _page("DeadLetter"),
-    "RedrivenLetter": _object({**_DEAD_LETTER, "task_status": enum(Status)}),
+    "RedrivenLetter": _object({**_DEAD_LETTER, "task_status": about(enum(Status), "Of its task, now.")}),
     "Worker": _object(_WORKER),
     "WorkerPage": _page("Worker"),
     "WorkerAtWork": _object({**_WORKER, "running": array(ID, description="Tasks that it runs.")}),
-    "Queue": _object(
-        {
-            "name": TEXT,
-            "paused_at": or_null(TIME),
-            "waiting": {**INTEGER, "description": "Not handed to the broker, due or not."},
-            "waiting_is_capped": {**BOOLEAN, "description": "There may be more than were counted."},
-            "queued": INTEGER,
-            "running": INTEGER,
-            "oldest_due_seconds": or_null(NUMBER),
-            "threads": {**INTEGER, "description": "Of live workers that serve it."},
-        }
-    ),
-    "Queues": _object({"results": array(ref("Queue"))}),
-    "QueueChange": _body({"paused": BOOLEAN}, required=["paused"]),
+    "Queue": _object(_QUEUE),
+    "Queues": _object({"results": array(ref("Queue"), description="By name.")}),
+    "QueueChange": _body({"paused": about(BOOLEAN, "Whether nothing of it is handed over.")}, required=["paused"]),
     "Board": _object(
         {
-            "tasks": _object({str(status): INTEGER for status in Status}),
+            "tasks": about(_object({str(status): INTEGER for status in Status}), "Number by status."),
             "capped": array(enum(Status), description="Statuses of which there may be more than were counted."),
-            "recent": _object(
-                {
-                    "minutes": INTEGER,
-                    "attempts": {"type": "object", "additionalProperties": INTEGER, "description": "By outcome."},
-                    "attempts_per_second": NUMBER,
-                    "is_capped": BOOLEAN,
-                    "wait_seconds": {**_PERCENTILES, "description": "From being due to the start."},
-                    "run_seconds": {**_PERCENTILES, "description": "Of the actor."},
-                }
-            ),
-            "queues": array(ref("Queue")),
-            "workers": array(ref("Worker")),
+            "recent": about(_object(_RECENT), "What has happened lately."),
+            "queues": array(ref("Queue"), description="By name."),
+            "workers": array(ref("Worker"), description="Those that are present."),
         }
     ),
-    "Health": _object({"status": enum(["ok"]), "components": {"type": "object", "additionalProperties": TEXT}})
-    | {"required": ["status"]},
+    "Health": about(
+        {
+            "type": "object",
+            "properties": {
+                "status": about(enum(["ok"]), "Anything else is a problem with status 503."),
+                "components": {
+                    "type": "object",
+                    "additionalProperties": TEXT,
+                    "description": "ok, down, missing or none, by part.",
+                },
+            },
+            "required": ["status"],
+            "additionalProperties": False,
+        },
+        "How this process is.",
+    ),
     "Problem": {
         "type": "object",
         "description": "RFC 9457. `code` is the contract; messages may change.",
-        "properties": {
-            "type": TEXT,
-            "title": TEXT,
-            "status": INTEGER,
-            "detail": TEXT,
-            "code": TEXT,
-            "trace_id": TEXT,
-            "errors": array(_object({"field": TEXT, "code": TEXT, "message": TEXT})),
-        },
-        "required": ["type", "title", "status", "detail", "code", "trace_id", "errors"],
+        "properties": _PROBLEM,
+        "required": list(_PROBLEM),
+        "examples": [PROBLEM_EXAMPLE],
     },
 }

@@ -1,0 +1,68 @@
+"""Bodies to send as they are: the description shows them, and a test sends each to its operation."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_HELLO: dict[str, Any] = {"actor": "echo", "payload": {"message": "hello"}}
+
+#: Operation → what it does → body. The tasks that are edited are those of ``echo``.
+EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
+    "submitTask": {
+        "Run at once": _HELLO,
+        "Run tomorrow, before others": {**_HELLO, "priority": "high", "run_at": "2030-01-31T09:00:00+01:00"},
+        "Run once, however often it is sent": {
+            **_HELLO,
+            "idempotency_key": "order-4711-greeting",
+            "tags": ["order-4711"],
+        },
+        "Run with limits of its own": {
+            "actor": "math",
+            "payload": {"operation": "divide", "a": 22, "b": 7},
+            "delay_seconds": 60,
+            "time_limit_seconds": 10,
+            "max_retries": 5,
+            "min_backoff_seconds": 1,
+            "max_backoff_seconds": 300,
+            "max_age_seconds": 3600,
+            "estimated_seconds": 0.5,
+        },
+    },
+    "submitTasks": {
+        "All or none": {
+            "tasks": [_HELLO, {**_HELLO, "priority": 10}, {"actor": "sleep", "payload": {"duration": 0.1}}]
+        },
+        "Once, however often it is sent": {"tasks": [_HELLO], "idempotency_key": "import-2030-01-31"},
+    },
+    "replaceTask": {
+        "All that can be changed": {
+            "payload": {"message": "goodbye"},
+            "priority": 9,
+            "run_at": "2030-01-31T09:00:00Z",
+            "queue": "default",
+            "max_retries": 0,
+            "tags": ["edited"],
+        },
+    },
+    "editTask": {
+        "Put it before others": {"priority": "high"},
+        "Put it off": {"run_at": "2030-01-31T09:00:00Z", "tags": ["put-off"]},
+    },
+    "changeQueue": {"Pause it": {"paused": True}, "Resume it": {"paused": False}},
+}
+
+#: What a submission with the priority 11 is answered.
+PROBLEM_EXAMPLE: dict[str, Any] = {
+    "type": "urn:callboard:error:invalid",
+    "title": "The task is not valid; see the errors of its fields",
+    "status": 400,
+    "detail": "The task is not valid; see the errors of its fields.",
+    "code": "invalid",
+    "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    "errors": [
+        {
+            "field": "priority",
+            "code": "invalid",
+            "message": 'expected a whole number from 1 to 10 or "high", "medium", "low", got 11',
+        }
+    ],
+}
