@@ -143,7 +143,7 @@ class TaskAdmin(OperatedAdmin):
     )
     list_filter = (StatusFilter, BandFilter, QueueFilter, ActorFilter, CreatedFilter)
     search_fields = ("id",)
-    search_help_text = "Id or its first digits, trace id, tag, or first letters of an actor"
+    search_help_text = "Id, trace id, tag, or first letters of an actor"
     facts = (
         column("status", _state),
         column("queue", lambda task: visible(task.queue)),

@@ -189,6 +189,16 @@ def test_permissions_are_one_per_verb(case):
     assert is_done(row)
 
 
+def test_who_did_it_is_shown_to_those_who_may_read_the_log(db):
+    queue = Queue.objects.get(pk="default")
+    _browser(User.objects.create_superuser("root")).post(_do(queue, "pause"), {"confirmed": "yes", "reason": "too hot"})
+    user = User.objects.create_user("eve", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename="view_queue"))
+    assert "too hot" not in _browser(user).get(_page(queue)).content.decode()
+    user.user_permissions.add(Permission.objects.get(codename="view_logentry"))
+    assert "too hot" in _browser(user).get(_page(queue)).content.decode()
+
+
 def test_unknown_verbs_and_rows_are_not_found(root, worker):
     task = factories.submit()
     assert root.post(_do(task, "explode")).status_code == 404
