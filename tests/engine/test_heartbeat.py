@@ -57,6 +57,9 @@ class FakeRuntime:
     def fence(self) -> None:
         self.fences += 1
 
+    def end_if_retired(self) -> None:
+        pass
+
 
 @pytest.fixture
 def runtime() -> FakeRuntime:
@@ -308,6 +311,24 @@ def test_a_consumer_that_does_not_come_by_ends_the_process(dogged, runtime) -> N
     assert dogged._fault()[0] == EXIT_UNHEALTHY
     dogged.consumer_came_by()
     assert dogged._fault() is None
+
+
+def test_a_fault_ends_the_process_with_its_code(dogged, heartbeat, monkeypatch) -> None:
+    class Ended(BaseException):
+        """What os._exit does to a process, done to a thread."""
+
+    codes: list[int] = []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        raise Ended
+
+    monkeypatch.setattr(watchdog_module, "os", SimpleNamespace(_exit=end))
+    monkeypatch.setattr(dogged, "_stopped", SimpleNamespace(wait=lambda _: False))
+    heartbeat.is_gone = True
+    with pytest.raises(Ended):
+        dogged._run()
+    assert codes == [EXIT_LEASE_LOST]
 
 
 # --- In a real worker ---
