@@ -88,7 +88,7 @@ class CauseFilter(KnownValuesFilter):
 
 
 def _cause(cause: Cause) -> str:
-    return f"{shortened(cause.actor, 40)} · {shortened(cause.error, 60) or 'no error'} ({number(cause.letters)})"
+    return f"{number(cause.letters)} × {shortened(cause.actor, 40)}: {shortened(cause.error, 60) or 'no error'}"
 
 
 _RESOLUTION = column(

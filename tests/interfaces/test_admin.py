@@ -342,7 +342,7 @@ def test_open_dead_letters_are_grouped_by_cause(root, worker):
     page = _html(root.get(_list(DeadLetter), {"cause": causes[0][0]}))
     assert page.count("has no amount</span>") == 2
     assert "disk is full</span>" not in page
-    assert "act · RuntimeError: the disk is full (1)" in page, "the filter offers the others"
+    assert "1 × act: RuntimeError: the disk is full" in page, "the filter offers the others"
 
 
 def test_what_is_open_is_counted_up_to_a_cap(root, worker, monkeypatch):

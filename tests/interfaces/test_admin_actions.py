@@ -324,7 +324,7 @@ def test_a_broken_deploy_is_repaired_from_the_overview(operator, worker):
     page = question.content.decode()
     assert "Re-drive 3 dead letters?" in page
     filters = re.findall(r'<bdi class="tag">([^<]+)</bdi>', page)
-    assert filters == ["resolution: Open", "cause: act · RuntimeError: as asked (3)"]
+    assert filters == ["resolution: Open", "cause: 3 × act: RuntimeError: as asked"]
     assert "the newest 10,000 at most" in page
     assert "RuntimeError: as asked" in page
     answer = _press(
