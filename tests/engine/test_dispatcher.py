@@ -70,11 +70,14 @@ def test_each_task_goes_into_its_band_high_and_old_first(dispatcher, broker) -> 
     assert tasks_in(broker, LOW) == ids([by_priority[1]])
 
 
-def test_who_does_not_lead_hands_nothing_over_and_looks_soon_again(dispatcher, broker) -> None:
+def test_who_does_not_lead_hands_nothing_over_and_looks_soon_again(
+    dispatcher, broker, django_assert_num_queries
+) -> None:
     make_worker()
     submit()
     dispatcher._leadership.term = None
-    assert 0 < dispatcher.step() <= POLL_SECONDS
+    with django_assert_num_queries(0):
+        assert 0 < dispatcher.step() <= POLL_SECONDS
     assert broker.hints == []
 
 

@@ -74,10 +74,11 @@ def test_one_sweep_does_it_all(sweeper) -> None:
     assert [status(task) for task in tasks] == DONE
 
 
-def test_who_does_not_lead_does_nothing(sweeper, broker) -> None:
+def test_who_does_not_lead_does_nothing(sweeper, broker, django_assert_num_queries) -> None:
     tasks = everything_to_do()
     sweeper._leadership.term = None
-    assert sweeper.step() == site.SWEEP_INTERVAL_SECONDS
+    with django_assert_num_queries(0):
+        assert sweeper.step() == site.SWEEP_INTERVAL_SECONDS
     assert [status(task) for task in tasks] == UNDONE
 
 
