@@ -9,6 +9,9 @@ from types import FrameType
 
 logger_class = "tasks.telemetry.gunicorn_logger.GunicornLogger"
 
+# In compose's containers --bind is given and wins; there it is the port outside.
+bind = f"127.0.0.1:{os.environ.get('API_PORT', '').strip() or 8000}"
+
 _MANAGE = Path(__file__).with_name("manage.py")
 
 

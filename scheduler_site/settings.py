@@ -91,6 +91,9 @@ SUBMIT_RATE_FAIL_OPEN = env.flag("SUBMIT_RATE_FAIL_OPEN", True)
 LOGIN_RATE_LIMIT = env.rate("LOGIN_RATE_LIMIT", "10/m")
 # Addresses of proxies whose X-Forwarded-For is believed, separated by commas; anybody else's is not.
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
+# Where the api listens under `manage.py up`, under gunicorn unless its --bind says otherwise, and outside of compose's
+# containers.
+API_PORT = env.integer("API_PORT", 8000, minimum=1, maximum=65535)
 # How many api processes gunicorn runs on this machine; gunicorn reads the same variable.
 WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 1, minimum=1)
 # Worker deaths under one task before it dies as `crash_loop`.

@@ -97,7 +97,8 @@ def _is_noticed(mutant: Mutant) -> bool:
     environment = {**os.environ, VARIABLE: mutant.guard}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     # Not just any exit code: a test that cannot be set up has noticed nothing.
-    is_noticed = run.returncode == 1 and " failed" in run.stdout.splitlines()[-1] and " error" not in run.stdout.splitlines()[-1]
+    summary = run.stdout.splitlines()[-1]
+    is_noticed = run.returncode == 1 and " failed" in summary and " error" not in summary
     if not is_noticed:
         sys.stderr.write(run.stdout[-2000:] + run.stderr[-2000:])
     sys.stdout.write(f"without the {mutant.guard}: {'noticed' if is_noticed else 'not noticed'}\n")

@@ -263,10 +263,6 @@ def test_a_setting_is_understood_or_refused_as_the_page_says(row: Row) -> None:
         assert answer.returncode == 1
         (name,) = (one.split("=", 1)[0] for one in given)
         assert answer.stderr.splitlines()[-1].startswith(f"django.core.exceptions.ImproperlyConfigured: {name}")
-    elif row.here == "no effect":
-        assert given == ["API_PORT=9000"]
-        assert read_settings(given, "BROKER_URL").stdout == read_settings([], "BROKER_URL").stdout
-        assert "${API_PORT:-8000}" in (ROOT / "docker-compose.yml").read_text()
     else:
         ((name, value),) = (one.split("=", 1) for one in quoted(row.here))
         assert read_settings(given, name).stdout.strip() == value

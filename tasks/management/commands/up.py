@@ -28,7 +28,7 @@ from scheduler_site.embedded.stack import PrivateServers
 from scheduler_site.embedded.trial import Trial, TrialError
 
 HOST = "127.0.0.1"
-_PORT, _LARGEST_PORT = 8000, 65_535
+_LARGEST_PORT = 65_535
 #: Smaller ones are the system's.
 _SMALLEST_FREE_PORT = 1024
 _START_SECONDS = 60
@@ -48,14 +48,14 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, help=f"where the api listens on {HOST} (default {_PORT})")
+        parser.add_argument("--port", type=int, help=f"where the api listens on {HOST} (default: API_PORT, 8000)")
         mode = parser.add_mutually_exclusive_group()
         mode.add_argument("--once", action="store_true", help="run a short end-to-end check, then stop; exits 0 or 1")
         mode.add_argument("--reload", action="store_true", help="restart when a file of this project changes")
 
     def handle(self, *args: Any, port: int | None, once: bool, reload: bool, **options: Any) -> None:
         # A check may run beside anything; whoever types an address wants a known one.
-        self.port = (free_port() if once else _PORT) if port is None else _checked(port)
+        self.port = (free_port() if once else settings.API_PORT) if port is None else _checked(port)
         if once:
             # The check reports for itself, and one of its tasks fails on purpose.
             os.environ.setdefault("LOG_LEVEL", "CRITICAL")
@@ -236,7 +236,7 @@ def _refuse_taken_port(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            other = port + 1 if _SMALLEST_FREE_PORT <= port < _LARGEST_PORT else _PORT
+            other = port + 1 if _SMALLEST_FREE_PORT <= port < _LARGEST_PORT else settings.API_PORT
             raise LaunchError(
                 f"port {port} on {HOST} is not free ({error.strerror}); choose another: --port {other}"
             ) from error
