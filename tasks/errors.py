@@ -183,7 +183,7 @@ STATUS_OF_CODE: dict[str, tuple[int, str]] = {
 }
 
 
-def http_status(error: CallboardError) -> int:
+def http_status(error: CallboardError | type[CallboardError]) -> int:
     """Look up what HTTP answers to an error."""
     return STATUS_OF_CODE[error.code][0]
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.errors import CallboardError, InvalidTask, http_status
+
 _HELLO: dict[str, Any] = {"actor": "echo", "payload": {"message": "hello"}}
 
 #: Operation → what it does → body. The tasks that are edited are those of ``echo``.
@@ -50,19 +52,25 @@ EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
     "changeQueue": {"Pause it": {"paused": True}, "Resume it": {"paused": False}},
 }
 
-#: What a submission with the priority 11 is answered.
-PROBLEM_EXAMPLE: dict[str, Any] = {
-    "type": "urn:callboard:error:invalid",
-    "title": "The task is not valid; see the errors of its fields",
-    "status": 400,
-    "detail": "The task is not valid; see the errors of its fields.",
-    "code": "invalid",
-    "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
-    "errors": [
-        {
-            "field": "priority",
-            "code": "invalid",
-            "message": 'expected a whole number from 1 to 10 or "high", "medium", "low", got 11',
-        }
-    ],
-}
+#: The field errors of a submission with the priority 11.
+_FIELD_ERRORS = [
+    {
+        "field": "priority",
+        "code": "invalid",
+        "message": 'expected a whole number from 1 to 10 or "high", "medium", "low", got 11',
+    }
+]
+
+
+def example_of(error: type[CallboardError]) -> dict[str, Any]:
+    """Show the problem that an error is answered as."""
+    detail = (error.__doc__ or "").strip().splitlines()[0]
+    return {
+        "type": f"urn:callboard:error:{error.code}",
+        "title": detail.rstrip("."),
+        "status": http_status(error),
+        "detail": detail,
+        "code": error.code,
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "errors": _FIELD_ERRORS if error is InvalidTask else [],
+    }

@@ -6,18 +6,18 @@ readers and filters too. ``docs/openapi.yaml`` is this, written out by ``manage.
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from django.urls import resolve
 
-from tasks.api.examples import EXAMPLES
+from tasks.api.examples import EXAMPLES, example_of
 from tasks.api.pagination import DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.api.shapes import BAND, ID, INTEGER, KEY, PRIORITY, SCHEMAS, TEXT, TIME, URL, Schema, about, array, enum, ref
 from tasks.api.stats import DEFAULT_MINUTES, LONGEST_MINUTES
-from tasks.errors import STATUS_OF_CODE
+from tasks.errors import STATUS_OF_CODE, CallboardError, http_status
 from tasks.states import DeathReason, Resolution, Status, WorkerStatus
 
 VERSION = "1.0.0"
@@ -155,9 +155,7 @@ Tasks are submitted, looked at and steered here. Every address comes with and wi
 null in a submission count as not given; fields that are unknown are refused. Times are ISO 8601 with a zone, durations
 are seconds.
 
-Every error is an `application/problem+json`, and its `code` is the contract:
-
-CODES
+Every error is an `application/problem+json`; its `code` is the contract, its messages are for people.
 
 Every answer has the header `X-Trace-Id`; a request that sends it (32 hexadecimal digits) or `traceparent` chooses it.\
 """
@@ -202,6 +200,7 @@ _MEANINGS = {
     415: "The body is no JSON in UTF-8, going by its headers.",
     422: "The idempotency key belongs to another submission.",
     429: "Too many tasks; `Retry-After` says when to try again.",
+    500: "What went wrong; with another status than those above, something in between.",
     503: "Not ready, or the database does not answer.",
 }
 _LIMIT_HEADERS = {
@@ -240,7 +239,7 @@ def document() -> Schema:
         "info": {
             "title": "Callboard",
             "version": VERSION,
-            "description": _ABOUT.replace("CODES", _codes()),
+            "description": _ABOUT,
             "contact": {"name": "Whoever operates this installation"},
             "license": {"name": "MIT", "identifier": "MIT"},
         },
@@ -251,29 +250,38 @@ def document() -> Schema:
         "components": {
             "schemas": dict(SCHEMAS),
             "responses": {
-                "Problem": {"description": "What went wrong.", "content": _content("Problem", is_error=True)}
+                "Problem": _problem(500),
+                **{f"Problem{status}": _problem(status) for status in _MEANINGS if 400 <= status != 500},
             },
             "securitySchemes": _SECURITY,
         },
     }
 
 
-def _codes() -> str:
-    return "\n".join(f"- `{code}` ({status})" for code, (status, _) in STATUS_OF_CODE.items())
+def _problem(status: int) -> Schema:
+    content = _content("Problem", is_error=True)
+    content["application/problem+json"]["examples"] = {
+        error.code: {"value": example_of(error)} for error in _errors() if http_status(error) == status
+    }
+    return {"description": _MEANINGS[status], **_described(_ERROR_HEADERS.get(status, {})), "content": content}
+
+
+def _errors() -> Iterator[type[CallboardError]]:
+    """Walk the tree of errors; of those that share a code, the first."""
+    kinds, seen = [CallboardError], set()
+    while kinds:
+        kind = kinds.pop(0)
+        kinds += kind.__subclasses__()
+        if kind.code in STATUS_OF_CODE and kind.code not in seen:
+            seen.add(kind.code)
+            yield kind
 
 
 def _operation(operation: Operation) -> Schema:
     errors = {*operation.errors, *(() if operation.is_open else (400, 401, 403, 503))}
     errors |= ({404} if "{" in operation.path else set()) | ({413, 415} if operation.body else set())
     answers = {str(status): _answer(operation, status, name) for status, name in operation.answers.items()}
-    answers |= {
-        str(status): {
-            "description": _MEANINGS[status],
-            **_described(_ERROR_HEADERS.get(status, {})),
-            "content": _content("Problem", is_error=True),
-        }
-        for status in sorted(errors)
-    }
+    answers |= {str(status): {"$ref": f"#/components/responses/Problem{status}"} for status in sorted(errors)}
     described: Schema = {
         "operationId": operation.name,
         "summary": _about(operation).splitlines()[0],

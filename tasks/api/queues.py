@@ -31,6 +31,10 @@ class QueueDetail(StaffView):
 
     FIELDS: ClassVar[Mapping[str, fields.Reader]] = {"paused": fields.flag}
 
+    def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any]:
+        """Suggest the other of the two."""
+        return {"paused": answer.get("paused_at") is None}
+
     def get(self, request: Request, name: str) -> Response:
         """Read one queue."""
         return _answer(name)

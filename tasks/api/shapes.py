@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.api import fields, serializers
-from tasks.api.examples import PROBLEM_EXAMPLE
 from tasks.api.idempotency import LONGEST as LONGEST_KEY
 from tasks.errors import STATUS_OF_CODE
 from tasks.priority import BANDS, HIGHEST, LOWEST
@@ -360,6 +359,5 @@ SCHEMAS: Mapping[str, Schema] = {
         "description": "RFC 9457. `code` is the contract; messages may change.",
         "properties": _PROBLEM,
         "required": list(_PROBLEM),
-        "examples": [PROBLEM_EXAMPLE],
     },
 }

@@ -7,13 +7,15 @@ from uuid import UUID
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import IsAdminUser, IsAuthenticated
-from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer, JSONRenderer
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks import lifecycle, registry
 from tasks.api import fields, serializers
+from tasks.api.browsing import Page
+from tasks.api.examples import EXAMPLES
 from tasks.api.filters import TASK_FILTERS, filtered, read_parameters
 from tasks.api.idempotency import take_key
 from tasks.api.limits import SubmissionLimit
@@ -73,8 +75,12 @@ class ApiView(APIView):
     #: What a method needs, where it is not "read" or "operate".
     scopes: ClassVar[Mapping[str, Scope]] = {}
     parser_classes = (Unread,)
-    renderer_classes = (JSONRenderer, BrowsableAPIRenderer)
+    renderer_classes = (JSONRenderer, Page)
     content_negotiation_class = JsonUnlessBrowsed
+
+    def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any] | None:
+        """Suggest what the page of an answer has in its form for a method; None if that needs no body."""
+        return None
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Keep answers out of caches: a task moves on without its ETag, which only edits change."""
@@ -129,6 +135,10 @@ class TaskList(ApiView):
 
     scopes: ClassVar[Mapping[str, Scope]] = {"POST": Scope.SUBMIT}
 
+    def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any]:
+        """Suggest the first example."""
+        return EXAMPLES["submitTask"]["Run at once"]
+
     def get(self, request: Request) -> Response:
         """List tasks, newest first."""
         rows = filtered(_visible_tasks(request), request.GET, TASK_FILTERS)
@@ -175,6 +185,10 @@ class TaskBulk(ApiView):
 
 class TaskDetail(ApiView):
     """``GET``, ``PUT``, ``PATCH`` and ``DELETE tasks/{id}``."""
+
+    def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any] | None:
+        """Suggest what there is."""
+        return {name: answer[name] for name in serializers.EDITABLE_FIELDS if name in answer} if answer else None
 
     def get(self, request: Request, task_id: str) -> Response:
         """Read one task."""

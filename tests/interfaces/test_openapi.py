@@ -9,14 +9,15 @@ from django.contrib.staticfiles import finders
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import get_resolver
+from django.utils.html import escape
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from dlq.api import FILTERS as LETTER_FILTERS
 from tasks.api import openapi, serializers, workers
-from tasks.api.examples import PROBLEM_EXAMPLE
+from tasks.api.examples import example_of
 from tasks.api.filters import TASK_FILTERS
 from tasks.api.pagination import PAGE_PARAMETERS
-from tasks.errors import STATUS_OF_CODE
+from tasks.errors import STATUS_OF_CODE, InvalidTask
 from tasks.management.commands import openapi as command
 from tasks.states import Status
 from tests.interfaces.conftest import TASKS
@@ -100,14 +101,17 @@ def test_every_field_says_what_it_is():
 def test_every_code_of_a_problem_is_described():
     problem = DOCUMENT["components"]["schemas"]["Problem"]["properties"]
     assert problem["code"]["enum"] == list(STATUS_OF_CODE)
-    assert all(
-        f"`{code}` ({status})" in DOCUMENT["info"]["description"] for code, (status, _) in STATUS_OF_CODE.items()
-    )
+    answers = DOCUMENT["components"]["responses"]
+    for code, (status, _) in STATUS_OF_CODE.items():
+        media = answers[f"Problem{status}" if status != 500 else "Problem"]["content"]["application/problem+json"]
+        example = media["examples"][code]["value"]
+        assert (example["code"], example["status"]) == (code, status)
+        assert_fits("Problem", example)
 
 
 def test_the_example_of_a_problem_is_one(alice):
     problem = alice.submit("echo", payload={"message": "hello"}, priority=11).json()
-    assert problem | {"trace_id": ""} == PROBLEM_EXAMPLE | {"trace_id": ""}
+    assert problem | {"trace_id": ""} == example_of(InvalidTask) | {"trace_id": ""}
 
 
 def _body_of(operation):
@@ -206,10 +210,45 @@ def test_the_page_of_an_answer_has_a_field_for_a_body(browser):
     text = browser.get(TASKS).content.decode()
     assert 'name="_content"' in text
     assert "application/json" in text
+    assert escape('"actor": "echo"') in text
     body = {"actor": "add", "payload": {"a": 1}}
     response = browser.post(TASKS, body, content_type="application/json")
     assert response.status_code == 201
     assert response["Content-Type"].startswith("text/html")
+
+
+def test_the_page_of_a_task_or_queue_suggests_what_there_is(browser, alice):
+    task = alice.submit("echo", payload={"message": "</textarea><script>"}, priority=7).json()
+    text = browser.get(f"{TASKS}/{task['id']}").content.decode()
+    suggested = {name: task[name] for name in serializers.EDITABLE_FIELDS}
+    assert escape(json.dumps(suggested, indent=2)) in text
+    assert "</textarea><script>" not in text
+    assert escape('"paused": true') in browser.get("/api/v1/queues/default").content.decode()
+
+
+def test_a_page_says_what_its_methods_do(browser):
+    text = browser.get("/api/v1/queues/default").content.decode()
+    assert "<code>PATCH</code> Change a queue" in text
+    assert "Django REST framework" not in text
+    assert not re.search(r"<style|\sstyle=", text), "an inline style, which the policy would stop"
+
+
+def test_a_session_needs_the_token_of_its_form(browser, django_user_model):
+    strict = Client(enforce_csrf_checks=True, raise_request_exception=False)
+    strict.force_login(browser.user)
+    response = strict.post(TASKS, {"actor": "echo", "payload": {"message": 1}}, content_type="application/json")
+    assert response.status_code == 403
+    assert response["Content-Type"] == "application/problem+json"
+    assert "CSRF" in response.json()["detail"]
+    page = strict.get(TASKS, headers={"accept": "text/html"}).content.decode()
+    (token,) = set(re.findall(r'"csrfToken": "(\w+)"', page))
+    sent = strict.post(
+        TASKS,
+        {"actor": "echo", "payload": {"message": 1}},
+        content_type="application/json",
+        headers={"x-csrftoken": token},
+    )
+    assert sent.status_code == 201
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "application/json, text/html", ""])
