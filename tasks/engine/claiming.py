@@ -132,7 +132,10 @@ class ClaimingConsumer(Consumer):
         self._runtime.consumer_is_alive()
         if not self._ready:
             self._refill()
-        return self._ready.popleft() if self._ready else None
+        if not self._ready:
+            return None
+        self._runtime.handing_out()
+        return self._ready.popleft()
 
     def ack(self, message: Any) -> None:
         """The actor is done: hand its outcome over."""

@@ -165,12 +165,18 @@ class WorkerRuntime:
 
     def hold(self, executions: Sequence[Execution]) -> None:
         """Count claimed tasks as ours."""
-        if not self._unstarted:
-            # Nothing has waited yet: an idle process would else put its first task back before a thread wakes.
-            self._last_start = time.monotonic()
         for execution in executions:
             self._held[execution.key] = self._unstarted[execution.key] = execution
         self.slots.acquire(len(executions))
+
+    def handing_out(self) -> None:
+        """A claimed task is about to go to the threads.
+
+        If none lies there its wait begins only now, not with its claim: between the two is an acknowledgement, and with
+        a slow broker every task would else be put back before a thread wakes.
+        """
+        if self._worker.work_queue.empty():
+            self._last_start = time.monotonic()
 
     def started(self, execution: Execution) -> None:
         """A thread is about to run a task."""

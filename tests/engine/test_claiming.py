@@ -150,6 +150,22 @@ def test_a_first_task_after_a_long_rest_is_not_put_back_before_a_thread_wakes(ha
     assert status(task) == Status.RUNNING
 
 
+def test_tasks_whose_acknowledgement_took_long_are_not_put_back_before_a_thread_wakes(hand, monkeypatch) -> None:
+    acknowledge = hand.source.done
+
+    def slowly(taken: Any) -> None:
+        hand.runtime._last_start -= 3600
+        acknowledge(taken)
+
+    monkeypatch.setattr(hand.source, "done", slowly)
+    tasks = [submit() for _ in range(2)]
+    hand.publish(*tasks)
+    for _ in tasks:
+        hand.put(hand.next())
+    hand.runtime.put_back_waiting(longer_than=claiming.PUT_BACK_AFTER_SECONDS)
+    assert [status(task) for task in tasks] == [Status.RUNNING] * 2
+
+
 def test_what_waits_while_no_thread_takes_anything_is_put_back(hand) -> None:
     tasks = [submit() for _ in range(2)]
     hand.publish(*tasks)
