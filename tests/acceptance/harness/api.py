@@ -28,13 +28,12 @@ class Api:
         self._token = token
         self._history = history
 
-    def call(self, path: str, body: Any = None, *, method: str | None = None, timeout: float = 40) -> Reply:
+    def call(self, path: str, body: Any = None, *, timeout: float = 40, **headers: str) -> Reply:
         """Send a request; errors are replies too."""
         request = Request(
             f"{self._root}{path}",
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
-            method=method,
+            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json", **headers},
         )
         try:
             with urlopen(request, timeout=timeout) as answer:
@@ -45,12 +44,19 @@ class Api:
         except (OSError, HTTPException):
             return Reply(0, {}, None)
 
-    def submit(self, actor: str, *, count: int = 1, priority: int = 5, timeout: float = 40, **payload: Any) -> Reply:
-        """Submit tasks in one request."""
+    def submit(self, actor: str, *, count: int = 1, key: str = "", times: int = 1, **payload: Any) -> Reply:
+        """Submit tasks in one request, ``times`` until it is not answered with 503, under an idempotency key if given.
+
+        The history has it once, with the last answer.
+        """
         name = f"request-{len(self._history.submissions)}"
-        task = {"actor": actor, "payload": payload, "priority": priority, "tags": [name]}
-        reply = self.call("/api/v1/tasks/bulk", {"tasks": [task] * count}, timeout=timeout)
-        ids = tuple(one["id"] for one in reply.body["tasks"]) if reply.status == 201 else ()
+        body = {"tasks": [{"actor": actor, "payload": payload, "tags": [name]}] * count}
+        headers = {"Idempotency-Key": key} if key else {}
+        for _ in range(times):
+            reply = self.call("/api/v1/tasks/bulk", body, **headers)
+            if reply.status != 503:
+                break
+        ids = tuple(one["id"] for one in reply.body["tasks"]) if reply.status in {200, 201} else ()
         self._history.submissions.append(Submission(name, _meaning(reply.status), count, ids))
         return reply
 
@@ -62,6 +68,6 @@ class Api:
 
 def _meaning(status: int) -> Answer:
     # A 5xx, or nothing, may come of a commit whose reply was lost.
-    if status == 201:
+    if status in {200, 201}:
         return "ok"
     return "failed" if 400 <= status < 500 else "unknown"

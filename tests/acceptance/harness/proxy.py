@@ -34,7 +34,8 @@ class Proxy:
         self._is_open.set()
         self._delay_seconds = 0.0
         self._needle, self._count = b"", 0
-        threading.Thread(target=self._accept, name="proxy", daemon=True).start()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
 
     def lose_replies(self, needle: bytes, *, count: int = 1) -> None:
         """Pass on the next ``count`` requests that contain ``needle``, lose what the server answers, and hang up."""
@@ -73,9 +74,11 @@ class Proxy:
         self._is_open.set()
         with suppress(OSError):
             self._door.shutdown(socket.SHUT_RDWR)
-        self._door.close()
         for connection in self._connections:
             connection.hang_up()
+        for thread in self._threads:
+            thread.join(10)
+        self._door.close()
 
     def _accept(self) -> None:
         while True:
@@ -83,7 +86,9 @@ class Proxy:
                 client, _ = self._door.accept()
             except OSError:
                 return
-            threading.Thread(target=self._connect, args=(client,), daemon=True).start()
+            thread = threading.Thread(target=self._connect, args=(client,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def _connect(self, client: socket.socket) -> None:
         self._is_open.wait()
@@ -95,8 +100,12 @@ class Proxy:
         connection = _Connection(client, server)
         with self._lock:
             self._connections.append(connection)
-        threading.Thread(target=connection.pump, args=(server, self._reply(connection)), daemon=True).start()
+        replies = threading.Thread(target=connection.pump, args=(server, self._reply(connection)), daemon=True)
+        replies.start()
         connection.pump(client, self._request(connection))
+        replies.join()
+        client.close()
+        server.close()
 
     def _request(self, connection: "_Connection") -> Callable[[bytes], None]:
         def pass_on(data: bytes) -> None:
@@ -154,6 +163,6 @@ class _Connection:
 
 
 def _shut(side: socket.socket) -> None:
-    # Not close(): the other thread may still read from it, and its number could be given away under it.
+    # Not close(): a thread may still read from it, and its number could be given away under it.
     with suppress(OSError):
         side.shutdown(socket.SHUT_RDWR)
