@@ -39,8 +39,8 @@ def permission(apps, app_label, model, codename, name):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tasks", "0003_permissions"),
-        ("dlq", "0002_permissions"),
+        ("tasks", "0001_initial"),
+        ("dlq", "0001_initial"),
         ("admin", "0003_logentry_add_action_flag_choices"),
         ("auth", "0012_alter_user_first_name_max_length"),
         ("contenttypes", "0002_remove_content_type_name"),
