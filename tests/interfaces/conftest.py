@@ -4,11 +4,15 @@ import json
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from tasks.models import ApiToken
+from tasks import lifecycle
+from tasks.models import ApiToken, Task
+from tasks.states import Status
+from tests import factories
 from tests.interfaces.described import assert_described
+from tests.interfaces.pages import browser_of
 
 TASKS = "/api/v1/tasks"
 
@@ -77,3 +81,38 @@ def staff(db: None) -> Caller:
 @pytest.fixture
 def nobody(db: None) -> Caller:
     return Caller()
+
+
+@pytest.fixture
+def root(db: None) -> Client:
+    """Give the browser of somebody who may do everything."""
+    return browser_of(User.objects.create_superuser("root"))
+
+
+@pytest.fixture
+def operator(db: None) -> Client:
+    """Give the browser of Olga, an operator."""
+    return browser_of(_member("olga", "operator"))
+
+
+@pytest.fixture
+def viewer(db: None) -> Client:
+    """Give the browser of Vera, a viewer."""
+    return browser_of(_member("vera", "viewer"))
+
+
+@pytest.fixture
+def life(worker: Any) -> Task:
+    """Give a task with a story: it died, was re-driven, and runs again."""
+    task = factories.make_task(Status.DEAD, worker=worker, tags=["red"])
+    lifecycle.retry(task.pk, by="root")
+    task.refresh_from_db()
+    factories.start(task, worker)
+    ApiToken.issue(user=User.objects.create_user("alice"), name="laptop")
+    return task
+
+
+def _member(name: str, group: str) -> User:
+    user = User.objects.create_user(name, is_staff=True)
+    user.groups.add(Group.objects.get(name=group))
+    return user

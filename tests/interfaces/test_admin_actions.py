@@ -21,55 +21,18 @@ from tasks.engine import queues
 from tasks.models import ApiToken, Queue, Task, TaskEvent, Worker
 from tasks.states import Resolution, Status, WorkerStatus
 from tests import factories
+from tests.interfaces.pages import browser_of, list_of, page_of, verb_of
 
-LISTS = {
-    name: reverse(f"admin:{name}_changelist")
-    for name in ("tasks_task", "tasks_queue", "tasks_worker", "tasks_apitoken", "dlq_deadletter")
-}
 HOSTILE = "</pre><script>alert(1)</script>\u202e"
+VERBS = ["retry", "cancel", "redrive", "discard", "pause", "resume", "drain", "revoke"]
 
 
-def _browser(user):
-    browser = Client()
-    browser.force_login(user)
-    return browser
-
-
-@pytest.fixture
-def root(db):
-    return _browser(User.objects.create_superuser("root"))
-
-
-def _member(name, group):
-    user = User.objects.create_user(name, is_staff=True)
-    user.groups.add(Group.objects.get(name=group))
-    return user
-
-
-@pytest.fixture
-def operator(db):
-    return _browser(_member("olga", "operator"))
-
-
-@pytest.fixture
-def viewer(db):
-    return _browser(_member("vera", "viewer"))
-
-
-def _do(row, verb):
-    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_do", args=[row.pk, verb])
-
-
-def _page(row):
-    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
-
-
-def _press(browser, name, verb, rows, *, query="", across=False, **data):
+def _press(browser, model, verb, rows, *, query="", across=False, **data):
     """Press a button above a list, or answer the question that comes then."""
     body = {"action": verb, ACTION_CHECKBOX_NAME: [str(row.pk) for row in rows], **data}
     if across:
         body["select_across"] = "1"
-    return browser.post(f"{LISTS[name]}{query}", body, follow="confirmed" in data)
+    return browser.post(f"{list_of(model)}{query}", body, follow="confirmed" in data)
 
 
 def _messages(response):
@@ -97,9 +60,6 @@ def _one_of_each(worker):
     ]
 
 
-VERBS = ["retry", "cancel", "redrive", "discard", "pause", "resume", "drain", "revoke"]
-
-
 @pytest.fixture
 def case(request, worker):
     return next(case for case in _one_of_each(worker) if case[1] == request.param)
@@ -108,27 +68,27 @@ def case(request, worker):
 @pytest.mark.parametrize("case", VERBS, indirect=True)
 def test_a_verb_asks_then_acts_and_leaves_a_log_entry(root, case):
     row, verb, is_done = case
-    page = root.get(_page(row)).content.decode()
-    assert f'action="{_do(row, verb)}"' in page
-    question = root.post(_do(row, verb))
+    page = root.get(page_of(row)).content.decode()
+    assert f'action="{verb_of(row, verb)}"' in page
+    question = root.post(verb_of(row, verb))
     assert question.status_code == 200
     assert 'name="confirmed"' in question.content.decode()
     row.refresh_from_db()
     assert not is_done(row)
     assert not LogEntry.objects.exists()
-    answer = root.post(_do(row, verb), {"confirmed": "yes", "reason": "it was time"})
+    answer = root.post(verb_of(row, verb), {"confirmed": "yes", "reason": "it was time"})
     assert answer.status_code == 302
-    assert answer["Location"] == _page(row)
+    assert answer["Location"] == page_of(row)
     row.refresh_from_db()
     assert is_done(row)
     entry = LogEntry.objects.get()
     assert entry.user.username == "root"
     assert entry.object_id == str(row.pk)
     assert "it was time" in entry.change_message
-    assert re.search(r"<b>root</b>: [^<]*it was time", root.get(_page(row)).content.decode())
+    assert re.search(r"<b>root</b>: [^<]*it was time", root.get(page_of(row)).content.decode())
     # It cannot be done twice, and its button is gone.
-    assert f'action="{_do(row, verb)}"' not in root.get(_page(row)).content.decode()
-    again = root.post(_do(row, verb), {"confirmed": "yes"}, follow=True)
+    assert f'action="{verb_of(row, verb)}"' not in root.get(page_of(row)).content.decode()
+    again = root.post(verb_of(row, verb), {"confirmed": "yes"}, follow=True)
     assert "Nothing was done" in _messages(again)[0]
     assert LogEntry.objects.count() == 1
 
@@ -136,10 +96,9 @@ def test_a_verb_asks_then_acts_and_leaves_a_log_entry(root, case):
 @pytest.mark.parametrize("case", VERBS, indirect=True)
 def test_a_get_changes_nothing(root, case):
     row, verb, is_done = case
-    assert root.get(_do(row, verb)).status_code == 405
-    assert root.get(_do(row, verb), {"confirmed": "yes"}).status_code == 405
-    name = f"{row._meta.app_label}_{row._meta.model_name}"
-    root.get(LISTS[name], {"action": verb, ACTION_CHECKBOX_NAME: str(row.pk), "confirmed": "yes"})
+    assert root.get(verb_of(row, verb)).status_code == 405
+    assert root.get(verb_of(row, verb), {"confirmed": "yes"}).status_code == 405
+    root.get(list_of(row), {"action": verb, ACTION_CHECKBOX_NAME: str(row.pk), "confirmed": "yes"})
     row.refresh_from_db()
     assert not is_done(row)
 
@@ -149,7 +108,7 @@ def test_a_form_of_another_site_is_refused(case):
     row, verb, is_done = case
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(User.objects.create_superuser("root"))
-    assert browser.post(_do(row, verb), {"confirmed": "yes"}).status_code == 403
+    assert browser.post(verb_of(row, verb), {"confirmed": "yes"}).status_code == 403
     row.refresh_from_db()
     assert not is_done(row)
 
@@ -161,8 +120,8 @@ def test_who_may(request, case, who):
     browser = Client() if who == "stranger" else request.getfixturevalue(who)
     is_allowed = who == "operator" and verb != "revoke"
     if who != "stranger" and verb != "revoke":
-        assert (f'action="{_do(row, verb)}"' in browser.get(_page(row)).content.decode()) == is_allowed
-    answer = browser.post(_do(row, verb), {"confirmed": "yes"})
+        assert (f'action="{verb_of(row, verb)}"' in browser.get(page_of(row)).content.decode()) == is_allowed
+    answer = browser.post(verb_of(row, verb), {"confirmed": "yes"})
     row.refresh_from_db()
     assert is_done(row) == is_allowed
     if not is_allowed:
@@ -180,31 +139,33 @@ def test_permissions_are_one_per_verb(case):
     user.user_permissions.add(
         *Permission.objects.filter(content_type__app_label__in=("tasks", "dlq")).exclude(codename=own)
     )
-    assert _browser(user).post(_do(row, verb), {"confirmed": "yes"}).status_code == 403
+    assert browser_of(user).post(verb_of(row, verb), {"confirmed": "yes"}).status_code == 403
     user.user_permissions.set(Permission.objects.filter(codename=own))
-    assert _browser(user).post(_do(row, verb), {"confirmed": "yes"}).status_code == 403, "it cannot see it"
+    assert browser_of(user).post(verb_of(row, verb), {"confirmed": "yes"}).status_code == 403, "it cannot see it"
     user.user_permissions.set(Permission.objects.filter(codename__in=(own, view)))
-    assert _browser(user).post(_do(row, verb), {"confirmed": "yes"}).status_code == 302
+    assert browser_of(user).post(verb_of(row, verb), {"confirmed": "yes"}).status_code == 302
     row.refresh_from_db()
     assert is_done(row)
 
 
 def test_who_did_it_is_shown_to_those_who_may_read_the_log(db):
     queue = Queue.objects.get(pk="default")
-    _browser(User.objects.create_superuser("root")).post(_do(queue, "pause"), {"confirmed": "yes", "reason": "too hot"})
+    browser_of(User.objects.create_superuser("root")).post(
+        verb_of(queue, "pause"), {"confirmed": "yes", "reason": "too hot"}
+    )
     user = User.objects.create_user("eve", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename="view_queue"))
-    assert "too hot" not in _browser(user).get(_page(queue)).content.decode()
+    assert "too hot" not in browser_of(user).get(page_of(queue)).content.decode()
     user.user_permissions.add(Permission.objects.get(codename="view_logentry"))
-    assert "too hot" in _browser(user).get(_page(queue)).content.decode()
+    assert "too hot" in browser_of(user).get(page_of(queue)).content.decode()
 
 
 def test_unknown_verbs_and_rows_are_not_found(root, worker):
     task = factories.submit()
-    assert root.post(_do(task, "explode")).status_code == 404
-    gone = _do(task, "cancel").replace(str(task.pk), str(worker.pk))
+    assert root.post(verb_of(task, "explode")).status_code == 404
+    gone = verb_of(task, "cancel").replace(str(task.pk), str(worker.pk))
     assert root.post(gone).status_code == 404
-    assert root.post(_do(task, "cancel").replace(str(task.pk), "x" * 300)).status_code == 404
+    assert root.post(verb_of(task, "cancel").replace(str(task.pk), "x" * 300)).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -216,19 +177,19 @@ def test_events_name_who_did_it(operator, case, event):
     row, verb, _ = case
     task_id = getattr(row, "task_id", row.pk)
     assert not TaskEvent.objects.filter(task=task_id, verb=event).exists()
-    operator.post(_do(row, verb), {"confirmed": "yes"})
+    operator.post(verb_of(row, verb), {"confirmed": "yes"})
     assert TaskEvent.objects.get(task=task_id, verb=event).by == "olga"
 
 
 def test_what_runs_is_asked_to_stop(operator, worker):
     task = factories.make_task(Status.RUNNING, worker=worker)
-    operator.post(_do(task, "cancel"), {"confirmed": "yes"})
+    operator.post(verb_of(task, "cancel"), {"confirmed": "yes"})
     task.refresh_from_db()
     assert task.status == Status.RUNNING
     assert task.cancel_requested_at is not None
-    page = operator.get(_page(task)).content.decode()
+    page = operator.get(page_of(task)).content.decode()
     assert "cancel requested" in page
-    assert _do(task, "cancel") not in page
+    assert verb_of(task, "cancel") not in page
 
 
 @pytest.mark.parametrize("status", list(Status))
@@ -268,7 +229,7 @@ def mixed(worker):
 
 
 def test_a_selection_is_asked_about_with_counts(operator, mixed):
-    page = _press(operator, "tasks_task", "cancel", mixed).content.decode()
+    page = _press(operator, Task, "cancel", mixed).content.decode()
     assert "Cancel 1 task?" in page
     for status in ("Pending", "Succeeded", "Dead"):
         assert status in page
@@ -276,7 +237,7 @@ def test_a_selection_is_asked_about_with_counts(operator, mixed):
 
 
 def test_one_illegal_row_does_not_fail_the_others(operator, mixed):
-    answer = _press(operator, "tasks_task", "cancel", mixed, confirmed="yes", reason="cleaning")
+    answer = _press(operator, Task, "cancel", mixed, confirmed="yes", reason="cleaning")
     assert _messages(answer) == ["1 task cancelled; 2 skipped, which cannot be."]
     assert [Task.objects.get(pk=task.pk).status for task in mixed] == ["CANCELLED", "SUCCEEDED", "DEAD"]
     entry = LogEntry.objects.get()
@@ -285,9 +246,9 @@ def test_one_illegal_row_does_not_fail_the_others(operator, mixed):
 
 
 def test_nothing_that_can_be_done_is_said(operator, mixed):
-    page = _press(operator, "tasks_task", "cancel", mixed[1:]).content.decode()
+    page = _press(operator, Task, "cancel", mixed[1:]).content.decode()
     assert "Nothing of it can be cancelled now." in page
-    answer = _press(operator, "tasks_task", "cancel", mixed[1:], confirmed="yes")
+    answer = _press(operator, Task, "cancel", mixed[1:], confirmed="yes")
     assert _messages(answer) == ["0 tasks cancelled; 2 skipped, which cannot be."]
     assert not LogEntry.objects.exists()
 
@@ -296,15 +257,13 @@ def test_all_that_match_the_filter_and_nothing_else(operator, worker):
     waiting = [factories.submit() for _ in range(4)]
     spared = factories.submit(queue="other")
     query = "?queue=default"
-    question = _press(operator, "tasks_task", "cancel", waiting[:1], query=query, across=True).content.decode()
+    question = _press(operator, Task, "cancel", waiting[:1], query=query, across=True).content.decode()
     assert "Cancel 4 tasks?" in question
     until = re.search(r'name="until" value="([^"]+)"', question)
     assert until
     assert until[1] == str(waiting[-1].pk)
     late = factories.submit()
-    answer = _press(
-        operator, "tasks_task", "cancel", waiting[:1], query=query, across=True, confirmed="yes", until=until[1]
-    )
+    answer = _press(operator, Task, "cancel", waiting[:1], query=query, across=True, confirmed="yes", until=until[1])
     assert _messages(answer) == ["4 tasks cancelled."]
     assert set(Task.objects.filter(status=Status.CANCELLED)) == set(waiting)
     for task in (spared, late):
@@ -320,7 +279,7 @@ def test_a_broken_deploy_is_repaired_from_the_overview(operator, worker):
     overview = operator.get(reverse("admin:index")).content.decode()
     causes = re.findall(r'href="/admin/dlq/deadletter/(\?cause=[0-9a-f]+)"', overview)
     letters = list(DeadLetter.objects.exclude(pk=spared.pk))
-    question = _press(operator, "dlq_deadletter", "redrive", letters[:1], query=causes[0], across=True)
+    question = _press(operator, DeadLetter, "redrive", letters[:1], query=causes[0], across=True)
     page = question.content.decode()
     assert "Re-drive 3 dead letters?" in page
     filters = re.findall(r'<bdi class="tag">([^<]+)</bdi>', page)
@@ -328,7 +287,7 @@ def test_a_broken_deploy_is_repaired_from_the_overview(operator, worker):
     assert "the newest 10,000 at most" in page
     assert "RuntimeError: as asked" in page
     answer = _press(
-        operator, "dlq_deadletter", "redrive", letters[:1], query=causes[0], across=True, confirmed="yes",
+        operator, DeadLetter, "redrive", letters[:1], query=causes[0], across=True, confirmed="yes",
         until=str(max(letter.pk for letter in letters)),
     )  # fmt: skip
     assert _messages(answer) == ["3 dead letters re-driven."]
@@ -337,7 +296,7 @@ def test_a_broken_deploy_is_repaired_from_the_overview(operator, worker):
 
 
 def test_a_hostile_filter_stays_text_in_the_question(operator, mixed):
-    page = _press(operator, "tasks_task", "cancel", mixed, query=f"?q={quote(HOSTILE)}", across=True).content.decode()
+    page = _press(operator, Task, "cancel", mixed, query=f"?q={quote(HOSTILE)}", across=True).content.decode()
     assert "<script>alert" not in page
     assert "&lt;script&gt;" in page
 
@@ -354,50 +313,50 @@ def test_many_go_in_chunks_and_not_all_at_once(operator, monkeypatch):
 
     monkeypatch.setattr(lifecycle, "cancel_many", cancel_and_note)
     tasks = [factories.submit() for _ in range(7)]
-    answer = _press(operator, "tasks_task", "cancel", tasks[:1], across=True, confirmed="yes")
+    answer = _press(operator, Task, "cancel", tasks[:1], across=True, confirmed="yes")
     assert sizes == [2, 2, 1]
     assert _messages(answer) == ["5 tasks cancelled; there are more than 5, do it again for the rest."]
     assert Task.objects.filter(status=Status.CANCELLED).count() == 5
-    answer = _press(operator, "tasks_task", "cancel", tasks[:1], across=True, confirmed="yes")
+    answer = _press(operator, Task, "cancel", tasks[:1], across=True, confirmed="yes")
     assert _messages(answer) == ["2 tasks cancelled."]
 
 
 def test_a_forged_key_is_a_bad_request(operator):
     task = factories.submit()
-    answer = _press(operator, "tasks_task", "cancel", [task], across=True, confirmed="yes", until="nonsense")
+    answer = _press(operator, Task, "cancel", [task], across=True, confirmed="yes", until="nonsense")
     assert answer.status_code == 400
     task.refresh_from_db()
     assert task.status == Status.PENDING
 
 
 def test_a_viewer_has_neither_tick_boxes_nor_actions(viewer, mixed):
-    page = viewer.get(LISTS["tasks_task"]).content.decode()
+    page = viewer.get(list_of(Task)).content.decode()
     assert "action-select" not in page
     assert "Run again" not in page
-    _press(viewer, "tasks_task", "cancel", mixed, confirmed="yes")
+    _press(viewer, Task, "cancel", mixed, confirmed="yes")
     assert Task.objects.filter(status=Status.CANCELLED).count() == 0
 
 
 @pytest.mark.parametrize(
-    ("name", "verb", "count"),
+    ("model", "verb", "count"),
     [
-        ("tasks_task", "retry", "1 task run again"),
-        ("dlq_deadletter", "redrive", "2 dead letters re-driven"),
-        ("dlq_deadletter", "discard", "2 dead letters discarded"),
-        ("tasks_queue", "pause", "2 queues paused"),
-        ("tasks_worker", "drain", "1 worker asked to drain"),
+        (Task, "retry", "1 task run again"),
+        (DeadLetter, "redrive", "2 dead letters re-driven"),
+        (DeadLetter, "discard", "2 dead letters discarded"),
+        (Queue, "pause", "2 queues paused"),
+        (Worker, "drain", "1 worker asked to drain"),
     ],
 )
-def test_every_list_has_its_verbs(operator, worker, name, verb, count):
+def test_every_list_has_its_verbs(operator, worker, model, verb, count):
     rows = {
-        "tasks_task": [factories.make_task(Status.CANCELLED)],
-        "dlq_deadletter": [factories.open_letter(factories.make_task(Status.DEAD, worker=worker)) for _ in "ab"],
-        "tasks_queue": list(Queue.objects.filter(name__in=factories.QUEUES)),
-        "tasks_worker": [worker],
-    }[name]
-    rows = list(DeadLetter.objects.all()) if name == "dlq_deadletter" else rows
-    assert _press(operator, name, verb, rows).status_code == 200
-    answer = _press(operator, name, verb, rows, confirmed="yes")
+        Task: [factories.make_task(Status.CANCELLED)],
+        DeadLetter: [factories.open_letter(factories.make_task(Status.DEAD, worker=worker)) for _ in "ab"],
+        Queue: list(Queue.objects.filter(name__in=factories.QUEUES)),
+        Worker: [worker],
+    }[model]
+    rows = list(DeadLetter.objects.all()) if model == DeadLetter else rows
+    assert _press(operator, model, verb, rows).status_code == 200
+    answer = _press(operator, model, verb, rows, confirmed="yes")
     assert _messages(answer) == [f"{count}."]
 
 
@@ -419,91 +378,3 @@ def test_groups_have_what_they_are_named_after(db):
         "redrive_deadletter",
         "discard_deadletter",
     }
-
-
-# --- Tokens ---------------------------------------------------------------------------------------------------------
-
-
-def _make_token(browser, user, **fields):
-    return browser.post(
-        reverse("admin:tasks_apitoken_add"),
-        {"name": "ci", "user": user.pk, "scopes": ["read"], "expires_at_0": "", "expires_at_1": "", **fields},
-    )
-
-
-def test_a_new_tokens_secret_is_shown_once(root):
-    alice = User.objects.create_user("alice")
-    answer = _make_token(root, alice)
-    page = answer.content.decode()
-    secret = re.search(r"cb_[\w-]{40,}", page)
-    assert secret
-    assert "no-store" in answer["Cache-Control"]
-    token = ApiToken.objects.get()
-    assert (token.user, token.name, token.digest) == (alice, "ci", ApiToken.hash(secret[0]))
-    found = ApiToken.objects.for_secret(secret[0])
-    assert found is not None
-    for path in (_page(token), LISTS["tasks_apitoken"], reverse("admin:index")):
-        assert secret[0] not in root.get(path).content.decode()
-    assert secret[0] not in str([list(entry) for entry in LogEntry.objects.values_list()])
-    assert LogEntry.objects.get().object_id == str(token.pk)
-
-
-def test_a_token_expires_when_it_is_told_to(root):
-    alice = User.objects.create_user("alice")
-    assert (
-        "Expected a time to come"
-        in _make_token(root, alice, expires_at_0="2001-01-01", expires_at_1="00:00:00").content.decode()
-    )
-    assert not ApiToken.objects.exists()
-    _make_token(root, alice, expires_at_0="2101-01-01", expires_at_1="00:00:00")
-    token = ApiToken.objects.get()
-    assert token.expires_at is not None
-    change = {"name": "cd", "user": "999", "scopes": ["read"], "expires_at_0": "2100-01-01", "expires_at_1": "00:00:00"}
-    root.post(_page(token), change)
-    token.refresh_from_db()
-    assert (token.name, token.user, token.expires_at.year) == ("cd", alice, 2100)
-    assert LogEntry.objects.count() == 2
-
-
-def test_a_tokens_reach_is_chosen_and_changed(root, worker):
-    boss = User.objects.get(username="root")
-    assert "Select a valid choice" in _make_token(root, boss, actors=["nobody"]).content.decode()
-    assert "This field is required" in _make_token(root, boss, scopes=[]).content.decode()
-    _make_token(root, boss, scopes=["read", "submit"], actors=["act"], queues=["default", "other"])
-    token = ApiToken.objects.get()
-    assert (token.scopes, token.actors, token.queues) == (["read", "submit"], ["act"], ["default", "other"])
-    ApiToken.objects.update(actors=["act", "of the last deploy"])
-    root.post(_page(token), {"name": "ci", "scopes": ["operate"], "actors": ["of the last deploy"], "queues": []})
-    token.refresh_from_db()
-    assert (token.scopes, token.actors, token.queues) == (["operate"], ["of the last deploy"], [])
-
-
-def test_only_a_superuser_makes_tokens_for_others(db):
-    user = User.objects.create_user("eve", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=("add_apitoken", "view_apitoken")))
-    boss = User.objects.create_superuser("boss")
-    answer = _make_token(_browser(user), boss)
-    assert "Select a valid choice" in answer.content.decode()
-    assert not ApiToken.objects.exists()
-    assert "cb_" in _make_token(_browser(user), user).content.decode()
-
-
-def test_operators_have_nothing_to_do_with_tokens(operator):
-    assert operator.get(LISTS["tasks_apitoken"]).status_code == 403
-    assert operator.get(reverse("admin:tasks_apitoken_add")).status_code == 403
-
-
-def test_a_revoked_token_is_not_revived(root):
-    token, secret = ApiToken.issue(user=User.objects.create_user("alice"), name="laptop")
-    root.post(_do(token, "revoke"), {"confirmed": "yes"})
-    assert ApiToken.objects.for_secret(secret) is None
-    root.post(_page(token), {"name": "x", "expires_at_0": "2100-01-01", "expires_at_1": "00:00:00"})
-    token.refresh_from_db()
-    assert (token.name, token.expires_at) == ("laptop", None)
-
-
-def test_workers_that_are_gone_are_shown_on_request(root, worker):
-    Worker.objects.filter(pk=worker.pk).update(status=WorkerStatus.GONE, stopped_at="2026-01-01T00:00:00Z")
-    assert _page(worker) not in root.get(LISTS["tasks_worker"]).content.decode()
-    assert _page(worker) in root.get(LISTS["tasks_worker"], {"presence": "gone"}).content.decode()
-    assert _page(worker) in root.get(LISTS["tasks_worker"], {"presence": "all"}).content.decode()
