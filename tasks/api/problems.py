@@ -12,6 +12,7 @@ from django.http import Http404, HttpResponse
 from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
 from rest_framework import exceptions as drf
+from rest_framework.response import Response
 
 from tasks import errors
 from tasks.api.fields import MOST_ERRORS
@@ -61,7 +62,7 @@ def problem_response(exc: Exception, context: Mapping[str, Any]) -> HttpResponse
     error = _translated(exc)
     if error is None:
         return None
-    response = problem(error)
+    response = _page(error) if _is_browsed(context) else problem(error)
     # REST framework puts the first authenticator's challenge on the exception.
     if challenge := getattr(exc, "auth_header", None):
         response["WWW-Authenticate"] = challenge
@@ -71,21 +72,35 @@ def problem_response(exc: Exception, context: Mapping[str, Any]) -> HttpResponse
 def problem(error: CallboardError, **more: Any) -> HttpResponse:
     """Answer an error; ``more`` are extension members of the problem."""
     status = errors.http_status(error)
-    response = HttpResponse(_body(error, status, more), status=status, content_type=CONTENT_TYPE)
-    for name, value in error.headers.items():
-        response[name] = value
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return response
+    body = _encoded(_content(error, status) | more)
+    return HttpResponse(body, status=status, content_type=CONTENT_TYPE, headers=_headers(error, status))
+
+
+def _is_browsed(context: Mapping[str, Any]) -> bool:
+    renderer = getattr(context.get("request"), "accepted_renderer", None)
+    return renderer is not None and renderer.media_type == "text/html"
+
+
+def _page(error: CallboardError) -> Response:
+    # The script of the page's forms shows pages only; anything else it throws away.
+    status = errors.http_status(error)
+    return Response(_content(error, status), status=status, headers=_headers(error, status))
+
+
+def _headers(error: CallboardError, status: int) -> dict[str, str]:
+    is_short = status == HTTPStatus.SERVICE_UNAVAILABLE
+    return dict(error.headers) | ({"Retry-After": str(RETRY_AFTER_SECONDS)} if is_short else {})
 
 
 def normalise(response: HttpResponseBase) -> None:
     """Give an error answer that is not a problem yet (Django's own pages) that form, keeping its status and headers."""
-    if not isinstance(response, HttpResponse) or response.headers.get("Content-Type") == CONTENT_TYPE:
+    is_problem = response.headers.get("Content-Type") == CONTENT_TYPE
+    if is_problem or isinstance(response, Response) or not isinstance(response, HttpResponse):
+        # A Response of REST framework that is an error is one of our pages.
         return
     fallback = CallboardError if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR else errors.MalformedRequest
     error = _OF_STATUS.get(response.status_code, fallback)()
-    response.content = _body(error, response.status_code, {})
+    response.content = _encoded(_content(error, response.status_code))
     response.headers["Content-Type"] = CONTENT_TYPE
     response.headers["Content-Length"] = str(len(response.content))
 
@@ -110,8 +125,8 @@ def _first_line(exc: Exception) -> str:
     return f"{type(exc).__name__}: {exc}".splitlines()[0]
 
 
-def _body(error: CallboardError, status: int, more: Mapping[str, Any]) -> bytes:
-    content = {
+def _content(error: CallboardError, status: int) -> dict[str, Any]:
+    return {
         "type": f"urn:callboard:error:{error.code}",
         "title": (type(error).__doc__ or "").strip().splitlines()[0].rstrip("."),
         "status": status,
@@ -119,7 +134,9 @@ def _body(error: CallboardError, status: int, more: Mapping[str, Any]) -> bytes:
         "code": error.code,
         "trace_id": trace.current(),
         "errors": [errors.as_dict(one) for one in error.errors[:MOST_ERRORS]],
-        **more,
     }
+
+
+def _encoded(content: Mapping[str, Any]) -> bytes:
     # ASCII only: a message may quote text that UTF-8 cannot carry, such as a lone surrogate.
     return json.dumps(content, separators=(",", ":")).encode("ascii")

@@ -188,7 +188,7 @@ class TaskDetail(ApiView):
 
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any] | None:
         """Suggest what there is."""
-        return {name: answer[name] for name in serializers.EDITABLE_FIELDS if name in answer} if answer else None
+        return {name: answer[name] for name in serializers.EDITABLE_FIELDS if name in answer} or None
 
     def get(self, request: Request, task_id: str) -> Response:
         """Read one task."""

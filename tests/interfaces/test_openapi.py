@@ -233,6 +233,20 @@ def test_a_page_says_what_its_methods_do(browser):
     assert not re.search(r"<style|\sstyle=", text), "an inline style, which the policy would stop"
 
 
+def test_a_form_that_is_refused_shows_why(browser, alice):
+    for path, body in ((TASKS, {"actor": "<script>x"}), (alice.submit().json()["url"], {"priority": 11, "\ud800": 1})):
+        send = browser.post if path == TASKS else browser.patch
+        response = send(path, body, content_type="application/json")
+        assert response.status_code == 400
+        assert response["Content-Type"].startswith("text/html")
+        text = response.content.decode()
+        assert "HTTP 400" in text
+        assert "&quot;errors&quot;" in text
+        assert "<script>x" not in text
+    refused = browser.get(f"{TASKS}?limit=0")
+    assert (refused.status_code, refused["Content-Type"][:9]) == (400, "text/html")
+
+
 def test_a_session_needs_the_token_of_its_form(browser, django_user_model):
     strict = Client(enforce_csrf_checks=True, raise_request_exception=False)
     strict.force_login(browser.user)
