@@ -15,6 +15,14 @@ bind = f"127.0.0.1:{os.environ.get('API_PORT', '').strip() or 8000}"
 _MANAGE = Path(__file__).with_name("manage.py")
 
 
+def post_worker_init(_worker: object) -> None:
+    """Give what gunicorn itself refuses the form of the API's errors."""
+    # Here, because code that is loaded any earlier would be in all workers, and a reload could not replace it.
+    from tasks.api import unreadable
+
+    unreadable.install()
+
+
 def on_starting(_server: object) -> None:
     """Wait for the database before the first worker starts, like every other process."""
     if os.environ.get("WAIT_SECONDS", "").strip() == "0":

@@ -72,8 +72,14 @@ def problem_response(exc: Exception, context: Mapping[str, Any]) -> HttpResponse
 def problem(error: CallboardError, **more: Any) -> HttpResponse:
     """Answer an error; ``more`` are extension members of the problem."""
     status = errors.http_status(error)
-    body = _encoded(_content(error, status) | more)
+    body = encoded(error, status, **more)
     return HttpResponse(body, status=status, content_type=CONTENT_TYPE, headers=_headers(error, status))
+
+
+def encoded(error: CallboardError, status: int, **more: Any) -> bytes:
+    """Write an error as JSON."""
+    # ASCII only: a message may quote text that UTF-8 cannot carry, such as a lone surrogate.
+    return json.dumps(_content(error, status) | more, separators=(",", ":")).encode("ascii")
 
 
 def _is_browsed(context: Mapping[str, Any]) -> bool:
@@ -100,7 +106,7 @@ def normalise(response: HttpResponseBase) -> None:
         return
     fallback = CallboardError if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR else errors.MalformedRequest
     error = _OF_STATUS.get(response.status_code, fallback)()
-    response.content = _encoded(_content(error, response.status_code))
+    response.content = encoded(error, response.status_code)
     response.headers["Content-Type"] = CONTENT_TYPE
     response.headers["Content-Length"] = str(len(response.content))
 
@@ -135,8 +141,3 @@ def _content(error: CallboardError, status: int) -> dict[str, Any]:
         "trace_id": trace.current(),
         "errors": [errors.as_dict(one) for one in error.errors[:MOST_ERRORS]],
     }
-
-
-def _encoded(content: Mapping[str, Any]) -> bytes:
-    # ASCII only: a message may quote text that UTF-8 cannot carry, such as a lone surrogate.
-    return json.dumps(content, separators=(",", ":")).encode("ascii")

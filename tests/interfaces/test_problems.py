@@ -1,11 +1,28 @@
 """Every error answer has one form, whoever raised it."""
 
+import json
+import logging
+import runpy
+import socket
+from http.client import HTTPResponse
+from types import SimpleNamespace
+
+import gunicorn.util
 import pytest
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from django.http.request import UnreadablePostError
 from django.test import Client
+from gunicorn.http.errors import (
+    ExpectationFailed,
+    InvalidHeader,
+    InvalidRequestLine,
+    LimitRequestHeaders,
+    LimitRequestLine,
+)
+from gunicorn.workers.base import Worker
 
 from tasks import lifecycle
 from tasks.admin import TaskAdmin
@@ -141,3 +158,35 @@ def test_a_refused_request_writes_nothing_but_the_use_of_the_token(alice):
     alice.send(TASKS, {"actor": "no_such"})
     assert not Task.objects.exists()
     assert ApiToken.objects.get().last_used_at is not None
+
+
+@pytest.fixture
+def gunicorn_conf(monkeypatch):
+    """Gunicorn's settings, as it reads them; what they change in gunicorn is undone."""
+    monkeypatch.setattr(gunicorn.util, "write_error", gunicorn.util.write_error)
+    return runpy.run_path(str(settings.BASE_DIR / "gunicorn.conf.py"))
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (LimitRequestLine(8192, 4094), 414),
+        (LimitRequestHeaders("<script>"), 431),
+        (InvalidHeader("HOST\r\nX: \xff"), 400),
+        (InvalidRequestLine("\u20ac"), 400),
+        (ExpectationFailed("nothing"), 417),
+    ],
+)
+def test_what_gunicorn_refuses_has_that_form_too(gunicorn_conf, error, status):
+    gunicorn_conf["post_worker_init"](None)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        Worker.handle_error(SimpleNamespace(log=logging.getLogger("gunicorn")), None, ours, ("192.0.2.1", 1), error)
+        answer = HTTPResponse(theirs)
+        answer.begin()
+        body = json.loads(answer.read())
+    assert (answer.status, answer.getheader("Content-Type")) == (status, "application/problem+json")
+    assert (body["status"], body["code"]) == (status, "malformed")
+    assert len(body["trace_id"]) == 32
+    assert body["trace_id"] == answer.getheader("X-Trace-Id")
+    assert str(error) in body["detail"]

@@ -1,0 +1,29 @@
+"""What the server refuses before Django sees it (a broken header, an address too long): in the form of all errors."""
+
+import socket
+
+from gunicorn import util
+
+from tasks.api import problems
+from tasks.errors import MalformedRequest
+from tasks.telemetry import trace
+
+
+def install() -> None:
+    """Have gunicorn write our form in place of its page."""
+    util.write_error = write
+
+
+def write(sock: socket.socket, status: int, reason: str, detail: str) -> None:
+    """Answer a refusal; the signature is that of ``gunicorn.util.write_error``."""
+    trace_id = trace.new_trace_id()
+    with trace.bound(trace_id):
+        body = problems.encoded(MalformedRequest(detail or reason), status)
+    head = (
+        f"HTTP/1.1 {status} {reason}",
+        "Connection: close",
+        f"Content-Type: {problems.CONTENT_TYPE}",
+        f"Content-Length: {len(body)}",
+        f"X-Trace-Id: {trace_id}",
+    )
+    util.write_nonblock(sock, "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body)
