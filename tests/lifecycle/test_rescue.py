@@ -285,6 +285,15 @@ def test_a_heartbeat_tells_of_cancels_drains_and_rows_that_are_not_held(worker) 
     assert presence.beat(worker.pk, []).is_draining
 
 
+def test_a_heartbeat_that_holds_an_older_attempt_does_not_hold_the_row(worker) -> None:
+    task = submit()
+    lifecycle.put_back_many([(task.pk, start(task, worker).attempt)], worker_id=worker.pk)
+    assert start(task, worker).attempt == 2
+    age(task, started_at=timedelta(seconds=10))
+    assert presence.beat(worker.pk, [(task.pk, 1)]).unheld == [(task.pk, 2)]
+    assert presence.beat(worker.pk, [(task.pk, 2)]).unheld == []
+
+
 def test_an_orderly_end_is_reported_once(worker) -> None:
     presence.leave(worker.pk)
     assert not presence.report_end(worker.pk, crashed=True, detail="late", records=[])
