@@ -1,11 +1,14 @@
 """The admin's lists: filtered, searched, counted as far as that is cheap."""
 
 import re
+from pathlib import Path
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.test import Client
 
+import tasks
 from dlq.models import DeadLetter
 from tasks.admin import base
 from tasks.models import Task, Worker
@@ -158,3 +161,12 @@ def test_workers_that_are_gone_are_shown_on_request(root, worker):
     assert page_of(worker) not in root.get(list_of(Worker)).content.decode()
     assert page_of(worker) in root.get(list_of(Worker), {"presence": "gone"}).content.decode()
     assert page_of(worker) in root.get(list_of(Worker), {"presence": "all"}).content.decode()
+
+
+def test_labels_on_phones_belong_to_columns():
+    columns = [column for one in admin.site._registry.values() for column in one.list_display]
+    names = {column if isinstance(column, str) else column.__name__ for column in columns}
+    css = (Path(tasks.__file__).parent / "static/callboard/admin.css").read_text()
+    labelled = set(re.findall(r"\.field-(\w+)::before", css))
+    assert labelled
+    assert labelled <= names
