@@ -16,8 +16,7 @@ from tasks.api.filters import Filter, choice, filtered
 from tasks.api.pagination import page
 from tasks.api.reach import reach_of
 from tasks.api.urls import both
-from tasks.api.views import ApiView, read_id, read_nothing
-from tasks.errors import NotFound
+from tasks.api.views import ApiView, find, read_nothing
 from tasks.states import DeathReason, Resolution
 
 FILTERS: Mapping[str, Filter] = {
@@ -95,12 +94,7 @@ def _visible(request: Request) -> DeadLetterQuerySet:
 
 
 def _find(request: Request, text: str) -> DeadLetter:
-    """Find the dead letter of an address among those that the caller may see; another's looks like none."""
-    letter_id = read_id(text)
-    letter = _visible(request).filter(pk=letter_id).first()
-    if letter is None:
-        raise NotFound(f"there is no dead letter {letter_id}")
-    return letter
+    return find(_visible(request), text, kind="dead letter")
 
 
 def _shape(request: Request) -> Callable[[DeadLetter], dict[str, Any]]:

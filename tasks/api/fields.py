@@ -1,14 +1,15 @@
 """Readers: each turns one value of a request into what we keep, or says what was expected and what came."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.http import QueryDict
 from django.utils import timezone
 
-from tasks.errors import FieldError
+from tasks.errors import FieldError, InvalidQuery
 from tasks.priority import parse_priority
 
 Reader = Callable[[Any], Any]
@@ -109,6 +110,48 @@ def _unknown(name: str, readers: Mapping[str, Reader]) -> FieldError:
         return FieldError(name, "unknown_field", f'expected "{instead}", which is the name of that here')
     known = ", ".join(sorted(readers))
     return FieldError(shown(name)[1:-1], "unknown_field", f"expected one of {known}" if known else "expected no fields")
+
+
+def read_parameters(
+    parameters: QueryDict,
+    readers: Mapping[str, Reader],
+    *,
+    repeatable: Collection[str] = (),
+    others: Collection[str] = (),
+) -> dict[str, Any]:
+    """Read a query; a misspelt parameter is refused, because ignoring a filter would list everything.
+
+    Parameters:
+        repeatable: parameters of which all values are read, into a list.
+        others: parameters that somebody else reads.
+
+    Raises:
+        InvalidQuery: with one error per parameter.
+    """
+    values, errors = {}, []
+    for name, texts in parameters.lists():
+        try:
+            if name in repeatable:
+                values[name] = [readers[name](text) for text in texts]
+            elif name in readers:
+                values[name] = readers[name](_only(texts))
+            elif name not in others:
+                raise Unfit("unknown_parameter", _expected([*readers, *others]))
+        except Unfit as error:
+            errors.append(FieldError(shown(name)[1:-1], error.code, str(error)))
+    if errors:
+        raise InvalidQuery(errors=errors)
+    return values
+
+
+def _expected(names: Collection[str]) -> str:
+    return f"expected one of {', '.join(sorted(names))}" if names else "expected no parameters"
+
+
+def _only(texts: Sequence[Any]) -> Any:
+    if len(texts) > 1:
+        raise Unfit("duplicate", f"expected it once, got it {len(texts)} times")
+    return texts[0]
 
 
 def text(longest: int) -> Reader:

@@ -1,7 +1,7 @@
 """Query parameters of lists: a table of filters, each a reader and the QuerySet method it leads to."""
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -13,7 +13,6 @@ from django.http import QueryDict
 from tasks.api import fields
 from tasks.api.fields import Reader, Unfit
 from tasks.api.pagination import PAGE_PARAMETERS
-from tasks.errors import FieldError, InvalidQuery
 from tasks.priority import BANDS, HIGHEST, LOWEST, Band
 from tasks.querysets import TaskQuerySet
 from tasks.states import Status
@@ -39,51 +38,11 @@ def filtered(rows: QuerySet[_Row], parameters: QueryDict, filters: Mapping[str, 
     """
     readers = {name: one.read for name, one in filters.items()}
     repeatable = {name for name, one in filters.items() if one.is_repeatable}
-    for name, value in read_parameters(parameters, readers, repeatable=repeatable, others=PAGE_PARAMETERS).items():
+    for name, value in fields.read_parameters(
+        parameters, readers, repeatable=repeatable, others=PAGE_PARAMETERS
+    ).items():
         rows = filters[name].apply(rows, value)
     return rows
-
-
-def read_parameters(
-    parameters: QueryDict,
-    readers: Mapping[str, Reader],
-    *,
-    repeatable: Collection[str] = (),
-    others: Collection[str] = (),
-) -> dict[str, Any]:
-    """Read a query; a misspelt parameter is refused, because ignoring a filter would list everything.
-
-    Parameters:
-        repeatable: parameters of which all values are read, into a list.
-        others: parameters that somebody else reads.
-
-    Raises:
-        InvalidQuery: with one error per parameter.
-    """
-    values, errors = {}, []
-    for name, texts in parameters.lists():
-        try:
-            if name in repeatable:
-                values[name] = [readers[name](text) for text in texts]
-            elif name in readers:
-                values[name] = readers[name](_only(texts))
-            elif name not in others:
-                raise Unfit("unknown_parameter", _expected([*readers, *others]))
-        except Unfit as error:
-            errors.append(FieldError(fields.shown(name)[1:-1], error.code, str(error)))
-    if errors:
-        raise InvalidQuery(errors=errors)
-    return values
-
-
-def _expected(names: Collection[str]) -> str:
-    return f"expected one of {', '.join(sorted(names))}" if names else "expected no parameters"
-
-
-def _only(texts: Sequence[Any]) -> Any:
-    if len(texts) > 1:
-        raise Unfit("duplicate", f"expected it once, got it {len(texts)} times")
-    return texts[0]
 
 
 def choice(kind: type[_Choice]) -> Reader:

@@ -1,9 +1,8 @@
 """Keyset pages: a page starts where the last one ended, so it costs the same at any depth. No OFFSET, no COUNT."""
 
 import base64
-import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -11,10 +10,8 @@ from uuid import UUID
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-from tasks.api.fields import shown
-from tasks.errors import FieldError, InvalidQuery
+from tasks.api import fields
 
-PAGE_PARAMETERS = frozenset({"limit", "cursor"})
 DEFAULT_LIMIT = 50
 MOST_PER_PAGE = 500
 
@@ -56,18 +53,16 @@ class Cursor(NamedTuple):
         return base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=")
 
     @classmethod
-    def decode(cls, text: str) -> "Cursor":
-        """Read one that ``encode`` wrote.
-
-        Raises:
-            ValueError: it wrote no such thing.
-        """
-        if not re.fullmatch(r"[A-Za-z0-9_-]{23}", text):
-            raise ValueError(text)
-        raw = base64.urlsafe_b64decode(f"{text}=")
+    def read(cls, text: str) -> "Cursor":
+        """Read one that ``encode`` wrote."""
+        raw = base64.urlsafe_b64decode(f"{text}=") if re.fullmatch(r"[A-Za-z0-9_-]{23}", text) else b"\xff"
         if raw[0] > 1:
-            raise ValueError(text)
+            raise fields.Unfit("invalid", "expected the cursor of a next or previous address, unchanged")
         return cls(bool(raw[0]), int.from_bytes(raw[1:], "big"))
+
+
+_READERS: Mapping[str, fields.Reader] = {"limit": fields.digits(1, MOST_PER_PAGE), "cursor": Cursor.read}
+PAGE_PARAMETERS = frozenset(_READERS)
 
 
 def page(
@@ -78,7 +73,9 @@ def page(
     Raises:
         InvalidQuery: ``limit`` or ``cursor`` is not valid.
     """
-    limit, cursor = _limit(request), _cursor(request)
+    # Whatever else is asked for, the list's filters have read.
+    asked = fields.read_parameters(request.GET, _READERS, others=request.GET)
+    limit, cursor = asked.get("limit", DEFAULT_LIMIT), asked.get("cursor")
     is_backward = cursor is not None and cursor.is_backward
     if cursor is not None:
         rows = rows.filter(**{order.lookup(is_backward=is_backward): order.value_of(cursor.position)})
@@ -104,36 +101,6 @@ def _edges(found: list[_Row], order: Order, cursor: Cursor | None) -> tuple[int,
     step = 1 if cursor.is_backward == order.is_descending else -1
     aside = min(max(cursor.position + step, 0), _LARGEST)
     return aside, aside
-
-
-def _limit(request: HttpRequest) -> int:
-    text = _single(request, "limit")
-    if text is None:
-        return DEFAULT_LIMIT
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MOST_PER_PAGE:
-        raise _refused("limit", f"expected a whole number from 1 to {MOST_PER_PAGE}, got {shown(text)}")
-    return int(text)
-
-
-def _cursor(request: HttpRequest) -> Cursor | None:
-    text = _single(request, "cursor")
-    if text is None:
-        return None
-    try:
-        return Cursor.decode(text)
-    except (ValueError, binascii.Error):
-        raise _refused("cursor", "expected the cursor of a next or previous address, unchanged") from None
-
-
-def _single(request: HttpRequest, name: str) -> str | None:
-    values = request.GET.getlist(name)
-    if len(values) > 1:
-        raise _refused(name, f"expected it once, got it {len(values)} times")
-    return values[0] if values else None
-
-
-def _refused(name: str, message: str) -> InvalidQuery:
-    return InvalidQuery(errors=[FieldError(name, "invalid", message)])
 
 
 def _address(request: HttpRequest, cursor: Cursor) -> str:

@@ -7,7 +7,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks.api import fields
-from tasks.api.filters import read_parameters
 from tasks.api.parsers import read_object
 from tasks.api.reach import reach_of
 from tasks.api.serializers import timestamp
@@ -22,7 +21,7 @@ class QueueList(StaffView):
 
     def get(self, request: Request) -> Response:
         """List queues by name, with what waits and for how long."""
-        read_parameters(request.GET, {})
+        fields.read_parameters(request.GET, {})
         return Response({"results": [queue_as_dict(standing) for standing in queue_standings()]})
 
 

@@ -22,6 +22,9 @@ from tasks.models import Attempt, Task, TaskEvent
 from tasks.registry import ActorSpec
 from tasks.telemetry import trace
 
+#: What ``task_as_dict`` does not show, and a query for it need not read.
+UNSEEN = ("args", "options", "checkpoint")
+
 #: In place of a status, where a task was pruned or deleted.
 REMOVED = "REMOVED"
 

@@ -7,7 +7,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks.api import fields
-from tasks.api.filters import read_parameters
 from tasks.api.queues import queue_as_dict
 from tasks.api.views import StaffView
 from tasks.api.workers import worker_as_dict
@@ -26,7 +25,7 @@ class Stats(StaffView):
 
     def get(self, request: Request) -> Response:
         """Count by status and measure the last ``minutes``: throughput and latencies."""
-        parameters = read_parameters(request.GET, self.PARAMETERS)
+        parameters = fields.read_parameters(request.GET, self.PARAMETERS)
         return Response(board_as_dict(minutes=parameters.get("minutes", DEFAULT_MINUTES)))
 
 

@@ -1,9 +1,10 @@
 """The REST API of tasks and actors: each view validates, calls one verb and answers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
+from django.db.models import Model, QuerySet
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import IsAdminUser, IsAuthenticated
@@ -16,7 +17,7 @@ from tasks import lifecycle, registry
 from tasks.api import fields, serializers
 from tasks.api.browsing import Page
 from tasks.api.examples import EXAMPLES
-from tasks.api.filters import TASK_FILTERS, filtered, read_parameters
+from tasks.api.filters import TASK_FILTERS, filtered
 from tasks.api.idempotency import take_key
 from tasks.api.limits import SubmissionLimit
 from tasks.api.pagination import Order, page
@@ -30,8 +31,7 @@ from tasks.models import Task
 from tasks.querysets import TaskQuerySet
 from tasks.states import Scope
 
-#: What lists and details of tasks never show, and so never read.
-_UNSEEN = ("args", "options", "checkpoint")
+Row = TypeVar("Row", bound=Model)
 
 _BY_NUMBER = Order("number", False, lambda attempt: attempt.number, int)
 _BY_SERIAL = Order("id", False, lambda event: event.pk, int)
@@ -113,21 +113,26 @@ def read_id(text: str) -> UUID:
         raise InvalidQuery(errors=[fields.field_error("id", error)]) from error
 
 
-def find_task(request: Request, text: str) -> Task:
-    """Find the task of an address among those that the caller may see.
+def find(rows: QuerySet[Row], text: str, *, kind: str) -> Row:
+    """Find the row of an address among those that the caller may see.
 
     Raises:
         NotFound: there is none, or it is somebody else's: the two look the same.
     """
-    task_id = read_id(text)
-    task = _visible_tasks(request).filter(pk=task_id).first()
-    if task is None:
-        raise NotFound(f"there is no task {task_id}")
-    return task
+    row_id = read_id(text)
+    row = rows.filter(pk=row_id).first()
+    if row is None:
+        raise NotFound(f"there is no {kind} {row_id}")
+    return row
+
+
+def find_task(request: Request, text: str) -> Task:
+    """Find the task of an address, see ``find``."""
+    return find(_visible_tasks(request), text, kind="task")
 
 
 def _visible_tasks(request: Request) -> TaskQuerySet:
-    return reach_of(request).narrow(Task.objects.visible_to(request.user)).defer(*_UNSEEN)
+    return reach_of(request).narrow(Task.objects.visible_to(request.user)).defer(*serializers.UNSEEN)
 
 
 class TaskList(ApiView):
@@ -277,7 +282,7 @@ class ActorList(ApiView):
 
     def get(self, request: Request) -> Response:
         """List what can be submitted, by name."""
-        read_parameters(request.GET, {})
+        fields.read_parameters(request.GET, {})
         names = reach_of(request).actors
         specs = [spec for spec in registry.all_specs() if spec.is_open_to_api and (not names or spec.name in names)]
         return Response({"results": [serializers.actor_as_dict(spec) for spec in specs]})

@@ -1,7 +1,6 @@
 """The REST API of workers: the registry, for staff."""
 
 from typing import Any
-from uuid import UUID
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -9,9 +8,8 @@ from rest_framework.response import Response
 from tasks.api.filters import Filter, choice, filtered
 from tasks.api.pagination import page
 from tasks.api.serializers import timestamp
-from tasks.api.views import StaffView, read_id, read_nothing
+from tasks.api.views import StaffView, find, read_nothing
 from tasks.engine import presence
-from tasks.errors import NotFound
 from tasks.models import Task, Worker
 from tasks.querysets import WorkerQuerySet
 from tasks.states import WorkerStatus
@@ -33,13 +31,13 @@ class WorkerDetail(StaffView):
 
     def get(self, request: Request, worker_id: str) -> Response:
         """Read one worker, with the ids of the tasks that it runs."""
-        worker = _find(worker_id)
+        worker = find(Worker.objects.all(), worker_id, kind="worker")
         running = Task.objects.held_by(worker.pk).order_by("id").values_list("id", flat=True)
         return Response(worker_as_dict(worker) | {"running": [str(task_id) for task_id in running]})
 
     def delete(self, request: Request, worker_id: str) -> Response:
         """Ask a worker to finish what it runs and leave: 202 until it has, then 200."""
-        worker = _find(worker_id)
+        worker = find(Worker.objects.all(), worker_id, kind="worker")
         read_nothing(request)
         presence.ask_to_drain([worker.pk])
         worker.refresh_from_db()
@@ -61,11 +59,3 @@ def worker_as_dict(worker: Worker) -> dict[str, Any]:
         "lease_expires_at": timestamp(worker.lease_expires_at),
         "stopped_at": timestamp(worker.stopped_at),
     }
-
-
-def _find(text: str) -> Worker:
-    worker_id: UUID = read_id(text)
-    worker = Worker.objects.filter(pk=worker_id).first()
-    if worker is None:
-        raise NotFound(f"there is no worker {worker_id}")
-    return worker
