@@ -57,6 +57,19 @@ class FlightRecorder:
         """Say so."""
         self._memory[-1] = 1
 
+    @property
+    def ticks(self) -> int:
+        """A number that changes as long as the process lets its threads run; 0 before that begins and after it ends."""
+        return self._memory[-2]
+
+    def tick(self) -> None:
+        """Give a sign of life."""
+        self._memory[-2] = self._memory[-2] % 255 + 1
+
+    def stop_ticking(self) -> None:
+        """Say that there will be no more signs of life."""
+        self._memory[-2] = 0
+
     def start(self, key: tuple[UUID, int], started_at: datetime) -> None:
         """Note that a thread starts an actor. The state byte is written last: a torn record does not count."""
         task_id, attempt = key
@@ -103,5 +116,5 @@ class FlightRecorder:
 
 
 def _length(threads: int) -> int:
-    # One byte behind the records: see is_retiring.
-    return (threads + _RECORDS_FOR_ENDED) * _SIZE + 1
+    # Two bytes behind the records: see ticks and is_retiring.
+    return (threads + _RECORDS_FOR_ENDED) * _SIZE + 2

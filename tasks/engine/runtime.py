@@ -257,6 +257,11 @@ class WorkerRuntime:
             self._worker.work_queue.task_done()
         self.put_back(waiting)
 
+    def tick(self, *, is_last: bool = False) -> None:
+        """Show the supervisor that this process lets its threads run, or that it need not look any more."""
+        if self._recorder is not None:
+            self._recorder.stop_ticking() if is_last else self._recorder.tick()
+
     def cancel(self, keys: Sequence[tuple[UUID, int]]) -> None:
         """Interrupt runs whose tasks were cancelled."""
         for key in keys:

@@ -13,6 +13,7 @@ from django.db import Error as DatabaseProblem
 from django.db import close_old_connections
 
 from tasks.engine import presence
+from tasks.engine.pulse import Pulse
 from tasks.engine.recorder import FlightRecorder, Record
 from tasks.engine.wakeups import notifier
 from tasks.engine.watchdog import EXIT_LEASE_LOST, EXIT_RETIRED, EXIT_UNFINISHED, EXIT_UNHEALTHY
@@ -49,6 +50,10 @@ class Child:
     process: subprocess.Popen[bytes]
     recorder: FlightRecorder
     started_at: float = field(default_factory=time.monotonic)
+    pulse: Pulse = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pulse = Pulse(self.process.pid, self.recorder)
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         while not self._stops:
+            self._end_held()
             self._reap()
             self._start_missing()
             self._report()
@@ -128,6 +134,13 @@ class Supervisor:
             # Ctrl-C in a terminal goes to the whole group; only the supervisor shall hear it.
             process_group=0,
         )
+
+    def _end_held(self) -> None:
+        for child in self._children:
+            if child.pulse.is_held():
+                log.error("a call keeps the interpreter of a worker process; killing it", pid=child.process.pid)
+                child.process.kill()
+                child.process.wait()
 
     def _reap(self) -> None:
         for child in [child for child in self._children if child.process.poll() is not None]:

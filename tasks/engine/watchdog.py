@@ -44,13 +44,15 @@ class Watchdog:
     def stop(self) -> None:
         """Look no longer."""
         self._stopped.set()
+        self._runtime.tick(is_last=True)
 
     def consumer_came_by(self) -> None:
         """The consumer thread is at the top of its loop."""
         self._seen = time.monotonic()
 
     def _run(self) -> None:
-        while not self._stopped.wait(1.0):
+        while not self._stopped.wait(min(1.0, settings.HEARTBEAT_INTERVAL_SECONDS)):
+            self._runtime.tick()
             self._runtime.end_if_retired()
             fault = self._fault()
             if fault is not None:
