@@ -10,6 +10,9 @@ from urllib.request import Request, urlopen
 from tests.acceptance.harness.history import Answer, History, Submission
 from tests.acceptance.harness.processes import Process
 
+#: A lock may keep a request waiting for as long as it lasts.
+TIMEOUT_SECONDS = 40
+
 
 class Reply(NamedTuple):
     """What the API said; status 0 if nothing."""
@@ -28,7 +31,7 @@ class Api:
         self._token = token
         self._history = history
 
-    def call(self, path: str, body: Any = None, *, timeout: float = 40, **headers: str) -> Reply:
+    def call(self, path: str, body: Any = None, **headers: str) -> Reply:
         """Send a request; errors are replies too."""
         request = Request(
             f"{self._root}{path}",
@@ -36,7 +39,7 @@ class Api:
             headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json", **headers},
         )
         try:
-            with urlopen(request, timeout=timeout) as answer:
+            with urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
                 return Reply(answer.status, dict(answer.headers), json.load(answer))
         except HTTPError as error:
             with error:

@@ -1,6 +1,8 @@
 """Actors that leave an entry in the ledger for every start, effect and end."""
 
 import os
+import re
+import resource
 import signal
 import threading
 import time
@@ -98,10 +100,30 @@ def fail(times: int) -> None:
 
 @dramatiq.actor
 def crash(how: str) -> None:
-    """Take the process along: ``exit`` or ``segfault``."""
+    """Take the process along: ``exit``, ``segfault`` or ``kill``, as the kernel does when memory is short."""
     with _performance():
         if how == "exit":
             os._exit(7)
-        signal.raise_signal(signal.SIGSEGV)
+        signal.raise_signal({"segfault": signal.SIGSEGV, "kill": signal.SIGKILL}[how])
         # The signal is delivered to the process; this thread must not go on before it is.
         threading.Event().wait()
+
+
+@dramatiq.actor(min_backoff=100, max_backoff=200, max_retries=1)
+def devour() -> None:
+    """Want more memory than the process may have."""
+    with _performance():
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 200_000_000, before[1]))
+        try:
+            bytearray(10_000_000_000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@dramatiq.actor
+def spin() -> None:
+    """Keep the interpreter, in a call that lets no other thread of the process run and no interrupt in."""
+    with _performance():
+        re.match("(a+)+$", "a" * 100 + "b")
