@@ -1,14 +1,17 @@
 """expire: too old to start."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
+from tasks.hint import Hint
+from tasks.lifecycle import recovery, sql
 from tasks.models import Attempt, Task, Term
 from tasks.states import Status
-from tests.factories import age, make_task, open_letter
+from tests.factories import age, claim, make_task, open_letter
 
 pytestmark = pytest.mark.django_db
 
@@ -74,3 +77,31 @@ def test_one_signal_for_a_batch(lead, announcements) -> None:
     with announcements() as heard:
         lifecycle.expire_many(**lead)
     assert [(one.verb, len(one.moves)) for one in heard] == [("expire", 3)]
+
+
+@pytest.mark.parametrize("meanwhile", ["claimed", "given a second life"])
+def test_what_changed_between_the_look_and_the_write_does_not_expire(worker, lead, monkeypatch, meanwhile: str) -> None:
+    task = make_task(Status.QUEUED, max_age_seconds=60)
+    overdue = {"expires_at": timedelta(minutes=2)}
+    age(task, **overdue)
+
+    def change() -> None:
+        if meanwhile == "claimed":
+            # It was in time, and its claim was committed a moment later.
+            age(task, expires_at=-timedelta(minutes=2))
+            claim(Hint(task.pk, 1), worker)
+            age(task, **overdue)
+        else:
+            lifecycle.cancel(task.pk)
+            lifecycle.retry(task.pk)
+
+    def fetch(statement: str, parameters: Any) -> Any:
+        found = sql.fetch(statement, parameters)
+        if statement == recovery._EXPIRED:
+            change()
+        return found
+
+    monkeypatch.setattr(recovery, "fetch", fetch)
+    assert lifecycle.expire_many(**lead) == []
+    task.refresh_from_db()
+    assert task.status == (Status.RUNNING if meanwhile == "claimed" else Status.PENDING)
