@@ -77,13 +77,13 @@ def test_hints_that_a_leader_publishes_after_another_took_over_start_nothing_twi
     wait_until(lambda: is_paused(leader.pid), timeout=20, what="the leader to stand between commit and publish")
     wait_until(lambda: leads(standby), timeout=20, what="the one that stands by to lead")
     rig.await_effects(10, timeout=20)
-    assert max(row.dispatch for row in rig.board.snapshot().tasks) == 2, "the first dispatch was never published"
+    assert max(row.dispatch for row in rig.board.snapshot().tasks) >= 2, "the first dispatch was never published"
     resume(leader.pid)
     wait_until(lambda: "leadership lost" in leader.log.read_text(), timeout=20, what="the leader to notice")
     tasks += rig.client.submit("effect", count=10)
     rig.verify(within=20)
     assert rig.effects() == dict.fromkeys(tasks, 1)
-    assert term(rig) == 2
+    assert term(rig) >= 2
 
 
 def test_two_schedulers_that_lead_at_once_again_and_again_start_nothing_twice(rig: Rig) -> None:

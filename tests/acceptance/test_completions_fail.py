@@ -1,0 +1,65 @@
+"""F14: outcomes that cannot be written, at first or at all, and commits of which nobody hears."""
+
+import pytest
+
+from tests.acceptance.harness.rig import Rig
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+FAULT = "F14"
+TASKS, TIMES = 12, 5
+
+#: The database refuses the success of one task; only that of its outcome's failure goes through.
+_REFUSE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'refused by the test' USING ERRCODE = 'check_violation'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON callboard_task FOR EACH ROW
+WHEN (NEW.priority = 6 AND NEW.status = 'SUCCEEDED') EXECUTE FUNCTION refuse();
+"""
+
+
+@pytest.mark.parametrize("name", ["before_completion", "after_completion"])
+def test_each_outcome_counts_once_although_its_write_fails_again_and_again(rig: Rig, name: str) -> None:
+    rig.start_scheduler()
+    workers = rig.start_workers(threads=2, env={"FAILPOINT": f"{name}:error*{TIMES}"})
+    succeed = rig.client.submit("effect", count=TASKS)
+    fail = rig.client.submit("fail", count=TASKS, times=1)
+    rig.verify(within=50)
+    assert workers.log.read_text().count("outcomes wait for the database") == TIMES
+    assert rig.effects() == dict.fromkeys([*succeed, *fail], 1)
+    assert {tuple(rig.outcomes(task)) for task in succeed} == {("SUCCEEDED",)}
+    assert {tuple(rig.outcomes(task)) for task in fail} == {("FAILED", "SUCCEEDED")}
+    assert {rig.board.task(task).failures for task in fail} == {1}
+
+
+def test_a_worker_that_stops_while_the_database_refuses_its_outcomes_loses_none(rig: Rig) -> None:
+    rig.start_scheduler()
+    workers = rig.start_workers(threads=2, env={"FAILPOINT": "before_completion:error*1"})
+    tasks = rig.client.submit("effect", count=TASKS)
+    wait_until(lambda: "outcomes wait for the database" in workers.log.read_text(), timeout=20, what="a failed write")
+    workers.terminate()
+    assert workers.wait(15) == 0
+    rig.start_workers(threads=2)
+    rig.verify(within=30)
+    assert rig.effects() == dict.fromkeys(tasks, 1)
+
+
+def test_an_outcome_that_the_database_refuses_fails_alone(rig: Rig) -> None:
+    rig.board.query(_REFUSE)
+    rig.start_scheduler()
+    workers = rig.start_workers(threads=4)
+    tasks = rig.client.submit("effect", count=TASKS)
+    rig.client.submit_all(
+        [{"actor": "effect", "priority": 6, "max_retries": 2, "min_backoff_seconds": 0.1, "max_backoff_seconds": 0.1}]
+    )
+    (poison,) = rig.client.history.submissions[-1].task_ids
+    tasks += rig.client.submit("effect", count=TASKS)
+    rig.verify(within=30)
+    assert [(row.outcome, row.error_type) for row in rig.board.attempts(poison)] == [
+        ("FAILED", "ResultNotStorable")
+    ] * 3
+    (letter,) = rig.board.snapshot().letters
+    assert (letter.task, letter.reason) == (poison, "max_retries_exceeded")
+    assert "an outcome cannot be stored" in workers.log.read_text()
+    assert {row.status for row in rig.board.snapshot().tasks if row.id in tasks} == {"SUCCEEDED"}

@@ -1,0 +1,48 @@
+"""F9: PostgreSQL stands still for longer than everybody's lease, with all connections open."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.acceptance.harness.faults import frozen
+from tests.acceptance.harness.rig import Rig
+from tests.acceptance.harness.servers import Databases
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+FAULT = "F9"
+#: Twice the worker's lease of the rig.
+SECONDS = 4.0
+
+
+def test_workers_let_go_of_what_they_may_have_lost_and_everybody_comes_back(rig: Rig, databases: Databases) -> None:
+    schedulers = [rig.start_scheduler(), rig.start_scheduler()]
+    rig.start_workers(processes=2, threads=2)
+    rig.await_workers(2)
+    api = rig.start_api()
+    running = rig.client.submit("await_cue", count=3, priority=10, cue=rig.cue())
+    rig.await_starts(running)
+    waiting = rig.client.submit("last", count=20, seconds=0.05)
+    with ThreadPoolExecutor() as pool:
+        with frozen(databases.server):
+            began = time.monotonic()
+            reply = pool.submit(api.submit, "effect", count=5)
+            wait_until(
+                lambda: all(rig.ledger.of(task, "END") for task in running),
+                timeout=30,
+                what="workers to interrupt what is no longer theirs",
+            )
+            wait_until(lambda: time.monotonic() - began > SECONDS, timeout=10, what="all leases to be over")
+            assert not reply.done(), "the api had an answer: the database was not frozen"
+        assert reply.result().status in {201, 503}
+    assert {entry.note for task in running for entry in rig.ledger.of(task, "END")} == {"Shutdown"}
+    rig.give_cue()
+    rig.verify(within=40)
+    assert {rig.effects()[task] for task in [*running, *waiting]} == {1}
+    rows = rig.board.snapshot().tasks
+    assert {(row.status, row.failures, row.crashes) for row in rows} == {("SUCCEEDED", 0, 0)}
+    began_to_lead = sum(scheduler.log.read_text().count('"leading"') for scheduler in schedulers)
+    ((term,),) = rig.board.query("SELECT term FROM callboard_term")
+    assert began_to_lead == term >= 2, "one leader at a time, another term after the fault"
