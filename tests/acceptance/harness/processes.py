@@ -23,6 +23,7 @@ class Process:
     def __init__(self, name: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
+        self._home = env["HOME"]
         with self.log.open("ab") as output:
             self._process = spawn([sys.executable, *command], output=output, env=env, cwd=ROOT)
 
@@ -45,7 +46,12 @@ class Process:
 
     def living(self) -> list[int]:
         """Find everything of its session that lives, its orphans too."""
-        return [pid for pid in psutil.pids() if pid != os.getpid() and _session(pid) == self.pid and is_alive(pid)]
+        # In a long run another's session may have got the number of one that ended; its home is another, too.
+        return [
+            pid
+            for pid in psutil.pids()
+            if pid != os.getpid() and _session(pid) == self.pid and is_alive(pid) and _home(pid) == self._home
+        ]
 
     def kill(self) -> None:
         """Kill it, and nothing that it started, and wait for that."""
@@ -105,6 +111,13 @@ def pause(pid: int) -> None:
 def resume(pid: int) -> None:
     """Let a paused process go on."""
     os.kill(pid, signal.SIGCONT)
+
+
+def _home(pid: int) -> str | None:
+    try:
+        return psutil.Process(pid).environ().get("HOME")
+    except psutil.Error:
+        return None
 
 
 def _session(pid: int) -> int | None:
