@@ -21,8 +21,9 @@ class Page(BrowsableAPIRenderer):
         return context | {"code_style": "", "about": {method: text.splitlines()[0] for method, text in about.items()}}
 
     def get_raw_data_form(self, data: Any, view: Any, method: str, request: Any) -> Any:
-        """Write the view's suggestion into the form."""
+        """Write the view's suggestion into the form; an answer without a body, of a removal, leads to none."""
         form: Any = super().get_raw_data_form(data, view, method, request)
-        if form and (body := view.suggested_body(method, data)) is not None:
+        body = view.suggested_body(method, data) if form and data else None
+        if body is not None:
             form.fields["_content"].initial = json.dumps(body, indent=2, ensure_ascii=False)
         return form

@@ -20,6 +20,7 @@ from tasks.api.pagination import PAGE_PARAMETERS
 from tasks.errors import STATUS_OF_CODE, InvalidTask
 from tasks.management.commands import openapi as command
 from tasks.states import Status
+from tests import factories
 from tests.interfaces.conftest import TASKS
 from tests.interfaces.described import assert_described, assert_fits
 from tests.interfaces.test_permissions import ROUTES, _patterns
@@ -223,6 +224,23 @@ def test_the_page_of_a_task_or_queue_suggests_what_there_is(browser, alice):
     assert escape(json.dumps(suggested, indent=2)) in text
     assert "</textarea><script>" not in text
     assert escape('"paused": true') in browser.get("/api/v1/queues/default").content.decode()
+
+
+def test_a_page_can_show_that_a_task_is_gone(browser, alice):
+    url = alice.submit().json()["url"]
+    gone = browser.delete(url)
+    assert gone["Content-Type"].startswith("text/html")
+    assert "HTTP 204" in gone.content.decode()
+    assert alice.get(url).status_code == 404
+
+
+@pytest.mark.parametrize("path", [path for method, path in ROUTES if method == "get"])
+def test_every_page_opens(browser, alice, worker, path):
+    letter = factories.open_letter(factories.make_task(Status.DEAD, worker=worker))
+    address = path.format(task=letter.task_id, letter=letter.pk, worker=worker.pk, queue="default")
+    for response in (browser.get(address), browser.options(address)):
+        assert response.status_code == 200
+        assert response["Content-Type"].startswith("text/html")
 
 
 def test_a_page_says_what_its_methods_do(browser):
