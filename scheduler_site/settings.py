@@ -105,6 +105,8 @@ KEEP_SUCCEEDED_SECONDS = env.seconds("KEEP_SUCCEEDED_SECONDS", 86_400)
 KEEP_CANCELLED_SECONDS = env.seconds("KEEP_CANCELLED_SECONDS", 7 * 86_400)
 # Dead tasks stay at least until their dead letter is re-driven or discarded; the letter itself stays.
 KEEP_DEAD_SECONDS = env.seconds("KEEP_DEAD_SECONDS", 30 * 86_400)
+# Worker processes that have ended.
+KEEP_WORKERS_SECONDS = env.seconds("KEEP_WORKERS_SECONDS", 7 * 86_400)
 
 # How long a submission's idempotency key is remembered, whatever happens to its task.
 IDEMPOTENCY_KEY_SECONDS = env.seconds("IDEMPOTENCY_KEY_SECONDS", 86_400, minimum=1)

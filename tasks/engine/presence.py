@@ -149,6 +149,21 @@ def declare_silent_gone(*, lease: str, term: int) -> list[UUID]:
     return [id for (id,) in fetch(_DECLARE_SILENT_GONE, {"lease": lease, "term": term})]
 
 
+# What it ran may not be rescued yet: that asks how it ended.
+_FORGET_GONE = """
+DELETE FROM callboard_worker AS worker
+WHERE worker.status = 'GONE' AND worker.stopped_at < statement_timestamp() - %(seconds)s * interval '1 second'
+  AND NOT EXISTS (SELECT FROM callboard_task AS task WHERE task.status = 'RUNNING' AND task.worker_id = worker.id)
+  AND EXISTS (SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE)
+RETURNING worker.id
+"""
+
+
+def forget_gone(*, older_than_seconds: float, lease: str, term: int) -> int:
+    """Remove workers from the board that ended that long ago; return how many."""
+    return len(fetch(_FORGET_GONE, {"seconds": older_than_seconds, "lease": lease, "term": term}))
+
+
 def ask_to_drain(worker_ids: Sequence[UUID]) -> int:
     """Ask workers to finish what they run and end; they learn it with their next heartbeat."""
     with connection.cursor() as cursor:

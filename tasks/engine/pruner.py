@@ -4,6 +4,7 @@ import structlog
 from django.conf import settings
 
 from tasks import lifecycle
+from tasks.engine import presence
 from tasks.engine.leadership import LEASE, Leadership
 from tasks.engine.loop import Loop
 from tasks.lifecycle.pruning import FIRST_ID
@@ -40,12 +41,14 @@ class Pruner(Loop):
         if pruned.seen == BATCH:
             self._position = pruned.position
             return PAUSE_SECONDS
-        self._end_walk()
+        self._end_walk(term)
         return PAUSE_SECONDS if expired == BATCH else REST_SECONDS
 
-    def _end_walk(self) -> None:
+    def _end_walk(self, term: int) -> None:
         if self._removed:
             log.info("old tasks removed", count=self._removed)
+        if settings.KEEP_WORKERS_SECONDS:
+            presence.forget_gone(older_than_seconds=settings.KEEP_WORKERS_SECONDS, lease=LEASE, term=term)
         self._position, self._removed = FIRST_ID, 0
 
 

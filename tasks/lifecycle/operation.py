@@ -235,12 +235,11 @@ def _check_change(task_id: UUID, change: Mapping[str, Any]) -> None:
     if errors:
         raise InvalidTask(errors=errors)
     if "payload" in change:
-        registry.check_arguments(registry.get(_actor(task_id)), args=(), payload=change["payload"])
+        registry.check_arguments(registry.get(_columns(task_id, "actor")[0]), args=(), payload=change["payload"])
 
 
 def _refused_edit(task_id: UUID, version: int | None) -> IllegalTransition:
-    status = _status(task_id)
-    current = Task.objects.values_list("version", flat=True).get(pk=task_id)
+    status, current = _columns(task_id, "status", "version")
     if version is None or current == version:
         return IllegalTransition("edit", status=status, allowed=sorted(WAITING))
     return VersionMismatch(version, current=current, status=status)
@@ -269,17 +268,14 @@ def _locked(statement: str, task_ids: Sequence[UUID], **parameters: Any) -> list
 
 
 def _status(task_id: UUID) -> Status:
-    status = Task.objects.filter(pk=task_id).values_list("status", flat=True).first()
-    if status is None:
-        raise NotFound(f"there is no task {task_id}")
-    return Status(status)
+    return Status(_columns(task_id, "status")[0])
 
 
-def _actor(task_id: UUID) -> str:
-    actor = Task.objects.filter(pk=task_id).values_list("actor", flat=True).first()
-    if actor is None:
+def _columns(task_id: UUID, *names: str) -> tuple[Any, ...]:
+    found = Task.objects.filter(pk=task_id).values_list(*names).first()
+    if found is None:
         raise NotFound(f"there is no task {task_id}")
-    return actor
+    return found
 
 
 def _open_letter(letter_id: UUID) -> DeadLetter:

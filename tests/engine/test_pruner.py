@@ -4,15 +4,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import F
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
+from tasks.engine import presence
 from tasks.engine import pruner as module
 from tasks.engine.pruner import PAUSE_SECONDS, REST_SECONDS, Pruner
-from tasks.models import Attempt, IdempotencyKey, Task, TaskEvent, Term
+from tasks.models import Attempt, IdempotencyKey, Task, TaskEvent, Term, Worker
 from tasks.states import Status
 from tests.engine.stage import Leading, born_earlier
-from tests.factories import age, database_now, make_task, make_worker, open_letter, outcome, start
+from tests.factories import age, database_now, make_lead, make_task, make_worker, open_letter, outcome, start
 
 pytestmark = pytest.mark.django_db
 
@@ -175,3 +177,32 @@ def test_a_task_in_its_second_life_stays(pruner) -> None:
     lifecycle.succeed(outcome(start(task, worker), worker))
     walk(pruner)
     assert exists(task)
+
+
+def gone_worker(days: float) -> Worker:
+    worker = make_worker()
+    presence.leave(worker.pk)
+    Worker.objects.filter(pk=worker.pk).update(stopped_at=F("stopped_at") - days * DAY)
+    return worker
+
+
+def test_workers_that_ended_long_ago_are_forgotten(pruner) -> None:
+    alive, young, old, holding = make_worker(), gone_worker(6), gone_worker(8), gone_worker(8)
+    task = make_task(Status.RUNNING, worker=alive)
+    Task.objects.filter(pk=task.pk).update(worker_id=holding.pk)
+    walk(pruner)
+    assert set(Worker.objects.values_list("pk", flat=True)) == {alive.pk, young.pk, holding.pk}, old.pk
+
+
+def test_workers_may_be_kept_for_ever(pruner, settings) -> None:
+    settings.KEEP_WORKERS_SECONDS = 0
+    gone_worker(1000)
+    walk(pruner)
+    assert Worker.objects.count() == 1
+
+
+def test_a_deposed_leader_forgets_nobody(db) -> None:
+    gone_worker(8)
+    lead = make_lead()
+    Term.objects.update(term=lead["term"] + 1)
+    assert presence.forget_gone(older_than_seconds=1, **lead) == 0
