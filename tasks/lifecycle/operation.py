@@ -272,7 +272,7 @@ def _status(task_id: UUID) -> Status:
 
 
 def _columns(task_id: UUID, *names: str) -> tuple[Any, ...]:
-    found = Task.objects.filter(pk=task_id).values_list(*names).first()
+    found: tuple[Any, ...] | None = Task.objects.filter(pk=task_id).values_list(*names).first()
     if found is None:
         raise NotFound(f"there is no task {task_id}")
     return found
