@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 MOST_PER_BATCH = 500
 #: Outcomes that may wait to be written; beyond, the process claims nothing more.
 MOST_WAITING = 5_000
+#: After a batch it rests twice as long as that took, so that under load each one is larger.
+BREATH, LONGEST_BREATH_SECONDS = 2.0, 0.01
 RETRY_DELAYS_SECONDS = (0.1, 0.5, 1, 2, 4)
 
 Entry = tuple[Execution, Outcome]
@@ -85,10 +87,13 @@ class Completer:
             if not batch:
                 connection.close()
                 return
+            began = time.monotonic()
             self._write(batch)
             with self._changed:
                 del self._waiting[: len(batch)]
             self._written([execution for execution, _ in batch])
+            if not self._is_stopping:
+                time.sleep(min(BREATH * (time.monotonic() - began), LONGEST_BREATH_SECONDS))
 
     def _write(self, batch: Sequence[Entry]) -> None:
         tries = 0

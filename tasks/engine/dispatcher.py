@@ -129,6 +129,7 @@ class Dispatcher(Loop):
     name = "dispatcher"
     # A dispatch that a crash of PostgreSQL undoes is PENDING again; its hint is stale, or wins the one claim there is.
     commits_asynchronously = True
+    breath = 2.0
 
     def __init__(self, leadership: Leadership, source: Source) -> None:
         super().__init__()

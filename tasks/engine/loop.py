@@ -1,6 +1,7 @@
 """A loop of the scheduler: one step again and again, in a thread, until it is stopped; errors are waited out."""
 
 import threading
+import time
 from abc import ABC, abstractmethod
 
 import structlog
@@ -13,6 +14,7 @@ from tasks.errors import BrokerUnavailable
 log = structlog.get_logger(__name__)
 
 PAUSE_AFTER_ERROR_SECONDS = 1.0
+LONGEST_BREATH_SECONDS = 0.01
 
 
 class Loop(ABC):
@@ -22,6 +24,9 @@ class Loop(ABC):
     name: str
     #: Whether a commit may return before it is on disk; only where losing it in a crash of PostgreSQL does no harm.
     commits_asynchronously = False
+    #: After a round it rests this many times as long as that took, whatever wakes it: under load each round then does
+    #: more at once, and what comes once in a while waits for nothing.
+    breath = 0.0
 
     def __init__(self) -> None:
         self._wake = threading.Event()
@@ -55,9 +60,16 @@ class Loop(ABC):
         sessions.use_direct_session(commits_asynchronously=self.commits_asynchronously)
         try:
             while not self._stopped.is_set():
-                self._rest(self._guarded_step())
+                began = time.monotonic()
+                seconds = self._guarded_step()
+                self._breathe(time.monotonic() - began)
+                self._rest(seconds)
         finally:
             connections.close_all()
+
+    def _breathe(self, took_seconds: float) -> None:
+        if self.breath:
+            self._stopped.wait(min(self.breath * took_seconds, LONGEST_BREATH_SECONDS))
 
     def _rest(self, seconds: float | None) -> None:
         if seconds is None:

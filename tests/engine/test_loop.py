@@ -65,6 +65,17 @@ def test_after_an_error_it_rests_whatever_wakes_it(error) -> None:
     assert loop.idle.waits == [1]
 
 
+@pytest.mark.parametrize(("took", "breath"), [(0.001, 0.002), (0.004, 0.008), (3.0, 0.01)])
+def test_it_breathes_for_a_multiple_of_the_round_and_never_long(monkeypatch, took: float, breath: float) -> None:
+    loop = Rounds(0.5, 0.5)
+    loop.breath = 2.0
+    moments = iter([100.0, 100.0 + took, 200.0, 200.0 + took])
+    monkeypatch.setattr("tasks.engine.loop.time.monotonic", lambda: next(moments))
+    loop._run()
+    assert loop.rest.waits == pytest.approx([breath] * 2)
+    assert loop.idle.waits == [0.5, 0.5]
+
+
 def test_a_wake_up_ends_a_wait_and_a_stop_ends_a_rest(monkeypatch) -> None:
     class Waiting(Loop):
         name = "waiting"
