@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from django.conf import settings
 from dramatiq.middleware import Interrupt, TimeLimitExceeded
 from dramatiq.threading import raise_thread_exception, thread_id_ctype
 
@@ -166,6 +167,12 @@ class Interrupter:
         with self._lock:
             if execution.interrupt is None:
                 self._raise(execution, reason)
+
+    def is_stuck(self, execution: Execution) -> bool:
+        """Whether a run has outstayed its limit for so long that it is taken from this worker."""
+        with self._lock:
+            late = time.monotonic() - execution.deadline if execution.is_armed and execution.deadline else 0
+        return late > settings.STUCK_AFTER_SECONDS
 
     @property
     def running(self) -> int:

@@ -77,6 +77,7 @@ class WorkerRuntime:
         self.served = _served(broker, worker.consumer_whitelist)
         self.queues = shortest_names(self.served)
         self.is_draining = self.is_finished = self.has_ended_itself = self.is_retiring = False
+        self._is_ending = False
         self._done = 0
         self.drained = threading.Event()
         self.slots = Slots(worker.worker_threads)
@@ -292,8 +293,15 @@ class WorkerRuntime:
             self._recorder.retire()
 
     def end_if_retired(self) -> None:
-        """End this process as its operator would, if its last task is done."""
-        if self.is_retiring and not self._held:
+        """End this process as its operator would, if its last task is done.
+
+        What is stuck does not count: the sweeper has taken it, and it may never end.
+        """
+        if not self.is_retiring or self._is_ending:
+            return
+        if all(map(self.interrupter.is_stuck, list(self._held.values()))):
+            # Once: Dramatiq's own command takes a second signal for impatience.
+            self._is_ending = True
             os.kill(os.getpid(), signal.SIGTERM)
 
     def end_now(self) -> None:

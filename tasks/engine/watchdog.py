@@ -23,6 +23,8 @@ EXIT_LEASE_LOST = 75
 EXIT_UNFINISHED = 76
 #: No fault at all: it was asked to drain, or had done its share.
 EXIT_RETIRED = 77
+#: How often it looks.
+LOOK_SECONDS = 1.0
 #: What a consumer that claims may take: a lock on the task table, a slow Redis.
 STALE_CONSUMER_SECONDS = 60.0
 
@@ -51,14 +53,20 @@ class Watchdog:
         self._seen = time.monotonic()
 
     def _run(self) -> None:
-        while not self._stopped.wait(min(1.0, settings.HEARTBEAT_INTERVAL_SECONDS)):
+        next_look = time.monotonic() + LOOK_SECONDS
+        while not self._stopped.wait(min(LOOK_SECONDS, settings.HEARTBEAT_INTERVAL_SECONDS)):
             self._runtime.tick()
-            self._runtime.end_if_retired()
-            fault = self._fault()
-            if fault is not None:
-                code, reason = fault
-                log.critical("worker ends itself; a fresh one takes over", reason=reason, exit_code=code)
-                os._exit(code)
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + LOOK_SECONDS
+                self._look()
+
+    def _look(self) -> None:
+        self._runtime.end_if_retired()
+        fault = self._fault()
+        if fault is not None:
+            code, reason = fault
+            log.critical("worker ends itself; a fresh one takes over", reason=reason, exit_code=code)
+            os._exit(code)
 
     def _fault(self) -> tuple[int, str] | None:
         runtime = self._runtime

@@ -240,3 +240,17 @@ def test_an_interrupt_never_hits_after_disarm_and_no_outcome_is_lost(interrupter
     assert set(outcomes) == {"success", "timeout"}, outcomes
     assert sum(outcomes.values()) == 4500
     assert interrupter._armed == {}
+
+
+def test_a_run_that_outstays_its_limit_by_far_is_stuck(settings) -> None:
+    settings.STUCK_AFTER_SECONDS = 180
+    interrupter, limited, unlimited = Interrupter(), execution(time_limit_seconds=1), execution(time_limit_seconds=0)
+    for one in (limited, unlimited):
+        interrupter.arm(one)
+    assert not interrupter.is_stuck(limited)
+    assert limited.deadline is not None
+    limited.deadline -= 182
+    assert interrupter.is_stuck(limited)
+    assert not interrupter.is_stuck(unlimited)
+    interrupter.disarm(limited)
+    assert not interrupter.is_stuck(limited), "it has ended after all"

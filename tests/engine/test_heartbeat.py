@@ -60,6 +60,9 @@ class FakeRuntime:
     def end_if_retired(self) -> None:
         pass
 
+    def tick(self, *, is_last: bool = False) -> None:
+        pass
+
 
 @pytest.fixture
 def runtime() -> FakeRuntime:
