@@ -39,15 +39,17 @@ def test_python_code_is_interrupted_at_its_limit(rig: Rig) -> None:
 def test_a_call_that_lets_no_interrupt_in_is_taken_away_and_its_late_outcome_refused(rig: Rig) -> None:
     start(rig)
     (worker,) = rig.board.workers()
-    task = submit(rig, "resist", payload={"seconds": 12}, time_limit_seconds=0.5, min_backoff_seconds=0.1)
+    task = submit(rig, "resist", payload={"seconds": 7}, time_limit_seconds=0.5, min_backoff_seconds=0.1)
     rig.await_event("START", task=task, attempt=2, timeout=30)
-    assert {entry.attempt for entry in rig.ledger.of(task, "END")} <= {2}, "the first attempt still sleeps: this is the capacity that came back"
+    assert {entry.attempt for entry in rig.ledger.of(task, "END")} <= {2}, (
+        "the first attempt still sleeps: this is the capacity that came back"
+    )
     wait_until(lambda: rig.outcomes(task) == ["TIMED_OUT", "SUCCEEDED"], timeout=20, what="the second attempt")
     (first, _) = rig.board.attempts(task)
     assert first.started_at is not None
     assert (first.finished_at - first.started_at).total_seconds() >= 0.5 + STUCK_AFTER_SECONDS
-    log = rig.processes[1].log
-    wait_until(lambda: "late outcome refused" in log.read_text(), timeout=30, what="the sleeper to wake")
+    rig.await_event("END", task=task, attempt=1, timeout=30)
+    wait_until(lambda: len(rig.processes[1].children()) == 1, timeout=20, what="the process of the late one to end")
     rig.verify(within=20)
     assert rig.board.attempts(task)[0] == first
     assert rig.board.task(task).failures == 1
@@ -60,6 +62,17 @@ def test_the_last_of_too_many_such_calls_dies_as_stuck(rig: Rig) -> None:
     rig.verify(within=40)
     assert [(row.outcome, row.error_type) for row in rig.board.attempts(task)] == [("TIMED_OUT", "Stuck")]
     assert [letter.reason for letter in rig.board.snapshot().letters] == ["stuck_task_timeout"]
+
+
+def test_calls_that_never_end_use_up_no_capacity(rig: Rig) -> None:
+    start(rig)
+    forever = {"seconds": 600, "times": 9}
+    task = submit(rig, "resist", payload=forever, time_limit_seconds=0.5, max_retries=4, min_backoff_seconds=0.1)
+    wait_until(lambda: rig.outcomes(task) == ["TIMED_OUT"] * 5, timeout=80, what=lambda: rig.outcomes(task))
+    rig.client.submit("effect", count=3)
+    rig.verify(within=30)
+    assert rig.board.task(task).status == "DEAD"
+    assert {row.crashes for row in rig.board.snapshot().tasks} == {0}
 
 
 @pytest.mark.parametrize("actor", ["last", "resist"], ids=["in Python", "in a call that lets no interrupt in"])

@@ -81,10 +81,10 @@ def await_cue(cue: str, seconds: float = 30) -> None:
 
 
 @dramatiq.actor
-def resist(seconds: float) -> None:
-    """Sleep in one call that no interrupt gets into, and only the first time."""
+def resist(seconds: float, times: int = 1) -> None:
+    """Sleep in one call that no interrupt gets into, the first times."""
     with _performance():
-        if current.attempt() == 1:
+        if current.attempt() <= times:
             time.sleep(seconds)
         _write("EFFECT")
 
