@@ -4,6 +4,8 @@ import pytest
 
 from tests.acceptance.harness.rig import Rig
 
+FAULT = "F13"
+
 NEIGHBOURS = 100
 
 

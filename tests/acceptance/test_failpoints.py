@@ -6,6 +6,8 @@ from tasks.engine import failpoints
 from tests.acceptance.harness.rig import Rig
 from tests.waiting import wait_until
 
+FAULT = "F2"
+
 IN_THE_SCHEDULER = ("before_dispatch", "after_dispatch", "after_publish")
 #: Those in an actor's own transaction are in test_own_transaction.py.
 IN_A_WORKER = tuple(

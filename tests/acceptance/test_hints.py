@@ -8,6 +8,8 @@ from dramatiq import Message
 from tests.acceptance.harness.rig import Rig
 from tests.waiting import wait_until
 
+FAULT = "F12"
+
 DUPLICATES = 20
 
 

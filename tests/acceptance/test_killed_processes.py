@@ -4,6 +4,8 @@ from tests.acceptance.harness.processes import is_alive, kill
 from tests.acceptance.harness.rig import Rig
 from tests.waiting import wait_until
 
+FAULT = "F1"
+
 
 def test_a_killed_worker_process_is_replaced_at_once_and_what_it_ran_runs_again(rig: Rig) -> None:
     rig.start_scheduler()

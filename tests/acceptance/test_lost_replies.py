@@ -124,7 +124,7 @@ def test_a_submission_whose_reply_was_lost_may_be_repeated_under_its_key(rig: Ri
     for key, statement in {"one": b"INSERT INTO callboard_task", "two": b"COMMIT"}.items():
         lost = database_proxy.lost
         database_proxy.lose_replies(statement)
-        reply = api.submit("effect", count=3, key=key, times=2)
+        reply = api.submit("effect", count=3, key=key, tries=2)
         assert database_proxy.lost == lost + 1
         # The statement that was not committed was undone, the commit that nobody heard of was not.
         assert reply.status == (201 if key == "one" else 200), reply

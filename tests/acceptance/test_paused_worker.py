@@ -8,6 +8,8 @@ from tests.acceptance.harness.processes import is_alive, is_paused, pause, resum
 from tests.acceptance.harness.rig import Rig
 from tests.waiting import wait_until
 
+FAULT = "F3"
+
 
 def worker_of(rig: Rig, task: str, attempt: int) -> int:
     return next(entry.pid for entry in rig.ledger.of(task, "START") if entry.attempt == attempt)

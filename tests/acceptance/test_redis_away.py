@@ -4,6 +4,8 @@ from tests.acceptance.harness.processes import Process
 from tests.acceptance.harness.rig import Rig
 from tests.waiting import wait_until
 
+FAULT = "F5"
+
 
 def start(rig: Rig) -> Process:
     scheduler = rig.start_scheduler()

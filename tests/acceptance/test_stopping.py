@@ -8,6 +8,8 @@ from tests.acceptance.harness.processes import Process
 from tests.acceptance.harness.rig import Rig
 from tests.waiting import wait_until
 
+FAULT = "F4"
+
 
 def start(rig: Rig, *, threads: int = 2, grace: str = "2") -> Process:
     rig.start_scheduler()

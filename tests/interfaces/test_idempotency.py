@@ -16,6 +16,8 @@ from tasks.states import Status
 from tests import factories
 from tests.interfaces.conftest import TASKS, Caller, assert_problem
 
+FAULT = "F19"
+
 BULK = f"{TASKS}/bulk"
 BODY = {"actor": "add", "payload": {"a": 1, "b": 2}, "priority": "high", "tags": ["x"]}
 

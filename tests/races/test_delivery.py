@@ -27,6 +27,8 @@ from tests.factories import (
     submit,
 )
 
+FAULT = "F16"
+
 ROUNDS = 15
 
 

@@ -15,6 +15,8 @@ from tasks.models import Task, TaskEvent, Worker
 from tasks.states import DeathReason, Resolution, Status
 from tests.factories import Lead, age, dispatch, failure, make_task, make_worker, open_letter, outcome, start, submit
 
+FAULT = "F16"
+
 ROUNDS = 15
 
 

@@ -47,15 +47,15 @@ class Api:
         except (OSError, HTTPException):
             return Reply(0, {}, None)
 
-    def submit(self, actor: str, *, count: int = 1, key: str = "", times: int = 1, **payload: Any) -> Reply:
-        """Submit tasks in one request, ``times`` until it is not answered with 503, under an idempotency key if given.
+    def submit(self, actor: str, *, count: int = 1, key: str = "", tries: int = 1, **payload: Any) -> Reply:
+        """Submit tasks in one request, under an idempotency key if given, and again while a 503 and ``tries`` are left.
 
         The history has it once, with the last answer.
         """
         name = f"request-{len(self._history.submissions)}"
         body = {"tasks": [{"actor": actor, "payload": payload, "tags": [name]}] * count}
         headers = {"Idempotency-Key": key} if key else {}
-        for _ in range(times):
+        for _ in range(tries):
             reply = self.call("/api/v1/tasks/bulk", body, **headers)
             if reply.status != 503:
                 break

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 _VARIABLE = "STAGE_LEDGER"
+#: What the test's clock showed when the machine's began to count, for processes whose own clock is wrong.
+_EPOCH = "STAGE_EPOCH"
 
 
 class Entry(NamedTuple):
@@ -38,11 +40,13 @@ class Ledger:
     @property
     def variables(self) -> dict[str, str]:
         """What a process needs in its environment to write here."""
-        return {_VARIABLE: str(self.path)}
+        return {_VARIABLE: str(self.path), _EPOCH: repr(time.time() - time.monotonic())}
 
     def write(self, event: str, *, task: str, attempt: int, note: str = "") -> None:
         """Append an entry in one write, so that entries of many processes never mix and a kill leaves no half."""
-        entry = Entry(event, task, attempt, os.getpid(), time.monotonic(), time.time(), note)
+        now = time.monotonic()
+        wall = now + float(os.environ[_EPOCH]) if _EPOCH in os.environ else time.time()
+        entry = Entry(event, task, attempt, os.getpid(), now, wall, note)
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             os.write(descriptor, json.dumps(entry).encode() + b"\n")

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ from tests.acceptance.harness.client import Client
 from tests.acceptance.harness.hints import Hints
 from tests.acceptance.harness.ledger import Ledger
 from tests.acceptance.harness.processes import Process
+from tests.acceptance.harness.servers import ROOT
 from tests.waiting import wait_until
 
 #: Short enough that a fault is over within seconds, long enough for a busy machine not to lose a lease by itself.
@@ -87,6 +90,10 @@ class Rig:
         api = Api(process, port=port, token=self.client.issue_token(), history=self.client.history)
         wait_until(lambda: api.answers, timeout=30, what="the api")
         return api
+
+    def manage(self, *arguments: str) -> None:
+        """Run a command of manage.py to its end."""
+        subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, env=self._environment({}), check=True)
 
     @property
     def client(self) -> Client:

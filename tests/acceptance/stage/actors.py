@@ -127,3 +127,12 @@ def spin() -> None:
     """Keep the interpreter, in a call that lets no other thread of the process run and no interrupt in."""
     with _performance():
         re.match("(a+)+$", "a" * 100 + "b")
+
+
+if os.environ.get("STAGE_RELEASE") == "next":
+
+    @dramatiq.actor
+    def novelty() -> None:
+        """Do what the release before does not know of."""
+        with _performance():
+            _write("EFFECT")
