@@ -218,8 +218,7 @@ class TaskDetail(ApiView):
         """Remove a task that does not run; its dead letters and events stay."""
         task = find_task(request, task_id)
         read_nothing(request)
-        expected_version(request, task)
-        lifecycle.delete(task.pk, by=request.user.get_username())
+        lifecycle.delete(task.pk, by=request.user.get_username(), version=expected_version(request, task))
         return Response(status=204)
 
     def _edit(self, request: Request, task: Task, change: dict[str, Any]) -> Response:

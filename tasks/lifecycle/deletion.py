@@ -4,7 +4,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from tasks.errors import IllegalTransition, NotFound
+from tasks.errors import IllegalTransition, NotFound, VersionMismatch
 from tasks.lifecycle.sql import fetch
 from tasks.models import Task
 from tasks.states import Status
@@ -27,18 +27,24 @@ SELECT id, 'delete', %(by)s, jsonb_build_object('status', status) FROM gone
 RETURNING task_id
 """
 # First, so that the statement sees the attempts and dead letter of a task that ends while it waits for the lock.
-_LOCK = "SELECT status FROM callboard_task WHERE id = %(id)s FOR UPDATE"
+_LOCK = "SELECT version, status FROM callboard_task WHERE id = %(id)s FOR UPDATE"
 
 
-def delete(task_id: UUID, *, by: str = "") -> None:
+def delete(task_id: UUID, *, by: str = "", version: int | None = None) -> None:
     """Remove one task that waits or has ended, with its attempts.
+
+    Parameters:
+        version: only if it is still this one.
 
     Raises:
         NotFound: no such task.
         IllegalTransition: it runs.
+        VersionMismatch: it was edited meanwhile.
     """
     with transaction.atomic():
-        fetch(_LOCK, {"id": task_id})
+        for current, status in fetch(_LOCK, {"id": task_id}):
+            if version not in {None, current}:
+                raise VersionMismatch(version, current=current, status=status)
         if fetch(_DELETE, {"id": task_id, "by": by}):
             return
     if not Task.objects.filter(pk=task_id).exists():
