@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import structlog
+from django.conf import settings
 from django.db import DataError, IntegrityError, close_old_connections, connection
 from django.db import Error as DatabaseProblem
 
 from tasks import lifecycle
-from tasks.engine import failpoints
+from tasks.engine import failpoints, silence
 from tasks.engine.execution import Execution
 from tasks.engine.outcomes import ResultNotStorable, bare, outcome_of, unstorable
 from tasks.lifecycle import Outcome
@@ -22,6 +23,8 @@ MOST_PER_BATCH = 500
 MOST_WAITING = 5_000
 #: After a batch it rests twice as long as that took, so that under load each one is larger.
 BREATH, LONGEST_BREATH_SECONDS = 2.0, 0.01
+#: A write may wait for a lock; what it waits for longer than these leases is no lock.
+SILENT_LEASES = 4
 RETRY_DELAYS_SECONDS = (0.1, 0.5, 1, 2, 4)
 
 Entry = tuple[Execution, Outcome]
@@ -100,7 +103,8 @@ class Completer:
         while True:
             try:
                 failpoints.reach("before_completion")
-                self._complete(batch)
+                with silence.bounded(SILENT_LEASES * settings.WORKER_LEASE_SECONDS):
+                    self._complete(batch)
                 failpoints.reach("after_completion")
                 return
             except (DataError, IntegrityError) as error:

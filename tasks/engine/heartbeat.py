@@ -11,7 +11,7 @@ from django.db import Error as DatabaseProblem
 from django.db import close_old_connections, connection
 
 from tasks import lifecycle
-from tasks.engine import presence
+from tasks.engine import presence, silence
 
 if TYPE_CHECKING:
     from tasks.engine.runtime import WorkerRuntime
@@ -66,8 +66,9 @@ class Heartbeat:
     def _beat(self) -> bool:
         asked = time.monotonic()
         try:
-            heard = presence.beat(self._runtime.worker_id, self._runtime.held)
-            self._put_back_unheld(heard)
+            with silence.bounded(settings.WORKER_LEASE_SECONDS):
+                heard = presence.beat(self._runtime.worker_id, self._runtime.held)
+                self._put_back_unheld(heard)
         except DatabaseProblem as error:
             log.warning("heartbeat failed; trying again", error=str(error).strip())
             return False

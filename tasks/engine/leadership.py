@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.db import close_old_connections, transaction
 
+from tasks.engine import silence
 from tasks.engine.loop import Loop
 from tasks.lifecycle.sql import fetch
 from tasks.models import new_id
@@ -96,7 +97,8 @@ class Leadership(Loop):
             return
         close_old_connections()
         try:
-            fetch(_RESIGN, {"name": LEASE, "holder": self._holder})
+            with silence.bounded(settings.LEADER_LEASE_SECONDS):
+                fetch(_RESIGN, {"name": LEASE, "holder": self._holder})
         except DatabaseProblem as error:
             log.warning("cannot resign; the lease will run out", error=str(error).strip())
 

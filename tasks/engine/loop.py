@@ -5,16 +5,19 @@ import time
 from abc import ABC, abstractmethod
 
 import structlog
+from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.db import close_old_connections, connections
 
-from tasks.engine import sessions
+from tasks.engine import sessions, silence
 from tasks.errors import BrokerUnavailable
 
 log = structlog.get_logger(__name__)
 
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 LONGEST_BREATH_SECONDS = 0.01
+#: In leases: each statement has a third of one.
+SILENT_LEASES = 3
 
 
 class Loop(ABC):
@@ -84,7 +87,8 @@ class Loop(ABC):
         # A connection that broke is never healed by itself in a thread that Django does not know.
         close_old_connections()
         try:
-            return self.step()
+            with silence.bounded(SILENT_LEASES * settings.LEADER_LEASE_SECONDS):
+                return self.step()
         except (DatabaseProblem, BrokerUnavailable) as error:
             log.warning("round failed; trying again", loop=self.name, error=str(error).strip())
         except Exception:

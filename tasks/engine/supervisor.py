@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
+from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.db import close_old_connections
 
-from tasks.engine import presence
+from tasks.engine import presence, silence
 from tasks.engine.pulse import Pulse
 from tasks.engine.recorder import FlightRecorder, Record
 from tasks.engine.wakeups import notifier
@@ -176,9 +177,10 @@ class Supervisor:
             return
         close_old_connections()
         try:
-            for end in list(self._ends):
-                presence.report_end(end.worker_id, crashed=end.crashed, detail=end.detail, records=end.records)
-                self._ends.remove(end)
+            with silence.bounded(settings.WORKER_LEASE_SECONDS):
+                for end in list(self._ends):
+                    presence.report_end(end.worker_id, crashed=end.crashed, detail=end.detail, records=end.records)
+                    self._ends.remove(end)
         except DatabaseProblem as error:
             log.warning("cannot report a worker's end; trying again", error=str(error).strip())
             self._next_report = time.monotonic() + REPORT_PAUSE_SECONDS

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ class Patient:
 
     def __init__(self, recorder: FlightRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
         self.recorder, self.now, self.busy = recorder, 1000.0, 5.0
-        monkeypatch.setattr("tasks.engine.pulse.time.monotonic", lambda: self.now)
+        monkeypatch.setattr(pulse, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(pulse, "_busy_seconds", lambda pid: self.busy)
         self.pulse = Pulse(os.getpid(), recorder)
 
