@@ -113,6 +113,25 @@ def test_postgresql_did_it_and_the_reply_was_lost(
     assert_each_ran_once(rig, tasks)
 
 
+@pytest.mark.parametrize("process", ["workers", "scheduler"])
+def test_postgresql_went_silent_for_good_in_all_connections_that_there_were(
+    rig: Rig, database_proxy: Proxy, process: str
+) -> None:
+    by_proxy = {"DATABASE_URL": database_proxy.url}
+    rig.start_scheduler(env=by_proxy if process == "scheduler" else None)
+    workers = rig.start_workers(threads=2, env=by_proxy if process == "workers" else None)
+    rig.await_workers()
+    rig.client.submit("last", count=TASKS, seconds=0.05)
+    rig.await_effects(5, timeout=30)
+    assert database_proxy.open_halfway() >= 3
+    rig.client.submit("last", count=TASKS, seconds=0.05)
+    rig.verify(within=80)
+    assert len(rig.effects()) == 2 * TASKS
+    assert {row.failures + row.crashes for row in rig.board.snapshot().tasks} == {0}
+    silent = workers if process == "workers" else rig.processes[0]
+    assert "the database was silent for too long" in silent.log.read_text()
+
+
 def test_a_submission_whose_reply_was_lost_may_be_repeated_under_its_key(rig: Rig, database_proxy: Proxy) -> None:
     rig.start_scheduler()
     rig.start_workers(threads=2)
