@@ -2,7 +2,9 @@
 
 import pytest
 
+from tests.acceptance.harness.processes import Process
 from tests.acceptance.harness.rig import Rig
+from tests.waiting import wait_until
 
 PROCESSES_OF_EACH = 2
 TASKS_BETWEEN = 15
@@ -13,6 +15,11 @@ def submit(rig: Rig) -> None:
         [{"actor": "last", "payload": {"seconds": 0.05}, "priority": priority % 10 + 1} for priority in range(10)]
         + [{"actor": "effect"}] * (TASKS_BETWEEN - 10)
     )
+
+
+def has_booted(process: Process) -> bool:
+    log = process.log.read_text()
+    return "scheduler is ready" in log or "worker is ready" in log
 
 
 @pytest.mark.slow
@@ -30,6 +37,9 @@ def test_a_restart_of_everything_under_load_loses_and_fails_nothing(rig: Rig) ->
         start[kind]()
         submit(rig)
         rounds += 3
+    rig.settle(30)
+    # One that is asked to stop while it still boots just dies.
+    wait_until(lambda: all(has_booted(process) for process in rig.processes), timeout=20, what="the last ones to boot")
     rig.verify(within=30)
     tasks = rig.board.snapshot().tasks
     assert len(tasks) == rounds * TASKS_BETWEEN
