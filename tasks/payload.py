@@ -20,6 +20,8 @@ def check_json(value: Any, *, field: str, max_bytes: int, max_depth: int) -> lis
         max_bytes: of the compact UTF-8 encoding.
         max_depth: of nested arrays and objects; a scalar has depth 0.
     """
+    if value is None or (isinstance(value, dict | list | tuple) and not value):
+        return []
     # The size first: it is quick to find, and bounds what the slow look at each value has to do.
     size = _size(value)
     if size > max_bytes:
@@ -42,7 +44,11 @@ def encode(value: Any) -> bytes:
     Raises:
         TypeError, ValueError, RecursionError: it is not JSON.
     """
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "strict")
+    return _ENCODER.encode(value).encode("utf-8", "strict")
+
+
+# json.dumps() would make one for each value.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 #: Where a value is: its name or index, and where what holds it is. Written out for a fault only: as texts the paths of

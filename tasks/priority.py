@@ -1,6 +1,7 @@
 """Priorities 1–10 (10 runs first), the three bands of a queue, and the broker queue of each band."""
 
 from collections.abc import Collection
+from functools import cache
 from typing import NamedTuple
 
 
@@ -77,6 +78,8 @@ def is_broker_queue(name: str) -> bool:
     return name in broker_queues(name.rpartition(".")[0])
 
 
+# Asked for each task that starts.
+@cache
 def effective_priority(priority: int, broker_queue_name: str) -> int:
     """Tell in which order a claimed task runs: an old one that was let into a higher band goes with its first.
 

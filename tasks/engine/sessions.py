@@ -1,7 +1,10 @@
-"""Database sessions of the scheduler's threads: without a pooler in between, and with a limit on every statement."""
+"""Database sessions of the engine's threads."""
+
+import threading
+import time
 
 from django.conf import settings
-from django.db import connection
+from django.db import close_old_connections, connection
 
 #: For libpq: a server whose machine is gone answers nothing, and without these a session would wait for minutes.
 NOTICES_DEAD_SERVER = {
@@ -30,3 +33,20 @@ def use_direct_session(*, commits_asynchronously: bool = False) -> None:
         **direct,
         "OPTIONS": {**direct["OPTIONS"], **NOTICES_DEAD_SERVER, "options": f"{given} {flags}".strip()},
     }
+
+
+#: A session that was asked a moment ago is taken to be there; if it is not, its next statement fails and says so.
+ASK_EVERY_SECONDS = 1.0
+
+_last = threading.local()
+
+
+def refresh() -> None:
+    """Give up the calling thread's session if it broke or is old, as Django does between requests.
+
+    Django asks the server then, which costs as much as a small statement does; so not in every round.
+    """
+    now = time.monotonic()
+    if connection.errors_occurred or now - getattr(_last, "asked", 0.0) >= ASK_EVERY_SECONDS:
+        _last.asked = now
+        close_old_connections()

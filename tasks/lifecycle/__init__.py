@@ -10,9 +10,11 @@ from tasks.lifecycle.deletion import delete
 from tasks.lifecycle.delivery import (
     Claimed,
     Dispatched,
+    Line,
     Probe,
     claim_many,
     dispatch_many,
+    first_due_in_seconds,
     next_due_in_seconds,
     put_back_many,
     requeue_many,
@@ -23,17 +25,19 @@ from tasks.lifecycle.operation import cancel, cancel_many, discard, edit, redriv
 from tasks.lifecycle.pruning import prune_keys, prune_many
 from tasks.lifecycle.recovery import expire_many, rescue_lost, rescue_stuck
 from tasks.lifecycle.signals import Moved, transitioned
-from tasks.lifecycle.submission import FOR_EVER, Submission, submit, submit_many
+from tasks.lifecycle.submission import FOR_EVER, Submission, accept, submit, submit_many
 
 __all__ = [
     "FOR_EVER",
     "Claimed",
     "Dispatched",
+    "Line",
     "Moved",
     "Outcome",
     "Probe",
     "Receipt",
     "Submission",
+    "accept",
     "cancel",
     "cancel_many",
     "claim_many",
@@ -44,6 +48,7 @@ __all__ = [
     "edit",
     "expire_many",
     "fail",
+    "first_due_in_seconds",
     "interrupt",
     "next_due_in_seconds",
     "prune_keys",

@@ -58,8 +58,8 @@ class Outcome:
         return Status.RETRYING if self.is_failure else Status.PENDING
 
     def as_row(self) -> dict[str, Any]:
-        """Give the outcome the shape that the statement reads."""
-        return {
+        """Give the outcome the shape that the statement reads; what is None is left out."""
+        row = {
             "id": self.task_id,
             "attempt": self.attempt,
             "worker": self.worker_id,
@@ -78,10 +78,12 @@ class Outcome:
             "letter": new_id() if self.death is not None else None,
             "fingerprint": fingerprint(self.actor, self.error_type, self.error_message) if self.death else None,
         }
+        return {name: value for name, value in row.items() if value is not None}
 
 
 # One statement for the whole batch. `held` is the fence: only the owner's current attempt counts, so a worker that was
 # paused, partitioned or presumed dead changes nothing; its rows are locked in id order, or two batches would deadlock.
+# Nothing is joined with `ended`: without an index, and by nested loops, that would take the square of the batch.
 # A cancel that was asked for while the actor ran turns everything but a success into CANCELLED.
 _END = """
 WITH {lead} outcome AS MATERIALIZED (
@@ -119,7 +121,9 @@ WITH {lead} outcome AS MATERIALIZED (
                      ELSE held.error_type || ': ' || held.error_message END
     FROM held
     WHERE task.id = held.id
-    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.owner_id
+    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.owner_id, held.attempt, held.letter,
+              held.reason, held.error_type, held.error_message, held.fingerprint,
+              EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision AS seconds
 ), recorded AS (
     INSERT INTO callboard_attempt (
         task_id, number, outcome, worker_id, started_at, finished_at, error_type, error_message, traceback
@@ -130,14 +134,10 @@ WITH {lead} outcome AS MATERIALIZED (
     INSERT INTO callboard_deadletter (
         id, task_id, attempt, actor, queue, owner_id, reason, error_type, error_message, fingerprint
     )
-    SELECT held.letter, held.id, held.attempt, ended.actor, ended.queue, ended.owner_id, held.reason,
-           held.error_type, held.error_message, held.fingerprint
-    FROM held JOIN ended ON ended.id = held.id
-    WHERE ended.status = 'DEAD'
+    SELECT letter, id, attempt, actor, queue, owner_id, reason, error_type, error_message, fingerprint
+    FROM ended WHERE status = 'DEAD'
 )
-SELECT ended.id, ended.status, ended.actor, ended.queue, ended.trace_id, held.attempt,
-       EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision
-FROM ended JOIN held ON held.id = ended.id
+SELECT id, status, actor, queue, trace_id, attempt, seconds FROM ended
 """
 _COMPLETE = _END.format(lead="", guard="", when_locked="")
 
@@ -170,13 +170,15 @@ def complete_many(outcomes: Sequence[Outcome]) -> list[Moved]:
 
 
 def _complete(outcomes: Sequence[Outcome]) -> list[Moved]:
-    return end_many("complete", _COMPLETE, outcomes)
+    return end_many("complete", _COMPLETE, outcomes, prepared="callboard_complete")
 
 
-def end_many(verb: str, statement: str, outcomes: Sequence[Outcome], **parameters: Any) -> list[Moved]:
+def end_many(
+    verb: str, statement: str, outcomes: Sequence[Outcome], *, prepared: str = "", **parameters: Any
+) -> list[Moved]:
     """Run one form of the statement above and announce what moved."""
     rows = as_json([outcome.as_row() for outcome in outcomes])
-    moves = [Moved(*row) for row in fetch(statement, {"outcomes": rows, **parameters})]
+    moves = [Moved(*row) for row in fetch(statement, {"outcomes": rows, **parameters}, prepared=prepared)]
     announce(verb, moves)
     return moves
 

@@ -92,7 +92,7 @@ def rescue_stuck(*, lease: str, term: int) -> tuple[list[Moved], set[UUID]]:
     held = [_Held(*row) for row in fetch(_STUCK, {"stuck_after": stuck_after})]
     if not held:
         return [], set()
-    parameters = {"lease": lease, "term": term, "stuck_after": stuck_after}
+    parameters: dict[str, Any] = {"lease": lease, "term": term, "stuck_after": stuck_after}
     moves = end_many("rescue", _RESCUE_STUCK, [_stuck(one) for one in held], **parameters)
     moved = {move.id for move in moves}
     return moves, {one.worker_id for one in held if one.id in moved}

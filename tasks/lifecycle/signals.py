@@ -1,5 +1,6 @@
 """What lifecycle says after a commit: one signal for a batch of moves. Nothing in here or below hears it."""
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -22,12 +23,14 @@ class Moved(NamedTuple):
     seconds: float | None = None
 
 
-#: Sent once per batch when its transaction has committed, with ``verb`` (str) and ``moves`` (a sequence of Moved).
-#: Logs, metrics and wake-ups hang on it; no rule does, and a receiver that raises disturbs nobody.
+#: Sent once per batch when its transaction has committed, with ``verb`` (str), ``moves`` (a sequence of Moved) and
+#: ``at``, when the statement was done, by ``time.monotonic()``. Logs, metrics and wake-ups hang on it; no rule does,
+#: and a receiver that raises disturbs nobody.
 transitioned = Signal()
 
 
 def announce(verb: str, moves: Sequence[Moved]) -> None:
     """Send ``transitioned`` when the current transaction commits, at once if there is none."""
     if moves:
-        transaction.on_commit(partial(transitioned.send_robust, sender=None, verb=verb, moves=moves), robust=True)
+        send = partial(transitioned.send_robust, sender=None, verb=verb, moves=moves, at=time.monotonic())
+        transaction.on_commit(send, robust=True)

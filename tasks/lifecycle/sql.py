@@ -1,18 +1,49 @@
-"""How lifecycle talks to PostgreSQL: a batch travels as one JSON parameter."""
+"""How lifecycle talks to PostgreSQL: a batch travels as one JSON parameter, and what is said often is prepared."""
 
 import json
+import re
+import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
-from django.db import connection
+from django.db import OperationalError, connection
 
 
-def fetch(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Run a statement and return its rows."""
+def fetch(
+    statement: str, parameters: Mapping[str, Any], *, prepared: str = "", anywhere: bool = False
+) -> list[tuple[Any, ...]]:
+    """Run a statement and return its rows.
+
+    Parameters:
+        prepared: a name for a statement that is run all the time. To plan it takes longer than to run it for one task,
+            so sessions of the engine (see ``keep_plans``) keep its plan under that name.
+        anywhere: other sessions do too: it joins nothing, so its one plan is right whatever the tables grow to.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
+        if not prepared or not (anywhere or _thread.keeps_plans):
+            cursor.execute(statement, parameters)
+        else:
+            _execute_kept(cursor, statement, parameters, name=prepared)
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
+
+
+def keep_plans() -> None:
+    """Let the calling thread's sessions keep the plans of all statements that have a name.
+
+    For threads of the engine, whose sessions serve nobody else: they are told to use indexes and nested loops whatever
+    the tables hold, since a plan that was made for an empty table would read all of the full one.
+    """
+    _thread.keeps_plans = True
+
+
+class _Thread(threading.local):
+    keeps_plans = False
+
+
+_thread = _Thread()
 
 
 #: Django gives raw statements JSON columns as text.
@@ -22,3 +53,70 @@ loads = json.loads
 def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
     """Encode a batch for ``json_to_recordset``; ids and times as text."""
     return json.dumps(rows, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+class _Texts(NamedTuple):
+    prepare: str
+    execute: str
+
+
+# Without jit: up to PostgreSQL 17 what is forbidden counts as so expensive that each run would be compiled first.
+_FOR_LIFE = """
+SET jit = off; SET plan_cache_mode = force_generic_plan;
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+"""
+#: By connection of psycopg2: the names it keeps; None if a pooler is in between.
+_kept: WeakKeyDictionary[Any, set[str] | None] = WeakKeyDictionary()
+
+
+def _execute_kept(cursor: Any, statement: str, parameters: Mapping[str, Any], *, name: str) -> None:
+    names = _names_kept(cursor)
+    if names is None:
+        cursor.execute(statement, parameters)
+        return
+    texts = _texts(statement, name)
+    if name not in names:
+        cursor.execute(texts.prepare)
+        names.add(name)
+    try:
+        cursor.execute(texts.execute, parameters)
+    except OperationalError as error:
+        if getattr(error.__cause__, "pgcode", None) == _UNKNOWN_NAME:
+            names.clear()
+        raise
+
+
+def _names_kept(cursor: Any) -> set[str] | None:
+    session = connection.connection
+    if session in _kept:
+        return _kept[session]
+    if _thread.keeps_plans and connection.in_atomic_block:
+        # What is set now would be undone with the transaction.
+        return None
+    _kept[session] = set() if _is_direct(cursor, session) else None
+    if _thread.keeps_plans and _kept[session] is not None:
+        cursor.execute(_FOR_LIFE)
+    return _kept[session]
+
+
+#: Somebody said DISCARD ALL.
+_UNKNOWN_NAME = "26000"
+
+
+def _is_direct(cursor: Any, session: Any) -> bool:
+    # A pooler gives its clients numbers of its own, and each transaction to another session of the server, which would
+    # not know the name.
+    cursor.execute("SELECT pg_backend_pid()")
+    return bool(cursor.fetchone()[0] == session.info.backend_pid)
+
+
+@cache
+def _texts(statement: str, name: str) -> _Texts:
+    numbers: dict[str, int] = {}
+
+    def number(found: re.Match[str]) -> str:
+        return f"${numbers.setdefault(found[1], len(numbers) + 1)}"
+
+    body = re.sub(r"%\((\w+)\)s", number, statement)
+    arguments = ", ".join(f"%({parameter})s" for parameter in numbers)
+    return _Texts(f"PREPARE {name} AS {body}", f"EXECUTE {name} ({arguments})")

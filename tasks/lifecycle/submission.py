@@ -1,14 +1,15 @@
 """submit: the one way in. A row in the caller's own transaction; the broker is never asked."""
 
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS
+from uuid_utils import uuid4
 
 from tasks import registry
 from tasks.errors import FieldError, InvalidTask
@@ -93,6 +94,13 @@ def submit(submission: Submission, *, admit: Admit | None = None) -> Task:
     return write([checked(submission)], admit=admit)[0]
 
 
+def accept(submission: Submission) -> UUID:
+    """Accept one task as ``submit`` does and say its id only: to build the instance takes a tenth of ``send()``."""
+    row = checked(submission)
+    _insert([row])
+    return row["id"]  # type: ignore[no-any-return]
+
+
 def submit_many(submissions: Sequence[Submission], *, admit: Admit | None = None) -> list[Task]:
     """Accept many tasks in one statement, all or none; the answer has the same order.
 
@@ -138,7 +146,7 @@ def checked(submission: Submission) -> dict[str, Any]:
         "estimated_seconds": submission.estimated_seconds,
         "tags": list(submission.tags),
         "owner_id": submission.owner_id,
-        "trace_id": submission.trace_id or secrets.token_hex(16),
+        "trace_id": submission.trace_id or uuid4().hex,
         "idempotency_key": None,
     }
     _check_row(row, spec)
@@ -209,22 +217,26 @@ def write(rows: Sequence[Mapping[str, Any]], *, admit: Admit | None = None) -> l
     """Insert checked rows."""
     if admit is not None:
         admit(len(rows))
-    written = {row[0]: row for row in fetch(_INSERT, {"tasks": as_json(rows)})}
-    announce("submit", [Moved(r["id"], Status.PENDING, r["actor"], r["queue"], r["trace_id"]) for r in rows])
+    written = _insert(rows)
     return [_task(row, written[row["id"]]) for row in rows]
+
+
+def _insert(rows: Sequence[Mapping[str, Any]]) -> dict[UUID, Sequence[Any]]:
+    """Write rows and announce them; give by their ids what the database added."""
+    inserted = fetch(_INSERT, {"tasks": as_json(rows)}, prepared="callboard_submit", anywhere=True)
+    announce("submit", [Moved(r["id"], Status.PENDING, r["actor"], r["queue"], r["trace_id"]) for r in rows])
+    return {row[0]: row for row in inserted}
 
 
 def _task(row: Mapping[str, Any], written: Sequence[Any]) -> Task:
     """Build the instance from what was sent and what the database added, without reading it all back."""
-    values = {name: value for name, value in row.items() if name != "delay_seconds"}
+    values = {**row, **_FRESH}
     _, values["run_at"], values["expires_at"], values["created_at"] = written
-    task = Task(**values, **_FRESH)
-    task._state.adding = False
-    task._state.db = DEFAULT_DB_ALIAS
-    return task
+    names = [field.attname for field in Task._meta.concrete_fields]
+    return Task.from_db(DEFAULT_DB_ALIAS, names, [values.get(name) for name in names])
 
 
-#: What a row has by its column defaults.
+#: What a row has by its column defaults where that is not NULL.
 _FRESH: dict[str, Any] = {
     "status": Status.PENDING,
     "dispatch": 0,

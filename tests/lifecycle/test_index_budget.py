@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from tasks import lifecycle
-from tasks.lifecycle import delivery
+from tasks.lifecycle import Line, Probe, delivery
 from tasks.models import Queue
 from tests.factories import claim, dispatch, dispatch_due, outcome, submit
 
@@ -82,7 +82,7 @@ def explained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Let ``delivery`` explain its statements instead; the list gets their plans."""
     plans: list[dict[str, Any]] = []
 
-    def explain(statement: str, parameters: Any) -> list[tuple[Any, ...]]:
+    def explain(statement: str, parameters: Any, **_: Any) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
             ((plan,),) = cursor.fetchall()
@@ -122,4 +122,15 @@ def test_the_next_due_time_is_found_along_the_index(monkeypatch) -> None:
     plans = explained(monkeypatch)
     with pytest.raises(ValueError, match="not enough values"):
         lifecycle.next_due_in_seconds(["waiting"])
+    assert buffers(plans[0]) < 150, json.dumps(plans[0], indent=1)
+
+
+def test_the_first_of_each_line_is_found_along_the_index(monkeypatch) -> None:
+    fill("lines", priority=9, days=-1, count=20_000)
+    fill("lines", priority=5, days=1, count=20_000)
+    lines = {Line("lines", priority): Probe(priority, "any", 1) for priority in range(1, 11)}
+    found = lifecycle.first_due_in_seconds(lines)
+    assert {line.priority: seconds < 0 for line, seconds in found.items()} == {9: True, 5: False}
+    plans = explained(monkeypatch)
+    lifecycle.first_due_in_seconds(lines)
     assert buffers(plans[0]) < 150, json.dumps(plans[0], indent=1)

@@ -49,7 +49,7 @@ def test_resuming_wakes_the_dispatcher_when_it_has_committed(
 ) -> None:
     pokes: list[bool] = []
     monkeypatch.setattr(
-        wakeups.notifier, "poke", lambda: pokes.append(Queue.objects.get(pk="default").paused_at is None)
+        wakeups.notifier, "poke", lambda _: pokes.append(Queue.objects.get(pk="default").paused_at is None)
     )
     queues.pause("default")
     with django_capture_on_commit_callbacks(execute=True):
