@@ -53,8 +53,8 @@ class CallboardBroker(_Stock):
 
         _refuse_event_loop()
         self.emit_before("enqueue", message, delay)
-        task = lifecycle.submit(submission_of(message, delay=delay))
-        message = message.copy(message_id=str(task.id))
+        task_id = lifecycle.accept(submission_of(message, delay=delay))
+        message = message.copy(message_id=str(task_id))
         self.emit_after("enqueue", message, delay)
         return message
 

@@ -13,7 +13,7 @@ from dramatiq import Message
 from dramatiq.broker import Consumer, MessageProxy
 
 from tasks import lifecycle, registry
-from tasks.engine import failpoints
+from tasks.engine import failpoints, sessions
 from tasks.engine.execution import Execution
 from tasks.errors import BrokerUnavailable
 from tasks.priority import effective_priority
@@ -122,7 +122,8 @@ class ClaimingConsumer(Consumer):
         self._anchor = broker_queue_name
         self._ready: deque[ClaimedMessage] = deque()
         self._unclaimed: list[Taken] = []
-        self._unacknowledged: list[Taken] = []
+        #: Whether the broker may hold hints as taken by us that are not in hand: one of its replies was lost.
+        self._is_in_doubt = False
         self._suspects: deque[tuple[Execution, str]] = deque()
         self._suspects_since = 0.0
         self._runs_alone = False
@@ -179,6 +180,7 @@ class ClaimingConsumer(Consumer):
             else:
                 self._wait()
         except (DatabaseError, BrokerUnavailable) as error:
+            self._is_in_doubt = self._is_in_doubt or isinstance(error, BrokerUnavailable)
             log.warning("cannot claim; trying again", error=str(error), wait_seconds=PAUSE_AFTER_ERROR_SECONDS)
             close_old_connections()
             runtime.drained.wait(PAUSE_AFTER_ERROR_SECONDS)
@@ -234,17 +236,14 @@ class ClaimingConsumer(Consumer):
         self._acknowledge(taken)
 
     def _acknowledge(self, taken: "list[Taken]") -> None:
-        # With those before that the broker did not hear of: else they would stay in it as long as this process lives.
-        self._unacknowledged += taken
         try:
             failpoints.reach("before_ack")
-            self._runtime.source.done(self._unacknowledged)
+            self._runtime.source.done(taken)
             failpoints.reach("after_ack")
         except BrokerUnavailable as error:
             # No hurry: such a hint is stale, whenever it comes back.
-            log.warning("claimed hints are acknowledged later", error=str(error), count=len(self._unacknowledged))
-            return
-        self._unacknowledged = []
+            self._is_in_doubt = True
+            log.warning("claimed hints are acknowledged later", error=str(error), count=len(taken))
 
     def _hand_out(self, execution: Execution, broker_queue_name: str) -> None:
         actor = self._runtime.broker.actors.get(execution.claimed.actor)
@@ -281,7 +280,11 @@ class ClaimingConsumer(Consumer):
         if runtime.unstarted:
             runtime.slots.wait(PUT_BACK_AFTER_SECONDS / 2)
             return
-        close_old_connections()
+        sessions.refresh()
+        if self._is_in_doubt:
+            # Else what is not acknowledged would stay in the broker as long as this process lives.
+            runtime.source.forget_taken(runtime.served)
+            self._is_in_doubt = False
         runtime.source.wait(runtime.served, IDLE_WAIT_SECONDS)
 
     def _give_back_hints(self) -> None:

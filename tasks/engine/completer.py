@@ -13,16 +13,16 @@ from django.db import Error as DatabaseProblem
 from tasks import lifecycle
 from tasks.engine import failpoints, silence
 from tasks.engine.execution import Execution
+from tasks.engine.loop import breath_seconds
 from tasks.engine.outcomes import ResultNotStorable, bare, outcome_of, unstorable
 from tasks.lifecycle import Outcome
+from tasks.lifecycle.sql import keep_plans
 
 log = structlog.get_logger(__name__)
 
 MOST_PER_BATCH = 500
 #: Outcomes that may wait to be written; beyond, the process claims nothing more.
 MOST_WAITING = 5_000
-#: After a batch it rests twice as long as that took, so that under load each one is larger.
-BREATH, LONGEST_BREATH_SECONDS = 2.0, 0.01
 #: A write may wait for a lock; what it waits for longer than these leases is no lock.
 SILENT_LEASES = 4
 RETRY_DELAYS_SECONDS = (0.1, 0.5, 1, 2, 4)
@@ -83,6 +83,7 @@ class Completer:
             return unstorable(execution, self._worker_id, error)
 
     def _run(self) -> None:
+        keep_plans()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._is_stopping)
@@ -96,7 +97,7 @@ class Completer:
                 del self._waiting[: len(batch)]
             self._written([execution for execution, _ in batch])
             if not self._is_stopping:
-                time.sleep(min(BREATH * (time.monotonic() - began), LONGEST_BREATH_SECONDS))
+                time.sleep(breath_seconds(time.monotonic() - began, moved=len(batch)))
 
     def _write(self, batch: Sequence[Entry]) -> None:
         tries = 0

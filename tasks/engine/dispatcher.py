@@ -7,6 +7,8 @@ what is beyond waits as rows, where priority, pause and cancel act at once.
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 
 import structlog
 from django.conf import settings
@@ -20,7 +22,7 @@ from tasks.engine.presence import Service
 from tasks.engine.sources import Source
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint
-from tasks.lifecycle import Dispatched, Probe
+from tasks.lifecycle import Dispatched, Line, Probe
 from tasks.priority import BANDS, LOWEST, Band, broker_queue
 
 log = structlog.get_logger(__name__)
@@ -31,10 +33,19 @@ POLL_SECONDS = 1.0
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.004, 0.1
 WINDOW_SECONDS = 0.1
 LARGEST_WINDOW = 1024
-#: How long a position in the index is believed; rows that come in behind it wait that long.
+#: How long a position in the index is believed; rows that come in behind it, and nobody told, wait that long.
 POSITION_SECONDS = 1.0
+#: Longer, if the way from the front takes more than this part of the time.
+FRONT_AT_MOST_EVERY = 20
+#: Between a task's statement, which sets its ``run_at``, and its commit.
+LOOK_BACK = timedelta(seconds=1)
 
 _BANDS = {band.name: band for band in BANDS}
+
+
+def _lines(service: Service) -> list[Line]:
+    band = _BANDS[service.band]
+    return [Line(service.queue, priority) for priority in range(band.highest, band.lowest - 1, -1)]
 
 
 class Window:
@@ -60,33 +71,55 @@ class Window:
 
 
 class Positions:
-    """Where each priority of each queue was read up to, so that what was taken is not walked over again."""
+    """Where each priority of each queue was read up to, so that what was taken is not walked over again.
+
+    What comes in at the end of a line may still be committed a little late, so a wake-up looks back a moment. The front
+    is for what comes in anywhere: under somebody's long transaction every task that ever ran there is walked over, so
+    the longer that takes the more seldom it is done.
+    """
 
     def __init__(self) -> None:
-        self._reached: dict[tuple[str, int], Dispatched] = {}
+        self._reached: dict[Line, Dispatched] = {}
+        self._looking_back: set[Line] = set()
         self._since = time.monotonic()
+        self._good_for = POSITION_SECONDS
+
+    def look_back(self) -> None:
+        """Begin the next probe of each line a moment before its position."""
+        self._looking_back = set(self._reached)
 
     def forget(self) -> None:
-        """Start from the front: something may have come in behind."""
+        """Start from the front: something may have come in anywhere."""
         self._reached.clear()
         self._since = time.monotonic()
 
-    def forget_if_old(self) -> None:
-        """Start from the front once in a while."""
-        if time.monotonic() - self._since > POSITION_SECONDS:
-            self.forget()
+    def are_old(self) -> bool:
+        """Whether to start from the front, as is done once in a while."""
+        return time.monotonic() - self._since > self._good_for
 
-    def probe(self, queue: str, priority: int, band: str, limit: int) -> Probe:
+    def front_took(self, seconds: float) -> None:
+        """Note how long the way from the front was."""
+        self._good_for = max(POSITION_SECONDS, FRONT_AT_MOST_EVERY * seconds)
+
+    def probe(self, line: Line, band: str) -> Probe:
         """Build the probe that goes on where the last one ended."""
-        last = self._reached.get((queue, priority))
+        last = self._reached.get(line)
         if last is None:
-            return Probe(priority, band, limit)
-        return Probe(priority, band, limit, after_run_at=last.run_at, after_id=last.hint.task_id)
+            return Probe(line.priority, band, 1)
+        if line in self._looking_back:
+            return Probe(line.priority, band, 1, after_run_at=last.run_at - LOOK_BACK)
+        return Probe(line.priority, band, 1, after_run_at=last.run_at, after_id=last.hint.task_id)
+
+    def nothing_due(self, line: Line) -> None:
+        """Note that looking back found nothing."""
+        self._looking_back.discard(line)
 
     def reached(self, queue: str, dispatched: Sequence[Dispatched]) -> None:
         """Remember the last task of each priority."""
         for one in dispatched:
-            self._reached[queue, one.priority] = one
+            line = Line(queue, one.priority)
+            self._reached[line] = one
+            self._looking_back.discard(line)
 
 
 class Ageing:
@@ -129,7 +162,7 @@ class Dispatcher(Loop):
     name = "dispatcher"
     # A dispatch that a crash of PostgreSQL undoes is PENDING again; its hint is stale, or wins the one claim there is.
     commits_asynchronously = True
-    breath = 2.0
+    moved = 0
 
     def __init__(self, leadership: Leadership, source: Source) -> None:
         super().__init__()
@@ -138,14 +171,22 @@ class Dispatcher(Loop):
         self._windows: dict[str, Window] = {}
         self._positions = Positions()
         self._ageing = Ageing()
-        self._was_woken = False
+        self._has_news = False
+        self._starts_from_front = True
         self._services: list[Service] = []
         self._services_since = 0.0
         self._pause = SHORTEST_PAUSE_SECONDS
 
-    def wake(self) -> None:
-        """Look at once, from the front: something may have come in behind the positions."""
-        self._was_woken = True
+    def wake(self, *, from_front: bool = True) -> None:
+        """Look at once.
+
+        Parameters:
+            from_front: something may have come in anywhere, and not only at the end of the lines.
+        """
+        self._has_news = True
+        # Never set back here: another wake-up may have asked for it.
+        if from_front:
+            self._starts_from_front = True
         super().wake()
 
     def step(self) -> float:
@@ -153,25 +194,47 @@ class Dispatcher(Loop):
         term = self._leadership.term
         if term is None:
             return POLL_SECONDS / 2
-        if self._was_woken:
-            self._was_woken = False
-            self._positions.forget()
-        self._positions.forget_if_old()
         services = self._current_services()
-        if not services:
-            return POLL_SECONDS
-        spaces = self._spaces(services)
-        count, is_any_full = self._fill(services, spaces, term)
+        began, is_from_front = time.monotonic(), self._begin_round()
+        due, next_in = self._look(services)
+        self.moved, is_any_full = self._fill(services, due, term) if due else (0, False)
+        if is_from_front:
+            self._positions.front_took(time.monotonic() - began)
         if is_any_full:
-            return self._pause_for_space(count)
+            return self._pause_for_space(self.moved)
         self._pause = SHORTEST_PAUSE_SECONDS
-        due = lifecycle.next_due_in_seconds(sorted({service.queue for service in services}))
-        return POLL_SECONDS if due is None else min(due, POLL_SECONDS)
+        if self.moved:
+            # What comes after it may be due as well.
+            return 0
+        if due:
+            # Nobody can run what is first: behind it others wait for their time.
+            next_in = lifecycle.next_due_in_seconds(sorted({service.queue for service in services}))
+        return POLL_SECONDS if next_in is None else min(next_in, POLL_SECONDS)
+
+    def _begin_round(self) -> bool:
+        """Set the positions; True if they are at the front."""
+        if self._has_news:
+            self._has_news = False
+            self._positions.look_back()
+        if self._starts_from_front or self._positions.are_old():
+            self._starts_from_front = False
+            self._positions.forget()
+            return True
+        return False
 
     def _current_services(self) -> list[Service]:
         if time.monotonic() - self._services_since > POLL_SECONDS / 2 or not self._services:
             self._services, self._services_since = presence.services(), time.monotonic()
         return self._services
+
+    def _look(self, services: Sequence[Service]) -> tuple[dict[Line, Probe], float | None]:
+        """Find where something is due, with the probes that saw it, and in how many seconds something else will be."""
+        probes = {line: self._positions.probe(line, service.band) for service in services for line in _lines(service)}
+        firsts = lifecycle.first_due_in_seconds(probes) if probes else {}
+        due = {line: probes[line] for line, seconds in firsts.items() if seconds <= 0}
+        for line in probes.keys() - due.keys():
+            self._positions.nothing_due(line)
+        return due, min((seconds for seconds in firsts.values() if seconds > 0), default=None)
 
     def _spaces(self, services: Sequence[Service]) -> dict[str, int]:
         names = {broker_queue(service.queue, service.band): service.threads for service in services}
@@ -181,22 +244,26 @@ class Dispatcher(Loop):
             for name, threads in names.items()
         }
 
-    def _fill(self, services: Sequence[Service], spaces: Mapping[str, int], term: int) -> tuple[int, bool]:
-        """Dispatch all that is served; return how many tasks, and whether some band may hold more than had space.
+    def _fill(self, services: Sequence[Service], due: Mapping[Line, Probe], term: int) -> tuple[int, bool]:
+        """Dispatch what is due; return how many tasks, and whether some band may hold more than had space.
 
         A band waits while the next higher one of its queue has more or waits itself, if the same workers serve both:
         what is in the broker already could else overtake what is not. Bands come from high to low.
         """
+        probes = [[due[line] for line in _lines(service) if line in due] for service in services]
+        spaces = self._spaces([service for service, wanted in zip(services, probes, strict=True) if wanted])
         total, is_any_full, has_more = 0, False, False
-        for service in services:
+        for service, wanted in zip(services, probes, strict=True):
             if service.follows and has_more:
                 continue
-            count, has_more = self._dispatch(service, spaces, term)
+            count, has_more = self._dispatch(service, wanted, spaces, term) if wanted else (0, False)
             total += count
             is_any_full = is_any_full or has_more
         return total, is_any_full
 
-    def _dispatch(self, service: Service, spaces: Mapping[str, int], term: int) -> tuple[int, bool]:
+    def _dispatch(
+        self, service: Service, probes: Sequence[Probe], spaces: Mapping[str, int], term: int
+    ) -> tuple[int, bool]:
         """Dispatch one band of a queue; return how many tasks, and whether more may wait than there was space for."""
         failpoints.reach("before_dispatch")
         band = _BANDS[service.band]
@@ -209,11 +276,7 @@ class Dispatcher(Loop):
             space -= len(old)
         if space == 0:
             return 0, True
-        probes = [
-            self._positions.probe(service.queue, priority, band.name, space)
-            for priority in range(band.highest, band.lowest - 1, -1)
-        ]
-        found = self._hand_over(service, name, probes, space, term)
+        found = self._hand_over(service, name, [replace(probe, limit=space) for probe in probes], space, term)
         self._positions.reached(service.queue, found)
         self._ageing.earn(name, len(found))
         return len(found), len(found) == space

@@ -7,17 +7,28 @@ from abc import ABC, abstractmethod
 import structlog
 from django.conf import settings
 from django.db import Error as DatabaseProblem
-from django.db import close_old_connections, connections
+from django.db import connections
 
 from tasks.engine import sessions, silence
 from tasks.errors import BrokerUnavailable
+from tasks.lifecycle.sql import keep_plans
 
 log = structlog.get_logger(__name__)
 
 PAUSE_AFTER_ERROR_SECONDS = 1.0
-LONGEST_BREATH_SECONDS = 0.01
+#: See ``breath_seconds``.
+SHORTEST_BREATH, LONGEST_BREATH, LONGEST_BREATH_SECONDS = 2, 6, 0.015
 #: In leases: each statement has a third of one.
 SILENT_LEASES = 3
+
+
+def breath_seconds(took_seconds: float, *, moved: int) -> float:
+    """Tell how long to rest after a round that took so long and moved so many tasks, whatever comes.
+
+    As many times as long as there were tasks, within bounds: under load each round then does more at once, for less,
+    and what comes once in a while waits for next to nothing.
+    """
+    return min(max(SHORTEST_BREATH, min(moved, LONGEST_BREATH)) * took_seconds, LONGEST_BREATH_SECONDS)
 
 
 class Loop(ABC):
@@ -27,9 +38,8 @@ class Loop(ABC):
     name: str
     #: Whether a commit may return before it is on disk; only where losing it in a crash of PostgreSQL does no harm.
     commits_asynchronously = False
-    #: After a round it rests this many times as long as that took, whatever wakes it: under load each round then does
-    #: more at once, and what comes once in a while waits for nothing.
-    breath = 0.0
+    #: How many tasks the last round moved; None for a loop that takes no breath.
+    moved: int | None = None
 
     def __init__(self) -> None:
         self._wake = threading.Event()
@@ -61,6 +71,7 @@ class Loop(ABC):
 
     def _run(self) -> None:
         sessions.use_direct_session(commits_asynchronously=self.commits_asynchronously)
+        keep_plans()
         try:
             while not self._stopped.is_set():
                 began = time.monotonic()
@@ -71,8 +82,8 @@ class Loop(ABC):
             connections.close_all()
 
     def _breathe(self, took_seconds: float) -> None:
-        if self.breath:
-            self._stopped.wait(min(self.breath * took_seconds, LONGEST_BREATH_SECONDS))
+        if self.moved is not None:
+            self._stopped.wait(breath_seconds(took_seconds, moved=self.moved))
 
     def _rest(self, seconds: float | None) -> None:
         if seconds is None:
@@ -85,7 +96,7 @@ class Loop(ABC):
     def _guarded_step(self) -> float | None:
         """Do a round; None if it failed."""
         # A connection that broke is never healed by itself in a thread that Django does not know.
-        close_old_connections()
+        sessions.refresh()
         try:
             with silence.bounded(SILENT_LEASES * settings.LEADER_LEASE_SECONDS):
                 return self.step()

@@ -1,11 +1,13 @@
 """pause, resume: what an operator does to a queue. Every door calls these."""
 
+from functools import partial
+
 import structlog
 from django.db import transaction
 from django.db.models.functions import Now
 
 from tasks import lifecycle
-from tasks.engine.wakeups import notifier
+from tasks.engine.wakeups import News, notifier
 from tasks.errors import NotFound
 from tasks.models import Queue
 
@@ -37,7 +39,7 @@ def resume(name: str, *, by: str = "") -> Queue:
     queue = _find(name)
     if Queue.objects.filter(pk=queue.pk).exclude(paused_at=None).update(paused_at=None):
         log.info("queue resumed", queue=name, by=by)
-        transaction.on_commit(notifier.poke)
+        transaction.on_commit(partial(notifier.poke, News.BEHIND))
     queue.refresh_from_db()
     return queue
 

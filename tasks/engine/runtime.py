@@ -32,8 +32,9 @@ from tasks.engine.completer import Completer
 from tasks.engine.execution import Cancelled, Execution, Interrupter, Resisted
 from tasks.engine.heartbeat import Heartbeat
 from tasks.engine.recorder import FlightRecorder
-from tasks.engine.wakeups import notifier
+from tasks.engine.wakeups import News, notifier
 from tasks.engine.watchdog import Watchdog
+from tasks.lifecycle.sql import keep_plans
 from tasks.models import new_id
 from tasks.priority import BANDS, bands_named, is_broker_queue, shortest_names
 
@@ -104,7 +105,7 @@ class WorkerRuntime:
         self.broker.runtime = self
         for part in (self.interrupter, self.completer, self.heartbeat):
             part.start()
-        notifier.poke()
+        notifier.poke(News.BEHIND)
 
     def watch(self) -> None:
         """Watch the threads that Dramatiq has started by now."""
@@ -157,7 +158,8 @@ class WorkerRuntime:
         return key in self._held
 
     def consumer(self, broker_queue_name: str) -> ClaimingConsumer:
-        """Make the consumer for Dramatiq's one consumer thread."""
+        """Make the consumer for Dramatiq's one consumer thread, which calls this."""
+        keep_plans()
         return ClaimingConsumer(self, broker_queue_name)
 
     def consumer_is_alive(self) -> None:

@@ -1,5 +1,7 @@
 """The scheduler process: leadership, dispatcher and sweeper; several may run, one leads."""
 
+from collections.abc import Set
+
 import dramatiq
 import structlog
 from django.conf import settings
@@ -10,7 +12,7 @@ from tasks.engine.dispatcher import Dispatcher
 from tasks.engine.leadership import Leadership
 from tasks.engine.pruner import Pruner
 from tasks.engine.sweeper import Sweeper
-from tasks.engine.wakeups import Listener, notifier
+from tasks.engine.wakeups import Listener, News, notifier
 from tasks.errors import BrokerUnavailable
 
 log = structlog.get_logger(__name__)
@@ -65,6 +67,8 @@ class Scheduler:
         except BrokerUnavailable as error:
             log.warning("broker is away; tasks wait in the database", error=str(error))
 
-    def _wake(self) -> None:
-        self._dispatcher.wake()
-        self._sweeper.wake()
+    def _wake(self, news: Set[News]) -> None:
+        if news & {News.DUE, News.BEHIND}:
+            self._dispatcher.wake(from_front=News.BEHIND in news)
+        if News.ENDED in news:
+            self._sweeper.wake()

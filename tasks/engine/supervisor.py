@@ -16,7 +16,7 @@ from django.db import close_old_connections
 from tasks.engine import presence, silence
 from tasks.engine.pulse import Pulse
 from tasks.engine.recorder import FlightRecorder, Record
-from tasks.engine.wakeups import notifier
+from tasks.engine.wakeups import News, notifier
 from tasks.engine.watchdog import EXIT_LEASE_LOST, EXIT_RETIRED, EXIT_UNFINISHED, EXIT_UNHEALTHY
 from tasks.models import new_id
 
@@ -185,7 +185,7 @@ class Supervisor:
             log.warning("cannot report a worker's end; trying again", error=str(error).strip())
             self._next_report = time.monotonic() + REPORT_PAUSE_SECONDS
             return
-        notifier.poke()
+        notifier.poke(News.ENDED)
 
     def _stop(self) -> int:
         log.info("stopping workers", processes=len(self._children), grace_seconds=self._grace_seconds)

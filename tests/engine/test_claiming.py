@@ -303,14 +303,22 @@ def test_a_broker_that_is_away_while_hints_are_taken_is_asked_again(hand, monkey
     hand.next()
 
 
-def test_a_broker_that_is_away_after_the_claim_hears_of_it_with_the_next(hand, monkeypatch) -> None:
-    fails_once(monkeypatch, hand.source, "done", BrokerUnavailable("away"))
+@pytest.mark.parametrize("call", ["take", "done"])
+def test_a_broker_that_lost_a_reply_hears_once_the_worker_is_idle_that_nothing_is_in_hand(
+    hand, monkeypatch, call: str
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(hand.source, "forget_taken", told.append)
+    fails_once(monkeypatch, hand.source, call, BrokerUnavailable("away"))
     hand.publish(submit())
-    hand.next()
-    assert hand.source._broker.queues[BAND].unfinished_tasks == 1
-    hand.publish(submit())
-    hand.next()
-    assert hand.source._broker.queues[BAND].unfinished_tasks == 0
+    while (message := next(hand.consumer)) is None:
+        pass
+    assert told == []
+    hand.put(message)
+    hand.runtime.put_back_waiting(longer_than=0)
+    assert next(hand.consumer) is None
+    assert next(hand.consumer) is None
+    assert told == [hand.runtime.served]
 
 
 def test_a_worker_without_a_lease_claims_nothing_and_puts_back_what_waits(hand) -> None:

@@ -252,6 +252,19 @@ def test_it_goes_on_behind_what_it_took_until_it_is_woken(dispatcher, broker) ->
     assert numbers(behind) == (Status.QUEUED, 1)
 
 
+def test_a_submission_wakes_for_what_was_committed_a_little_late(dispatcher, broker) -> None:
+    make_worker()
+    submit()
+    dispatcher.step()
+    late, behind = submit(), submit()
+    age(late, run_at=module.LOOK_BACK * 0.9)
+    age(behind, run_at=module.LOOK_BACK * 2)
+    dispatcher.wake(from_front=False)
+    dispatcher.step()
+    assert numbers(late) == (Status.QUEUED, 1)
+    assert numbers(behind) == (Status.PENDING, 0)
+
+
 def test_a_lost_wake_up_costs_a_second(dispatcher, broker, clock) -> None:
     make_worker()
     submit()

@@ -66,10 +66,13 @@ def test_after_an_error_it_rests_whatever_wakes_it(error) -> None:
     assert loop.idle.waits == [1]
 
 
-@pytest.mark.parametrize(("took", "breath"), [(0.001, 0.002), (0.004, 0.008), (3.0, 0.01)])
-def test_it_breathes_for_a_multiple_of_the_round_and_never_long(monkeypatch, took: float, breath: float) -> None:
+@pytest.mark.parametrize(
+    ("took", "moved", "breath"),
+    [(0.001, 0, 0.002), (0.001, 2, 0.002), (0.001, 4, 0.004), (0.001, 500, 0.006), (3.0, 1, 0.015)],
+)
+def test_it_breathes_longer_after_more_and_never_long(monkeypatch, took: float, moved: int, breath: float) -> None:
     loop = Rounds(0.5, 0.5)
-    loop.breath = 2.0
+    loop.moved = moved
     moments = iter([100.0, 100.0 + took, 200.0, 200.0 + took])
     # Not the whole process's clock: other threads ask it too.
     monkeypatch.setattr(loop_module, "time", SimpleNamespace(monotonic=lambda: next(moments)))

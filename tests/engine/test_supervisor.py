@@ -17,6 +17,7 @@ from tasks.engine import presence
 from tasks.engine import supervisor as module
 from tasks.engine.recorder import FlightRecorder
 from tasks.engine.supervisor import HEALTHY_AFTER_SECONDS, LONGEST_DELAY_SECONDS, REPORT_PAUSE_SECONDS, Supervisor
+from tasks.engine.wakeups import News
 from tasks.engine.watchdog import EXIT_LEASE_LOST, EXIT_UNFINISHED, EXIT_UNHEALTHY
 from tasks.models import new_id
 
@@ -56,7 +57,7 @@ class Stage:
         self.failures: list[OSError] = []
         self.database_errors: list[Exception] = []
         self.reports: list[Any] = []
-        self.pokes = 0
+        self.pokes: list[News] = []
         self.supervisor: Any = None
 
     def start(self, command: list[str], **options: Any) -> Process:
@@ -74,8 +75,8 @@ class Stage:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def poke(self) -> None:
-        self.pokes += 1
+    def poke(self, news: News) -> None:
+        self.pokes.append(news)
 
     def round(self) -> None:
         """Do what ``run`` does again and again."""
@@ -195,7 +196,8 @@ def test_starts_in_vain_leave_nothing_open(stage) -> None:
     while stage.failures:
         stage.round()
         stage.now += 60
-    assert open_descriptors() == before
+    # What an earlier test left may be closed meanwhile.
+    assert open_descriptors() <= before
 
 
 # --- Telling how they ended ---
@@ -225,7 +227,7 @@ def test_an_end_is_told_with_who_is_to_blame_and_what_ran(stage, code: int, cras
     assert says in report.detail
     assert [record.key for record in report.records] == [f"{key[0]}:{key[1]}"]
     # So that the sweeper does not wait for its next round.
-    assert stage.pokes == 1
+    assert stage.pokes == [News.ENDED]
 
 
 def test_an_end_is_told_when_the_database_is_back_and_once(stage) -> None:

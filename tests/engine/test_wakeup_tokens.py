@@ -42,3 +42,14 @@ def test_a_hint_leaves_the_token_to_the_workers_of_its_band(broker: RedisBroker)
     assert tokens(broker, "default.high") == 1
     broker.source.wait(["default.high"], 2)
     assert tokens(broker, "default.high") == 0
+
+
+def test_who_cannot_take_all_there_is_wakes_the_next(broker: RedisBroker) -> None:
+    broker.source.publish_many([(name, Hint(new_id(), 1)) for name in ("default.high", "default.low") for _ in "12"])
+    for name in ("default.high", "default.low"):
+        broker.source.wait([name], 2)
+    assert len(broker.source.take(["default.high", "default.low"], 3)) == 3
+    assert (tokens(broker, "default.high"), tokens(broker, "default.low")) == (0, 1)
+    broker.source.wait(["default.low"], 2)
+    assert len(broker.source.take(["default.high", "default.low"], 3)) == 1
+    assert tokens(broker, "default.low") == 0

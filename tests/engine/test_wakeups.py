@@ -11,8 +11,16 @@ import psycopg2
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from tasks.engine import wakeups
-from tasks.engine.wakeups import CHANNEL, SHORTEST_INTERVAL_SECONDS, Listener, Notifier
+from tasks.engine import sessions, wakeups
+from tasks.engine.wakeups import (
+    ALL_NEWS,
+    CHANNEL,
+    LONGEST_COMMIT_SECONDS,
+    SHORTEST_INTERVAL_SECONDS,
+    Listener,
+    News,
+    Notifier,
+)
 from tasks.lifecycle import Moved, transitioned
 from tasks.models import new_id
 from tasks.states import DUE, Status
@@ -59,21 +67,21 @@ def notifier(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(wakeups, "IDLE_SECONDS", 0.05)
     yield Notifier()
     # Its thread stays for ever, its connection must not: the database is dropped at the end.
-    wait_until(lambda: not sessions_like(f"NOTIFY {CHANNEL}"))
+    wait_until(lambda: not sessions_like("%pg_notify%"))
 
 
 # --- Sending ---
 
 
 def test_a_poke_is_heard(notifier, ear) -> None:
-    notifier.poke()
+    notifier.poke(News.DUE)
     wait_until(lambda: ear.count == 1)
 
 
-def test_a_burst_of_pokes_is_at_most_one_notify_every_two_milliseconds(notifier, ear) -> None:
+def test_a_burst_of_pokes_is_at_most_one_notify_every_five_milliseconds(notifier, ear) -> None:
     began = time.monotonic()
     for _ in range(20_000):
-        notifier.poke()
+        notifier.poke(News.DUE)
     wait_until(lambda: ear.count)
     # All that may have been sent by now; the last one is on its way.
     most = (time.monotonic() - began) / SHORTEST_INTERVAL_SECONDS + 2
@@ -81,10 +89,10 @@ def test_a_burst_of_pokes_is_at_most_one_notify_every_two_milliseconds(notifier,
 
 
 def test_a_process_that_says_nothing_gives_its_connection_back_and_speaks_again(notifier, ear) -> None:
-    notifier.poke()
+    notifier.poke(News.DUE)
     wait_until(lambda: ear.count == 1)
-    wait_until(lambda: not sessions_like(f"NOTIFY {CHANNEL}"))
-    notifier.poke()
+    wait_until(lambda: not sessions_like("%pg_notify%"))
+    notifier.poke(News.DUE)
     wait_until(lambda: ear.count == 2)
 
 
@@ -95,10 +103,10 @@ def test_a_database_that_was_away_is_told_the_next_time(notifier, ear, monkeypat
         if errors:
             raise errors.pop()
 
-    monkeypatch.setattr(wakeups, "close_old_connections", away)
-    notifier.poke()
+    monkeypatch.setattr(sessions, "refresh", away)
+    notifier.poke(News.DUE)
     wait_until(lambda: not errors)
-    notifier.poke()
+    notifier.poke(News.DUE)
     wait_until(lambda: ear.count == 1)
 
 
@@ -108,16 +116,16 @@ def test_who_pokes_does_not_fail_when_no_thread_can_be_started(notifier, ear, mo
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", none_left)
-        notifier.poke()
-    notifier.poke()
+        notifier.poke(News.DUE)
+    notifier.poke(News.DUE)
     wait_until(lambda: ear.count == 1)
 
 
 def test_where_the_scheduler_is_in_the_same_process_it_is_called_and_no_database_asked(notifier, ear) -> None:
-    calls: list[bool] = []
-    notifier.local = lambda: calls.append(True)
-    notifier.poke()
-    assert calls == [True]
+    calls: list[Any] = []
+    notifier.local = calls.append
+    notifier.poke(News.DUE)
+    assert calls == [{News.DUE}]
     assert notifier._pid is None
 
 
@@ -125,9 +133,9 @@ def test_where_the_scheduler_is_in_the_same_process_it_is_called_and_no_database
 
 
 @pytest.fixture
-def pokes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
-    made: list[bool] = []
-    monkeypatch.setattr(wakeups.notifier, "local", lambda: made.append(True))
+def pokes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    made: list[Any] = []
+    monkeypatch.setattr(wakeups.notifier, "local", made.append)
     wakeups.connect()
     yield made
     wakeups.disconnect()
@@ -137,7 +145,7 @@ def test_a_submission_wakes_when_it_is_committed_and_not_before(transactional_db
     with transaction.atomic():
         submit()
         assert pokes == []
-    assert pokes == [True]
+    assert pokes == [{News.DUE}]
 
 
 def test_a_submission_that_is_rolled_back_wakes_nobody(transactional_db, pokes) -> None:
@@ -149,17 +157,26 @@ def test_a_submission_that_is_rolled_back_wakes_nobody(transactional_db, pokes) 
 
 @pytest.mark.parametrize("status", Status)
 def test_what_became_due_wakes_and_nothing_else(pokes, status: Status) -> None:
-    transitioned.send(None, verb="requeue", moves=[Moved(new_id(), status, "act", "default", "")])
-    assert bool(pokes) is (status in DUE)
+    transitioned.send(None, verb="requeue", moves=[Moved(new_id(), status, "act", "default", "")], at=time.monotonic())
+    assert pokes == ([{News.BEHIND}] if status in DUE else [])
+
+
+@pytest.mark.parametrize("verb", ["submit", "complete"])
+def test_what_comes_at_the_end_of_its_line_is_no_news_from_the_front(pokes, verb: str) -> None:
+    moves = [Moved(new_id(), Status.RETRYING, "act", "default", "")]
+    transitioned.send(None, verb=verb, moves=moves, at=time.monotonic())
+    transitioned.send(None, verb=verb, moves=moves, at=time.monotonic() - 2 * LONGEST_COMMIT_SECONDS)
+    # Others may have been dispatched before a long transaction's commit.
+    assert pokes == [{News.DUE}, {News.BEHIND}]
 
 
 # --- Hearing ---
 
 
 @pytest.fixture
-def wakes(direct_database: str) -> Iterator[list[float]]:
-    heard: list[float] = []
-    listener = Listener(lambda: heard.append(time.monotonic()))
+def wakes(direct_database: str) -> Iterator[list[Any]]:
+    heard: list[Any] = []
+    listener = Listener(heard.append)
     listener.start()
     # It wakes once when it begins to listen: something may have been said before.
     wait_until(lambda: heard)
@@ -167,9 +184,9 @@ def wakes(direct_database: str) -> Iterator[list[float]]:
     listener.stop()
 
 
-def notify() -> None:
+def notify(payload: str = "due") -> None:
     with connection.cursor() as cursor:
-        cursor.execute(f"NOTIFY {CHANNEL}")
+        cursor.execute(f"NOTIFY {CHANNEL}, '{payload}'")
 
 
 def test_a_notify_wakes(wakes) -> None:
@@ -179,6 +196,21 @@ def test_a_notify_wakes(wakes) -> None:
     before = len(wakes)
     notify()
     wait_until(lambda: len(wakes) > before)
+
+
+@pytest.mark.parametrize(
+    ("payload", "news"),
+    [
+        ("behind", {News.BEHIND}),
+        ("due ended", {News.DUE, News.ENDED}),
+        ("", ALL_NEWS),
+        ("due something-new", ALL_NEWS),
+    ],
+)
+def test_the_payload_is_the_news_and_what_another_release_says_may_be_all(wakes, payload: str, news: Any) -> None:
+    assert wakes == [ALL_NEWS]
+    notify(payload)
+    wait_until(lambda: wakes[1:] == [news])
 
 
 def test_a_lost_connection_comes_back_and_wakes_for_what_was_missed(wakes) -> None:
@@ -194,7 +226,7 @@ def test_a_lost_connection_comes_back_and_wakes_for_what_was_missed(wakes) -> No
 
 
 def test_a_stopped_listener_leaves_no_session(direct_database) -> None:
-    listener = Listener(lambda: None)
+    listener = Listener(lambda _: None)
     listener.start()
     wait_until(lambda: sessions_like(f"LISTEN {CHANNEL}"))
     listener.stop()

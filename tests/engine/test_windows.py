@@ -6,9 +6,17 @@ from typing import Any
 import pytest
 
 from tasks.engine import dispatcher
-from tasks.engine.dispatcher import LARGEST_WINDOW, POSITION_SECONDS, WINDOW_SECONDS, Ageing, Positions, Window
+from tasks.engine.dispatcher import (
+    LARGEST_WINDOW,
+    LOOK_BACK,
+    POSITION_SECONDS,
+    WINDOW_SECONDS,
+    Ageing,
+    Positions,
+    Window,
+)
 from tasks.hint import Hint
-from tasks.lifecycle import Dispatched, Probe
+from tasks.lifecycle import Dispatched, Line, Probe
 from tasks.models import new_id
 from tasks.priority import BANDS
 from tests.factories import imagine_claim
@@ -79,14 +87,14 @@ def dispatched(priority: int) -> Dispatched:
 
 def test_a_probe_begins_at_the_front_and_goes_on_behind_the_last_of_its_priority(clock) -> None:
     positions = Positions()
-    first = positions.probe("default", 5, "medium", 10)
-    assert first == Probe(5, "medium", 10)
+    first = positions.probe(Line("default", 5), "medium")
+    assert first == Probe(5, "medium", 1)
     early, last, other = dispatched(5), dispatched(5), dispatched(6)
     positions.reached("default", [early, last, other])
-    assert positions.probe("default", 5, "medium", 10).after_id == last.hint.task_id
-    assert positions.probe("default", 6, "medium", 10).after_id == other.hint.task_id
-    assert positions.probe("default", 7, "medium", 10).after_id is None
-    assert positions.probe("other", 5, "medium", 10).after_id is None
+    assert positions.probe(Line("default", 5), "medium").after_id == last.hint.task_id
+    assert positions.probe(Line("default", 6), "medium").after_id == other.hint.task_id
+    assert positions.probe(Line("default", 7), "medium").after_id is None
+    assert positions.probe(Line("other", 5), "medium").after_id is None
 
 
 def test_nothing_found_leaves_the_position(clock) -> None:
@@ -94,21 +102,44 @@ def test_nothing_found_leaves_the_position(clock) -> None:
     one = dispatched(5)
     positions.reached("default", [one])
     positions.reached("default", [])
-    assert positions.probe("default", 5, "medium", 10).after_run_at == one.run_at
+    assert positions.probe(Line("default", 5), "medium").after_run_at == one.run_at
 
 
-def test_positions_are_forgotten_when_asked_and_when_old(clock) -> None:
+def test_a_look_back_begins_a_moment_before_the_position_until_its_line_was_looked_at(clock) -> None:
+    positions = Positions()
+    five, six = dispatched(5), dispatched(6)
+    positions.reached("default", [five, six])
+    positions.look_back()
+    for one in (five, six):
+        probe = positions.probe(Line("default", one.priority), "medium")
+        assert (probe.after_run_at, probe.after_id) == (one.run_at - LOOK_BACK, None)
+    positions.nothing_due(Line("default", 5))
+    assert positions.probe(Line("default", 5), "medium").after_id == five.hint.task_id
+    found = dispatched(6)
+    positions.reached("default", [found])
+    assert positions.probe(Line("default", 6), "medium").after_id == found.hint.task_id
+
+
+def test_positions_are_forgotten_when_asked(clock) -> None:
     positions = Positions()
     positions.reached("default", [dispatched(5)])
+    positions.look_back()
     positions.forget()
-    assert positions.probe("default", 5, "medium", 10).after_id is None
-    positions.reached("default", [dispatched(5)])
-    clock.now += POSITION_SECONDS / 2
-    positions.forget_if_old()
-    assert positions.probe("default", 5, "medium", 10).after_id is not None
+    assert positions.probe(Line("default", 5), "medium") == Probe(5, "medium", 1)
+
+
+def test_positions_are_old_after_a_second_or_after_twenty_times_what_the_way_from_the_front_takes(clock) -> None:
+    positions = Positions()
     clock.now += POSITION_SECONDS
-    positions.forget_if_old()
-    assert positions.probe("default", 5, "medium", 10).after_id is None
+    assert not positions.are_old()
+    clock.now += 0.01
+    assert positions.are_old()
+    positions.forget()
+    positions.front_took(0.5)
+    clock.now += 9.9
+    assert not positions.are_old()
+    clock.now += 0.2
+    assert positions.are_old()
 
 
 # --- Ageing ---
