@@ -6,8 +6,7 @@ A hint is its own message id and message body. Private names of Dramatiq are tou
 
 import queue
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import redis
@@ -55,6 +54,9 @@ class Source(Protocol):
     def put_back(self, taken: Sequence[Taken]) -> None:
         """Return hints that were taken and not claimed."""
 
+    def forget_taken(self, queues: Sequence[str]) -> None:
+        """Forget whatever this process took and did not say to be done: it has none of it in hand."""
+
     def missing(self, name: str, hints: Iterable[Hint]) -> list[Hint]:
         """Find which hints are in none of the waiting lists of a queue."""
 
@@ -69,23 +71,28 @@ class Source(Protocol):
 
 
 class RedisSource:
-    """Hints through the keys and the Lua script of Dramatiq's Redis broker, in pipelines.
+    """Hints through the keys of Dramatiq's Redis broker.
 
-    The stock script keeps Dramatiq's guarantees (what a process took and did not acknowledge stays known); a pipeline
-    of it costs a quarter of stock calls. A list per queue wakes idle workers, one token wakes one process.
+    Its Lua script takes and puts back, and keeps Dramatiq's guarantee: what a process took and did not acknowledge
+    stays known. To publish and to acknowledge are two commands in there for each hint; here they are two for a batch.
+
+    A list per queue wakes idle workers. It holds one token at most, which wakes one process; if that cannot take all
+    there is, it wakes the next.
     """
-
-    #: More tokens than processes wake nobody else.
-    _MOST_TOKENS = 64
 
     def __init__(self, broker: RedisBroker) -> None:
         self._broker = broker
 
     def publish_many(self, hints: Sequence[tuple[str, Hint]]) -> None:
         """See ``Source``."""
-        commands = [("enqueue", name, encode(hint), encode(hint)) for name, hint in hints]
-        counts = Counter(name for name, _ in hints)
-        self._run(commands, then=lambda pipe: self._wake(pipe, counts))
+        by_queue = _by_queue((name, encode(hint)) for name, hint in hints)
+        # A transaction, here and below: half of it would leave hints that nobody looks for.
+        with _translated(), self._broker.client.pipeline(transaction=True) as pipe:
+            for name, ids in by_queue.items():
+                pipe.hset(self._messages_key(name), mapping={id: id for id in ids})
+                pipe.rpush(self._key(name), *ids)
+            self._wake(pipe, by_queue)
+            pipe.execute()
 
     def depth(self, queues: Sequence[str]) -> dict[str, int]:
         """See ``Source``."""
@@ -96,16 +103,20 @@ class RedisSource:
 
     def take(self, queues: Sequence[str], limit: int) -> list[Taken]:
         """See ``Source``."""
-        commands = []
+        commands, left = [], []
         for name, depth in self.depth(queues).items():
             count = min(depth, limit)
             limit -= count
             if count:
                 commands.append(("fetch", name, count))
-        replies = self._run(commands)
+            if depth > count:
+                left.append(name)
+        if not commands:
+            return []
+        replies = self._run(commands, then=lambda pipe: self._wake(pipe, left))
         return [
             Taken(command[1], decode(body), body)
-            for command, bodies in zip(commands, replies, strict=True)
+            for command, bodies in zip(commands, replies, strict=False)
             for body in bodies
         ]
 
@@ -118,15 +129,27 @@ class RedisSource:
     def done(self, taken: Sequence[Taken]) -> None:
         """See ``Source``."""
         names = sorted({one.queue for one in taken})
-        acks = [("ack", one.queue, encode(one.hint)) for one in taken if one.hint is not None]
-        replies = self._run(acks, then=lambda pipe: [pipe.scard(self._acks_key(name)) for name in names])
-        for name, left in zip(names, replies[len(acks) :], strict=True):
-            if left:
-                self._drop_rest(name)
+        with _translated(), self._broker.client.pipeline(transaction=True) as pipe:
+            self._acknowledge(pipe, _hints_by_queue(taken))
+            for name in names:
+                pipe.scard(self._acks_key(name))
+            left = pipe.execute()[-len(names) :] if names else []
+        self.forget_taken([name for name, count in zip(names, left, strict=True) if count])
 
     def put_back(self, taken: Sequence[Taken]) -> None:
         """See ``Source``."""
-        self._run([("requeue", one.queue, encode(one.hint)) for one in taken if one.hint is not None])
+        ids = _hints_by_queue(taken)
+        self._run([("requeue", name, *some) for name, some in ids.items()])
+
+    def forget_taken(self, queues: Sequence[str]) -> None:
+        """See ``Source``."""
+        # Only one thread takes for this process, and it has acknowledged all that it knows. What is left is foreign
+        # (its id is not its body), or was taken by a call whose reply was lost: the sweeper finds the tasks of those.
+        client = self._broker.client
+        with _translated(), client.pipeline(transaction=True) as pipe:
+            ids: Any = {name: client.smembers(self._acks_key(name)) for name in queues}
+            self._acknowledge(pipe, {name: found for name, found in ids.items() if found})
+            pipe.execute()
 
     def missing(self, name: str, hints: Iterable[Hint]) -> list[Hint]:
         """See ``Source``."""
@@ -145,7 +168,7 @@ class RedisSource:
                 for key in client.scan_iter(match=f"{namespace}:__acks__.{process}.*", count=1000):
                     name = key.decode().rpartition(f"{process}.")[2]
                     ids = client.smembers(key)
-                    client.hdel(f"{self._key(name)}.msgs", *ids)
+                    client.hdel(self._messages_key(name), *ids)
                     client.delete(key)
                 client.zrem(f"{namespace}:__heartbeats__", process)
 
@@ -163,21 +186,22 @@ class RedisSource:
             return []
         return [f"maxmemory-policy is {policy}: Redis may drop hints, whose tasks then wait; set it to noeviction"]
 
-    def _drop_rest(self, name: str) -> None:
-        # Only this thread takes for this process, and it has acknowledged all that it knows. What is left is foreign
-        # (its id is not its body), or was taken by a call whose reply was lost: the sweeper finds the tasks of those.
-        with _translated():
-            ids = self._broker.client.smembers(self._acks_key(name))
-        self._run([("ack", name, id) for id in ids])
+    def _acknowledge(self, pipe: "Pipeline", ids: Mapping[str, Collection[Any]]) -> None:
+        for name, some in ids.items():
+            pipe.srem(self._acks_key(name), *some)
+            pipe.hdel(self._messages_key(name), *some)
 
-    def _wake(self, pipe: "Pipeline", counts: Mapping[str, int]) -> None:
-        for name, count in counts.items():
+    def _wake(self, pipe: "Pipeline", names: Iterable[str]) -> None:
+        for name in names:
             key = self._wake_key(name)
-            pipe.rpush(key, *[b"1"] * min(count, self._MOST_TOKENS))
-            pipe.ltrim(key, -self._MOST_TOKENS, -1)
+            pipe.rpush(key, b"1")
+            pipe.ltrim(key, -1, -1)
 
     def _key(self, name: str) -> str:
         return f"{self._broker.namespace}:{name}"
+
+    def _messages_key(self, name: str) -> str:
+        return f"{self._key(name)}.msgs"
 
     def _acks_key(self, name: str) -> str:
         return f"{self._broker.namespace}:__acks__.{self._broker.broker_id}.{name}"
@@ -216,6 +240,17 @@ class RedisSource:
             if then is not None:
                 then(pipe)
             return list(pipe.execute())
+
+
+def _by_queue(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    ids: dict[str, list[str]] = {}
+    for name, id in pairs:
+        ids.setdefault(name, []).append(id)
+    return ids
+
+
+def _hints_by_queue(taken: Iterable[Taken]) -> dict[str, list[str]]:
+    return _by_queue((one.queue, encode(one.hint)) for one in taken if one.hint is not None)
 
 
 class InProcessSource:
@@ -263,6 +298,9 @@ class InProcessSource:
         for one in taken:
             self._broker.queues[one.queue].put(one.body)
             self._broker.queues[one.queue].task_done()
+
+    def forget_taken(self, queues: Sequence[str]) -> None:
+        """No reply gets lost on the way to memory."""
 
     def missing(self, name: str, hints: Iterable[Hint]) -> list[Hint]:
         """See ``Source``."""

@@ -35,7 +35,7 @@ def assert_each_ran_once(rig: Rig, tasks: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("process", "command"),
-    [("workers", b"fetch"), ("workers", b"$3\r\nack"), ("scheduler", b"enqueue"), ("scheduler", b"LLEN")],
+    [("workers", b"fetch"), ("workers", b"SREM"), ("scheduler", b"HSET"), ("scheduler", b"LLEN")],
     ids=["a worker takes", "a worker acknowledges", "the dispatcher publishes", "the dispatcher counts"],
 )
 def test_redis_did_it_and_the_reply_was_lost_when(rig: Rig, redis_proxy: Proxy, process: str, command: bytes) -> None:
@@ -85,10 +85,10 @@ def test_redis_forgot_the_connections_and_never_said_so(rig: Rig, redis_proxy: P
 @pytest.mark.parametrize(
     ("process", "statement"),
     [
-        ("workers", b"callboard_attempt"),
+        ("workers", b"EXECUTE callboard_complete"),
         ("workers", b"heartbeat_at"),
-        ("workers", b"SET status = 'RUNNING'"),
-        ("scheduler", b"SET status = 'QUEUED'"),
+        ("workers", b"EXECUTE callboard_claim"),
+        ("scheduler", b"EXECUTE callboard_dispatch"),
         ("scheduler", b"callboard_lease"),
         ("scheduler", b"LISTEN"),
     ],
@@ -136,11 +136,11 @@ def test_a_submission_whose_reply_was_lost_may_be_repeated_under_its_key(rig: Ri
     rig.start_scheduler()
     rig.start_workers(threads=2)
     api = rig.start_api(env={"DATABASE_URL": database_proxy.url})
-    database_proxy.lose_replies(b"INSERT INTO callboard_task")
+    database_proxy.lose_replies(b"EXECUTE callboard_submit")
     reply = api.submit("effect", count=3)
     assert (reply.status, reply.body["code"]) == (503, "database_unavailable")
     assert "Retry-After" in reply.headers
-    for key, statement in {"one": b"INSERT INTO callboard_task", "two": b"COMMIT"}.items():
+    for key, statement in {"one": b"EXECUTE callboard_submit", "two": b"COMMIT"}.items():
         lost = database_proxy.lost
         database_proxy.lose_replies(statement)
         reply = api.submit("effect", count=3, key=key, tries=2)
