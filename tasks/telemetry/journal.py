@@ -8,6 +8,7 @@ import structlog
 
 from tasks.lifecycle import Moved, transitioned
 from tasks.states import Status
+from tasks.telemetry.logs import write_each
 
 log = structlog.get_logger(__name__)
 
@@ -38,21 +39,20 @@ def connect() -> None:
 
 
 def _write(*, verb: str, moves: Sequence[Moved], **_: Any) -> None:
-    level = logging.DEBUG if verb in _ROUTINE else logging.INFO
-    if not logging.getLogger(__name__).isEnabledFor(level):
-        return
-    event = _EVENTS[verb]
+    level, event = logging.DEBUG if verb in _ROUTINE else logging.INFO, _EVENTS[verb]
     if verb == "submit" and len(moves) > _MOST_LINES:
         first = moves[0]
-        log.log(level, "tasks submitted", count=len(moves), trace_id=first.trace_id, first_task_id=str(first.id))
+        log.info("tasks submitted", count=len(moves), trace_id=first.trace_id, first_task_id=str(first.id))
         return
-    for move in moves:
-        log.log(
-            logging.WARNING if move.status == Status.DEAD else level,
-            event,
-            task_id=str(move.id),
-            status=str(move.status),
-            actor=move.actor,
-            queue=move.queue,
-            trace_id=move.trace_id,
-        )
+    write_each(__name__, level, event, (_line(move) for move in moves if move.status != Status.DEAD))
+    write_each(__name__, logging.WARNING, event, (_line(move) for move in moves if move.status == Status.DEAD))
+
+
+def _line(move: Moved) -> dict[str, str]:
+    return {
+        "task_id": str(move.id),
+        "status": str(move.status),
+        "actor": move.actor,
+        "queue": move.queue,
+        "trace_id": move.trace_id,
+    }

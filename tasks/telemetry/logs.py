@@ -5,10 +5,12 @@ JSON lines for machines, a readable form for terminals. A line has ``timestamp``
 traceback are never written.
 """
 
+import json
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partialmethod
 from typing import Any, TextIO
 
 import structlog
@@ -30,12 +32,7 @@ def configure(config: Mapping[str, Any]) -> None:
     """
     level = logging.getLevelNamesMapping()[config["level"]]
     handler = _StandardError()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_shared(),
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(config["format"])],
-        )
-    )
+    handler.setFormatter(_Formatter(config["format"]))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -44,13 +41,33 @@ def configure(config: Mapping[str, Any]) -> None:
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(level, least))
     logging.captureWarnings(True)
+    # It names a logger that was given no name after the module that asks, which is not this one.
+    named = structlog.stdlib.LoggerFactory([__name__])
     structlog.configure(
-        processors=[*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=_SHARED,
         # Levels below ours become functions that do nothing, so that a debug line costs next to nothing.
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=lambda *name: _Logger(named(*name)),
         cache_logger_on_first_use=True,
     )
+
+
+def write_each(name: str, level: int, event: str, each: Iterable[Mapping[str, Any]]) -> None:
+    """Log one event of many things: a line for each, in one record, for what happens by the hundred.
+
+    Parameters:
+        name: of the logger.
+        each: what else each line says; not looked at if the level is not written.
+    """
+    logger = logging.getLogger(name)
+    lines = list(each) if logger.isEnabledFor(level) else []
+    if not lines:
+        return
+    common: Any = {"event": event}
+    for step in _SHARED:
+        common = step(logger, logging.getLevelName(level).lower(), common)
+    events = _Events({**common, **line} for line in lines)
+    logger.handle(logger.makeRecord(name, level, "", 0, events, (), None))
 
 
 class _StandardError(logging.StreamHandler[TextIO]):
@@ -64,13 +81,72 @@ class _StandardError(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
-def _shared() -> list[Processor]:
-    return [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+class _Logger:
+    """Puts an event into a record of the standard library, for its handlers and those that others add.
+
+    A logger's own methods would look for the file and line of the caller first, which nobody prints.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self.name = logger.name
+
+    def _write(self, level: int, /, **event: Any) -> None:
+        if self._logger.isEnabledFor(level):
+            self._logger.handle(self._logger.makeRecord(self.name, level, "", 0, _Event(event), (), None))
+
+    debug = partialmethod(_write, logging.DEBUG)
+    info = partialmethod(_write, logging.INFO)
+    warning = partialmethod(_write, logging.WARNING)
+    error = partialmethod(_write, logging.ERROR)
+    critical = partialmethod(_write, logging.CRITICAL)
+
+
+class _Event(dict[str, Any]):
+    """An event as the message of a record; not just any dictionary, which libraries log too."""
+
+
+class _Events(list[dict[str, Any]]):
+    """Several events as the message of one record."""
+
+
+class _Formatter(logging.Formatter):
+    """Writes structlog's events and the records of libraries.
+
+    In place of structlog's ProcessorFormatter, which makes a second record for each line.
+    """
+
+    def __init__(self, log_format: str) -> None:
+        super().__init__()
+        self._rendering = _rendering(log_format)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one event as one line."""
+        # Copies: other handlers get the same record.
+        if isinstance(record.msg, _Events):
+            return "\n".join(self._line(dict(event)) for event in record.msg)
+        return self._line(dict(record.msg) if isinstance(record.msg, _Event) else self._of_library(record))
+
+    def _line(self, line: Any) -> str:
+        for step in self._rendering:
+            line = step(None, "", line)
+        return str(line)
+
+    def _of_library(self, record: logging.LogRecord) -> EventDict:
+        event: Any = {"event": record.getMessage(), "_record": record}
+        event |= {name: value for name in ("exc_info", "stack_info") if (value := getattr(record, name))}
+        for step in _SHARED:
+            event = step(None, record.levelname.lower(), event)
+        del event["_record"]
+        return dict(event)
+
+
+_SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
 
 
 def _rendering(log_format: str) -> list[Processor]:
@@ -79,7 +155,15 @@ def _rendering(log_format: str) -> list[Processor]:
         # Named, because the default would print local variables, payloads among them, where `rich` is installed.
         plain = structlog.dev.plain_traceback
         return [*tracebacks, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
-    return [*tracebacks, structlog.processors.JSONRenderer()]
+    return [*tracebacks, _as_json]
+
+
+def _as_json(_logger: Any, _method: str, event: EventDict) -> str:
+    return _ENCODER.encode(event)
+
+
+# structlog's JSONRenderer would make one for each line.
+_ENCODER = json.JSONEncoder(default=repr)
 
 
 # PostgreSQL quotes the whole row when a constraint fails, payload included.

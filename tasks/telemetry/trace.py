@@ -1,12 +1,12 @@
 """The trace id: 32 hexadecimal digits that follow a request through every process and log line."""
 
 import re
-import secrets
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 from structlog.contextvars import bound_contextvars, get_contextvars
+from uuid_utils import uuid4
 
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 # https://www.w3.org/TR/trace-context/#traceparent-header: version ff is invalid, versions after 00 may append fields.
@@ -17,7 +17,7 @@ _TRACEPARENT = re.compile(
 
 def new_trace_id() -> str:
     """Draw a trace id."""
-    return secrets.token_hex(16)
+    return uuid4().hex
 
 
 def from_headers(headers: Mapping[str, Any]) -> str:

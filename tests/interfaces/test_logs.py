@@ -8,6 +8,9 @@ import textwrap
 
 import pytest
 
+from tasks.lifecycle import Moved, transitioned
+from tasks.models import new_id
+from tasks.states import Status
 from tests.interfaces.conftest import TASKS
 
 PREPARED = """
@@ -52,6 +55,38 @@ def test_libraries_write_the_same_form(name):
             logging.getLogger({name!r}).error("%s of %d", "one", 2)
     """)
     assert (line["logger"], line["event"], line["level"], line["trace_id"]) == (name, "one of 2", "error", "a" * 32)
+
+
+def test_each_of_many_has_its_line_and_what_it_says_goes_before_the_context():
+    first, second = _lines("""
+        with trace.bound("a" * 32):
+            each = [{"trace_id": "b" * 32}, {"count": 2}]
+            logs.write_each("tasks.x", logging.WARNING, "went by", each)
+            logs.write_each("tasks.x", logging.DEBUG, "not written", each)
+            logs.write_each("tasks.x", logging.WARNING, "of nothing", [])
+    """)
+    assert first.pop("timestamp") == second.pop("timestamp")
+    common = {"event": "went by", "level": "warning", "logger": "tasks.x"}
+    assert (first, second) == ({**common, "trace_id": "b" * 32}, {**common, "trace_id": "a" * 32, "count": 2})
+
+
+def test_a_logger_without_a_name_has_that_of_its_module():
+    (line,) = _lines("structlog.get_logger().info('hello')")
+    assert line["logger"] == "__main__"
+
+
+def test_a_dictionary_that_a_library_logs_is_its_text():
+    (line,) = _lines("logging.getLogger('theirs').warning({'event': 'forged'})")
+    assert line["event"] == "{'event': 'forged'}"
+
+
+def test_a_level_that_is_set_for_one_logger_counts():
+    lines = _lines("""
+        logging.getLogger("tasks.x").setLevel("ERROR")
+        structlog.get_logger("tasks.x").warning("quiet")
+        structlog.get_logger("tasks.y").warning("loud")
+    """)
+    assert [line["event"] for line in lines] == ["loud"]
 
 
 def test_libraries_with_handlers_of_their_own_write_once():
@@ -167,6 +202,16 @@ def test_neither_payloads_nor_tokens_are_logged(alice, quiet):
     alice.get(TASKS, headers={"authorization": "Bearer hunter2"})
     assert len(_requests(quiet)) == 3
     assert "hunter2" not in quiet.text
+
+
+def test_each_move_of_a_task_has_its_line_and_a_death_is_a_warning(quiet):
+    moves = [Moved(new_id(), status, "act", "default", "a" * 32) for status in (Status.SUCCEEDED, Status.DEAD)]
+    transitioned.send(sender=None, verb="complete", moves=moves, at=0.0)
+    records = [record for record in quiet.records if record.name == "tasks.telemetry.journal"]
+    assert [record.levelname for record in records] == ["INFO", "WARNING"]
+    for record, move in zip(records, moves, strict=True):
+        (line,) = record.msg
+        assert line.items() >= {"event": "attempt ended", "task_id": str(move.id), "status": str(move.status)}.items()
 
 
 def test_a_hostile_path_is_logged_as_it_came_over_the_wire(alice, quiet):
