@@ -50,6 +50,8 @@ DIRECT_DATABASE_URL = addresses.database_url("DIRECT_DATABASE_URL", DATABASE_URL
 WAIT_SECONDS = env.seconds("WAIT_SECONDS", 60)
 # How long an idle connection of the api is kept, in seconds.
 DATABASE_MAX_AGE_SECONDS = env.seconds("DATABASE_MAX_AGE_SECONDS", 60)
+# How long a request of the api waits for a database that does not answer; then it is a 503.
+REQUEST_DATABASE_SECONDS = env.seconds("REQUEST_DATABASE_SECONDS", 30, minimum=1)
 # redis://, rediss://, redis+sentinel://host:port,host:port/service, or inprocess:// for scheduler and workers in one
 # process. Default: REDIS_URL, else inprocess://.
 BROKER_URL = addresses.broker_url()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Model, QuerySet
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -24,6 +25,7 @@ from tasks.api.pagination import Order, page
 from tasks.api.parsers import read_object
 from tasks.api.preconditions import etag, expected_version
 from tasks.api.reach import InScope, reach_of
+from tasks.engine import silence
 from tasks.engine.forecast import Forecast, expected_start
 from tasks.errors import InvalidQuery, InvalidTask, NotFound
 from tasks.lifecycle import Receipt
@@ -77,6 +79,11 @@ class ApiView(APIView):
     parser_classes = (Unread,)
     renderer_classes = (JSONRenderer, Page)
     content_negotiation_class = JsonUnlessBrowsed
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Answer; with a 503 if the database is silent for too long, which psycopg2 would wait for without limit."""
+        with silence.bounded(settings.REQUEST_DATABASE_SECONDS):
+            return super().dispatch(request, *args, **kwargs)
 
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any] | None:
         """Suggest what the page of an answer has in its form for a method; None if that needs no body."""

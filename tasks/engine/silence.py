@@ -29,17 +29,25 @@ _watcher: threading.Thread | None = None
 
 @contextmanager
 def bounded(seconds: float) -> Iterator[None]:
-    """Let what the calling thread asks the database fail like a lost connection once the block has taken that long."""
+    """Let what the calling thread asks the database fail like a lost connection once the block has taken that long.
+
+    Of blocks in one another, the innermost counts.
+    """
+    thread = threading.get_ident()
     call = (connections[DEFAULT_DB_ALIAS], time.monotonic() + seconds, seconds)
     with _lock:
-        _calls[threading.get_ident()] = call
+        outer = _calls.get(thread)
+        _calls[thread] = call
         _start_watching()
     try:
         yield
     finally:
         # Under the lock that hanging up takes: it never hits what the thread does next.
         with _lock:
-            del _calls[threading.get_ident()]
+            if outer is None:
+                del _calls[thread]
+            else:
+                _calls[thread] = outer
 
 
 def _start_watching() -> None:

@@ -47,3 +47,12 @@ def test_who_has_no_connection_yet_is_left_alone(transactional_db) -> None:
         # Nothing is awaited but the time to pass.
         threading.Event().wait(0.2)
     ask(0)
+
+
+def test_after_an_inner_block_the_outer_one_counts_again(transactional_db) -> None:
+    with silence.bounded(0.1):
+        with silence.bounded(5):
+            ask(0.3)
+        with pytest.raises(OperationalError):
+            ask(30)
+    connection.close()
