@@ -6,7 +6,9 @@ TEST_DATABASE_URL and TEST_REDIS_URL name others to use instead; everything in t
 import atexit
 import os
 import shutil
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +32,7 @@ def _database_url() -> str:
 
 
 def _redis_url() -> str:
-    if given := os.environ.get("TEST_REDIS_URL"):
+    if (given := os.environ.get("TEST_REDIS_URL")) and "PYTEST_XDIST_WORKER" not in os.environ:
         _header.append("Redis from TEST_REDIS_URL")
         return given
     if not RedisServer.is_available(_folder()):
@@ -55,7 +57,8 @@ def _prepare() -> None:
     """Start what is needed and describe it in the environment, where the settings and child processes find it."""
     database_url, redis_url = _database_url(), _redis_url()
     os.environ.update(
-        # Workers of a parallel run inherit these and share the servers.
+        # Workers of a parallel run inherit these; they share PostgreSQL, with a database each, and have a Redis each,
+        # which tests wipe and freeze.
         TEST_DATABASE_URL=database_url,
         DATABASE_URL=database_url,
         DIRECT_DATABASE_URL=database_url,
@@ -83,6 +86,14 @@ except LaunchError as error:
 def pytest_report_header() -> str:
     """Say what the tests run on."""
     return f"callboard: {', '.join(_header)}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """Write what a test printed so that it can travel: a worker of a parallel run ends at a lone surrogate."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,14 @@ import pytest
 
 from tests.acceptance.harness.rig import Rig
 
+pytestmark = pytest.mark.slow
+
 FAULT = "F13"
 
 NEIGHBOURS = 100
 
 
-@pytest.mark.parametrize("how", ["exit", pytest.param("segfault", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", ["exit", "segfault"])
 def test_a_task_that_crashes_its_worker_dies_as_crash_loop_and_its_neighbours_succeed(rig: Rig, how: str) -> None:
     rig.start_scheduler()
     rig.start_workers(processes=2, threads=1)

@@ -1,14 +1,20 @@
 """Workers that are asked to drain, or have done their share, are replaced without losing or failing anything."""
 
+import pytest
+
 from tests.acceptance.harness.rig import Rig
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.slow
 
 TASKS = 60
 
 
 def assert_nothing_failed(rig: Rig) -> None:
     tasks = rig.board.snapshot().tasks
-    assert {(task.status, task.attempt, task.failures, task.crashes) for task in tasks} == {("SUCCEEDED", 1, 0, 0)}
+    assert {(task.status, task.failures, task.crashes) for task in tasks} == {("SUCCEEDED", 0, 0)}
+    # Nothing that had started was interrupted; what waited for a thread may have been put back, and claimed again.
+    assert rig.board.query("SELECT DISTINCT outcome FROM callboard_attempt") == [("SUCCEEDED",)]
     assert sorted(rig.effects().values()) == [1] * len(tasks)
 
 

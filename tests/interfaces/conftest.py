@@ -1,6 +1,9 @@
 """Callers of the API: Alice and Bob with a token each, a member of staff, and nobody."""
 
 import json
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,6 +113,16 @@ def life(worker: Any) -> Task:
     factories.start(task, worker)
     ApiToken.issue(user=User.objects.create_user("alice"), name="laptop")
     return task
+
+
+@pytest.fixture
+def instead_of_sleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[float], None]], None]:
+    """Have one module do something while it would sleep; all others, in their threads, go on to sleep."""
+
+    def replace(module: str, work: Callable[[float], None]) -> None:
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(sleep=work, monotonic=time.monotonic))
+
+    return replace
 
 
 def _member(name: str, group: str) -> User:

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.engine import presence, statistics
-from tasks.engine.wakeups import notifier
+from tasks.engine.wakeups import News, notifier
 from tasks.models import Queue, Worker
 from tasks.states import Status
 from tests import factories
@@ -84,12 +84,12 @@ def test_a_pause_is_a_field_too(staff, worker):
 
 
 def test_resuming_wakes_the_dispatcher(staff, worker, monkeypatch, django_capture_on_commit_callbacks):
-    pokes = []
-    monkeypatch.setattr(notifier, "poke", lambda: pokes.append(1))
+    pokes: list[News] = []
+    monkeypatch.setattr(notifier, "poke", pokes.append)
     staff.send(f"{QUEUES}/default/pause")
     with django_capture_on_commit_callbacks(execute=True):
         staff.send(f"{QUEUES}/default/resume")
-    assert pokes
+    assert pokes == [News.BEHIND]
 
 
 def test_the_board_in_numbers(staff, worker):

@@ -405,12 +405,12 @@ def test_what_holds_a_task_up_is_told() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.DEAD, Status.CANCELLED])
-def test_waiting_ends_with_the_task(worker, status: Status, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_ends_with_the_task(worker, status: Status, instead_of_sleep) -> None:
     def work(_: float) -> None:
         """Do what scheduler and worker would while the command sleeps."""
         bring(Task.objects.get(), status, worker)
 
-    monkeypatch.setattr("tasks.management.callboard.submit.time.sleep", work)
+    instead_of_sleep("tasks.management.callboard.submit", work)
     words = ["submit", "note", "--wait"]
     if status is Status.SUCCEEDED:
         assert callboard_json(*words)["result"] == {"answer": 42}

@@ -64,23 +64,23 @@ def test_the_default_is_a_thousand() -> None:
     assert load()["tasks"] == 1000
 
 
-def test_waiting_counts_how_they_ended(worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_counts_how_they_ended(worker, instead_of_sleep) -> None:
     def work(_: float) -> None:
         first, second = Task.objects.waiting_to_run()
         bring(first, Status.SUCCEEDED, worker)
         bring(second, Status.DEAD, worker)
 
-    monkeypatch.setattr("tasks.management.callboard.load.time.sleep", work)
+    instead_of_sleep("tasks.management.callboard.load", work)
     summary = load("--count", "2", "--priorities", "5", "--wait")
     assert summary["ended"] == {"SUCCEEDED": 1, "DEAD": 1}
     assert summary["ended_per_second"] > 0
 
 
-def test_ctrl_c_ends_it_with_the_sum_of_what_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_it_with_the_sum_of_what_was(instead_of_sleep) -> None:
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tasks.management.callboard.load.time.sleep", interrupt)
+    instead_of_sleep("tasks.management.callboard.load", interrupt)
     out = io.StringIO()
     with pytest.raises(CommandError, match="stopped; what was submitted stays") as caught:
         call_command("callboard", "load", "--count", "9", "--wait", "--json", stdout=out, stderr=io.StringIO())
