@@ -11,10 +11,10 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import measures
-from benchmarks.measures import MEASURES
+from benchmarks import measures, scale
 from benchmarks.stack import CALLBOARD, CONTESTANTS, PLAIN, Stack
 
+MEASURES = {**measures.MEASURES, **scale.MEASURES}
 #: Figure, contestant, runs.
 Results = dict[str, dict[str, list[float]]]
 
@@ -22,8 +22,9 @@ Results = dict[str, dict[str, list[float]]]
 def main(arguments: Sequence[str]) -> None:
     """Run what is asked for and report."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES), metavar="MEASURE",
-                        help=f"some of: {', '.join(MEASURES)}")  # fmt: skip
+    choices = f"some of: {', '.join(measures.MEASURES)}; and, at size: {', '.join(scale.MEASURES)}"
+    parser.add_argument("--only", nargs="+", choices=MEASURES, metavar="MEASURE", help=choices)
+    parser.add_argument("--all", action="store_true", help="those at size too, which take half an hour")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tasks", type=int, default=measures.TASKS, help="of drain and end-to-end")
     parser.add_argument("--json", action="store_true", help="every run instead of a table")
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     measures.TASKS = options.tasks
     with Stack() as stack:
         version = stack.query("SHOW server_version")[0][0]
-        results = _measure(stack, options.only, options.repeats)
+        results = _measure(stack, options.only or list(MEASURES if options.all else measures.MEASURES), options.repeats)
     about = {"python": platform.python_version(), "postgresql": version, "machine": platform.machine()}
     if options.json:
         print(json.dumps({**about, "results": results}, indent=2))

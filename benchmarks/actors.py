@@ -5,6 +5,7 @@ import time
 import dramatiq
 
 from benchmarks import records
+from tasks import current
 
 
 @dramatiq.actor
@@ -20,3 +21,15 @@ def nap(number: int, seconds: float = 0.01) -> None:
     started = time.time()
     time.sleep(seconds)
     records.write(number, started, time.time())
+
+
+@dramatiq.actor
+def claimed(number: int) -> None:
+    """Leave a record from the claim to the start."""
+    records.write(number, current._claimed().claimed_at.timestamp(), time.time())
+
+
+@dramatiq.actor
+def hold(seconds: float) -> None:
+    """Keep a thread."""
+    time.sleep(seconds)

@@ -1,7 +1,9 @@
 """A client in a process of its own: ``python -m benchmarks.client MODULE VERB COUNT``; says when, as JSON.
 
-Verbs: ``fill`` (as many at once as the contestant can), ``single`` (one call for each), ``paced`` (fifty a second),
-``later`` (due evenly over five seconds, the first one in three). It boots, says ``ready``, and begins when it is told.
+Verbs: ``fill`` (as many at once as the contestant can), ``single`` (one call for each), ``hundreds`` (in one call),
+``mixed`` (a few long ones among them), ``paced`` (fifty a second), ``urgent`` (the same at the highest priority,
+numbered from 100,001), ``later`` (due evenly over five seconds, the first one in three). It boots, says ``ready``, and
+begins when it is told.
 """
 
 import importlib
@@ -11,6 +13,7 @@ import time
 from typing import Any
 
 PACE_PER_SECOND = 50
+FIRST_URGENT = 100_000
 FIRST_DUE_SECONDS, DUE_OVER_SECONDS = 3.0, 5.0
 
 
@@ -27,11 +30,16 @@ def main(module: str, verb: str, count: int) -> dict[str, Any]:
         case "single":
             for number in range(1, count + 1):
                 contestant.submit(number)
-        case "paced":
+        case "hundreds":
+            contestant.submit_many(range(1, count + 1), chunk=100)
+        case "mixed":
+            contestant.submit_mixed(range(1, count + 1))
+        case "paced" | "urgent":
+            submit = contestant.submit if verb == "paced" else contestant.submit_urgent
             for number in range(1, count + 1):
                 time.sleep(max(0.0, began + number / PACE_PER_SECOND - time.time()))
                 moments.append(time.time())
-                contestant.submit(number)
+                submit(number if verb == "paced" else FIRST_URGENT + number)
         case "later":
             for number in range(1, count + 1):
                 due = began + FIRST_DUE_SECONDS + number / count * DUE_OVER_SECONDS

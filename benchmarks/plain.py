@@ -25,7 +25,7 @@ def submit(number: int, *, delay_seconds: float = 0) -> None:
     noop.send_with_options(args=(number,), delay=int(delay_seconds * 1000) or None)
 
 
-def submit_many(numbers: range) -> None:
+def submit_many(numbers: range, *, chunk: int = 0) -> None:
     """Send messages; Dramatiq has no call for many."""
     for number in numbers:
         noop.send(number)

@@ -1,0 +1,72 @@
+"""The dispatcher alone, on a broker that swallows hints.
+
+Each line on its input asks for that many tasks to be dispatched, as a wake-up would; the line it prints then is how
+many microseconds each of them took, its own work and the database's.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
+django.setup()
+
+from tasks.engine import dispatcher as dispatching  # noqa: E402
+from tasks.engine import presence, sessions  # noqa: E402
+from tasks.engine.dispatcher import Dispatcher  # noqa: E402
+from tasks.engine.leadership import Leadership  # noqa: E402
+from tasks.hint import Hint  # noqa: E402
+from tasks.models import new_id  # noqa: E402
+
+#: Small, so that what a round costs beside its tasks shows.
+BATCH = 100
+
+
+class Swallowing:
+    """A broker whose workers are infinitely fast."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def depth(self, queues: Sequence[str]) -> dict[str, int]:
+        """Nothing waits."""
+        return dict.fromkeys(queues, 0)
+
+    def publish_many(self, hints: Sequence[tuple[str, Hint]]) -> None:
+        """Count."""
+        self.count += len(hints)
+
+
+def main() -> None:
+    """Lead, and dispatch what is asked for."""
+    dispatching.LARGEST_WINDOW = BATCH
+    leadership, source = Leadership(), Swallowing()
+    leadership.step()
+    presence.declare_queues()
+    worker = new_id()
+    presence.register(worker, queues=["default"], threads=BATCH)
+    sessions.use_direct_session(commits_asynchronously=True)
+    dispatcher = Dispatcher(leadership, _any(source))
+    print("ready", flush=True)
+    for line in sys.stdin:
+        goal = source.count + int(line)
+        # Both leases may have run out since the last time.
+        leadership.step()
+        presence.beat(worker, [])
+        dispatcher.wake(from_front=False)
+        began = time.perf_counter()
+        while source.count < goal:
+            dispatcher.step()
+        print((time.perf_counter() - began) / int(line) * 1e6, flush=True)
+
+
+def _any(source: Any) -> Any:
+    return source
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Tasks by the million, written straight into the tables: nobody waits for a backlog to be submitted."""
+
+from benchmarks.stack import Stack
+
+#: Rows per statement; WAL and memory stay small.
+_CHUNK = 250_000
+
+_WAITING = """
+INSERT INTO callboard_task (
+    id, actor, payload, args, options, queue, priority, run_at, max_retries, min_backoff_seconds, max_backoff_seconds,
+    time_limit_seconds, tags, trace_id
+)
+SELECT gen_random_uuid(), '{actor}', jsonb_build_object('number', number), '[]', '{{}}', 'default', {priority},
+       statement_timestamp() + interval '{due_in}' + number * interval '1 microsecond', 20, 15, 3600, 300, '{{}}', ''
+FROM generate_series({first}, {last}) AS number
+"""
+
+# Days apart rather than at once, as history comes about: ids and times grow together.
+_FINISHED = """
+WITH finished AS (
+    INSERT INTO callboard_task (
+        id, actor, payload, args, options, queue, priority, run_at, created_at, status, dispatch, attempt,
+        max_retries, min_backoff_seconds, max_backoff_seconds, time_limit_seconds, tags, trace_id, queued_at,
+        started_at, finished_at
+    )
+    SELECT (lpad(to_hex((EXTRACT(EPOCH FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(number::text), 1, 19))
+               ::uuid,
+           'noop', jsonb_build_object('number', number), '[]', '{{}}', 'default', 5, at, at, 'SUCCEEDED', 1, 1,
+           20, 15, 3600, 300, '{{}}', md5(number::text), at, at, at
+    FROM (
+        SELECT number, statement_timestamp() - ({total} - number) * interval '0.1 seconds' AS at
+        FROM generate_series({first}, {last}) AS number
+    ) AS moment
+    RETURNING id, finished_at
+)
+INSERT INTO callboard_attempt (task_id, number, outcome, worker_id, started_at, finished_at)
+SELECT id, 1, 'SUCCEEDED', id, finished_at, finished_at FROM finished
+"""
+
+
+def waiting(stack: Stack, count: int, *, priority: int = 5, due_in: str = "-1 hour", actor: str = "noop") -> None:
+    """Write tasks that wait for a worker, or for their time."""
+    for first in range(1, count + 1, _CHUNK):
+        last = min(count, first + _CHUNK - 1)
+        stack.query(_WAITING.format(first=first, last=last, priority=priority, due_in=due_in, actor=actor))
+    stack.query("VACUUM ANALYZE callboard_task")
+
+
+def finished(stack: Stack, count: int) -> None:
+    """Write tasks that ended, each with its attempt."""
+    for first in range(1, count + 1, _CHUNK):
+        stack.query(_FINISHED.format(first=first, last=min(count, first + _CHUNK - 1), total=count))
+    stack.query("VACUUM ANALYZE callboard_task, callboard_attempt")
