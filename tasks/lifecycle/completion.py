@@ -84,6 +84,7 @@ class Outcome:
 # One statement for the whole batch. `held` is the fence: only the owner's current attempt counts, so a worker that was
 # paused, partitioned or presumed dead changes nothing; its rows are locked in id order, or two batches would deadlock.
 # Nothing is joined with `ended`: without an index, and by nested loops, that would take the square of the batch.
+# How the tasks are found: see tasks/lifecycle/sql.py.
 # A cancel that was asked for while the actor ran turns everything but a success into CANCELLED.
 _END = """
 WITH {lead} outcome AS MATERIALIZED (
@@ -96,10 +97,10 @@ WITH {lead} outcome AS MATERIALIZED (
     SELECT outcome.*,
            CASE WHEN task.cancel_requested_at IS NOT NULL AND outcome.status <> 'SUCCEEDED' THEN 'CANCELLED'
                 ELSE outcome.status END AS fate
-    FROM callboard_task AS task JOIN outcome ON outcome.id = task.id
-    WHERE task.status = 'RUNNING' AND task.attempt = outcome.attempt AND task.worker_id = outcome.worker
+    FROM outcome JOIN callboard_task AS task ON task.id = ANY(ARRAY[outcome.id])
+    WHERE COALESCE(task.status, '') = 'RUNNING' AND task.attempt = outcome.attempt AND task.worker_id = outcome.worker
       {guard}
-    ORDER BY task.id FOR UPDATE OF task {when_locked}
+    ORDER BY outcome.id FOR UPDATE OF task {when_locked}
 ), ended AS (
     UPDATE callboard_task AS task
     SET status = held.fate,
@@ -120,7 +121,7 @@ WITH {lead} outcome AS MATERIALIZED (
         error = CASE WHEN held.error_type = '' THEN task.error
                      ELSE held.error_type || ': ' || held.error_message END
     FROM held
-    WHERE task.id = held.id
+    WHERE task.id = ANY(ARRAY[held.id])
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.owner_id, held.attempt, held.letter,
               held.reason, held.error_type, held.error_message, held.fingerprint,
               EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision AS seconds

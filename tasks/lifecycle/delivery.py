@@ -103,7 +103,7 @@ WITH lead AS MATERIALIZED (
 UPDATE callboard_task AS task
 SET status = 'QUEUED', dispatch = task.dispatch + 1, queued_at = statement_timestamp()
 FROM picked
-WHERE task.id = picked.id
+WHERE task.id = ANY(ARRAY[picked.id])
 RETURNING task.id, task.dispatch, picked.band, task.priority, task.run_at, task.actor, task.trace_id
 """
 
@@ -221,13 +221,13 @@ WITH lead AS MATERIALIZED (
 ), hint AS (
     SELECT * FROM json_to_recordset(%(hints)s) AS hint (id uuid, dispatch integer)
 ), stranded AS (
-    SELECT task.id FROM callboard_task AS task JOIN hint ON hint.id = task.id
-    WHERE task.status = 'QUEUED' AND task.dispatch = hint.dispatch AND EXISTS (SELECT FROM lead)
-    ORDER BY task.id FOR UPDATE OF task SKIP LOCKED
+    SELECT task.id FROM hint JOIN callboard_task AS task ON task.id = ANY(ARRAY[hint.id])
+    WHERE COALESCE(task.status, '') = 'QUEUED' AND task.dispatch = hint.dispatch AND EXISTS (SELECT FROM lead)
+    ORDER BY hint.id FOR UPDATE OF task SKIP LOCKED
 )
 UPDATE callboard_task AS task
 SET status = 'PENDING', queued_at = NULL
-FROM stranded WHERE task.id = stranded.id
+FROM stranded WHERE task.id = ANY(ARRAY[stranded.id])
 RETURNING task.id, task.actor, task.queue, task.trace_id
 """
 
@@ -270,18 +270,18 @@ _CLAIM = """
 WITH hint AS (
     SELECT * FROM json_to_recordset(%(hints)s) AS hint (id uuid, dispatch integer)
 ), claimable AS (
-    SELECT task.id FROM callboard_task AS task JOIN hint ON hint.id = task.id
-    WHERE task.status = 'QUEUED' AND task.dispatch = hint.dispatch
+    SELECT task.id FROM hint JOIN callboard_task AS task ON task.id = ANY(ARRAY[hint.id])
+    WHERE COALESCE(task.status, '') = 'QUEUED' AND task.dispatch = hint.dispatch
       AND (task.expires_at IS NULL OR task.expires_at > statement_timestamp())
       AND EXISTS (
           SELECT FROM callboard_worker AS worker
           WHERE worker.id = %(worker)s AND worker.status = 'ALIVE' AND worker.lease_expires_at > statement_timestamp()
       )
-    ORDER BY task.id FOR UPDATE OF task SKIP LOCKED
+    ORDER BY hint.id FOR UPDATE OF task SKIP LOCKED
 )
 UPDATE callboard_task AS task
 SET status = 'RUNNING', attempt = task.attempt + 1, worker_id = %(worker)s, started_at = statement_timestamp()
-FROM claimable WHERE task.id = claimable.id
+FROM claimable WHERE task.id = ANY(ARRAY[claimable.id])
 RETURNING task.id, task.attempt, task.actor, task.queue, task.priority, task.args, task.payload, task.options,
     task.failures, task.crashes, task.max_retries, task.min_backoff_seconds, task.max_backoff_seconds, task.retry_until,
     task.time_limit_seconds, task.trace_id, task.owner_id,
@@ -311,16 +311,16 @@ _PUT_BACK = """
 WITH held AS (
     SELECT * FROM json_to_recordset(%(held)s) AS held (id uuid, attempt integer)
 ), unstarted AS (
-    SELECT task.id FROM callboard_task AS task JOIN held ON held.id = task.id
-    WHERE task.status = 'RUNNING' AND task.attempt = held.attempt AND task.worker_id = %(worker)s
-    ORDER BY task.id FOR UPDATE OF task
+    SELECT task.id FROM held JOIN callboard_task AS task ON task.id = ANY(ARRAY[held.id])
+    WHERE COALESCE(task.status, '') = 'RUNNING' AND task.attempt = held.attempt AND task.worker_id = %(worker)s
+    ORDER BY held.id FOR UPDATE OF task
 )
 UPDATE callboard_task AS task
 SET status = CASE WHEN task.cancel_requested_at IS NULL THEN 'PENDING' ELSE 'CANCELLED' END,
     finished_at = CASE WHEN task.cancel_requested_at IS NULL THEN NULL ELSE statement_timestamp() END,
     run_at = GREATEST(task.run_at, statement_timestamp() + %(delay)s * interval '1 second'),
     worker_id = NULL, started_at = NULL, queued_at = NULL, cancel_requested_at = NULL
-FROM unstarted WHERE task.id = unstarted.id
+FROM unstarted WHERE task.id = ANY(ARRAY[unstarted.id])
 RETURNING task.id, task.status, task.actor, task.queue, task.trace_id
 """
 

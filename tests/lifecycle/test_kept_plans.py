@@ -1,5 +1,6 @@
 """Statements that are prepared: where, and that a plan made for empty tables is right for full ones."""
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -125,3 +126,26 @@ def test_a_plan_that_was_made_for_an_empty_table_does_not_read_all_of_a_full_one
     scans, rows = in_a_thread(work)
     assert scans == 0
     assert rows < 100
+
+
+@pytest.mark.parametrize("rows", [0, 20_000])
+@pytest.mark.parametrize(
+    ("name", "parameters", "indexes"),
+    [
+        ("callboard_dispatch", 6, {"callboard_task_pkey", "task_due_idx"}),
+        ("callboard_claim", 2, {"callboard_task_pkey"}),
+        ("callboard_complete", 1, {"callboard_task_pkey"}),
+    ],
+)
+def test_a_batch_finds_its_tasks_by_their_key_whatever_the_statistics_say(name, parameters, indexes, rows) -> None:
+    if rows:
+        query(_BACKLOG)
+    query("VACUUM ANALYZE callboard_task")
+
+    def work() -> Any:
+        live()
+        return "\n".join(line for (line,) in query(f"EXPLAIN EXECUTE {name} ({', '.join(['NULL'] * parameters)})"))
+
+    plan = in_a_thread(work)
+    assert set(re.findall(r"using (\w+) on callboard_task", plan)) == indexes, plan
+    assert "Join Filter" not in plan, plan
