@@ -91,8 +91,12 @@ def test_two_schedulers_that_lead_at_once_again_and_again_start_nothing_twice(ri
     rig.start_workers(processes=2, threads=2)
     rig.await_workers(2)
     tasks: list[str] = []
-    for theft in range(STOLEN):
+    # Who takes the free lease is whoever looks first, so it goes on until each did twice.
+    for theft in range(10 * STOLEN):
+        if theft >= STOLEN and all(leads(scheduler, 2) for scheduler in schedulers):
+            break
         tasks += rig.client.submit("last", count=10, seconds=0.02)
+        time.sleep(theft % 7 * 0.05)  # Each theft at another moment of their rounds.
         before = term(rig)
         steal_lease(rig)
         wait_until(partial(has_passed, rig, before), timeout=20, what=f"a new leader after theft {theft}")
