@@ -51,3 +51,5 @@ def finished(stack: Stack, count: int) -> None:
     for first in range(1, count + 1, _CHUNK):
         stack.query(_FINISHED.format(first=first, last=min(count, first + _CHUNK - 1), total=count))
     stack.query("VACUUM ANALYZE callboard_task, callboard_attempt")
+    # History was flushed long ago.
+    stack.query("CHECKPOINT")
