@@ -7,10 +7,10 @@ import asyncio as python_asyncio
 import inspect
 import logging
 import re
-import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -258,19 +258,22 @@ def loop_thread() -> Iterator[asyncio.EventLoopThread]:
     thread.join(5)
 
 
-def wait_for_result_of(thread: threading.Thread) -> None:
-    """Wait until a thread is inside ``future.result()``: an interrupt that comes earlier cancels nothing."""
+@pytest.fixture
+def result_is_awaited(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once a thread is inside ``future.result()``: an interrupt that comes earlier cancels nothing."""
+    awaited, stock = threading.Event(), Future.result
 
-    def is_waiting() -> bool:
-        frame = sys._current_frames().get(thread.ident or 0)
-        while frame is not None and frame.f_code.co_name != "result":
-            frame = frame.f_back
-        return frame is not None
+    def result(future: "Future[Any]", timeout: float | None = None) -> Any:
+        awaited.set()
+        return stock(future, timeout)
 
-    wait_until(is_waiting)
+    monkeypatch.setattr(Future, "result", result)
+    return awaited
 
 
-def test_a_coroutine_that_outlives_its_cancellation_is_a_runtime_error_caused_by_the_interrupt(loop_thread) -> None:
+def test_a_coroutine_that_outlives_its_cancellation_is_a_runtime_error_caused_by_the_interrupt(
+    loop_thread, result_is_awaited
+) -> None:
     is_running, is_over = threading.Event(), threading.Event()
     raised: list[BaseException] = []
 
@@ -291,7 +294,7 @@ def test_a_coroutine_that_outlives_its_cancellation_is_a_runtime_error_caused_by
     thread = threading.Thread(target=run)
     thread.start()
     assert is_running.wait(10)
-    wait_for_result_of(thread)
+    assert result_is_awaited.wait(10)
     raise_thread_exception(thread.ident, TimeLimitExceeded)
     wait_until(lambda: raised)
     is_over.set()
@@ -300,7 +303,7 @@ def test_a_coroutine_that_outlives_its_cancellation_is_a_runtime_error_caused_by
     assert isinstance(raised[0].__cause__, TimeLimitExceeded)
 
 
-def test_a_coroutine_that_heeds_its_cancellation_is_the_interrupt_itself(loop_thread) -> None:
+def test_a_coroutine_that_heeds_its_cancellation_is_the_interrupt_itself(loop_thread, result_is_awaited) -> None:
     is_running = threading.Event()
     raised: list[BaseException] = []
 
@@ -317,7 +320,7 @@ def test_a_coroutine_that_heeds_its_cancellation_is_the_interrupt_itself(loop_th
     thread = threading.Thread(target=run)
     thread.start()
     assert is_running.wait(10)
-    wait_for_result_of(thread)
+    assert result_is_awaited.wait(10)
     raise_thread_exception(thread.ident, Shutdown)
     thread.join(20)
     assert isinstance(raised[0], Shutdown)
