@@ -122,6 +122,8 @@ class ClaimingConsumer(Consumer):
         self._anchor = broker_queue_name
         self._ready: deque[ClaimedMessage] = deque()
         self._unclaimed: list[Taken] = []
+        #: Claimed or stale, and not yet acknowledged.
+        self._done: list[Taken] = []
         #: Whether the broker may hold hints as taken by us that are not in hand: one of its replies was lost.
         self._is_in_doubt = False
         self._suspects: deque[tuple[Execution, str]] = deque()
@@ -150,6 +152,7 @@ class ClaimingConsumer(Consumer):
     def _refill(self) -> None:
         runtime = self._runtime
         if runtime.is_draining:
+            self._acknowledge()
             self._give_back_hints()
             # What a claim that was under way brought after the drain began.
             self._start_nothing_more()
@@ -158,20 +161,24 @@ class ClaimingConsumer(Consumer):
             return
         if not runtime.heartbeat.has_lease:
             # The heartbeat goes on trying.
+            self._acknowledge()
             self._start_nothing_more()
             runtime.drained.wait(PAUSE_AFTER_ERROR_SECONDS)
             return
         if self._suspects or self._runs_alone:
+            self._acknowledge()
             self._run_suspects()
             return
         try:
             runtime.put_back_waiting(longer_than=PUT_BACK_AFTER_SECONDS)
             # While outcomes cannot be written, finished tasks must not pile up in memory.
             if runtime.completer.is_full:
+                self._acknowledge()
                 runtime.drained.wait(PUT_BACK_AFTER_SECONDS)
                 return
             free = runtime.slots.free()
             if free == 0:
+                self._acknowledge()
                 runtime.slots.wait_for_one(PUT_BACK_AFTER_SECONDS / 2 if runtime.unstarted else IDLE_WAIT_SECONDS)
                 return
             taken = self._take(free)
@@ -210,9 +217,18 @@ class ClaimingConsumer(Consumer):
             self._hand_out(*self._suspects.popleft())
 
     def _take(self, limit: int) -> "list[Taken]":
-        # What could not be claimed for an error is still ours to claim: it left the broker's list.
-        taken, self._unclaimed = self._unclaimed, []
-        return taken or self._runtime.source.take(self._runtime.served, limit)
+        if self._unclaimed:
+            # What could not be claimed for an error is still ours to claim: it left the broker's list.
+            taken, self._unclaimed = self._unclaimed, []
+            return taken
+        # The last claim is acknowledged on the same way, after its tasks have started.
+        done, self._done = self._done, []
+        if done:
+            failpoints.reach("before_ack")
+        taken = self._runtime.source.take(self._runtime.served, limit, done=done)
+        if done:
+            failpoints.reach("after_ack")
+        return taken
 
     def _claim(self, taken: "list[Taken]") -> None:
         runtime = self._runtime
@@ -226,6 +242,7 @@ class ClaimingConsumer(Consumer):
         runtime.hold(executions)
         # The rows protect the tasks now. Stale and foreign hints go the same way.
         self._unclaimed = []
+        self._done += taken
         bands = {one.hint.task_id: one.queue for one in taken if one.hint is not None}
         for execution in executions:
             if execution.claimed.crashes:
@@ -233,17 +250,20 @@ class ClaimingConsumer(Consumer):
                 self._suspects.append((execution, bands[execution.claimed.id]))
             else:
                 self._hand_out(execution, bands[execution.claimed.id])
-        self._acknowledge(taken)
 
-    def _acknowledge(self, taken: "list[Taken]") -> None:
+    def _acknowledge(self) -> None:
+        """Acknowledge what was claimed, since nothing is taken for a while."""
+        if not self._done:
+            return
+        done, self._done = self._done, []
         try:
             failpoints.reach("before_ack")
-            self._runtime.source.done(taken)
+            self._runtime.source.done(done)
             failpoints.reach("after_ack")
         except BrokerUnavailable as error:
             # No hurry: such a hint is stale, whenever it comes back.
             self._is_in_doubt = True
-            log.warning("claimed hints are acknowledged later", error=str(error), count=len(taken))
+            log.warning("claimed hints are acknowledged later", error=str(error), count=len(done))
 
     def _hand_out(self, execution: Execution, broker_queue_name: str) -> None:
         actor = self._runtime.broker.actors.get(execution.claimed.actor)

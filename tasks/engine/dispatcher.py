@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 
 import structlog
 from django.conf import settings
@@ -148,12 +149,17 @@ class Ageing:
         return min(int(self._credit.get(name, 0.0)), space) if settings.AGEING_SECONDS else 0
 
     @staticmethod
-    def probes(band: Band) -> list[Probe]:
-        """Look at each lower priority, the lowest first, for a task whose effective priority is in the band."""
-        return [
+    def probes(queue: str, band: Band, waits: Mapping[Line, float]) -> list[Probe]:
+        """Look at each lower priority, the lowest first, for a task whose effective priority is in the band.
+
+        Parameters:
+            waits: for how many seconds the first task of a line has been due; without a line that nobody looked at.
+        """
+        probes = [
             Probe(priority, band.name, 1, waited_seconds=(band.lowest - priority) * settings.AGEING_SECONDS)
             for priority in range(LOWEST, band.lowest)
         ]
+        return [probe for probe in probes if waits.get(Line(queue, probe.priority), inf) >= probe.waited_seconds]
 
 
 class Dispatcher(Loop):
@@ -196,8 +202,8 @@ class Dispatcher(Loop):
             return POLL_SECONDS / 2
         services = self._current_services()
         began, is_from_front = time.monotonic(), self._begin_round()
-        due, next_in = self._look(services)
-        self.moved, is_any_full = self._fill(services, due, term) if due else (0, False)
+        due, waits = self._look(services)
+        self.moved, is_any_full = self._fill(services, due, waits, term) if due else (0, False)
         if is_from_front:
             self._positions.front_took(time.monotonic() - began)
         if is_any_full:
@@ -209,7 +215,8 @@ class Dispatcher(Loop):
         if due:
             # Nobody can run what is first: behind it others wait for their time.
             next_in = lifecycle.next_due_in_seconds(sorted({service.queue for service in services}))
-        return POLL_SECONDS if next_in is None else min(next_in, POLL_SECONDS)
+            return POLL_SECONDS if next_in is None else min(next_in, POLL_SECONDS)
+        return min([POLL_SECONDS, *(-seconds for seconds in waits.values())])
 
     def _begin_round(self) -> bool:
         """Set the positions; True if they are at the front."""
@@ -227,14 +234,18 @@ class Dispatcher(Loop):
             self._services, self._services_since = presence.services(), time.monotonic()
         return self._services
 
-    def _look(self, services: Sequence[Service]) -> tuple[dict[Line, Probe], float | None]:
-        """Find where something is due, with the probes that saw it, and in how many seconds something else will be."""
+    def _look(self, services: Sequence[Service]) -> tuple[dict[Line, Probe], dict[Line, float]]:
+        """Find where something is due, with the probes that saw it, and for how many seconds each line has waited.
+
+        That is negative until the line's first task is due, and minus infinity for an empty line.
+        """
         probes = {line: self._positions.probe(line, service.band) for service in services for line in _lines(service)}
         firsts = lifecycle.first_due_in_seconds(probes) if probes else {}
-        due = {line: probes[line] for line, seconds in firsts.items() if seconds <= 0}
+        waits = {line: -firsts.get(line, inf) for line in probes}
+        due = {line: probe for line, probe in probes.items() if waits[line] >= 0}
         for line in probes.keys() - due.keys():
             self._positions.nothing_due(line)
-        return due, min((seconds for seconds in firsts.values() if seconds > 0), default=None)
+        return due, waits
 
     def _spaces(self, services: Sequence[Service]) -> dict[str, int]:
         names = {broker_queue(service.queue, service.band): service.threads for service in services}
@@ -244,7 +255,9 @@ class Dispatcher(Loop):
             for name, threads in names.items()
         }
 
-    def _fill(self, services: Sequence[Service], due: Mapping[Line, Probe], term: int) -> tuple[int, bool]:
+    def _fill(
+        self, services: Sequence[Service], due: Mapping[Line, Probe], waits: Mapping[Line, float], term: int
+    ) -> tuple[int, bool]:
         """Dispatch what is due; return how many tasks, and whether some band may hold more than had space.
 
         A band waits while the next higher one of its queue has more or waits itself, if the same workers serve both:
@@ -256,13 +269,18 @@ class Dispatcher(Loop):
         for service, wanted in zip(services, probes, strict=True):
             if service.follows and has_more:
                 continue
-            count, has_more = self._dispatch(service, wanted, spaces, term) if wanted else (0, False)
+            count, has_more = self._dispatch(service, wanted, waits, spaces, term) if wanted else (0, False)
             total += count
             is_any_full = is_any_full or has_more
         return total, is_any_full
 
     def _dispatch(
-        self, service: Service, probes: Sequence[Probe], spaces: Mapping[str, int], term: int
+        self,
+        service: Service,
+        probes: Sequence[Probe],
+        waits: Mapping[Line, float],
+        spaces: Mapping[str, int],
+        term: int,
     ) -> tuple[int, bool]:
         """Dispatch one band of a queue; return how many tasks, and whether more may wait than there was space for."""
         failpoints.reach("before_dispatch")
@@ -270,8 +288,9 @@ class Dispatcher(Loop):
         name = broker_queue(service.queue, band.name)
         space = spaces[name]
         places = self._ageing.places(name, space)
-        if places:
-            old = self._hand_over(service, name, self._ageing.probes(band), places, term)
+        aged = self._ageing.probes(service.queue, band, waits) if places else []
+        if aged:
+            old = self._hand_over(service, name, aged, places, term)
             self._ageing.spend(name, len(old))
             space -= len(old)
         if space == 0:

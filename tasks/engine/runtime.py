@@ -175,8 +175,8 @@ class WorkerRuntime:
     def handing_out(self) -> None:
         """A claimed task is about to go to the threads.
 
-        If none lies there its wait begins only now, not with its claim: between the two is an acknowledgement, and with
-        a slow broker every task would else be put back before a thread wakes.
+        If none lies there its wait begins now: nothing has started for a while because there was nothing to start, and
+        the first task after a rest would else be put back before a thread wakes.
         """
         if self._worker.work_queue.empty():
             self._last_start = time.monotonic()

@@ -42,8 +42,8 @@ class Source(Protocol):
     def depth(self, queues: Sequence[str]) -> dict[str, int]:
         """Count the hints that wait in each queue."""
 
-    def take(self, queues: Sequence[str], limit: int) -> list[Taken]:
-        """Take up to ``limit`` hints at once, queues in order of preference; never waits."""
+    def take(self, queues: Sequence[str], limit: int, *, done: Sequence[Taken] = ()) -> list[Taken]:
+        """Say what is ``done``, and take up to ``limit`` hints at once, queues in order of preference; never waits."""
 
     def wait(self, queues: Sequence[str], timeout: float) -> None:
         """Block until something may have been published to one of the queues, ``timeout`` seconds at most."""
@@ -96,15 +96,12 @@ class RedisSource:
 
     def depth(self, queues: Sequence[str]) -> dict[str, int]:
         """See ``Source``."""
-        with _translated(), self._broker.client.pipeline(transaction=False) as pipe:
-            for name in queues:
-                pipe.llen(self._key(name))
-            return dict(zip(queues, pipe.execute(), strict=True))
+        return self._settle([], queues)
 
-    def take(self, queues: Sequence[str], limit: int) -> list[Taken]:
+    def take(self, queues: Sequence[str], limit: int, *, done: Sequence[Taken] = ()) -> list[Taken]:
         """See ``Source``."""
         commands, left = [], []
-        for name, depth in self.depth(queues).items():
+        for name, depth in self._settle(done, queues).items():
             count = min(depth, limit)
             limit -= count
             if count:
@@ -128,13 +125,20 @@ class RedisSource:
 
     def done(self, taken: Sequence[Taken]) -> None:
         """See ``Source``."""
-        names = sorted({one.queue for one in taken})
-        with _translated(), self._broker.client.pipeline(transaction=True) as pipe:
-            self._acknowledge(pipe, _hints_by_queue(taken))
+        self._settle(taken, [])
+
+    def _settle(self, done: Sequence[Taken], queues: Sequence[str]) -> dict[str, int]:
+        """Forget hints that are done, and count those that wait in each queue, in one round trip."""
+        names = sorted({one.queue for one in done})
+        with _translated(), self._broker.client.pipeline(transaction=bool(done)) as pipe:
+            self._acknowledge(pipe, _hints_by_queue(done))
             for name in names:
                 pipe.scard(self._acks_key(name))
-            left = pipe.execute()[-len(names) :] if names else []
-        self.forget_taken([name for name, count in zip(names, left, strict=True) if count])
+            for name in queues:
+                pipe.llen(self._key(name))
+            numbers = pipe.execute()[-len(names) - len(queues) :]
+        self.forget_taken([name for name, left in zip(names, numbers, strict=False) if left])
+        return dict(zip(queues, numbers[len(names) :], strict=True))
 
     def put_back(self, taken: Sequence[Taken]) -> None:
         """See ``Source``."""
@@ -271,8 +275,9 @@ class InProcessSource:
         """See ``Source``."""
         return {name: self._broker.queues[name].qsize() for name in queues}
 
-    def take(self, queues: Sequence[str], limit: int) -> list[Taken]:
+    def take(self, queues: Sequence[str], limit: int, *, done: Sequence[Taken] = ()) -> list[Taken]:
         """See ``Source``."""
+        self.done(done)
         taken: list[Taken] = []
         for name in queues:
             while len(taken) < limit:

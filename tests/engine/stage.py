@@ -73,7 +73,7 @@ class Broker:
         if self.is_away:
             raise BrokerUnavailable("away")
 
-    def take(self, queues: Sequence[str], limit: int) -> list[Taken]:
+    def take(self, queues: Sequence[str], limit: int, *, done: Sequence[Taken] = ()) -> list[Taken]:
         raise NotImplementedError
 
     def wait(self, queues: Sequence[str], timeout: float) -> None:

@@ -1,6 +1,7 @@
 """The claiming consumer, driven by hand: what it takes, keeps and gives back."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import dramatiq
@@ -53,6 +54,11 @@ class Hand:
         """How many hints wait in the broker."""
         return sum(self.source.depth(self.runtime.served).values())
 
+    @property
+    def unacknowledged(self) -> int:
+        """How many hints the broker has, or had taken from it and was not told to be done."""
+        return sum(self.source._broker.queues[name].unfinished_tasks for name in self.runtime.served)
+
 
 @pytest.fixture
 def hand(idle_engine, monkeypatch) -> Hand:
@@ -79,7 +85,7 @@ def fails_once(monkeypatch, target: Any, name: str, error: Exception) -> None:
 # --- Taking ---
 
 
-def test_a_hint_is_claimed_and_acknowledged_before_it_is_handed_out(hand) -> None:
+def test_a_hint_is_claimed_before_it_is_handed_out_and_acknowledged_on_the_way_to_the_next(hand) -> None:
     task = submit(payload={"do": "return", "value": 1}, priority=4)
     hand.publish(task)
     message = hand.next()
@@ -88,9 +94,11 @@ def test_a_hint_is_claimed_and_acknowledged_before_it_is_handed_out(hand) -> Non
     )  # fmt: skip
     assert (message.queue_name, message.priority) == (hand.runtime.served[0], 4)
     assert status(task) == Status.RUNNING
-    assert hand.source._broker.queues[BAND].unfinished_tasks == 0
     assert hand.runtime.held == [(task.pk, 1)]
     assert (hand.runtime.unstarted, hand.runtime.slots.held) == (1, 1)
+    assert hand.unacknowledged == 1
+    assert next(hand.consumer) is None
+    assert hand.unacknowledged == 0
 
 
 def test_no_more_is_taken_than_threads_are_free(hand) -> None:
@@ -109,7 +117,27 @@ def test_stale_foreign_and_repeated_hints_are_dropped(hand) -> None:
         messages.append(next(hand.consumer))
     assert [one.message_id for one in messages if one] == [str(task.pk)]
     assert hand.runtime.held == [(task.pk, 1)]
-    assert hand.source._broker.queues[BAND].unfinished_tasks == 0
+    assert next(hand.consumer) is None
+    assert hand.unacknowledged == 0
+
+
+WAITS: dict[str, Callable[[Hand], object]] = {
+    "for a thread": lambda hand: hand.runtime.slots.acquire(1),
+    "for the completer": lambda hand: setattr(hand.runtime.completer, "_waiting", [None] * 5_000),
+    "for its lease": lambda hand: setattr(hand.runtime.heartbeat, "_trusted_until", 0),
+    "for the neighbours of a suspect": lambda hand: setattr(hand.consumer, "_runs_alone", True),
+    "for its end": lambda hand: hand.runtime.drain(),
+}
+
+
+@pytest.mark.parametrize("what", WAITS)
+def test_what_was_claimed_is_acknowledged_before_the_consumer_waits(hand, monkeypatch, what: str) -> None:
+    hand.publish(submit())
+    hand.next()
+    monkeypatch.setattr(hand.source, "take", pytest.fail)
+    WAITS[what](hand)
+    assert next(hand.consumer) is None
+    assert hand.unacknowledged == 0
 
 
 def test_an_old_task_goes_with_the_first_of_the_band_that_it_was_let_into(hand) -> None:
@@ -148,22 +176,6 @@ def test_a_first_task_after_a_long_rest_is_not_put_back_before_a_thread_wakes(ha
     hand.put(hand.next())
     hand.runtime.put_back_waiting(longer_than=claiming.PUT_BACK_AFTER_SECONDS)
     assert status(task) == Status.RUNNING
-
-
-def test_tasks_whose_acknowledgement_took_long_are_not_put_back_before_a_thread_wakes(hand, monkeypatch) -> None:
-    acknowledge = hand.source.done
-
-    def slowly(taken: Any) -> None:
-        hand.runtime._last_start -= 3600
-        acknowledge(taken)
-
-    monkeypatch.setattr(hand.source, "done", slowly)
-    tasks = [submit() for _ in range(2)]
-    hand.publish(*tasks)
-    for _ in tasks:
-        hand.put(hand.next())
-    hand.runtime.put_back_waiting(longer_than=claiming.PUT_BACK_AFTER_SECONDS)
-    assert [status(task) for task in tasks] == [Status.RUNNING] * 2
 
 
 def test_what_waits_while_no_thread_takes_anything_is_put_back(hand) -> None:
@@ -293,7 +305,7 @@ def test_hints_outlive_a_database_that_is_away(hand, monkeypatch, error: Excepti
     assert next(hand.consumer) is None
     assert hand.depth == 0
     assert hand.next().message_id == str(task.pk)
-    assert hand.source._broker.queues[BAND].unfinished_tasks == 0
+    assert hand.unacknowledged == 1
 
 
 def test_a_broker_that_is_away_while_hints_are_taken_is_asked_again(hand, monkeypatch) -> None:

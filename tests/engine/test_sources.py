@@ -168,6 +168,16 @@ def test_what_is_done_cannot_be_put_back(redis_broker) -> None:
     assert taken(source) == []
 
 
+def test_more_is_taken_while_something_is_said_to_be_done(source) -> None:
+    sent = hints(5)
+    source.publish_many([(HIGH, hint) for hint in sent])
+    some = source.take([HIGH], 2)
+    more = source.take([MEDIUM, HIGH], 2, done=some)
+    assert [one.hint for one in more] == sent[2:4]
+    source.put_back(more)
+    assert sorted(map(str, taken(source))) == sorted(map(str, sent[2:]))
+
+
 def test_missing_is_what_waits_in_none_of_a_queues_bands(source) -> None:
     ready, taken_out, elsewhere, never = hints(4)
     source.publish_many([(LOW, taken_out)])
@@ -223,20 +233,28 @@ def test_a_wait_in_vain_ends_in_time(source) -> None:
 # --- Redis ---
 
 
-def test_redis_holds_nothing_of_what_is_done(redis_broker) -> None:
+DONE: dict[str, Callable[[Source, list[Taken]], object]] = {
+    "said alone": lambda source, some: source.done(some),
+    "said while more is taken": lambda source, some: source.take([HIGH], 1, done=some),
+}
+
+
+@pytest.mark.parametrize("how", DONE)
+def test_redis_holds_nothing_of_what_is_done(redis_broker, how: str) -> None:
     source = redis_broker.source
     source.publish_many([(name, hint) for name in (HIGH, LOW) for hint in hints(10)])
-    source.done(source.take([HIGH, LOW], 100))
+    DONE[how](source, source.take([HIGH, LOW], 100))
     assert left(redis_broker) == {
         f"{redis_broker.namespace}:{name}" for name in ("__heartbeats__", f"__wake__.{HIGH}", f"__wake__.{LOW}")
     }
 
 
-def test_what_a_lost_reply_took_is_forgotten_with_the_next_done(redis_broker) -> None:
+@pytest.mark.parametrize("how", DONE)
+def test_what_a_lost_reply_took_is_forgotten_with_the_next_done(redis_broker, how: str) -> None:
     source = redis_broker.source
     source.publish_many([(HIGH, hint) for hint in hints(3)])
     source.take([HIGH], 2)
-    source.done(source.take([HIGH], 1))
+    DONE[how](source, source.take([HIGH], 1))
     assert redis_broker.client.scard(f"{redis_broker.namespace}:__acks__.{redis_broker.broker_id}.{HIGH}") == 0
     assert redis_broker.client.hlen(f"{redis_broker.namespace}:{HIGH}.msgs") == 0
 

@@ -1,5 +1,6 @@
 """How much of a queue the broker may hold, where the dispatcher goes on, and how the old get in."""
 
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -183,8 +184,14 @@ def test_ageing_can_be_off(settings) -> None:
 
 
 def test_the_lower_a_priority_the_longer_it_waits_and_the_sooner_it_is_looked_for() -> None:
-    waits = [(one.priority, one.waited_seconds) for one in Ageing.probes(BAND["medium"])]
+    waits = [(one.priority, one.waited_seconds) for one in Ageing.probes("default", BAND["medium"], {})]
     assert waits == [(1, 180), (2, 120), (3, 60)]
-    assert [one.priority for one in Ageing.probes(BAND["high"])] == [1, 2, 3, 4, 5, 6, 7]
-    assert {(one.band, one.limit) for one in Ageing.probes(BAND["high"])} == {("high", 1)}
-    assert Ageing.probes(BAND["low"]) == []
+    high = Ageing.probes("default", BAND["high"], {})
+    assert [one.priority for one in high] == [1, 2, 3, 4, 5, 6, 7]
+    assert {(one.band, one.limit) for one in high} == {("high", 1)}
+    assert Ageing.probes("default", BAND["low"], {}) == []
+
+
+def test_the_old_are_not_looked_for_in_lines_whose_first_task_is_younger() -> None:
+    waits = {Line("default", 1): 180.0, Line("default", 2): 119.9, Line("default", 3): -inf, Line("other", 1): -inf}
+    assert [one.priority for one in Ageing.probes("default", BAND["medium"], waits)] == [1]
