@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import dramatiq
@@ -157,13 +157,20 @@ class Arguments:
         """List what is wrong with a payload (and positional arguments, which only ``send()`` has)."""
         if self.whole is not None:
             return self._check_whole(args, payload)
+        if not args and self._is_known_to_model:
+            return self._validate(payload)
         try:
             bound = self.signature.bind(*args, **payload)
         except TypeError as error:
-            # Of a payload the model says more: which field. It knows nothing of positional-only parameters.
+            # Of a payload the model says more: which field.
             errors = [] if args else self._validate(payload)
             return errors or [FieldError("args" if args else "payload", "invalid", str(error))]
         return self._validate(_by_name(self.signature, bound))
+
+    @cached_property
+    def _is_known_to_model(self) -> bool:
+        """Whether what fits the model fits the function: it takes positional-only parameters for fields."""
+        return all(one.kind is not one.POSITIONAL_ONLY for one in self.signature.parameters.values())
 
     def convert(self, args: Sequence[Any], payload: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Turn what was stored into the function's positional and keyword arguments.

@@ -36,8 +36,8 @@ WINDOW_SECONDS = 0.1
 LARGEST_WINDOW = 1024
 #: How long a position in the index is believed; rows that come in behind it, and nobody told, wait that long.
 POSITION_SECONDS = 1.0
-#: Longer, if the way from the front takes more than this part of the time.
-FRONT_AT_MOST_EVERY = 20
+#: Longer, if the way from the front would take more than this part of the time, but not for ever.
+FRONT_AT_MOST_EVERY, LONGEST_POSITION_SECONDS = 300, 30.0
 #: Between a task's statement, which sets its ``run_at``, and its commit.
 LOOK_BACK = timedelta(seconds=1)
 
@@ -100,7 +100,7 @@ class Positions:
 
     def front_took(self, seconds: float) -> None:
         """Note how long the way from the front was."""
-        self._good_for = max(POSITION_SECONDS, FRONT_AT_MOST_EVERY * seconds)
+        self._good_for = min(max(POSITION_SECONDS, FRONT_AT_MOST_EVERY * seconds), LONGEST_POSITION_SECONDS)
 
     def probe(self, line: Line, band: str) -> Probe:
         """Build the probe that goes on where the last one ended."""
@@ -201,11 +201,11 @@ class Dispatcher(Loop):
         if term is None:
             return POLL_SECONDS / 2
         services = self._current_services()
-        began, is_from_front = time.monotonic(), self._begin_round()
+        is_from_front, began = self._begin_round(), time.monotonic()
         due, waits = self._look(services)
-        self.moved, is_any_full = self._fill(services, due, waits, term) if due else (0, False)
         if is_from_front:
             self._positions.front_took(time.monotonic() - began)
+        self.moved, is_any_full = self._fill(services, due, waits, term) if due else (0, False)
         if is_any_full:
             return self._pause_for_space(self.moved)
         self._pause = SHORTEST_PAUSE_SECONDS
@@ -235,14 +235,19 @@ class Dispatcher(Loop):
         return self._services
 
     def _look(self, services: Sequence[Service]) -> tuple[dict[Line, Probe], dict[Line, float]]:
-        """Find where something is due, with the probes that saw it, and for how many seconds each line has waited.
+        """Find where something is due, with probes that begin there, and for how many seconds each line has waited.
 
         That is negative until the line's first task is due, and minus infinity for an empty line.
         """
         probes = {line: self._positions.probe(line, service.band) for service in services for line in _lines(service)}
-        firsts = lifecycle.first_due_in_seconds(probes) if probes else {}
-        waits = {line: -firsts.get(line, inf) for line in probes}
-        due = {line: probe for line, probe in probes.items() if waits[line] >= 0}
+        firsts = lifecycle.first_due(probes) if probes else {}
+        waits = {line: -firsts[line].in_seconds if line in firsts else -inf for line in probes}
+        # Up to the first there is nothing, so it need not be walked over again.
+        due = {
+            line: replace(probe, after_run_at=firsts[line].run_at, after_id=None)
+            for line, probe in probes.items()
+            if waits[line] >= 0
+        }
         for line in probes.keys() - due.keys():
             self._positions.nothing_due(line)
         return due, waits

@@ -154,10 +154,19 @@ class Line(NamedTuple):
     priority: int
 
 
+class First(NamedTuple):
+    """The task of a line that is due before all others."""
+
+    run_at: datetime
+    #: Negative if it is due.
+    in_seconds: float
+
+
 # The first of each line, from a position on: one step down task_due_idx for each line and no lock. What nobody can run
 # is not told apart here, for that would walk over it.
 _FIRST_DUE = """
-SELECT line.queue, line.priority, EXTRACT(EPOCH FROM first.run_at - clock_timestamp())::double precision
+SELECT line.queue, line.priority, first.run_at,
+       EXTRACT(EPOCH FROM first.run_at - clock_timestamp())::double precision
 FROM json_to_recordset(%(lines)s) AS line (
     queue text, priority smallint, after_run_at timestamptz, after_id uuid
 )
@@ -173,8 +182,8 @@ CROSS JOIN LATERAL (
 """
 
 
-def first_due_in_seconds(probes: Mapping[Line, Probe]) -> dict[Line, float]:
-    """Tell when the first task of each line is due, negative if it is; nothing for a line with none.
+def first_due(probes: Mapping[Line, Probe]) -> dict[Line, First]:
+    """Tell when the first task of each line is due; nothing for a line with none.
 
     Parameters:
         probes: from where on to look.
@@ -189,7 +198,7 @@ def first_due_in_seconds(probes: Mapping[Line, Probe]) -> dict[Line, float]:
         for line, probe in probes.items()
     ]
     found = fetch(_FIRST_DUE, {"lines": as_json(rows)}, prepared="callboard_first_due")
-    return {Line(queue, priority): seconds for queue, priority, seconds in found}
+    return {Line(queue, priority): First(*first) for queue, priority, *first in found}
 
 
 # How long until the next waiting task of some queues is due, by the database's clock: a loose walk over the index, one

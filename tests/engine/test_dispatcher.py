@@ -1,6 +1,6 @@
 """The dispatcher: what it hands over, in which order, how much of it, and when it looks again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ from tasks.engine import dispatcher as module
 from tasks.engine import queues
 from tasks.engine.dispatcher import LONGEST_PAUSE_SECONDS, POLL_SECONDS, SHORTEST_PAUSE_SECONDS, Dispatcher
 from tasks.errors import BrokerUnavailable
+from tasks.lifecycle import Probe
 from tasks.models import Task, Term, Worker
 from tasks.states import Status
 from tests.engine.stage import Broker, Leading
@@ -237,6 +238,21 @@ def test_the_young_of_low_priority_wait_however_many_places_there_are(dispatcher
 
 
 # --- Where it goes on ---
+
+
+def test_what_was_walked_over_to_find_the_first_is_not_walked_over_again(dispatcher, monkeypatch) -> None:
+    make_worker()
+    first, _ = submitted(2, priority=5)
+    asked: list[Probe] = []
+
+    def dispatch_many(queue: str, probes: Sequence[Probe], **options: Any) -> list[Any]:
+        asked.extend(probes)
+        return stock(queue, probes, **options)
+
+    stock = lifecycle.dispatch_many
+    monkeypatch.setattr(lifecycle, "dispatch_many", dispatch_many)
+    dispatcher.step()
+    assert [(one.after_run_at, one.after_id) for one in asked] == [(first.run_at, None)]
 
 
 def test_it_goes_on_behind_what_it_took_until_it_is_woken(dispatcher, broker) -> None:

@@ -67,7 +67,7 @@ def notifier(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(wakeups, "IDLE_SECONDS", 0.05)
     yield Notifier()
     # Its thread stays for ever, its connection must not: the database is dropped at the end.
-    wait_until(lambda: not sessions_like("%pg_notify%"))
+    wait_until(lambda: not sessions_like("%NOTIFY%"))
 
 
 # --- Sending ---
@@ -91,7 +91,7 @@ def test_a_burst_of_pokes_is_at_most_one_notify_every_five_milliseconds(notifier
 def test_a_process_that_says_nothing_gives_its_connection_back_and_speaks_again(notifier, ear) -> None:
     notifier.poke(News.DUE)
     wait_until(lambda: ear.count == 1)
-    wait_until(lambda: not sessions_like("%pg_notify%"))
+    wait_until(lambda: not sessions_like("%NOTIFY%"))
     notifier.poke(News.DUE)
     wait_until(lambda: ear.count == 2)
 

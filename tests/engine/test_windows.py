@@ -129,18 +129,18 @@ def test_positions_are_forgotten_when_asked(clock) -> None:
     assert positions.probe(Line("default", 5), "medium") == Probe(5, "medium", 1)
 
 
-def test_positions_are_old_after_a_second_or_after_twenty_times_what_the_way_from_the_front_takes(clock) -> None:
+@pytest.mark.parametrize(
+    ("way_seconds", "good_for"), [(0, POSITION_SECONDS), (0.003, POSITION_SECONDS), (0.02, 6.0), (5, 30.0)]
+)
+def test_the_longer_the_way_from_the_front_the_longer_positions_are_good(clock, way_seconds, good_for) -> None:
     positions = Positions()
-    clock.now += POSITION_SECONDS
+    positions.front_took(way_seconds)
+    clock.now += good_for - 0.01
     assert not positions.are_old()
-    clock.now += 0.01
+    clock.now += 0.02
     assert positions.are_old()
     positions.forget()
-    positions.front_took(0.5)
-    clock.now += 9.9
     assert not positions.are_old()
-    clock.now += 0.2
-    assert positions.are_old()
 
 
 # --- Ageing ---

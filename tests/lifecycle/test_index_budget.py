@@ -129,8 +129,8 @@ def test_the_first_of_each_line_is_found_along_the_index(monkeypatch) -> None:
     fill("lines", priority=9, days=-1, count=20_000)
     fill("lines", priority=5, days=1, count=20_000)
     lines = {Line("lines", priority): Probe(priority, "any", 1) for priority in range(1, 11)}
-    found = lifecycle.first_due_in_seconds(lines)
-    assert {line.priority: seconds < 0 for line, seconds in found.items()} == {9: True, 5: False}
+    found = lifecycle.first_due(lines)
+    assert {line.priority: first.in_seconds < 0 for line, first in found.items()} == {9: True, 5: False}
     plans = explained(monkeypatch)
-    lifecycle.first_due_in_seconds(lines)
+    lifecycle.first_due(lines)
     assert buffers(plans[0]) < 150, json.dumps(plans[0], indent=1)

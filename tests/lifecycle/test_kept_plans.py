@@ -22,7 +22,7 @@ def live() -> Status:
     """Take a task through its life."""
     worker = make_worker()
     task = submit()
-    lifecycle.first_due_in_seconds(FIRST_DUE)
+    lifecycle.first_due(FIRST_DUE)
     lifecycle.succeed(outcome(claim(dispatch(task), worker), worker))
     task.refresh_from_db()
     return Status(task.status)
