@@ -199,9 +199,10 @@ def _row_faults(row: Mapping[str, Any]) -> Iterator[FieldError]:
     if row["run_at"] is not None and not 1 < row["run_at"].year < _LATEST_YEAR:
         yield FieldError("run_at", "out_of_range", f"expected a year before {_LATEST_YEAR}, got {row['run_at']}")
     for name in ("options", "tags"):
-        yield from check_json(
-            row[name], field=name, max_bytes=settings.MAX_PAYLOAD_BYTES, max_depth=settings.MAX_JSON_DEPTH
-        )
+        if row[name]:
+            yield from check_json(
+                row[name], field=name, max_bytes=settings.MAX_PAYLOAD_BYTES, max_depth=settings.MAX_JSON_DEPTH
+            )
 
 
 #: Delays from there on stay within what Python's dates can hold.
@@ -218,21 +219,22 @@ def write(rows: Sequence[Mapping[str, Any]], *, admit: Admit | None = None) -> l
     if admit is not None:
         admit(len(rows))
     written = _insert(rows)
-    return [_task(row, written[row["id"]]) for row in rows]
+    names = [field.attname for field in Task._meta.concrete_fields]
+    return [_task(names, row, written[row["id"]]) for row in rows]
 
 
 def _insert(rows: Sequence[Mapping[str, Any]]) -> dict[UUID, Sequence[Any]]:
     """Write rows and announce them; give by their ids what the database added."""
-    inserted = fetch(_INSERT, {"tasks": as_json(rows)}, prepared="callboard_submit", anywhere=True)
+    given = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    inserted = fetch(_INSERT, {"tasks": as_json(given)}, prepared="callboard_submit", anywhere=True)
     announce("submit", [Moved(r["id"], Status.PENDING, r["actor"], r["queue"], r["trace_id"]) for r in rows])
     return {row[0]: row for row in inserted}
 
 
-def _task(row: Mapping[str, Any], written: Sequence[Any]) -> Task:
+def _task(names: Sequence[str], row: Mapping[str, Any], written: Sequence[Any]) -> Task:
     """Build the instance from what was sent and what the database added, without reading it all back."""
     values = {**row, **_FRESH}
     _, values["run_at"], values["expires_at"], values["created_at"] = written
-    names = [field.attname for field in Task._meta.concrete_fields]
     return Task.from_db(DEFAULT_DB_ALIAS, names, [values.get(name) for name in names])
 
 
