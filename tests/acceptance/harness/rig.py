@@ -35,8 +35,9 @@ CLOCKS = {
     "SHUTDOWN_GRACE_SECONDS": "2",
     "DEFAULT_MIN_BACKOFF_SECONDS": "0.2",
 }
-#: After the last task ended, hints that still lie about are gone this soon.
-TIDY_SECONDS = 3
+#: After the last task ended, hints that still lie about are gone this soon: an acknowledgement on a connection that is
+#: dead and does not know it is given up after five, and said again by a worker that is idle.
+TIDY_SECONDS = 8
 STOP_SECONDS = 15
 
 
