@@ -54,12 +54,19 @@ class Window:
 
     def __init__(self) -> None:
         self._taken: deque[tuple[float, int]] = deque()
-        self._expected = 0
+        #: What is in there if workers took nothing since; None if nobody looked yet.
+        self._expected: int | None = None
+
+    def sure_space(self, *, threads: int) -> int | None:
+        """Tell how many hints may be added whatever workers took since the last look; None if it takes a look."""
+        if self._expected is None or self._expected > threads // 2:
+            return None
+        return threads - self._expected
 
     def space(self, depth: int, *, threads: int) -> int:
         """Tell how many hints may be added to a queue that holds ``depth`` and is served by ``threads``."""
         now = time.monotonic()
-        self._taken.append((now, max(0, self._expected - depth)))
+        self._taken.append((now, max(0, (self._expected or 0) - depth)))
         while self._taken[0][0] < now - WINDOW_SECONDS:
             self._taken.popleft()
         self._expected = depth
@@ -68,7 +75,7 @@ class Window:
 
     def add(self, count: int) -> None:
         """Count published hints in."""
-        self._expected += count
+        self._expected = (self._expected or 0) + count
 
 
 class Positions:
@@ -253,12 +260,14 @@ class Dispatcher(Loop):
         return due, waits
 
     def _spaces(self, services: Sequence[Service]) -> dict[str, int]:
-        names = {broker_queue(service.queue, service.band): service.threads for service in services}
-        depths = self._source.depth(list(names))
-        return {
-            name: self._windows.setdefault(name, Window()).space(depths[name], threads=threads)
-            for name, threads in names.items()
-        }
+        """Tell how many hints fit into each band's queue; the broker is asked only where that is not sure without."""
+        threads = {broker_queue(service.queue, service.band): service.threads for service in services}
+        windows = {name: self._windows.setdefault(name, Window()) for name in threads}
+        spaces = {name: window.sure_space(threads=threads[name]) for name, window in windows.items()}
+        unsure = [name for name, space in spaces.items() if space is None]
+        depths = self._source.depth(unsure) if unsure else {}
+        looked = {name: windows[name].space(depth, threads=threads[name]) for name, depth in depths.items()}
+        return {name: looked[name] if space is None else space for name, space in spaces.items()}
 
     def _fill(
         self, services: Sequence[Service], due: Mapping[Line, Probe], waits: Mapping[Line, float], term: int
@@ -321,8 +330,9 @@ class Dispatcher(Loop):
         try:
             self._source.publish_many([(name, hint) for hint in hints])
         except BrokerUnavailable:
-            # Some may have arrived; those find their tasks PENDING and are stale. Until a ping answers, nothing more is
-            # dispatched, or an outage would turn the whole backlog into QUEUED.
+            # Some may have arrived; those find their tasks PENDING and are stale. Until the broker answers when it is
+            # looked at, nothing more is dispatched, or an outage would turn the whole backlog into QUEUED.
+            self._windows.clear()
             self._take_back(hints, term)
             raise
         failpoints.reach("after_publish")

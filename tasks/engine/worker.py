@@ -51,7 +51,8 @@ def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
 
     from tasks.engine.watchdog import EXIT_RETIRED, EXIT_UNFINISHED
 
-    worker = Worker(dramatiq.get_broker(), queues=queues, worker_threads=threads, worker_timeout=100)
+    # An idle thread looks every half second whether it is to end; more often would be most of what a quiet stack costs.
+    worker = Worker(dramatiq.get_broker(), queues=queues, worker_threads=threads, worker_timeout=500)
     worker.start()
     stop.wait()
     worker.stop(timeout=int((settings.SHUTDOWN_GRACE_SECONDS + CLEAN_UP_SECONDS) * 1000))

@@ -310,6 +310,22 @@ def test_what_could_not_be_published_goes_back_and_is_handed_over_again_when_the
     assert [hint.dispatch for hint in broker.hints] == [2]
 
 
+def test_a_broker_that_refused_hints_is_looked_at_before_it_gets_more(dispatcher, broker) -> None:
+    make_worker(threads=8)
+    submit()
+    dispatcher.step()
+    broker.clear()
+    task = submit()
+    broker.refuses_hints = True
+    with pytest.raises(BrokerUnavailable):
+        dispatcher.step()
+    broker.is_away = True
+    for _ in range(3):
+        with pytest.raises(BrokerUnavailable):
+            dispatcher.step()
+    assert numbers(task) == (Status.PENDING, 1)
+
+
 def test_a_failed_publish_stops_the_round_or_an_outage_would_turn_the_backlog_into_queued(dispatcher, broker) -> None:
     make_worker()
     for priority in (9, 5, 1):

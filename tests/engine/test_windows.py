@@ -43,6 +43,19 @@ def test_an_untouched_queue_may_hold_one_hint_for_each_thread(clock) -> None:
     assert window.space(20, threads=8) == 0
 
 
+def test_a_queue_needs_no_look_as_long_as_no_more_than_half_the_threads_may_have_a_hint_there(clock) -> None:
+    window = Window()
+    assert window.sure_space(threads=8) is None
+    window.space(3, threads=8)
+    assert window.sure_space(threads=8) == 5
+    window.add(1)
+    assert window.sure_space(threads=8) == 4
+    window.add(1)
+    assert window.sure_space(threads=8) is None
+    window.space(0, threads=8)
+    assert window.sure_space(threads=8) == 8
+
+
 def test_the_window_is_twice_what_was_taken_lately(clock) -> None:
     window = Window()
     window.space(0, threads=8)
