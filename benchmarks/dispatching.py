@@ -1,7 +1,7 @@
-"""The dispatcher alone, on a broker that swallows hints.
+"""The dispatcher alone, on a broker that swallows hints: ``python -m benchmarks.dispatching QUEUES WORKERS``.
 
-Each line on its input asks for that many tasks to be dispatched, as a wake-up would; the line it prints then is how
-many microseconds each of them took, its own work and the database's.
+All tasks are in one of the queues. Each line on its input asks for that many tasks to be dispatched, as a wake-up
+would; the line it prints then is how many microseconds each of them took, its own work and the database's.
 """
 
 import os
@@ -20,7 +20,7 @@ from tasks.engine import presence, sessions  # noqa: E402
 from tasks.engine.dispatcher import Dispatcher  # noqa: E402
 from tasks.engine.leadership import Leadership  # noqa: E402
 from tasks.hint import Hint  # noqa: E402
-from tasks.models import new_id  # noqa: E402
+from tasks.models import Queue, new_id  # noqa: E402
 
 #: Small, so that what a round costs beside its tasks shows.
 BATCH = 100
@@ -41,22 +41,26 @@ class Swallowing:
         self.count += len(hints)
 
 
-def main() -> None:
+def main(queues: int, workers: int) -> None:
     """Lead, and dispatch what is asked for."""
     dispatching.LARGEST_WINDOW = BATCH
     leadership, source = Leadership(), Swallowing()
     leadership.step()
     presence.declare_queues()
-    worker = new_id()
-    presence.register(worker, queues=["default"], threads=BATCH)
+    names = ["default", *(f"queue-{number}" for number in range(1, queues))]
+    Queue.objects.bulk_create([Queue(name=name) for name in names], ignore_conflicts=True)
+    ids = [new_id() for _ in range(workers)]
+    for worker in ids:
+        presence.register(worker, queues=names, threads=BATCH)
     sessions.use_direct_session(commits_asynchronously=True)
     dispatcher = Dispatcher(leadership, _any(source))
     print("ready", flush=True)
     for line in sys.stdin:
         goal = source.count + int(line)
-        # Both leases may have run out since the last time.
+        # All leases may have run out since the last time.
         leadership.step()
-        presence.beat(worker, [])
+        for worker in ids:
+            presence.beat(worker, [])
         dispatcher.wake(from_front=False)
         began = time.perf_counter()
         while source.count < goal:
@@ -69,4 +73,4 @@ def _any(source: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]), int(sys.argv[2]))

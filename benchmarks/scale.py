@@ -19,6 +19,7 @@ FEW, MANY, HISTORY = 1_000, 1_000_000, 10_000_000
 #: What a transaction that somebody forgot sees die: ten minutes at 500 tasks/s.
 DYING = 300_000
 REFILLS = 10
+WIDE = 100
 MEMORY_TASKS = 100_000
 URGENT, BEHIND = 400, 100_000
 SHORT = 4_000
@@ -41,6 +42,20 @@ def backlog(stack: Stack, contestant: Contestant) -> Figures:
         seeding.waiting(stack, DYING, due_in="-1 day")
         stack.query("UPDATE callboard_task SET status = 'QUEUED', queued_at = now(), dispatch = 1")
         figures["dispatch under a long transaction, µs/task"] = _dispatch_few(stack)
+    return figures
+
+
+def breadth(stack: Stack, contestant: Contestant) -> Figures:
+    """Dispatch with one queue and worker process, with a hundred queues, and with a hundred workers."""
+    if contestant is not CALLBOARD:
+        return {}
+    figures = {}
+    for queues, workers in ((1, 1), (WIDE, 1), (1, WIDE)):
+        stack.empty()
+        stack.query("DELETE FROM callboard_queue")
+        name = f"dispatch, queues: {queues}, worker processes: {workers}, µs/task"
+        figures[name] = _dispatch_few(stack, queues=queues, workers=workers)
+    stack.query("DELETE FROM callboard_queue")
     return figures
 
 
@@ -114,6 +129,7 @@ def neighbours(stack: Stack, contestant: Contestant) -> Figures:
 
 MEASURES: Mapping[str, Callable[[Stack, Contestant], Figures]] = {
     "backlog": backlog,
+    "breadth": breadth,
     "redis-memory": redis_memory,
     "history": history,
     "memory": memory,
@@ -122,9 +138,9 @@ MEASURES: Mapping[str, Callable[[Stack, Contestant], Figures]] = {
 }
 
 
-def _dispatch_few(stack: Stack) -> float:
+def _dispatch_few(stack: Stack, *, queues: int = 1, workers: int = 1) -> float:
     found = []
-    with _dispatcher(stack) as ask:
+    with _dispatcher(stack, queues=queues, workers=workers) as ask:
         for _ in range(REFILLS):
             seeding.waiting(stack, FEW)
             found.append(ask(FEW))
@@ -144,9 +160,9 @@ class _Asking:
 
 
 @contextlib.contextmanager
-def _dispatcher(stack: Stack) -> Iterator[_Asking]:
+def _dispatcher(stack: Stack, *, queues: int = 1, workers: int = 1) -> Iterator[_Asking]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.dispatching"],
+        [sys.executable, "-m", "benchmarks.dispatching", str(queues), str(workers)],
         env=stack.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert process.stdin is not None

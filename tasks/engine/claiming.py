@@ -221,7 +221,7 @@ class ClaimingConsumer(Consumer):
             # What could not be claimed for an error is still ours to claim: it left the broker's list.
             taken, self._unclaimed = self._unclaimed, []
             return taken
-        # The last claim is acknowledged on the same way, after its tasks have started.
+        # The last claim is acknowledged on the same way: its tasks have gone to the threads.
         done, self._done = self._done, []
         if done:
             failpoints.reach("before_ack")

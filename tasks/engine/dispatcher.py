@@ -59,9 +59,10 @@ class Window:
 
     def sure_space(self, *, threads: int) -> int | None:
         """Tell how many hints may be added whatever workers took since the last look; None if it takes a look."""
-        if self._expected is None or self._expected > threads // 2:
+        size = min(LARGEST_WINDOW, threads)
+        if self._expected is None or self._expected > size // 2:
             return None
-        return threads - self._expected
+        return size - self._expected
 
     def space(self, depth: int, *, threads: int) -> int:
         """Tell how many hints may be added to a queue that holds ``depth`` and is served by ``threads``."""

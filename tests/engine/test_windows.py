@@ -81,7 +81,9 @@ def test_the_window_has_an_end(clock) -> None:
     window = Window()
     window.add(1_000_000)
     assert window.space(0, threads=2) == LARGEST_WINDOW
-    assert Window().space(0, threads=100_000) == LARGEST_WINDOW
+    window = Window()
+    assert window.space(0, threads=100_000) == LARGEST_WINDOW
+    assert window.sure_space(threads=100_000) == LARGEST_WINDOW
 
 
 def test_hints_that_others_put_in_are_no_negative_speed(clock) -> None:
