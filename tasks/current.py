@@ -75,7 +75,7 @@ def estimated_seconds() -> float | None:
 
 def is_cancelled() -> bool:
     """Whether somebody asked to cancel the running task; a long loop may look and leave in its own way."""
-    return _current().execution.interrupt is not None
+    return _current().execution.is_asked_to_stop
 
 
 def snooze(*, seconds: float) -> None:

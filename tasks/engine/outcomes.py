@@ -35,9 +35,9 @@ def outcome_of(execution: Execution, worker_id: UUID) -> Outcome:
     if isinstance(error, Snooze):
         delay = min(error.delay_seconds, MOST_SECONDS)
         return _outcome(execution, worker_id, AttemptOutcome.SNOOZED, retry_delay_seconds=delay)
-    if isinstance(error, Shutdown) and execution.interrupt is Shutdown:
+    if isinstance(error, Shutdown) and Shutdown in execution.interrupts:
         return _outcome(execution, worker_id, AttemptOutcome.INTERRUPTED, error=error)
-    if isinstance(error, Cancelled) and execution.interrupt is Cancelled:
+    if isinstance(error, Cancelled) and Cancelled in execution.interrupts:
         return _outcome(execution, worker_id, AttemptOutcome.CANCELLED, error=error)
     return _failure(execution, worker_id, error)
 

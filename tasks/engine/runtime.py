@@ -199,7 +199,7 @@ class WorkerRuntime:
             log.error(
                 "a coroutine resists its cancellation; this worker ends for it", task_id=str(execution.claimed.id)
             )
-            if self._recorder is not None and execution.interrupt is TimeLimitExceeded:
+            if self._recorder is not None and TimeLimitExceeded in execution.interrupts:
                 # Resisting a shutdown or a cancel is no failure: then it counts as interrupted.
                 self._recorder.mark_stuck(execution.key)
             self.slots.release()

@@ -3,6 +3,8 @@
 JSON lines for machines, a readable form for terminals. A line has ``timestamp`` (ISO, UTC), ``level``, ``logger``,
 ``event``, and what is bound to the context, ``trace_id`` first of all. Payloads, results and local variables of a
 traceback are never written.
+
+Processes that run actors or supervise others write in the background: see ``tasks.telemetry.log_writer``.
 """
 
 import json
@@ -15,6 +17,8 @@ from typing import Any, TextIO
 
 import structlog
 from structlog.types import EventDict, Processor
+
+from tasks.telemetry import log_writer
 
 #: Libraries that bring handlers of their own, which would print every line twice.
 _WITH_OWN_HANDLERS = ("django", "django.server", "gunicorn.error", "gunicorn.access")
@@ -67,7 +71,7 @@ def write_each(name: str, level: int, event: str, each: Iterable[Mapping[str, An
     for step in _SHARED:
         common = step(logger, logging.getLevelName(level).lower(), common)
     events = _Events({**common, **line} for line in lines)
-    logger.handle(logger.makeRecord(name, level, "", 0, events, (), None))
+    log_writer.write(logger, logger.makeRecord(name, level, "", 0, events, (), None))
 
 
 class _StandardError(logging.StreamHandler[TextIO]):
@@ -92,8 +96,7 @@ class _Logger:
         self.name = logger.name
 
     def _write(self, level: int, /, **event: Any) -> None:
-        if self._logger.isEnabledFor(level):
-            self._logger.handle(self._logger.makeRecord(self.name, level, "", 0, _Event(event), (), None))
+        log_writer.write(self._logger, self._logger.makeRecord(self.name, level, "", 0, _Event(event), (), None))
 
     debug = partialmethod(_write, logging.DEBUG)
     info = partialmethod(_write, logging.INFO)

@@ -400,7 +400,7 @@ def test_an_interrupt_by_the_fence_is_a_shutdown(lone) -> None:
     (execution,) = lone.runtime._held.values()
     lone.runtime.fence()
     wait_until(Attempt.objects.exists)
-    assert execution.interrupt is Shutdown
+    assert execution.interrupts == [Shutdown]
     assert Task.objects.get(pk=task.pk).failures == 0
 
 

@@ -25,7 +25,7 @@ def ended(*, result: Any = None, error: BaseException | None = None, interrupt: 
     execution = Execution(imagine_claim(**claim), claimed_monotonic=0.0)
     execution.started_monotonic, execution.finished_monotonic = 1.0, 2.0
     execution.result, execution.error, execution.is_captured = result, error, True
-    execution.interrupt = interrupt
+    execution.interrupts = [interrupt] if interrupt else []
     return execution
 
 

@@ -1,0 +1,175 @@
+"""The log writer: one thread that calls the handlers, so that no other thread ever waits for one.
+
+A handler takes a lock, and writes to something that may be full or slow. An interrupt that lands in an actor while it
+logs can leave that lock locked for good, and every thread that logs from then on would wait for it: the completer, the
+heartbeat, and the watchdog that is to end such a process. A pipe that nobody reads has the same effect. So in processes
+that run actors or supervise others, to log means to put a record into a queue that is written in C and never blocks.
+Lines beyond ``MOST_WAITING`` are dropped and counted.
+"""
+
+import atexit
+import contextvars
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from queue import SimpleQueue
+from typing import Any
+
+#: Records that may wait for a handler that is stuck.
+MOST_WAITING = 10_000
+#: How long the end of a process waits for its last lines.
+FLUSH_SECONDS = 1.0
+
+
+class _Writer:
+    """The queue and its thread.
+
+    Only ``SimpleQueue.put`` and plain reads happen in threads that log.
+    """
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the calling thread is the writer."""
+        return threading.get_ident() == self._thread.ident
+
+    def put(self, target: "logging.Logger | Sequence[logging.Handler]", record: logging.LogRecord) -> None:
+        """Take a record for a logger or for handlers, with the context in which it was made."""
+        if self._queue.qsize() >= MOST_WAITING:
+            self._dropped += 1
+            return
+        self._queue.put((contextvars.copy_context(), target, record))
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until what is in the queue is written; False if that took longer."""
+        written = threading.Event()
+        self._queue.put(written)
+        return written.wait(timeout)
+
+    def _run(self) -> None:
+        while True:
+            item = self._queue.get()
+            if isinstance(item, threading.Event):
+                item.set()
+                continue
+            context, target, record = item
+            context.run(_deliver, target, record)
+            if self._dropped:
+                count, self._dropped = self._dropped, 0
+                logging.getLogger(__name__).warning("%d log lines were dropped; a log handler was stuck", count)
+
+
+class _Deferred(logging.Handler):
+    """Takes the place of a logger's handlers and leaves the work to the writer."""
+
+    def __init__(self, handlers: Sequence[logging.Handler]) -> None:
+        super().__init__()
+        self.originals = tuple(handlers)
+
+    def createLock(self) -> None:  # noqa: N802 - the standard library's name
+        """Have none: ``acquire`` and ``release`` do nothing then."""
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Give a record to the writer."""
+        if _writer is None or _writer.is_current:
+            _deliver(self.originals, record)
+        else:
+            _render(record)
+            _writer.put(self.originals, record)
+        return True
+
+
+_writer: _Writer | None = None
+
+
+def start() -> None:
+    """Let a thread write all that this process logs from now on; a second call adds handlers that came since."""
+    global _writer
+    if _writer is None:
+        _writer = _Writer()
+        _writer.start()
+        atexit.register(flush)
+    for logger in _loggers():
+        if logger.handlers and not isinstance(logger.handlers[0], _Deferred):
+            logger.handlers[:] = [_Deferred(logger.handlers)]
+
+
+def stop() -> None:
+    """Write what waits and let threads call the handlers themselves again; for tests."""
+    global _writer
+    flush()
+    _writer = None
+    for logger in _loggers():
+        logger.handlers[:] = [
+            original
+            for handler in logger.handlers
+            for original in (handler.originals if isinstance(handler, _Deferred) else [handler])
+        ]
+
+
+def write(logger: logging.Logger, record: logging.LogRecord) -> None:
+    """Log a record; in the background also the question whether its level is written is asked there.
+
+    The standard library answers that under a lock of its own, which an interrupt can leave locked too.
+    """
+    if _writer is not None:
+        _writer.put(logger, record)
+    elif logger.isEnabledFor(record.levelno):
+        logger.handle(record)
+
+
+def flush(timeout: float = FLUSH_SECONDS) -> None:
+    """Give waiting lines a moment to be written."""
+    if _writer is not None:
+        _writer.flush(timeout)
+
+
+def _deliver(target: logging.Logger | Sequence[logging.Handler], record: logging.LogRecord) -> None:
+    # What a handler raises must not end the thread that writes for all others.
+    try:
+        if isinstance(target, logging.Logger):
+            if target.isEnabledFor(record.levelno):
+                target.handle(record)
+            return
+        for handler in target:
+            if record.levelno >= handler.level:
+                handler.handle(record)
+    except BaseException as error:  # noqa: BLE001
+        os.write(2, f"a log handler raised {type(error).__name__}\n".encode())
+
+
+def _render(record: logging.LogRecord) -> None:
+    """Put arguments into the text now: they are the caller's objects and may change."""
+    if not record.args:
+        return
+    try:
+        record.msg = record.getMessage()
+    except Exception as error:  # noqa: BLE001 - it is the user's code
+        record.msg = f"{record.msg} (its arguments could not be written: {type(error).__name__})"
+    record.args = None
+
+
+def _loggers() -> Iterator[logging.Logger]:
+    yield logging.getLogger()
+    for logger in list(logging.root.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger):
+            yield logger
+
+
+def _after_fork() -> None:
+    # The thread is not in the child; handlers got fresh locks there from the standard library.
+    global _writer
+    _writer = None
+
+
+os.register_at_fork(after_in_child=_after_fork)
