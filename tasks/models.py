@@ -241,6 +241,12 @@ class Worker(models.Model):
     lease_expires_at = models.DateTimeField()
     stopped_at = models.DateTimeField(null=True, blank=True)
     crash = models.JSONField(null=True, blank=True, help_text="What the supervisor saw when the process died.")
+    unwritten = ArrayField(
+        models.CharField(max_length=60), db_default=[], help_text="Runs that ended; their outcomes wait for a lock."
+    )
+    isolating_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when it takes only tasks that are suspected of crashing workers."
+    )
 
     objects = querysets.WorkerQuerySet.as_manager()
 

@@ -13,9 +13,11 @@ from dramatiq import Message
 from dramatiq.broker import Consumer, MessageProxy
 
 from tasks import lifecycle, registry
-from tasks.engine import failpoints, sessions
+from tasks.engine import failpoints, sessions, silence
 from tasks.engine.execution import Execution
+from tasks.engine.isolation import Isolation, is_quarantined
 from tasks.errors import BrokerUnavailable
+from tasks.lifecycle import NotEntitled
 from tasks.priority import effective_priority
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ LOOKAHEAD_SECONDS = 0.1
 MOST_LOOKAHEAD = 512
 #: How long to leave a database or broker alone that just failed.
 PAUSE_AFTER_ERROR_SECONDS = 0.5
+#: A claim may wait for a table's lock; every so many leases it is asked anew whether the database still answers.
+SILENT_LEASES = 4
 #: How often a draining consumer looks whether it is to end.
 DRAINING_PAUSE_SECONDS = 0.05
 #: Dramatiq's worker would take the first for a delay of its own, and use the second in an isinstance().
@@ -126,9 +130,7 @@ class ClaimingConsumer(Consumer):
         self._done: list[Taken] = []
         #: Whether the broker may hold hints as taken by us that are not in hand: one of its replies was lost.
         self._is_in_doubt = False
-        self._suspects: deque[tuple[Execution, str]] = deque()
-        self._suspects_since = 0.0
-        self._runs_alone = False
+        self._isolation = Isolation(runtime)
 
     def __next__(self) -> ClaimedMessage | None:
         """Return a claimed task, or None after a moment without one."""
@@ -152,8 +154,9 @@ class ClaimingConsumer(Consumer):
     def _refill(self) -> None:
         runtime = self._runtime
         if runtime.is_draining:
-            self._acknowledge()
+            # First: others could start their tasks by now.
             self._give_back_hints()
+            self._acknowledge()
             # What a claim that was under way brought after the drain began.
             self._start_nothing_more()
             # Not drained.wait(): it is set by now, and the consumer would spin beside what still runs.
@@ -165,11 +168,10 @@ class ClaimingConsumer(Consumer):
             self._start_nothing_more()
             runtime.drained.wait(PAUSE_AFTER_ERROR_SECONDS)
             return
-        if self._suspects or self._runs_alone:
-            self._acknowledge()
-            self._run_suspects()
-            return
         try:
+            if self._isolation.go_on(self._hand_out):
+                self._acknowledge()
+                return
             runtime.put_back_waiting(longer_than=PUT_BACK_AFTER_SECONDS)
             # While outcomes cannot be written, finished tasks must not pile up in memory.
             if runtime.completer.is_full:
@@ -194,27 +196,7 @@ class ClaimingConsumer(Consumer):
 
     def _start_nothing_more(self) -> None:
         self._runtime.put_back_waiting(longer_than=0)
-        self._put_back_suspects()
-
-    def _put_back_suspects(self) -> None:
-        self._runtime.put_back([execution for execution, _ in self._suspects])
-        self._suspects.clear()
-
-    def _run_suspects(self) -> None:
-        """Run what was under a crash before alone, so that the next crash has one task to blame and no other to hit.
-
-        The process takes nothing more until what runs has ended, then does the suspects one by one.
-        """
-        slots = self._runtime.slots
-        if slots.held > len(self._suspects):
-            if time.monotonic() - self._suspects_since > settings.STUCK_AFTER_SECONDS / 2:
-                # Their claims grow old: the sweeper would take them for stuck, and this process for their prisoner.
-                self._put_back_suspects()
-            slots.wait(PUT_BACK_AFTER_SECONDS)
-            return
-        self._runs_alone = bool(self._suspects)
-        if self._runs_alone:
-            self._hand_out(*self._suspects.popleft())
+        self._isolation.put_back()
 
     def _take(self, limit: int) -> "list[Taken]":
         if self._unclaimed:
@@ -236,7 +218,13 @@ class ClaimingConsumer(Consumer):
         hints = list({one.hint for one in taken if one.hint is not None})
         failpoints.reach("before_claim")
         asked = time.monotonic()
-        claimed = lifecycle.claim_many(hints, worker_id=runtime.worker_id)
+        try:
+            # Without a limit a connection that is silent would keep this thread; a lock may take longer, and again.
+            with silence.bounded(SILENT_LEASES * settings.WORKER_LEASE_SECONDS):
+                claimed = lifecycle.claim_many(hints, worker_id=runtime.worker_id)
+        except NotEntitled:
+            self._pass_on()
+            return
         failpoints.reach("after_claim")
         executions = [Execution(one, claimed_monotonic=asked) for one in claimed]
         runtime.hold(executions)
@@ -245,11 +233,16 @@ class ClaimingConsumer(Consumer):
         self._done += taken
         bands = {one.hint.task_id: one.queue for one in taken if one.hint is not None}
         for execution in executions:
-            if execution.claimed.crashes:
-                self._suspects_since = self._suspects_since if self._suspects else asked
-                self._suspects.append((execution, bands[execution.claimed.id]))
+            if is_quarantined(execution.claimed):
+                self._isolation.add(execution, bands[execution.claimed.id])
             else:
                 self._hand_out(execution, bands[execution.claimed.id])
+
+    def _pass_on(self) -> None:
+        """Leave hints to other workers: this one was asked to drain, or its lease is over, and learns it now."""
+        self._give_back_hints()
+        self._runtime.heartbeat.beat_soon()
+        self._runtime.drained.wait(PAUSE_AFTER_ERROR_SECONDS)
 
     def _acknowledge(self) -> None:
         """Acknowledge what was claimed, since nothing is taken for a while."""

@@ -23,8 +23,10 @@ log = structlog.get_logger(__name__)
 MOST_PER_BATCH = 500
 #: Outcomes that may wait to be written; beyond, the process claims nothing more.
 MOST_WAITING = 5_000
-#: A write may wait for a lock; what it waits for longer than these leases is no lock.
+#: A write may wait for a table's lock; every so many leases it is asked anew whether the database still answers.
 SILENT_LEASES = 4
+#: How often a row that somebody's transaction has locked is tried again.
+LOCKED_PAUSE_SECONDS = 0.2
 RETRY_DELAYS_SECONDS = (0.1, 0.5, 1, 2, 4)
 
 Entry = tuple[Execution, Outcome]
@@ -41,6 +43,10 @@ class Completer:
         self._worker_id = worker_id
         self._written = written
         self._waiting: list[Entry] = []
+        #: Their rows are locked by somebody; they wait alone.
+        self._locked: list[Entry] = []
+        self._next_try = 0.0
+        self._moved = time.monotonic()
         self._changed = threading.Condition()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="completer", daemon=True)
@@ -59,7 +65,20 @@ class Completer:
     @property
     def is_full(self) -> bool:
         """Whether so much waits that nothing more should be claimed."""
-        return len(self._waiting) >= MOST_WAITING
+        return len(self._waiting) + len(self._locked) >= MOST_WAITING
+
+    def unwritten(self, *, older_than_seconds: float) -> list[tuple[UUID, int]]:
+        """Task id and attempt of runs that ended that long ago and whose outcome waits to be written."""
+        before = time.monotonic() - older_than_seconds
+        entries = [*self._locked, *self._waiting]
+        return [one.key for one, _ in entries if (one.finished_monotonic or 0) < before]
+
+    @property
+    def stalled_for(self) -> float:
+        """Seconds in which the thread did nothing about what waits, although it does not wait for the database."""
+        if not self._waiting or silence.is_calling(self._thread.ident):
+            return 0
+        return time.monotonic() - self._moved
 
     @property
     def is_alive(self) -> bool:
@@ -86,31 +105,49 @@ class Completer:
         keep_plans()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._is_stopping)
+                self._changed.wait_for(self._can_go_on, self._patience())
                 batch = self._waiting[:MOST_PER_BATCH]
-            if not batch:
+            self._moved = time.monotonic()
+            locked = self._locked[:MOST_PER_BATCH] if self._moved >= self._next_try else []
+            if batch or locked:
+                self._do(batch, locked)
+            elif self._is_stopping and not self._locked:
                 connection.close()
                 return
-            began = time.monotonic()
-            self._write(batch)
-            with self._changed:
-                del self._waiting[: len(batch)]
-            self._written([execution for execution, _ in batch])
-            if not self._is_stopping:
-                time.sleep(breath_seconds(time.monotonic() - began, moved=len(batch)))
 
-    def _write(self, batch: Sequence[Entry]) -> None:
+    def _can_go_on(self) -> bool:
+        return bool(self._waiting) or (self._is_stopping and not self._locked)
+
+    def _patience(self) -> float | None:
+        return max(0.0, self._next_try - time.monotonic()) if self._locked else None
+
+    def _do(self, batch: Sequence[Entry], locked: Sequence[Entry]) -> None:
+        """Write what ended and what was locked the last time; then rest."""
+        began = time.monotonic()
+        entries = [*locked, *batch]
+        still_locked = self._write(entries)
+        with self._changed:
+            del self._waiting[: len(batch)]
+            self._locked = [*self._locked[len(locked) :], *still_locked]
+        self._next_try = time.monotonic() + LOCKED_PAUSE_SECONDS if self._locked else 0.0
+        left = {id(execution) for execution, _ in still_locked}
+        self._written([execution for execution, _ in entries if id(execution) not in left])
+        if not self._is_stopping:
+            time.sleep(breath_seconds(time.monotonic() - began, moved=len(batch)))
+
+    def _write(self, batch: Sequence[Entry]) -> list[Entry]:
+        """Write outcomes; return those whose rows somebody has locked."""
         tries = 0
         while True:
+            self._moved = time.monotonic()
             try:
                 failpoints.reach("before_completion")
                 with silence.bounded(SILENT_LEASES * settings.WORKER_LEASE_SECONDS):
-                    self._complete(batch)
+                    locked = self._complete(batch)
                 failpoints.reach("after_completion")
-                return
+                return locked
             except (DataError, IntegrityError) as error:
-                self._split(batch, error)
-                return
+                return self._split(batch, error)
             except DatabaseProblem as error:
                 delay = RETRY_DELAYS_SECONDS[min(tries, len(RETRY_DELAYS_SECONDS) - 1)]
                 log.warning("outcomes wait for the database", error=str(error), count=len(batch), wait_seconds=delay)
@@ -119,37 +156,36 @@ class Completer:
                 close_old_connections()
             except Exception as error:  # noqa: BLE001
                 # A follow-up that does not fit its actor, a validator of the user's that raises: one outcome's matter.
-                self._split(batch, error)
-                return
+                return self._split(batch, error)
 
-    def _complete(self, batch: Sequence[Entry]) -> None:
+    def _complete(self, batch: Sequence[Entry]) -> list[Entry]:
         outcomes = [outcome for _, outcome in batch]
         accepted = {(move.id, move.attempt) for move in lifecycle.complete_many(outcomes)}
         refused = [outcome for outcome in outcomes if (outcome.task_id, outcome.attempt) not in accepted]
         if not refused:
-            return
-        # Either a lost reply made us write twice, or the task was given to somebody else in the meantime.
+            return []
+        # A lost reply made us write twice, or somebody has locked the row, or the task was given to somebody else.
         recorded = lifecycle.recorded(refused)
+        held = lifecycle.still_held(refused)
         for outcome in refused:
-            if (outcome.task_id, outcome.attempt) not in recorded:
+            if (outcome.task_id, outcome.attempt) not in recorded | held:
                 log.warning(
                     "late outcome refused; the task was taken from this worker",
                     task_id=str(outcome.task_id),
                     attempt=outcome.attempt,
                 )
+        return [entry for entry in batch if (entry[1].task_id, entry[1].attempt) in held]
 
-    def _split(self, batch: Sequence[Entry], error: BaseException) -> None:
+    def _split(self, batch: Sequence[Entry], error: BaseException) -> list[Entry]:
         """Find the outcome that cannot be stored, so that it fails alone."""
         if len(batch) > 1:
             middle = len(batch) // 2
-            self._write(batch[:middle])
-            self._write(batch[middle:])
-            return
+            return self._write(batch[:middle]) + self._write(batch[middle:])
         execution, outcome = batch[0]
         log.error("an outcome cannot be stored", task_id=str(outcome.task_id), error=str(error)[:1000])
         if outcome.error_type != ResultNotStorable.__name__:
-            self._write([(execution, unstorable(execution, self._worker_id, error))])
-        elif outcome.error_message:
-            self._write([(execution, bare(execution, self._worker_id))])
-        else:
-            log.critical("outcome lost; the heartbeat will put the task back", task_id=str(outcome.task_id))
+            return self._write([(execution, unstorable(execution, self._worker_id, error))])
+        if outcome.error_message:
+            return self._write([(execution, bare(execution, self._worker_id))])
+        log.critical("outcome lost; the heartbeat will put the task back", task_id=str(outcome.task_id))
+        return []

@@ -45,8 +45,8 @@ _INNERMOST = 6
 _LOCKING_MODULES = frozenset(
     {
         "logging", "threading", "queue", "contextlib", "weakref", "_weakrefset", "importlib._bootstrap",
-        "concurrent.futures._base", "concurrent.futures.thread", "multiprocessing.synchronize", "multiprocessing.queues",
-        "django.db.transaction",
+        "concurrent.futures._base", "concurrent.futures.thread", "multiprocessing.synchronize",
+        "multiprocessing.queues", "django.db.transaction",
     }
 )  # fmt: skip
 _LOCKING_NAMES = frozenset({"__enter__", "__exit__", "acquire", "release"})
@@ -230,7 +230,7 @@ class Interrupter:
             _catch_pending()
 
     def interrupt(self, execution: Execution, reason: type[Interrupt]) -> None:
-        """Raise ``reason`` in the thread that runs ``execution``, soon or as soon as it starts; once for each reason."""
+        """Raise ``reason`` in the thread that runs ``execution``, soon or once it starts; each reason is sent once."""
         with self._lock:
             self._want(execution, reason, time.monotonic())
         self._earlier.set()
@@ -336,7 +336,7 @@ def _catch_pending() -> None:
 
 
 def _is_printable(error: BaseException) -> bool:
-    """Tell whether an error can be logged; Dramatiq does it in the worker thread, which ends with whatever is raised."""
+    """Tell whether an error can be logged; what that raises would end the worker thread, where Dramatiq logs it."""
     try:
         repr(error)
         traceback.format_exception_only(type(error), error)

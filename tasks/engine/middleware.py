@@ -126,6 +126,11 @@ class WorkerProcess(Middleware):
         """Take the identity and the flight recorder that a supervisor gave."""
         self._identity = {"worker_id": worker_id, "recorder": recorder}
 
+    def retire(self) -> None:
+        """Let the process end after what it holds, while a fresh one takes over; safe in a signal handler."""
+        if self.runtime is not None:
+            self.runtime.ask_to_retire()
+
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Join the board and put our consumer and queue in the places of Dramatiq's."""
         # Not at the top: django-dramatiq loads middleware before Django has models.

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 
 from tasks import registry
 from tasks.engine.recorder import Record
-from tasks.lifecycle.sql import as_json, fetch
+from tasks.lifecycle.sql import as_json, fetch, is_lock_timeout
 from tasks.models import Queue
 from tasks.priority import BANDS
 
@@ -55,56 +55,113 @@ class Heard(NamedTuple):
 
     is_present: bool
     is_draining: bool
-    cancelled: list[tuple[UUID, int]]
-    #: RUNNING rows of this worker that it does not hold: a claim whose reply was lost.
-    unheld: list[tuple[UUID, int]]
 
 
+#: How long a heartbeat waits for a lock. Who holds one on the worker's row, or on its table, keeps everybody else from
+#: declaring the worker gone as well.
+LOCK_SECONDS = 1.0
+_LOCK_TIMEOUT = f"SET LOCAL lock_timeout = '{int(LOCK_SECONDS * 1000)}ms'; "
+
+# Nothing but the worker's own row: a table of tasks that somebody has locked must not cost anybody the lease.
 _HEARTBEAT = """
-WITH beat AS (
-    UPDATE callboard_worker
-    SET heartbeat_at = statement_timestamp(),
-        lease_expires_at = statement_timestamp() + %(lease)s * interval '1 second'
-    WHERE id = %(id)s AND status <> 'GONE'
-    RETURNING status
-), held AS (
-    SELECT * FROM json_to_recordset(%(held)s) AS held (id uuid, attempt integer)
-)
-SELECT beat.status, mine.id, mine.attempt, mine.is_cancelled, mine.is_held
-FROM beat LEFT JOIN LATERAL (
-    SELECT task.id, task.attempt, task.cancel_requested_at IS NOT NULL AS is_cancelled, held.id IS NOT NULL AS is_held
-    FROM callboard_task AS task LEFT JOIN held ON held.id = task.id AND held.attempt = task.attempt
-    WHERE task.status = 'RUNNING' AND task.worker_id = %(id)s
-      AND (task.cancel_requested_at IS NOT NULL
-           OR (held.id IS NULL AND task.started_at < statement_timestamp() - interval '5 seconds'))
-) AS mine ON true
+UPDATE callboard_worker
+SET heartbeat_at = statement_timestamp(),
+    lease_expires_at = statement_timestamp() + %(lease)s * interval '1 second',
+    unwritten = %(unwritten)s
+WHERE id = %(id)s AND status <> 'GONE'
+RETURNING status
 """
 
 
-def beat(worker_id: UUID, held: Sequence[tuple[UUID, int]]) -> Heard:
-    """Renew a worker's lease and learn what concerns it.
+def beat(worker_id: UUID, *, unwritten: Sequence[tuple[UUID, int]] = ()) -> Heard:
+    """Renew a worker's lease and learn how it stands.
 
     A lease that is over can still be renewed while nobody has declared the worker gone: that declaration is the one
     moment after which its tasks may be given away.
 
     Parameters:
+        unwritten: task id and attempt number of runs that ended and whose outcome cannot be written for the moment;
+            they are not stuck.
+    """
+    keys = [f"{id}:{attempt}" for id, attempt in unwritten]
+    rows = fetch(
+        _LOCK_TIMEOUT + _HEARTBEAT, {"id": worker_id, "lease": settings.WORKER_LEASE_SECONDS, "unwritten": keys}
+    )
+    return Heard(is_present=bool(rows), is_draining=any(status == "DRAINING" for (status,) in rows))
+
+
+class Concerns(NamedTuple):
+    """What a worker should know about tasks that are its own by their rows."""
+
+    cancelled: list[tuple[UUID, int]]
+    #: RUNNING rows of this worker that it does not hold: a claim whose reply was lost.
+    unheld: list[tuple[UUID, int]]
+
+
+_CONCERNS = """
+WITH held AS (
+    SELECT * FROM json_to_recordset(%(held)s) AS held (id uuid, attempt integer)
+)
+SELECT task.id, task.attempt, task.cancel_requested_at IS NOT NULL AS is_cancelled, held.id IS NOT NULL AS is_held
+FROM callboard_task AS task LEFT JOIN held ON held.id = task.id AND held.attempt = task.attempt
+WHERE task.status = 'RUNNING' AND task.worker_id = %(id)s
+  AND (task.cancel_requested_at IS NOT NULL
+       OR (held.id IS NULL AND task.started_at < statement_timestamp() - interval '5 seconds'))
+"""
+
+
+def concerns(worker_id: UUID, held: Sequence[tuple[UUID, int]]) -> Concerns:
+    """Tell which of a worker's tasks were cancelled, and which it does not know of.
+
+    Parameters:
         held: task id and attempt number of everything it holds, started or not, written or not.
     """
-    rows = fetch(
-        _HEARTBEAT,
-        {
-            "id": worker_id,
-            "lease": settings.WORKER_LEASE_SECONDS,
-            "held": as_json([{"id": id, "attempt": attempt} for id, attempt in held]),
-        },
+    rows = [{"id": id, "attempt": attempt} for id, attempt in held]
+    mine = fetch(_LOCK_TIMEOUT + _CONCERNS, {"id": worker_id, "held": as_json(rows)})
+    return Concerns(
+        cancelled=[(id, attempt) for id, attempt, is_cancelled, is_held in mine if is_cancelled and is_held],
+        unheld=[(id, attempt) for id, attempt, _, is_held in mine if not is_held],
     )
-    mine = [row for row in rows if row[1] is not None]
-    return Heard(
-        is_present=bool(rows),
-        is_draining=any(row[0] == "DRAINING" for row in rows),
-        cancelled=[(id, attempt) for _, id, attempt, is_cancelled, is_held in mine if is_cancelled and is_held],
-        unheld=[(id, attempt) for _, id, attempt, _, is_held in mine if not is_held],
-    )
+
+
+# Both tables as a heartbeat or a completion would lock them; who cannot have them at once finds them closed.
+_OPEN = """
+LOCK TABLE callboard_worker, callboard_task IN ROW EXCLUSIVE MODE NOWAIT
+"""
+
+
+def are_tables_open() -> bool:
+    """Tell whether workers can renew leases and write outcomes, as far as locks on whole tables go."""
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_OPEN)
+    except OperationalError as error:
+        if not is_lock_timeout(error):
+            raise
+        return False
+    return True
+
+
+# One at a time decides, or two could take the last place.
+_BEGIN_ISOLATION = """
+SELECT pg_advisory_xact_lock(hashtext('callboard isolation'));
+UPDATE callboard_worker AS me SET isolating_at = statement_timestamp()
+WHERE me.id = %(id)s AND me.status = 'ALIVE' AND (
+    SELECT count(*) FILTER (WHERE other.isolating_at IS NOT NULL AND other.id <> me.id) < GREATEST(1, count(*) / 2)
+    FROM callboard_worker AS other
+    WHERE other.status = 'ALIVE' AND other.lease_expires_at > statement_timestamp())
+RETURNING me.id
+"""
+
+
+def begin_isolation(worker_id: UUID) -> bool:
+    """Let a worker take nothing but quarantined tasks for a while; False if half of all workers do so already."""
+    return bool(fetch(_BEGIN_ISOLATION, {"id": worker_id}))
+
+
+def end_isolation(worker_id: UUID) -> None:
+    """Let a worker take any task again."""
+    fetch("UPDATE callboard_worker SET isolating_at = NULL WHERE id = %(id)s RETURNING id", {"id": worker_id})
 
 
 _LEAVE = """
@@ -119,15 +176,16 @@ def leave(worker_id: UUID) -> None:
     fetch(_LEAVE, {"id": worker_id, "crash": None})
 
 
-def report_end(worker_id: UUID, *, crashed: bool, detail: str, records: Sequence[Record]) -> bool:
+def report_end(worker_id: UUID, *, kind: str, detail: str, records: Sequence[Record]) -> bool:
     """Say how a worker process ended that did not leave by itself; False if it had left.
 
     Parameters:
-        crashed: whether what had started is to blame.
+        kind: ``crashed`` blames what had started, ``faulted`` what had started if it goes on like that, ``stopped``
+            nothing.
         records: what ran, and what had ended unwritten.
     """
     report = {
-        "kind": "crashed" if crashed else "stopped",
+        "kind": kind,
         "detail": detail,
         "started": {record.key: record.since.isoformat() for record in records},
         "stuck": [record.key for record in records if record.is_stuck],
@@ -136,9 +194,18 @@ def report_end(worker_id: UUID, *, crashed: bool, detail: str, records: Sequence
     return bool(fetch(_LEAVE, {"id": worker_id, "crash": json.dumps(report)}))
 
 
+def gone_among(worker_ids: Sequence[UUID]) -> set[UUID]:
+    """Tell which of these workers were declared gone."""
+    statement = "SELECT id FROM callboard_worker WHERE id = ANY(%(ids)s::uuid[]) AND status = 'GONE'"
+    return {id for (id,) in fetch(statement, {"ids": [str(id) for id in worker_ids]})}
+
+
+# A row that is locked cannot be renewed either, so its worker is not silent for sure.
 _DECLARE_SILENT_GONE = """
 UPDATE callboard_worker SET status = 'GONE', stopped_at = statement_timestamp()
-WHERE status <> 'GONE' AND lease_expires_at <= statement_timestamp()
+WHERE id IN (
+    SELECT id FROM callboard_worker WHERE status <> 'GONE' AND lease_expires_at <= statement_timestamp()
+    ORDER BY id FOR UPDATE SKIP LOCKED)
   AND EXISTS (SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE)
 RETURNING id
 """

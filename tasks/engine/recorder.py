@@ -9,6 +9,7 @@ import os
 import struct
 import tempfile
 from datetime import UTC, datetime
+from enum import IntEnum
 from typing import NamedTuple
 from uuid import UUID
 
@@ -17,6 +18,28 @@ _EMPTY, _RUNNING, _STUCK, _ENDED = 0, 1, 2, 3
 _SIZE = 32
 #: Beside one for each thread: more than the completer lets wait and the consumer claims on top of that.
 _RECORDS_FOR_ENDED = 6_000
+
+
+class Ending(IntEnum):
+    """Why a process ends, in its own words. An exit code cannot say it: an actor may end the process with any."""
+
+    #: It said nothing: whatever had started may have ended it.
+    NONE = 0
+    #: It was told to stop, and everything it held is written or given back.
+    IN_ORDER = 1
+    #: It took nothing more and ended after what it held; another has its place already.
+    RETIRED = 2
+    #: It had to end with something on hand.
+    UNFINISHED = 3
+    #: A thread of the engine was dead or stood still.
+    UNHEALTHY = 4
+    #: Its lease was over, and an actor could not be interrupted, or its tasks are others' by now.
+    LEASE_LOST = 5
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether something went wrong in there, so that it must not go on like that without end."""
+        return self in (Ending.UNHEALTHY, Ending.LEASE_LOST)
 
 
 class Record(NamedTuple):
@@ -56,6 +79,15 @@ class FlightRecorder:
     def retire(self) -> None:
         """Say so."""
         self._memory[-1] = 1
+
+    @property
+    def ending(self) -> Ending:
+        """Why the process says it ends."""
+        return Ending(self._memory[-3])
+
+    def end_process(self, ending: Ending) -> None:
+        """Say why this process ends, right before it does."""
+        self._memory[-3] = ending
 
     @property
     def ticks(self) -> int:
@@ -116,5 +148,5 @@ class FlightRecorder:
 
 
 def _length(threads: int) -> int:
-    # Two bytes behind the records: see ticks and is_retiring.
-    return (threads + _RECORDS_FOR_ENDED) * _SIZE + 2
+    # Three bytes behind the records: see ending, ticks and is_retiring.
+    return (threads + _RECORDS_FOR_ENDED) * _SIZE + 3

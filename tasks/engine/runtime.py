@@ -25,18 +25,19 @@ from dramatiq import Broker, Worker
 from dramatiq.middleware import Shutdown, TimeLimitExceeded
 
 from tasks import lifecycle
-from tasks.engine import presence
+from tasks.engine import presence, silence
 from tasks.engine.brokers import CallboardBroker, RedisBroker
 from tasks.engine.claiming import ClaimingConsumer, Slots
 from tasks.engine.completer import Completer
 from tasks.engine.execution import Cancelled, Execution, Interrupter, Resisted
 from tasks.engine.heartbeat import Heartbeat
-from tasks.engine.recorder import FlightRecorder
+from tasks.engine.recorder import Ending, FlightRecorder
 from tasks.engine.wakeups import News, notifier
 from tasks.engine.watchdog import Watchdog
 from tasks.lifecycle.sql import keep_plans
 from tasks.models import new_id
 from tasks.priority import BANDS, bands_named, is_broker_queue, shortest_names
+from tasks.telemetry import log_writer
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +79,7 @@ class WorkerRuntime:
         self.served = _served(broker, worker.consumer_whitelist)
         self.queues = shortest_names(self.served)
         self.is_draining = self.is_finished = self.has_ended_itself = self.is_retiring = False
-        self._is_ending = False
+        self._is_ending = self._is_asked_to_retire = False
         self._done = 0
         self.drained = threading.Event()
         self.slots = Slots(worker.worker_threads)
@@ -94,6 +95,7 @@ class WorkerRuntime:
 
     def start(self) -> None:
         """Join the board and put our consumer and queue in the places of Dramatiq's."""
+        log_writer.start()
         self._worker.work_queue = PriorityWorkQueue()
         # One consumer thread serves all queues; Dramatiq starts one for each queue that this set names.
         self._worker.consumer_whitelist = {self.served[0]}
@@ -234,7 +236,8 @@ class WorkerRuntime:
             return
         keys = [execution.key for execution in executions]
         try:
-            lifecycle.put_back_many(keys, worker_id=self.worker_id, delay_seconds=delay_seconds)
+            with silence.bounded(settings.WORKER_LEASE_SECONDS):
+                lifecycle.put_back_many(keys, worker_id=self.worker_id, delay_seconds=delay_seconds)
         except DatabaseProblem as error:
             # Ours by their rows and by nothing else: the next heartbeat finds that we do not hold them.
             log.warning("cannot put tasks back; the heartbeat will", error=str(error).strip(), count=len(keys))
@@ -265,6 +268,11 @@ class WorkerRuntime:
         if self._recorder is not None:
             self._recorder.stop_ticking() if is_last else self._recorder.tick()
 
+    def say_ending(self, ending: Ending) -> None:
+        """Tell the supervisor why this process ends: what it is not told it takes for a crash."""
+        if self._recorder is not None:
+            self._recorder.end_process(ending)
+
     def cancel(self, keys: Sequence[tuple[UUID, int]]) -> None:
         """Interrupt runs whose tasks were cancelled."""
         for key in keys:
@@ -281,11 +289,18 @@ class WorkerRuntime:
 
     @property
     def is_worn_out(self) -> bool:
-        """Whether a setting says that a fresh process should take over, and there is a supervisor to start one."""
+        """Whether a fresh process should take over, and there is a supervisor to start one."""
         if self._recorder is None:
             return False
+        if self._is_asked_to_retire:
+            return True
         most_tasks, most_bytes = settings.WORKER_MAX_TASKS, settings.WORKER_MAX_MEMORY_MB * 1_000_000
         return bool((most_tasks and self._done >= most_tasks) or (most_bytes and _peak_bytes() >= most_bytes))
+
+    def ask_to_retire(self) -> None:
+        """Let the heartbeat retire this process now; safe in a signal handler."""
+        self._is_asked_to_retire = True
+        self.heartbeat.beat_soon()
 
     def retire(self) -> None:
         """Take nothing more and end once nothing is held; a supervisor starts another process right away."""

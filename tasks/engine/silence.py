@@ -3,6 +3,9 @@
 psycopg2 waits for an answer without limit. The kernel's keepalives find out that the other machine is gone, but not
 that a pooler or a firewall in between has lost a connection which it goes on to acknowledge. A thread of the engine
 would then wait for ever, and its process look alive.
+
+A server that answers on another connection is asked to cancel the call first: whoever waits for a lock would else leave
+a session behind that goes on waiting for it.
 """
 
 import os
@@ -11,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
@@ -20,11 +24,27 @@ from django.db import DEFAULT_DB_ALIAS, connections
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
+#: How long a server has to heed the request to cancel a call.
+CANCEL_SECONDS = 2.0
+
+
+@dataclass
+class _Call:
+    session: Any
+    #: By ``time.monotonic()``; pushed on when something was done about it.
+    deadline: float
+    is_cancelled: bool = False
+
 
 _lock = threading.Lock()
-#: By thread: its connection, when it has waited for too long, and what that means.
-_calls: dict[int, tuple[Any, float, float]] = {}
+#: By thread.
+_calls: dict[int, _Call] = {}
 _watcher: threading.Thread | None = None
+
+
+def is_calling(thread_id: int | None) -> bool:
+    """Tell whether a thread is in a bounded block: it waits for the database, however long that takes."""
+    return thread_id in _calls
 
 
 @contextmanager
@@ -34,7 +54,7 @@ def bounded(seconds: float) -> Iterator[None]:
     Of blocks in one another, the innermost counts.
     """
     thread = threading.get_ident()
-    call = (connections[DEFAULT_DB_ALIAS], time.monotonic() + seconds, seconds)
+    call = _Call(connections[DEFAULT_DB_ALIAS], time.monotonic() + seconds)
     with _lock:
         outer = _calls.get(thread)
         _calls[thread] = call
@@ -42,7 +62,8 @@ def bounded(seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        # Under the lock that hanging up takes: it never hits what the thread does next.
+        # Under the lock that hanging up takes: it never hits what the thread does next. A cancel that is on its way
+        # may, which is an error like that of a lost connection.
         with _lock:
             if outer is None:
                 del _calls[thread]
@@ -61,19 +82,40 @@ def _start_watching() -> None:
 def _watch() -> None:
     while True:
         time.sleep(LOOK_SECONDS)
-        with _lock:
-            for thread, (session, deadline, seconds) in _calls.items():
-                if time.monotonic() > deadline:
-                    _hang_up(session.connection)
-                    # Once more if another connection, in the same block, goes silent too.
-                    _calls[thread] = (session, time.monotonic() + seconds, seconds)
+        for call in _overdue():
+            if call.is_cancelled:
+                _hang_up(call)
+            else:
+                call.is_cancelled, call.deadline = True, time.monotonic() + CANCEL_SECONDS
+                # In a thread: to a server that is silent it takes as long as the call itself.
+                threading.Thread(target=_cancel, args=(call.session.connection,), name="cancel", daemon=True).start()
 
 
-def _hang_up(session: Any) -> None:
+def _overdue() -> list[_Call]:
+    now = time.monotonic()
+    with _lock:
+        return [call for call in _calls.values() if now > call.deadline]
+
+
+def _cancel(session: Any) -> None:
+    """Ask the server to end what the session waits for; the thread gets an error and keeps its session."""
+    if session is not None:
+        with suppress(psycopg2.Error):
+            session.cancel()
+
+
+def _hang_up(call: _Call) -> None:
     """End the conversation from our side, so that the thread which waits for an answer gets an error."""
-    if session is None:
-        # It is not connected yet; a connect has a limit of its own.
-        return
-    with suppress(OSError, psycopg2.Error), closing(socket.socket(fileno=os.dup(session.fileno()))) as line:
-        line.shutdown(socket.SHUT_RDWR)
-        log.warning("the database was silent for too long; hanging up")
+    with _lock:
+        if call not in _calls.values():
+            # It came back in between, and the session serves what its thread does next.
+            return
+        # Again if another connection, in the same block, goes silent too.
+        call.deadline = time.monotonic() + CANCEL_SECONDS
+        session = call.session.connection
+        if session is None:
+            # It is not connected yet; a connect has a limit of its own.
+            return
+        with suppress(OSError, psycopg2.Error), closing(socket.socket(fileno=os.dup(session.fileno()))) as line:
+            line.shutdown(socket.SHUT_RDWR)
+    log.warning("the database was silent for too long; hanging up")

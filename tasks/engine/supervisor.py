@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
-from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.db import close_old_connections
 
 from tasks.engine import presence, silence
 from tasks.engine.pulse import Pulse
-from tasks.engine.recorder import FlightRecorder, Record
+from tasks.engine.recorder import Ending, FlightRecorder, Record
 from tasks.engine.wakeups import News, notifier
-from tasks.engine.watchdog import EXIT_LEASE_LOST, EXIT_RETIRED, EXIT_UNFINISHED, EXIT_UNHEALTHY
 from tasks.models import new_id
 
 log = structlog.get_logger(__name__)
@@ -34,12 +32,19 @@ MOST_PER_PLACE = 3
 #: Beyond the grace and the interrupts' clean-up: then the processes are killed.
 LAST_SECONDS = 10.0
 
-#: Exit codes that blame no task.
-_BLAMELESS = {
-    EXIT_LEASE_LOST: "its worker lost its lease",
-    EXIT_UNHEALTHY: "its worker was unhealthy",
-    EXIT_UNFINISHED: "its worker had to end",
-    EXIT_RETIRED: "it had retired",
+#: What a call to the database may take: meanwhile nobody is reaped or replaced.
+CALL_SECONDS = 2.0
+#: How often the registry is asked who was declared gone.
+GONE_LOOK_SECONDS = 2.0
+#: A process that was declared gone ends by itself sooner than this, or is killed.
+GONE_GRACE_SECONDS = 2.0
+
+_ENDINGS = {
+    Ending.IN_ORDER: "it ended in order",
+    Ending.RETIRED: "it had retired",
+    Ending.UNFINISHED: "its worker had to end",
+    Ending.UNHEALTHY: "its worker was unhealthy",
+    Ending.LEASE_LOST: "its worker lost its lease",
 }
 
 
@@ -51,6 +56,10 @@ class Child:
     process: subprocess.Popen[bytes]
     recorder: FlightRecorder
     started_at: float = field(default_factory=time.monotonic)
+    #: By this supervisor: how its end is to be reported, and why.
+    killed: tuple[str, str] | None = None
+    gone_since: float | None = None
+    is_asked_to_retire: bool = False
     pulse: Pulse = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,7 +71,8 @@ class End:
     """How a process ended, until the database knows."""
 
     worker_id: UUID
-    crashed: bool
+    #: See ``presence.report_end``.
+    kind: str
     detail: str
     records: list[Record]
 
@@ -80,24 +90,48 @@ class Supervisor:
         self._early_deaths = 0
         self._next_start = 0.0
         self._next_report = 0.0
+        self._next_gone_look = 0.0
         self._stops = 0
+        self._is_asked_to_reload = False
+        #: Still to be replaced, one after another.
+        self._outdated: list[Child] = []
         # Children end when our side closes, which the kernel does even after a kill -9.
         self._read_end, self._write_end = os.pipe()
 
     def run(self) -> int:
-        """Work until SIGTERM or SIGINT; return 0 when every process ended in order."""
+        """Work until SIGTERM or SIGINT, replace the processes at SIGHUP; return 0 when every one ended in order."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_reload)
         while not self._stops:
-            self._end_held()
+            self._end_hung()
             self._reap()
             self._start_missing()
+            self._reload()
             self._report()
+            self._look_for_gone()
             time.sleep(TICK_SECONDS)
         return self._stop()
 
-    def _on_signal(self, _number: int, _frame: object) -> None:
+    def _on_stop(self, _number: int, _frame: object) -> None:
         self._stops += 1
+
+    def _on_reload(self, _number: int, _frame: object) -> None:
+        self._is_asked_to_reload = True
+
+    def _reload(self) -> None:
+        """Let the next process that is to be replaced retire, once its predecessor's successor works."""
+        if self._is_asked_to_reload:
+            self._is_asked_to_reload = False
+            self._outdated = list(self._children)
+            log.info("replacing worker processes one after another", processes=len(self._outdated))
+        working = [child for child in self._children if not child.recorder.is_retiring]
+        outdated = [child for child in self._outdated if child in working]
+        if not outdated or any(child.is_asked_to_retire or not child.recorder.ticks for child in working):
+            return
+        if len(working) >= self._processes:
+            outdated[0].is_asked_to_retire = True
+            outdated[0].process.send_signal(signal.SIGHUP)
 
     def _start_missing(self) -> None:
         while self._is_short() and time.monotonic() >= self._next_start:
@@ -136,12 +170,37 @@ class Supervisor:
             process_group=0,
         )
 
-    def _end_held(self) -> None:
+    def _end_hung(self) -> None:
+        """Kill what does not come back by itself."""
         for child in self._children:
             if child.pulse.is_held():
-                log.error("a call keeps the interpreter of a worker process; killing it", pid=child.process.pid)
-                child.process.kill()
-                child.process.wait()
+                self._kill(child, "crashed", "a call kept its interpreter")
+            elif child.pulse.is_silent():
+                self._kill(child, "faulted", "its worker gave no sign of life")
+            elif child.gone_since is not None and time.monotonic() - child.gone_since > GONE_GRACE_SECONDS:
+                self._kill(child, "faulted", "its worker was declared gone and did not end")
+
+    def _kill(self, child: Child, kind: str, detail: str) -> None:
+        log.error("killing a worker process", pid=child.process.pid, detail=detail)
+        child.killed = (kind, detail)
+        child.process.kill()
+        child.process.wait()
+
+    def _look_for_gone(self) -> None:
+        """Ask the registry whose tasks were given to others; such a process only looks alive."""
+        if not self._children or time.monotonic() < self._next_gone_look:
+            return
+        self._next_gone_look = time.monotonic() + GONE_LOOK_SECONDS
+        try:
+            with silence.bounded(CALL_SECONDS):
+                gone = presence.gone_among([child.worker_id for child in self._children])
+        except DatabaseProblem:
+            # Whoever cannot be asked about cannot have been declared gone just now either.
+            close_old_connections()
+            return
+        for child in self._children:
+            if child.worker_id in gone and child.gone_since is None:
+                child.gone_since = time.monotonic()
 
     def _reap(self) -> None:
         for child in [child for child in self._children if child.process.poll() is not None]:
@@ -149,13 +208,11 @@ class Supervisor:
             self._note_end(child)
 
     def _note_end(self, child: Child) -> None:
-        code = child.process.returncode
-        records = child.recorder.read()
+        records, ending = child.recorder.read(), child.recorder.ending
         child.recorder.close()
-        detail = _BLAMELESS.get(code) or _describe(code)
-        is_blameless = code in _BLAMELESS or self._stops > 0
-        self._ends.append(End(child.worker_id, not is_blameless, detail, records))
-        if code == EXIT_RETIRED:
+        kind, detail = child.killed or _told(ending, child.process.returncode)
+        self._ends.append(End(child.worker_id, kind, detail, records))
+        if ending is Ending.RETIRED:
             log.info("worker process has retired", pid=child.process.pid)
         elif not self._stops:
             self._delay_next_start(lived_seconds=time.monotonic() - child.started_at)
@@ -177,9 +234,9 @@ class Supervisor:
             return
         close_old_connections()
         try:
-            with silence.bounded(settings.WORKER_LEASE_SECONDS):
+            with silence.bounded(CALL_SECONDS):
                 for end in list(self._ends):
-                    presence.report_end(end.worker_id, crashed=end.crashed, detail=end.detail, records=end.records)
+                    presence.report_end(end.worker_id, kind=end.kind, detail=end.detail, records=end.records)
                     self._ends.remove(end)
         except DatabaseProblem as error:
             log.warning("cannot report a worker's end; trying again", error=str(error).strip())
@@ -195,6 +252,8 @@ class Supervisor:
         while self._children:
             if self._stops > 1 or time.monotonic() > deadline:
                 log.warning("killing workers that have not ended", processes=len(self._children))
+                for child in self._children:
+                    child.killed = ("stopped", "it did not end in time and was killed")
                 self._signal_all(signal.SIGKILL)
                 in_order, deadline = False, float("inf")
                 self._stops = 1
@@ -216,6 +275,13 @@ class Supervisor:
     def _signal_all(self, number: int) -> None:
         for child in self._children:
             child.process.send_signal(number)
+
+
+def _told(ending: Ending, code: int) -> tuple[str, str]:
+    """Give the kind of a process's end, and words for it."""
+    if ending is Ending.NONE:
+        return "crashed", _describe(code)
+    return "faulted" if ending.is_fault else "stopped", _ENDINGS[ending]
 
 
 def _describe(code: int) -> str:

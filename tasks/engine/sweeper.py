@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from math import inf
 from uuid import UUID
 
 import structlog
@@ -27,6 +28,9 @@ log = structlog.get_logger(__name__)
 TIDY_SECONDS = 60.0
 #: A leader that just began looks at younger hints too: its predecessor may have died between commit and publish.
 FIRST_GRACE_SECONDS = 1.0
+
+#: After workers could not write: their heartbeats come, each tries twice a second, before anybody is found silent.
+REOPENING_SECONDS = 2.0
 
 #: Looked at in one sweep.
 MOST_QUEUED = 5_000
@@ -54,6 +58,7 @@ class Sweeper(Loop):
         self._source = source
         self._term: int | None = None
         self._tidied_at = time.monotonic()
+        self._closed_at = -inf
         self._reached = _BEGINNING
 
     def step(self) -> float:
@@ -62,9 +67,14 @@ class Sweeper(Loop):
         if term is None:
             return settings.SWEEP_INTERVAL_SECONDS
         grace = settings.HINT_GRACE_SECONDS if term == self._term else FIRST_GRACE_SECONDS
-        if self._leadership.has_settled:
+        self._do(self._look_at_tables, term)
+        # Those who could not write must not be blamed for it: they are heard first.
+        are_all_heard = self._have_workers_been_heard
+        if are_all_heard:
             self._do(self._declare_silent_gone, term)
-        moved = self._do(self._rescue_lost, term) + self._do(self._rescue_stuck, term) + self._do(self._expire, term)
+        moved = self._do(self._rescue_lost, term) + self._do(self._expire, term)
+        if are_all_heard:
+            moved += self._do(self._rescue_stuck, term)
         self._do(partial(self._requeue_lost, grace=grace), term)
         self._do(self._tidy, term)
         self._term = term
@@ -81,6 +91,20 @@ class Sweeper(Loop):
         except Exception:
             log.exception("a duty failed; trying again", duty=name)
         close_old_connections()
+        return 0
+
+    @property
+    def _have_workers_been_heard(self) -> bool:
+        """Whether workers that live had time for a heartbeat since they last could not write."""
+        heard_after = settings.HEARTBEAT_INTERVAL_SECONDS + REOPENING_SECONDS
+        return self._leadership.has_settled and time.monotonic() - self._closed_at > heard_after
+
+    def _look_at_tables(self, term: int) -> int:  # noqa: ARG002 - a duty like the others
+        """Note when nobody can write: a lease that could not be renewed is not held against its worker."""
+        # Whatever keeps us from asking may keep them from writing.
+        closed_before, self._closed_at = self._closed_at, time.monotonic()
+        if presence.are_tables_open():
+            self._closed_at = closed_before
         return 0
 
     def _declare_silent_gone(self, term: int) -> int:

@@ -48,5 +48,5 @@ def _succeed(execution: Execution, worker_id: UUID, result: Any) -> None:
     if outcome.outcome is not AttemptOutcome.SUCCEEDED:
         raise ResultNotStorable(outcome.error_message)
     # Fenced like every completion: whoever was presumed dead finds that the attempt is no longer theirs.
-    if not lifecycle.complete_many([outcome]):
+    if not lifecycle.complete_many([outcome], waits=True):
         raise AttemptLost()

@@ -3,12 +3,14 @@
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from django.conf import settings
 
-from tasks.engine import event_loop
+from tasks.engine import event_loop, silence
+from tasks.engine.recorder import Ending
+from tasks.telemetry import log_writer
 
 if TYPE_CHECKING:
     from dramatiq import Worker
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Exit codes that tell the supervisor that no task is to blame.
+#: Exit codes, for people: the supervisor goes by what the process wrote into its flight recorder.
 EXIT_UNHEALTHY = 70
 EXIT_LEASE_LOST = 75
 EXIT_UNFINISHED = 76
@@ -25,8 +27,19 @@ EXIT_UNFINISHED = 76
 EXIT_RETIRED = 77
 #: How often it looks.
 LOOK_SECONDS = 1.0
-#: What a consumer that claims may take: a lock on the task table, a slow Redis.
-STALE_CONSUMER_SECONDS = 60.0
+#: What a consumer may take that does not wait for the database: several answers of a Redis that is slow.
+STALE_CONSUMER_SECONDS = 30.0
+#: The last words of a process that ends itself.
+LAST_WORDS_SECONDS = 0.5
+
+
+class Fault(NamedTuple):
+    """Why a process must end, and what that says of the tasks in it."""
+
+    #: NONE blames what runs.
+    ending: Ending
+    exit_code: int
+    reason: str
 
 
 class Watchdog:
@@ -36,6 +49,7 @@ class Watchdog:
         self._runtime = runtime
         self._worker = worker
         self._seen = time.monotonic()
+        self._consumer: int | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -50,7 +64,7 @@ class Watchdog:
 
     def consumer_came_by(self) -> None:
         """The consumer thread is at the top of its loop."""
-        self._seen = time.monotonic()
+        self._seen, self._consumer = time.monotonic(), threading.get_ident()
 
     def _run(self) -> None:
         next_look = time.monotonic() + LOOK_SECONDS
@@ -64,29 +78,54 @@ class Watchdog:
         self._runtime.end_if_retired()
         fault = self._fault()
         if fault is not None:
-            code, reason = fault
-            log.critical("worker ends itself; a fresh one takes over", reason=reason, exit_code=code)
-            os._exit(code)
+            self._end(fault)
 
-    def _fault(self) -> tuple[int, str] | None:
+    def _end(self, fault: Fault) -> None:
+        """End the process, whatever hangs in it: nothing here waits for a lock that others take."""
+        self._runtime.say_ending(fault.ending)
+        log.critical("worker ends itself; a fresh one takes over", reason=fault.reason, exit_code=fault.exit_code)
+        log_writer.flush(LAST_WORDS_SECONDS)
+        os._exit(fault.exit_code)
+
+    def _fault(self) -> Fault | None:
+        return self._fault_of_lease() or self._fault_of_threads()
+
+    def _fault_of_lease(self) -> Fault | None:
         runtime = self._runtime
         if runtime.heartbeat.is_gone:
-            return EXIT_LEASE_LOST, "it was declared gone and its tasks given to others"
+            return _lease_lost("it was declared gone and its tasks given to others")
         if not runtime.heartbeat.has_lease:
             # The database may be away for all, or only for us. What runs could run twice, so it is interrupted; what
             # has ended keeps its outcome until somebody declares us gone.
             runtime.fence()
             if runtime.heartbeat.lease_over_for > settings.WORKER_LEASE_SECONDS and runtime.interrupter.running:
-                return EXIT_LEASE_LOST, "its lease is over and an actor cannot be interrupted"
+                return _lease_lost("its lease is over and an actor cannot be interrupted")
+        return None
+
+    def _fault_of_threads(self) -> Fault | None:
+        runtime = self._runtime
         if not event_loop.is_alive():
-            return EXIT_UNHEALTHY, "the event loop's thread is dead"
-        if not runtime.completer.is_alive or not runtime.heartbeat.is_alive:
-            return EXIT_UNHEALTHY, "a thread of the engine is dead"
+            # Only what runs in it can have stopped it.
+            return Fault(Ending.NONE, EXIT_UNHEALTHY, "an async actor ended the event loop")
+        parts = (runtime.completer, runtime.heartbeat, runtime.interrupter)
+        if not all(part.is_alive for part in parts):
+            return _unhealthy("a thread of the engine is dead")
+        for part in (runtime.completer, runtime.heartbeat):
+            if part.stalled_for > max(settings.WORKER_LEASE_SECONDS, settings.HEARTBEAT_INTERVAL_SECONDS + 1):
+                return _unhealthy(f"the {type(part).__name__.lower()} stands still")
         if runtime.is_draining:
             return None
         threads = [*self._worker.workers, *self._worker.consumers.values()]
         if not all(thread.is_alive() for thread in threads):
-            return EXIT_UNHEALTHY, "a thread of Dramatiq's is dead"
-        if time.monotonic() - self._seen > STALE_CONSUMER_SECONDS:
-            return EXIT_UNHEALTHY, f"nothing was taken for {STALE_CONSUMER_SECONDS:g} s"
+            return _unhealthy("a thread of Dramatiq's is dead")
+        if time.monotonic() - self._seen > STALE_CONSUMER_SECONDS and not silence.is_calling(self._consumer):
+            return _unhealthy(f"nothing was taken for {STALE_CONSUMER_SECONDS:g} s")
         return None
+
+
+def _lease_lost(reason: str) -> Fault:
+    return Fault(Ending.LEASE_LOST, EXIT_LEASE_LOST, reason)
+
+
+def _unhealthy(reason: str) -> Fault:
+    return Fault(Ending.UNHEALTHY, EXIT_UNHEALTHY, reason)

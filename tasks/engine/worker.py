@@ -13,6 +13,8 @@ from uuid import UUID
 
 import dramatiq
 
+from tasks.telemetry import log_writer
+
 if TYPE_CHECKING:
     from tasks.engine.middleware import WorkerProcess
 
@@ -34,10 +36,23 @@ def main(arguments: list[str]) -> int:
     recorder = FlightRecorder(options.recorder, threads=options.threads)
     _process().configure(worker_id=options.worker_id, recorder=recorder)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    handle_signals(stop)
+    signal.signal(signal.SIGHUP, lambda *_: _process().retire())
     threading.Thread(target=_stop_with_parent, args=(options.parent, stop), name="parent", daemon=True).start()
     return run(queues=set(options.queues) or None, threads=options.threads, stop=stop)
+
+
+def handle_signals(stop: threading.Event) -> None:
+    """Set ``stop`` at SIGTERM and Ctrl-C in this process, and in none that an actor forks from it."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    os.register_at_fork(after_in_child=_forget_signals)
+
+
+def _forget_signals() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
@@ -49,6 +64,7 @@ def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
     from django.conf import settings
     from dramatiq import Worker
 
+    from tasks.engine.recorder import Ending
     from tasks.engine.watchdog import EXIT_RETIRED, EXIT_UNFINISHED
 
     # An idle thread looks every half second whether it is to end; more often would be most of what a quiet stack costs.
@@ -57,9 +73,16 @@ def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
     stop.wait()
     worker.stop(timeout=int((settings.SHUTDOWN_GRACE_SECONDS + CLEAN_UP_SECONDS) * 1000))
     runtime = _process().runtime
-    if runtime is None or not runtime.is_finished or runtime.has_ended_itself:
+    if runtime is None:
         return EXIT_UNFINISHED
-    return EXIT_RETIRED if runtime.is_retiring else EXIT_OK
+    if not runtime.is_finished or runtime.has_ended_itself:
+        code, ending = EXIT_UNFINISHED, Ending.UNFINISHED
+    elif runtime.is_retiring:
+        code, ending = EXIT_RETIRED, Ending.RETIRED
+    else:
+        code, ending = EXIT_OK, Ending.IN_ORDER
+    runtime.say_ending(ending)
+    return code
 
 
 def _process() -> "WorkerProcess":
@@ -86,7 +109,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
+    log_writer.flush()
     sys.stdout.flush()
-    sys.stderr.flush()
     # Threads that ignore their interrupt, or a stuck event loop, must not keep a finished process alive.
     os._exit(code)

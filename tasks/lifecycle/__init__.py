@@ -5,12 +5,13 @@ and the other finds nothing to do. Batch verbs return what they moved and skip t
 ``NotFound`` or ``IllegalTransition`` naming the current status. ``docs/state_machine.md`` has the picture.
 """
 
-from tasks.lifecycle.completion import Outcome, complete_many, fail, interrupt, recorded, snooze, succeed
+from tasks.lifecycle.completion import Outcome, complete_many, fail, interrupt, recorded, snooze, still_held, succeed
 from tasks.lifecycle.deletion import delete
 from tasks.lifecycle.delivery import (
     Claimed,
     Dispatched,
     Line,
+    NotEntitled,
     Probe,
     claim_many,
     dispatch_many,
@@ -33,6 +34,7 @@ __all__ = [
     "Dispatched",
     "Line",
     "Moved",
+    "NotEntitled",
     "Outcome",
     "Probe",
     "Receipt",
@@ -62,6 +64,7 @@ __all__ = [
     "retry",
     "retry_many",
     "snooze",
+    "still_held",
     "submit",
     "submit_many",
     "submit_many_once",

@@ -140,14 +140,19 @@ WITH {lead} outcome AS MATERIALIZED (
 )
 SELECT id, status, actor, queue, trace_id, attempt, seconds FROM ended
 """
-_COMPLETE = _END.format(lead="", guard="", when_locked="")
+_COMPLETE = _END.format(lead="", guard="", when_locked="SKIP LOCKED")
+_COMPLETE_WAITING = _END.format(lead="", guard="", when_locked="")
 
 
-def complete_many(outcomes: Sequence[Outcome]) -> list[Moved]:
+def complete_many(outcomes: Sequence[Outcome], *, waits: bool = False) -> list[Moved]:
     """Write the outcomes of one worker's attempts, each with its attempt row, dead letter and follow-ups, or nothing.
 
-    Outcomes of attempts that the worker no longer holds are left out of the answer. After a lost reply the same call
-    can be made again: see ``recorded``.
+    Outcomes of attempts that the worker no longer holds are left out of the answer, and so are those of rows that
+    somebody's transaction has locked: see ``still_held``. After a lost reply the same call can be made again: see
+    ``recorded``.
+
+    Parameters:
+        waits: for locked rows, as long as it takes.
 
     Raises:
         django.db.DataError, django.db.IntegrityError: one of them cannot be stored; none was.
@@ -155,9 +160,9 @@ def complete_many(outcomes: Sequence[Outcome]) -> list[Moved]:
     if not outcomes:
         return []
     if not any(outcome.followups for outcome in outcomes):
-        return _complete(outcomes)
+        return _complete(outcomes, waits)
     with transaction.atomic():
-        moves = _complete(outcomes)
+        moves = _complete(outcomes, waits)
         accepted = {(move.id, move.attempt) for move in moves}
         submit_many(
             [
@@ -170,7 +175,9 @@ def complete_many(outcomes: Sequence[Outcome]) -> list[Moved]:
     return moves
 
 
-def _complete(outcomes: Sequence[Outcome]) -> list[Moved]:
+def _complete(outcomes: Sequence[Outcome], waits: bool) -> list[Moved]:
+    if waits:
+        return end_many("complete", _COMPLETE_WAITING, outcomes)
     return end_many("complete", _COMPLETE, outcomes, prepared="callboard_complete")
 
 
@@ -209,21 +216,38 @@ def recorded(outcomes: Sequence[Outcome]) -> set[tuple[UUID, int]]:
     return set(fetch(_RECORDED, {"outcomes": rows, "worker": outcomes[0].worker_id}))
 
 
+_STILL_HELD = """
+SELECT task.id, task.attempt
+FROM json_to_recordset(%(outcomes)s) AS outcome (id uuid, attempt integer)
+JOIN callboard_task AS task ON task.id = ANY(ARRAY[outcome.id])
+WHERE COALESCE(task.status, '') = 'RUNNING' AND task.attempt = outcome.attempt AND task.worker_id = %(worker)s
+"""
+
+
+def still_held(outcomes: Sequence[Outcome]) -> set[tuple[UUID, int]]:
+    """Find which of one worker's unaccepted outcomes are to be written later: their rows were locked by somebody."""
+    if not outcomes:
+        return set()
+    rows = as_json([{"id": outcome.task_id, "attempt": outcome.attempt} for outcome in outcomes])
+    return set(fetch(_STILL_HELD, {"outcomes": rows, "worker": outcomes[0].worker_id}))
+
+
 def succeed(outcome: Outcome) -> bool:
     """Write one success; False if the worker no longer holds the attempt."""
-    return bool(complete_many([replace(outcome, outcome=AttemptOutcome.SUCCEEDED)]))
+    return bool(complete_many([replace(outcome, outcome=AttemptOutcome.SUCCEEDED)], waits=True))
 
 
 def fail(outcome: Outcome) -> bool:
     """Write one failure; False if the worker no longer holds the attempt."""
-    return bool(complete_many([replace(outcome, outcome=AttemptOutcome.FAILED, is_failure=True)]))
+    return bool(complete_many([replace(outcome, outcome=AttemptOutcome.FAILED, is_failure=True)], waits=True))
 
 
 def snooze(outcome: Outcome, *, delay_seconds: float) -> bool:
     """Put one task off without counting a failure; False if the worker no longer holds the attempt."""
-    return bool(complete_many([replace(outcome, outcome=AttemptOutcome.SNOOZED, retry_delay_seconds=delay_seconds)]))
+    snoozed = replace(outcome, outcome=AttemptOutcome.SNOOZED, retry_delay_seconds=delay_seconds)
+    return bool(complete_many([snoozed], waits=True))
 
 
 def interrupt(outcome: Outcome) -> bool:
     """Stop one attempt for a shutdown, without counting a failure; False if the worker no longer holds it."""
-    return bool(complete_many([replace(outcome, outcome=AttemptOutcome.INTERRUPTED)]))
+    return bool(complete_many([replace(outcome, outcome=AttemptOutcome.INTERRUPTED)], waits=True))

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from tasks.errors import CallboardError
 from tasks.hint import Hint
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.sql import as_json, fetch, loads
@@ -276,35 +277,51 @@ def take_back(queue: str) -> int:
 # nothing: the sweeper may already have given its tasks away. A row that somebody's transaction holds is skipped, or it
 # would keep this process from everything else; its hint is lost then, which the sweeper finds out.
 _CLAIM = """
-WITH hint AS (
+WITH entitled AS MATERIALIZED (
+    SELECT FROM callboard_worker AS worker
+    WHERE worker.id = %(worker)s AND worker.status = 'ALIVE' AND worker.lease_expires_at > statement_timestamp()
+), hint AS (
     SELECT * FROM json_to_recordset(%(hints)s) AS hint (id uuid, dispatch integer)
 ), claimable AS (
     SELECT task.id FROM hint JOIN callboard_task AS task ON task.id = ANY(ARRAY[hint.id])
     WHERE COALESCE(task.status, '') = 'QUEUED' AND task.dispatch = hint.dispatch
       AND (task.expires_at IS NULL OR task.expires_at > statement_timestamp())
-      AND EXISTS (
-          SELECT FROM callboard_worker AS worker
-          WHERE worker.id = %(worker)s AND worker.status = 'ALIVE' AND worker.lease_expires_at > statement_timestamp()
-      )
+      AND EXISTS (SELECT FROM entitled)
     ORDER BY hint.id FOR UPDATE OF task SKIP LOCKED
+), claimed AS (
+    UPDATE callboard_task AS task
+    SET status = 'RUNNING', attempt = task.attempt + 1, worker_id = %(worker)s, started_at = statement_timestamp()
+    FROM claimable WHERE task.id = ANY(ARRAY[claimable.id])
+    RETURNING task.id, task.attempt, task.actor, task.queue, task.priority, task.args, task.payload, task.options,
+        task.failures, task.crashes, task.max_retries, task.min_backoff_seconds, task.max_backoff_seconds,
+        task.retry_until, task.time_limit_seconds, task.trace_id, task.owner_id,
+        task.estimated_seconds, statement_timestamp()
 )
-UPDATE callboard_task AS task
-SET status = 'RUNNING', attempt = task.attempt + 1, worker_id = %(worker)s, started_at = statement_timestamp()
-FROM claimable WHERE task.id = ANY(ARRAY[claimable.id])
-RETURNING task.id, task.attempt, task.actor, task.queue, task.priority, task.args, task.payload, task.options,
-    task.failures, task.crashes, task.max_retries, task.min_backoff_seconds, task.max_backoff_seconds, task.retry_until,
-    task.time_limit_seconds, task.trace_id, task.owner_id,
-    task.estimated_seconds, statement_timestamp()
+SELECT claimed.* FROM (SELECT EXISTS (SELECT FROM entitled) AS is_entitled) AS worker
+LEFT JOIN claimed ON true
+WHERE worker.is_entitled
 """
 
 
+class NotEntitled(CallboardError):
+    """This worker may claim nothing: it drains, its lease is over, or it was declared gone."""
+
+    code = "error"
+
+
 def claim_many(hints: Sequence[Hint], *, worker_id: UUID) -> list[Claimed]:
-    """Give a live worker the tasks that its hints still entitle it to, highest priority first."""
+    """Give a live worker the tasks that its hints still entitle it to, highest priority first.
+
+    Raises:
+        NotEntitled: the worker may claim nothing, so the hints may still be good for another one.
+    """
     if not hints:
         return []
     rows = [{"id": hint.task_id, "dispatch": hint.dispatch} for hint in hints]
-    parameters = {"hints": as_json(rows), "worker": worker_id}
-    claimed = [_claimed(*row) for row in fetch(_CLAIM, parameters, prepared="callboard_claim")]
+    found = fetch(_CLAIM, {"hints": as_json(rows), "worker": worker_id}, prepared="callboard_claim")
+    if not found:
+        raise NotEntitled()
+    claimed = [_claimed(*row) for row in found if row[0] is not None]
     announce("claim", [Moved(one.id, Status.RUNNING, one.actor, one.queue, one.trace_id) for one in claimed])
     return sorted(claimed, key=lambda one: (-one.priority, one.id))
 
@@ -315,14 +332,14 @@ def _claimed(*columns: Any) -> Claimed:
 
 
 # Claimed and not started: as if it had not been claimed, but for the attempt number, which stays used. A cancel that
-# was asked for in between has its way.
+# was asked for in between has its way. A row that somebody has locked is skipped: the heartbeat finds it later.
 _PUT_BACK = """
 WITH held AS (
     SELECT * FROM json_to_recordset(%(held)s) AS held (id uuid, attempt integer)
 ), unstarted AS (
     SELECT task.id FROM held JOIN callboard_task AS task ON task.id = ANY(ARRAY[held.id])
     WHERE COALESCE(task.status, '') = 'RUNNING' AND task.attempt = held.attempt AND task.worker_id = %(worker)s
-    ORDER BY held.id FOR UPDATE OF task
+    ORDER BY held.id FOR UPDATE OF task SKIP LOCKED
 )
 UPDATE callboard_task AS task
 SET status = CASE WHEN task.cancel_requested_at IS NULL THEN 'PENDING' ELSE 'CANCELLED' END,

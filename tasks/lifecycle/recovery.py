@@ -34,8 +34,14 @@ _OWNER_IS_PRESENT = """EXISTS (
 
 _RESCUE_LOST = guarded(lead=_LEAD, guard=f"AND EXISTS (SELECT FROM lead) AND NOT {_OWNER_IS_PRESENT}")
 
+# What has ended and waits in its worker to be written is not stuck; the worker's heartbeat names it.
 _IS_STUCK = """task.time_limit_seconds > 0 AND task.started_at
-    + (task.time_limit_seconds + %(stuck_after)s) * interval '1 second' < statement_timestamp()"""
+    + (task.time_limit_seconds + %(stuck_after)s) * interval '1 second' < statement_timestamp()
+    AND NOT EXISTS (
+        SELECT FROM callboard_worker AS owner
+        WHERE owner.id = task.worker_id AND owner.status <> 'GONE'
+          AND (task.id || ':' || task.attempt) = ANY(owner.unwritten)
+    )"""
 
 _RESCUE_STUCK = guarded(lead=_LEAD, guard=f"AND EXISTS (SELECT FROM lead) AND {_IS_STUCK}")
 
@@ -43,7 +49,12 @@ _CANDIDATE = """
 SELECT task.id, task.attempt, task.worker_id, task.actor, task.failures, task.crashes, task.max_retries,
        task.min_backoff_seconds, task.max_backoff_seconds, task.started_at, statement_timestamp(),
        worker.crash ->> 'kind', worker.crash ->> 'detail', worker.crash -> 'started' ->> named.key,
-       worker.crash -> 'stuck' ? named.key, worker.crash -> 'ended' ? named.key
+       worker.crash -> 'stuck' ? named.key,
+       COALESCE(worker.crash -> 'ended' ? named.key, named.key = ANY(worker.unwritten)),
+       COALESCE((
+           SELECT last.outcome = 'LOST' AND last.error_type = 'WorkerLost' FROM callboard_attempt AS last
+           WHERE last.task_id = task.id ORDER BY last.number DESC LIMIT 1
+       ), false)
 FROM callboard_task AS task
 LEFT JOIN callboard_worker AS worker ON worker.id = task.worker_id
 CROSS JOIN LATERAL (SELECT task.id || ':' || task.attempt AS key) AS named
@@ -73,13 +84,17 @@ class _Held(NamedTuple):
     ran_since: str | None
     is_stuck: bool | None
     has_ended: bool | None
+    #: Its attempt before ended like this one, if nobody saw this one's end.
+    was_lost_before: bool
 
 
 def rescue_lost(*, lease: str, term: int) -> list[Moved]:
     """Take tasks from workers that are gone; a batch at most, the moved ones are returned.
 
-    Only a task that had *started* under a worker that a supervisor saw crash counts a crash. A worker that merely fell
-    silent blames nobody. What a worker held without having started it goes back without an attempt row.
+    A task that had *started* under a worker that a supervisor saw crash counts a crash. A worker that merely fell
+    silent, or ended itself for a fault, blames nobody the first time; if the same happens to the next attempt as well,
+    that counts as a crash, or a task that keeps the interpreter would be lost for ever. What a worker held without
+    having started it goes back without an attempt row.
     """
     held = [_Held(*row) for row in fetch(_LOST, {})]
     outcomes = [_lost(one) for one in held]
@@ -99,21 +114,28 @@ def rescue_stuck(*, lease: str, term: int) -> tuple[list[Moved], set[UUID]]:
 
 
 def _lost(held: _Held) -> Outcome:
-    if held.end is None:
-        return _outcome(held, AttemptOutcome.LOST, "WorkerLost", "its worker stopped answering")
-    if held.ran_since is None:
+    if held.end is not None and held.ran_since is None:
         return _outcome(held, None)
-    detail, since = held.detail or "", held.ran_since
+    since = held.ran_since or held.started_at
+    detail = held.detail or "it stopped answering"
     if held.has_ended:
         # The actor was done, so it cannot be to blame; what it said is lost with the process.
         message = f"its worker ended before the outcome was written: {detail}"
-        return _outcome(held, AttemptOutcome.LOST, "WorkerLost", message, started_at=since)
+        return _outcome(held, AttemptOutcome.LOST, "OutcomeLost", message, started_at=since)
     if held.is_stuck:
         return _stuck(held)
-    if held.end != "crashed":
+    if held.end == "stopped":
         return _outcome(held, AttemptOutcome.INTERRUPTED, "WorkerStopped", detail, started_at=since)
+    if held.end == "crashed":
+        return _crashed(held, AttemptOutcome.CRASHED, "WorkerCrashed", detail, since)
+    if held.was_lost_before:
+        return _crashed(held, AttemptOutcome.LOST, "WorkerLost", f"{detail}, and so it was the time before", since)
+    return _outcome(held, AttemptOutcome.LOST, "WorkerLost", detail, started_at=since)
+
+
+def _crashed(held: _Held, outcome: AttemptOutcome, error_type: str, detail: str, since: Any) -> Outcome:
     death = DeathReason.CRASH_LOOP if held.crashes + 1 >= settings.CRASH_LIMIT else None
-    return _outcome(held, AttemptOutcome.CRASHED, "WorkerCrashed", detail, started_at=since, crash=True, death=death)
+    return _outcome(held, outcome, error_type, detail, started_at=since, crash=True, death=death)
 
 
 def _stuck(held: _Held) -> Outcome:

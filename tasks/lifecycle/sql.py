@@ -116,6 +116,15 @@ def _is_direct(cursor: Any, session: Any) -> bool:
     return bool(cursor.fetchone()[0] == session.info.backend_pid)
 
 
+#: "lock_not_available": a lock was not given in time, or not at once.
+_NO_LOCK = "55P03"
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Tell whether a statement failed for a lock that somebody else holds: the database is there."""
+    return getattr(error.__cause__, "pgcode", None) == _NO_LOCK
+
+
 @cache
 def _texts(statement: str, name: str) -> _Texts:
     numbers: dict[str, int] = {}

@@ -317,6 +317,23 @@ class Migration(migrations.Migration):
                     "crash",
                     models.JSONField(blank=True, help_text="What the supervisor saw when the process died.", null=True),
                 ),
+                (
+                    "unwritten",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=60),
+                        db_default=[],
+                        help_text="Runs that ended; their outcomes wait for a lock.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "isolating_at",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="Since when it takes only tasks that are suspected of crashing workers.",
+                        null=True,
+                    ),
+                ),
             ],
             options={
                 "db_table": "callboard_worker",

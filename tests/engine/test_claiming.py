@@ -9,15 +9,16 @@ import pytest
 from django.db import InterfaceError, OperationalError
 
 from tasks import lifecycle
-from tasks.engine import claiming, presence
+from tasks.engine import claiming, isolation, presence
 from tasks.engine.claiming import ClaimedMessage, ClaimingConsumer
+from tasks.engine.execution import Execution
 from tasks.engine.runtime import PriorityWorkQueue, WorkerRuntime
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint
 from tasks.models import Task, new_id
 from tasks.states import Status
 from tests import actors, factories
-from tests.factories import submit
+from tests.factories import make_worker, submit
 from tests.waiting import wait_until
 
 BAND = "default.medium"
@@ -125,7 +126,7 @@ WAITS: dict[str, Callable[[Hand], object]] = {
     "for a thread": lambda hand: hand.runtime.slots.acquire(1),
     "for the completer": lambda hand: setattr(hand.runtime.completer, "_waiting", [None] * 5_000),
     "for its lease": lambda hand: setattr(hand.runtime.heartbeat, "_trusted_until", 0),
-    "for the neighbours of a suspect": lambda hand: setattr(hand.consumer, "_runs_alone", True),
+    "for the neighbours of a quarantined task": lambda hand: hand.consumer._isolation.add(*quarantined(hand)),
     "for its end": lambda hand: hand.runtime.drain(),
 }
 
@@ -220,16 +221,30 @@ def test_what_cannot_be_put_back_is_held_no_more_so_that_the_heartbeat_finds_it(
     assert (hand.runtime.held, hand.runtime.slots.held) == ([], 0)
 
 
-# --- What ran in a process that crashed ---
+# --- What ran in processes that crashed ---
 
 
-def suspect() -> Task:
+def suspect(crashes: int = 2) -> Task:
     task = submit()
-    Task.objects.filter(pk=task.pk).update(crashes=1, attempt=1)
+    Task.objects.filter(pk=task.pk).update(crashes=crashes, attempt=crashes)
     return task
 
 
-def test_a_suspect_waits_until_all_else_has_ended_and_then_runs_with_nothing_beside_it(hand) -> None:
+def quarantined(hand: Hand) -> tuple[Any, str]:
+    """Give the worker a task that only runs alone, beside one that runs."""
+    (claimed,) = lifecycle.claim_many([factories.dispatch(suspect())], worker_id=hand.runtime.worker_id)
+    execution = Execution(claimed, claimed_monotonic=time.monotonic())
+    hand.runtime.hold([execution])
+    return execution, BAND
+
+
+def test_a_task_that_one_more_crash_does_not_kill_runs_like_any_other(hand) -> None:
+    neighbour, task = submit(priority=7), suspect(crashes=1)
+    hand.publish(neighbour, task)
+    assert [hand.next().message_id for _ in range(2)] == [str(neighbour.pk), str(task.pk)]
+
+
+def test_a_quarantined_task_waits_until_all_else_has_ended_and_then_runs_with_nothing_beside_it(hand) -> None:
     neighbour, alone, later = submit(priority=7), suspect(), submit()
     hand.publish(neighbour, alone)
     beside = hand.next()
@@ -241,11 +256,10 @@ def test_a_suspect_waits_until_all_else_has_ended_and_then_runs_with_nothing_bes
     assert next(hand.consumer) is None
     assert hand.depth == 1
     hand.runtime.finished(message.execution)
-    assert next(hand.consumer) is None
     assert hand.next().message_id == str(later.pk)
 
 
-def test_suspects_run_one_by_one(hand) -> None:
+def test_quarantined_tasks_run_one_by_one(hand) -> None:
     tasks = [suspect() for _ in range(2)]
     hand.publish(*tasks)
     assert next(hand.consumer) is None
@@ -256,7 +270,7 @@ def test_suspects_run_one_by_one(hand) -> None:
     assert {first.message_id, second.message_id} == {str(task.pk) for task in tasks}
 
 
-def test_suspects_that_wait_are_put_back_when_the_worker_drains_or_loses_its_lease(hand) -> None:
+def test_quarantined_tasks_that_wait_are_put_back_when_the_worker_drains_or_loses_its_lease(hand) -> None:
     for end in (lambda: setattr(hand.runtime.heartbeat, "_trusted_until", 0), hand.runtime.drain):
         neighbour, alone = submit(priority=7), suspect()
         hand.publish(neighbour, alone)
@@ -269,29 +283,71 @@ def test_suspects_that_wait_are_put_back_when_the_worker_drains_or_loses_its_lea
         hand.runtime.slots.release()
 
 
-def test_a_suspect_that_waits_for_a_long_neighbour_is_put_back_before_it_is_taken_for_stuck(hand, settings) -> None:
+def test_a_quarantined_task_does_not_keep_a_process_for_long_while_others_run(hand, monkeypatch) -> None:
+    monkeypatch.setattr(isolation, "PATIENCE_SECONDS", 0.1)
     neighbour, alone = submit(priority=7), suspect()
+    hand.consumer._isolation = isolation.Isolation(hand.runtime)
     hand.publish(neighbour, alone)
     hand.runtime.started(hand.next().execution)
-    assert next(hand.consumer) is None
-    assert status(alone) == Status.RUNNING
-    hand.consumer._suspects_since -= settings.STUCK_AFTER_SECONDS / 2
-    assert next(hand.consumer) is None
-    assert (status(alone), alone.failures, alone.crashes) == (Status.PENDING, 0, 1)
+    while status(alone) == Status.RUNNING:
+        assert next(hand.consumer) is None
+    assert (status(alone), alone.failures, alone.crashes) == (Status.PENDING, 0, 2)
     assert status(neighbour) == Status.RUNNING
     # The process does other things meanwhile.
     hand.publish(submit("note"))
     assert hand.next().actor_name == "note"
 
 
-def test_a_suspect_that_cannot_be_handed_out_keeps_the_process_from_nothing(hand, monkeypatch) -> None:
+def test_only_half_of_the_workers_run_quarantined_tasks_and_the_others_go_on(hand) -> None:
+    other = make_worker()
+    assert presence.begin_isolation(other.pk)
+    alone, ordinary = suspect(), submit()
+    hand.publish(alone, ordinary)
+    hand.runtime.slots.release(0)
+    assert hand.next().message_id == str(ordinary.pk)
+    assert next(hand.consumer) is None
+    assert status(alone) == Status.PENDING
+    assert alone.run_at > alone.created_at, "not at once, or the two would play ping-pong"
+    presence.end_isolation(other.pk)
+    hand.publish(suspect())
+    hand.runtime.put_back_waiting(longer_than=0)
+
+
+def test_a_process_takes_turns_between_quarantined_and_other_tasks(hand, monkeypatch) -> None:
+    monkeypatch.setattr(isolation, "TURN_SECONDS", 0.0)
+    first, second, ordinary = suspect(), suspect(), submit()
+    hand.publish(first, second)
+    assert next(hand.consumer) is None
+    message = hand.next()
+    hand.publish(ordinary)
+    assert next(hand.consumer) is None, "nothing runs beside it"
+    hand.runtime.finished(message.execution)
+    assert hand.next().message_id == str(ordinary.pk)
+    assert sorted([status(first), status(second)]) == [Status.PENDING, Status.RUNNING]
+
+
+def test_a_quarantined_task_that_cannot_be_handed_out_keeps_the_process_from_nothing(hand, monkeypatch) -> None:
     hand.publish(suspect())
     assert next(hand.consumer) is None
     monkeypatch.delitem(hand.runtime.broker.actors, "act")
     assert next(hand.consumer) is None
     hand.publish(submit("note"))
-    assert next(hand.consumer) is None
     assert hand.next().actor_name == "note"
+
+
+# --- A worker that may not claim ---
+
+
+def test_a_worker_that_was_asked_to_drain_gives_the_hints_it_takes_to_others(hand) -> None:
+    # It hears of the drain with its next heartbeat only; until then its claims are refused.
+    task = submit()
+    hand.publish(task)
+    presence.ask_to_drain([hand.runtime.worker_id])
+    assert next(hand.consumer) is None
+    assert (hand.depth, status(task)) == (1, Status.QUEUED)
+    other = make_worker()
+    (taken,) = hand.source.take([BAND], 1)
+    assert [one.id for one in lifecycle.claim_many([taken.hint], worker_id=other.pk)] == [task.pk]
 
 
 # --- Errors ---

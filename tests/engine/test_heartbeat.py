@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -13,12 +13,13 @@ from django.db import InterfaceError, OperationalError
 from dramatiq.middleware import Shutdown
 
 from tasks import lifecycle
-from tasks.engine import event_loop, presence
+from tasks.engine import event_loop, presence, silence
 from tasks.engine import heartbeat as heartbeat_module
 from tasks.engine import watchdog as watchdog_module
 from tasks.engine.heartbeat import Heartbeat
-from tasks.engine.presence import Heard
-from tasks.engine.watchdog import EXIT_LEASE_LOST, EXIT_UNHEALTHY, Watchdog
+from tasks.engine.presence import Concerns, Heard
+from tasks.engine.recorder import Ending
+from tasks.engine.watchdog import EXIT_LEASE_LOST, Watchdog
 from tasks.models import Attempt, Task, Worker, new_id
 from tasks.states import AttemptOutcome, Status
 from tests import factories
@@ -37,8 +38,9 @@ class FakeRuntime:
         self.is_draining = self.is_worn_out = False
         self.cancelled: list[Key] = []
         self.ends = self.fences = 0
-        self.completer = SimpleNamespace(is_alive=True)
-        self.interrupter = SimpleNamespace(running=0)
+        self.completer = SimpleNamespace(is_alive=True, stalled_for=0, unwritten=lambda older_than_seconds: [])
+        self.interrupter = SimpleNamespace(running=0, is_alive=True)
+        self.endings: list[Ending] = []
 
     @property
     def held(self) -> list[Key]:
@@ -56,6 +58,9 @@ class FakeRuntime:
 
     def fence(self) -> None:
         self.fences += 1
+
+    def say_ending(self, ending: Ending) -> None:
+        self.endings.append(ending)
 
     def end_if_retired(self) -> None:
         pass
@@ -76,25 +81,35 @@ def heartbeat(runtime: FakeRuntime) -> Any:
     return beat
 
 
+class News(NamedTuple):
+    """What one beat brings, in both of its parts."""
+
+    heard: Heard
+    concerns: Concerns
+
+
 @pytest.fixture
 def heard(monkeypatch) -> list[Any]:
-    """What presence.beat answers, one after the other; errors are raised, functions called."""
+    """What the registry answers, one after the other; errors are raised, functions called."""
     answers: list[Any] = []
+    concerns: list[Concerns] = []
 
-    def beat(worker_id: UUID, held: Any) -> Heard:
+    def beat(worker_id: UUID, *, unwritten: Any) -> Heard:
         answer = answers.pop(0) if answers else news()
         if callable(answer):
             answer = answer()
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        concerns[:] = [answer.concerns]
+        return answer.heard  # type: ignore[no-any-return]
 
     monkeypatch.setattr(presence, "beat", beat)
+    monkeypatch.setattr(presence, "concerns", lambda worker_id, held: concerns[0])
     return answers
 
 
-def news(*, present: bool = True, draining: bool = False, cancelled: Any = (), unheld: Any = ()) -> Heard:
-    return Heard(present, draining, list(cancelled), list(unheld))
+def news(*, present: bool = True, draining: bool = False, cancelled: Any = (), unheld: Any = ()) -> News:
+    return News(Heard(present, draining), Concerns(list(cancelled), list(unheld)))
 
 
 @pytest.fixture
@@ -135,7 +150,7 @@ def test_a_stale_heartbeat_does_not_put_back_what_runs(runtime, heartbeat, heard
     # Both beats were asked before the claim and are answered after it.
     key = (new_id(), 1)
 
-    def claimed_meanwhile() -> Heard:
+    def claimed_meanwhile() -> News:
         runtime.keys.add(key)
         return news(unheld=[key])
 
@@ -181,9 +196,55 @@ def test_who_is_worn_out_asks_for_its_own_drain_by_way_of_the_board(runtime, hea
     heard += [news(), news(), news(draining=True), news(draining=True)]
     heartbeat._beat()
     runtime.is_worn_out = True
-    for _ in range(3):
-        heartbeat._beat()
+    heartbeat._beat()
+    assert (asked, runtime.ends) == ([[runtime.worker_id]], 1), "not a beat later: it would go on taking hints"
+    heartbeat._beat()
+    heartbeat._beat()
     assert (asked, runtime.ends) == ([[runtime.worker_id]], 1)
+
+
+def test_a_registry_that_fails_while_news_is_heeded_does_not_end_the_heartbeat(
+    runtime, heartbeat, heard, monkeypatch
+) -> None:
+    def away(_: Any) -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(presence, "ask_to_drain", away)
+    runtime.is_worn_out = True
+    assert heartbeat._guarded_beat() is False
+    monkeypatch.setattr(runtime, "cancel", lambda keys: 1 / 0)
+    runtime.is_worn_out = False
+    assert heartbeat._guarded_beat() is False
+    assert heartbeat.has_lease
+
+
+class LockNotAvailable(Exception):
+    """What psycopg2 raises when a lock was not given in time."""
+
+    pgcode = "55P03"
+
+
+def locked_out() -> OperationalError:
+    error = OperationalError("canceling statement due to lock timeout")
+    error.__cause__ = LockNotAvailable()
+    return error
+
+
+def test_a_lock_on_its_row_costs_a_worker_nothing(heartbeat, heard) -> None:
+    heartbeat._trusted_until = time.monotonic() - 100
+    heard += [locked_out()]
+    assert heartbeat._guarded_beat() is False, "it is tried again soon"
+    assert heartbeat.has_lease
+
+
+def test_a_lock_on_the_table_of_tasks_keeps_no_lease_from_being_renewed(heartbeat, heard, monkeypatch) -> None:
+    def locked(*_: Any) -> Concerns:
+        raise locked_out()
+
+    monkeypatch.setattr(presence, "concerns", locked)
+    heartbeat._trusted_until = time.monotonic() - 100
+    assert heartbeat._guarded_beat() is True
+    assert heartbeat.has_lease
 
 
 def test_the_lease_counts_from_before_the_beat_was_asked(heartbeat, heard, settings, monkeypatch) -> None:
@@ -192,7 +253,7 @@ def test_the_lease_counts_from_before_the_beat_was_asked(heartbeat, heard, setti
     clock.monotonic = lambda: clock.now
     monkeypatch.setattr(heartbeat_module, "time", clock)
 
-    def slow() -> Heard:
+    def slow() -> News:
         clock.now += 16
         return news()
 
@@ -208,9 +269,9 @@ def test_the_lease_counts_from_before_the_beat_was_asked(heartbeat, heard, setti
 def test_a_beat_that_fails_renews_nothing_and_is_tried_again(heartbeat, heard, settings, error) -> None:
     heartbeat._trusted_until = 0
     heard += [error, news()]
-    assert heartbeat._beat() is False
+    assert heartbeat._guarded_beat() is False
     assert not heartbeat.has_lease
-    assert heartbeat._beat() is True
+    assert heartbeat._guarded_beat() is True
     assert heartbeat.has_lease
 
 
@@ -227,11 +288,12 @@ def test_it_beats_until_it_is_stopped(heartbeat, monkeypatch, settings) -> None:
     settings.HEARTBEAT_INTERVAL_SECONDS = 0.01
     beats = threading.Semaphore(0)
 
-    def beat(*_: Any) -> Heard:
+    def beat(*_: Any, **__: Any) -> Heard:
         beats.release()
-        return news()
+        return news().heard
 
     monkeypatch.setattr(presence, "beat", beat)
+    monkeypatch.setattr(presence, "concerns", lambda *_: news().concerns)
     heartbeat.start()
     assert beats.acquire(timeout=10)
     assert beats.acquire(timeout=10)
@@ -245,14 +307,14 @@ def test_it_beats_until_it_is_stopped(heartbeat, monkeypatch, settings) -> None:
 
 @pytest.fixture
 def dogged(runtime: FakeRuntime, heartbeat: Any, monkeypatch) -> Any:
-    heartbeat._thread = SimpleNamespace(is_alive=lambda: True)
+    heartbeat._thread = SimpleNamespace(is_alive=lambda: True, ident=1)
     monkeypatch.setattr(event_loop, "is_alive", lambda: True)
     thread = SimpleNamespace(is_alive=lambda: True)
     return Watchdog(runtime, SimpleNamespace(workers=[thread], consumers={"q": thread}))  # type: ignore[arg-type]
 
 
 def dead() -> Any:
-    return SimpleNamespace(is_alive=lambda: False)
+    return SimpleNamespace(is_alive=lambda: False, ident=1)
 
 
 def test_a_healthy_worker_is_left_alone(dogged, runtime) -> None:
@@ -262,9 +324,9 @@ def test_a_healthy_worker_is_left_alone(dogged, runtime) -> None:
 
 def test_a_worker_that_was_declared_gone_ends(dogged, heartbeat) -> None:
     heartbeat.is_gone = True
-    code, reason = dogged._fault()
-    assert code == EXIT_LEASE_LOST
-    assert "declared gone" in reason
+    fault = dogged._fault()
+    assert (fault.ending, fault.exit_code) == (Ending.LEASE_LOST, EXIT_LEASE_LOST)
+    assert "declared gone" in fault.reason
 
 
 def test_a_worker_whose_lease_is_over_interrupts_what_runs_and_stays(dogged, runtime, heartbeat) -> None:
@@ -279,7 +341,7 @@ def test_it_ends_when_an_actor_does_not_heed_the_interrupt_for_another_lease(
 ) -> None:
     heartbeat._trusted_until = time.monotonic() - settings.WORKER_LEASE_SECONDS - 1
     runtime.interrupter.running = 1
-    assert dogged._fault()[0] == EXIT_LEASE_LOST
+    assert dogged._fault().exit_code == EXIT_LEASE_LOST
 
 
 def test_with_nothing_that_runs_it_waits_for_the_database_for_ever(dogged, runtime, heartbeat) -> None:
@@ -290,28 +352,50 @@ def test_with_nothing_that_runs_it_waits_for_the_database_for_ever(dogged, runti
 
 def test_a_dead_thread_ends_the_process(dogged, runtime, heartbeat, monkeypatch) -> None:
     runtime.completer.is_alive = False
-    assert dogged._fault()[0] == EXIT_UNHEALTHY
+    assert dogged._fault().ending is Ending.UNHEALTHY
     runtime.completer.is_alive = True
     dogged._worker.workers.append(dead())
-    assert dogged._fault()[0] == EXIT_UNHEALTHY
+    assert dogged._fault().ending is Ending.UNHEALTHY
     dogged._worker.workers.pop()
     dogged._worker.consumers["q"] = dead()
-    assert dogged._fault()[0] == EXIT_UNHEALTHY
+    assert dogged._fault().ending is Ending.UNHEALTHY
     # Threads of Dramatiq's end in a drain; ours do not.
     runtime.is_draining = True
     assert dogged._fault() is None
     heartbeat._thread = dead()
-    assert dogged._fault()[0] == EXIT_UNHEALTHY
+    assert dogged._fault().ending is Ending.UNHEALTHY
 
 
 def test_a_dead_event_loop_ends_the_process(dogged, monkeypatch) -> None:
     monkeypatch.setattr(event_loop, "is_alive", lambda: False)
-    assert dogged._fault()[0] == EXIT_UNHEALTHY
+    assert dogged._fault().ending is Ending.NONE, "an actor did it, and what runs is to blame"
+
+
+@pytest.mark.parametrize("part", ["completer", "heartbeat"])
+def test_a_thread_that_stands_still_ends_the_process_unless_it_waits_for_the_database(
+    dogged, runtime, heartbeat, settings, part
+) -> None:
+    if part == "completer":
+        runtime.completer.stalled_for = settings.WORKER_LEASE_SECONDS + 1
+    else:
+        heartbeat._moved = time.monotonic() - settings.WORKER_LEASE_SECONDS - 1
+    assert dogged._fault().ending is Ending.UNHEALTHY
+    if part == "heartbeat":
+        heartbeat._thread.ident = threading.get_ident()
+        with silence.bounded(60):
+            assert dogged._fault() is None
+
+
+def test_a_consumer_that_waits_for_the_database_is_not_stale(dogged) -> None:
+    dogged.consumer_came_by()
+    dogged._seen = time.monotonic() - watchdog_module.STALE_CONSUMER_SECONDS - 1
+    with silence.bounded(60):
+        assert dogged._fault() is None
 
 
 def test_a_consumer_that_does_not_come_by_ends_the_process(dogged, runtime) -> None:
     dogged._seen = time.monotonic() - watchdog_module.STALE_CONSUMER_SECONDS - 1
-    assert dogged._fault()[0] == EXIT_UNHEALTHY
+    assert dogged._fault().ending is Ending.UNHEALTHY
     dogged.consumer_came_by()
     assert dogged._fault() is None
 
@@ -331,7 +415,7 @@ def test_a_fault_ends_the_process_with_its_code(dogged, heartbeat, monkeypatch) 
     heartbeat.is_gone = True
     with pytest.raises(Ended):
         dogged._run()
-    assert codes == [EXIT_LEASE_LOST]
+    assert (codes, dogged._runtime.endings) == ([EXIT_LEASE_LOST], [Ending.LEASE_LOST])
 
 
 # --- In a real worker ---
@@ -360,7 +444,7 @@ def test_a_lease_that_is_over_interrupts_what_runs_keeps_what_ended_and_starts_n
     is_away.set()
     stock = lifecycle.complete_many
 
-    def complete(outcomes: Any) -> Any:
+    def complete(outcomes: Any, **_: Any) -> Any:
         if is_away.is_set():
             raise OperationalError("away")
         return stock(outcomes)

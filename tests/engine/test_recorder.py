@@ -115,7 +115,7 @@ def test_a_full_disk_is_found_out_when_the_recorder_is_made(monkeypatch) -> None
     monkeypatch.setattr(os, "posix_fallocate", allocate)
     with pytest.raises(OSError, match="No space left"):
         FlightRecorder.create(threads=2)
-    assert asked == [(0, (2 + recorder._RECORDS_FOR_ENDED) * 32 + 2)]
+    assert asked == [(0, (2 + recorder._RECORDS_FOR_ENDED) * 32 + 3)]
 
 
 def test_a_process_that_retires_says_so(flight) -> None:

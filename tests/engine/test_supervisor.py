@@ -15,10 +15,9 @@ from django.db import OperationalError
 
 from tasks.engine import presence
 from tasks.engine import supervisor as module
-from tasks.engine.recorder import FlightRecorder
+from tasks.engine.recorder import Ending, FlightRecorder
 from tasks.engine.supervisor import HEALTHY_AFTER_SECONDS, LONGEST_DELAY_SECONDS, REPORT_PAUSE_SECONDS, Supervisor
 from tasks.engine.wakeups import News
-from tasks.engine.watchdog import EXIT_LEASE_LOST, EXIT_UNFINISHED, EXIT_UNHEALTHY
 from tasks.models import new_id
 
 NO_MEMORY = OSError(errno.ENOMEM, "Cannot allocate memory")
@@ -41,6 +40,12 @@ class Process:
     def poll(self) -> int | None:
         return self.returncode
 
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self) -> None:
+        pass
+
     def send_signal(self, number: int) -> None:
         self.signals.append(number)
         if number in self.heeds:
@@ -58,6 +63,8 @@ class Stage:
         self.database_errors: list[Exception] = []
         self.reports: list[Any] = []
         self.pokes: list[News] = []
+        #: Workers that were declared gone.
+        self.gone: set[Any] = set()
         self.supervisor: Any = None
 
     def start(self, command: list[str], **options: Any) -> Process:
@@ -66,10 +73,10 @@ class Stage:
         self.processes.append(Process(command, **options))
         return self.processes[-1]
 
-    def report_end(self, worker_id: Any, *, crashed: bool, detail: str, records: Any) -> bool:
+    def report_end(self, worker_id: Any, *, kind: str, detail: str, records: Any) -> bool:
         if self.database_errors:
             raise self.database_errors.pop(0)
-        self.reports.append(SimpleNamespace(worker_id=str(worker_id), crashed=crashed, detail=detail, records=records))
+        self.reports.append(SimpleNamespace(worker_id=str(worker_id), kind=kind, detail=detail, records=records))
         return True
 
     def sleep(self, seconds: float) -> None:
@@ -80,9 +87,15 @@ class Stage:
 
     def round(self) -> None:
         """Do what ``run`` does again and again."""
+        self.supervisor._end_hung()
         self.supervisor._reap()
         self.supervisor._start_missing()
+        self.supervisor._reload()
         self.supervisor._report()
+        self.supervisor._look_for_gone()
+
+    def gone_among(self, worker_ids: Any) -> set[Any]:
+        return {id for id in worker_ids if id in self.gone}
 
     @property
     def alive(self) -> int:
@@ -109,6 +122,7 @@ def stage(monkeypatch) -> Iterator[Stage]:
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: made.now, sleep=made.sleep))
     monkeypatch.setattr(subprocess, "Popen", made.start)
     monkeypatch.setattr(presence, "report_end", made.report_end)
+    monkeypatch.setattr(presence, "gone_among", made.gone_among)
     monkeypatch.setattr(module, "notifier", made)
     # The clock of a child's start was bound when the class was made.
     monkeypatch.setattr(module, "Child", lambda *given: SimpleNamespace(**_child(*given), started_at=made.now))
@@ -121,7 +135,9 @@ def stage(monkeypatch) -> Iterator[Stage]:
 
 
 def _child(worker_id: Any, process: Any, recorder: Any) -> dict[str, Any]:
-    return {"worker_id": worker_id, "process": process, "recorder": recorder}
+    pulse = SimpleNamespace(is_held=lambda: False, is_silent=lambda: False)
+    notes = {"killed": None, "gone_since": None, "is_asked_to_retire": False}
+    return {"worker_id": worker_id, "process": process, "recorder": recorder, "pulse": pulse, **notes}
 
 
 def open_descriptors() -> int:
@@ -204,30 +220,105 @@ def test_starts_in_vain_leave_nothing_open(stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "crashed", "says"),
+    ("code", "ending", "kind", "says"),
     [
-        (1, True, "exit code 1"),
-        (-signal.SIGSEGV, True, "killed by SIGSEGV"),
-        (-signal.SIGKILL, True, "killed by SIGKILL"),
-        (-250, True, "killed by signal 250"),
-        (EXIT_LEASE_LOST, False, "lost its lease"),
-        (EXIT_UNHEALTHY, False, "unhealthy"),
-        (EXIT_UNFINISHED, False, "had to end"),
+        (1, Ending.NONE, "crashed", "exit code 1"),
+        (-signal.SIGSEGV, Ending.NONE, "crashed", "killed by SIGSEGV"),
+        (-signal.SIGKILL, Ending.NONE, "crashed", "killed by SIGKILL"),
+        (-250, Ending.NONE, "crashed", "killed by signal 250"),
+        (75, Ending.LEASE_LOST, "faulted", "lost its lease"),
+        (70, Ending.UNHEALTHY, "faulted", "unhealthy"),
+        (76, Ending.UNFINISHED, "stopped", "had to end"),
+        # What an actor exits with: the process itself said nothing of its end.
+        (0, Ending.NONE, "crashed", "exit code 0"),
+        (70, Ending.NONE, "crashed", "exit code 70"),
+        (75, Ending.NONE, "crashed", "exit code 75"),
+        (76, Ending.NONE, "crashed", "exit code 76"),
+        (77, Ending.NONE, "crashed", "exit code 77"),
     ],
 )
-def test_an_end_is_told_with_who_is_to_blame_and_what_ran(stage, code: int, crashed: bool, says: str) -> None:
+def test_an_end_is_told_with_who_is_to_blame_and_what_ran(
+    stage, code: int, ending: Ending, kind: str, says: str
+) -> None:
     stage.round()
     key = (new_id(), 3)
-    stage.supervisor._children[-1].recorder.start(key, datetime.now(UTC))
+    recorder = stage.supervisor._children[-1].recorder
+    recorder.start(key, datetime.now(UTC))
+    recorder.end_process(ending)
     stage.end_last(code)
     stage.round()
     (report,) = stage.reports
     assert report.worker_id == stage.processes[1].worker_id
-    assert report.crashed is crashed
+    assert report.kind == kind
     assert says in report.detail
     assert [record.key for record in report.records] == [f"{key[0]}:{key[1]}"]
     # So that the sweeper does not wait for its next round.
     assert stage.pokes == [News.ENDED]
+
+
+@pytest.mark.parametrize(("sign", "kind"), [("is_held", "crashed"), ("is_silent", "faulted")])
+def test_one_that_hangs_is_killed_and_replaced(stage, sign: str, kind: str) -> None:
+    stage.round()
+    setattr(stage.supervisor._children[0].pulse, sign, lambda: True)
+    stage.round()
+    assert stage.processes[0].signals == [signal.SIGKILL]
+    assert [report.kind for report in stage.reports] == [kind]
+    assert stage.alive == 2
+
+
+def test_one_that_was_declared_gone_and_goes_on_is_killed_and_replaced(stage) -> None:
+    stage.round()
+    stage.gone.add(stage.supervisor._children[0].worker_id)
+    stage.now += module.GONE_LOOK_SECONDS
+    stage.round()
+    assert stage.processes[0].signals == [], "it has a moment to end by itself"
+    stage.now += module.GONE_GRACE_SECONDS + 0.1
+    stage.round()
+    assert stage.processes[0].signals == [signal.SIGKILL]
+    assert [report.kind for report in stage.reports] == ["faulted"]
+    assert stage.alive == 2
+
+
+def test_a_registry_that_cannot_be_asked_ends_nobody(stage, monkeypatch) -> None:
+    def away(_: Any) -> set[Any]:
+        raise OperationalError("away")
+
+    stage.round()
+    monkeypatch.setattr(presence, "gone_among", away)
+    for _ in range(10):
+        stage.now += module.GONE_LOOK_SECONDS
+        stage.round()
+    assert [process.signals for process in stage.processes] == [[], []]
+
+
+# --- Replacing them all ---
+
+
+def test_a_reload_replaces_the_processes_one_after_another(stage) -> None:
+    def work() -> None:
+        for child in stage.supervisor._children:
+            child.recorder.tick()
+
+    stage.round()
+    work()
+    stage.supervisor._on_reload(signal.SIGHUP, None)
+    stage.round()
+    stage.round()
+    first, second = stage.processes
+    assert (first.signals, second.signals) == ([signal.SIGHUP], [])
+    stage.supervisor._children[0].recorder.retire()
+    stage.round()
+    assert len(stage.processes) == 3, "its successor is started at once"
+    stage.round()
+    assert second.signals == [], "the successor does not work yet"
+    work()
+    stage.round()
+    assert second.signals == [signal.SIGHUP]
+    stage.supervisor._children[1].recorder.retire()
+    stage.round()
+    work()
+    stage.round()
+    assert [process.signals for process in stage.processes] == [[signal.SIGHUP]] * 2 + [[]] * 2
 
 
 def test_an_end_is_told_when_the_database_is_back_and_once(stage) -> None:
@@ -279,11 +370,13 @@ def test_what_was_told_before_the_database_went_away_is_not_told_again(stage, mo
 
 def test_a_stop_asks_all_to_end_and_says_that_they_did(stage) -> None:
     stage.round()
-    stage.supervisor._on_signal(signal.SIGTERM, None)
+    for child in stage.supervisor._children:
+        child.recorder.end_process(Ending.IN_ORDER)
+    stage.supervisor._on_stop(signal.SIGTERM, None)
     assert stage.supervisor._stop() == 0
     assert [process.signals for process in stage.processes] == [[signal.SIGTERM]] * 2
     assert len(stage.reports) == 2
-    assert not any(report.crashed for report in stage.reports)
+    assert {report.kind for report in stage.reports} == {"stopped"}
 
 
 def test_a_second_signal_does_not_wait(stage, monkeypatch) -> None:
@@ -295,7 +388,7 @@ def test_a_second_signal_does_not_wait(stage, monkeypatch) -> None:
     assert [process.signals for process in stage.processes] == [[signal.SIGTERM, signal.SIGKILL]] * 2
     assert stage.now - began < 5
     # Its operator wanted that; no task is to blame.
-    assert not any(report.crashed for report in stage.reports)
+    assert {report.kind for report in stage.reports} == {"stopped"}
 
 
 def test_who_has_not_ended_after_the_grace_and_a_while_is_killed(stage, monkeypatch) -> None:

@@ -111,7 +111,7 @@ def test_a_silent_worker_is_believed_until_a_fresh_leader_has_heard_everybody(sw
     sweeper._leadership.has_settled = False
     sweeper.step()
     assert status(task) == Status.RUNNING
-    assert presence.beat(worker.pk, []).is_present
+    assert presence.beat(worker.pk).is_present
     sweeper._leadership.has_settled = True
     sweeper.step()
     assert status(task) == Status.RUNNING
@@ -120,7 +120,7 @@ def test_a_silent_worker_is_believed_until_a_fresh_leader_has_heard_everybody(sw
 def test_a_worker_that_is_known_to_be_gone_needs_no_settled_leader(sweeper) -> None:
     task, worker = submit(), make_worker()
     start(task, worker)
-    presence.report_end(worker.pk, crashed=True, detail="killed", records=[])
+    presence.report_end(worker.pk, kind="crashed", detail="killed", records=[])
     sweeper._leadership.has_settled = False
     sweeper.step()
     assert status(task) == Status.PENDING
@@ -135,8 +135,8 @@ def test_a_worker_that_cannot_let_go_of_a_stuck_task_is_asked_to_end_and_others_
         age(one, started_at=timedelta(days=1))
     sweeper.step()
     assert (status(task), status(honest)) == (Status.DEAD, Status.RUNNING)
-    assert presence.beat(stuck.pk, []).is_draining
-    assert not presence.beat(fine.pk, []).is_draining
+    assert presence.beat(stuck.pk).is_draining
+    assert not presence.beat(fine.pk).is_draining
     assert Attempt.objects.get().task_id == task.pk
 
 

@@ -55,17 +55,19 @@ def test_a_forged_hint_claims_nothing(worker) -> None:
 def test_a_worker_whose_lease_is_over_claims_nothing(worker) -> None:
     hint = dispatch(submit())
     let_lease_run_out(worker)
-    assert lifecycle.claim_many([hint], worker_id=worker.pk) == []
+    with pytest.raises(lifecycle.NotEntitled):
+        lifecycle.claim_many([hint], worker_id=worker.pk)
     assert Task.objects.get().status == Status.QUEUED
 
 
 def test_a_worker_that_is_gone_draining_or_unknown_claims_nothing(worker) -> None:
     hint = dispatch(submit())
-    assert lifecycle.claim_many([hint], worker_id=uuid4()) == []
-    presence.ask_to_drain([worker.pk])
-    assert lifecycle.claim_many([hint], worker_id=worker.pk) == []
-    presence.leave(worker.pk)
-    assert lifecycle.claim_many([hint], worker_id=worker.pk) == []
+    with pytest.raises(lifecycle.NotEntitled):
+        lifecycle.claim_many([hint], worker_id=uuid4())
+    for end in (lambda: presence.ask_to_drain([worker.pk]), lambda: presence.leave(worker.pk)):
+        end()
+        with pytest.raises(lifecycle.NotEntitled):
+            lifecycle.claim_many([hint], worker_id=worker.pk)
     assert len(lifecycle.claim_many([hint], worker_id=make_worker().pk)) == 1
 
 

@@ -21,7 +21,7 @@ def test_a_redrive_resets_failures_and_crashes_and_nothing_else(lead) -> None:
     crashed, worker = make_worker(), make_worker()
     claimed = start(task, crashed)
     records = [Record(f"{claimed.id}:{claimed.attempt}", database_now(), is_stuck=False, has_ended=False)]
-    presence.report_end(crashed.pk, crashed=True, detail="", records=records)
+    presence.report_end(crashed.pk, kind="crashed", detail="", records=records)
     lifecycle.rescue_lost(**lead)
     task.refresh_from_db()
     lifecycle.fail(failure(start(task, worker), worker))

@@ -28,10 +28,10 @@ from tests.factories import (
 pytestmark = pytest.mark.django_db
 
 
-def die(worker: Worker, *running: Claimed, crashed: bool = True, stuck: bool = False, ended: bool = False) -> None:
+def die(worker: Worker, *running: Claimed, kind: str = "crashed", stuck: bool = False, ended: bool = False) -> None:
     """Let a supervisor report a worker's end while these had started."""
     records = [Record(f"{one.id}:{one.attempt}", database_now(), is_stuck=stuck, has_ended=ended) for one in running]
-    assert presence.report_end(worker.pk, crashed=crashed, detail="killed by SIGKILL", records=records)
+    assert presence.report_end(worker.pk, kind=kind, detail="killed by SIGKILL", records=records)
 
 
 def numbers(task: Task) -> tuple[int, int, int, int]:
@@ -64,16 +64,64 @@ def test_a_task_of_a_silent_worker_is_lost_without_blame(worker, lead) -> None:
     assert Attempt.objects.get().outcome == AttemptOutcome.LOST
 
 
-def test_no_number_of_lost_workers_kills_a_task(lead) -> None:
+def lose(task: Task, lead: Any) -> None:
+    """Let a task start on a worker that then falls silent."""
+    worker = make_worker()
+    start(Task.objects.get(pk=task.pk), worker)
+    let_lease_run_out(worker)
+    presence.declare_silent_gone(**lead)
+    lifecycle.rescue_lost(**lead)
+
+
+def test_the_first_lost_worker_blames_nobody_and_one_after_the_other_counts_a_crash(lead) -> None:
     task = submit(max_retries=0)
-    for _ in range(6):
+    for crashes in (0, 1, 2):
+        lose(task, lead)
+        assert (numbers(task)[2:], task.status) == ((0, crashes), Status.PENDING)
+    lose(task, lead)
+    assert (numbers(task), task.status) == ((4, 4, 0, 3), Status.DEAD)
+    letter = open_letter(task)
+    assert (letter.reason, letter.error_type) == (DeathReason.CRASH_LOOP, "WorkerLost")
+    assert "so it was the time before" in letter.error_message
+
+
+def test_lost_workers_with_another_end_in_between_count_no_crash(lead) -> None:
+    task = submit(max_retries=9)
+    for _ in range(4):
+        lose(task, lead)
         worker = make_worker()
-        start(Task.objects.get(pk=task.pk), worker)
-        let_lease_run_out(worker)
-        presence.declare_silent_gone(**lead)
+        claimed = start(Task.objects.get(pk=task.pk), worker)
+        lifecycle.interrupt(outcome(claimed, worker))
+    assert numbers(task) == (8, 8, 0, 0)
+
+
+def test_a_worker_that_ended_itself_for_a_fault_blames_nobody_the_first_time(lead) -> None:
+    task = submit()
+    for crashes in (0, 1):
+        worker = make_worker()
+        die(worker, start(Task.objects.get(pk=task.pk), worker), kind="faulted")
         lifecycle.rescue_lost(**lead)
-    assert numbers(task) == (6, 6, 0, 0)
-    assert task.status == Status.PENDING
+        assert numbers(task)[2:] == (0, crashes)
+    assert {row.outcome for row in Attempt.objects.all()} == {AttemptOutcome.LOST}
+
+
+def test_what_had_ended_unwritten_is_never_to_blame(lead) -> None:
+    task = submit()
+    for _ in range(4):
+        worker = make_worker()
+        die(worker, start(Task.objects.get(pk=task.pk), worker), ended=True)
+        lifecycle.rescue_lost(**lead)
+    assert numbers(task) == (4, 4, 0, 0)
+
+
+def test_what_a_heartbeat_says_has_ended_is_not_stuck(worker, lead) -> None:
+    task = submit(time_limit_seconds=1)
+    claimed = start(task, worker)
+    age(task, started_at=timedelta(days=1))
+    presence.beat(worker.pk, unwritten=[(claimed.id, claimed.attempt)])
+    assert lifecycle.rescue_stuck(**lead) == ([], set())
+    presence.beat(worker.pk, unwritten=[])
+    assert len(lifecycle.rescue_stuck(**lead)[0]) == 1
 
 
 def test_a_started_task_of_a_crashed_worker_counts_a_crash_and_no_failure(worker, lead) -> None:
@@ -132,7 +180,7 @@ def test_a_task_whose_workers_keep_crashing_dies_of_it(settings, lead) -> None:
 
 def test_a_worker_that_was_stopped_interrupts_what_it_ran(worker, lead) -> None:
     task = submit()
-    die(worker, start(task, worker), crashed=False)
+    die(worker, start(task, worker), kind="stopped")
     lifecycle.rescue_lost(**lead)
     assert numbers(task) == (1, 1, 0, 0)
     assert Attempt.objects.get().outcome == AttemptOutcome.INTERRUPTED
@@ -140,7 +188,7 @@ def test_a_worker_that_was_stopped_interrupts_what_it_ran(worker, lead) -> None:
 
 def test_what_resisted_its_limit_until_the_worker_ended_for_it_counts_a_failure(worker, lead) -> None:
     task = submit(max_retries=0)
-    die(worker, start(task, worker), crashed=False, stuck=True)
+    die(worker, start(task, worker), kind="stopped", stuck=True)
     lifecycle.rescue_lost(**lead)
     assert numbers(task) == (1, 1, 1, 0)
     assert open_letter(task).reason == DeathReason.STUCK_TASK_TIMEOUT
@@ -255,13 +303,13 @@ def test_only_the_silent_are_declared_gone_and_they_cannot_come_back(worker, lea
     silent.refresh_from_db()
     worker.refresh_from_db()
     assert (silent.status, worker.status) == (WorkerStatus.GONE, WorkerStatus.ALIVE)
-    assert not presence.beat(silent.pk, []).is_present
-    assert presence.beat(worker.pk, []).is_present
+    assert not presence.beat(silent.pk).is_present
+    assert presence.beat(worker.pk).is_present
 
 
 def test_a_lease_that_is_over_can_be_renewed_until_somebody_says_so(worker, lead) -> None:
     let_lease_run_out(worker)
-    assert presence.beat(worker.pk, []).is_present
+    assert presence.beat(worker.pk).is_present
     assert presence.declare_silent_gone(**lead) == []
 
 
@@ -276,13 +324,13 @@ def test_a_heartbeat_tells_of_cancels_drains_and_rows_that_are_not_held(worker) 
     age(Task.objects.get(pk=held.id), started_at=timedelta(seconds=10))
     age(Task.objects.get(pk=unheld.id), started_at=timedelta(seconds=10))
     lifecycle.cancel(cancelled.id)
-    heard = presence.beat(worker.pk, [(held.id, 1), (cancelled.id, 1)])
+    heard = presence.concerns(worker.pk, [(held.id, 1), (cancelled.id, 1)])
     assert heard.cancelled == [(cancelled.id, 1)]
     assert heard.unheld == [(unheld.id, 1)]
-    assert not heard.is_draining
+    assert not presence.beat(worker.pk).is_draining
     assert fresh.attempt == 1
     presence.ask_to_drain([worker.pk])
-    assert presence.beat(worker.pk, []).is_draining
+    assert presence.beat(worker.pk).is_draining
 
 
 def test_a_heartbeat_that_holds_an_older_attempt_does_not_hold_the_row(worker) -> None:
@@ -290,13 +338,13 @@ def test_a_heartbeat_that_holds_an_older_attempt_does_not_hold_the_row(worker) -
     lifecycle.put_back_many([(task.pk, start(task, worker).attempt)], worker_id=worker.pk)
     assert start(task, worker).attempt == 2
     age(task, started_at=timedelta(seconds=10))
-    assert presence.beat(worker.pk, [(task.pk, 1)]).unheld == [(task.pk, 2)]
-    assert presence.beat(worker.pk, [(task.pk, 2)]).unheld == []
+    assert presence.concerns(worker.pk, [(task.pk, 1)]).unheld == [(task.pk, 2)]
+    assert presence.concerns(worker.pk, [(task.pk, 2)]).unheld == []
 
 
 def test_an_orderly_end_is_reported_once(worker) -> None:
     presence.leave(worker.pk)
-    assert not presence.report_end(worker.pk, crashed=True, detail="late", records=[])
+    assert not presence.report_end(worker.pk, kind="crashed", detail="late", records=[])
     worker.refresh_from_db()
     assert worker.crash is None
 

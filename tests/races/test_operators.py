@@ -104,10 +104,10 @@ def test_another_verb_that_waited_for_a_cancel_of_a_running_task_heeds_it(race, 
     cancelled, other = race.while_open(lambda: lifecycle.cancel(task.pk), lambda: held(claimed, worker, verb, lead))
     assert cancelled == Status.RUNNING
     assert not isinstance(other, Exception), other
-    if verb == "rescue":
-        # It waits for nobody: what is locked is left for the next sweep.
-        assert other == []
-        lifecycle.rescue_lost(**lead)
+    if verb in {"put back", "rescue"}:
+        # They wait for nobody: what is locked is left for the next heartbeat or sweep.
+        assert not other
+        held(claimed, worker, verb, lead)
     task.refresh_from_db()
     assert task.status == (Status.SUCCEEDED if verb == "succeed" else Status.CANCELLED)
 
@@ -270,7 +270,7 @@ def test_a_bulk_cancel_against_a_completion_batch_does_not_deadlock(race) -> Non
         ]
         ids = [one.id for one in claims]
         moves, cancelled, again = race.together(
-            lambda ends=ends: lifecycle.complete_many(ends[::-1]),
+            lambda ends=ends: lifecycle.complete_many(ends[::-1], waits=True),
             lambda ids=ids: lifecycle.cancel_many(ids),
             lambda ids=ids: lifecycle.cancel_many(ids[::-1]),
         )
@@ -291,6 +291,6 @@ def test_a_completion_batch_that_waits_in_the_middle_holds_only_lower_ids(race) 
     def cancel_both() -> int:
         return len(lifecycle.cancel_many([middle])) + len(lifecycle.cancel_many([last]))
 
-    cancelled, moves = race.while_open(cancel_both, lambda: lifecycle.complete_many(ends[::-1]))
+    cancelled, moves = race.while_open(cancel_both, lambda: lifecycle.complete_many(ends[::-1], waits=True))
     assert cancelled == 2
     assert len(moves) == 6
