@@ -6,8 +6,6 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import dramatiq
@@ -15,93 +13,68 @@ from django.db import connection
 
 from tasks import current
 from tasks.engine import failpoints
-from tests.acceptance.harness.ledger import Ledger
-
-NAP_SECONDS = 0.02
-
-
-def _write(event: str, note: str = "") -> None:
-    Ledger.of_environment().write(event, task=str(current.task_id()), attempt=current.attempt(), note=note)
-
-
-@contextmanager
-def _performance() -> Iterator[None]:
-    """Write the start, and the end with what it ended by; a process that dies writes no end."""
-    _write("START")
-    try:
-        yield
-    except BaseException as error:
-        _write("END", type(error).__name__)
-        raise
-    _write("END")
-
-
-def _nap_until(condition: object, seconds: float) -> None:
-    """Show signs of life until then; short naps, so that interrupts get through."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and not (callable(condition) and condition()):
-        time.sleep(NAP_SECONDS)
-        _write("TICK")
+from tests.acceptance.stage import hostile  # noqa: F401 - declares its actors
+from tests.acceptance.stage.performance import nap_until, performance, write
 
 
 @dramatiq.actor
 def effect() -> None:
     """Have one effect."""
-    with _performance():
+    with performance():
         failpoints.reach("before_effect")
-        _write("EFFECT")
+        write("EFFECT")
         failpoints.reach("after_effect")
 
 
 @dramatiq.actor(min_backoff=100, max_backoff=200)
 def book() -> None:
     """Write a row in the transaction that ends the task."""
-    with _performance():
+    with performance():
         with current.complete_in_transaction():
             with connection.cursor() as cursor:
                 cursor.execute("INSERT INTO booking VALUES (%s)", [current.task_id()])
             failpoints.reach("before_effect")
-        _write("EFFECT")
+        write("EFFECT")
 
 
 @dramatiq.actor
 def last(seconds: float) -> None:
     """Take some time."""
-    with _performance():
-        _nap_until(None, seconds)
-        _write("EFFECT")
+    with performance():
+        nap_until(None, seconds)
+        write("EFFECT")
 
 
 @dramatiq.actor
 def await_cue(cue: str, seconds: float = 30) -> None:
     """Run until a file is there."""
-    with _performance():
-        _nap_until(Path(cue).exists, seconds)
-        _write("EFFECT")
+    with performance():
+        nap_until(Path(cue).exists, seconds)
+        write("EFFECT")
 
 
 @dramatiq.actor
 def resist(seconds: float, times: int = 1) -> None:
     """Sleep in one call that no interrupt gets into, the first times."""
-    with _performance():
+    with performance():
         if current.attempt() <= times:
             time.sleep(seconds)
-        _write("EFFECT")
+        write("EFFECT")
 
 
 @dramatiq.actor(min_backoff=100, max_backoff=200)
 def fail(times: int) -> None:
     """Fail the first attempts."""
-    with _performance():
+    with performance():
         if current.attempt() <= times:
             raise RuntimeError(f"failing {times} times")
-        _write("EFFECT")
+        write("EFFECT")
 
 
 @dramatiq.actor
 def crash(how: str) -> None:
     """Take the process along: ``exit``, ``segfault`` or ``kill``, as the kernel does when memory is short."""
-    with _performance():
+    with performance():
         if how == "exit":
             os._exit(7)
         signal.raise_signal({"segfault": signal.SIGSEGV, "kill": signal.SIGKILL}[how])
@@ -112,7 +85,7 @@ def crash(how: str) -> None:
 @dramatiq.actor(min_backoff=100, max_backoff=200, max_retries=1)
 def devour() -> None:
     """Want more memory than the process may have."""
-    with _performance():
+    with performance():
         before = resource.getrlimit(resource.RLIMIT_AS)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 200_000_000, before[1]))
@@ -125,7 +98,7 @@ def devour() -> None:
 @dramatiq.actor
 def spin() -> None:
     """Keep the interpreter, in a call that lets no other thread of the process run and no interrupt in."""
-    with _performance():
+    with performance():
         re.match("(a+)+$", "a" * 100 + "b")
 
 
@@ -134,5 +107,5 @@ if os.environ.get("STAGE_RELEASE") == "next":
     @dramatiq.actor
     def novelty() -> None:
         """Do what the release before does not know of."""
-        with _performance():
-            _write("EFFECT")
+        with performance():
+            write("EFFECT")
