@@ -1,7 +1,7 @@
 """What the database says, read without Django and without locks."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -89,9 +89,9 @@ class Snapshot:
 
 
 _TASKS = """SELECT id::text, actor, status, dispatch, attempt, failures, crashes, max_retries, tags, error
-FROM callboard_task ORDER BY id"""
+FROM callboard_task WHERE %(id)s IS NULL OR id = %(id)s::uuid ORDER BY id"""
 _ATTEMPTS = """SELECT task_id::text, number, outcome, worker_id::text, started_at, finished_at, error_type
-FROM callboard_attempt ORDER BY task_id, number"""
+FROM callboard_attempt WHERE %(id)s IS NULL OR task_id = %(id)s::uuid ORDER BY task_id, number"""
 _LETTERS = "SELECT task_id::text, reason, resolution FROM callboard_deadletter ORDER BY id"
 _WORKERS = """SELECT id::text, pid, status, lease_expires_at, stopped_at, crash
 FROM callboard_worker ORDER BY id"""
@@ -105,7 +105,7 @@ class Board:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement on a connection of its own; give its rows."""
         with contextlib.closing(psycopg2.connect(self.url)) as connection:
             connection.autocommit = True
@@ -116,8 +116,8 @@ class Board:
     def snapshot(self) -> Snapshot:
         """Read everything."""
         return Snapshot(
-            tasks=[TaskRow(*row) for row in self.query(_TASKS)],
-            attempts=[AttemptRow(*row) for row in self.query(_ATTEMPTS)],
+            tasks=[TaskRow(*row) for row in self.query(_TASKS, {"id": None})],
+            attempts=[AttemptRow(*row) for row in self.query(_ATTEMPTS, {"id": None})],
             letters=[LetterRow(*row) for row in self.query(_LETTERS)],
             workers=self.workers(),
             events=[EventRow(*row) for row in self.query(_EVENTS)],
@@ -126,11 +126,11 @@ class Board:
 
     def task(self, id: str) -> TaskRow:
         """Read one task."""
-        return next(row for row in map(TaskRow._make, self.query(_TASKS)) if row.id == id)
+        return next(map(TaskRow._make, self.query(_TASKS, {"id": id})))
 
     def attempts(self, id: str) -> list[AttemptRow]:
         """Read one task's attempts."""
-        return [row for row in map(AttemptRow._make, self.query(_ATTEMPTS)) if row.task == id]
+        return [AttemptRow(*row) for row in self.query(_ATTEMPTS, {"id": id})]
 
     def workers(self) -> list[WorkerRow]:
         """Read who works or has worked."""

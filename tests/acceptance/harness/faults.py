@@ -1,7 +1,7 @@
 """Faults done to servers: frozen, without a free connection, with a locked table, with their sessions ended."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import psutil
 import psycopg2
@@ -47,6 +47,14 @@ def locked(board: Board, table: str) -> Iterator[None]:
     """Hold a lock on a table that lets nobody even read it."""
     with contextlib.closing(psycopg2.connect(board.url)) as session, session.cursor() as cursor:
         cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@contextlib.contextmanager
+def locked_rows(board: Board, tasks: Sequence[str]) -> Iterator[None]:
+    """Hold the rows of some tasks, as a transaction of somebody does who looks at them for a while."""
+    with contextlib.closing(psycopg2.connect(board.url)) as session, session.cursor() as cursor:
+        cursor.execute("SELECT id FROM callboard_task WHERE id = ANY(%s::uuid[]) FOR UPDATE", [list(tasks)])
         yield
 
 

@@ -1,11 +1,14 @@
 """Callboard's processes as a service manager runs them: started, killed, paused, asked to stop."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -18,14 +21,31 @@ _JOURNAL = '"tasks.telemetry.journal"'
 
 
 class Process:
-    """One process of ours and whatever it starts; its output goes to a file."""
+    """One process of ours and whatever it starts; its output goes to a file, or into a pipe that nobody reads."""
 
-    def __init__(self, name: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path, is_read: bool = True
+    ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         self._home = env["HOME"]
-        with self.log.open("ab") as output:
+        self._unread: int | None = None
+        with self.log.open("ab") if is_read else self._full_pipe() as output:
             self._process = spawn([sys.executable, *command], output=output, env=env, cwd=ROOT)
+
+    @contextmanager
+    def _full_pipe(self) -> Iterator[IO[bytes]]:
+        """Make a pipe with no room in it; it stays open at our end, so that a write waits and does not fail."""
+        self.log.touch()
+        self._unread, entry = os.pipe()
+        fcntl.fcntl(entry, fcntl.F_SETPIPE_SZ, 4096)
+        os.set_blocking(entry, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(entry, b"\0" * 512)
+        os.set_blocking(entry, True)
+        with os.fdopen(entry, "wb") as output:
+            yield output
 
     @property
     def pid(self) -> int:
@@ -73,6 +93,9 @@ class Process:
         """End whatever is left of it, paused or orphaned, at the end of a test."""
         kill_session(self.pid)
         self._process.wait()
+        if self._unread is not None:
+            os.close(self._unread)
+            self._unread = None
 
     def tail(self) -> str:
         """Give the last lines that it wrote, without those that say what each task did."""

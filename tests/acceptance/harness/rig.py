@@ -77,10 +77,12 @@ class Rig:
         """Start ``runscheduler``; ``env`` comes on top of what all processes get."""
         return self._start("scheduler", ["manage.py", "runscheduler", *arguments], env or {})
 
-    def start_workers(self, *, processes: int = 1, threads: int = 4, env: Mapping[str, str] | None = None) -> Process:
-        """Start ``runworkers``; ``env`` comes on top of what all processes get."""
+    def start_workers(
+        self, *, processes: int = 1, threads: int = 4, env: Mapping[str, str] | None = None, is_read: bool = True
+    ) -> Process:
+        """Start ``runworkers``; ``env`` comes on top of what all processes get; ``is_read`` tells of its output."""
         counts = ["-p", str(processes), "-t", str(threads)]
-        return self._start("workers", ["manage.py", "runworkers", *counts], env or {})
+        return self._start("workers", ["manage.py", "runworkers", *counts], env or {}, is_read=is_read)
 
     def start_api(self, *, env: Mapping[str, str] | None = None) -> Api:
         """Start gunicorn with one process, and wait until it answers; ``env`` comes on top of what all get."""
@@ -138,9 +140,9 @@ class Rig:
         assert self.redis is not None
         return Hints(self.redis.url)
 
-    def _start(self, name: str, command: list[str], variables: Mapping[str, str]) -> Process:
+    def _start(self, name: str, command: list[str], variables: Mapping[str, str], *, is_read: bool = True) -> Process:
         numbered = f"{name}-{sum(one.name.startswith(name) for one in self.processes) + 1}"
-        process = Process(numbered, command, env=self._environment(variables), folder=self.folder)
+        process = Process(numbered, command, env=self._environment(variables), folder=self.folder, is_read=is_read)
         self.processes.append(process)
         return process
 
@@ -181,6 +183,15 @@ class Rig:
     def effects(self) -> Counter[str]:
         """Count effects by task."""
         return Counter(entry.task for entry in self.ledger.entries() if entry.event == "EFFECT")
+
+    def start_delays(self, tasks: Sequence[str]) -> list[float]:
+        """Tell how long after its submission each of these tasks started for the first time, in seconds."""
+        submitted = dict(self.board.query("SELECT task_id::text, at FROM journal WHERE before IS NULL"))
+        started: dict[str, float] = {}
+        for entry in self.ledger.entries():
+            if entry.event == "START":
+                started.setdefault(entry.task, entry.wall)
+        return [started[task] - submitted[task].timestamp() for task in tasks]
 
     def settle(self, seconds: float) -> None:
         """Wait until every task is final."""

@@ -1,0 +1,94 @@
+"""F27: after a crash its suspects are told apart while everybody else goes on."""
+
+import pytest
+
+from tests.acceptance.harness.processes import kill
+from tests.acceptance.harness.rig import Rig
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+
+FAULT = "F27"
+THREADS = 8
+SUSPECT_SECONDS = 12.0
+#: Between submission and start, on a machine that runs other tests too.
+MOST_DELAY_SECONDS = 1.0
+
+
+def crash_everything(rig: Rig, *, seconds: float) -> list[str]:
+    """Kill both worker processes under 16 tasks, and wait until other processes have their places."""
+    rig.start_scheduler()
+    workers = rig.start_workers(processes=2, threads=THREADS)
+    rig.await_workers(2)
+    suspects = rig.client.submit("last", count=2 * THREADS, seconds=seconds)
+    rig.await_starts(suspects)
+    children = workers.children()
+    for child in children:
+        kill(child)
+    wait_until(
+        lambda: len([row for row in rig.board.present_workers() if row.pid not in children]) == 2,
+        timeout=20,
+        what="two other processes",
+    )
+    wait_until(
+        lambda: [task for task in suspects if len(rig.ledger.of(task, "START")) > 1],
+        timeout=20,
+        what="a suspect to run again",
+    )
+    return suspects
+
+
+def crashes(rig: Rig, tasks: list[str]) -> list[int]:
+    rows = {row.id: row for row in rig.board.snapshot().tasks}
+    assert {rows[task].status for task in tasks} == {"SUCCEEDED"}
+    return [rows[task].crashes for task in tasks]
+
+
+def test_a_fresh_task_starts_at_once_while_suspects_run(rig: Rig) -> None:
+    suspects = crash_everything(rig, seconds=SUSPECT_SECONDS)
+    delays = []
+    for _ in range(5):
+        (fresh,) = rig.client.submit("effect", priority=10)
+        rig.await_event("START", task=fresh, timeout=30)
+        delays += rig.start_delays([fresh])
+    assert max(delays) < MOST_DELAY_SECONDS, delays
+    rig.verify(within=2 * THREADS * SUSPECT_SECONDS + 60)
+    assert max(crashes(rig, suspects)) == 1
+
+
+def test_the_other_threads_go_on_while_suspects_run(rig: Rig) -> None:
+    suspects = crash_everything(rig, seconds=SUSPECT_SECONDS)
+    # 20 seconds of one thread's time; the threads of one process do it in less than four.
+    ordinary = rig.client.submit("last", count=40, seconds=0.5)
+    wait_until(
+        lambda: set(ordinary) <= set(rig.effects()), timeout=SUSPECT_SECONDS, interval=0.1, what="ordinary work to end"
+    )
+    assert not set(suspects) <= set(rig.effects())
+    rig.verify(within=2 * THREADS * SUSPECT_SECONDS + 60)
+    assert crashes(rig, ordinary) == [0] * len(ordinary)
+
+
+@pytest.mark.parametrize("how", ["kill", "exit"])
+def test_a_poison_among_suspects_dies_alone(rig: Rig, how: str) -> None:
+    suspects = crash_everything(rig, seconds=1.5)
+    (poison,) = rig.client.submit("crash", how=how, priority=10)
+    ordinary = rig.client.submit("last", count=40, seconds=0.2)
+    rig.verify(within=120)
+    assert rig.outcomes(poison) == ["CRASHED"] * 3
+    assert [(letter.task, letter.reason) for letter in rig.board.snapshot().letters] == [(poison, "crash_loop")]
+    # One for the crash that nobody could tell apart, one for the poison's first, which is an ordinary task by then.
+    assert max(crashes(rig, suspects)) <= 2
+    assert max(crashes(rig, ordinary)) <= 1
+
+
+def test_two_poisons_and_their_neighbours_are_told_apart(rig: Rig) -> None:
+    rig.start_scheduler()
+    rig.start_workers(processes=2, threads=4)
+    rig.await_workers(2)
+    neighbours = rig.client.submit("last", count=6, seconds=1.0, priority=7)
+    rig.await_starts(neighbours)
+    poisons = rig.client.submit("crash", count=2, how="kill", priority=6)
+    fresh = rig.client.submit("last", count=30, seconds=0.1)
+    rig.verify(within=90)
+    assert [rig.outcomes(poison) for poison in poisons] == [["CRASHED"] * 3] * 2
+    assert max(crashes(rig, [*neighbours, *fresh])) <= 2

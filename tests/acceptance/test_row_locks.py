@@ -1,0 +1,72 @@
+"""F24: a session of somebody holds the row of one running task for longer than its task may take to be called stuck."""
+
+import time
+
+import pytest
+
+from tests.acceptance.harness.faults import locked_rows
+from tests.acceptance.harness.rig import CLOCKS, Rig
+from tests.waiting import wait_until
+
+FAULT = "F24"
+NEIGHBOURS = 200
+LIMIT_SECONDS = 1.0
+#: Longer than the limit and the grace after it.
+LOCKED_SECONDS = LIMIT_SECONDS + float(CLOCKS["STUCK_AFTER_SECONDS"]) + 2
+
+
+def submit(rig: Rig, count: int, seconds: float, priority: int) -> list[str]:
+    one = {"actor": "last", "payload": {"seconds": seconds}, "time_limit_seconds": LIMIT_SECONDS, "priority": priority}
+    return rig.client.submit_all([one] * count)
+
+
+def count_of(rig: Rig, tasks: list[str], status: str) -> int:
+    statement = "SELECT count(*) FROM callboard_task WHERE id = ANY(%s::uuid[]) AND status = %s"
+    ((count,),) = rig.board.query(statement, [tasks, status])
+    return int(count)
+
+
+@pytest.mark.parametrize("locked", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_locked_row_waits_alone_and_all_others_are_written(rig: Rig, locked: int) -> None:
+    rig.start_scheduler()
+    rig.start_workers(threads=4)
+    rig.await_workers()
+    held = submit(rig, locked, seconds=0.5, priority=10)
+    rig.await_starts(held)
+    with locked_rows(rig.board, held):
+        began = time.monotonic()
+        assert count_of(rig, held, "RUNNING") == locked
+        others = submit(rig, NEIGHBOURS, seconds=0.02, priority=5)
+        wait_until(
+            lambda: count_of(rig, others, "SUCCEEDED") == NEIGHBOURS,
+            timeout=LOCKED_SECONDS + 10,
+            interval=0.1,
+            what=lambda: f"the others to be written; tasks are {rig.board.counts()}",
+        )
+        wait_until(lambda: time.monotonic() - began > LOCKED_SECONDS, timeout=20, what="the lock to last")
+        assert count_of(rig, held, "RUNNING") == locked
+    rig.verify(within=10)
+    rows = rig.board.snapshot().tasks
+    assert {(row.status, row.attempt, row.failures, row.crashes) for row in rows} == {("SUCCEEDED", 1, 0, 0)}
+    assert set(rig.effects().values()) == {1}
+    assert len(rig.board.workers()) == 1
+
+
+@pytest.mark.slow
+def test_finished_work_that_cannot_be_written_for_a_row_lock_survives_an_orderly_end(rig: Rig) -> None:
+    rig.start_scheduler()
+    workers = rig.start_workers(threads=4)
+    rig.await_workers()
+    held = submit(rig, 1, seconds=0.3, priority=10)
+    rig.await_starts(held)
+    with locked_rows(rig.board, held):
+        others = submit(rig, 20, seconds=0.02, priority=5)
+        rig.await_event("END", task=held[0])
+        rig.await_effects(len(others) + 1)
+        workers.terminate()
+        assert workers.wait(15) == 0
+        assert count_of(rig, others, "SUCCEEDED") == len(others)
+    rig.start_workers(threads=2)
+    rig.verify(within=20)
+    assert {row.failures for row in rig.board.snapshot().tasks} == {0}
+    assert {rig.effects()[task] for task in others} == {1}

@@ -1,0 +1,46 @@
+"""F25: a table is locked by a migration or a VACUUM FULL, for up to minutes. Everybody waits; nobody is cut off."""
+
+import time
+
+import pytest
+
+from tests.acceptance.harness.faults import locked
+from tests.acceptance.harness.rig import CLOCKS, Rig
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.timeout(480)
+
+FAULT = "F25"
+SHORT = 3 * float(CLOCKS["WORKER_LEASE_SECONDS"])
+TASKS = 30
+
+
+@pytest.mark.parametrize("table", ["callboard_task", "callboard_worker"])
+@pytest.mark.parametrize(
+    "seconds", [SHORT, *(pytest.param(seconds, marks=pytest.mark.slow) for seconds in (20.0, 90.0, 300.0))]
+)
+def test_a_locked_table_ends_no_worker_and_repeats_nothing(rig: Rig, table: str, seconds: float) -> None:
+    rig.start_scheduler()
+    workers = rig.start_workers(processes=2, threads=4)
+    rig.await_workers(2)
+    children = set(workers.children())
+    # No limit: what runs may run for as long as the lock is there.
+    cue = {"cue": rig.cue(), "seconds": seconds + 60}
+    running = rig.client.submit_all(
+        [{"actor": "await_cue", "payload": cue, "priority": 10, "time_limit_seconds": 0}] * 2
+    )
+    rig.await_starts(running)
+    others = rig.client.submit("last", count=TASKS, seconds=0.3)
+    rig.await_effects(6)
+    with locked(rig.board, table):
+        began = time.monotonic()
+        wait_until(lambda: time.monotonic() - began > seconds, timeout=seconds + 10, what="the lock to last")
+        assert set(workers.children()) == children, "a process that waits for a lock has ended"
+        assert not [entry for task in running for entry in rig.ledger.of(task, "END")], "what ran was cut off"
+    rig.give_cue()
+    rig.verify(within=40)
+    assert set(rig.effects().values()) == {1}
+    assert set(rig.effects()) == {*running, *others}
+    rows = rig.board.snapshot().tasks
+    assert {(row.status, row.attempt, row.failures, row.crashes) for row in rows} == {("SUCCEEDED", 1, 0, 0)}
+    assert len(rig.board.workers()) == 2
