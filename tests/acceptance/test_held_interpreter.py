@@ -31,7 +31,7 @@ def test_a_task_that_keeps_the_interpreter_dies_and_its_neighbours_succeed(rig: 
     rig.verify(within=100)
     row = rig.board.task(holder)
     assert row.status == "DEAD"
-    assert row.attempt <= MOST_ATTEMPTS
+    assert len(rig.outcomes(holder)) <= MOST_ATTEMPTS
     assert [letter.reason for letter in rig.board.snapshot().letters] == ["crash_loop"]
     rows = {row.id: row for row in rig.board.snapshot().tasks}
     assert {rows[task].status for task in neighbours} == {"SUCCEEDED"}

@@ -1,6 +1,7 @@
 """What the database says, read without Django and without locks."""
 
 import contextlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -121,8 +122,18 @@ class Board:
             letters=[LetterRow(*row) for row in self.query(_LETTERS)],
             workers=self.workers(),
             events=[EventRow(*row) for row in self.query(_EVENTS)],
-            journal=[Move(*row) for row in self.query(_JOURNAL)],
+            journal=self._journal(),
         )
+
+    def _journal(self) -> list[Move]:
+        """Read the moves in portions; of a soak there are half a million, with few different words."""
+        with contextlib.closing(psycopg2.connect(self.url)) as connection, connection.cursor("journal") as cursor:
+            cursor.itersize = 10_000
+            cursor.execute(_JOURNAL)
+            return [
+                Move(at, sys.intern(task), before and sys.intern(before), sys.intern(after), *numbers)
+                for at, task, before, after, *numbers in cursor
+            ]
 
     def task(self, id: str) -> TaskRow:
         """Read one task."""

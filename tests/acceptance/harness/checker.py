@@ -48,14 +48,20 @@ class Evidence:
     residue: Sequence[str] = ()
     crash_limit: int = 3
     _by_task: dict[str, list[Entry]] = field(init=False, default_factory=lambda: defaultdict(list), repr=False)
+    _rows: dict[tuple[str, int], AttemptRow] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         for entry in self.ledger:
             self._by_task[entry.task].append(entry)
+        self._rows.update({(row.task, row.number): row for row in self.board.attempts})
 
     def entries(self, task: str, event: str) -> list[Entry]:
         """What one task's actor did, of one kind."""
         return [entry for entry in self._by_task[task] if entry.event == event]
+
+    def attempt(self, task: str, number: int) -> AttemptRow | None:
+        """What the database says of one attempt."""
+        return self._rows.get((task, number))
 
     def of_attempt(self, task: str, attempt: int) -> list[Entry]:
         """What one attempt did."""

@@ -109,6 +109,10 @@ class Rig:
         """Give the outcomes of a task's attempts."""
         return [row.outcome for row in self.board.attempts(task)]
 
+    def runs(self) -> Counter[str]:
+        """Count the attempts of each task that started; a claim that was put back is none."""
+        return Counter(row.task for row in self.board.snapshot().attempts)
+
     def await_workers(self, count: int = 1) -> None:
         """Wait until so many worker processes have registered."""
         wait_until(lambda: len(self.board.present_workers()) >= count, timeout=20, what=f"{count} workers")
@@ -211,11 +215,15 @@ class Rig:
             AssertionError: with one sentence for each violation.
         """
         self.settle(within)
-        residue = [*self._residue_in_the_broker(), *self.stop()]
-        evidence = Evidence(self.client.history, self.ledger.entries(), self.board.snapshot(), residue)
+        evidence = self.close()
         found = violations(evidence)
         self.was_verified = True
         assert not found, "\n".join(found)
+
+    def close(self) -> Evidence:
+        """Stop all processes in order; give what is known after that."""
+        residue = [*self._residue_in_the_broker(), *self.stop()]
+        return Evidence(self.client.history, self.ledger.entries(), self.board.snapshot(), residue)
 
     def stop(self) -> list[str]:
         """Stop what runs in order; tell what did not end as it should."""

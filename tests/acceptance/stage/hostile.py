@@ -262,7 +262,7 @@ def fork() -> None:
 def multiprocess() -> None:
     """Start a process by fork and terminate it, as libraries do."""
     with performance():
-        process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        process = multiprocessing.get_context("fork").Process(target=_linger, args=(os.getpid(),))
         process.start()
         assert process.pid is not None
         _await_sleep(psutil.Process(process.pid))
@@ -272,6 +272,12 @@ def multiprocess() -> None:
             process.kill()
             raise AssertionError("SIGTERM did nothing to the process")
         write("EFFECT", str(process.exitcode))
+
+
+def _linger(parent: int) -> None:
+    # As long as its parent, which may be killed.
+    while os.getppid() == parent:
+        time.sleep(1)
 
 
 def _await_sleep(process: psutil.Process) -> None:

@@ -1,0 +1,143 @@
+"""Watches for worker processes that do nothing while due work waits, and for those that nobody replaces."""
+
+import contextlib
+import json
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import IO, NamedTuple
+
+import psycopg2
+
+from tests.acceptance.harness.board import Board
+from tests.acceptance.harness.ledger import Ledger
+from tests.acceptance.harness.processes import is_alive, is_paused
+
+LOOK_SECONDS = 0.5
+#: A due task that is younger waits for nobody's fault.
+DUE_SECONDS = 1.0
+
+_DUE = """SELECT EXISTS (SELECT FROM callboard_task WHERE status IN ('PENDING', 'QUEUED', 'RETRYING')
+AND run_at < statement_timestamp() - %s * interval '1 second')"""
+_WORKERS = "SELECT pid, status, threads FROM callboard_worker"
+
+
+class _Seen(NamedTuple):
+    """What one look at the database found."""
+
+    is_work_due: bool
+    status: dict[int, str]
+    threads: dict[int, int]
+
+
+class Idleness:
+    """One thread that looks twice a second at the ledger, the board and the processes.
+
+    Parameters:
+        children: process ids of the workers that supervisors have now.
+        allowed_seconds: how long a worker may do nothing while work is due.
+    """
+
+    def __init__(
+        self, board: Board, ledger: Ledger, *, children: Callable[[], list[int]], allowed_seconds: float
+    ) -> None:
+        self._board, self._children, self._allowed = board, children, allowed_seconds
+        self._tail = _Tail(ledger)
+        self._since: dict[int, float] = {}
+        self._told: set[int] = set()
+        self._outages = 0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="idleness", daemon=True)
+        self.sentences: list[str] = []
+        self.longest = 0.0
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no longer."""
+        self._stopped.set()
+        self._thread.join(10)
+
+    @contextlib.contextmanager
+    def excused(self) -> Iterator[None]:
+        """Count nothing during an outage, in which nobody can get work; it counts from its end."""
+        self._outages += 1
+        try:
+            yield
+        finally:
+            self._outages -= 1
+
+    def _run(self) -> None:
+        while not self._stopped.wait(LOOK_SECONDS):
+            self._tail.read()
+            seen = None if self._outages else self._look()
+            if seen is None or not seen.is_work_due:
+                self._since.clear()
+                continue
+            children = self._children()
+            for pid in children:
+                self._judge(pid, seen)
+            self._since = {pid: since for pid, since in self._since.items() if pid in children}
+
+    def _look(self) -> _Seen | None:
+        """Ask the database; None if it cannot answer, or a table is locked."""
+        try:
+            with contextlib.closing(psycopg2.connect(self._board.url, connect_timeout=2)) as session:
+                session.autocommit = True
+                with session.cursor() as cursor:
+                    cursor.execute("SET statement_timeout = '1s'")
+                    cursor.execute(_DUE, [DUE_SECONDS])
+                    ((is_due,),) = cursor.fetchall()
+                    cursor.execute(_WORKERS)
+                    rows = cursor.fetchall()
+        except psycopg2.Error:
+            return None
+        return _Seen(is_due, {pid: status for pid, status, _ in rows}, {pid: threads for pid, _, threads in rows})
+
+    def _judge(self, pid: int, seen: _Seen) -> None:
+        status = seen.status.get(pid, "not registered")
+        now, running = time.monotonic(), self._tail.running[pid]
+        is_excused = status == "DRAINING" or is_paused(pid) or not is_alive(pid)
+        # They may sleep in one call each, which leaves no entry.
+        is_busy = status != "GONE" and len(running) >= seen.threads.get(pid, 1)
+        if is_excused or is_busy:
+            self._since.pop(pid, None)
+            return
+        since = max(self._since.setdefault(pid, now), self._tail.last.get(pid, 0.0) if status != "GONE" else 0.0)
+        idle = now - since
+        self.longest = max(self.longest, idle)
+        if idle > self._allowed and pid not in self._told:
+            self._told.add(pid)
+            self.sentences.append(
+                f"I11: worker process {pid} ({status}, {len(running)} actors running) did nothing for {idle:.1f} s "
+                f"while work was due"
+            )
+
+
+class _Tail:
+    """What the ledger says of each process, read as it grows."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._file: IO[bytes] | None = None
+        #: Moment of a process's last entry.
+        self.last: dict[int, float] = {}
+        #: Task and attempt of what has started there and not ended.
+        self.running: dict[int, set[tuple[str, int]]] = defaultdict(set)
+
+    def read(self) -> None:
+        """Read what was added."""
+        if self._file is None:
+            if not self._ledger.path.exists():
+                return
+            self._file = self._ledger.path.open("rb")
+        for line in self._file:
+            event, task, attempt, pid, monotonic, *_ = json.loads(line)
+            self.last[pid] = monotonic
+            if event == "START":
+                self.running[pid].add((task, attempt))
+            elif event == "END":
+                self.running[pid].discard((task, attempt))

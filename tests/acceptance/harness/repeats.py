@@ -1,0 +1,62 @@
+"""Finished work that was done again, although the process that had finished it lived on and could have said so."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+
+from tests.acceptance.harness.checker import Evidence
+from tests.acceptance.harness.ledger import Entry
+
+#: Actors of the stage that take their process along.
+FATAL = frozenset({"crash", "leave", "hold", "stop_loop", "spin"})
+#: An interrupt may land between the last line of an actor and its return: then it has not finished.
+_INTERRUPTED = frozenset({"TimeLimitExceeded", "Shutdown"})
+
+
+def repeated(evidence: Evidence, *, felled: Collection[int] = ()) -> list[str]:
+    """Say of each task that started again after its actor had ended well what it did.
+
+    An outcome lives in the memory of its process until it is written, so what finished in a process that was killed may
+    run again. What the supervisor reported as a crash counts as killed, and so does a process in which a fatal actor
+    started and never ended; everybody else has to write what finished, however long that takes.
+
+    Parameters:
+        felled: processes that somebody killed, or kept still past their lease.
+    """
+    excused = {*felled, *_crashed(evidence), *_with_a_fatal_actor(evidence)}
+    return [sentence for task in evidence.board.tasks for sentence in _of_task(evidence, task.id, excused)]
+
+
+def _of_task(evidence: Evidence, task: str, excused: Collection[int]) -> Iterator[str]:
+    starts = {(entry.attempt, entry.pid): entry for entry in evidence.entries(task, "START")}
+    for end in evidence.entries(task, "END"):
+        has_finished = not end.note and (end.attempt, end.pid) in starts
+        again = next((one for one in starts.values() if one.attempt > end.attempt), None)
+        if not has_finished or again is None or end.pid in excused:
+            continue
+        row = evidence.attempt(task, end.attempt)
+        if row is None or row.error_type not in _INTERRUPTED:
+            outcome = f"{row.outcome} {row.error_type}".strip() if row else "not recorded"
+            yield (
+                f"I10: attempt {end.attempt} of task {task} finished in process {end.pid}, which lived on; "
+                f"it is {outcome}, and attempt {again.attempt} did the work again {again.wall - end.wall:.1f} s later"
+            )
+
+
+def _crashed(evidence: Evidence) -> set[int]:
+    return {row.pid for row in evidence.board.workers if (row.crash or {}).get("kind") == "crashed"}
+
+
+def _with_a_fatal_actor(evidence: Evidence) -> set[int]:
+    fatal = {task.id for task in evidence.board.tasks if task.actor in FATAL}
+    open_runs: dict[int, set[tuple[str, int]]] = defaultdict(set)
+    for entry in evidence.ledger:
+        if entry.task in fatal:
+            _follow(open_runs[entry.pid], entry)
+    return {pid for pid, runs in open_runs.items() if runs}
+
+
+def _follow(runs: set[tuple[str, int]], entry: Entry) -> None:
+    if entry.event == "START":
+        runs.add((entry.task, entry.attempt))
+    elif entry.event == "END":
+        runs.discard((entry.task, entry.attempt))
