@@ -35,6 +35,8 @@ class Unprintable(Exception):
 
 #: Between two interrupts of one run: it may clean up after the first.
 CLEAN_UP_SECONDS = 1.0
+#: A run that goes on for this part of what makes it stuck is interrupted once more.
+REPEAT_SHARE = 0.25
 #: For how long an interrupt waits for a moment in which it leaves no lock behind.
 PATIENCE_SECONDS = 0.5
 #: How often it looks for one.
@@ -172,7 +174,7 @@ class Interrupter:
 
     An interrupt is raised under the lock that arming and disarming take, and one that is under way when a run ends is
     caught in ``disarm``: after it none can arrive, so it never hits a neighbour or the code that records the outcome.
-    Each reason is sent once: a run that swallows its cancel still meets its time limit.
+    Each reason is sent once, so that a run which swallows its cancel still meets its time limit; the limit is repeated.
     """
 
     def __init__(self) -> None:
@@ -277,9 +279,12 @@ class Interrupter:
         """Send a run what is due; return when to look at it again."""
         deadline = inf if execution.deadline is None else execution.deadline
         if TimeLimitExceeded in execution.interrupts:
-            deadline = inf
-        elif deadline <= now:
-            self._want(execution, TimeLimitExceeded, now)
+            # Swallowed, or it takes long to clean up: once more before it is taken for stuck.
+            deadline = execution.interrupted_monotonic + max(
+                CLEAN_UP_SECONDS, REPEAT_SHARE * settings.STUCK_AFTER_SECONDS
+            )
+        if deadline <= now:
+            execution.wanted.setdefault(TimeLimitExceeded, now)
             deadline = inf
         if not execution.wanted:
             return deadline

@@ -30,10 +30,11 @@ from tasks.engine.brokers import CallboardBroker, RedisBroker
 from tasks.engine.claiming import ClaimingConsumer, Slots
 from tasks.engine.completer import Completer
 from tasks.engine.execution import Cancelled, Execution, Interrupter, Resisted
+from tasks.engine.grace import Grace
 from tasks.engine.heartbeat import Heartbeat
 from tasks.engine.recorder import Ending, FlightRecorder
 from tasks.engine.wakeups import News, notifier
-from tasks.engine.watchdog import Watchdog
+from tasks.engine.watchdog import EXIT_UNFINISHED, Fault, Watchdog
 from tasks.lifecycle.sql import keep_plans
 from tasks.models import new_id
 from tasks.priority import BANDS, bands_named, is_broker_queue, shortest_names
@@ -87,7 +88,7 @@ class WorkerRuntime:
         self.completer = Completer(self.worker_id, written=self._written)
         self.heartbeat = Heartbeat(self)
         self.watchdog = Watchdog(self, worker)
-        self._grace = threading.Timer(settings.SHUTDOWN_GRACE_SECONDS, self._interrupt_rest)
+        self._grace = Grace(interrupt=self._interrupt_rest, end=self._end_hard if recorder is not None else None)
         self._held: dict[tuple[UUID, int], Execution] = {}
         self._unstarted: dict[tuple[UUID, int], Execution] = {}
         self._last_start = time.monotonic()
@@ -105,7 +106,7 @@ class WorkerRuntime:
         presence.declare_queues()
         presence.register(self.worker_id, queues=self.queues, threads=self._worker.worker_threads)
         self.broker.runtime = self
-        for part in (self.interrupter, self.completer, self.heartbeat):
+        for part in (self.interrupter, self.completer, self.heartbeat, self._grace):
             part.start()
         notifier.poke(News.BEHIND)
 
@@ -124,12 +125,10 @@ class WorkerRuntime:
         """Take nothing more, return what has not started, and give what runs its grace."""
         self.drain()
         self.put_back_waiting(longer_than=0)
-        self._grace.daemon = True
-        self._grace.start()
+        self._grace.begin()
 
     def stop(self) -> None:
         """Write the last outcomes and leave the board."""
-        self._grace.cancel()
         self.watchdog.stop()
         flushed = self.completer.stop(timeout=settings.WORKER_LEASE_SECONDS)
         self.heartbeat.stop()
@@ -142,6 +141,7 @@ class WorkerRuntime:
             log.error("worker ends with tasks on hand; the sweeper will rescue them", count=len(self._held))
         self.broker.runtime = None
         connections.close_all()
+        self._grace.cancel()
 
     # --- What the process holds ---------------------------------------------------------------------------------
 
@@ -330,6 +330,9 @@ class WorkerRuntime:
     def fence(self) -> None:
         """Interrupt what runs: the lease is over, and others may be given the same tasks."""
         self.interrupter.interrupt_all(Shutdown)
+
+    def _end_hard(self) -> None:
+        self.watchdog.end(Fault(Ending.UNFINISHED, EXIT_UNFINISHED, "its stop hangs"))
 
     def _interrupt_rest(self) -> None:
         log.warning("grace is over; running tasks are interrupted and go back", count=len(self._held))

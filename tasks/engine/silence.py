@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 import psycopg2
@@ -40,6 +41,7 @@ _lock = threading.Lock()
 #: By thread.
 _calls: dict[int, _Call] = {}
 _watcher: threading.Thread | None = None
+_to_cancel: SimpleQueue[Any] = SimpleQueue()
 
 
 def is_calling(thread_id: int | None) -> bool:
@@ -77,6 +79,7 @@ def _start_watching() -> None:
     if _watcher is None or not _watcher.is_alive():
         _watcher = threading.Thread(target=_watch, name="silence", daemon=True)
         _watcher.start()
+        threading.Thread(target=_cancel, name="silence-cancel", daemon=True).start()
 
 
 def _watch() -> None:
@@ -87,8 +90,7 @@ def _watch() -> None:
                 _hang_up(call)
             else:
                 call.is_cancelled, call.deadline = True, time.monotonic() + CANCEL_SECONDS
-                # In a thread: to a server that is silent it takes as long as the call itself.
-                threading.Thread(target=_cancel, args=(call.session.connection,), name="cancel", daemon=True).start()
+                _to_cancel.put(call.session.connection)
 
 
 def _overdue() -> list[_Call]:
@@ -97,11 +99,16 @@ def _overdue() -> list[_Call]:
         return [call for call in _calls.values() if now > call.deadline]
 
 
-def _cancel(session: Any) -> None:
-    """Ask the server to end what the session waits for; the thread gets an error and keeps its session."""
-    if session is not None:
-        with suppress(psycopg2.Error):
-            session.cancel()
+def _cancel() -> None:
+    """Ask the server to end what sessions wait for; their threads get an error and keep them.
+
+    A thread of its own: to a server that is silent it takes as long as the call itself.
+    """
+    while True:
+        session = _to_cancel.get()
+        if session is not None:
+            with suppress(psycopg2.Error):
+                session.cancel()
 
 
 def _hang_up(call: _Call) -> None:

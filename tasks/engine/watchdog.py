@@ -78,9 +78,9 @@ class Watchdog:
         self._runtime.end_if_retired()
         fault = self._fault()
         if fault is not None:
-            self._end(fault)
+            self.end(fault)
 
-    def _end(self, fault: Fault) -> None:
+    def end(self, fault: Fault) -> None:
         """End the process, whatever hangs in it: nothing here waits for a lock that others take."""
         self._runtime.say_ending(fault.ending)
         log.critical("worker ends itself; a fresh one takes over", reason=fault.reason, exit_code=fault.exit_code)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from tasks.engine.middleware import WorkerProcess
 
 EXIT_OK = 0
-#: After the grace, interrupted actors have this long to clean up.
-CLEAN_UP_SECONDS = 5.0
 
 
 def main(arguments: list[str]) -> int:
@@ -30,6 +28,7 @@ def main(arguments: list[str]) -> int:
     import django
 
     django.setup()
+    log_writer.start()
 
     from tasks.engine.recorder import FlightRecorder
 
@@ -64,6 +63,7 @@ def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
     from django.conf import settings
     from dramatiq import Worker
 
+    from tasks.engine.grace import CLEAN_UP_SECONDS
     from tasks.engine.recorder import Ending
     from tasks.engine.watchdog import EXIT_RETIRED, EXIT_UNFINISHED
 

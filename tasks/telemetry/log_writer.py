@@ -12,7 +12,6 @@ import contextvars
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 from typing import Any
 
@@ -42,12 +41,12 @@ class _Writer:
         """Whether the calling thread is the writer."""
         return threading.get_ident() == self._thread.ident
 
-    def put(self, target: "logging.Logger | Sequence[logging.Handler]", record: logging.LogRecord) -> None:
-        """Take a record for a logger or for handlers, with the context in which it was made."""
+    def put(self, logger: logging.Logger, record: logging.LogRecord) -> None:
+        """Take a record, with the context in which it was made."""
         if self._queue.qsize() >= MOST_WAITING:
             self._dropped += 1
             return
-        self._queue.put((contextvars.copy_context(), target, record))
+        self._queue.put((contextvars.copy_context(), logger, record))
 
     def flush(self, timeout: float) -> bool:
         """Wait until what is in the queue is written; False if that took longer."""
@@ -61,47 +60,27 @@ class _Writer:
             if isinstance(item, threading.Event):
                 item.set()
                 continue
-            context, target, record = item
-            context.run(_deliver, target, record)
+            context, logger, record = item
+            context.run(_deliver, logger, record)
             if self._dropped:
                 count, self._dropped = self._dropped, 0
                 logging.getLogger(__name__).warning("%d log lines were dropped; a log handler was stuck", count)
 
 
-class _Deferred(logging.Handler):
-    """Takes the place of a logger's handlers and leaves the work to the writer."""
-
-    def __init__(self, handlers: Sequence[logging.Handler]) -> None:
-        super().__init__()
-        self.originals = tuple(handlers)
-
-    def createLock(self) -> None:  # noqa: N802 - the standard library's name
-        """Have none: ``acquire`` and ``release`` do nothing then."""
-        self.lock = None
-
-    def handle(self, record: logging.LogRecord) -> bool:
-        """Give a record to the writer."""
-        if _writer is None or _writer.is_current:
-            _deliver(self.originals, record)
-        else:
-            _render(record)
-            _writer.put(self.originals, record)
-        return True
-
-
 _writer: _Writer | None = None
+_call_handlers = logging.Logger.callHandlers
 
 
 def start() -> None:
-    """Let a thread write all that this process logs from now on; a second call adds handlers that came since."""
+    """Let a thread write all that this process logs from now on."""
     global _writer
-    if _writer is None:
-        _writer = _Writer()
-        _writer.start()
-        atexit.register(flush)
-    for logger in _loggers():
-        if logger.handlers and not isinstance(logger.handlers[0], _Deferred):
-            logger.handlers[:] = [_Deferred(logger.handlers)]
+    if _writer is not None:
+        return
+    _writer = _Writer()
+    _writer.start()
+    # Handlers that somebody adds later are called by the writer too.
+    logging.Logger.callHandlers = _defer  # type: ignore[method-assign,assignment]
+    atexit.register(flush)
 
 
 def stop() -> None:
@@ -109,12 +88,7 @@ def stop() -> None:
     global _writer
     flush()
     _writer = None
-    for logger in _loggers():
-        logger.handlers[:] = [
-            original
-            for handler in logger.handlers
-            for original in (handler.originals if isinstance(handler, _Deferred) else [handler])
-        ]
+    logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign]
 
 
 def write(logger: logging.Logger, record: logging.LogRecord) -> None:
@@ -134,16 +108,20 @@ def flush(timeout: float = FLUSH_SECONDS) -> None:
         _writer.flush(timeout)
 
 
-def _deliver(target: logging.Logger | Sequence[logging.Handler], record: logging.LogRecord) -> None:
+def _defer(logger: logging.Logger, record: logging.LogRecord) -> None:
+    """Take the place of ``Logger.callHandlers``."""
+    if _writer is None or _writer.is_current:
+        _call_handlers(logger, record)
+    else:
+        _render(record)
+        _writer.put(logger, record)
+
+
+def _deliver(logger: logging.Logger, record: logging.LogRecord) -> None:
     # What a handler raises must not end the thread that writes for all others.
     try:
-        if isinstance(target, logging.Logger):
-            if target.isEnabledFor(record.levelno):
-                target.handle(record)
-            return
-        for handler in target:
-            if record.levelno >= handler.level:
-                handler.handle(record)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
     except BaseException as error:  # noqa: BLE001
         os.write(2, f"a log handler raised {type(error).__name__}\n".encode())
 
@@ -157,13 +135,6 @@ def _render(record: logging.LogRecord) -> None:
     except Exception as error:  # noqa: BLE001 - it is the user's code
         record.msg = f"{record.msg} (its arguments could not be written: {type(error).__name__})"
     record.args = None
-
-
-def _loggers() -> Iterator[logging.Logger]:
-    yield logging.getLogger()
-    for logger in list(logging.root.manager.loggerDict.values()):
-        if isinstance(logger, logging.Logger):
-            yield logger
 
 
 def _after_fork() -> None:

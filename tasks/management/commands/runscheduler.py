@@ -1,6 +1,5 @@
 """``manage.py runscheduler``: dispatch and repairs; run two, one leads."""
 
-import signal
 import threading
 from typing import Any
 
@@ -12,7 +11,7 @@ from scheduler_site.waiting import wait_until_ready
 from tasks.engine import worker
 from tasks.engine.scheduler import Scheduler
 from tasks.management import serving
-from tasks.telemetry import metrics
+from tasks.telemetry import log_writer, metrics
 
 
 class Command(BaseCommand):
@@ -39,10 +38,10 @@ class Command(BaseCommand):
                 "set BROKER_URL=redis://… or add --with-workers"
             )
         served = serving.served(queues, bands) if with_workers else []
+        log_writer.start()
         wait_until_ready()
         stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        worker.handle_signals(stop)
         scheduler = Scheduler()
         metrics.serve()
         scheduler.start()

@@ -10,7 +10,7 @@ from scheduler_site.addresses import IN_PROCESS_URL
 from scheduler_site.waiting import wait_until_ready
 from tasks.engine.supervisor import Supervisor
 from tasks.management import serving
-from tasks.telemetry import metrics
+from tasks.telemetry import log_writer, metrics
 
 
 class Command(BaseCommand):
@@ -48,6 +48,7 @@ class Command(BaseCommand):
         if processes < 1 or threads < 1:
             raise CommandError(f"expected at least 1 process and 1 thread, got {processes} and {threads}")
         served = serving.served(queues, bands)
+        log_writer.start()
         wait_until_ready()
         supervisor = Supervisor(
             processes=processes, threads=threads, queues=served, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS

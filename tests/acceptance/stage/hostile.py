@@ -56,10 +56,10 @@ def stubborn(seconds: float, times: int = ALWAYS, attempts: int = ALWAYS) -> Non
             try:
                 nap_until(None, until - time.monotonic())
             except Interrupt as interrupt:
-                write("SWALLOWED", type(interrupt).__name__)
                 times -= 1
                 if times < 0:
                     raise
+                write("SWALLOWED", type(interrupt).__name__)
         write("EFFECT")
 
 
@@ -72,10 +72,10 @@ async def stubborn_async(seconds: float, times: int = ALWAYS) -> None:
             try:
                 await asyncio.sleep(NAP_SECONDS)
             except asyncio.CancelledError:
-                write("SWALLOWED", "CancelledError")
                 times -= 1
                 if times < 0:
                     raise
+                write("SWALLOWED", "CancelledError")
         write("EFFECT")
 
 
