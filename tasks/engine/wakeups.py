@@ -1,18 +1,22 @@
 """Wake-ups: tell the leading scheduler, in whatever process it is, that there is something to do.
 
 Submission must not pay for it: a NOTIFY inside the caller's transaction takes a lock on the whole cluster until the
-commit is on disk and halves the throughput of everybody's commits. So a commit sets an event, and one thread per
+commit is on disk and halves the throughput of everybody's commits. So a commit leaves a note, and one thread per
 process sends at most one NOTIFY every 5 ms on its own connection. A lost wake-up costs the poll's second.
 """
 
+import atexit
+import multiprocessing
 import os
 import selectors
 import threading
 import time
-from collections.abc import Callable, Set
-from contextlib import closing
+from collections.abc import Callable, Iterator, Set
+from contextlib import closing, suppress
 from enum import StrEnum
-from typing import Any
+from multiprocessing.util import Finalize
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
 import psycopg2
 import psycopg2.extensions
@@ -21,10 +25,12 @@ from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.db import connection
 
-from tasks.engine import sessions
+from tasks.engine import sessions, silence
 from tasks.engine.sessions import NOTICES_DEAD_SERVER
 from tasks.lifecycle import transitioned
 from tasks.states import DUE
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +42,8 @@ SHORTEST_INTERVAL_SECONDS = 0.005
 LONGEST_COMMIT_SECONDS = 0.5
 #: A process that says nothing gives its connection back.
 IDLE_SECONDS = 5.0
+#: How long the end of a process waits for its last wake-up.
+FLUSH_SECONDS = 0.5
 
 # It changes no row, so PostgreSQL does not wait for the disk at its commit, as long as nothing else is in there.
 _NOTIFY = f"NOTIFY {CHANNEL}, %(news)s"
@@ -59,59 +67,104 @@ ALL_NEWS = frozenset(News)
 
 
 class Notifier:
-    """Sends NOTIFY for this process."""
+    """Sends NOTIFY for this process.
+
+    Actors submit, and an interrupt may hit them anywhere; so nothing here takes a lock whose ``__enter__`` is Python,
+    as that of an Event or a Condition is: it could be left locked, and whoever commits would wait for it for ever.
+    """
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
-        self._lock = threading.Lock()
-        self._news: set[News] = set()
-        self._pid: int | None = None
         #: Called instead where scheduler and workers share a process.
         self.local: Wake | None = None
+        self._is_ending = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, in a forked child: it has no thread yet, and what its parent has to say is the parent's."""
+        self._lock = threading.Lock()
+        #: What to say, and who waits until all before them is said.
+        self._asked: SimpleQueue[News | threading.Event] = SimpleQueue()
+        self._pid: int | None = None
 
     def poke(self, news: News) -> None:
         """Ask for a wake-up; returns at once."""
         if self.local is not None:
             self.local({news})
             return
-        if self._pid != os.getpid():
-            self._start()
-        with self._lock:
-            self._news.add(news)
-        self._asked.set()
+        if self._pid == os.getpid() or self._start():
+            self._asked.put(news)
 
-    def _start(self) -> None:
+    def flush(self) -> None:
+        """Send what was asked for, before the process ends; gives up after a moment, and says nothing then."""
+        if self._pid != os.getpid():
+            return
+        sent = threading.Event()
+        self._is_ending = True
+        self._asked.put(sent)
+        self._is_ending = not sent.wait(FLUSH_SECONDS)
+
+    def _start(self) -> bool:
         # Lazily and once per process: gunicorn forks after the application is loaded.
         with self._lock:
-            if self._pid != os.getpid():
-                self._asked = threading.Event()
-                try:
-                    threading.Thread(target=self._run, name="notifier", daemon=True).start()
-                except RuntimeError as error:
-                    # No process or memory left for a thread; whoever pokes has done its work and must not fail.
-                    log.warning("wake-ups are not sent; the scheduler polls", error=str(error))
-                    return
-                self._pid = os.getpid()
+            if self._pid == os.getpid():
+                return True
+            try:
+                threading.Thread(target=self._run, name="notifier", daemon=True).start()
+            except RuntimeError as error:
+                # No process or memory left for a thread; whoever pokes has done its work and must not fail.
+                log.warning("wake-ups are not sent; the scheduler polls", error=str(error))
+                return False
+            self._pid = os.getpid()
+            _at_end(self.flush)
+            return True
 
     def _run(self) -> None:
         asked = self._asked
         while True:
-            if not asked.wait(IDLE_SECONDS):
-                connection.close()
-                asked.wait()
-            asked.clear()
-            with self._lock:
-                news, self._news = self._news, set()
             try:
+                first = asked.get(timeout=IDLE_SECONDS)
+            except Empty:
+                connection.close()
+                first = asked.get()
+            found = [first, *_all_of(asked)]
+            news = {one for one in found if isinstance(one, News)}
+            if news:
+                self._send(news)
+            for waiting in found:
+                if isinstance(waiting, threading.Event):
+                    waiting.set()
+            time.sleep(SHORTEST_INTERVAL_SECONDS)
+
+    def _send(self, news: Set[News]) -> None:
+        try:
+            with silence.bounded(IDLE_SECONDS):
                 sessions.refresh()
                 with connection.cursor() as cursor:
                     cursor.execute(_NOTIFY, {"news": " ".join(news)})
-            except DatabaseProblem as error:
+        except DatabaseProblem as error:
+            if not self._is_ending:
                 log.warning("wake-up was not sent; the scheduler polls", error=str(error).strip())
-            time.sleep(SHORTEST_INTERVAL_SECONDS)
+
+
+def _all_of(asked: SimpleQueue[T]) -> Iterator[T]:
+    with suppress(Empty):
+        while True:
+            yield asked.get_nowait()
+
+
+def _at_end(flush: Callable[[], None]) -> None:
+    """Call it when this process ends."""
+    if multiprocessing.parent_process() is None:
+        # Once, also where a fork has brought its parent's along.
+        atexit.unregister(flush)
+        atexit.register(flush)
+    else:
+        # Children of multiprocessing end by os._exit() and have ends of their own.
+        Finalize(None, flush, exitpriority=0)
 
 
 notifier = Notifier()
+os.register_at_fork(after_in_child=notifier.forget)
 
 
 def connect() -> None:

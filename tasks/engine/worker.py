@@ -109,6 +109,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
+    from tasks.engine.wakeups import notifier
+
+    notifier.flush()
     log_writer.flush()
     sys.stdout.flush()
     # Threads that ignore their interrupt, or a stuck event loop, must not keep a finished process alive.

@@ -4,17 +4,21 @@ import select
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg2
 import pytest
 from django.db import OperationalError, connection, transaction
+from dramatiq.middleware import Shutdown
+from dramatiq.threading import raise_thread_exception
 
 from tasks.engine import sessions, wakeups
 from tasks.engine.wakeups import (
     ALL_NEWS,
     CHANNEL,
+    FLUSH_SECONDS,
     LONGEST_COMMIT_SECONDS,
     SHORTEST_INTERVAL_SECONDS,
     Listener,
@@ -127,6 +131,81 @@ def test_where_the_scheduler_is_in_the_same_process_it_is_called_and_no_database
     notifier.poke(News.DUE)
     assert calls == [{News.DUE}]
     assert notifier._pid is None
+
+
+def test_a_flush_returns_when_everything_is_sent_that_was_asked_for_before(notifier, monkeypatch) -> None:
+    sent: list[Any] = []
+
+    def send(news: Any) -> None:
+        time.sleep(0.05)
+        sent.append(news)
+
+    monkeypatch.setattr(notifier, "_send", send)
+    notifier.poke(News.DUE)
+    wait_until(lambda: sent)
+    notifier.poke(News.ENDED)
+    notifier.flush()
+    assert sent == [{News.DUE}, {News.ENDED}]
+
+
+def test_a_process_that_never_spoke_has_nothing_to_flush(notifier, ear) -> None:
+    notifier.flush()
+    assert notifier._pid is None
+    assert ear.count == 0
+
+
+def test_a_flush_gives_up_on_a_silent_database_after_a_moment_and_says_nothing(notifier, monkeypatch) -> None:
+    warnings: list[str] = []
+    is_asked, answer = threading.Event(), threading.Event()
+
+    def silent() -> None:
+        is_asked.set()
+        assert answer.wait(20)
+        raise OperationalError("away")
+
+    monkeypatch.setattr(sessions, "refresh", silent)
+    monkeypatch.setattr(wakeups, "log", SimpleNamespace(warning=lambda text, **_: warnings.append(text)))
+    notifier.poke(News.DUE)
+    assert is_asked.wait(10)
+    began = time.monotonic()
+    notifier.flush()
+    took = time.monotonic() - began
+    answer.set()
+    assert FLUSH_SECONDS <= took < FLUSH_SECONDS + 0.3
+    monkeypatch.setattr(sessions, "refresh", lambda: None)
+    notifier.flush()
+    assert warnings == []
+
+
+def test_an_interrupt_of_who_pokes_leaves_no_lock_that_others_wait_for(notifier) -> None:
+    notifier.poke(News.DUE)
+    for _ in range(100):
+        interrupt_who_pokes(notifier)
+    other = threading.Thread(target=notifier.poke, args=(News.DUE,), daemon=True)
+    other.start()
+    other.join(5)
+    assert not other.is_alive(), "an interrupt has left a lock behind"
+
+
+def interrupt_who_pokes(notifier: Notifier) -> None:
+    is_poking = threading.Event()
+
+    def poke() -> None:
+        with suppress(Shutdown):
+            is_poking.set()
+            while True:
+                notifier.poke(News.DUE)
+
+    thread = threading.Thread(target=poke, daemon=True)
+    thread.start()
+    assert is_poking.wait(10)
+    for _ in range(5):
+        # Again if it got lost in a callback, where Python ignores what is raised.
+        raise_thread_exception(thread.ident, Shutdown)
+        thread.join(1)
+        if not thread.is_alive():
+            break
+    assert not thread.is_alive(), "an interrupt has left a lock behind"
 
 
 # --- When ---

@@ -98,6 +98,11 @@ class Rig:
         """Run a command of manage.py to its end."""
         subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, env=self._environment({}), check=True)
 
+    def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run Python with these arguments to its end; give its code and what it wrote."""
+        command, variables = [sys.executable, *arguments], self._environment(env or {})
+        return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=30)
+
     @property
     def client(self) -> Client:
         """The client, started when it is first needed."""

@@ -1,0 +1,113 @@
+"""Who submits and ends at once: the task starts as soon as if its submitter had stayed, however that one ends."""
+
+from contextlib import closing
+
+import pytest
+
+from tests.acceptance.harness.history import Submission
+from tests.acceptance.harness.proxy import Proxy
+from tests.acceptance.harness.rig import Rig
+
+pytestmark = pytest.mark.slow
+
+TIMES = 3
+#: The scheduler's poll comes once a second: of three tasks that wait for it one starts later, nearly always.
+SOON_SECONDS = 0.3
+
+_SUBMIT = """
+import os, django
+django.setup()
+from tasks.lifecycle import Submission, submit
+def submit_one():
+    submit(Submission(actor="effect", tags=[os.environ["TAG"]]))
+"""
+#: Processes that submit one task, the only wake-up that they ask for, and end.
+SUBMITTERS = {
+    "a script": f"{_SUBMIT}submit_one()",
+    "a script that exits with an error": f"{_SUBMIT}submit_one(); raise SystemExit(3)",
+    "a forked child": f"""{_SUBMIT}
+if os.fork():
+    os.wait()
+else:
+    submit_one()
+""",
+    "a child of multiprocessing": f"""{_SUBMIT}
+import multiprocessing
+child = multiprocessing.get_context("fork").Process(target=submit_one)
+child.start()
+child.join()
+""",
+    "a child of a parent that has spoken": f"""{_SUBMIT}
+from django.db import connections
+from tasks.engine.wakeups import News, notifier
+notifier.poke(News.DUE)
+notifier.flush()
+if os.fork():
+    os.wait()
+else:
+    submit_one()
+""",
+}
+
+
+@pytest.fixture
+def running(rig: Rig) -> Rig:
+    rig.start_scheduler()
+    rig.start_workers(threads=2)
+    rig.await_workers()
+    # The first task waits for whatever has to be loaded.
+    rig.client.submit("effect")
+    rig.settle(15)
+    return rig
+
+
+def submit_by(rig: Rig, *arguments: str) -> None:
+    name = f"run-{len(rig.client.history.submissions)}"
+    rig.run(*arguments, *(["--tag", name] if "submit" in arguments else []), env={"TAG": name})
+    rig.client.history.submissions.append(Submission(name, "ok", 1, ()))
+
+
+def assert_soon(rig: Rig) -> None:
+    """Every task but the first has started soon after its submission."""
+    rig.settle(10)
+    rows = rig.board.query(
+        "SELECT extract(epoch FROM attempt.started_at - task.created_at)::float FROM callboard_task AS task"
+        " JOIN callboard_attempt AS attempt ON attempt.task_id = task.id ORDER BY task.id OFFSET 1"
+    )
+    delays = [round(delay, 3) for (delay,) in rows]
+    assert len(delays) == TIMES
+    assert max(delays) < SOON_SECONDS, delays
+    rig.verify(within=8)
+
+
+@pytest.mark.parametrize("submitter", SUBMITTERS)
+def test_a_task_starts_at_once_although_its_submitter_has_ended(running: Rig, submitter: str) -> None:
+    for _ in range(TIMES):
+        submit_by(running, "-c", SUBMITTERS[submitter])
+    assert_soon(running)
+
+
+def test_the_task_of_a_command_starts_at_once(running: Rig) -> None:
+    for _ in range(TIMES):
+        submit_by(running, "manage.py", "callboard", "submit", "effect")
+    assert_soon(running)
+
+
+_SPEAK_TO_SILENCE = """
+import sys, time, django
+django.setup()
+from tasks.engine.wakeups import News, notifier
+notifier.poke(News.DUE)
+began = time.monotonic()
+import atexit
+atexit._run_exitfuncs()
+print(time.monotonic() - began)
+"""
+
+
+def test_a_process_ends_within_a_moment_and_without_a_word_when_the_database_is_silent(rig: Rig) -> None:
+    with closing(Proxy(rig.board.url)) as proxy, proxy.holding():
+        ended = rig.run("-c", _SPEAK_TO_SILENCE, env={"DATABASE_URL": proxy.url})
+    assert 0.4 < float(ended.stdout) < 1
+    assert ended.stderr == ""
+    rig.was_verified = True
