@@ -13,6 +13,7 @@ import dramatiq
 import pydantic
 from django.contrib.auth.models import Group
 from django.db import transaction
+from django.utils.module_loading import import_string
 
 from tasks import current
 
@@ -74,6 +75,7 @@ DEEDS: dict[str, Any] = {
     "attempt": lambda value: current.attempt(),
     "task_id": lambda value: str(current.task_id()),
     "idempotency_key": lambda value: current.idempotency_key(),
+    "call": lambda path: import_string(path)(),
     "complete": lambda value: _complete(value),  # noqa: PLW0108 - defined below
     "complete and raise": lambda value: _raise(RuntimeError("too late")) if _complete(value) else None,
     "complete inside": lambda value: _complete_inside(value),  # noqa: PLW0108

@@ -11,7 +11,7 @@ from dramatiq.middleware import Middleware
 from dramatiq.middleware.middleware import MiddlewareError
 
 from tasks import current
-from tasks.engine import event_loop
+from tasks.engine import event_loop, sessions
 from tasks.registry import OWN_OPTIONS
 
 if TYPE_CHECKING:
@@ -79,7 +79,14 @@ class Execution(Middleware):
             execution: Run | None = getattr(running, "execution", None)
             if execution is None or execution.has_started or execution.claimed.actor != actor.actor_name:
                 return function(*args, **kwargs)
-            return execution.run(functools.partial(function, *args, **kwargs), running.interrupter, is_async=is_async)
+            before = sessions.open_blocks()
+            try:
+                call = functools.partial(function, *args, **kwargs)
+                return execution.run(call, running.interrupter, is_async=is_async)
+            finally:
+                # Here, and not in a hook: the first of those to run then would close what is open, and what was closed
+                # inside a block refuses every later task.
+                sessions.tidy(execution, before)
 
         actor.fn = captured
 
@@ -152,4 +159,7 @@ class WorkerProcess(Middleware):
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Write the last outcomes and leave the board."""
         assert self.runtime is not None
+        from tasks.engine.wakeups import notifier
+
         self.runtime.stop()
+        notifier.flush()
