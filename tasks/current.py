@@ -46,6 +46,12 @@ def leave() -> None:
     structlog.contextvars.unbind_contextvars("trace_id", "task_id", "actor", "attempt")
 
 
+def execution() -> "Execution | None":
+    """Tell what this thread or coroutine runs, if anything; for the engine."""
+    running = _running.get()
+    return running and running.execution
+
+
 def task_id() -> UUID:
     """The running task's id.
 

@@ -116,6 +116,8 @@ async def act_async(do: str, value: Any = None) -> Any:
     if do == "sleep":
         await asyncio.sleep(value)
         return value
+    if do == "call":
+        return await import_string(value)()
     await asyncio.sleep(0)
     return DEEDS[do](value)
 

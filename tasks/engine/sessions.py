@@ -4,7 +4,7 @@ import gc
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType, MethodType
 from typing import TYPE_CHECKING, Any
@@ -105,6 +105,45 @@ def open_blocks() -> dict[str, int]:
     return found
 
 
+def renew() -> None:
+    """Give up sessions of the calling thread that broke or are old, as Django does between requests."""
+    for one in _thread.connections.values():
+        if not _is_open(one):
+            one.close_if_unusable_or_obsolete()
+    _thread.asked = time.monotonic()
+
+
+def is_renewal_due() -> bool:
+    """Tell whether one of the calling thread's sessions broke, or was not asked for a while."""
+    if not _thread.connections:
+        return False
+    is_old = time.monotonic() - _thread.asked >= ASK_EVERY_SECONDS
+    return is_old or any(one.errors_occurred for one in _thread.connections.values())
+
+
+def take_out() -> dict[str, BaseDatabaseWrapper]:
+    """Take what is in a transaction out of the calling thread, by alias; the next query there opens another session."""
+    taken = {one.alias: one for one in _open()}
+    for one in taken.values():
+        _forget(one)
+    return taken
+
+
+def put_in(taken: Mapping[str, BaseDatabaseWrapper]) -> dict[str, BaseDatabaseWrapper]:
+    """Make these the calling thread's; return what was there, by alias, to be put in again."""
+    before = {alias: one for alias, one in _thread.connections.items() if alias in taken}
+    for alias, one in taken.items():
+        _thread.connections[alias] = connections[alias] = one
+    return before
+
+
+def close(aliases: Iterable[str]) -> None:
+    """Close the calling thread's sessions with these databases."""
+    for one in [_thread.connections[alias] for alias in aliases if alias in _thread.connections]:
+        one.close()
+        _forget(one)
+
+
 def tidy(execution: "Execution", before: Mapping[str, int]) -> None:
     """Bring the calling thread out of every transaction that a run has begun and not ended, and say whose it was.
 
@@ -192,6 +231,10 @@ def _replace(one: BaseDatabaseWrapper) -> None:
     # The server rolls back what is not committed.
     with suppress(Exception):
         one.close()
+    _forget(one)
+
+
+def _forget(one: BaseDatabaseWrapper) -> None:
     del _thread.connections[one.alias]
     if connections[one.alias] is one:
         del connections[one.alias]

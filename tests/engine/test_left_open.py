@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group
 from django.db import connection, connections, transaction
+from django.utils.connection import ConnectionDoesNotExist
 
 from tasks import current
 from tasks.engine import sessions
@@ -294,7 +295,8 @@ def test_every_database_is_looked_at(fresh, warnings) -> None:
     other.cursor().execute("SELECT 1")
     sessions.tidy(execution(), before)
     assert "database other" in warnings[0]["event"]
-    assert not hasattr(connections._connections, "other")
+    with pytest.raises(ConnectionDoesNotExist):
+        connections["other"]
 
 
 def test_without_a_leak_it_costs_next_to_nothing(fresh) -> None:
