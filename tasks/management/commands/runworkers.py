@@ -3,14 +3,19 @@
 import os
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
 
 from scheduler_site.addresses import IN_PROCESS_URL
 from scheduler_site.waiting import wait_until_ready
+from tasks.checks import sessions_that_do_not_fit
 from tasks.engine.supervisor import Supervisor
 from tasks.management import serving
 from tasks.telemetry import log_writer, metrics
+
+log = structlog.get_logger(__name__)
 
 
 class Command(BaseCommand):
@@ -50,8 +55,16 @@ class Command(BaseCommand):
         served = serving.served(queues, bands)
         log_writer.start()
         wait_until_ready()
+        _warn(processes, threads)
         supervisor = Supervisor(
             processes=processes, threads=threads, queues=served, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS
         )
         metrics.serve()
         raise SystemExit(supervisor.run())
+
+
+def _warn(processes: int, threads: int) -> None:
+    for message in sessions_that_do_not_fit(processes=processes, threads=threads):
+        log.warning(message.msg, check=message.id, hint=message.hint)
+    # The supervisor has nothing more to ask for long.
+    connection.close()

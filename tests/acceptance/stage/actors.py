@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import dramatiq
-from django.db import connection
+from asgiref.sync import sync_to_async
+from django.db import connection, transaction
 
 from tasks import current
 from tasks.engine import failpoints
@@ -100,6 +101,29 @@ def spin() -> None:
     """Keep the interpreter, in a call that lets no other thread of the process run and no interrupt in."""
     with performance():
         re.match("(a+)+$", "a" * 100 + "b")
+
+
+@dramatiq.actor
+def leave_open() -> None:
+    """Leave a transaction open in which it has written."""
+    with _performance():
+        transaction.atomic().__enter__()
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO booking VALUES (%s)", [current.task_id()])
+        _write("EFFECT")
+
+
+@dramatiq.actor
+async def ask_database() -> None:
+    """Ask the database from a coroutine."""
+    with _performance():
+        await sync_to_async(_ask)()
+        _write("EFFECT")
+
+
+def _ask() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
 
 
 if os.environ.get("STAGE_RELEASE") == "next":

@@ -1,0 +1,92 @@
+"""The system check of database sessions: it warns when processes cannot have those that they need."""
+
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from django.db import OperationalError, connection
+
+from tasks import checks
+from tasks.checks import sessions_that_do_not_fit
+from tasks.models import Worker
+from tests.factories import let_lease_run_out, make_worker
+
+#: What is counted whether or not workers run.
+ALWAYS = checks.SCHEDULER_SESSIONS + checks.API_SESSIONS
+
+
+def ids(messages: Any) -> list[str]:
+    return [message.id for message in messages if message.id == "tasks.W001"]
+
+
+@pytest.fixture
+def room(db: None, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let the server have room for so many sessions."""
+    return lambda count: monkeypatch.setattr(checks, "_room", lambda: count)
+
+
+def needed(processes: int, threads: int) -> int:
+    return ALWAYS + checks.SUPERVISOR_SESSIONS + processes * (threads + checks.WORKER_SESSIONS)
+
+
+def test_what_fits_is_not_warned_of_and_one_more_is(room) -> None:
+    room(needed(2, 8))
+    assert sessions_that_do_not_fit(processes=2, threads=8) == []
+    room(needed(2, 8) - 1)
+    (warning,) = sessions_that_do_not_fit(processes=2, threads=8)
+    assert warning.id == "tasks.W001"
+    assert f"need {needed(2, 8)} sessions of PostgreSQL, which has {needed(2, 8) - 1}" in warning.msg
+    assert warning.hint
+
+
+def test_workers_of_other_machines_count_and_those_that_this_one_replaces_do_not(room) -> None:
+    here, there, gone = make_worker(threads=4), make_worker(threads=5), make_worker(threads=6)
+    Worker.objects.filter(pk=there.pk).update(host="elsewhere")
+    Worker.objects.filter(pk=gone.pk).update(host="elsewhere")
+    let_lease_run_out(gone)
+    room(needed(2, 0) + 5 + 8)
+    assert sessions_that_do_not_fit(processes=1, threads=8) == []
+    room(needed(2, 0) + 5 + 8 - 1)
+    assert ids(sessions_that_do_not_fit(processes=1, threads=8)) == ["tasks.W001"]
+    assert here.host != "elsewhere"
+
+
+def test_check_counts_the_workers_that_are_alive_when_it_is_told_to_ask_the_database(room) -> None:
+    make_worker(threads=4)
+    room(needed(1, 4) - 1)
+    assert ids(run_checks(databases=["default"])) == ["tasks.W001"]
+    room(needed(1, 4))
+    assert ids(run_checks(databases=["default"])) == []
+
+
+def test_no_other_check_asks_the_database(room, django_assert_num_queries) -> None:
+    room(0)
+    with django_assert_num_queries(0):
+        assert ids(run_checks()) == []
+
+
+def test_the_room_is_what_the_server_does_not_reserve(transactional_db) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+        )
+        (most,) = cursor.fetchone()
+    assert checks._room() == most
+
+
+def test_the_room_is_no_more_than_the_databases_limit(transactional_db) -> None:
+    name = connection.ops.quote_name(connection.settings_dict["NAME"])
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 9")
+        try:
+            assert checks._room() == 9
+        finally:
+            cursor.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
+
+
+def test_a_database_that_is_away_is_for_others_to_tell(db, monkeypatch) -> None:
+    def away() -> int:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(checks, "_room", away)
+    assert sessions_that_do_not_fit(processes=99, threads=99) == []
