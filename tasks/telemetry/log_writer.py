@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
 #: Records that may wait for a handler that is stuck.
 MOST_WAITING = 10_000
@@ -102,10 +102,16 @@ def write(logger: logging.Logger, record: logging.LogRecord) -> None:
         logger.handle(record)
 
 
-def flush(timeout: float = FLUSH_SECONDS) -> None:
-    """Give waiting lines a moment to be written."""
-    if _writer is not None:
-        _writer.flush(timeout)
+def flush(timeout: float = FLUSH_SECONDS) -> bool:
+    """Give waiting lines a moment to be written; False if that was not enough."""
+    return _writer is None or _writer.flush(timeout)
+
+
+def end_process(code: int) -> NoReturn:
+    """End the process, also if its log is stuck: Python would wait for a standard error that nobody reads."""
+    if not flush():
+        os._exit(code)
+    raise SystemExit(code)
 
 
 def _defer(logger: logging.Logger, record: logging.LogRecord) -> None:

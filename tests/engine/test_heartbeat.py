@@ -101,7 +101,7 @@ def heard(monkeypatch) -> list[Any]:
         if isinstance(answer, Exception):
             raise answer
         concerns[:] = [answer.concerns]
-        return answer.heard  # type: ignore[no-any-return]
+        return answer.heard
 
     monkeypatch.setattr(presence, "beat", beat)
     monkeypatch.setattr(presence, "concerns", lambda worker_id, held: concerns[0])

@@ -44,7 +44,7 @@ def test_a_deleted_worker_drains_and_is_gone_then(staff, worker, slash):
     for _ in range(2):
         response = staff.delete(f"{WORKERS}/{worker.pk}{slash}")
         assert (response.status_code, response.json()["status"]) == (202, "DRAINING")
-    assert presence.beat(worker.pk, []).is_draining
+    assert presence.beat(worker.pk).is_draining
     presence.leave(worker.pk)
     response = staff.delete(f"{WORKERS}/{worker.pk}{slash}")
     assert (response.status_code, response.json()["status"]) == (200, "GONE")

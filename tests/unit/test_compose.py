@@ -10,7 +10,7 @@ import pytest
 
 from scheduler_site import env, settings
 from tasks.engine.supervisor import LAST_SECONDS
-from tasks.engine.worker import CLEAN_UP_SECONDS
+from tasks.engine.grace import CLEAN_UP_SECONDS
 from tests import containers
 from tests.containers import ROOT
 

@@ -51,4 +51,4 @@ class Command(BaseCommand):
         else:
             stop.wait()
         scheduler.stop()
-        raise SystemExit(code)
+        log_writer.end_process(code)

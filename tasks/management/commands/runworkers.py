@@ -60,7 +60,7 @@ class Command(BaseCommand):
             processes=processes, threads=threads, queues=served, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS
         )
         metrics.serve()
-        raise SystemExit(supervisor.run())
+        log_writer.end_process(supervisor.run())
 
 
 def _warn(processes: int, threads: int) -> None:

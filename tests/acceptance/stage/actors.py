@@ -106,19 +106,19 @@ def spin() -> None:
 @dramatiq.actor
 def leave_open() -> None:
     """Leave a transaction open in which it has written."""
-    with _performance():
+    with performance():
         transaction.atomic().__enter__()
         with connection.cursor() as cursor:
             cursor.execute("INSERT INTO booking VALUES (%s)", [current.task_id()])
-        _write("EFFECT")
+        write("EFFECT")
 
 
 @dramatiq.actor
 async def ask_database() -> None:
     """Ask the database from a coroutine."""
-    with _performance():
+    with performance():
         await sync_to_async(_ask)()
-        _write("EFFECT")
+        write("EFFECT")
 
 
 def _ask() -> None:
