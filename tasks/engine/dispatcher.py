@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from math import inf
+from typing import NamedTuple
 
 import structlog
 from django.conf import settings
@@ -19,12 +20,14 @@ from tasks import lifecycle
 from tasks.engine import failpoints, presence
 from tasks.engine.leadership import LEASE, Leadership
 from tasks.engine.loop import Loop
+from tasks.engine.positions import Positions
 from tasks.engine.presence import Service
 from tasks.engine.sources import Source
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint
-from tasks.lifecycle import Dispatched, Line, Probe
-from tasks.priority import BANDS, LOWEST, Band, broker_queue
+from tasks.lifecycle import Dispatched, Line, Place, Probe
+from tasks.lifecycle.lines import First, Looked
+from tasks.priority import BANDS, LOWEST, broker_queue
 
 log = structlog.get_logger(__name__)
 
@@ -34,12 +37,11 @@ POLL_SECONDS = 1.0
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.004, 0.1
 WINDOW_SECONDS = 0.1
 LARGEST_WINDOW = 1024
-#: How long a position in the index is believed; rows that come in behind it, and nobody told, wait that long.
-POSITION_SECONDS = 1.0
-#: Longer, if the way from the front would take more than this part of the time, but not for ever.
-FRONT_AT_MOST_EVERY, LONGEST_POSITION_SECONDS = 300, 30.0
-#: Between a task's statement, which sets its ``run_at``, and its commit.
-LOOK_BACK = timedelta(seconds=1)
+#: How long one round looks along lines for a task that somebody can run, and walks over walls; in pieces that grow.
+STRANGERS_SECONDS = 0.005
+SMALLEST_PIECE, LARGEST_PIECE = 250, 4_000
+#: Where some can be run and others not, so many of one line are dispatched in one round.
+MOST_PICKED = 64
 
 _BANDS = {band.name: band for band in BANDS}
 
@@ -47,6 +49,38 @@ _BANDS = {band.name: band for band in BANDS}
 def _lines(service: Service) -> list[Line]:
     band = _BANDS[service.band]
     return [Line(service.queue, priority) for priority in range(band.highest, band.lowest - 1, -1)]
+
+
+def _served(services: Sequence[Service]) -> dict[Line, Service]:
+    """Tell whose each line is; one of a band that nobody serves is the next higher one's, where its old may come up."""
+    lines = {line: service for service in services for line in _lines(service)}
+    for service in reversed(services):
+        for priority in range(LOWEST, _BANDS[service.band].lowest):
+            lines.setdefault(Line(service.queue, priority), service)
+    return lines
+
+
+class Seen(NamedTuple):
+    """What a round sees before it dispatches."""
+
+    #: Where something is due that can be run, with probes that begin there; only the last is for more than one task.
+    due: dict[Line, list[Probe]]
+    #: For how many seconds that has been due; negative until then, minus infinity where there is nothing.
+    waits: dict[Line, float]
+    #: The same for the first of a line, whether it can be run or not.
+    firsts: dict[Line, float]
+
+    @property
+    def passed_strangers(self) -> bool:
+        """Whether some line begins with what nobody can run."""
+        return self.waits != self.firsts
+
+    @property
+    def next_in_seconds(self) -> float | None:
+        """When to look again; None where the first is no measure for it, because nobody could run it."""
+        if self.passed_strangers or any(wait >= 0 for wait in self.waits.values()):
+            return None
+        return min([POLL_SECONDS, *(-wait for wait in self.waits.values())])
 
 
 class Window:
@@ -79,60 +113,8 @@ class Window:
         self._expected = (self._expected or 0) + count
 
 
-class Positions:
-    """Where each priority of each queue was read up to, so that what was taken is not walked over again.
-
-    What comes in at the end of a line may still be committed a little late, so a wake-up looks back a moment. The front
-    is for what comes in anywhere: under somebody's long transaction every task that ever ran there is walked over, so
-    the longer that takes the more seldom it is done.
-    """
-
-    def __init__(self) -> None:
-        self._reached: dict[Line, Dispatched] = {}
-        self._looking_back: set[Line] = set()
-        self._since = time.monotonic()
-        self._good_for = POSITION_SECONDS
-
-    def look_back(self) -> None:
-        """Begin the next probe of each line a moment before its position."""
-        self._looking_back = set(self._reached)
-
-    def forget(self) -> None:
-        """Start from the front: something may have come in anywhere."""
-        self._reached.clear()
-        self._since = time.monotonic()
-
-    def are_old(self) -> bool:
-        """Whether to start from the front, as is done once in a while."""
-        return time.monotonic() - self._since > self._good_for
-
-    def front_took(self, seconds: float) -> None:
-        """Note how long the way from the front was."""
-        self._good_for = min(max(POSITION_SECONDS, FRONT_AT_MOST_EVERY * seconds), LONGEST_POSITION_SECONDS)
-
-    def probe(self, line: Line, band: str) -> Probe:
-        """Build the probe that goes on where the last one ended."""
-        last = self._reached.get(line)
-        if last is None:
-            return Probe(line.priority, band, 1)
-        if line in self._looking_back:
-            return Probe(line.priority, band, 1, after_run_at=last.run_at - LOOK_BACK)
-        return Probe(line.priority, band, 1, after_run_at=last.run_at, after_id=last.hint.task_id)
-
-    def nothing_due(self, line: Line) -> None:
-        """Note that looking back found nothing."""
-        self._looking_back.discard(line)
-
-    def reached(self, queue: str, dispatched: Sequence[Dispatched]) -> None:
-        """Remember the last task of each priority."""
-        for one in dispatched:
-            line = Line(queue, one.priority)
-            self._reached[line] = one
-            self._looking_back.discard(line)
-
-
 class Ageing:
-    """Lets what has waited long into a higher band: one for each ``ONE_IN`` tasks that belong there.
+    """Lets what has waited long go before higher priorities: one for each ``ONE_IN`` tasks that a band dispatches.
 
     A task's effective priority grows by one with every ``AGEING_SECONDS`` it is due.
     """
@@ -145,7 +127,7 @@ class Ageing:
         self._credit: dict[str, float] = {}
 
     def earn(self, name: str, count: int) -> None:
-        """Count tasks that were dispatched into their own band."""
+        """Count tasks that were dispatched in their own turn."""
         self._credit[name] = min(self.MOST_CREDIT, self._credit.get(name, 0.0) + count / self.ONE_IN)
 
     def spend(self, name: str, count: int) -> None:
@@ -157,17 +139,24 @@ class Ageing:
         return min(int(self._credit.get(name, 0.0)), space) if settings.AGEING_SECONDS else 0
 
     @staticmethod
-    def probes(queue: str, band: Band, waits: Mapping[Line, float]) -> list[Probe]:
-        """Look at each lower priority, the lowest first, for a task whose effective priority is in the band.
+    def order(queue: str, top: int, waits: Mapping[Line, float]) -> list[tuple[int, float]]:
+        """List the lower priorities whose first task has come up to the one that is served, with how long it must wait.
+
+        The highest effective priority is first, and of equal ones the one that has been due for longest. Like that each
+        task has a fixed place, ``run_at`` less its priority's worth of time: those before it are never more, so that
+        none starves, whatever its priority.
 
         Parameters:
-            waits: for how many seconds the first task of a line has been due; without a line that nobody looked at.
+            top: the highest priority that is due in the band.
+            waits: for how many seconds the first task of a line has been due.
         """
-        probes = [
-            Probe(priority, band.name, 1, waited_seconds=(band.lowest - priority) * settings.AGEING_SECONDS)
-            for priority in range(LOWEST, band.lowest)
+        step = settings.AGEING_SECONDS
+        old = [
+            (-(priority + wait / step), -wait, priority)
+            for priority in range(LOWEST, top)
+            if (wait := waits.get(Line(queue, priority), -inf)) >= (top - priority) * step
         ]
-        return [probe for probe in probes if waits.get(Line(queue, probe.priority), inf) >= probe.waited_seconds]
+        return [(priority, (top - priority) * step) for _, _, priority in sorted(old)]
 
 
 class Dispatcher(Loop):
@@ -176,7 +165,7 @@ class Dispatcher(Loop):
     name = "dispatcher"
     # A dispatch that a crash of PostgreSQL undoes is PENDING again; its hint is stale, or wins the one claim there is.
     commits_asynchronously = True
-    moved = 0
+    moved: int | None = 0
 
     def __init__(self, leadership: Leadership, source: Source) -> None:
         super().__init__()
@@ -188,6 +177,8 @@ class Dispatcher(Loop):
         self._has_news = False
         self._starts_from_front = True
         self._services: list[Service] = []
+        self._served: dict[Line, Service] = {}
+        self._actors: dict[tuple[str, str], frozenset[str]] = {}
         self._services_since = 0.0
         self._pause = SHORTEST_PAUSE_SECONDS
 
@@ -210,21 +201,30 @@ class Dispatcher(Loop):
             return POLL_SECONDS / 2
         services = self._current_services()
         is_from_front, began = self._begin_round(), time.monotonic()
-        due, waits = self._look(services)
+        seen = self._look()
+        took = time.monotonic() - began
         if is_from_front:
-            self._positions.front_took(time.monotonic() - began)
-        self.moved, is_any_full = self._fill(services, due, waits, term) if due else (0, False)
-        if is_any_full:
-            return self._pause_for_space(self.moved)
+            self._positions.front_took(took)
+        moved, is_any_full = self._fill(services, seen, term) if seen.due else (0, False)
+        # Afterwards, since it may set a position back behind which something was just dispatched.
+        has_found = self._walk()
+        is_behind = self._positions.is_busy or (seen.passed_strangers and took > STRANGERS_SECONDS)
+        # To get past what nobody can run is work enough: no breath after it.
+        self.moved = None if is_behind else moved
+        if is_any_full and not self._positions.is_busy:
+            return self._pause_for_space(moved)
         self._pause = SHORTEST_PAUSE_SECONDS
-        if self.moved:
+        if moved or has_found or self._positions.is_busy:
             # What comes after it may be due as well.
             return 0
-        if due:
+        return self._next_in_seconds(seen)
+
+    def _next_in_seconds(self, seen: Seen) -> float:
+        seconds = seen.next_in_seconds
+        if seconds is None:
             # Nobody can run what is first: behind it others wait for their time.
-            next_in = lifecycle.next_due_in_seconds(sorted({service.queue for service in services}))
-            return POLL_SECONDS if next_in is None else min(next_in, POLL_SECONDS)
-        return min([POLL_SECONDS, *(-seconds for seconds in waits.values())])
+            seconds = lifecycle.next_due_in_seconds(sorted({service.queue for service in self._services}))
+        return POLL_SECONDS if seconds is None else min(seconds, POLL_SECONDS)
 
     def _begin_round(self) -> bool:
         """Set the positions; True if they are at the front."""
@@ -240,25 +240,85 @@ class Dispatcher(Loop):
     def _current_services(self) -> list[Service]:
         if time.monotonic() - self._services_since > POLL_SECONDS / 2 or not self._services:
             self._services, self._services_since = presence.services(), time.monotonic()
+            self._served = _served(self._services)
+            self._note_actors()
         return self._services
 
-    def _look(self, services: Sequence[Service]) -> tuple[dict[Line, Probe], dict[Line, float]]:
-        """Find where something is due, with probes that begin there, and for how many seconds each line has waited.
+    def _note_actors(self) -> None:
+        """Begin anew where workers can run more than before: what was passed over may be for them."""
+        actors = {(one.queue, one.band): frozenset(one.actors) for one in self._services}
+        before, self._actors = self._actors, actors
+        more = {key for key, names in actors.items() if not names <= before.get(key, frozenset())}
+        self._positions.forget_queues(queue for queue, _ in more | (before.keys() - actors.keys()))
 
-        That is negative until the line's first task is due, and minus infinity for an empty line.
-        """
-        probes = {line: self._positions.probe(line, service.band) for service in services for line in _lines(service)}
+    def _can_run(self, line: Line, actor: str) -> bool:
+        service = self._served[line]
+        return actor in self._actors[service.queue, service.band]
+
+    def _look(self) -> Seen:
+        """Look at the first of each line, from its position on, and past what nobody can run."""
+        probes = {line: self._positions.probe(line, service.band) for line, service in self._served.items()}
         firsts = lifecycle.first_due(probes) if probes else {}
-        waits = {line: -firsts[line].in_seconds if line in firsts else -inf for line in probes}
-        # Up to the first there is nothing, so it need not be walked over again.
-        due = {
-            line: replace(probe, after_run_at=firsts[line].run_at, after_id=None)
-            for line, probe in probes.items()
-            if waits[line] >= 0
-        }
-        for line in probes.keys() - due.keys():
+        seen = Seen({}, {line: -firsts[line].in_seconds if line in firsts else -inf for line in probes}, {})
+        until = time.monotonic() + STRANGERS_SECONDS
+        for line, wait in seen.waits.items():
+            seen.firsts[line] = wait
+            if wait < 0:
+                self._positions.nothing_due(line)
+                continue
+            first = firsts[line]
+            places = [first.place] if self._can_run(line, first.actor) else self._pass_strangers(line, first, until)
+            if not places:
+                seen.waits[line] = -inf
+                continue
+            self._positions.caught_up(line)
+            # Up to there nothing can be run, so it need not be walked over again.
+            starts = [place.before for place in places]
+            found = [replace(probes[line], after_run_at=run_at, after_id=id) for run_at, id in starts]
+            seen.due[line] = [*found[:-1], replace(found[-1], limit=LARGEST_WINDOW)]
+            seen.waits[line] = wait - (places[0].run_at - first.place.run_at).total_seconds()
+        return seen
+
+    def _pass_strangers(self, line: Line, first: First, until: float) -> list[Place]:
+        """Go along a line past what nobody can run; return the places of what can be."""
+        looked = self._look_along(line, first.place, until, wanted=MOST_PICKED)
+        if looked.known:
+            return looked.known
+        if looked.is_all:
+            self._positions.advance(line, looked.end)
             self._positions.nothing_due(line)
-        return due, waits
+        else:
+            now = first.place.run_at - timedelta(seconds=first.in_seconds)
+            self._positions.stop_at(line, looked.end, now=now)
+        return []
+
+    def _look_along(self, line: Line, place: Place, until: float, *, wanted: int) -> Looked:
+        """Look along a line for what can be run, in pieces that grow while there is time."""
+        piece, actors, known = SMALLEST_PIECE, self._served[line].actors, list[Place]()
+        while True:
+            looked = lifecycle.look_over(line, after=place, actors=actors, wanted=wanted - len(known), most=piece)
+            known += looked.known
+            if len(known) == wanted or looked.is_all or time.monotonic() >= until:
+                return looked._replace(known=known)
+            place, piece = looked.end, min(2 * piece, LARGEST_PIECE)
+
+    def _walk(self) -> bool:
+        """Walk on over walls of what nobody can run, for a moment; tell whether that led to something else."""
+        has_found = False
+        until = time.monotonic() + STRANGERS_SECONDS
+        for line, place in self._positions.walks():
+            began = time.monotonic()
+            looked = self._look_along(line, place, until, wanted=1)
+            took = time.monotonic() - began
+            if looked.known:
+                self._positions.go_back(line, looked.end.before, seconds=took)
+                has_found = True
+            else:
+                self._positions.walked(line, looked.end, is_end=looked.is_all, seconds=took)
+            if time.monotonic() >= until:
+                # Each gets its turn.
+                break
+        return has_found
 
     def _spaces(self, services: Sequence[Service]) -> dict[str, int]:
         """Tell how many hints fit into each band's queue; the broker is asked only where that is not sure without."""
@@ -270,50 +330,57 @@ class Dispatcher(Loop):
         looked = {name: windows[name].space(depth, threads=threads[name]) for name, depth in depths.items()}
         return {name: looked[name] if space is None else space for name, space in spaces.items()}
 
-    def _fill(
-        self, services: Sequence[Service], due: Mapping[Line, Probe], waits: Mapping[Line, float], term: int
-    ) -> tuple[int, bool]:
+    def _fill(self, services: Sequence[Service], seen: Seen, term: int) -> tuple[int, bool]:
         """Dispatch what is due; return how many tasks, and whether some band may hold more than had space.
 
         A band waits while the next higher one of its queue has more or waits itself, if the same workers serve both:
         what is in the broker already could else overtake what is not. Bands come from high to low.
         """
-        probes = [[due[line] for line in _lines(service) if line in due] for service in services]
+        probes = [[probe for line in _lines(service) for probe in seen.due.get(line, [])] for service in services]
         spaces = self._spaces([service for service, wanted in zip(services, probes, strict=True) if wanted])
         total, is_any_full, has_more = 0, False, False
         for service, wanted in zip(services, probes, strict=True):
             if service.follows and has_more:
                 continue
-            count, has_more = self._dispatch(service, wanted, waits, spaces, term) if wanted else (0, False)
+            count, has_more = self._dispatch(service, wanted, seen, spaces, term) if wanted else (0, False)
             total += count
             is_any_full = is_any_full or has_more
         return total, is_any_full
 
     def _dispatch(
-        self,
-        service: Service,
-        probes: Sequence[Probe],
-        waits: Mapping[Line, float],
-        spaces: Mapping[str, int],
-        term: int,
+        self, service: Service, probes: Sequence[Probe], seen: Seen, spaces: Mapping[str, int], term: int
     ) -> tuple[int, bool]:
         """Dispatch one band of a queue; return how many tasks, and whether more may wait than there was space for."""
         failpoints.reach("before_dispatch")
-        band = _BANDS[service.band]
-        name = broker_queue(service.queue, band.name)
+        name = broker_queue(service.queue, service.band)
         space = spaces[name]
         places = self._ageing.places(name, space)
-        aged = self._ageing.probes(service.queue, band, waits) if places else []
+        aged = self._aged(service, probes[0].priority, seen) if places else []
         if aged:
             old = self._hand_over(service, name, aged, places, term)
             self._ageing.spend(name, len(old))
             space -= len(old)
         if space == 0:
             return 0, True
-        found = self._hand_over(service, name, [replace(probe, limit=space) for probe in probes], space, term)
+        found = self._hand_over(
+            service, name, [replace(probe, limit=min(probe.limit, space)) for probe in probes], space, term
+        )
         self._positions.reached(service.queue, found)
         self._ageing.earn(name, len(found))
         return len(found), len(found) == space
+
+    def _aged(self, service: Service, top: int, seen: Seen) -> list[Probe]:
+        """Build probes for what is old enough to go before a band's own, of which the highest has priority ``top``."""
+        # Who passed over strangers in a line may know other actors than these workers do.
+        strange = {line for line, other in self._served.items() if other.actors != service.actors}
+        waits = {line: seen.firsts[line] if line in strange else wait for line, wait in seen.waits.items()}
+        probes = []
+        for priority, waited_seconds in self._ageing.order(service.queue, top, waits):
+            probe = Probe(priority, service.band, 1, waited_seconds)
+            line = Line(service.queue, priority)
+            start = probe if line in strange else seen.due[line][0]
+            probes.append(replace(probe, after_run_at=start.after_run_at, after_id=start.after_id))
+        return probes
 
     def _hand_over(
         self, service: Service, name: str, probes: Sequence[Probe], space: int, term: int

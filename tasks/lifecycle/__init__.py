@@ -10,18 +10,16 @@ from tasks.lifecycle.deletion import delete
 from tasks.lifecycle.delivery import (
     Claimed,
     Dispatched,
-    Line,
     NotEntitled,
     Probe,
     claim_many,
     dispatch_many,
-    first_due,
-    next_due_in_seconds,
     put_back_many,
     requeue_many,
     take_back,
 )
 from tasks.lifecycle.idempotency import Receipt, submit_many_once, submit_once
+from tasks.lifecycle.lines import Line, Place, first_due, look_over, next_due_in_seconds
 from tasks.lifecycle.operation import cancel, cancel_many, discard, edit, redrive, retry, retry_many
 from tasks.lifecycle.pruning import prune_keys, prune_many
 from tasks.lifecycle.recovery import expire_many, rescue_lost, rescue_stuck
@@ -36,6 +34,7 @@ __all__ = [
     "Moved",
     "NotEntitled",
     "Outcome",
+    "Place",
     "Probe",
     "Receipt",
     "Submission",
@@ -52,6 +51,7 @@ __all__ = [
     "fail",
     "first_due",
     "interrupt",
+    "look_over",
     "next_due_in_seconds",
     "prune_keys",
     "prune_many",

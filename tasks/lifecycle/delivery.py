@@ -1,6 +1,6 @@
 """dispatch, requeue, take_back, claim, put_back: from the table into a worker's hands and, unstarted, back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -66,7 +66,9 @@ class Claimed:
 
 # One probe per priority along task_due_idx, highest first, so that neither a backlog of lower priorities nor one in the
 # future is walked; the position skips index entries that a long transaction elsewhere keeps from being cleaned up.
-# Another dispatcher's rows are locked and skipped. The term row is locked so that a leader that lost its lease between
+# Another dispatcher's rows are locked and skipped. What nobody here can run is locked for the moment too, so a probe
+# looks at little more than it wants; ``look_over`` gets past more of them. (To filter first and to lock what is left
+# by its key costs each task a tenth more.) The term row is locked so that a leader that lost its lease between
 # two statements dispatches nothing. So is the queue's: a pause that is under way is heeded, and one that comes now
 # waits for this statement's commit and takes back what it handed over.
 _DISPATCH = """
@@ -83,20 +85,24 @@ WITH lead AS MATERIALIZED (
     SELECT due.id, due.band
     FROM (SELECT * FROM probe ORDER BY place) AS probe
     CROSS JOIN LATERAL (
-        SELECT task.id, probe.band
-        FROM callboard_task AS task
-        WHERE task.status IN ('PENDING', 'RETRYING')
-          AND task.queue = %(queue)s AND task.priority = probe.priority
-          AND task.run_at <= statement_timestamp() - probe.waited * interval '1 second'
-          AND (task.run_at, task.id) > (
-              COALESCE(probe.after_run_at, '-infinity'),
-              COALESCE(probe.after_id, '00000000-0000-0000-0000-000000000000')
-          )
-          AND task.actor = ANY(%(actors)s)
-          AND (task.expires_at IS NULL OR task.expires_at > statement_timestamp())
-        ORDER BY task.run_at, task.id
+        SELECT looked.id, probe.band
+        FROM (
+            SELECT task.id, task.actor, task.expires_at
+            FROM callboard_task AS task
+            WHERE task.status IN ('PENDING', 'RETRYING')
+              AND task.queue = %(queue)s AND task.priority = probe.priority
+              AND task.run_at <= statement_timestamp() - probe.waited * interval '1 second'
+              AND (task.run_at, task.id) > (
+                  COALESCE(probe.after_run_at, '-infinity'),
+                  COALESCE(probe.after_id, '00000000-0000-0000-0000-000000000000')
+              )
+            ORDER BY task.run_at, task.id
+            LIMIT probe."limit" + 500
+            FOR UPDATE SKIP LOCKED
+        ) AS looked
+        WHERE looked.actor = ANY(%(actors)s)
+          AND (looked.expires_at IS NULL OR looked.expires_at > statement_timestamp())
         LIMIT probe."limit"
-        FOR UPDATE SKIP LOCKED
     ) AS due
     WHERE EXISTS (SELECT FROM lead) AND EXISTS (SELECT FROM unpaused)
     LIMIT %(space)s
@@ -113,6 +119,8 @@ def dispatch_many(
     queue: str, probes: Sequence[Probe], *, space: int, actors: Sequence[str], lease: str, term: int
 ) -> list[Dispatched]:
     """Mark due tasks of a queue QUEUED, highest priority and oldest first, and return them in that order.
+
+    Of a line that begins with 500 tasks of other actors none may be found; see ``look_over``.
 
     Parameters:
         probes: where to look, in order of preference.
@@ -146,82 +154,6 @@ def dispatch_many(
     dispatched = [Dispatched(Hint(id, dispatch), *rest) for id, dispatch, *rest in found]
     announce("dispatch", [Moved(one.hint.task_id, Status.QUEUED, one.actor, queue, one.trace_id) for one in dispatched])
     return sorted(dispatched, key=lambda one: (-one.priority, one.run_at, one.hint.task_id))
-
-
-class Line(NamedTuple):
-    """The tasks of one queue and priority that wait, by their ``run_at``."""
-
-    queue: str
-    priority: int
-
-
-class First(NamedTuple):
-    """The task of a line that is due before all others."""
-
-    run_at: datetime
-    #: Negative if it is due.
-    in_seconds: float
-
-
-# The first of each line, from a position on: one step down task_due_idx for each line and no lock. What nobody can run
-# is not told apart here, for that would walk over it.
-_FIRST_DUE = """
-SELECT line.queue, line.priority, first.run_at,
-       EXTRACT(EPOCH FROM first.run_at - clock_timestamp())::double precision
-FROM json_to_recordset(%(lines)s) AS line (
-    queue text, priority smallint, after_run_at timestamptz, after_id uuid
-)
-CROSS JOIN LATERAL (
-    SELECT task.run_at FROM callboard_task AS task
-    WHERE task.status IN ('PENDING', 'RETRYING') AND task.queue = line.queue AND task.priority = line.priority
-      AND (task.run_at, task.id) > (
-          COALESCE(line.after_run_at, '-infinity'), COALESCE(line.after_id, '00000000-0000-0000-0000-000000000000')
-      )
-    ORDER BY task.run_at, task.id
-    LIMIT 1
-) AS first
-"""
-
-
-def first_due(probes: Mapping[Line, Probe]) -> dict[Line, First]:
-    """Tell when the first task of each line is due; nothing for a line with none.
-
-    Parameters:
-        probes: from where on to look.
-    """
-    rows = [
-        {
-            "queue": line.queue,
-            "priority": line.priority,
-            "after_run_at": probe.after_run_at,
-            "after_id": probe.after_id,
-        }
-        for line, probe in probes.items()
-    ]
-    found = fetch(_FIRST_DUE, {"lines": as_json(rows)}, prepared="callboard_first_due")
-    return {Line(queue, priority): First(*first) for queue, priority, *first in found}
-
-
-# How long until the next waiting task of some queues is due, by the database's clock: a loose walk over the index, one
-# step per queue and priority.
-_NEXT_DUE = """
-SELECT EXTRACT(EPOCH FROM min(next.run_at) - clock_timestamp())::double precision
-FROM unnest(%(queues)s::text[]) AS queue (name)
-CROSS JOIN generate_series(1, 10) AS probe (priority)
-CROSS JOIN LATERAL (
-    SELECT task.run_at FROM callboard_task AS task
-    WHERE task.status IN ('PENDING', 'RETRYING') AND task.queue = queue.name AND task.priority = probe.priority
-      AND task.run_at > statement_timestamp()
-    ORDER BY task.run_at, task.id
-    LIMIT 1
-) AS next
-"""
-
-
-def next_due_in_seconds(queues: Sequence[str]) -> float | None:
-    """Tell how long until the next task that waits for its ``run_at`` is due; None if none does."""
-    ((delay,),) = fetch(_NEXT_DUE, {"queues": list(queues)}, prepared="callboard_next_due")
-    return None if delay is None else max(0.0, delay)
 
 
 # Back from the broker to the table. The dispatch number stays: the next hand-over raises it and outdates this hint.

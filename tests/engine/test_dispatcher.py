@@ -10,10 +10,10 @@ from django.db import OperationalError, connection
 
 from tasks import lifecycle
 from tasks.engine import dispatcher as module
-from tasks.engine import queues
+from tasks.engine import positions, queues
 from tasks.engine.dispatcher import LONGEST_PAUSE_SECONDS, POLL_SECONDS, SHORTEST_PAUSE_SECONDS, Dispatcher
 from tasks.errors import BrokerUnavailable
-from tasks.lifecycle import Probe
+from tasks.lifecycle import Place, Probe
 from tasks.models import Task, Term, Worker
 from tasks.states import Status
 from tests.engine.stage import Broker, Leading
@@ -27,6 +27,7 @@ def clock(monkeypatch) -> Any:
     made = SimpleNamespace(now=1000.0)
     made.monotonic = lambda: made.now
     monkeypatch.setattr(module, "time", made)
+    monkeypatch.setattr(positions, "time", made)
     return made
 
 
@@ -217,9 +218,9 @@ def test_the_old_come_into_a_flood_of_higher_ones_one_for_every_eight(dispatcher
     assert olds[0].pk not in tasks_in(broker, HIGH)
     broker.clear()
     dispatcher.step()
-    # Of sixteen places one was earned by the eight before; the lowest priority first.
+    # Of sixteen places one was earned by the eight before; the highest effective priority first.
     assert len(broker.queues[HIGH]) == 16
-    assert [id for id in ids(olds) if id in tasks_in(broker, HIGH)] == [olds[0].pk]
+    assert [id for id in ids(olds) if id in tasks_in(broker, HIGH)] == [olds[2].pk]
     broker.clear()
     dispatcher.step()
     # Fifteen of the band's own earned one place and nearly another.
@@ -237,6 +238,64 @@ def test_the_young_of_low_priority_wait_however_many_places_there_are(dispatcher
     assert numbers(young) == (Status.PENDING, 0)
 
 
+@pytest.fixture
+def one_old_each_round(monkeypatch) -> None:
+    monkeypatch.setattr(module, "LARGEST_WINDOW", 8)
+
+
+def rounds_until_queued(
+    dispatcher: Any, broker: Broker, task: Task, *, flood: int, old: Sequence[int] = (), most: int = 12
+) -> int:
+    """Count rounds until a task is dispatched, while there are always enough of the flood's priority, and old ones."""
+    for number in range(1, most + 1):
+        submitted(16 - Task.objects.filter(status=Status.PENDING, priority=flood).count(), flood)
+        for priority in old:
+            age(submit(priority=priority), run_at=timedelta(minutes=10))
+        broker.clear()
+        dispatcher.step()
+        if numbers(task)[0] == Status.QUEUED:
+            return number
+    raise AssertionError(f"it starves: not dispatched in {most} rounds")
+
+
+@pytest.mark.parametrize("priority", range(2, 10))
+def test_no_priority_starves_under_a_flood_of_tens_and_a_steady_supply_of_old_lower_ones(
+    dispatcher, broker, one_old_each_round, priority: int
+) -> None:
+    make_worker(threads=8)
+    task = submit(priority=priority)
+    age(task, run_at=timedelta(minutes=11))
+    rounds_until_queued(dispatcher, broker, task, flood=10, old=[1, priority - 1])
+
+
+def test_a_one_does_not_starve_under_a_flood_of_tens_and_sevens_that_grow_old(
+    dispatcher, broker, one_old_each_round
+) -> None:
+    make_worker(threads=8)
+    task = submit(priority=1)
+    # Sevens that come more than six minutes after it go behind it.
+    age(task, run_at=timedelta(minutes=17))
+    rounds_until_queued(dispatcher, broker, task, flood=10, old=[7])
+
+
+@pytest.mark.parametrize(("priority", "flood"), [(9, 10), (8, 10), (4, 7), (1, 3)])
+def test_the_lower_ones_of_a_band_do_not_starve_either(
+    dispatcher, broker, one_old_each_round, priority: int, flood: int
+) -> None:
+    make_worker(threads=8)
+    task = submit(priority=priority)
+    age(task, run_at=timedelta(minutes=4))
+    rounds_until_queued(dispatcher, broker, task, flood=flood)
+
+
+def test_the_old_come_up_into_the_one_band_that_is_served(dispatcher, broker, one_old_each_round) -> None:
+    make_worker(threads=8, queues=("default.high",))
+    old = submit(priority=2)
+    age(old, run_at=timedelta(minutes=10))
+    rounds_until_queued(dispatcher, broker, old, flood=10)
+    assert old.pk in tasks_in(broker, HIGH)
+
+
 # --- Where it goes on ---
 
 
@@ -252,7 +311,7 @@ def test_what_was_walked_over_to_find_the_first_is_not_walked_over_again(dispatc
     stock = lifecycle.dispatch_many
     monkeypatch.setattr(lifecycle, "dispatch_many", dispatch_many)
     dispatcher.step()
-    assert [(one.after_run_at, one.after_id) for one in asked] == [(first.run_at, None)]
+    assert [(one.after_run_at, one.after_id) for one in asked] == [Place(first.run_at, first.pk).before]
 
 
 def test_it_goes_on_behind_what_it_took_until_it_is_woken(dispatcher, broker) -> None:
@@ -273,8 +332,8 @@ def test_a_submission_wakes_for_what_was_committed_a_little_late(dispatcher, bro
     submit()
     dispatcher.step()
     late, behind = submit(), submit()
-    age(late, run_at=module.LOOK_BACK * 0.9)
-    age(behind, run_at=module.LOOK_BACK * 2)
+    age(late, run_at=positions.LOOK_BACK * 0.9)
+    age(behind, run_at=positions.LOOK_BACK * 2)
     dispatcher.wake(from_front=False)
     dispatcher.step()
     assert numbers(late) == (Status.QUEUED, 1)
@@ -287,7 +346,7 @@ def test_a_lost_wake_up_costs_a_second(dispatcher, broker, clock) -> None:
     dispatcher.step()
     behind = submit()
     age(behind, run_at=timedelta(hours=1))
-    clock.now += module.POSITION_SECONDS + 0.01
+    clock.now += positions.POSITION_SECONDS + 0.01
     dispatcher.step()
     assert numbers(behind) == (Status.QUEUED, 1)
 

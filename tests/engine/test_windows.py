@@ -7,22 +7,13 @@ from typing import Any
 import pytest
 
 from tasks.engine import dispatcher
-from tasks.engine.dispatcher import (
-    LARGEST_WINDOW,
-    LOOK_BACK,
-    POSITION_SECONDS,
-    WINDOW_SECONDS,
-    Ageing,
-    Positions,
-    Window,
-)
+from tasks.engine import positions as positions_module
+from tasks.engine.dispatcher import LARGEST_WINDOW, WINDOW_SECONDS, Ageing, Window
+from tasks.engine.positions import LOOK_BACK, POSITION_SECONDS, Positions
 from tasks.hint import Hint
 from tasks.lifecycle import Dispatched, Line, Probe
 from tasks.models import new_id
-from tasks.priority import BANDS
 from tests.factories import imagine_claim
-
-BAND = {band.name: band for band in BANDS}
 
 
 @pytest.fixture
@@ -30,6 +21,7 @@ def clock(monkeypatch) -> Any:
     made = SimpleNamespace(now=1000.0)
     made.monotonic = lambda: made.now
     monkeypatch.setattr(dispatcher, "time", made)
+    monkeypatch.setattr(positions_module, "time", made)
     return made
 
 
@@ -198,15 +190,21 @@ def test_ageing_can_be_off(settings) -> None:
     assert ageing.places("default.high", 1000) == 0
 
 
-def test_the_lower_a_priority_the_longer_it_waits_and_the_sooner_it_is_looked_for() -> None:
-    waits = [(one.priority, one.waited_seconds) for one in Ageing.probes("default", BAND["medium"], {})]
-    assert waits == [(1, 180), (2, 120), (3, 60)]
-    high = Ageing.probes("default", BAND["high"], {})
-    assert [one.priority for one in high] == [1, 2, 3, 4, 5, 6, 7]
-    assert {(one.band, one.limit) for one in high} == {("high", 1)}
-    assert Ageing.probes("default", BAND["low"], {}) == []
+def test_the_highest_effective_priority_is_first_and_of_equal_ones_who_was_due_for_longest() -> None:
+    waits = {Line("default", 1): 600.0, Line("default", 7): 240.0, Line("default", 4): 420.0, Line("default", 9): 60.0}
+    # 11, 11, 11 and 10.
+    assert [priority for priority, _ in Ageing.order("default", 10, waits)] == [1, 4, 7, 9]
+    waits[Line("default", 7)] = 241.0
+    assert [priority for priority, _ in Ageing.order("default", 10, waits)] == [7, 1, 4, 9]
+
+
+def test_the_lower_a_priority_the_longer_it_waits_until_it_has_come_up() -> None:
+    waits = dict.fromkeys((Line("default", priority) for priority in range(1, 11)), inf)
+    assert sorted(Ageing.order("default", 4, waits)) == [(1, 180), (2, 120), (3, 60)]
+    assert sorted(Ageing.order("default", 10, waits)) == [(priority, (10 - priority) * 60) for priority in range(1, 10)]
+    assert Ageing.order("default", 1, waits) == []
 
 
 def test_the_old_are_not_looked_for_in_lines_whose_first_task_is_younger() -> None:
-    waits = {Line("default", 1): 180.0, Line("default", 2): 119.9, Line("default", 3): -inf, Line("other", 1): -inf}
-    assert [one.priority for one in Ageing.probes("default", BAND["medium"], waits)] == [1]
+    waits = {Line("default", 1): 180.0, Line("default", 2): 119.9, Line("default", 3): -inf, Line("other", 3): 999.0}
+    assert [priority for priority, _ in Ageing.order("default", 4, waits)] == [1]

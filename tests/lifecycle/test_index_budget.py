@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from tasks import lifecycle
-from tasks.lifecycle import Line, Probe, delivery
+from tasks.lifecycle import Line, Probe, delivery, lines
 from tasks.models import Queue
 from tests.factories import claim, dispatch, dispatch_due, outcome, submit
 
@@ -79,7 +79,7 @@ def fill(queue: str, *, priority: int, days: int, count: int) -> None:
 
 
 def explained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Let ``delivery`` explain its statements instead; the list gets their plans."""
+    """Let ``delivery`` and ``lines`` explain their statements instead; the list gets their plans."""
     plans: list[dict[str, Any]] = []
 
     def explain(statement: str, parameters: Any, **_: Any) -> list[tuple[Any, ...]]:
@@ -89,7 +89,8 @@ def explained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         plans.append((plan if isinstance(plan, list) else json.loads(plan))[0]["Plan"])
         return []
 
-    monkeypatch.setattr(delivery, "fetch", explain)
+    for module in (delivery, lines):
+        monkeypatch.setattr(module, "fetch", explain)
     return plans
 
 
