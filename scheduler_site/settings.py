@@ -105,8 +105,18 @@ CRASH_LIMIT = env.integer("CRASH_LIMIT", 3, minimum=1)
 
 KEEP_SUCCEEDED_SECONDS = env.seconds("KEEP_SUCCEEDED_SECONDS", 86_400)
 KEEP_CANCELLED_SECONDS = env.seconds("KEEP_CANCELLED_SECONDS", 7 * 86_400)
-# Dead tasks stay at least until their dead letter is re-driven or discarded; the letter itself stays.
+# Dead tasks stay at least until their dead letter is re-driven or discarded.
 KEEP_DEAD_SECONDS = env.seconds("KEEP_DEAD_SECONDS", 30 * 86_400)
+# Dead letters that were re-driven or discarded, since then; at least as long as their task is there and dead.
+KEEP_DEAD_LETTERS_SECONDS = env.seconds("KEEP_DEAD_LETTERS_SECONDS", 90 * 86_400)
+# Dead letters that nobody re-drove or discarded, since the death: then they are discarded.
+KEEP_OPEN_DEAD_LETTERS_SECONDS = env.seconds("KEEP_OPEN_DEAD_LETTERS_SECONDS", 0)
+# Who did what to a task, at whatever door.
+KEEP_EVENTS_SECONDS = env.seconds("KEEP_EVENTS_SECONDS", 365 * 86_400)
+# The admin's own log of changes.
+KEEP_ADMIN_LOG_SECONDS = env.seconds("KEEP_ADMIN_LOG_SECONDS", 365 * 86_400)
+# The admin's sessions, after they expired.
+KEEP_EXPIRED_SESSIONS_SECONDS = env.seconds("KEEP_EXPIRED_SESSIONS_SECONDS", 86_400)
 # Worker processes that have ended.
 KEEP_WORKERS_SECONDS = env.seconds("KEEP_WORKERS_SECONDS", 7 * 86_400)
 

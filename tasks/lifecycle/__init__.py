@@ -21,7 +21,7 @@ from tasks.lifecycle.delivery import (
 from tasks.lifecycle.idempotency import Receipt, submit_many_once, submit_once
 from tasks.lifecycle.lines import Line, Place, first_due, look_over, next_due_in_seconds
 from tasks.lifecycle.operation import cancel, cancel_many, discard, edit, redrive, retry, retry_many
-from tasks.lifecycle.pruning import prune_keys, prune_many
+from tasks.lifecycle.pruning import discard_old, prune_history, prune_keys, prune_letters, prune_many
 from tasks.lifecycle.recovery import expire_many, rescue_lost, rescue_stuck
 from tasks.lifecycle.signals import Moved, transitioned
 from tasks.lifecycle.submission import FOR_EVER, Submission, accept, submit, submit_many
@@ -45,6 +45,7 @@ __all__ = [
     "complete_many",
     "delete",
     "discard",
+    "discard_old",
     "dispatch_many",
     "edit",
     "expire_many",
@@ -53,7 +54,9 @@ __all__ = [
     "interrupt",
     "look_over",
     "next_due_in_seconds",
+    "prune_history",
     "prune_keys",
+    "prune_letters",
     "prune_many",
     "put_back_many",
     "recorded",
