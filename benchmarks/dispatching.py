@@ -60,7 +60,7 @@ def main(queues: int, workers: int) -> None:
         # All leases may have run out since the last time.
         leadership.step()
         for worker in ids:
-            presence.beat(worker, [])
+            presence.beat(worker)
         dispatcher.wake(from_front=False)
         began = time.perf_counter()
         while source.count < goal:

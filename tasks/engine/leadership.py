@@ -2,11 +2,13 @@
 
 The lease says who leads, the term makes it safe: every maintenance write holds the term's row FOR SHARE and names its
 number, so one that a deposed leader sends late matches nothing. A leader trusts itself only until the lease it asked
-for would be over, counted from before it asked, less a margin.
+for would be over, counted from before it asked, less a margin. So a lease that nobody renewed for as long as it lasts,
+by a follower's own clock, is over too, whatever the database's clock says: that one may have stepped back.
 """
 
 import threading
 import time
+from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -33,9 +35,11 @@ _TAKE = """
 INSERT INTO callboard_lease AS lease (name, holder, expires_at)
 VALUES (%(name)s, %(holder)s, statement_timestamp() + %(seconds)s * interval '1 second')
 ON CONFLICT (name) DO UPDATE SET holder = EXCLUDED.holder, expires_at = EXCLUDED.expires_at
-WHERE lease.expires_at <= statement_timestamp()
+WHERE lease.expires_at <= statement_timestamp() OR lease.expires_at = %(abandoned)s
 RETURNING name
 """
+
+_LOOK = "SELECT expires_at FROM callboard_lease WHERE name = %(name)s"
 
 _NEXT_TERM = """
 INSERT INTO callboard_term AS term (name, term) VALUES (%(name)s, 1)
@@ -61,6 +65,8 @@ class Leadership(Loop):
         self._term: int | None = None
         self._trusted_until = 0.0
         self._since = 0.0
+        #: The lease's end as another wrote it, and when that was seen first.
+        self._seen: tuple[datetime | None, float] = (None, 0.0)
 
     @property
     def term(self) -> int | None:
@@ -107,12 +113,26 @@ class Leadership(Loop):
             log.warning("leadership lost", term=self._term)
             with self._lock:
                 self._term = None
+        taking = {**parameters, "abandoned": self._abandoned()}
         with transaction.atomic():
-            term = fetch(_NEXT_TERM, parameters)[0][0] if fetch(_TAKE, parameters) else None
-        if term is not None:
+            term = fetch(_NEXT_TERM, parameters)[0][0] if fetch(_TAKE, taking) else None
+        if term is None:
+            self._look()
+        else:
             self._since = time.monotonic()
             self._trust(asked, term)
             log.info("leading", term=term)
+
+    def _look(self) -> None:
+        """Note since when the lease of another has been as it is."""
+        found = fetch(_LOOK, {"name": LEASE})
+        expires_at = found[0][0] if found else None
+        if expires_at != self._seen[0]:
+            self._seen = (expires_at, time.monotonic())
+
+    def _abandoned(self) -> datetime | None:
+        expires_at, since = self._seen
+        return expires_at if time.monotonic() - since > settings.LEADER_LEASE_SECONDS else None
 
     def _trust(self, asked: float, term: int) -> None:
         margin = settings.LEADER_LEASE_SECONDS / 10

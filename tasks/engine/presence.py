@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -200,20 +201,42 @@ def gone_among(worker_ids: Sequence[UUID]) -> set[UUID]:
     return {id for (id,) in fetch(statement, {"ids": [str(id) for id in worker_ids]})}
 
 
+# A heartbeat in the future was before the clock stepped back: for as long nobody would find out that such a worker is
+# silent. From now on it has a lease's time, as if it had been heard at this moment.
+_SET_BACK = """
+UPDATE callboard_worker
+SET heartbeat_at = statement_timestamp(),
+    lease_expires_at = lease_expires_at - (heartbeat_at - statement_timestamp())
+WHERE status <> 'GONE' AND heartbeat_at > statement_timestamp() + interval '1 second'
+  AND EXISTS (SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE)
+RETURNING id
+"""
+
+
+def set_back(*, lease: str, term: int) -> int:
+    """Shorten leases that were given before the database's clock stepped back; return how many."""
+    return len(fetch(_SET_BACK, {"lease": lease, "term": term}))
+
+
 # A row that is locked cannot be renewed either, so its worker is not silent for sure.
 _DECLARE_SILENT_GONE = """
 UPDATE callboard_worker SET status = 'GONE', stopped_at = statement_timestamp()
 WHERE id IN (
-    SELECT id FROM callboard_worker WHERE status <> 'GONE' AND lease_expires_at <= statement_timestamp()
+    SELECT id FROM callboard_worker
+    WHERE status <> 'GONE' AND lease_expires_at <= LEAST(statement_timestamp(), %(until)s::timestamptz)
     ORDER BY id FOR UPDATE SKIP LOCKED)
   AND EXISTS (SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE)
 RETURNING id
 """
 
 
-def declare_silent_gone(*, lease: str, term: int) -> list[UUID]:
-    """Take workers off the board whose lease is over, and return them."""
-    return [id for (id,) in fetch(_DECLARE_SILENT_GONE, {"lease": lease, "term": term})]
+def declare_silent_gone(*, lease: str, term: int, until: datetime | None = None) -> list[UUID]:
+    """Take workers off the board whose lease is over, and return them.
+
+    Parameters:
+        until: a lease that was not over then, by the database's clock, is not over now: the clock may have stepped.
+    """
+    return [id for (id,) in fetch(_DECLARE_SILENT_GONE, {"lease": lease, "term": term, "until": until})]
 
 
 # What it ran may not be rescued yet: that asks how it ended.

@@ -156,7 +156,7 @@ def tidy(execution: "Execution", before: Mapping[str, int]) -> None:
         left = leave(before, execution.error)
         if left:
             report(execution, left)
-        if execution.interrupt is not None:
+        if execution.interrupts:
             _close_others(before)
     except Exception:
         log.exception("a thread's connections cannot be cleaned", task_id=str(execution.claimed.id))

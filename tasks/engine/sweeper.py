@@ -14,6 +14,7 @@ from django.db import close_old_connections
 
 from tasks import lifecycle
 from tasks.engine import presence
+from tasks.engine.clock import Clock
 from tasks.engine.leadership import LEASE, Leadership
 from tasks.engine.loop import Loop
 from tasks.engine.sources import Source
@@ -60,6 +61,7 @@ class Sweeper(Loop):
         self._tidied_at = time.monotonic()
         self._closed_at = -inf
         self._reached = _BEGINNING
+        self._clock = Clock()
 
     def step(self) -> float:
         """Do one sweep."""
@@ -67,6 +69,7 @@ class Sweeper(Loop):
         if term is None:
             return settings.SWEEP_INTERVAL_SECONDS
         grace = settings.HINT_GRACE_SECONDS if term == self._term else FIRST_GRACE_SECONDS
+        self._do(self._look_at_clock, term)
         self._do(self._look_at_tables, term)
         # Those who could not write must not be blamed for it: they are heard first.
         are_all_heard = self._have_workers_been_heard
@@ -95,9 +98,10 @@ class Sweeper(Loop):
 
     @property
     def _have_workers_been_heard(self) -> bool:
-        """Whether workers that live had time for a heartbeat since they last could not write."""
+        """Whether workers that live had time for a heartbeat since they could not write, or the clock stepped."""
         heard_after = settings.HEARTBEAT_INTERVAL_SECONDS + REOPENING_SECONDS
-        return self._leadership.has_settled and time.monotonic() - self._closed_at > heard_after
+        is_open = time.monotonic() - self._closed_at > heard_after
+        return is_open and self._leadership.has_settled and self._clock.has_settled
 
     def _look_at_tables(self, term: int) -> int:  # noqa: ARG002 - a duty like the others
         """Note when nobody can write: a lease that could not be renewed is not held against its worker."""
@@ -107,8 +111,12 @@ class Sweeper(Loop):
             self._closed_at = closed_before
         return 0
 
+    def _look_at_clock(self, term: int) -> int:
+        self._clock.look()
+        return presence.set_back(lease=LEASE, term=term)
+
     def _declare_silent_gone(self, term: int) -> int:
-        gone = presence.declare_silent_gone(lease=LEASE, term=term)
+        gone = presence.declare_silent_gone(lease=LEASE, term=term, until=self._clock.now)
         for worker_id in gone:
             log.warning("worker is silent past its lease; its tasks go to others", worker_id=str(worker_id))
         return len(gone)
@@ -120,7 +128,10 @@ class Sweeper(Loop):
         return len(moves)
 
     def _rescue_stuck(self, term: int) -> int:
-        moves, workers = lifecycle.rescue_stuck(lease=LEASE, term=term)
+        clock = self._clock
+        moves, workers = lifecycle.rescue_stuck(
+            lease=LEASE, term=term, until=clock.now, stepped_at=clock.forward.at, stepped_by=clock.forward.seconds
+        )
         if workers:
             presence.ask_to_drain(list(workers))
             log.warning("stuck tasks were taken from workers that now end", count=len(moves), workers=len(workers))

@@ -4,7 +4,7 @@ Each function reads candidates, decides, and writes with one autocommit statemen
 the leader's term FOR SHARE: a leader paused between the two steps, or deposed, changes nothing.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from tasks.models import new_id
 from tasks.retry import backoff_seconds, may_retry
 from tasks.states import AttemptOutcome, DeathReason
 
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _AGE_MESSAGE = "older than its age limit before it could start"
 
 #: Rows handled per statement; the sweeper calls again while there are more.
@@ -34,9 +35,12 @@ _OWNER_IS_PRESENT = """EXISTS (
 
 _RESCUE_LOST = guarded(lead=_LEAD, guard=f"AND EXISTS (SELECT FROM lead) AND NOT {_OWNER_IS_PRESENT}")
 
-# What has ended and waits in its worker to be written is not stuck; the worker's heartbeat names it.
-_IS_STUCK = """task.time_limit_seconds > 0 AND task.started_at
-    + (task.time_limit_seconds + %(stuck_after)s) * interval '1 second' < statement_timestamp()
+# What has ended and waits in its worker to be written is not stuck; the worker's heartbeat names it. What started before
+# the database's clock stepped forward seems older than it is.
+_IS_STUCK = """task.time_limit_seconds > 0 AND task.started_at + (
+        task.time_limit_seconds + %(stuck_after)s
+        + CASE WHEN task.started_at < %(stepped_at)s THEN %(stepped_by)s ELSE 0 END
+    ) * interval '1 second' < LEAST(statement_timestamp(), %(until)s::timestamptz)
     AND NOT EXISTS (
         SELECT FROM callboard_worker AS owner
         WHERE owner.id = task.worker_id AND owner.status <> 'GONE'
@@ -101,14 +105,25 @@ def rescue_lost(*, lease: str, term: int) -> list[Moved]:
     return end_many("rescue", _RESCUE_LOST, outcomes, lease=lease, term=term) if outcomes else []
 
 
-def rescue_stuck(*, lease: str, term: int) -> tuple[list[Moved], set[UUID]]:
-    """Fail tasks that run past their limit and the grace after it; return them and the workers to recycle."""
-    stuck_after = settings.STUCK_AFTER_SECONDS
-    held = [_Held(*row) for row in fetch(_STUCK, {"stuck_after": stuck_after})]
+def rescue_stuck(
+    *, lease: str, term: int, until: datetime | None = None, stepped_at: datetime = _LONG_AGO, stepped_by: float = 0
+) -> tuple[list[Moved], set[UUID]]:
+    """Fail tasks that run past their limit and the grace after it; return them and the workers to recycle.
+
+    Parameters:
+        until: what was not stuck then, by the database's clock, is not stuck now: the clock may have stepped.
+        stepped_at: when it last stepped forward, by ``stepped_by`` seconds.
+    """
+    age: dict[str, Any] = {
+        "stuck_after": settings.STUCK_AFTER_SECONDS,
+        "until": until,
+        "stepped_at": stepped_at,
+        "stepped_by": stepped_by,
+    }
+    held = [_Held(*row) for row in fetch(_STUCK, age)]
     if not held:
         return [], set()
-    parameters: dict[str, Any] = {"lease": lease, "term": term, "stuck_after": stuck_after}
-    moves = end_many("rescue", _RESCUE_STUCK, [_stuck(one) for one in held], **parameters)
+    moves = end_many("rescue", _RESCUE_STUCK, [_stuck(one) for one in held], lease=lease, term=term, **age)
     moved = {move.id for move in moves}
     return moves, {one.worker_id for one in held if one.id in moved}
 
