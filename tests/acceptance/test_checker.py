@@ -11,6 +11,7 @@ from tests.acceptance.harness.board import AttemptRow, EventRow, LetterRow, Move
 from tests.acceptance.harness.checker import Evidence, violations
 from tests.acceptance.harness.history import History, Submission
 from tests.acceptance.harness.ledger import Entry
+from tests.acceptance.harness.repeats import repeated
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TASK, OTHER, FIRST, SECOND = "task", "other", "first worker", "second worker"
@@ -252,3 +253,35 @@ def test_a_second_life_that_the_client_asked_for_is_no_violation() -> None:
     journal = moves("PENDING", "CANCELLED", "PENDING", "QUEUED", "RUNNING", "SUCCEEDED")
     evidence = on_board(replace(CLEAN, history=history), journal=journal, events=[EventRow(TASK, "retry")])
     assert violations(evidence) == []
+
+
+#: The actor ended well in its first attempt, and its task ran again.
+AGAIN = on_board(
+    replace(CLEAN, ledger=[entry("START", 1, 1), entry("END", 1, 1.2), entry("START", 2, 5), entry("END", 2, 5.2)]),
+    tasks=[task("SUCCEEDED", attempt=2)],
+    attempts=[attempt(1, "LOST"), attempt(2, "SUCCEEDED", worker=SECOND)],
+)
+
+
+def test_finished_work_that_was_repeated_is_found() -> None:
+    (sentence,) = repeated(AGAIN)
+    assert sentence.startswith("I10: attempt 1 of task task finished in process 1, which lived on; it is LOST, and")
+    assert repeated(CLEAN) == []
+
+
+def test_work_of_a_process_that_was_killed_may_be_repeated() -> None:
+    crashed = worker(FIRST, lease_over=3, gone=4)._replace(crash={"kind": "crashed"})
+    stopped = crashed._replace(crash={"kind": "stopped"})
+    fatal = task("DEAD", id=OTHER, actor="leave")
+    taken_along = replace(AGAIN, ledger=[*AGAIN.ledger, entry("START", 1, 1.1, task=OTHER)])
+    assert repeated(AGAIN, felled={1}) == []
+    assert repeated(on_board(AGAIN, workers=[crashed])) == []
+    assert repeated(on_board(taken_along, tasks=[task("SUCCEEDED"), fatal])) == []
+    assert repeated(on_board(AGAIN, workers=[stopped])) != []
+
+
+def test_work_that_failed_or_was_interrupted_may_be_repeated() -> None:
+    failed = [one._replace(note="RuntimeError") if one.event == "END" else one for one in AGAIN.ledger]
+    late = [attempt(1, "TIMED_OUT")._replace(error_type="TimeLimitExceeded"), attempt(2, "SUCCEEDED")]
+    assert repeated(replace(AGAIN, ledger=failed)) == []
+    assert repeated(on_board(AGAIN, attempts=late)) == []

@@ -61,13 +61,15 @@ def test_finished_work_that_cannot_be_written_for_a_row_lock_survives_an_orderly
     held = submit(rig, 1, seconds=0.3, priority=10)
     rig.await_starts(held)
     with locked_rows(rig.board, held):
-        others = submit(rig, 20, seconds=0.02, priority=5)
+        # Its outcome waits for the lock before that of anybody else comes.
         rig.await_event("END", task=held[0])
+        others = submit(rig, 20, seconds=0.02, priority=5)
         rig.await_effects(len(others) + 1)
         workers.terminate()
         assert workers.wait(15) == 0
         assert count_of(rig, others, "SUCCEEDED") == len(others)
     rig.start_workers(threads=2)
+    rig.await_workers()
     rig.verify(within=20)
     assert {row.failures for row in rig.board.snapshot().tasks} == {0}
     assert {rig.effects()[task] for task in others} == {1}
