@@ -35,8 +35,8 @@ _OWNER_IS_PRESENT = """EXISTS (
 
 _RESCUE_LOST = guarded(lead=_LEAD, guard=f"AND EXISTS (SELECT FROM lead) AND NOT {_OWNER_IS_PRESENT}")
 
-# What has ended and waits in its worker to be written is not stuck; the worker's heartbeat names it. What started before
-# the database's clock stepped forward seems older than it is.
+# What has ended and waits in its worker to be written is not stuck; the worker's heartbeat names it. What started
+# before the database's clock stepped forward seems older than it is.
 _IS_STUCK = """task.time_limit_seconds > 0 AND task.started_at + (
         task.time_limit_seconds + %(stuck_after)s
         + CASE WHEN task.started_at < %(stepped_at)s THEN %(stepped_by)s ELSE 0 END

@@ -107,7 +107,7 @@ def test_after_a_step_forward_workers_that_live_keep_what_they_run(sweeper, cloc
     clocks.step(seconds)
     sweeper.step()
     assert look(worker, task) == (WorkerStatus.ALIVE, Status.RUNNING)
-    presence.beat(worker.pk, [(task.pk, 1)])
+    presence.beat(worker.pk)
     clocks.go_on(6)
     sweeper.step()
     assert look(worker, task) == (WorkerStatus.ALIVE, Status.RUNNING)
@@ -146,8 +146,8 @@ def test_what_is_stuck_is_found_although_the_clock_stepped_meanwhile(sweeper, cl
     other, later = running()
     for seconds in (14, 14, 14):
         clocks.go_on(seconds)
-        presence.beat(worker.pk, [(task.pk, 1)])
-        presence.beat(other.pk, [(later.pk, 1)])
+        presence.beat(worker.pk)
+        presence.beat(other.pk)
         sweeper.step()
     task.refresh_from_db()
     later.refresh_from_db()
@@ -200,7 +200,7 @@ def test_what_is_submitted_after_a_step_starts_within_a_second(clocks, seconds: 
     submit()
     loop.step()
     clocks.step(seconds)
-    presence.beat(worker.pk, [])
+    presence.beat(worker.pk)
     task = submit()
     for _ in range(2):
         loop.wake(from_front=False)
