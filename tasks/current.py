@@ -99,7 +99,8 @@ def complete_in_transaction() -> "AbstractContextManager[Completion]":
 
     What is written in it through Django's default database happens exactly once, however many attempts it takes: a
     worker that lost the task rolls back. The task has SUCCEEDED when the block ends; its result is what was put into
-    ``result`` of the object that the block gets, not what the actor returns::
+    ``result`` of the object that the block gets, not what the actor returns. A result that cannot be kept is dropped:
+    the success commits without it, and the attempt has a note that says why::
 
         with current.complete_in_transaction() as completion:
             account.withdraw(amount)
@@ -107,7 +108,8 @@ def complete_in_transaction() -> "AbstractContextManager[Completion]":
 
     Raises:
         AttemptLost: at the end of the block; the task was given to another worker.
-        ResultNotStorable: at the end of the block; the result is more than JSON or a setting allows.
+        FollowupNotSubmitted: at the end of the block; ``on_success`` or the next task of the pipeline cannot be
+            submitted, so what the block wrote is rolled back. The task dies without a retry.
         RuntimeError: the block is inside another transaction, which could still be rolled back.
     """
     # Not above: Dramatiq's middleware, and this with it, is imported before there are models.

@@ -198,6 +198,7 @@ class Attempt(models.Model):
     error_type = models.CharField(max_length=255, db_default="", blank=True)
     error_message = models.TextField(db_default="", blank=True)
     traceback = models.TextField(db_default="", blank=True)
+    note = models.TextField(db_default="", blank=True, help_text="What else happened: what was dropped, and why.")
 
     class Meta:
         db_table = "callboard_attempt"

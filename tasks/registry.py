@@ -261,6 +261,25 @@ def _by_name(signature: inspect.Signature, bound: inspect.BoundArguments) -> dic
 _DEPTH_OF_A_CALLBACK = 4
 
 
+def check_payload(spec: ActorSpec, payload: Any, *, args: Sequence[Any]) -> None:
+    """Check a new payload of a task, with the positional arguments that it was accepted with.
+
+    Raises:
+        InvalidTask: with one error per field.
+    """
+    bounds = {"max_bytes": settings.MAX_PAYLOAD_BYTES, "max_depth": settings.MAX_JSON_DEPTH}
+    _refuse(spec, check_json(payload, field="payload", **bounds) or spec.arguments.check(args, payload))
+
+
+def check_stored(spec: ActorSpec, payload: Any, *, args: Sequence[Any]) -> None:
+    """Check whether a call that was accepted once still fits the actor, which may have changed since.
+
+    Raises:
+        InvalidTask: with one error per field.
+    """
+    _refuse(spec, spec.arguments.check(args, payload))
+
+
 def check_arguments(spec: ActorSpec, *, args: Sequence[Any], payload: Any, is_followup: bool = False) -> None:
     """Check a payload's bounds and its fit to the actor.
 
@@ -277,5 +296,9 @@ def check_arguments(spec: ActorSpec, *, args: Sequence[Any], payload: Any, is_fo
     errors = check_json(payload, field="payload", **bounds) or check_json(list(args), field="args", **bounds)
     if not errors:
         errors = spec.arguments.check(args, payload)
+    _refuse(spec, errors)
+
+
+def _refuse(spec: ActorSpec, errors: Sequence[FieldError]) -> None:
     if errors:
         raise InvalidTask(f"the payload does not fit the actor {spec.name!r}", errors=errors)

@@ -36,12 +36,87 @@ class Rude(BaseException):
     """No Exception, so no ``except Exception`` holds it."""
 
 
+class ExitingText(Exception):
+    """Its text ends whoever asks for it."""
+
+    def __str__(self) -> str:
+        raise SystemExit("no text for you")
+
+
+class ExitingClass(Exception):
+    """It cannot be told what it is an instance of."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise SystemExit("no class for you")
+
+
+class ExitingAttributes(Exception):
+    """Nothing of it can be read."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise KeyboardInterrupt
+
+
+class _Nameless(type):
+    def __getattribute__(cls, name: str) -> Any:
+        if name in ("__name__", "__qualname__", "__module__"):
+            raise SystemExit("no name for you")
+        return super().__getattribute__(name)
+
+    def __eq__(cls, other: object) -> bool:
+        raise RecursionError
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class ExitingName(Exception, metaclass=_Nameless):
+    """Its class has no name that can be read."""
+
+
+class _Text(str):
+    """A text that does nothing that texts do."""
+
+    def _exit(self, *_: Any, **__: Any) -> Any:
+        raise SystemExit
+
+    encode = replace = splitlines = __format__ = __len__ = __getitem__ = _exit  # type: ignore[assignment]
+
+
+class ExitingMethods(Exception):
+    """Its text can be had, and is none."""
+
+    def __str__(self) -> str:
+        return _Text("a text")
+
+
 class NotJson:
     """A result that no JSON can carry."""
 
 
+class ExitingResult(dict[str, Any]):
+    """A result that ends whoever reads it."""
+
+    def _exit(self, *_: Any, **__: Any) -> Any:
+        raise SystemExit
+
+    items = __iter__ = __len__ = __bool__ = __eq__ = __repr__ = _exit  # type: ignore[assignment]
+
+
+class ExitingKind:
+    """A result that cannot be told to be none."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise KeyboardInterrupt
+
+
 def _raise(error: BaseException) -> Any:
     raise error
+
+
+def _raise_from(cause: BaseException) -> Any:
+    raise RuntimeError("for a reason") from cause
 
 
 def _nested(depth: int) -> Any:
@@ -57,6 +132,15 @@ DEEDS: dict[str, Any] = {
     "raise": lambda value: _raise(RuntimeError(value or "as asked")),
     "throws": lambda value: _raise(Expected(value or "expected")),
     "retry": lambda value: _raise(dramatiq.Retry("later", delay=value)),
+    "exiting text": lambda value: _raise(ExitingText()),
+    "exiting class": lambda value: _raise(ExitingClass()),
+    "exiting attributes": lambda value: _raise(ExitingAttributes()),
+    "exiting name": lambda value: _raise(ExitingName()),
+    "exiting methods": lambda value: _raise(ExitingMethods()),
+    "exiting cause": lambda value: _raise_from(ExitingAttributes()),
+    "return exiting result": lambda value: ExitingResult(a=1),
+    "return exiting kind": lambda value: ExitingKind(),
+    "return date": lambda value: date(2030, 1, 2),
     "unprintable": lambda value: _raise(Unprintable()),
     "rude": lambda value: _raise(Rude("rude")),
     "stop": lambda value: _raise(StopIteration(value)),
@@ -210,7 +294,49 @@ def with_callbacks(do: str, value: Any = None) -> Any:
     return DEEDS[do](value)
 
 
-@dramatiq.actor(max_retries=0, on_success="no_such_actor")
-def calls_back_nobody() -> str:
-    """Have a callback that no broker knows."""
-    return "done"
+@dramatiq.actor(on_success="no_such_actor", on_failure="no_such_actor", on_retry_exhausted="note")
+def calls_back_nobody(do: str = "return", value: Any = "done") -> Any:
+    """Have callbacks that no broker knows."""
+    return DEEDS[do](value)
+
+
+@dramatiq.actor(store_results=False)
+def keeps_nothing(do: str = "return", value: Any = None) -> Any:
+    """Have results that nobody wants."""
+    return DEEDS[do](value)
+
+
+class Exiting(pydantic.BaseModel):
+    """A model whose validator ends whoever asks it."""
+
+    value: int
+
+    @pydantic.field_validator("value")
+    @classmethod
+    def _exit(cls, value: int) -> int:
+        if value == 13:
+            raise SystemExit("no value for you")
+        return value
+
+
+@dramatiq.actor
+def picky_about(exiting: Exiting) -> None:
+    """Be the next of a pipeline, and hard to please."""
+
+
+class _ExitingMeta(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        if instance is None:
+            # Asked when the actor is declared.
+            return False
+        raise SystemExit
+
+
+class ExitingThrows(Exception, metaclass=_ExitingMeta):
+    """Cannot be compared with."""
+
+
+@dramatiq.actor(throws=ExitingThrows)
+def throws_what_exits(do: str = "raise") -> Any:
+    """Name an exception that ends whoever compares with it."""
+    return DEEDS[do](None)

@@ -290,4 +290,5 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "took": span(ran.total_seconds()) if ran is not None else NOTHING,
         "error": visible(f"{attempt.error_type}: {attempt.error_message}".strip(": ")),
         "traceback": cut(attempt.traceback),
+        "note": visible(attempt.note),
     }

@@ -218,6 +218,7 @@ def attempt_as_dict(attempt: Attempt) -> dict[str, Any]:
         "started_at": timestamp(attempt.started_at),
         "finished_at": timestamp(attempt.finished_at),
         "error": error_as_dict(attempt.error_type, attempt.error_message, traceback=attempt.traceback),
+        "note": attempt.note or None,
     }
 
 

@@ -199,6 +199,7 @@ _ATTEMPT = {
         or_null(_object({**_ERROR["properties"], "traceback": about(TEXT, "The last lines of it.")})),
         "null: nothing went wrong.",
     ),
+    "note": about(or_null(TEXT), "What else happened, as a result that could not be kept; null: nothing."),
 }
 _EVENT = {
     "verb": about(TEXT, "What was done: cancel, retry, redrive, edit, delete, rescue, …"),

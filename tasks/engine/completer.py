@@ -14,7 +14,8 @@ from tasks import lifecycle
 from tasks.engine import failpoints, silence
 from tasks.engine.execution import Execution
 from tasks.engine.loop import breath_seconds
-from tasks.engine.outcomes import ResultNotStorable, bare, outcome_of, unstorable
+from tasks.engine.outcomes import outcome_of, reduced, undecided
+from tasks.engine.telling import tell
 from tasks.lifecycle import Outcome
 from tasks.lifecycle.sql import keep_plans
 
@@ -96,10 +97,12 @@ class Completer:
     def _decide(self, execution: Execution) -> Outcome:
         try:
             return outcome_of(execution, self._worker_id)
-        except Exception as error:
-            # A callback that names no actor, an option of the wrong kind: the attempt fails, and says why.
-            log.exception("cannot tell what follows from a run; it counts as failed", task_id=str(execution.claimed.id))
-            return unstorable(execution, self._worker_id, error)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, this thread has other tasks to run
+            # Nobody should come here: what the user's code raises is caught where it is asked.
+            log.error(
+                "cannot tell what follows from a run", task_id=str(execution.claimed.id), error=tell(error).traceback
+            )
+            return undecided(execution, self._worker_id, error)
 
     def _run(self) -> None:
         keep_plans()
@@ -177,15 +180,14 @@ class Completer:
         return [entry for entry in batch if (entry[1].task_id, entry[1].attempt) in held]
 
     def _split(self, batch: Sequence[Entry], error: BaseException) -> list[Entry]:
-        """Find the outcome that cannot be stored, so that it fails alone."""
+        """Find the outcome that cannot be stored, so that it alone loses what the database refuses."""
         if len(batch) > 1:
             middle = len(batch) // 2
             return self._write(batch[:middle]) + self._write(batch[middle:])
         execution, outcome = batch[0]
-        log.error("an outcome cannot be stored", task_id=str(outcome.task_id), error=str(error)[:1000])
-        if outcome.error_type != ResultNotStorable.__name__:
-            return self._write([(execution, unstorable(execution, self._worker_id, error))])
-        if outcome.error_message:
-            return self._write([(execution, bare(execution, self._worker_id))])
+        log.error("an outcome cannot be stored", task_id=str(outcome.task_id), error=tell(error).message[:1000])
+        rest = reduced(outcome, error)
+        if rest is not None:
+            return self._write([(execution, rest)])
         log.critical("outcome lost; the heartbeat will put the task back", task_id=str(outcome.task_id))
         return []

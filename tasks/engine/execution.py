@@ -16,6 +16,7 @@ from django.conf import settings
 from dramatiq.middleware import Interrupt, TimeLimitExceeded
 from dramatiq.threading import raise_thread_exception
 
+from tasks.engine.telling import Told
 from tasks.lifecycle import Claimed
 
 R = TypeVar("R")
@@ -27,10 +28,6 @@ class Cancelled(Interrupt):
 
 class Resisted(Exception):
     """An ``async def`` actor swallowed its cancellation and still runs; nothing may be said about its attempt."""
-
-
-class Unprintable(Exception):
-    """Takes the place of an error whose own text raises: who logs it would raise too, and a worker thread would end."""
 
 
 #: Between two interrupts of one run: it may clean up after the first.
@@ -76,6 +73,10 @@ class Execution:
         self.result: Any = None
         self.error: BaseException | None = None
         self.is_captured = False
+        #: What the attempt's record says beside its outcome; see ``remark``.
+        self.note = ""
+        #: Its error in words, once somebody put it into words.
+        self.told: Told | None = None
         #: The actor committed its success itself.
         self.is_completed = False
         self.is_async = False
@@ -108,6 +109,10 @@ class Execution:
         moment = time.monotonic() if monotonic is None else monotonic
         return self.claimed.claimed_at + timedelta(seconds=max(0.0, moment - self._claimed_monotonic))
 
+    def remark(self, note: str) -> None:
+        """Add a sentence to what the attempt's record says beside its outcome."""
+        self.note = f"{self.note}; {note}" if self.note else note
+
     def run(self, function: Callable[[], R], interrupter: "Interrupter", *, is_async: bool) -> R:
         """Call the actor's function and capture how it ends, before anything else can go wrong."""
         # An interrupt that arrives between the function's return and our next line would lose the result of a task that
@@ -130,8 +135,6 @@ class Execution:
                 if interrupter.is_copied:
                     _end_copy(error)
                 self._failed(error)
-                if not _is_printable(error):
-                    raise Unprintable(f"{type(error).__name__}, whose text cannot be had") from None
                 raise
         if interrupter.is_copied:
             _end_copy(None)
@@ -338,17 +341,6 @@ def _catch_pending() -> None:
             pass
     except Interrupt:
         pass
-
-
-def _is_printable(error: BaseException) -> bool:
-    """Tell whether an error can be logged; what that raises would end the worker thread, where Dramatiq logs it."""
-    try:
-        repr(error)
-        traceback.format_exception_only(type(error), error)
-        str(error)
-    except BaseException:  # noqa: BLE001 - it is the user's code
-        return False
-    return True
 
 
 def _end_copy(error: BaseException | None) -> NoReturn:

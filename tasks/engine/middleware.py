@@ -6,18 +6,23 @@ import threading
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import structlog
 from dramatiq import Actor, Broker, Worker
 from dramatiq.middleware import Middleware
 from dramatiq.middleware.middleware import MiddlewareError
 
 from tasks import current
 from tasks.engine import event_loop, sessions
+from tasks.engine.telling import Untellable, tell
 from tasks.registry import OWN_OPTIONS
 
 if TYPE_CHECKING:
     from tasks.engine.execution import Execution as Run
     from tasks.engine.recorder import FlightRecorder
     from tasks.engine.runtime import WorkerRuntime
+
+
+log = structlog.get_logger(__name__)
 
 
 class Compatibility(Middleware):
@@ -83,10 +88,19 @@ class Execution(Middleware):
             try:
                 call = functools.partial(function, *args, **kwargs)
                 return execution.run(call, running.interrupter, is_async=is_async)
+            except BaseException as error:
+                execution.told = told = tell(error, throws=actor.options.get("throws"))
+                if told.is_plain:
+                    raise
             finally:
                 # Here, and not in a hook: the first of those to run then would close what is open, and what was closed
                 # inside a block refuses every later task.
                 sessions.tidy(execution, before)
+            log.error("an actor raised what nobody can look at", task_id=str(execution.claimed.id), error=told.message)
+            # Out of the handler, or the exception would be this one's context. Dramatiq looks at what it handles, so
+            # that an exception which raises then would end the thread and the record of the attempt.
+            execution.error = Untellable(told.message)
+            raise execution.error
 
         actor.fn = captured
 

@@ -1,8 +1,14 @@
-"""What follows from how a run ended: succeed, retry, die, or neither. Reads an actor's options, writes nothing."""
+"""What follows from how a run ended: succeed, retry, die, or neither. Reads an actor's options, writes nothing.
 
-import traceback as traceback_module
-from collections.abc import Mapping
+What comes after the function has returned never runs it again: a result that cannot be kept is dropped with a note, a
+follow-up that cannot be submitted is a death. All code of the user's that is asked here (texts of exceptions,
+predicates, validators, what a result is made of) is asked on the actor's thread and may raise whatever it likes.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -10,21 +16,36 @@ import dramatiq
 import structlog
 from django.conf import settings
 from dramatiq import Message, Retry
-from dramatiq.middleware import Shutdown, TimeLimitExceeded
+from dramatiq.middleware import Interrupt, Shutdown, TimeLimitExceeded
 
 from tasks.engine.execution import Cancelled, Execution
 from tasks.engine.sending import submission_of
-from tasks.errors import InvalidTask, Snooze, describe
+from tasks.engine.telling import clean, name_of, tell, text_of
+from tasks.errors import CallboardError, Snooze, describe
 from tasks.lifecycle import Outcome, Submission
-from tasks.payload import check_json
+from tasks.lifecycle.submission import checked
+from tasks.payload import check_json, encode
 from tasks.registry import seconds
 from tasks.retry import MOST_SECONDS, backoff_seconds, may_retry
 from tasks.states import AttemptOutcome, DeathReason
 
 log = structlog.get_logger(__name__)
 
-LONGEST_MESSAGE = 10_000
-LONGEST_TRACEBACK = 50_000
+LONGEST_NOTE = 2_000
+LONGEST_REASON = 1_000
+#: Of the message of a failure that the database refused as it was.
+SHORT_MESSAGE = 500
+
+#: What is to be submitted, in words, and what makes the submission.
+Followup = tuple[str, Callable[[], Submission]]
+
+
+class FollowupNotSubmitted(Exception):
+    """A task succeeded and its callback, or the next task of its pipeline, cannot be submitted."""
+
+
+class OutcomeNotStorable(Exception):
+    """The database does not take what is to be written about an attempt."""
 
 
 def outcome_of(execution: Execution, worker_id: UUID) -> Outcome:
@@ -32,52 +53,132 @@ def outcome_of(execution: Execution, worker_id: UUID) -> Outcome:
     error = execution.error
     if error is None:
         return _success(execution, worker_id)
-    if isinstance(error, Snooze):
-        delay = min(error.delay_seconds, MOST_SECONDS)
+    if _is(error, Snooze):
+        delay = min(error.delay_seconds, MOST_SECONDS)  # type: ignore[attr-defined]
         return _outcome(execution, worker_id, AttemptOutcome.SNOOZED, retry_delay_seconds=delay)
-    if isinstance(error, Shutdown) and Shutdown in execution.interrupts:
+    if _is(error, Shutdown) and Shutdown in execution.interrupts:
         return _outcome(execution, worker_id, AttemptOutcome.INTERRUPTED, error=error)
-    if isinstance(error, Cancelled) and Cancelled in execution.interrupts:
+    if _is(error, Cancelled) and Cancelled in execution.interrupts:
         return _outcome(execution, worker_id, AttemptOutcome.CANCELLED, error=error)
     return _failure(execution, worker_id, error)
 
 
-def unstorable(execution: Execution, worker_id: UUID, error: BaseException) -> Outcome:
-    """Turn an outcome that the database refused into a failure that it takes; asks no code of the user's again."""
-    detail = describe(error.errors) if isinstance(error, InvalidTask) and error.errors else str(error)
-    refused = ResultNotStorable(_clean(f"the outcome could not be stored: {detail}", LONGEST_MESSAGE))
-    failures, claimed = execution.claimed.failures + 1, execution.claimed
-    death = None if may_retry(failures, max_retries=claimed.max_retries) else DeathReason.MAX_RETRIES_EXCEEDED
-    delay = _retry_delay(refused, failures, execution)
+def undecided(execution: Execution, worker_id: UUID, problem: BaseException) -> Outcome:
+    """Say what can be said when ``outcome_of`` raised, and ask no code of the user's again.
+
+    A function that returned is not run again; one that raised is, within ``max_retries``.
+    """
+    claimed = execution.claimed
+    if execution.error is None:
+        reason = f"the actor returned, but what follows cannot be told: {_reason(problem)}; it is not run again"
+        return _dead(execution, worker_id, FollowupNotSubmitted(reason))
+    failures = claimed.failures + 1
     return _outcome(
         execution,
         worker_id,
         AttemptOutcome.FAILED,
-        error=refused,
+        error=execution.error,
+        note=f"what follows from it could not be told: {_reason(problem)}",
         is_failure=True,
-        death=death,
-        retry_delay_seconds=delay,
+        death=None if may_retry(failures, max_retries=claimed.max_retries) else DeathReason.MAX_RETRIES_EXCEEDED,
+        retry_delay_seconds=_backoff(failures, execution),
     )
 
 
-def bare(execution: Execution, worker_id: UUID) -> Outcome:
-    """Say only that the attempt failed and the task runs again in a minute: when nothing else can be stored."""
-    return _outcome(
-        execution, worker_id, AttemptOutcome.FAILED, error=ResultNotStorable(), retry_delay_seconds=60, is_failure=True
+def reduced(outcome: Outcome, problem: BaseException) -> Outcome | None:
+    """Leave out of an outcome what the database may have refused; None if nothing is left to leave out.
+
+    A success becomes one without a result, then a death: it is never run again. All others keep what was decided, with
+    shorter texts, then without their callbacks.
+    """
+    why = _reason(problem)
+    if outcome.result is not None:
+        return replace(outcome, result=None, note=_joined(outcome.note, f"the result was not kept: {why}"))
+    if outcome.traceback or len(outcome.error_message) > SHORT_MESSAGE:
+        message = ascii(outcome.error_message)[1:-1][-SHORT_MESSAGE:]
+        note = _joined(outcome.note, f"the error was shortened: {why}")
+        return replace(outcome, error_message=message, traceback="", note=note)
+    if outcome.outcome is AttemptOutcome.SUCCEEDED:
+        return _refused_success(outcome, why)
+    if outcome.followups:
+        return replace(outcome, followups=(), note=_joined(outcome.note, f"the callbacks were dropped: {why}"))
+    if outcome.error_message or outcome.note:
+        return replace(outcome, error_type=ascii(outcome.error_type)[1:-1], error_message="", note="")
+    return None
+
+
+def _refused_success(outcome: Outcome, why: str) -> Outcome:
+    kind, what = OutcomeNotStorable, "its success could not be stored"
+    if outcome.followups:
+        actors = ", ".join(one.actor for one in outcome.followups)
+        kind, what = FollowupNotSubmitted, f"what follows ({actors}) could not be submitted"
+    return replace(
+        outcome,
+        outcome=AttemptOutcome.FAILED,
+        error_type=kind.__name__,
+        error_message=clean(f"the actor returned, but {what}: {why}; it is not run again", LONGEST_NOTE),
+        is_failure=True,
+        death=DeathReason.NOT_RETRYABLE,
+        followups=(),
     )
 
 
-class ResultNotStorable(Exception):
-    """An actor returned what JSON or the database cannot carry."""
+# --- Success ---------------------------------------------------------------------------------------------------------
 
 
 def _success(execution: Execution, worker_id: UUID) -> Outcome:
+    kept, note = _kept_result(execution)
+    followups, refused = _submittable(_on_success(execution), execution)
+    if refused:
+        # Neither on_failure nor on_retry_exhausted is called: the function did what it was to do, and a callback that
+        # makes up for a failure would do harm. The dead letter tells whoever cares.
+        reason = f"the actor returned, but {'; '.join(refused)}; it is not run again"
+        return _dead(execution, worker_id, FollowupNotSubmitted(reason))
+    return _outcome(execution, worker_id, AttemptOutcome.SUCCEEDED, result=kept, note=note, followups=followups)
+
+
+def _dead(execution: Execution, worker_id: UUID, error: Exception) -> Outcome:
+    return _outcome(
+        execution,
+        worker_id,
+        AttemptOutcome.FAILED,
+        error=error,
+        is_failure=True,
+        death=DeathReason.NOT_RETRYABLE,
+    )
+
+
+def _kept_result(execution: Execution) -> tuple[Any, str]:
+    """Give the result in plain JSON values, or None and why it is not kept."""
+    if execution.result is None or not _keeps_results(execution):
+        return None, ""
     bounds = {"max_bytes": settings.MAX_RESULT_BYTES, "max_depth": settings.MAX_JSON_DEPTH}
-    faults = check_json(execution.result, field="result", **bounds)
-    if faults:
-        return _failure(execution, worker_id, ResultNotStorable(f"{faults[0].field}: {faults[0].message}"))
-    followups = _on_success(execution)
-    return _outcome(execution, worker_id, AttemptOutcome.SUCCEEDED, result=execution.result, followups=followups)
+    try:
+        faults = check_json(execution.result, field="result", **bounds)
+        if not faults:
+            return _plain(execution.result), ""
+        why = f"{faults[0].field}: {faults[0].message}"
+    except BaseException as error:  # noqa: BLE001 - what a result is made of is the user's code
+        _let_interrupts_by(error, execution)
+        why = f"it cannot be read: {_reason(error)}"
+    return None, f"the result was not kept: {clean(why, LONGEST_REASON)}"
+
+
+def _keeps_results(execution: Execution) -> bool:
+    """Heed Dramatiq's ``store_results``, of the message before that of the actor; results are kept by default."""
+    given = (options.get("store_results") for options in _options(execution))
+    return bool(next((value for value in given if value is not None), True))
+
+
+def _plain(value: Any) -> Any:
+    """Copy a value, so that whoever writes it calls no code of the user's, and no actor's thread still changes it."""
+    return value if value is None or type(value) in _SCALARS else json.loads(encode(value))
+
+
+_SCALARS = frozenset({bool, int, float, str})
+
+
+# --- Failure ---------------------------------------------------------------------------------------------------------
 
 
 def _failure(execution: Execution, worker_id: UUID, error: BaseException) -> Outcome:
@@ -86,22 +187,35 @@ def _failure(execution: Execution, worker_id: UUID, error: BaseException) -> Out
     failures = claimed.failures + 1
     delay = _retry_delay(error, failures, execution)
     death = _death(error, failures, execution, options, delay)
-    is_timeout = isinstance(error, TimeLimitExceeded)
+    is_exhausted = death is not None and not _is_thrown(error, options)
+    followups, refused = _submittable(_on_failure(execution, error, is_exhausted=is_exhausted), execution)
+    for reason in refused:
+        log.error("a callback is dropped; the failure stays what it is", task_id=str(claimed.id), error=reason)
     return _outcome(
         execution,
         worker_id,
-        AttemptOutcome.TIMED_OUT if is_timeout else AttemptOutcome.FAILED,
+        AttemptOutcome.TIMED_OUT if _is(error, TimeLimitExceeded) else AttemptOutcome.FAILED,
         error=error,
         is_failure=True,
         death=death,
         retry_delay_seconds=delay,
-        followups=_on_failure(execution, error, options, is_exhausted=_is_exhausted(error, options, death)),
+        note="; ".join(refused),
+        followups=followups,
     )
 
 
 def _retry_delay(error: BaseException, failures: int, execution: Execution) -> float:
-    if isinstance(error, Retry) and error.delay is not None:
-        return min(max(0.0, seconds(error.delay)), MOST_SECONDS)
+    if _is(error, Retry):
+        try:
+            delay = error.delay  # type: ignore[attr-defined]
+            if delay is not None:
+                return min(max(0.0, seconds(delay)), MOST_SECONDS)
+        except BaseException as broken:  # noqa: BLE001 - it is the user's class
+            log.warning("a retry names no delay that can be read; the backoff decides", error=_reason(broken))
+    return _backoff(failures, execution)
+
+
+def _backoff(failures: int, execution: Execution) -> float:
     claimed = execution.claimed
     return backoff_seconds(failures, minimum=claimed.min_backoff_seconds, maximum=claimed.max_backoff_seconds)
 
@@ -111,22 +225,31 @@ def _death(
 ) -> DeathReason | None:
     """Dramatiq's rules in Dramatiq's order: ``throws``, then ``retry_when`` in place of ``max_retries``."""
     claimed = execution.claimed
-    throws = options.get("throws")
-    if throws and isinstance(error, throws):
+    if _is_thrown(error, options):
         return DeathReason.NOT_RETRYABLE
     wants_retry = _wants_retry(options.get("retry_when"), failures - 1, error)
     if wants_retry is False:
         return DeathReason.NOT_RETRYABLE
     if wants_retry is None and not may_retry(failures, max_retries=claimed.max_retries):
-        return (
-            DeathReason.TIME_LIMIT_EXCEEDED
-            if isinstance(error, TimeLimitExceeded)
-            else DeathReason.MAX_RETRIES_EXCEEDED
-        )
+        is_timeout = _is(error, TimeLimitExceeded)
+        return DeathReason.TIME_LIMIT_EXCEEDED if is_timeout else DeathReason.MAX_RETRIES_EXCEEDED
     finished_at = execution.at(execution.finished_monotonic)
     if claimed.retry_until is not None and finished_at.timestamp() + delay > claimed.retry_until.timestamp():
         return DeathReason.GAVE_UP
     return None
+
+
+def _is_thrown(error: BaseException, options: Mapping[str, Any]) -> bool:
+    """Tell whether ``throws`` names it, or nothing of it can be mended by another run; it never had any retries."""
+    if _is(error, FollowupNotSubmitted):
+        # From complete_in_transaction(): what cannot be submitted now cannot be submitted by the next attempt.
+        return True
+    throws = options.get("throws")
+    try:
+        return bool(throws) and isinstance(error, throws)
+    except BaseException as broken:  # noqa: BLE001 - it is the user's class
+        log.warning("an error cannot be compared with throws; max_retries decides", error=_reason(broken))
+        return False
 
 
 def _wants_retry(retry_when: Any, retries: int, error: BaseException) -> bool | None:
@@ -135,100 +258,67 @@ def _wants_retry(retry_when: Any, retries: int, error: BaseException) -> bool | 
         return None
     try:
         return bool(retry_when(retries, error))
-    except Exception as broken:  # noqa: BLE001 - it is the user's code
-        log.warning("retry_when raised; max_retries decides", error=repr(broken)[:500])
+    except BaseException as broken:  # noqa: BLE001 - it is the user's code
+        log.warning("retry_when raised; max_retries decides", error=_reason(broken))
         return None
 
 
-def _is_exhausted(error: BaseException, options: Mapping[str, Any], death: DeathReason | None) -> bool:
-    """Tell whether retries have run out, in Dramatiq's sense: what ``throws`` names never had any."""
-    throws = options.get("throws")
-    return death is not None and not (throws and isinstance(error, throws))
+# --- Follow-ups ------------------------------------------------------------------------------------------------------
 
 
-def _outcome(
-    execution: Execution, worker_id: UUID, outcome: AttemptOutcome, *, error: BaseException | None = None, **rest: Any
-) -> Outcome:
-    claimed = execution.claimed
-    return Outcome(
-        task_id=claimed.id,
-        attempt=claimed.attempt,
-        worker_id=worker_id,
-        outcome=outcome,
-        started_at=execution.at(execution.started_monotonic),
-        finished_at=execution.at(execution.finished_monotonic),
-        actor=claimed.actor,
-        error_type="" if error is None else type(error).__name__[:255],
-        error_message="" if error is None else _clean(_text(error), LONGEST_MESSAGE),
-        traceback="" if error is None else _clean(_traceback(error), LONGEST_TRACEBACK),
-        **rest,
-    )
+def _submittable(wanted: Iterable[Followup], execution: Execution) -> tuple[list[Submission], list[str]]:
+    """Check follow-ups, and say which cannot be submitted and why.
+
+    Here and not when they are written: a validator is the user's code, and the thread that writes is everybody's.
+    """
+    ready, refused = [], []
+    for name, make in wanted:
+        try:
+            submission = make()
+            row = checked(submission)
+            ready.append(replace(submission, row={**row, "args": _plain(row["args"])}))
+        except BaseException as error:  # noqa: BLE001 - a validator is the user's code
+            _let_interrupts_by(error, execution)
+            refused.append(f"{name} cannot be submitted: {_reason(error)}")
+    return ready, refused
 
 
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as broken:  # noqa: BLE001 - it is the user's code
-        return f"<{type(error).__name__} whose text raises {type(broken).__name__}>"
-
-
-def _traceback(error: BaseException) -> str:
-    try:
-        # Without the frames of Dramatiq and ours above the actor's function.
-        frames = error.__traceback__
-        while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(_ENGINE):
-            frames = frames.tb_next
-        return "".join(traceback_module.format_exception(type(error), error, frames or error.__traceback__, limit=-30))
-    except Exception as broken:  # noqa: BLE001 - it is the user's code
-        return f"<the traceback of {type(error).__name__} could not be formatted: {type(broken).__name__}>"
-
-
-_ENGINE = ("tasks.engine.", "dramatiq.")
-
-
-def _clean(text: str, longest: int) -> str:
-    """Make any text fit for PostgreSQL: no NUL, no lone surrogates, its end if it is too long."""
-    text = text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= longest else "…" + text[-longest:]
-
-
-def _actor_options(name: str) -> Mapping[str, Any]:
-    actor = dramatiq.get_broker().actors.get(name)
-    return {} if actor is None else actor.options
-
-
-def _on_success(execution: Execution) -> list[Submission]:
+def _on_success(execution: Execution) -> Iterator[Followup]:
     """Dramatiq's ``on_success`` callback and the next message of a pipeline."""
-    claimed, options = execution.claimed, _actor_options(execution.claimed.actor)
-    followups = []
-    callback = claimed.options.get("on_success") or options.get("on_success")
+    callback = _callback_named("on_success", execution)
     if callback:
-        followups.append(_callback(callback, execution, execution.result))
-    target = claimed.options.get("pipe_target")
+        yield f"on_success {callback!r:.100}", partial(_callback, callback, execution, execution.result)
+    target = execution.claimed.options.get("pipe_target")
     if target is not None:
-        message: Message[Any] = Message(**target)
-        if not (message.options.get("pipe_ignore") or options.get("pipe_ignore")):
-            message = message.copy(args=(*message.args, execution.result))
-        following = submission_of(message, delay=message.options.get("delay"), trace_id=claimed.trace_id)
-        followups.append(replace(following, owner_id=claimed.owner_id, is_followup=True))
-    return followups
+        name = target.get("actor_name") if isinstance(target, dict) else target
+        yield f"pipe_target {name!r:.100}", partial(_next_of_pipeline, target, execution)
 
 
-def _on_failure(
-    execution: Execution, error: BaseException, options: Mapping[str, Any], *, is_exhausted: bool
-) -> list[Submission]:
+def _next_of_pipeline(target: Mapping[str, Any], execution: Execution) -> Submission:
+    claimed = execution.claimed
+    message: Message[Any] = Message(**target)
+    if not (message.options.get("pipe_ignore") or _actor_options(claimed.actor).get("pipe_ignore")):
+        message = message.copy(args=(*message.args, execution.result))
+    following = submission_of(message, delay=message.options.get("delay"), trace_id=claimed.trace_id)
+    return replace(following, owner_id=claimed.owner_id, is_followup=True)
+
+
+def _on_failure(execution: Execution, error: BaseException, *, is_exhausted: bool) -> Iterator[Followup]:
     """Dramatiq's ``on_failure`` (every failure) and ``on_retry_exhausted`` (the last one) callbacks."""
     claimed = execution.claimed
-    followups = []
-    callback = claimed.options.get("on_failure") or options.get("on_failure")
+    callback = _callback_named("on_failure", execution)
     if callback:
-        details = {"type": type(error).__name__, "message": _clean(_text(error), LONGEST_MESSAGE)}
-        followups.append(_callback(callback, execution, details))
-    callback = claimed.options.get("on_retry_exhausted") or options.get("on_retry_exhausted")
+        details = {"type": name_of(error), "message": text_of(error)}
+        yield f"on_failure {callback!r:.100}", partial(_callback, callback, execution, details)
+    callback = _callback_named("on_retry_exhausted", execution)
     if callback and is_exhausted:
         limits = {"retries": claimed.failures, "max_retries": claimed.max_retries}
-        followups.append(_callback(callback, execution, limits))
-    return followups
+        yield f"on_retry_exhausted {callback!r:.100}", partial(_callback, callback, execution, limits)
+
+
+def _callback_named(option: str, execution: Execution) -> Any:
+    of_message, of_actor = _options(execution)
+    return of_message.get(option) or of_actor.get(option)
 
 
 def _callback(actor: str, execution: Execution, argument: Any) -> Submission:
@@ -249,3 +339,74 @@ def _callback(actor: str, execution: Execution, argument: Any) -> Submission:
         owner_id=claimed.owner_id,
         is_followup=True,
     )
+
+
+# --- What all of them need -------------------------------------------------------------------------------------------
+
+
+def _outcome(
+    execution: Execution,
+    worker_id: UUID,
+    outcome: AttemptOutcome,
+    *,
+    error: BaseException | None = None,
+    note: str = "",
+    **rest: Any,
+) -> Outcome:
+    claimed = execution.claimed
+    return Outcome(
+        task_id=claimed.id,
+        attempt=claimed.attempt,
+        worker_id=worker_id,
+        outcome=outcome,
+        started_at=execution.at(execution.started_monotonic),
+        finished_at=execution.at(execution.finished_monotonic),
+        actor=claimed.actor,
+        note=_joined(execution.note, note),
+        **_told(execution, error),
+        **rest,
+    )
+
+
+def _told(execution: Execution, error: BaseException | None) -> dict[str, str]:
+    if error is None:
+        return {}
+    is_of_the_run = error is execution.error and execution.told is not None
+    told = execution.told if is_of_the_run else tell(error)
+    return {"error_type": told.error_type, "error_message": told.message, "traceback": told.traceback}
+
+
+def _joined(*notes: str) -> str:
+    present = [note for note in notes if note]
+    return clean("; ".join(present), LONGEST_NOTE) if present else ""
+
+
+def _is(error: BaseException, kind: type[BaseException]) -> bool:
+    # Not isinstance(): it asks the exception for its __class__.
+    return issubclass(type(error), kind)
+
+
+def _let_interrupts_by(error: BaseException, execution: Execution) -> None:
+    """Raise what was sent to the actor's thread: in ``complete_in_transaction()`` the function still runs."""
+    if execution.is_armed and _is(error, Interrupt):
+        raise error
+
+
+def _reason(error: BaseException) -> str:
+    """Say in a line why something was refused."""
+    if _is(error, CallboardError):
+        errors = getattr(error, "errors", ())
+        return clean(describe(errors) if errors else text_of(error), LONGEST_REASON)
+    # Of what the database says the first line only: the next ones quote the row.
+    lines = text_of(error).splitlines()
+    return clean(f"{name_of(error)}: {lines[0] if lines else ''}".removesuffix(": "), LONGEST_REASON)
+
+
+def _options(execution: Execution) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Options of the message and of its actor."""
+    return execution.claimed.options, _actor_options(execution.claimed.actor)
+
+
+def _actor_options(name: str) -> Mapping[str, Any]:
+    actor = dramatiq.get_broker().actors.get(name)
+    return {} if actor is None else actor.options

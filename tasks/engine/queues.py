@@ -3,12 +3,12 @@
 from functools import partial
 
 import structlog
-from django.db import transaction
 from django.db.models.functions import Now
 
 from tasks import lifecycle
 from tasks.engine.wakeups import News, notifier
 from tasks.errors import NotFound
+from tasks.lifecycle.signals import after_commit
 from tasks.models import Queue
 
 log = structlog.get_logger(__name__)
@@ -39,7 +39,7 @@ def resume(name: str, *, by: str = "") -> Queue:
     queue = _find(name)
     if Queue.objects.filter(pk=queue.pk).exclude(paused_at=None).update(paused_at=None):
         log.info("queue resumed", queue=name, by=by)
-        transaction.on_commit(partial(notifier.poke, News.BEHIND))
+        after_commit(partial(notifier.poke, News.BEHIND))
     queue.refresh_from_db()
     return queue
 

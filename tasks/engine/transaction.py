@@ -11,7 +11,7 @@ from django.db import transaction
 from tasks import lifecycle
 from tasks.engine import failpoints
 from tasks.engine.execution import Execution
-from tasks.engine.outcomes import ResultNotStorable, outcome_of
+from tasks.engine.outcomes import FollowupNotSubmitted, outcome_of
 from tasks.errors import CallboardError
 from tasks.states import AttemptOutcome
 
@@ -46,7 +46,8 @@ def _succeed(execution: Execution, worker_id: UUID, result: Any) -> None:
     execution.result, execution.finished_monotonic = result, time.monotonic()
     outcome = outcome_of(execution, worker_id)
     if outcome.outcome is not AttemptOutcome.SUCCEEDED:
-        raise ResultNotStorable(outcome.error_message)
+        # Nothing is committed yet, so that it can be taken back as a whole; another attempt would end the same way.
+        raise FollowupNotSubmitted(outcome.error_message)
     # Fenced like every completion: whoever was presumed dead finds that the attempt is no longer theirs.
     if not lifecycle.complete_many([outcome], waits=True):
         raise AttemptLost()

@@ -26,7 +26,8 @@ class Outcome:
 
     A failure with a ``death`` dies, another runs again after ``retry_delay_seconds``. ``started_at`` and
     ``finished_at`` are the actor's own, on the database's clock. An ``outcome`` of None leaves no attempt row: it was
-    not started. ``followups`` are submitted when, and only when, the outcome is accepted.
+    not started. ``followups`` are submitted when, and only when, the outcome is accepted. ``note`` says on the attempt
+    what else happened, as a result that was dropped; it decides nothing.
     """
 
     task_id: UUID
@@ -40,6 +41,7 @@ class Outcome:
     error_type: str = ""
     error_message: str = ""
     traceback: str = ""
+    note: str = ""
     is_failure: bool = False
     is_crash: bool = False
     retry_delay_seconds: float = 0
@@ -71,6 +73,7 @@ class Outcome:
             "error_type": self.error_type,
             "error_message": self.error_message,
             "traceback": self.traceback,
+            "note": self.note,
             "failed": int(self.is_failure),
             "crashed": int(self.is_crash),
             "delay": self.retry_delay_seconds,
@@ -90,8 +93,8 @@ _END = """
 WITH {lead} outcome AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(outcomes)s) AS outcome (
         id uuid, attempt integer, worker uuid, status text, outcome text, started_at timestamptz,
-        finished_at timestamptz, result jsonb, error_type text, error_message text, traceback text, failed integer,
-        crashed integer, delay double precision, reason text, letter uuid, fingerprint text
+        finished_at timestamptz, result jsonb, error_type text, error_message text, traceback text, note text,
+        failed integer, crashed integer, delay double precision, reason text, letter uuid, fingerprint text
     )
 ), held AS MATERIALIZED (
     SELECT outcome.*,
@@ -127,9 +130,9 @@ WITH {lead} outcome AS MATERIALIZED (
               EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision AS seconds
 ), recorded AS (
     INSERT INTO callboard_attempt (
-        task_id, number, outcome, worker_id, started_at, finished_at, error_type, error_message, traceback
+        task_id, number, outcome, worker_id, started_at, finished_at, error_type, error_message, traceback, note
     )
-    SELECT id, attempt, outcome, worker, started_at, finished_at, error_type, error_message, traceback
+    SELECT id, attempt, outcome, worker, started_at, finished_at, error_type, error_message, traceback, note
     FROM held WHERE outcome IS NOT NULL
 ), buried AS (
     INSERT INTO callboard_deadletter (

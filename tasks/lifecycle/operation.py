@@ -8,12 +8,19 @@ from django.db import transaction
 
 from dlq.models import DeadLetter
 from tasks import registry
-from tasks.errors import AlreadyResolved, FieldError, IllegalTransition, InvalidTask, NotFound, VersionMismatch
+from tasks.errors import (
+    AlreadyResolved,
+    FieldError,
+    IllegalTransition,
+    InvalidTask,
+    NotFound,
+    UnknownActor,
+    VersionMismatch,
+)
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.sql import as_json, fetch
-from tasks.lifecycle.submission import queue_exists
+from tasks.lifecycle.submission import FOR_EVER, queue_exists, row_faults
 from tasks.models import Task
-from tasks.priority import HIGHEST, LOWEST
 from tasks.states import WAITING, Status
 
 # What waits is cancelled at once, what runs is asked to stop: its worker confirms, or a success that was first wins.
@@ -108,17 +115,55 @@ def retry(task_id: UUID, *, by: str = "") -> Status:
 
     Raises:
         NotFound: no such task.
+        InvalidTask: its arguments do not fit the actor any more; another run could only die of it.
         IllegalTransition: it is none of these.
     """
-    moves = retry_many([task_id], by=by)
+    _check_stored(task_id)
+    moves = _run("retry", _RETRY, [task_id], by=by, **{"from": list(RETRYABLE)})
     if not moves:
         raise IllegalTransition("retry", status=_status(task_id), allowed=RETRYABLE)
     return Status(moves[0].status)
 
 
 def retry_many(task_ids: Sequence[UUID], *, by: str = "") -> list[Moved]:
-    """Run again what can be, and return it."""
-    return _run("retry", _RETRY, task_ids, by=by, **{"from": list(RETRYABLE)})
+    """Run again what can be, and return it; what does not fit its actor any more is left as it is."""
+    unfit = _unfit(task_ids)
+    ids = [id for id in task_ids if id not in unfit]
+    return _run("retry", _RETRY, ids, by=by, **{"from": list(RETRYABLE)})
+
+
+#: How many payloads are in memory at once.
+_MOST_PAYLOADS = 100
+
+
+def _unfit(task_ids: Sequence[UUID]) -> set[UUID]:
+    """Find the tasks whose stored call does not fit their actor; what they were called with does not change."""
+    found = set()
+    for start in range(0, len(task_ids), _MOST_PAYLOADS):
+        tasks = Task.objects.filter(pk__in=task_ids[start : start + _MOST_PAYLOADS]).retryable()
+        found.update(id for id, *call in tasks.values_list("pk", *_CALL) if _fault(*call) is not None)
+    return found
+
+
+_CALL = ("actor", "args", "payload")
+
+
+def _check_stored(task_id: UUID) -> None:
+    for call in Task.objects.filter(pk=task_id).retryable().values_list(*_CALL):
+        fault = _fault(*call)
+        if fault is not None:
+            raise fault
+
+
+def _fault(actor: str, args: Sequence[Any], payload: Mapping[str, Any]) -> InvalidTask | None:
+    try:
+        registry.check_stored(registry.get(actor), payload, args=args)
+    except UnknownActor:
+        # Not to this process; a worker may know it.
+        return None
+    except InvalidTask as error:
+        return error
+    return None
 
 
 def redrive(letter_id: UUID, *, by: str = "") -> Status:
@@ -126,11 +171,13 @@ def redrive(letter_id: UUID, *, by: str = "") -> Status:
 
     Raises:
         NotFound: no such dead letter, or its task was removed.
+        InvalidTask: the task's arguments do not fit the actor any more.
         AlreadyResolved: it was re-driven or discarded before.
     """
     letter = _open_letter(letter_id)
     if not Task.objects.filter(pk=letter.task_id).exists():
         raise NotFound("the task of this dead letter was removed; submit a new one")
+    _check_stored(letter.task_id)
     with transaction.atomic():
         rows = _locked(_RETRY, [letter.task_id], by=by, **{"from": [Status.DEAD]})
         if [row[-1] for row in rows] != [letter.pk]:
@@ -227,15 +274,16 @@ def edit(task_id: UUID, change: Mapping[str, Any], *, by: str = "", version: int
 
 
 def _check_change(task_id: UUID, change: Mapping[str, Any]) -> None:
-    errors = []
+    given = {name: value for name, value in change.items() if (name, value) != ("max_retries", FOR_EVER)}
+    errors = [*row_faults(given)]
     if "queue" in change and not queue_exists(change["queue"]):
         errors.append(FieldError("queue", "unknown_queue", f"no queue is called {change['queue']!r:.100}"))
-    if not LOWEST <= change.get("priority", LOWEST) <= HIGHEST:
-        errors.append(FieldError("priority", "out_of_range", f"expected 1 to 10, got {change['priority']}"))
     if errors:
         raise InvalidTask(errors=errors)
     if "payload" in change:
-        registry.check_arguments(registry.get(_columns(task_id, "actor")[0]), args=(), payload=change["payload"])
+        # The whole call: what send() was given by position stays with the task and cannot be edited.
+        actor, args = _columns(task_id, "actor", "args")
+        registry.check_payload(registry.get(actor), change["payload"], args=args)
 
 
 def _refused_edit(task_id: UUID, version: int | None) -> IllegalTransition:

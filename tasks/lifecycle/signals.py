@@ -1,13 +1,18 @@
 """What lifecycle says after a commit: one signal for a batch of moves. Nothing in here or below hears it."""
 
+import threading
 import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+import structlog
 from django.db import transaction
+from django.db.transaction import TransactionManagementError
 from django.dispatch import Signal
+from dramatiq.middleware import Interrupt
+
+log = structlog.get_logger(__name__)
 
 
 class Moved(NamedTuple):
@@ -30,7 +35,60 @@ transitioned = Signal()
 
 
 def announce(verb: str, moves: Sequence[Moved]) -> None:
-    """Send ``transitioned`` when the current transaction commits, at once if there is none."""
-    if moves:
-        send = partial(transitioned.send_robust, sender=None, verb=verb, moves=moves, at=time.monotonic())
-        transaction.on_commit(send, robust=True)
+    """Send ``transitioned`` when the current transaction commits, at once if there is none.
+
+    Never raises for what a receiver does: the rows are written, and a caller that hears of an error writes them again.
+    """
+    if not moves:
+        return
+    at = time.monotonic()
+
+    # A function of its own: Django asks what it runs after a commit for its __qualname__, which a partial has not.
+    def send() -> None:
+        _send(verb, moves, at)
+
+    after_commit(send)
+
+
+#: Hooks of one connection that wait for autocommit to be switched on; more would fill the memory of a process that
+#: never does it.
+MOST_KEPT = 1_000
+
+
+def after_commit(hook: Callable[[], None]) -> None:
+    """Call ``hook`` when the current transaction commits, at once if there is none."""
+    try:
+        transaction.on_commit(hook)
+    except TransactionManagementError:
+        _after_own_commit(hook)
+
+
+def _after_own_commit(hook: Callable[[], None]) -> None:
+    """Keep a hook where autocommit is off, and Django refuses hooks outside of atomic().
+
+    Inside it Django keeps them: a rollback drops them, and they run when autocommit is switched on again after a
+    commit. So a wake-up goes out then. Before, and in a process that never switches it on, the scheduler's poll finds
+    the tasks within a second of their commit.
+    """
+    if len(transaction.get_connection().run_on_commit) >= MOST_KEPT:
+        # Before the commit, then: what is counted and logged may still be rolled back.
+        hook()
+        return
+    with transaction.atomic(savepoint=False):
+        transaction.on_commit(hook)
+
+
+def _send(verb: str, moves: Sequence[Moved], at: float) -> None:
+    try:
+        transitioned.send_robust(sender=None, verb=verb, moves=moves, at=at)
+    except BaseException as error:
+        # send_robust() holds Exceptions of receivers, not a SystemExit, nor what it meets when it describes a receiver
+        # without a name or calls an async one inside an event loop. An interrupt is meant for the caller.
+        if _is_for_the_caller(error):
+            raise
+        log.error("a receiver of transitioned raised; the move stays", verb=verb, error=type(error).__name__)
+
+
+def _is_for_the_caller(error: BaseException) -> bool:
+    is_ctrl_c = isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+    return is_ctrl_c or isinstance(error, Interrupt)

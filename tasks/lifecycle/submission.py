@@ -57,6 +57,8 @@ class Submission:
     owner_id: int | None = None
     trace_id: str = ""
     is_followup: bool = False
+    #: What ``checked`` made of it before, if somebody asked: it is written as it is, and no validator runs again.
+    row: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
 
 # One statement for any number of tasks. Times are the database's, so that a caller's clock decides nothing; a run_at in
@@ -125,6 +127,8 @@ def checked_many(submissions: Sequence[Submission]) -> list[dict[str, Any]]:
 
 def checked(submission: Submission) -> dict[str, Any]:
     """Turn a submission into its row, with what the actor's options and the settings add, or raise its errors."""
+    if submission.row is not None:
+        return dict(submission.row)
     spec = registry.get(submission.actor)
     registry.check_arguments(spec, args=submission.args, payload=submission.payload, is_followup=submission.is_followup)
     row = {
@@ -167,7 +171,7 @@ def _finite(time_limit_seconds: float) -> float:
 
 
 def _check_row(row: Mapping[str, Any], spec: ActorSpec) -> None:
-    errors = [*_row_faults(row)]
+    errors = [*row_faults(row)]
     if row["queue"] != spec.queue and not queue_exists(row["queue"]):
         errors.append(FieldError("queue", "unknown_queue", f"no queue is called {row['queue']!r:.100}"))
     if errors:
@@ -186,20 +190,20 @@ _DURATIONS = (
 )
 
 
-def _row_faults(row: Mapping[str, Any]) -> Iterator[FieldError]:
-    """Find what a door that is code (``send()``) may pass and no column or interval can hold."""
-    if not LOWEST <= row["priority"] <= HIGHEST:
+def row_faults(row: Mapping[str, Any]) -> Iterator[FieldError]:
+    """Find in a row, or a part of one, what a door that is code (``send()``) may pass and no column can hold."""
+    if not LOWEST <= row.get("priority", LOWEST) <= HIGHEST:
         yield FieldError("priority", "out_of_range", f"expected {LOWEST} to {HIGHEST}, got {row['priority']}")
     for name in _DURATIONS:
         # Written so that NaN, which compares false with everything, is a fault too.
-        if row[name] is not None and not 0 <= row[name] <= MOST_SECONDS:
+        if row.get(name) is not None and not 0 <= row[name] <= MOST_SECONDS:
             yield FieldError(name, "out_of_range", f"expected 0 to {MOST_SECONDS:.0f} seconds, got {row[name]}")
-    if row["max_retries"] is not None and not 0 <= row["max_retries"] < 2**31:
+    if row.get("max_retries") is not None and not 0 <= row["max_retries"] < 2**31:
         yield FieldError("max_retries", "out_of_range", f"expected 0 to {2**31 - 1}, got {row['max_retries']}")
-    if row["run_at"] is not None and not 1 < row["run_at"].year < _LATEST_YEAR:
+    if row.get("run_at") is not None and not 1 < row["run_at"].year < _LATEST_YEAR:
         yield FieldError("run_at", "out_of_range", f"expected a year before {_LATEST_YEAR}, got {row['run_at']}")
     for name in ("options", "tags"):
-        if row[name]:
+        if row.get(name):
             yield from check_json(
                 row[name], field=name, max_bytes=settings.MAX_PAYLOAD_BYTES, max_depth=settings.MAX_JSON_DEPTH
             )

@@ -236,6 +236,12 @@ class Migration(migrations.Migration):
                 ("error_message", models.TextField(blank=True, db_default="")),
                 ("traceback", models.TextField(blank=True, db_default="")),
                 (
+                    "note",
+                    models.TextField(
+                        blank=True, db_default="", help_text="What else happened: what was dropped, and why."
+                    ),
+                ),
+                (
                     "task",
                     models.ForeignKey(
                         db_constraint=False,

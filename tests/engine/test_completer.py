@@ -14,7 +14,7 @@ from tasks.engine.completer import Completer
 from tasks.engine.execution import Execution
 from tasks.lifecycle import Moved, Outcome
 from tasks.models import Attempt, Task, Worker
-from tasks.states import AttemptOutcome, Status
+from tasks.states import AttemptOutcome, DeathReason, Status
 from tests import factories
 from tests.factories import make_worker, submit
 from tests.waiting import wait_until
@@ -109,34 +109,58 @@ def test_what_waits_is_written_in_one_batch_in_the_order_of_its_end(desk, comple
     assert statuses() == [Status.SUCCEEDED] * 5
 
 
-def test_one_unstorable_row_fails_alone(desk) -> None:
+def test_one_unstorable_result_is_dropped_alone_and_its_task_has_succeeded(desk) -> None:
     for place in range(9):
-        task = desk.run(max_retries=0)
+        task = desk.run(max_retries=5)
         # Past the check of results: as if the rule and the database disagreed.
         desk.end(task, result="fine")
         if place == 4:
             execution, outcome = desk.completer._waiting[-1]
             desk.completer._waiting[-1] = (execution, lifecycle.Outcome(**{**vars(outcome), "result": "nul \0"}))
     desk.write(9)
-    assert statuses() == [Status.SUCCEEDED] * 4 + [Status.DEAD] + [Status.SUCCEEDED] * 4
-    letter = DeadLetter.objects.get()
-    assert letter.error_type == "ResultNotStorable"
-    assert "could not be stored" in letter.error_message
+    assert statuses() == [Status.SUCCEEDED] * 9
+    assert list(Task.objects.order_by("pk").values_list("result", flat=True)) == ["fine"] * 4 + [None] + ["fine"] * 4
+    (note,) = Attempt.objects.exclude(note="").values_list("note", flat=True)
+    assert note.startswith("the result was not kept: DataError: ")
     assert Attempt.objects.count() == 9
 
 
-def test_what_is_unstorable_twice_leaves_a_bare_outcome(desk, complete) -> None:
+def test_a_success_that_the_database_refuses_without_its_result_too_dies_and_is_not_run_again(desk, complete) -> None:
     complete += [fails(IntegrityError("first")), fails(IntegrityError("second"))]
-    task = desk.end(desk.run(max_retries=0), result=1)
+    task = desk.end(desk.run(max_retries=5), result=1)
     desk.write()
     task.refresh_from_db()
-    # In a minute, whatever max_retries says: something is wrong with us and not with the task.
-    assert (task.status, task.failures, task.error) == (Status.RETRYING, 1, "ResultNotStorable: ")
-    assert 55 < (task.run_at - factories.database_now()).total_seconds() <= 60
+    assert (task.status, task.failures) == (Status.DEAD, 1)
+    letter = DeadLetter.objects.get()
+    assert (letter.reason, letter.error_type) == (DeathReason.NOT_RETRYABLE, "OutcomeNotStorable")
+    assert "IntegrityError: second" in letter.error_message
+    assert task.attempts.get().note == "the result was not kept: IntegrityError: first"
+
+
+def test_a_failure_that_the_database_refuses_keeps_its_retries_with_a_shorter_error(desk, complete) -> None:
+    complete.append(fails(IntegrityError("first")))
+    task = desk.end(desk.run(max_retries=5), error=RuntimeError("x" * 2_000))
+    desk.write()
+    task.refresh_from_db()
+    assert (task.status, task.failures, task.error) == (Status.RETRYING, 1, f"RuntimeError: {'x' * 500}")
+    attempt = task.attempts.get()
+    assert (attempt.outcome, attempt.traceback) == (AttemptOutcome.FAILED, "")
+    assert attempt.note == "the error was shortened: IntegrityError: first"
+
+
+def test_a_callback_that_the_database_refuses_is_dropped_and_the_failure_stays(desk, complete) -> None:
+    complete += [fails(IntegrityError("first")), fails(IntegrityError("second"))]
+    run = desk.run(actor="with_callbacks", payload={"do": "raise"}, max_retries=5)
+    task = desk.end(run, error=RuntimeError("as asked"))
+    desk.write()
+    task.refresh_from_db()
+    assert (task.status, task.failures, task.error) == (Status.RETRYING, 1, "RuntimeError: as asked")
+    assert "the callbacks were dropped: IntegrityError: second" in task.attempts.get().note
+    assert not Task.objects.for_actor("note").exists()
 
 
 def test_what_can_never_be_stored_is_let_go_for_the_heartbeat_to_put_back(desk, complete) -> None:
-    complete += [fails(IntegrityError(str(time))) for time in range(3)]
+    complete += [fails(IntegrityError(str(time))) for time in range(4)]
     lost, kept = desk.run(), desk.run()
     desk.end(lost, result=1)
     desk.write()
@@ -195,8 +219,8 @@ def test_a_session_that_the_server_ended_is_replaced(desk) -> None:
     assert (task.status, task.result) == (Status.SUCCEEDED, 2)
 
 
-@pytest.mark.parametrize("error", [ValueError("not this one"), ZeroDivisionError(), RecursionError()])
-def test_a_followup_whose_validator_raises_fails_its_task_alone(desk, monkeypatch, error: Exception) -> None:
+@pytest.mark.parametrize("error", [ValueError("not this one"), RecursionError(), SystemExit(), KeyboardInterrupt()])
+def test_a_followup_whose_validator_raises_ends_its_task_alone(desk, monkeypatch, error: BaseException) -> None:
     stock = registry.check_arguments
 
     def check(spec: Any, *, args: Any, payload: Any, is_followup: bool = False) -> None:
@@ -206,13 +230,14 @@ def test_a_followup_whose_validator_raises_fails_its_task_alone(desk, monkeypatc
 
     monkeypatch.setattr(registry, "check_arguments", check)
     for value in ("good", "bad", "good"):
-        desk.end(desk.run(actor="with_callbacks", payload={"do": "return"}), result=value)
+        desk.end(desk.run(actor="with_callbacks", payload={"do": "return"}, max_retries=5), result=value)
     desk.write(3)
     assert desk.completer.is_alive
     assert list(Task.objects.for_actor("with_callbacks").order_by("pk").values_list("status", flat=True)) == [
         Status.SUCCEEDED, Status.DEAD, Status.SUCCEEDED,
     ]  # fmt: skip
-    # The callback of the failed one was not submitted, that for failures neither: no code of the user's is asked again.
+    assert DeadLetter.objects.get().reason == DeathReason.NOT_RETRYABLE
+    # The callback of the dead one was not submitted, that for failures neither: its function did what it was to do.
     assert Task.objects.for_actor("note").count() == 2
 
 

@@ -87,13 +87,17 @@ DEEDS = [
     ("keyboard", "KeyboardInterrupt"),
     ("unprintable", "Unprintable"),
     ("hostile text", "ValueError"),
-    ("return object", "ResultNotStorable"),
-    ("return nan", "ResultNotStorable"),
-    ("return huge", "ResultNotStorable"),
-    ("return deep", "ResultNotStorable"),
-    ("return nul", "ResultNotStorable"),
-    ("return bigint", "ResultNotStorable"),
+    ("exiting text", "ExitingText"),
+    ("exiting attributes", "ExitingAttributes"),
+    ("exiting name", "ExitingName"),
+    ("exiting methods", "ExitingMethods"),
+    ("exiting cause", "RuntimeError"),
 ]
+#: Each is called once, whatever its task's retries.
+UNSTORABLE = [
+    "return object", "return date", "return nan", "return huge", "return deep", "return nul", "return bigint",
+    "return exiting result", "return exiting kind",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("deed", "error_type"), DEEDS)
@@ -112,6 +116,32 @@ def test_whatever_an_actor_does_leaves_a_clear_record_and_a_healthy_worker(
     for one in engine.wait_for(*neighbours, *later):
         assert one.status == Status.SUCCEEDED
     assert engine.exits == engine.signals == []
+    assert all(thread.is_alive() for thread in engine.worker.workers)
+
+
+@pytest.mark.parametrize("deed", UNSTORABLE)
+@pytest.mark.parametrize("actor", KINDS)
+def test_a_result_that_cannot_be_kept_is_a_success_that_is_not_run_again(engine, actor: str, deed: str) -> None:
+    task = submit(actor, payload={"do": deed}, max_retries=5, min_backoff_seconds=0)
+    (done,) = engine.wait_for(task)
+    assert (done.status, done.result, done.attempt, done.failures) == (Status.SUCCEEDED, None, 1, 0)
+    assert done.attempts.get().note.startswith("the result was not kept: ")
+    for one in engine.wait_for(*[submit(kind, payload={"do": "return"}) for kind in KINDS * 4]):
+        assert one.status == Status.SUCCEEDED
+    assert engine.exits == engine.signals == []
+    assert all(thread.is_alive() for thread in engine.worker.workers)
+
+
+@pytest.mark.parametrize("deed", ["raise", "exiting text", "exiting class", "exiting attributes", "exiting name"])
+@pytest.mark.parametrize("actor", ["act", "throws_what_exits"])
+def test_no_exception_ends_the_thread_it_was_raised_in(engine, actor: str, deed: str) -> None:
+    for _ in range(2):
+        (dead,) = engine.wait_for(submit(actor, payload={"do": deed}, max_retries=0))
+        assert (dead.status, dead.attempts.get().outcome) == (Status.DEAD, AttemptOutcome.FAILED)
+    wait_until(lambda: engine.runtime.held == [])
+    assert engine.runtime.slots.held == 0
+    assert engine.exits == engine.signals == []
+    assert engine.runtime.completer.is_alive
     assert all(thread.is_alive() for thread in engine.worker.workers)
 
 
@@ -188,10 +218,20 @@ def test_callbacks_run_with_the_outcome(engine) -> None:
     wait_until(lambda: len(actors.noted) == 3)
 
 
-def test_a_callback_that_no_broker_knows_fails_the_attempt_and_says_why(engine) -> None:
-    (task,) = engine.wait_for(submit("calls_back_nobody", payload={}))
-    assert task.status == Status.DEAD
+def test_a_success_whose_callback_no_broker_knows_dies_at_once_and_says_why(engine) -> None:
+    (task,) = engine.wait_for(submit("calls_back_nobody", payload={}, max_retries=5, min_backoff_seconds=0))
+    assert (task.status, task.attempt) == (Status.DEAD, 1)
+    assert DeadLetter.objects.get().reason == DeathReason.NOT_RETRYABLE
     assert "no_such_actor" in task.error
+
+
+def test_a_failure_whose_callback_no_broker_knows_is_retried_as_it_says(engine) -> None:
+    (task,) = engine.wait_for(
+        submit("calls_back_nobody", payload={"do": "raise"}, max_retries=1, min_backoff_seconds=0)
+    )
+    assert (task.status, task.attempt, task.error) == (Status.DEAD, 2, "RuntimeError: done")
+    assert all("no_such_actor" in note for note in task.attempts.values_list("note", flat=True))
+    wait_until(lambda: len(actors.noted) == 1, what="the callback for exhausted retries")
 
 
 def test_a_pipeline_runs_through(engine) -> None:

@@ -6,12 +6,16 @@ from uuid import UUID
 
 import dramatiq
 import pytest
+from django.db import DataError
 from dramatiq.middleware import Shutdown, TimeLimitExceeded
 
+from tasks import registry
 from tasks.engine.execution import Cancelled, Execution
-from tasks.engine.outcomes import LONGEST_MESSAGE, LONGEST_TRACEBACK, outcome_of, unstorable
+from tasks.engine.outcomes import outcome_of, reduced, undecided
+from tasks.engine.telling import LONGEST_MESSAGE, LONGEST_TRACEBACK
 from tasks.errors import Snooze
 from tasks.lifecycle import Outcome
+from tasks.lifecycle.submission import checked
 from tasks.models import new_id
 from tasks.states import AttemptOutcome, DeathReason, Status
 from tests.actors import DEEDS, Expected
@@ -55,14 +59,50 @@ def test_a_result_is_a_success() -> None:
     assert (said.is_failure, said.error_type, said.death) == (False, "", None)
 
 
-@pytest.mark.parametrize(
-    "name", ["return object", "return nan", "return huge", "return deep", "return nul", "return bigint", "return keys"]
-)
-def test_a_result_that_json_or_the_database_cannot_carry_is_a_failure_that_says_why(name: str) -> None:
+UNSTORABLE = [
+    "return object", "return nan", "return huge", "return deep", "return nul", "return bigint", "return keys",
+    "return date", "return exiting result", "return exiting kind",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNSTORABLE)
+def test_a_result_that_cannot_be_kept_is_a_success_without_it_and_a_note_says_why(name: str) -> None:
     said = decide(result=DEEDS[name](None))
-    assert (said.outcome, said.error_type, said.is_failure) == (AttemptOutcome.FAILED, "ResultNotStorable", True)
-    assert said.error_message.startswith("result")
-    assert said.result is None
+    assert (said.status, said.outcome, said.result) == (Status.SUCCEEDED, AttemptOutcome.SUCCEEDED, None)
+    assert (said.is_failure, said.error_type, said.death) == (False, "", None)
+    assert said.note.startswith("the result was not kept: ")
+
+
+def test_a_note_says_which_value_is_no_json() -> None:
+    said = decide(result={"lines": [1, {"at": DEEDS["return date"](None)}]})
+    assert said.note == "the result was not kept: result.lines.1.at: expected a JSON value, got date"
+
+
+def test_a_note_of_the_run_and_one_of_the_result_are_both_there() -> None:
+    execution = ended(result=object())
+    execution.remark("left a transaction open")
+    assert outcome_of(execution, WORKER).note.startswith("left a transaction open; the result was not kept: ")
+    failed = ended(error=deed("raise"))
+    failed.remark("left a transaction open")
+    assert outcome_of(failed, WORKER).note == "left a transaction open"
+
+
+def test_a_result_that_its_actor_still_changes_is_kept_as_it_was() -> None:
+    result = {"list": [1]}
+    said = decide(result=result)
+    result["list"].append(2)
+    assert said.result == {"list": [1]}
+
+
+@pytest.mark.parametrize("result", [7, object(), DEEDS["return bigint"](None)])
+def test_results_that_nobody_wants_are_not_kept_and_leave_no_note(result: Any) -> None:
+    for fields in ({"actor": "keeps_nothing"}, {"options": {"store_results": False}}):
+        said = decide(result=result, **fields)
+        assert (said.status, said.result, said.note) == (Status.SUCCEEDED, None, "")
+
+
+def test_the_message_says_whether_to_keep_a_result_before_the_actor_does() -> None:
+    assert decide(actor="keeps_nothing", result=7, options={"store_results": True}).result == 7
 
 
 # --- Neither success nor failure ---
@@ -138,6 +178,31 @@ def test_a_time_limit_is_a_failure_of_its_own_kind() -> None:
     assert (said.outcome, said.status) == (AttemptOutcome.TIMED_OUT, Status.RETRYING)
     last = decide(error=TimeLimitExceeded(), max_retries=0)
     assert last.death == DeathReason.TIME_LIMIT_EXCEEDED
+
+
+HOSTILE = [
+    ("exiting text", "ExitingText"),
+    ("exiting class", "ExitingClass"),
+    ("exiting attributes", "ExitingAttributes"),
+    ("exiting name", "ExitingName"),
+    ("exiting methods", "ExitingMethods"),
+    ("exiting cause", "RuntimeError"),
+]
+
+
+@pytest.mark.parametrize(("name", "error_type"), HOSTILE)
+@pytest.mark.parametrize("actor", ["act", "picky", "undecided", "throws_what_exits", "calls_back_nobody"])
+def test_an_exception_that_raises_when_it_is_looked_at_is_a_failure_like_any_other(
+    actor: str, name: str, error_type: str
+) -> None:
+    said = decide(actor=actor, error=deed(name), max_retries=3)
+    assert (said.outcome, said.error_type, said.status) == (AttemptOutcome.FAILED, error_type, Status.RETRYING)
+
+
+@pytest.mark.parametrize("delay", ["soon", object(), float("nan")])
+def test_a_retry_whose_delay_makes_no_sense_is_one_all_the_same(delay: Any) -> None:
+    said = decide(error=dramatiq.Retry("later", delay=delay))
+    assert (said.status, said.error_type) == (Status.RETRYING, "Retry")
 
 
 # --- Retries ---
@@ -265,10 +330,120 @@ def test_a_failure_ends_a_pipeline() -> None:
     assert not said.followups
 
 
+# --- Follow-ups that cannot be submitted ---
+
+
+def picky_target() -> dict[str, Any]:
+    return dict(dramatiq.get_broker().get_actor("picky_about").message_with_options(args=()).asdict())
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"actor": "calls_back_nobody", "result": 1}, "on_success 'no_such_actor'"),
+        ({"options": {"on_success": "elsewhere"}, "result": 1}, "on_success 'elsewhere'"),
+        ({"options": {"on_success": "note"}, "result": object()}, "on_success 'note'"),
+        ({"actor": "add", "options": {"pipe_target": {"actor_name": "add"}}, "result": 1}, "pipe_target 'add'"),
+        ({"actor": "add", "options": {"pipe_target": 7}, "result": 1}, "pipe_target 7"),
+        ({"options": {"pipe_target": "of add"}, "result": "text"}, "pipe_target 'add'"),
+        ({"options": {"pipe_target": "of picky_about"}, "result": {"value": 13}}, "pipe_target 'picky_about'"),
+    ],
+)
+@pytest.mark.parametrize("max_retries", [0, 5, None])
+def test_a_success_whose_followup_cannot_be_submitted_dies_and_is_not_run_again(
+    fields: dict[str, Any], named: str, max_retries: int | None
+) -> None:
+    targets = {"of add": pipe_target(), "of picky_about": picky_target()}
+    options = {name: targets.get(str(value), value) for name, value in fields.get("options", {}).items()}
+    said = decide(**{**fields, "options": options, "max_retries": max_retries})
+    assert (said.outcome, said.death) == (AttemptOutcome.FAILED, DeathReason.NOT_RETRYABLE)
+    assert (said.is_failure, said.followups, said.result) == (True, (), None)
+    assert said.error_type == "FollowupNotSubmitted"
+    assert said.error_message.startswith(f"the actor returned, but {named} cannot be submitted: ")
+    assert said.error_message.endswith("; it is not run again")
+
+
+def test_one_followup_that_cannot_be_submitted_takes_the_others_along() -> None:
+    said = decide(actor="calls_back_nobody", result=1, options={"pipe_target": pipe_target()})
+    assert (said.death, said.followups) == (DeathReason.NOT_RETRYABLE, ())
+
+
+def test_a_followup_that_takes_no_result_comes_although_the_result_cannot_be_kept() -> None:
+    said = decide(actor="add", result=object(), options={"pipe_target": pipe_target(pipe_ignore=True)})
+    assert [list(one.args) for one in said.followups] == [[1]]
+    assert (said.status, said.result, said.note[:23]) == (Status.SUCCEEDED, None, "the result was not kept")
+
+
+@pytest.mark.parametrize(("max_retries", "status"), [(0, Status.DEAD), (3, Status.RETRYING)])
+def test_a_failure_whose_callback_cannot_be_submitted_stays_what_it_is(max_retries: int, status: Status) -> None:
+    said = decide(actor="calls_back_nobody", error=deed("raise"), max_retries=max_retries)
+    assert (said.status, said.error_type, said.error_message) == (status, "RuntimeError", "as asked")
+    assert said.note.startswith("on_failure 'no_such_actor' cannot be submitted: ")
+    # The other callback comes.
+    assert [one.actor for one in said.followups] == (["note"] if status == Status.DEAD else [])
+
+
+def test_followups_are_checked_once_and_not_by_the_thread_that_writes(monkeypatch) -> None:
+    (followup,) = decide(actor="with_callbacks", result=7).followups
+    monkeypatch.setattr(registry, "check_arguments", lambda *_, **__: pytest.fail("asked again"))
+    assert checked(followup)["args"] == followup.args
+
+
+# --- When nothing can be decided ---
+
+
+def test_a_success_of_which_nothing_more_can_be_told_is_not_run_again() -> None:
+    said = undecided(ended(result=1, max_retries=5), WORKER, ZeroDivisionError("ours"))
+    assert (said.outcome, said.death) == (AttemptOutcome.FAILED, DeathReason.NOT_RETRYABLE)
+    assert "ZeroDivisionError: ours" in said.error_message
+
+
+def test_a_failure_of_which_nothing_more_can_be_told_keeps_its_error_and_its_retries() -> None:
+    said = undecided(ended(error=deed("raise"), max_retries=5), WORKER, ZeroDivisionError("ours"))
+    assert (said.status, said.error_type, said.error_message) == (Status.RETRYING, "RuntimeError", "as asked")
+    assert "ZeroDivisionError: ours" in said.note
+    last = undecided(ended(error=deed("raise"), max_retries=0), WORKER, ZeroDivisionError("ours"))
+    assert last.death == DeathReason.MAX_RETRIES_EXCEEDED
+
+
 # --- What the database refused ---
 
+REFUSED = DataError("unsupported Unicode escape sequence\nDETAIL:  Failing row contains (the payload).")
 
-def test_an_outcome_that_cannot_be_stored_becomes_a_failure_without_callbacks() -> None:
-    said = unstorable(ended(actor="with_callbacks", result=1, max_retries=5), WORKER, ValueError("bad \0 value"))
-    assert (said.error_type, said.is_failure, said.followups) == ("ResultNotStorable", True, ())
-    assert said.error_message == "the outcome could not be stored: bad \\0 value"
+
+def steps(said: Outcome) -> list[Outcome]:
+    """Take away from an outcome until nothing is left to take away."""
+    found = []
+    rest: Outcome | None = said
+    while (rest := reduced(rest, REFUSED)) is not None:
+        found.append(rest)
+        assert len(found) < 10
+    return found
+
+
+def test_a_success_loses_its_result_then_dies_and_is_never_run_again() -> None:
+    without_result, dead, bare = steps(decide(result=1, max_retries=5))
+    assert (without_result.status, without_result.result) == (Status.SUCCEEDED, None)
+    assert without_result.note == "the result was not kept: DataError: unsupported Unicode escape sequence"
+    assert (dead.outcome, dead.death, dead.error_type) == (
+        AttemptOutcome.FAILED, DeathReason.NOT_RETRYABLE, "OutcomeNotStorable",
+    )  # fmt: skip
+    assert (bare.death, bare.error_message, bare.note) == (DeathReason.NOT_RETRYABLE, "", "")
+
+
+def test_a_success_whose_followups_the_database_refuses_dies_and_names_them() -> None:
+    _, dead, _ = steps(decide(actor="with_callbacks", result=1))
+    assert (dead.death, dead.error_type, dead.followups) == (DeathReason.NOT_RETRYABLE, "FollowupNotSubmitted", ())
+    assert "what follows (note) could not be submitted: DataError" in dead.error_message
+
+
+def test_a_failure_keeps_its_decision_with_less_and_less_text() -> None:
+    failed = decide(actor="with_callbacks", error=RuntimeError("ü" * 2_000 + "the end"), max_retries=5)
+    shorter, without_callbacks, bare = steps(failed)
+    assert {(one.status, one.is_failure, one.retry_delay_seconds) for one in (shorter, without_callbacks, bare)} == {
+        (Status.RETRYING, True, failed.retry_delay_seconds)
+    }
+    assert (shorter.error_message[-7:], shorter.traceback, shorter.followups) == ("the end", "", failed.followups)
+    assert len(shorter.error_message) <= 500
+    assert without_callbacks.followups == ()
+    assert (bare.error_type, bare.error_message) == ("RuntimeError", "")

@@ -1,13 +1,16 @@
 """An actor's own writes and its task's success in one commit."""
 
 import logging
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
 
+from dlq.models import DeadLetter
 from tasks import current
+from tasks.engine import outcomes
 from tasks.models import Task
-from tasks.states import AttemptOutcome, Status
+from tasks.states import AttemptOutcome, DeathReason, Status
 from tests.factories import submit
 from tests.waiting import wait_until
 
@@ -30,15 +33,37 @@ def test_the_writes_and_the_success_are_there_together(engine) -> None:
     assert engine.runtime.slots.held == 0
 
 
-@pytest.mark.parametrize(
-    ("what", "error"),
-    [("raise", "RuntimeError: as asked"), ("not json", "ResultNotStorable: ")],
-)
-def test_a_failure_takes_the_writes_back(engine, what: str, error: str) -> None:
-    (task,) = engine.wait_for(book(what))
-    assert task.status == Status.DEAD
-    assert task.error.startswith(error)
+def test_a_failure_takes_the_writes_back(engine) -> None:
+    (task,) = engine.wait_for(book("raise"))
+    assert (task.status, task.error) == (Status.DEAD, "RuntimeError: as asked")
     assert groups() == []
+
+
+def test_a_result_that_cannot_be_kept_takes_nothing_back(engine) -> None:
+    (task,) = engine.wait_for(book("not json"))
+    assert (task.status, task.result, task.attempt, groups()) == (Status.SUCCEEDED, None, 1, ["not json"])
+    assert task.attempts.get().note == "the result was not kept: result: expected a JSON value, got NotJson"
+
+
+def test_a_followup_that_cannot_be_submitted_takes_the_writes_back_and_no_attempt_follows(engine) -> None:
+    payload = {"do": "complete", "value": "booked"}
+    (task,) = engine.wait_for(submit("calls_back_nobody", payload=payload, max_retries=5))
+    assert (task.status, task.attempt, groups()) == (Status.DEAD, 1, [])
+    letter = DeadLetter.objects.get()
+    assert (letter.reason, letter.error_type) == (DeathReason.NOT_RETRYABLE, "FollowupNotSubmitted")
+    assert "no_such_actor" in letter.error_message
+
+
+def test_a_time_limit_that_comes_while_the_result_is_looked_at_is_one(engine, monkeypatch) -> None:
+    def check(value: Any, **_: Any) -> list[Any]:
+        wait_until(lambda: False, timeout=30)
+        return []
+
+    monkeypatch.setattr(outcomes, "check_json", check)
+    payload = {"do": "complete", "value": "booked"}
+    (task,) = engine.wait_for(submit(payload=payload, max_retries=0, time_limit_seconds=0.2))
+    assert (task.status, groups()) == (Status.DEAD, [])
+    assert task.attempts.get().outcome == AttemptOutcome.TIMED_OUT
 
 
 def test_inside_another_transaction_nothing_would_be_sure(engine) -> None:

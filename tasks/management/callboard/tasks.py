@@ -32,6 +32,7 @@ _ATTEMPTS = (
     Column("WORKER", "worker_id", from_width=WIDE),
     Column("ERROR", "error.type", wraps=True),
     Column("MESSAGE", "error.message", wraps=True),
+    Column("NOTE", "note", wraps=True),
 )
 _EVENTS = (
     Column("AT", "at"),
