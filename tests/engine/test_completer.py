@@ -268,15 +268,19 @@ def test_of_two_attempts_in_one_batch_the_older_is_refused_with_its_followups(de
     assert note.args[1] == "new"
 
 
-def test_a_run_of_which_nobody_can_tell_what_follows_counts_as_failed(desk, monkeypatch) -> None:
+@pytest.mark.parametrize("error", [KeyError("no such actor"), SystemExit(), KeyboardInterrupt()])
+def test_a_run_of_which_nobody_can_tell_what_follows_runs_again_only_if_it_failed(desk, monkeypatch, error) -> None:
     def broken(*_: Any) -> Outcome:
-        raise KeyError("no such actor")
+        raise error
 
     monkeypatch.setattr(module, "outcome_of", broken)
-    task = desk.end(desk.run(), result=1)
-    desk.write()
-    task.refresh_from_db()
-    assert (task.status, task.attempts.get().outcome) == (Status.RETRYING, AttemptOutcome.FAILED)
+    done = desk.end(desk.run(), result=1)
+    failed = desk.end(desk.run(), error=RuntimeError("as asked"))
+    desk.write(2)
+    done.refresh_from_db()
+    failed.refresh_from_db()
+    assert (done.status, failed.status) == (Status.DEAD, Status.RETRYING)
+    assert failed.attempts.get().error_message == "as asked"
 
 
 def test_a_stop_writes_what_waits(desk) -> None:
