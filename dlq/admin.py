@@ -189,6 +189,7 @@ class DeadLetterAdmin(OperatedAdmin):
         return {
             "error": cut(error_line(row.error_type, row.error_message)),
             "traceback": cut(attempt.traceback) if attempt else "",
+            "note": visible(attempt.note) if attempt else "",
             "payload": pretty(task.payload) if task and request.user.has_perm("tasks.view_task") else "",
             "is_task_gone": task is None,
             "others": number(min(others, MOST_COUNTED), is_capped=others > MOST_COUNTED) if others else "",

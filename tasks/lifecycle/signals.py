@@ -66,9 +66,9 @@ def after_commit(hook: Callable[[], None]) -> None:
 def _after_own_commit(hook: Callable[[], None]) -> None:
     """Keep a hook where autocommit is off, and Django refuses hooks outside of atomic().
 
-    Inside it Django keeps them: a rollback drops them, and they run when autocommit is switched on again after a
-    commit. So a wake-up goes out then. Before, and in a process that never switches it on, the scheduler's poll finds
-    the tasks within a second of their commit.
+    Inside it Django keeps them: they run when autocommit is switched on again after a commit, and a rollback drops all
+    that have not run. So a wake-up goes out then. Before, and in a process that never switches it on, the scheduler's
+    poll finds the tasks within a second of their commit.
     """
     if len(transaction.get_connection().run_on_commit) >= MOST_KEPT:
         # Before the commit, then: what is counted and logged may still be rolled back.

@@ -38,6 +38,16 @@ def test_the_index_names_what_can_be_seen(root):
     assert "Callboard" in page
 
 
+def test_notes_on_attempts_are_shown_as_the_hostile_text_they_are(root, worker):
+    task = factories.make_task(Status.PENDING)
+    note = "the result was not kept: <b>why</b>"
+    lifecycle.complete_many(
+        [factories.failure(factories.start(task, worker), worker, death="not_retryable", note=note)]
+    )
+    for row in (task, factories.open_letter(task)):
+        assert "Note: <bdi>the result was not kept: &lt;b&gt;why&lt;/b&gt;</bdi>" in html(root.get(page_of(row)))
+
+
 def test_a_task_tells_its_story(root, life, worker):
     page = html(root.get(page_of(life)))
     assert '<span class="badge badge-running">Running</span>' in page

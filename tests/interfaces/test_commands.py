@@ -12,12 +12,14 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from dlq.models import DeadLetter
+from tasks import lifecycle
 from tasks.engine import queues
 from tasks.management.callboard import operator, output
 from tasks.management.commands.callboard import Command
 from tasks.models import Queue, Task, TaskEvent, Worker, new_id
 from tasks.states import AttemptOutcome, Resolution, Status, WorkerStatus
-from tests.factories import bring, let_lease_run_out, make_task, make_worker, open_letter, submit
+from tests.factories import bring, failure, let_lease_run_out, make_task, make_worker, open_letter, start, submit
 
 pytestmark = pytest.mark.django_db
 
@@ -212,6 +214,15 @@ def test_a_dead_letter_is_shown_with_its_traceback() -> None:
     letter = open_letter(make_task(Status.DEAD))
     assert callboard_json("dlq", "show", str(letter.pk))["traceback"] == "Traceback …"
     assert "Traceback …" in callboard("dlq", "show", str(letter.pk))
+
+
+def test_notes_on_attempts_are_shown(worker) -> None:
+    task = make_task()
+    note = "left a transaction open"
+    lifecycle.complete_many([failure(start(task, worker), worker, death="not_retryable", note=note)])
+    assert callboard_json("tasks", "show", str(task.pk))["attempts"][0]["note"] == note
+    assert note in callboard("tasks", "show", str(task.pk))
+    assert callboard_json("dlq", "show", str(DeadLetter.objects.get().pk))["note"] == note
 
 
 def test_a_dead_letter_is_redriven_once() -> None:

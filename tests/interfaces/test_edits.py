@@ -55,6 +55,13 @@ def test_a_put_resets_what_it_leaves_out(alice):
     assert task["created_at"] < body["run_at"] < "2099"
 
 
+@pytest.mark.parametrize("method", ["patch", "put"])
+def test_a_payload_is_checked_with_the_positional_arguments_of_the_task(alice, make, method):
+    task = make(Status.PENDING, actor="add", args=[1])
+    assert_problem(_edit(alice, method, f"{TASKS}/{task.pk}", {"payload": {"a": 2}}), 400, field="args")
+    assert _edit(alice, method, f"{TASKS}/{task.pk}", {"payload": {"b": 2}}).status_code == 200
+
+
 def test_a_put_resets_to_what_the_actor_says(alice):
     task = alice.submit("elsewhere", priority=1).json()
     body = _edit(alice, "put", task["url"], {}).json()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tasks import lifecycle
 from tasks.models import Task, TaskEvent
 from tasks.states import Status
 from tests import factories
@@ -96,8 +97,6 @@ def test_attempts_are_listed_from_the_first_on(alice, make, worker):
     alice.send(f"{TASKS}/{task.pk}/retry")
     task.refresh_from_db()
     claimed = factories.start(task, worker)
-    from tasks import lifecycle
-
     lifecycle.complete_many([factories.outcome(claimed, worker)])
     page = alice.get(f"{TASKS}/{task.pk}/attempts").json()
     first, second = page["results"]
@@ -109,6 +108,22 @@ def test_attempts_are_listed_from_the_first_on(alice, make, worker):
     assert (page["next"], page["previous"]) == (None, None)
     following = alice.get(f"{TASKS}/{task.pk}/attempts/?limit=1").json()["next"]
     assert [attempt["number"] for attempt in alice.get(following).json()["results"]] == [2]
+
+
+def test_a_note_on_an_attempt_is_shown(alice, make, worker):
+    task = make(Status.PENDING)
+    lifecycle.succeed(factories.outcome(factories.start(task, worker), worker, note="the result was not kept: why"))
+    (attempt,) = alice.get(f"{TASKS}/{task.pk}/attempts").json()["results"]
+    assert (attempt["outcome"], attempt["error"]) == ("SUCCEEDED", None)
+    assert attempt["note"] == "the result was not kept: why"
+
+
+def test_a_task_that_does_not_fit_its_actor_any_more_is_not_retried(alice, make):
+    task = make(Status.DEAD)
+    Task.objects.filter(pk=task.pk).update(payload={"what": "an older release took"})
+    assert_problem(alice.send(f"{TASKS}/{task.pk}/retry"), 400, field="payload.what")
+    letter = factories.open_letter(task)
+    assert_problem(alice.send(f"/api/v1/dlq/{letter.pk}/redrive"), 400, field="payload.what")
 
 
 def test_a_task_that_never_ran_has_no_attempts(alice):

@@ -85,3 +85,50 @@ def test_a_payload_that_does_not_fit_is_refused() -> None:
 def test_what_is_not_there_is_not_found(change) -> None:
     with pytest.raises(NotFound):
         lifecycle.edit(uuid4(), change)
+
+
+def test_a_payload_that_does_not_fit_beside_the_tasks_positional_arguments_is_refused() -> None:
+    task = submit("add", args=[1])
+    for payload in ({"a": 2}, {"a": 2, "b": 3}, {"b": "text"}, {"c": 1}):
+        with pytest.raises(InvalidTask):
+            lifecycle.edit(task.pk, {"payload": payload})
+    task.refresh_from_db()
+    assert (task.args, task.payload, task.version) == ([1], {}, 1)
+
+
+def test_a_payload_that_fits_beside_the_tasks_positional_arguments_is_taken() -> None:
+    task = submit("add", args=[1])
+    lifecycle.edit(task.pk, {"payload": {"b": 2}})
+    task.refresh_from_db()
+    assert (task.args, task.payload) == ([1], {"b": 2})
+
+
+def test_a_model_that_came_by_position_takes_no_payload_beside_it() -> None:
+    task = submit("ship", args=[{"number": 7, "placed_on": "2030-02-03"}])
+    with pytest.raises(InvalidTask):
+        lifecycle.edit(task.pk, {"payload": {"number": 8, "placed_on": "2030-02-03"}})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_retries": 2**40},
+        {"max_retries": -2},
+        {"run_at": datetime(9999, 1, 1, tzinfo=UTC)},
+        {"tags": ["nul \0"]},
+        {"priority": 11},
+        {"queue": "nowhere"},
+    ],
+)
+def test_what_no_column_can_hold_is_refused_by_its_name(change) -> None:
+    task = submit()
+    with pytest.raises(InvalidTask) as refused:
+        lifecycle.edit(task.pk, change)
+    assert [error.field.split(".")[0] for error in refused.value.errors] == list(change)
+
+
+def test_for_ever_is_a_number_of_retries() -> None:
+    task = submit()
+    lifecycle.edit(task.pk, {"max_retries": lifecycle.FOR_EVER})
+    task.refresh_from_db()
+    assert task.max_retries is None

@@ -8,7 +8,7 @@ from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.engine import presence
 from tasks.engine.recorder import Record
-from tasks.errors import AlreadyResolved, NotFound
+from tasks.errors import AlreadyResolved, InvalidTask, NotFound
 from tasks.models import Task, TaskEvent
 from tasks.states import DeathReason, Resolution, Status
 from tests.factories import database_now, failure, make_due, make_task, make_worker, open_letter, start, submit
@@ -115,3 +115,13 @@ def test_a_redrive_is_announced_so_that_it_is_dispatched_at_once(announcements) 
     with announcements() as heard:
         lifecycle.redrive(open_letter(task).pk)
     assert [(one.verb, [move.status for move in one.moves]) for one in heard] == [("redrive", [Status.PENDING])]
+
+
+def test_a_task_that_does_not_fit_its_actor_any_more_is_not_redriven_and_its_letter_stays_open() -> None:
+    task = make_task(Status.DEAD)
+    Task.objects.filter(pk=task.pk).update(payload={"what": "an older release took"})
+    with pytest.raises(InvalidTask):
+        lifecycle.redrive(open_letter(task).pk)
+    task.refresh_from_db()
+    assert task.status == Status.DEAD
+    assert open_letter(task).is_open

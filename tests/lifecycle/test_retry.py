@@ -9,8 +9,8 @@ from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.engine import presence
 from tasks.engine.recorder import Record
-from tasks.errors import IllegalTransition, NotFound
-from tasks.models import TaskEvent
+from tasks.errors import IllegalTransition, InvalidTask, NotFound
+from tasks.models import Task, TaskEvent
 from tasks.states import Resolution, Status
 from tests.factories import database_now, dispatch, failure, make_task, make_worker, open_letter, start, submit
 
@@ -117,3 +117,38 @@ def test_a_retrying_task_that_runs_now_is_still_in_its_first_life(worker, lead) 
     task.refresh_from_db()
     assert (task.crashes, task.failures, task.retry_until, task.expires_at) == before
     assert None not in before
+
+
+def outdate(task: Task) -> None:
+    """Let a release change what the task's actor takes."""
+    Task.objects.filter(pk=task.pk).update(payload={"what": "an older release took"})
+
+
+@pytest.mark.parametrize("status", RETRYABLE)
+def test_what_does_not_fit_its_actor_any_more_is_not_run_again(status: Status) -> None:
+    task = make_task(status)
+    outdate(task)
+    with pytest.raises(InvalidTask) as refused:
+        lifecycle.retry(task.pk)
+    assert "payload.what" in [error.field for error in refused.value.errors]
+    task.refresh_from_db()
+    assert (task.status, task.version) == (status, 1)
+
+
+def test_of_many_those_that_do_not_fit_their_actors_any_more_are_left_as_they_are() -> None:
+    fits, does_not = make_task(Status.DEAD), make_task(Status.DEAD)
+    outdate(does_not)
+    assert [move.id for move in lifecycle.retry_many([does_not.pk, fits.pk])] == [fits.pk]
+    assert DeadLetter.objects.open().get().task_id == does_not.pk
+
+
+def test_a_task_of_an_actor_that_only_workers_know_is_run_again() -> None:
+    task = make_task(Status.DEAD)
+    Task.objects.filter(pk=task.pk).update(actor="of_another_release")
+    assert lifecycle.retry(task.pk) == Status.PENDING
+
+
+def test_a_callback_with_more_around_its_payload_than_one_may_have_is_run_again(settings) -> None:
+    task = make_task(Status.CANCELLED, actor="note", args=[{"kwargs": "x" * 100}], is_followup=True)
+    settings.MAX_PAYLOAD_BYTES = 10
+    assert lifecycle.retry(task.pk) == Status.PENDING

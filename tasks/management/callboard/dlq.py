@@ -59,8 +59,8 @@ def show(options: Namespace, out: Output) -> None:
     """Show one dead letter."""
     letter = lists.find(DeadLetter.objects.all(), options.id)
     attempt = Attempt.objects.filter(task_id=letter.task_id, number=letter.attempt).first()
-    traceback = attempt.traceback if attempt else ""
-    out.record({**_as_dict(letter), "traceback": traceback}, hidden=("url", "task_url", "traceback"))
+    traceback, note = (attempt.traceback, attempt.note) if attempt else ("", "")
+    out.record({**_as_dict(letter), "note": note, "traceback": traceback}, hidden=("url", "task_url", "traceback"))
     if traceback and not out.is_json:
         out.text(traceback, title="traceback")
 
