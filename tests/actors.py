@@ -80,7 +80,7 @@ class _Text(str):
     def _exit(self, *_: Any, **__: Any) -> Any:
         raise SystemExit
 
-    encode = replace = splitlines = __format__ = __len__ = __getitem__ = _exit  # type: ignore[assignment]
+    encode = replace = splitlines = __format__ = __len__ = __getitem__ = _exit
 
 
 class ExitingMethods(Exception):
@@ -100,7 +100,7 @@ class ExitingResult(dict[str, Any]):
     def _exit(self, *_: Any, **__: Any) -> Any:
         raise SystemExit
 
-    items = __iter__ = __len__ = __bool__ = __eq__ = __repr__ = _exit  # type: ignore[assignment]
+    items = __iter__ = __len__ = __bool__ = __eq__ = __repr__ = _exit
 
 
 class ExitingKind:

@@ -99,7 +99,7 @@ class Execution(Middleware):
             log.error("an actor raised what nobody can look at", task_id=str(execution.claimed.id), error=told.message)
             # Out of the handler, or the exception would be this one's context. Dramatiq looks at what it handles, so
             # that an exception which raises then would end the thread and the record of the attempt.
-            execution.error = Untellable(told.message)
+            execution.error = Untellable(told.message)  # type: ignore[no-untyped-call]
             raise execution.error
 
         actor.fn = captured

@@ -20,7 +20,7 @@ from dramatiq.middleware import Interrupt, Shutdown, TimeLimitExceeded
 
 from tasks.engine.execution import Cancelled, Execution
 from tasks.engine.sending import submission_of
-from tasks.engine.telling import clean, name_of, tell, text_of
+from tasks.engine.telling import NOTHING, Told, clean, name_of, tell, text_of
 from tasks.errors import CallboardError, Snooze, describe
 from tasks.lifecycle import Outcome, Submission
 from tasks.lifecycle.submission import checked
@@ -108,14 +108,14 @@ def reduced(outcome: Outcome, problem: BaseException) -> Outcome | None:
 
 
 def _refused_success(outcome: Outcome, why: str) -> Outcome:
-    kind, what = OutcomeNotStorable, "its success could not be stored"
+    error_type, what = OutcomeNotStorable.__name__, "its success could not be stored"
     if outcome.followups:
         actors = ", ".join(one.actor for one in outcome.followups)
-        kind, what = FollowupNotSubmitted, f"what follows ({actors}) could not be submitted"
+        error_type, what = FollowupNotSubmitted.__name__, f"what follows ({actors}) could not be submitted"
     return replace(
         outcome,
         outcome=AttemptOutcome.FAILED,
-        error_type=kind.__name__,
+        error_type=error_type,
         error_message=clean(f"the actor returned, but {what}: {why}; it is not run again", LONGEST_NOTE),
         is_failure=True,
         death=DeathReason.NOT_RETRYABLE,
@@ -244,9 +244,9 @@ def _is_thrown(error: BaseException, options: Mapping[str, Any]) -> bool:
     if _is(error, FollowupNotSubmitted):
         # From complete_in_transaction(): what cannot be submitted now cannot be submitted by the next attempt.
         return True
-    throws = options.get("throws")
+    throws: Any = options.get("throws") or ()
     try:
-        return bool(throws) and isinstance(error, throws)
+        return isinstance(error, throws)
     except BaseException as broken:  # noqa: BLE001 - it is the user's class
         log.warning("an error cannot be compared with throws; max_retries decides", error=_reason(broken))
         return False
@@ -353,7 +353,7 @@ def _outcome(
     note: str = "",
     **rest: Any,
 ) -> Outcome:
-    claimed = execution.claimed
+    claimed, told = execution.claimed, _told(execution, error)
     return Outcome(
         task_id=claimed.id,
         attempt=claimed.attempt,
@@ -363,17 +363,17 @@ def _outcome(
         finished_at=execution.at(execution.finished_monotonic),
         actor=claimed.actor,
         note=_joined(execution.note, note),
-        **_told(execution, error),
+        error_type=told.error_type,
+        error_message=told.message,
+        traceback=told.traceback,
         **rest,
     )
 
 
-def _told(execution: Execution, error: BaseException | None) -> dict[str, str]:
+def _told(execution: Execution, error: BaseException | None) -> Told:
     if error is None:
-        return {}
-    is_of_the_run = error is execution.error and execution.told is not None
-    told = execution.told if is_of_the_run else tell(error)
-    return {"error_type": told.error_type, "error_message": told.message, "traceback": told.traceback}
+        return NOTHING
+    return execution.told if execution.told and error is execution.error else tell(error)
 
 
 def _joined(*notes: str) -> str:

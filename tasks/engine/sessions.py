@@ -187,8 +187,7 @@ def report(execution: "Execution", aliases: list[str]) -> None:
     """Say whose transaction was rolled back."""
     text = f"left a transaction open in database {', '.join(aliases)}; it was rolled back"
     log.warning(f"an actor {text}", task_id=str(execution.claimed.id), actor=execution.claimed.actor)
-    if hasattr(execution, "note"):
-        execution.note = text
+    execution.add_note(text)
 
 
 def _left(before: Mapping[str, int]) -> list[BaseDatabaseWrapper]:

@@ -24,6 +24,10 @@ class Told(NamedTuple):
     is_plain: bool
 
 
+#: Where nothing was raised.
+NOTHING = Told("", "", "", is_plain=True)
+
+
 class Untellable(RateLimitExceeded):
     """Stands for an exception that raises when it is looked at.
 

@@ -138,7 +138,7 @@ _MOST_PAYLOADS = 100
 
 def _unfit(task_ids: Sequence[UUID]) -> set[UUID]:
     """Find the tasks whose stored call does not fit their actor; what they were called with does not change."""
-    found = set()
+    found: set[UUID] = set()
     for start in range(0, len(task_ids), _MOST_PAYLOADS):
         tasks = Task.objects.filter(pk__in=task_ids[start : start + _MOST_PAYLOADS]).retryable()
         found.update(id for id, *call in tasks.values_list("pk", *_CALL) if _fault(*call) is not None)

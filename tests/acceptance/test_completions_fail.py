@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 FAULT = "F14"
 TASKS, TIMES = 12, 5
 
-#: The database refuses the success of one task; only that of its outcome's failure goes through.
+#: The database refuses the success of one task; only its death goes through.
 _REFUSE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE EXCEPTION 'refused by the test' USING ERRCODE = 'check_violation'; END $$;
@@ -47,7 +47,7 @@ def test_a_worker_that_stops_while_the_database_refuses_its_outcomes_loses_none(
     assert rig.effects() == dict.fromkeys(tasks, 1)
 
 
-def test_an_outcome_that_the_database_refuses_fails_alone(rig: Rig) -> None:
+def test_a_success_that_the_database_refuses_dies_alone_and_is_not_run_again(rig: Rig) -> None:
     rig.board.query(_REFUSE)
     rig.start_scheduler()
     workers = rig.start_workers(threads=4)
@@ -58,10 +58,9 @@ def test_an_outcome_that_the_database_refuses_fails_alone(rig: Rig) -> None:
     (poison,) = rig.client.history.submissions[-1].task_ids
     tasks += rig.client.submit("effect", count=TASKS)
     rig.verify(within=30)
-    assert [(row.outcome, row.error_type) for row in rig.board.attempts(poison)] == [
-        ("FAILED", "ResultNotStorable")
-    ] * 3
+    assert [(row.outcome, row.error_type) for row in rig.board.attempts(poison)] == [("FAILED", "OutcomeNotStorable")]
     (letter,) = rig.board.snapshot().letters
-    assert (letter.task, letter.reason) == (poison, "max_retries_exceeded")
+    assert (letter.task, letter.reason) == (poison, "not_retryable")
+    assert rig.effects()[poison] == 1
     assert "an outcome cannot be stored" in workers.log.read_text()
     assert {row.status for row in rig.board.snapshot().tasks if row.id in tasks} == {"SUCCEEDED"}

@@ -414,9 +414,8 @@ REFUSED = DataError("unsupported Unicode escape sequence\nDETAIL:  Failing row c
 def steps(said: Outcome) -> list[Outcome]:
     """Take away from an outcome until nothing is left to take away."""
     found = []
-    rest: Outcome | None = said
-    while (rest := reduced(rest, REFUSED)) is not None:
-        found.append(rest)
+    while (rest := reduced(said, REFUSED)) is not None:
+        found.append(said := rest)
         assert len(found) < 10
     return found
 

@@ -6,7 +6,10 @@ import resource
 import signal
 import threading
 import time
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import dramatiq
 from asgiref.sync import sync_to_async
@@ -14,6 +17,7 @@ from django.db import connection, transaction
 
 from tasks import current
 from tasks.engine import failpoints
+from tasks.models import Queue
 from tests.acceptance.stage import hostile  # noqa: F401 - declares its actors
 from tests.acceptance.stage.performance import nap_until, performance, write
 
@@ -25,6 +29,73 @@ def effect() -> None:
         failpoints.reach("before_effect")
         write("EFFECT")
         failpoints.reach("after_effect")
+
+
+#: Results that no row can keep, and one that asks for them ends by.
+RESULTS: dict[str, Any] = {
+    "date": lambda: datetime(2030, 1, 2, tzinfo=UTC),
+    "decimal": lambda: Decimal("1.10"),
+    "model": Queue,
+    "big number": lambda: 2**70,
+    "long text": lambda: "x" * 300_000,
+    "nul": lambda: "nul \0",
+    "not a number": lambda: float("nan"),
+    "exiting": lambda: Exiting(a=1),
+}
+
+
+class Exiting(dict[str, Any]):
+    """A result that ends whoever reads it."""
+
+    def items(self) -> Any:
+        """Exit."""
+        raise SystemExit
+
+    __iter__ = __len__ = __bool__ = items
+
+
+@dramatiq.actor(min_backoff=100, max_backoff=200)
+def effect_and_return(what: str) -> Any:
+    """Have one effect and return what cannot be kept."""
+    with performance():
+        write("EFFECT")
+    return RESULTS[what]()
+
+
+@dramatiq.actor(min_backoff=100, max_backoff=200, on_success="nobody")
+def effect_and_call_nobody() -> None:
+    """Have one effect and a callback that no broker knows."""
+    with performance():
+        write("EFFECT")
+
+
+class ExitingText(Exception):
+    """Its text ends whoever asks for it."""
+
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+class ExitingClass(Exception):
+    """It cannot be told what it is an instance of."""
+
+    @property
+    def __class__(self) -> Any:
+        raise SystemExit
+
+
+class ExitingAttributes(Exception):
+    """Nothing of it can be read."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise KeyboardInterrupt
+
+
+@dramatiq.actor
+def fail_hostile(what: str) -> None:
+    """Raise what harms whoever looks at it."""
+    with performance():
+        raise {"text": ExitingText, "class": ExitingClass, "attributes": ExitingAttributes}[what]
 
 
 @dramatiq.actor(min_backoff=100, max_backoff=200)
