@@ -73,7 +73,7 @@ class Seen(NamedTuple):
     @property
     def passed_strangers(self) -> bool:
         """Whether some line begins with what nobody can run."""
-        return self.waits != self.firsts
+        return self.waits is not self.firsts
 
     @property
     def next_in_seconds(self) -> float | None:
@@ -259,25 +259,30 @@ class Dispatcher(Loop):
         """Look at the first of each line, from its position on, and past what nobody can run."""
         probes = {line: self._positions.probe(line, service.band) for line, service in self._served.items()}
         firsts = lifecycle.first_due(probes) if probes else {}
-        seen = Seen({}, {line: -firsts[line].in_seconds if line in firsts else -inf for line in probes}, {})
-        until = time.monotonic() + STRANGERS_SECONDS
-        for line, wait in seen.waits.items():
-            seen.firsts[line] = wait
+        since = {line: -firsts[line].in_seconds if line in firsts else -inf for line in probes}
+        due: dict[Line, list[Probe]] = {}
+        waits, until = since, time.monotonic() + STRANGERS_SECONDS
+        for line, wait in since.items():
             if wait < 0:
                 self._positions.nothing_due(line)
                 continue
             first = firsts[line]
-            places = [first.place] if self._can_run(line, first.actor) else self._pass_strangers(line, first, until)
-            if not places:
-                seen.waits[line] = -inf
-                continue
-            self._positions.caught_up(line)
-            # Up to there nothing can be run, so it need not be walked over again.
-            starts = [place.before for place in places]
-            found = [replace(probes[line], after_run_at=run_at, after_id=id) for run_at, id in starts]
-            seen.due[line] = [*found[:-1], replace(found[-1], limit=LARGEST_WINDOW)]
-            seen.waits[line] = wait - (places[0].run_at - first.place.run_at).total_seconds()
-        return seen
+            places = [first.place]
+            if not self._can_run(line, first.actor):
+                places = self._pass_strangers(line, first, until)
+                later = (places[0].run_at - first.place.run_at).total_seconds() if places else inf
+                waits = {**waits, line: wait - later}
+            if places:
+                self._positions.caught_up(line)
+                due[line] = self._starts(probes[line], places)
+        return Seen(due, waits, since)
+
+    @staticmethod
+    def _starts(probe: Probe, places: Sequence[Place]) -> list[Probe]:
+        """Begin at places, since up to there nothing can be run; only the last is for more than the one task there."""
+        starts = [place.before for place in places]
+        found = [replace(probe, after_run_at=run_at, after_id=id) for run_at, id in starts]
+        return [*found[:-1], replace(found[-1], limit=LARGEST_WINDOW)]
 
     def _pass_strangers(self, line: Line, first: First, until: float) -> list[Place]:
         """Go along a line past what nobody can run; return the places of what can be."""
