@@ -17,6 +17,7 @@ import tests.actors
 from tasks.engine import wakeups
 from tasks.lifecycle import Moved, transitioned
 from tasks.models import Worker
+from tasks.telemetry import log_writer
 from tests import factories
 from tests.factories import Lead
 
@@ -96,3 +97,10 @@ def announcements(django_capture_on_commit_callbacks: Any) -> Callable[[], Any]:
             transitioned.disconnect(hear)
 
     return listening
+
+
+@pytest.fixture(autouse=True)
+def _logs_at_once() -> Iterator[None]:
+    """Take the log writer away that a worker in the test's process has started."""
+    yield
+    log_writer.stop()

@@ -187,7 +187,7 @@ def report(execution: "Execution", aliases: list[str]) -> None:
     """Say whose transaction was rolled back."""
     text = f"left a transaction open in database {', '.join(aliases)}; it was rolled back"
     log.warning(f"an actor {text}", task_id=str(execution.claimed.id), actor=execution.claimed.actor)
-    execution.add_note(text)
+    execution.remark(text)
 
 
 def _left(before: Mapping[str, int]) -> list[BaseDatabaseWrapper]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.acceptance.harness.processes import resume
+from tests.acceptance.harness.processes import is_alive, pause, resume
 from tests.acceptance.harness.rig import Rig
 from tests.acceptance.test_paused_worker import worker_of
 from tests.waiting import wait_until
@@ -37,9 +37,14 @@ def test_rows_of_a_worker_that_stood_still_past_its_lease_are_rolled_back(bookin
     workers = booking.start_workers(processes=2, threads=1, env=booking.arm("before_effect:stop"))
     (task,) = booking.client.submit("book")
     booking.await_event("START", task=task, attempt=2)
+    # Else it would kill the one that stands still, whose tasks are others' by now.
+    pause(workers.pid)
     booking.settle(10)
-    resume(worker_of(booking, task, 1))
-    wait_until(lambda: "its worker lost its lease" in workers.log.read_text(), what="the late worker to end")
+    late = worker_of(booking, task, 1)
+    resume(late)
+    wait_until(lambda: not is_alive(late), what="the late worker to end")
+    resume(workers.pid)
+    wait_until(lambda: "its worker lost its lease" in workers.log.read_text(), what="the supervisor to hear of it")
     booking.verify(within=8)
     assert_booked_once(booking, [task])
     assert booking.outcomes(task) == ["LOST", "SUCCEEDED"]

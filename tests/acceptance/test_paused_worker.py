@@ -24,10 +24,13 @@ def test_a_paused_worker_keeps_its_task_until_its_lease_is_over_and_is_refused_a
     pause(sleeper)
     rig.await_event("START", task=task, attempt=2)
     assert worker_of(rig, task, 2) != sleeper
+    # Else it would kill the sleeper, whose tasks are others' by now.
+    pause(workers.pid)
     resume(sleeper)
     # It shows signs of life beside the second attempt, so the checker has something to judge, and then ends itself.
-    wait_until(lambda: "its worker lost its lease" in workers.log.read_text(), what="the worker to end for that")
-    assert not is_alive(sleeper)
+    wait_until(lambda: not is_alive(sleeper), what="the worker to end for that")
+    resume(workers.pid)
+    wait_until(lambda: "its worker lost its lease" in workers.log.read_text(), what="the supervisor to hear of it")
     rig.give_cue()
     rig.verify(within=8)
     assert rig.outcomes(task) == ["LOST", "SUCCEEDED"]

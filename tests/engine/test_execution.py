@@ -219,7 +219,10 @@ def test_a_second_interrupt_leaves_time_to_clean_up_after_the_first(interrupter)
     assert cleaned.is_set()
 
 
-def test_no_interrupt_leaves_the_lock_of_a_log_handler_locked(interrupter) -> None:
+# An interrupt that lands in a callback of the garbage collector is lost; the limit is repeated for such.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_no_interrupt_leaves_the_lock_of_a_log_handler_locked(interrupter, settings) -> None:
+    settings.STUCK_AFTER_SECONDS = 1
     # It used to land between Handler.acquire() and the try behind it, after 20 to 30 runs.
     handler = logging.StreamHandler(io.StringIO())
     logger = logging.getLogger("chatty")
@@ -260,10 +263,10 @@ def test_an_interrupt_that_never_finds_a_good_moment_is_sent_all_the_same(interr
 def test_nothing_is_left_behind_that_slows_calls_down(interrupter) -> None:
     # To clear an interrupt kept CPython looking for one for ever: on 3.12 calls took 1.65 times as long.
     def calls() -> float:
-        began = time.perf_counter()
+        began = time.thread_time()
         for _ in range(200_000):
             ""
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     before = min(calls() for _ in range(5))
     run(lambda: None, interrupter)

@@ -23,7 +23,7 @@ def live() -> Status:
     worker = make_worker()
     task = submit()
     lifecycle.first_due(FIRST_DUE)
-    lifecycle.succeed(outcome(claim(dispatch(task), worker), worker))
+    lifecycle.complete_many([outcome(claim(dispatch(task), worker), worker)])
     task.refresh_from_db()
     return Status(task.status)
 

@@ -79,7 +79,7 @@ class ExitingText(Exception):
 class ExitingClass(Exception):
     """It cannot be told what it is an instance of."""
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         raise SystemExit
 
