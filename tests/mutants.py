@@ -28,56 +28,84 @@ MUTANTS = (
         "tasks.lifecycle.completion:_COMPLETE",
         "task.attempt = outcome.attempt",
         "true",
-        "test_complete.py::test_an_older_attempt_changes_nothing",
+        "lifecycle/test_complete.py::test_an_older_attempt_changes_nothing",
     ),
     Mutant(
         "owner of a completion",
         "tasks.lifecycle.completion:_COMPLETE",
         "task.worker_id = outcome.worker",
         "true",
-        "test_complete.py::test_another_worker_changes_nothing",
+        "lifecycle/test_complete.py::test_another_worker_changes_nothing",
     ),
     Mutant(
         "attempt fence of a put-back",
         "tasks.lifecycle.delivery:_PUT_BACK",
         "task.attempt = held.attempt",
         "true",
-        "test_put_back.py::test_an_old_attempt_or_another_worker_puts_nothing_back",
+        "lifecycle/test_put_back.py::test_an_old_attempt_or_another_worker_puts_nothing_back",
     ),
     Mutant(
         "dispatch guard of a claim",
         "tasks.lifecycle.delivery:_CLAIM",
         "task.dispatch = hint.dispatch",
         "true",
-        "test_claim.py::test_a_hint_of_another_hand_over_claims_nothing",
+        "lifecycle/test_claim.py::test_a_hint_of_another_hand_over_claims_nothing",
     ),
     Mutant(
         "dispatch guard of a requeue",
         "tasks.lifecycle.delivery:_REQUEUE",
         "task.dispatch = hint.dispatch",
         "true",
-        "test_requeue.py::test_a_requeue_for_an_older_hand_over_changes_nothing",
+        "lifecycle/test_requeue.py::test_a_requeue_for_an_older_hand_over_changes_nothing",
     ),
     Mutant(
         "worker lease guard of a claim",
         "tasks.lifecycle.delivery:_CLAIM",
         "worker.lease_expires_at > statement_timestamp()",
         "true",
-        "test_claim.py::test_a_worker_whose_lease_is_over_claims_nothing",
+        "lifecycle/test_claim.py::test_a_worker_whose_lease_is_over_claims_nothing",
     ),
     Mutant(
         "term fence of a dispatch",
         "tasks.lifecycle.delivery:_DISPATCH",
         "EXISTS (SELECT FROM lead)",
         "true",
-        "test_dispatch.py::test_a_deposed_leader_dispatches_nothing",
+        "lifecycle/test_dispatch.py::test_a_deposed_leader_dispatches_nothing",
     ),
     Mutant(
         "term fence of a rescue",
         "tasks.lifecycle.recovery:_RESCUE_LOST",
         "EXISTS (SELECT FROM lead)",
         "true",
-        "test_rescue.py::test_a_deposed_leader_rescues_nothing",
+        "lifecycle/test_rescue.py::test_a_deposed_leader_rescues_nothing",
+    ),
+    Mutant(
+        "skip of locked rows in a completion",
+        "tasks.lifecycle.completion:_COMPLETE",
+        "SKIP LOCKED",
+        "",
+        "races/test_lock_order.py::test_a_verb_of_the_engine_leaves_a_row_that_somebody_holds_and_moves_the_rest[complete]",
+    ),
+    Mutant(
+        "skip of locked rows in a put-back",
+        "tasks.lifecycle.delivery:_PUT_BACK",
+        "SKIP LOCKED",
+        "",
+        "races/test_lock_order.py::test_a_verb_of_the_engine_leaves_a_row_that_somebody_holds_and_moves_the_rest[put back]",
+    ),
+    Mutant(
+        "count of losses in a row",
+        "tasks.lifecycle.recovery:_LOST",
+        "last.outcome = 'LOST' AND",
+        "false AND",
+        "lifecycle/test_rescue.py::test_the_first_lost_worker_blames_nobody_and_one_after_the_other_counts_a_crash",
+    ),
+    Mutant(
+        "innocence of what had ended",
+        "tasks.lifecycle.recovery:_LOST",
+        "worker.crash -> 'ended' ? named.key",
+        "false",
+        "lifecycle/test_rescue.py::test_what_had_ended_unwritten_is_never_to_blame",
     ),
 )
 
@@ -93,7 +121,7 @@ def main() -> int:
 
 
 def _is_noticed(mutant: Mutant) -> bool:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.mutants", f"tests/lifecycle/{mutant.test}"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.mutants", f"tests/{mutant.test}"]
     environment = {**os.environ, VARIABLE: mutant.guard}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     # Not just any exit code: a test that cannot be set up has noticed nothing.
