@@ -6,6 +6,7 @@ predicates, validators, what a result is made of) is asked on the actor's thread
 """
 
 import json
+import marshal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -171,11 +172,12 @@ def _keeps_results(execution: Execution) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Copy a value, so that whoever writes it calls no code of the user's, and no actor's thread still changes it."""
-    return value if value is None or type(value) in _SCALARS else json.loads(encode(value))
-
-
-_SCALARS = frozenset({bool, int, float, str})
+    """Copy a JSON value, so that who writes it calls no code of the user's, and no actor's thread still changes it."""
+    try:
+        # A tenth of what JSON takes; it knows the built-in types themselves, and no class that was made from one.
+        return marshal.loads(marshal.dumps(value))  # noqa: S302 - our own bytes
+    except ValueError:
+        return json.loads(encode(value))
 
 
 # --- Failure ---------------------------------------------------------------------------------------------------------

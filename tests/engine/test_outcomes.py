@@ -1,6 +1,7 @@
 """What follows from how a run ended."""
 
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Any
 from uuid import UUID
 
@@ -92,6 +93,20 @@ def test_a_result_that_its_actor_still_changes_is_kept_as_it_was() -> None:
     said = decide(result=result)
     result["list"].append(2)
     assert said.result == {"list": [1]}
+
+
+class Words(list[str]):
+    """A result of a class of the user's that JSON can carry."""
+
+
+class Colour(IntEnum):
+    RED = 1
+
+
+def test_a_result_is_kept_in_plain_values() -> None:
+    said = decide(result={"words": Words(["a"]), "colour": Colour.RED, "ü": (1.5, None, True)})
+    assert said.result == {"words": ["a"], "colour": 1, "ü": [1.5, None, True]}
+    assert [type(one) for one in (said.result["words"], said.result["colour"])] == [list, int]
 
 
 @pytest.mark.parametrize("result", [7, object(), DEEDS["return bigint"](None)])
