@@ -266,8 +266,9 @@ class ClaimingConsumer(Consumer):
             return
         try:
             message = self._message(execution)
-        except Exception as error:  # noqa: BLE001
-            # A row that makes no message is that task's failure, not the end of this consumer.
+        except BaseException as error:  # noqa: BLE001
+            # A row that makes no message is that task's failure, not the end of this consumer; a validator of the
+            # user's model may raise a SystemExit.
             execution.capture_failure(error)
             self._runtime.finished(execution)
             return

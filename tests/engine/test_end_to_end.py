@@ -303,6 +303,15 @@ def test_a_row_that_makes_no_message_fails_alone_and_leaves_nothing_unstarted(en
     assert engine.runtime.slots.held == 0
 
 
+def test_a_model_that_exits_when_it_is_built_fails_alone_and_others_are_still_claimed(engine) -> None:
+    task = submit("picky_about", payload={"value": 1}, delay_seconds=3600, max_retries=0)
+    Task.objects.filter(pk=task.pk).update(payload={"value": 13}, run_at=task.created_at)
+    (dead,) = engine.wait_for(task)
+    assert (dead.status, dead.attempts.get().error_type) == (Status.DEAD, "SystemExit")
+    (after,) = engine.wait_for(submit())
+    assert after.status == Status.SUCCEEDED
+
+
 def test_a_message_that_a_middleware_skips_is_done(engine) -> None:
     class Skip(dramatiq.Middleware):
         def before_process_message(self, broker, message) -> None:
