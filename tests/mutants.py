@@ -22,6 +22,10 @@ class Mutant(NamedTuple):
     test: str
 
 
+_LEAVES_LOCKED_ROWS = "races/test_lock_order.py::" + (
+    "test_a_verb_of_the_engine_leaves_a_row_that_somebody_holds_and_moves_the_rest"
+)
+
 MUTANTS = (
     Mutant(
         "attempt fence of a completion",
@@ -84,14 +88,14 @@ MUTANTS = (
         "tasks.lifecycle.completion:_COMPLETE",
         "SKIP LOCKED",
         "",
-        "races/test_lock_order.py::test_a_verb_of_the_engine_leaves_a_row_that_somebody_holds_and_moves_the_rest[complete]",
+        f"{_LEAVES_LOCKED_ROWS}[complete]",
     ),
     Mutant(
         "skip of locked rows in a put-back",
         "tasks.lifecycle.delivery:_PUT_BACK",
         "SKIP LOCKED",
         "",
-        "races/test_lock_order.py::test_a_verb_of_the_engine_leaves_a_row_that_somebody_holds_and_moves_the_rest[put back]",
+        f"{_LEAVES_LOCKED_ROWS}[put back]",
     ),
     Mutant(
         "count of losses in a row",

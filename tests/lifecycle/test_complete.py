@@ -122,6 +122,7 @@ def test_an_older_attempt_changes_nothing(worker) -> None:
     old = start(task, worker)
     lifecycle.put_back_many([old_key := (task.pk, old.attempt)], worker_id=worker.pk)
     start(task, worker)
+    assert lifecycle.complete_many([outcome(old, worker, result="old")]) == []
     assert not lifecycle.succeed(outcome(old, worker, result="old"))
     assert not lifecycle.fail(failure(old, worker, death=DeathReason.MAX_RETRIES_EXCEEDED))
     task.refresh_from_db()
@@ -134,6 +135,7 @@ def test_an_older_attempt_changes_nothing(worker) -> None:
 def test_another_worker_changes_nothing(worker) -> None:
     task = submit()
     claimed = start(task, worker)
+    assert lifecycle.complete_many([outcome(claimed, make_worker())]) == []
     assert not lifecycle.succeed(outcome(claimed, make_worker()))
     task.refresh_from_db()
     assert task.status == Status.RUNNING
