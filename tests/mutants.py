@@ -22,8 +22,8 @@ class Mutant(NamedTuple):
     test: str
 
 
-_LEAVES_LOCKED_ROWS = "races/test_lock_order.py::" + (
-    "test_a_verb_of_the_engine_leaves_a_row_that_somebody_holds_and_moves_the_rest"
+_LEAVES_LOCKED_ROWS = (
+    "races/test_lock_order.py::test_a_verb_of_the_engine_leaves_a_row_that_somebody_holds_and_moves_the_rest"
 )
 
 MUTANTS = (
