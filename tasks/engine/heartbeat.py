@@ -101,9 +101,9 @@ class Heartbeat:
         except DatabaseProblem as error:
             if not is_lock_timeout(error):
                 raise
-            # Somebody has locked our row or its table. As long as that lasts nobody can declare us gone either, and
-            # the sweeper then waits for a heartbeat before it does.
-            self._trusted_until = asked + settings.WORKER_LEASE_SECONDS
+            # Somebody has locked our row or its table, until now at least. As long as that lasts nobody can declare us
+            # gone either, and the sweeper then waits for a heartbeat before it does.
+            self._trusted_until = time.monotonic() + settings.WORKER_LEASE_SECONDS
             log.warning("the lease cannot be renewed for a lock; this worker goes on")
             return False
         self._heed(heard, asked)

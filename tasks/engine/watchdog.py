@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -27,6 +28,8 @@ EXIT_UNFINISHED = 76
 EXIT_RETIRED = 77
 #: How often it looks.
 LOOK_SECONDS = 1.0
+#: If it comes by later than this, the whole process stood still: suspended, or without a processor.
+LATE_SECONDS = 3 * LOOK_SECONDS
 #: What a consumer may take that does not wait for the database: several answers of a Redis that is slow.
 STALE_CONSUMER_SECONDS = 30.0
 #: The last words of a process that ends itself.
@@ -50,6 +53,8 @@ class Watchdog:
         self._worker = worker
         self._seen = time.monotonic()
         self._consumer: int | None = None
+        #: Since when the process runs without a break: threads cannot be blamed for what it stood still.
+        self._awake_since = -inf
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -70,8 +75,11 @@ class Watchdog:
         next_look = time.monotonic() + LOOK_SECONDS
         while not self._stopped.wait(min(LOOK_SECONDS, settings.HEARTBEAT_INTERVAL_SECONDS)):
             self._runtime.tick()
-            if time.monotonic() >= next_look:
-                next_look = time.monotonic() + LOOK_SECONDS
+            now = time.monotonic()
+            if now > next_look + LATE_SECONDS:
+                self._awake_since = now
+            if now >= next_look:
+                next_look = now + LOOK_SECONDS
                 self._look()
 
     def _look(self) -> None:
@@ -110,15 +118,18 @@ class Watchdog:
         parts = (runtime.completer, runtime.heartbeat, runtime.interrupter)
         if not all(part.is_alive for part in parts):
             return _unhealthy("a thread of the engine is dead")
+        awake_for = time.monotonic() - self._awake_since
+        patience = max(settings.WORKER_LEASE_SECONDS, settings.HEARTBEAT_INTERVAL_SECONDS + 1)
         for part in (runtime.completer, runtime.heartbeat):
-            if part.stalled_for > max(settings.WORKER_LEASE_SECONDS, settings.HEARTBEAT_INTERVAL_SECONDS + 1):
+            if min(part.stalled_for, awake_for) > patience:
                 return _unhealthy(f"the {type(part).__name__.lower()} stands still")
         if runtime.is_draining:
             return None
         threads = [*self._worker.workers, *self._worker.consumers.values()]
         if not all(thread.is_alive() for thread in threads):
             return _unhealthy("a thread of Dramatiq's is dead")
-        if time.monotonic() - self._seen > STALE_CONSUMER_SECONDS and not silence.is_calling(self._consumer):
+        is_stale = min(time.monotonic() - self._seen, awake_for) > STALE_CONSUMER_SECONDS
+        if is_stale and not silence.is_calling(self._consumer):
             return _unhealthy(f"nothing was taken for {STALE_CONSUMER_SECONDS:g} s")
         return None
 

@@ -241,8 +241,8 @@ def test_it_removes_more_than_the_engine_finishes(pruner) -> None:
         pause = pruner.step()
         spent += time.monotonic() - began + (0 if pause == REST_SECONDS else pause)
     assert not Attempt.objects.exists()
-    # 20,000 in two seconds and a half; on a quiet machine it is one.
-    assert spent < 2.5
+    # On a quiet machine a second; with the pauses that it once made, nine.
+    assert spent < 5
 
 
 # --- Dead letters and histories ---
