@@ -29,7 +29,7 @@ EXIT_RETIRED = 77
 #: How often it looks.
 LOOK_SECONDS = 1.0
 #: If it comes by later than this, the whole process stood still: suspended, or without a processor.
-LATE_SECONDS = 3 * LOOK_SECONDS
+LATE_SECONDS = 0.5 * LOOK_SECONDS
 #: What a consumer may take that does not wait for the database: several answers of a Redis that is slow.
 STALE_CONSUMER_SECONDS = 30.0
 #: The last words of a process that ends itself.
