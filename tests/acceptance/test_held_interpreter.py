@@ -56,9 +56,9 @@ def test_a_process_that_a_sleeping_call_holds_is_replaced_within_a_lease_and_fiv
 
 def test_a_call_that_keeps_the_interpreter_for_less_than_a_lease_is_left_alone(rig: Rig) -> None:
     rig.start_scheduler()
-    rig.start_workers(processes=1, threads=2)
+    rig.start_workers(processes=1, threads=1)
     rig.await_workers()
-    tasks = rig.client.submit("hold", count=4, seconds=0.4 * LEASE_SECONDS)
+    tasks = rig.client.submit("hold", count=4, seconds=0.3 * LEASE_SECONDS)
     rig.verify(within=20)
     assert [rig.outcomes(task) for task in tasks] == [["SUCCEEDED"]] * 4
     assert len(rig.board.workers()) == 1
