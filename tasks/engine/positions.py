@@ -117,8 +117,10 @@ class Positions:
 
     def reached(self, queue: str, dispatched: Sequence[Dispatched]) -> None:
         """Remember the last task of each priority."""
-        for one in dispatched:
-            self.advance(Line(queue, one.priority), Place(one.run_at, one.hint.task_id))
+        # They come in order, and to note each of them would show in what a task costs.
+        last = {one.priority: one for one in dispatched}
+        for priority, one in last.items():
+            self.advance(Line(queue, priority), Place(one.run_at, one.hint.task_id))
 
     def advance(self, line: Line, place: Place) -> None:
         """Go on behind a place."""
