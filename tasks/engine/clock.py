@@ -42,22 +42,24 @@ class Clock:
         """Whether workers had a heartbeat's time to be heard since the last step."""
         return time.monotonic() > self._settles_at
 
-    def look(self) -> None:
-        """Read the clock, and note if it has stepped since the last time."""
+    def look(self) -> bool:
+        """Read the clock, and tell whether it has stepped since the last time."""
         asked = time.monotonic()
         ((now,),) = fetch(_NOW, {})
         looked, before, last = (asked, time.monotonic()), self._looked, self.now
         self._looked, self.now = looked, now
-        if last is not None:
-            passed = (now - last).total_seconds()
-            # It was read at some moment between the question and the answer.
-            self._note(now, ahead=passed - (looked[1] - before[0]), behind=(looked[0] - before[1]) - passed)
+        if last is None:
+            return False
+        passed = (now - last).total_seconds()
+        # It was read at some moment between the question and the answer.
+        return self._note(now, ahead=passed - (looked[1] - before[0]), behind=(looked[0] - before[1]) - passed)
 
-    def _note(self, now: datetime, *, ahead: float, behind: float) -> None:
+    def _note(self, now: datetime, *, ahead: float, behind: float) -> bool:
         if max(ahead, behind) <= TOLERANCE_SECONDS:
-            return
+            return False
         if ahead > 0:
             self.forward = Step(now, self.forward.seconds + ahead)
         self._settles_at = time.monotonic() + settings.HEARTBEAT_INTERVAL_SECONDS
         seconds = round(ahead if ahead > 0 else -behind, 1)
         log.warning("the database's clock stepped; nobody is declared gone for a heartbeat", seconds=seconds)
+        return True

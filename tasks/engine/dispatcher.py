@@ -18,6 +18,7 @@ from django.db import Error as DatabaseProblem
 
 from tasks import lifecycle
 from tasks.engine import failpoints, presence
+from tasks.engine.clock import Clock
 from tasks.engine.leadership import LEASE, Leadership
 from tasks.engine.loop import Loop
 from tasks.engine.positions import Positions
@@ -173,6 +174,7 @@ class Dispatcher(Loop):
         self._source = source
         self._windows: dict[str, Window] = {}
         self._positions = Positions()
+        self._clock = Clock()
         self._ageing = Ageing()
         self._has_news = False
         self._starts_from_front = True
@@ -242,6 +244,9 @@ class Dispatcher(Loop):
             self._services, self._services_since = presence.services(), time.monotonic()
             self._served = _served(self._services)
             self._note_actors()
+            if self._clock.look():
+                # What is submitted after a step back comes in far before the positions, and before walls' ends.
+                self._positions.forget_queues({service.queue for service in self._services})
         return self._services
 
     def _note_actors(self) -> None:
