@@ -35,7 +35,7 @@ CLEAN_UP_SECONDS = 1.0
 #: A run that goes on for this part of what makes it stuck is interrupted once more.
 REPEAT_SHARE = 0.25
 #: For how long an interrupt waits for a moment in which it leaves no lock behind.
-PATIENCE_SECONDS = 0.5
+PATIENCE_SECONDS = 2.0
 #: How often it looks for one.
 LOOK_AGAIN_SECONDS = 0.001
 #: How many of a thread's innermost calls are looked at.

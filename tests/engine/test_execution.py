@@ -232,6 +232,8 @@ def test_no_interrupt_leaves_the_lock_of_a_log_handler_locked(interrupter, setti
     def chatter() -> None:
         while True:
             logger.warning("a line")
+            # The work that it logs about.
+            sum(range(2_000))
 
     try:
         for _ in range(60):
