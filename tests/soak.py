@@ -46,8 +46,8 @@ LEASE_SECONDS = float(CLOCKS["WORKER_LEASE_SECONDS"])
 RECOVERY_SECONDS = 60.0
 #: A worker that does nothing for longer, while due work waits, has been forgotten by everybody.
 MOST_IDLE_SECONDS = LEASE_SECONDS + 5
-#: Sentences printed of the violations that were found.
-MOST_SENTENCES = 40
+#: Sentences printed of each invariant's violations.
+MOST_SENTENCES = 8
 _TABLES = ("callboard_task", "callboard_worker", "callboard_attempt")
 
 
@@ -128,7 +128,6 @@ class Soak:
                 self._break_something(left_seconds=until - time.monotonic())
         except AssertionError as error:
             self.found.append(f"I12: {error}")
-        self.idleness.stop()
 
     def _break_something(self, *, left_seconds: float) -> None:
         fault = self.random.choice(FAULTS)
@@ -146,6 +145,8 @@ class Soak:
             self.rig.settle(180)
         except AssertionError as error:
             self.found.append(f"I5: {error}")
+        # What nobody works on in the end is the worst of it.
+        self.idleness.stop()
         evidence = self.rig.close()
         again = repeated(evidence, felled=self.felled)
         self.found += [*violations(evidence), *again, *self.idleness.sentences, *self._bookings()]
@@ -376,11 +377,19 @@ def main(arguments: list[str]) -> int:
             rig.clear()
     postgres.stop(immediate=True)
     print(json.dumps({"seed": seed, "minutes": options.minutes, **figures}, indent=2))  # noqa: T201
-    for sentence in soak.found[:MOST_SENTENCES]:
-        sys.stderr.write(sentence[:500] + "\n")
+    _print(soak.found)
     if soak.found:
         sys.stderr.write(f"seed {seed}: {len(soak.found)} violations; logs and ledger are in {folder}\n")
     return 1 if soak.found else 0
+
+
+def _print(found: list[str]) -> None:
+    printed: Counter[str] = Counter()
+    for sentence in found:
+        invariant = sentence.partition(":")[0]
+        printed[invariant] += 1
+        if printed[invariant] <= MOST_SENTENCES:
+            sys.stderr.write(sentence[:500] + "\n")
 
 
 if __name__ == "__main__":

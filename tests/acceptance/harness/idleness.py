@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import psycopg2
 
@@ -57,7 +57,9 @@ class Idleness:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no longer."""
+        """Look no longer; that nobody looked, because the thread had died, is a finding too."""
+        if not self._thread.is_alive():
+            self.sentences.append("I11: the watch for idle workers ended early, so what it found says nothing")
         self._stopped.set()
         self._thread.join(10)
 
@@ -122,7 +124,7 @@ class _Tail:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._file: IO[bytes] | None = None
+        self._offset = 0
         #: Moment of a process's last entry.
         self.last: dict[int, float] = {}
         #: Task and attempt of what has started there and not ended.
@@ -130,11 +132,14 @@ class _Tail:
 
     def read(self) -> None:
         """Read what was added."""
-        if self._file is None:
-            if not self._ledger.path.exists():
-                return
-            self._file = self._ledger.path.open("rb")
-        for line in self._file:
+        if not self._ledger.path.exists():
+            return
+        with self._ledger.path.open("rb") as file:
+            file.seek(self._offset)
+            # The last line may be on its way: a reader can see the first half of another process's write.
+            lines, end, _ = file.read().rpartition(b"\n")
+        self._offset += len(lines) + len(end)
+        for line in lines.splitlines():
             event, task, attempt, pid, monotonic, *_ = json.loads(line)
             self.last[pid] = monotonic
             if event == "START":

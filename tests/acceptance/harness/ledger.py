@@ -59,7 +59,8 @@ class Ledger:
         if not self.path.exists():
             return []
         with self.path.open() as file:
-            return [_entry(*json.loads(line)) for line in file]
+            # The last line may be on its way.
+            return [_entry(*json.loads(line)) for line in file if line.endswith("\n")]
 
     def of(self, task: str, event: str) -> list[Entry]:
         """Read one task's entries of one kind."""
