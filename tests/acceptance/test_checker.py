@@ -285,3 +285,10 @@ def test_work_that_failed_or_was_interrupted_may_be_repeated() -> None:
     late = [attempt(1, "TIMED_OUT")._replace(error_type="TimeLimitExceeded"), attempt(2, "SUCCEEDED")]
     assert repeated(replace(AGAIN, ledger=failed)) == []
     assert repeated(on_board(AGAIN, attempts=late)) == []
+
+
+def test_an_actor_that_ended_after_it_had_lost_its_task_finished_nothing() -> None:
+    overtaken = [entry("START", 1, 1), entry("START", 2, 5), entry("END", 1, 5.1), entry("END", 2, 5.2)]
+    gone = worker(FIRST, lease_over=0.5, gone=1.1)
+    assert repeated(replace(AGAIN, ledger=overtaken)) == []
+    assert repeated(on_board(AGAIN, workers=[gone])) == []

@@ -27,6 +27,13 @@ def test_a_worker_that_does_nothing_while_work_is_due_is_found(tmp_path: Path) -
     assert look(watch(tmp_path, allowed_seconds=5)) == []
 
 
+def test_a_process_that_starts_is_given_time(tmp_path: Path) -> None:
+    idleness = watch(tmp_path)
+    idleness._judge(ME, _Seen(is_work_due=True, status={}, threads={}))
+    assert idleness.sentences == []
+    assert look(idleness) != [], "from its registration on it is a worker"
+
+
 def test_a_worker_that_drains_or_has_all_threads_busy_is_left_alone(tmp_path: Path) -> None:
     Ledger(tmp_path / "ledger").write("START", task="task", attempt=1)
     assert look(watch(tmp_path), threads=1) == []

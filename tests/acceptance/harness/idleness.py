@@ -17,6 +17,9 @@ from tests.acceptance.harness.processes import is_alive, is_paused
 LOOK_SECONDS = 0.5
 #: A due task that is younger waits for nobody's fault.
 DUE_SECONDS = 1.0
+#: A process needs a few seconds to start, on a busy machine many; until then it is nobody's worker.
+START_SECONDS = 30.0
+_STARTING = "not registered"
 
 _DUE = """SELECT EXISTS (SELECT FROM callboard_task WHERE status IN ('PENDING', 'QUEUED', 'RETRYING')
 AND run_at < statement_timestamp() - %s * interval '1 second')"""
@@ -46,6 +49,7 @@ class Idleness:
         self._tail = _Tail(ledger)
         self._since: dict[int, float] = {}
         self._told: set[int] = set()
+        self._registered: set[int] = set()
         self._outages = 0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="idleness", daemon=True)
@@ -100,8 +104,12 @@ class Idleness:
         return _Seen(is_due, {pid: status for pid, status, _ in rows}, {pid: threads for pid, _, threads in rows})
 
     def _judge(self, pid: int, seen: _Seen) -> None:
-        status = seen.status.get(pid, "not registered")
+        status = seen.status.get(pid, _STARTING)
         now, running = time.monotonic(), self._tail.running[pid]
+        if status != _STARTING and pid not in self._registered:
+            # What it took to start is over; from here on it is a worker.
+            self._registered.add(pid)
+            self._since.pop(pid, None)
         is_excused = status == "DRAINING" or is_paused(pid) or not is_alive(pid)
         # They may sleep in one call each, which leaves no entry.
         is_busy = status != "GONE" and len(running) >= seen.threads.get(pid, 1)
@@ -110,8 +118,10 @@ class Idleness:
             return
         since = max(self._since.setdefault(pid, now), self._tail.last.get(pid, 0.0) if status != "GONE" else 0.0)
         idle = now - since
-        self.longest = max(self.longest, idle)
-        if idle > self._allowed and pid not in self._told:
+        if status != _STARTING:
+            self.longest = max(self.longest, idle)
+        allowed = START_SECONDS if status == _STARTING else self._allowed
+        if idle > allowed and pid not in self._told:
             self._told.add(pid)
             self.sentences.append(
                 f"I11: worker process {pid} ({status}, {len(running)} actors running) did nothing for {idle:.1f} s "

@@ -1,8 +1,8 @@
 """Finished work that was done again, although the process that had finished it lived on and could have said so."""
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator
 
+from tasks.states import AttemptOutcome
 from tests.acceptance.harness.checker import Evidence
 from tests.acceptance.harness.ledger import Entry
 
@@ -17,7 +17,8 @@ def repeated(evidence: Evidence, *, felled: Collection[int] = ()) -> list[str]:
 
     An outcome lives in the memory of its process until it is written, so what finished in a process that was killed may
     run again. What the supervisor reported as a crash counts as killed, and so does a process in which a fatal actor
-    started and never ended; everybody else has to write what finished, however long that takes.
+    did not succeed; everybody else has to write what finished, however long that takes. An actor that ended after its
+    task had started elsewhere, or after its worker was declared gone, had lost the task before: I4 judges that.
 
     Parameters:
         felled: processes that somebody killed, or kept still past their lease.
@@ -30,11 +31,12 @@ def _of_task(evidence: Evidence, task: str, excused: Collection[int]) -> Iterato
     starts = {(entry.attempt, entry.pid): entry for entry in evidence.entries(task, "START")}
     for end in evidence.entries(task, "END"):
         has_finished = not end.note and (end.attempt, end.pid) in starts
-        again = next((one for one in starts.values() if one.attempt > end.attempt), None)
-        if not has_finished or again is None or end.pid in excused:
+        later = [one for one in starts.values() if one.attempt > end.attempt]
+        if not has_finished or not later or end.pid in excused:
             continue
-        row = evidence.attempt(task, end.attempt)
-        if row is None or row.error_type not in _INTERRUPTED:
+        again, row = min(later, key=lambda one: one.monotonic), evidence.attempt(task, end.attempt)
+        had_lost_it = again.monotonic < end.monotonic or (row is not None and _was_gone(evidence, row.worker, end))
+        if not had_lost_it and (row is None or row.error_type not in _INTERRUPTED):
             outcome = f"{row.outcome} {row.error_type}".strip() if row else "not recorded"
             yield (
                 f"I10: attempt {end.attempt} of task {task} finished in process {end.pid}, which lived on; "
@@ -46,17 +48,17 @@ def _crashed(evidence: Evidence) -> set[int]:
     return {row.pid for row in evidence.board.workers if (row.crash or {}).get("kind") == "crashed"}
 
 
+def _was_gone(evidence: Evidence, worker: str, end: Entry) -> bool:
+    stopped_at = next((row.stopped_at for row in evidence.board.workers if row.id == worker), None)
+    return stopped_at is not None and stopped_at.timestamp() < end.wall
+
+
 def _with_a_fatal_actor(evidence: Evidence) -> set[int]:
     fatal = {task.id for task in evidence.board.tasks if task.actor in FATAL}
-    open_runs: dict[int, set[tuple[str, int]]] = defaultdict(set)
-    for entry in evidence.ledger:
-        if entry.task in fatal:
-            _follow(open_runs[entry.pid], entry)
-    return {pid for pid, runs in open_runs.items() if runs}
+    starts = (entry for entry in evidence.ledger if entry.event == "START" and entry.task in fatal)
+    return {entry.pid for entry in starts if not _succeeded(evidence, entry)}
 
 
-def _follow(runs: set[tuple[str, int]], entry: Entry) -> None:
-    if entry.event == "START":
-        runs.add((entry.task, entry.attempt))
-    elif entry.event == "END":
-        runs.discard((entry.task, entry.attempt))
+def _succeeded(evidence: Evidence, start: Entry) -> bool:
+    row = evidence.attempt(start.task, start.attempt)
+    return row is not None and row.outcome == AttemptOutcome.SUCCEEDED

@@ -89,9 +89,10 @@ def hold(seconds: float, busy: bool = False, attempts: int = ALWAYS) -> None:
 
 
 def _hold_busy(seconds: float) -> None:
-    began = time.monotonic()
-    sum(range(1_000_000))
-    sum(range(int(1e6 * seconds / (time.monotonic() - began))))
+    # In time of a processor, so that on a busy machine it takes longer and never shorter.
+    began = time.thread_time()
+    sum(range(5_000_000))
+    sum(range(int(5e6 * seconds / (time.thread_time() - began))))
 
 
 # --- Ends ---------------------------------------------------------------------------------------------------------
