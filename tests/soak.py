@@ -1,9 +1,8 @@
 """``make soak MINUTES=30``: real processes under load while one fault after another hits them, then the invariants.
 
 Some of the load is hostile: it leaks locks and transactions, swallows interrupts, keeps the interpreter, ends its
-process. Faults and load come from a seed, which is printed; the same seed picks the same faults in the same order, though
-not the same victims.
-Prints the figures, and exits 1 if an invariant does not hold.
+process. Faults come from a seed, which is printed; the same seed picks the same faults in the same order, though not
+the same victims. Prints the figures, and exits 1 if an invariant does not hold.
 """
 
 import argparse
