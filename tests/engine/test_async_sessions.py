@@ -35,6 +35,12 @@ def _keep_nothing() -> Iterator[None]:
     gc.collect()
 
 
+@pytest.fixture(autouse=True)
+def _no_groups_yet(direct_database: str) -> None:
+    # Those that the migrations make are there, or not, as the tests before left them.
+    Group.objects.all().delete()
+
+
 @pytest.fixture
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
