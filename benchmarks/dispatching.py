@@ -15,12 +15,13 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
 django.setup()
 
-from tasks.engine import dispatcher as dispatching  # noqa: E402
-from tasks.engine import presence, sessions  # noqa: E402
-from tasks.engine.dispatcher import Dispatcher  # noqa: E402
-from tasks.engine.leadership import Leadership  # noqa: E402
+from tasks.db import sessions  # noqa: E402
 from tasks.hint import Hint  # noqa: E402
+from tasks.lifecycle import workers  # noqa: E402
 from tasks.models import Queue, new_id  # noqa: E402
+from tasks.scheduler import dispatcher as dispatching  # noqa: E402
+from tasks.scheduler.dispatcher import Dispatcher  # noqa: E402
+from tasks.scheduler.leadership import Leadership  # noqa: E402
 
 #: Small, so that what a round costs beside its tasks shows.
 BATCH = 100
@@ -41,17 +42,17 @@ class Swallowing:
         self.count += len(hints)
 
 
-def main(queues: int, workers: int) -> None:
+def main(queues: int, worker_count: int) -> None:
     """Lead, and dispatch what is asked for."""
     dispatching.LARGEST_WINDOW = BATCH
     leadership, source = Leadership(), Swallowing()
     leadership.step()
-    presence.declare_queues()
+    workers.declare_queues()
     names = ["default", *(f"queue-{number}" for number in range(1, queues))]
     Queue.objects.bulk_create([Queue(name=name) for name in names], ignore_conflicts=True)
-    ids = [new_id() for _ in range(workers)]
+    ids = [new_id() for _ in range(worker_count)]
     for worker in ids:
-        presence.register(worker, queues=names, threads=BATCH)
+        workers.register(worker, queues=names, threads=BATCH)
     sessions.use_direct_session(commits_asynchronously=True)
     dispatcher = Dispatcher(leadership, _any(source))
     print("ready", flush=True)
@@ -60,7 +61,7 @@ def main(queues: int, workers: int) -> None:
         # All leases may have run out since the last time.
         leadership.step()
         for worker in ids:
-            presence.beat(worker)
+            workers.beat(worker)
         dispatcher.wake(from_front=False)
         began = time.perf_counter()
         while source.count < goal:

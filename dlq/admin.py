@@ -13,12 +13,12 @@ from django.utils.html import format_html
 
 from dlq.models import DeadLetter
 from dlq.querysets import DeadLetterQuerySet
-from tasks.admin.causes import Cause, error_line, open_causes
 from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, QueueFilter
 from tasks.admin.show import age, badge, column, cut, number, pretty, shortened, visible
 from tasks.admin.verbs import OperatedAdmin, Verb
 from tasks.lifecycle.letters import discard_many, redrive_many
 from tasks.models import Attempt, Task
+from tasks.queries.causes import Cause, error_line, open_causes
 from tasks.states import DeathReason, Resolution
 
 #: Open ones are counted up to here.

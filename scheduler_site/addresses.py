@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
 from scheduler_site import env
-from tasks import redis_url as redis
+from tasks.broker import redis_url as redis
 
 POSTGRES_SCHEMES = ("postgres", "postgresql")
 #: Every one of them names a broker; the first that is set counts.
@@ -97,8 +97,8 @@ def redis_url(broker: str) -> str:
 def broker_settings(url: str, *, namespace: str) -> tuple[str, dict[str, Any]]:
     """Name the broker class for a URL and its options, as ``DRAMATIQ_BROKER`` wants them."""
     if url == IN_PROCESS_URL:
-        return "tasks.engine.brokers.InProcessBroker", {}
-    return "tasks.engine.brokers.RedisBroker", {"url": url, "namespace": namespace}
+        return "tasks.broker.brokers.InProcessBroker", {}
+    return "tasks.broker.brokers.RedisBroker", {"url": url, "namespace": namespace}
 
 
 def redacted(url: str) -> str:

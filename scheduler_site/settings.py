@@ -230,7 +230,7 @@ CACHES = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": f"{BROKER_NAMESPACE}:__cache__",
-        "OPTIONS": {"pool_class": "tasks.redis_url.Pool", "socket_timeout": 1.0, "socket_connect_timeout": 1.0},
+        "OPTIONS": {"pool_class": "tasks.broker.redis_url.Pool", "socket_timeout": 1.0, "socket_connect_timeout": 1.0},
     }
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
@@ -284,12 +284,12 @@ DRAMATIQ_BROKER = {
     # In the order of their before-hooks. DbConnections first: it must close what all others opened.
     "MIDDLEWARE": [
         "django_dramatiq.middleware.DbConnectionsMiddleware",
-        "tasks.engine.event_loop.BoundedAsyncIO",
+        "tasks.worker.event_loop.BoundedAsyncIO",
         "dramatiq.middleware.CurrentMessage",
-        "tasks.engine.middleware.Compatibility",
-        "tasks.engine.middleware.Retries",
-        "tasks.engine.middleware.Execution",
-        "tasks.engine.middleware.WorkerProcess",
+        "tasks.worker.middleware.Compatibility",
+        "tasks.worker.middleware.Retries",
+        "tasks.worker.middleware.Execution",
+        "tasks.worker.middleware.WorkerProcess",
     ],
 }
 # Where actors are looked for in every installed app.

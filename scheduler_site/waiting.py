@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from tasks.engine.brokers import CallboardBroker
+from tasks.broker.brokers import CallboardBroker
 from tasks.errors import BrokerUnavailable
 
 log = structlog.get_logger(__name__)

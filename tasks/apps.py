@@ -18,13 +18,14 @@ class TasksConfig(AppConfig):
     def ready(self) -> None:
         """Import every app's actors, so that each process knows what can be submitted."""
         from tasks import checks  # noqa: F401 - registers them
-        from tasks.engine import presence, wakeups
-        from tasks.telemetry import journal, metrics
+        from tasks.broker import notifier
+        from tasks.lifecycle import workers
+        from tasks.telemetry import metrics, transition_log
 
         discover_actors()
-        post_migrate.connect(presence.declare_queues, sender=self)
-        wakeups.connect()
-        journal.connect()
+        post_migrate.connect(workers.declare_queues, sender=self)
+        notifier.connect()
+        transition_log.connect()
         metrics.connect()
 
 

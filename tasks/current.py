@@ -1,8 +1,9 @@
 """``tasks.current``: what a running actor may know and ask of its own task."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from uuid import UUID
 
 import structlog
@@ -10,16 +11,35 @@ import structlog
 from tasks.errors import CallboardError, Snooze
 
 if TYPE_CHECKING:
-    from tasks.engine.execution import Execution
-    from tasks.engine.transaction import Completion
     from tasks.lifecycle import Claimed
 
 
-class Running(NamedTuple):
-    """What a thread runs, and for which worker."""
+class Completion:
+    """What an actor says about its success before it is committed; set ``result`` to keep one."""
 
-    execution: "Execution"
-    worker_id: UUID
+    result: Any = None
+
+
+class Run(Protocol):
+    """The part of a worker's ``Execution`` that the running actor may see."""
+
+    @property
+    def claimed(self) -> "Claimed":
+        """The task as it was claimed."""
+
+    @property
+    def is_asked_to_stop(self) -> bool:
+        """Whether an interrupt is on its way or was sent."""
+
+    def remark(self, note: str) -> None:
+        """Add a sentence to the attempt's record."""
+
+
+class Running(NamedTuple):
+    """What a thread runs, and how the actor completes it in a transaction of its own."""
+
+    run: Run
+    complete: Callable[[], AbstractContextManager[Completion]]
 
 
 _running: ContextVar[Running | None] = ContextVar("callboard_running", default=None)
@@ -31,25 +51,25 @@ class NotInActor(CallboardError):
     code = "error"
 
 
-def enter(execution: "Execution", worker_id: UUID) -> None:
-    """Make ``execution`` current in this thread and in coroutines that it starts; the engine calls it."""
-    claimed = execution.claimed
-    _running.set(Running(execution, worker_id))
+def enter(run: Run, complete: Callable[[], AbstractContextManager[Completion]]) -> None:
+    """Make ``run`` current in this thread and in coroutines that it starts; the worker calls it."""
+    claimed = run.claimed
+    _running.set(Running(run, complete))
     structlog.contextvars.bind_contextvars(
         trace_id=claimed.trace_id, task_id=str(claimed.id), actor=claimed.actor, attempt=claimed.attempt
     )
 
 
 def leave() -> None:
-    """Forget it; the engine calls it."""
+    """Forget it; the worker calls it."""
     _running.set(None)
     structlog.contextvars.unbind_contextvars("trace_id", "task_id", "actor", "attempt")
 
 
-def execution() -> "Execution | None":
-    """Tell what this thread or coroutine runs, if anything; for the engine."""
+def run() -> Run | None:
+    """Tell what this thread or coroutine runs, if anything; for the worker."""
     running = _running.get()
-    return running and running.execution
+    return running and running.run
 
 
 def task_id() -> UUID:
@@ -81,7 +101,7 @@ def estimated_seconds() -> float | None:
 
 def is_cancelled() -> bool:
     """Whether somebody asked to cancel the running task; a long loop may look and leave in its own way."""
-    return _current().execution.is_asked_to_stop
+    return _current().run.is_asked_to_stop
 
 
 def snooze(*, seconds: float) -> None:
@@ -94,7 +114,7 @@ def snooze(*, seconds: float) -> None:
     raise Snooze(max(0.0, float(seconds)))
 
 
-def complete_in_transaction() -> "AbstractContextManager[Completion]":
+def complete_in_transaction() -> AbstractContextManager[Completion]:
     """Open a transaction in which the actor's own writes and the task's success commit together, or neither does.
 
     What is written in it through Django's default database happens exactly once, however many attempts it takes: a
@@ -112,10 +132,7 @@ def complete_in_transaction() -> "AbstractContextManager[Completion]":
             submitted, so what the block wrote is rolled back. The task dies without a retry.
         RuntimeError: the block is inside another transaction, which could still be rolled back.
     """
-    # Not above: Dramatiq's middleware, and this with it, is imported before there are models.
-    from tasks.engine.transaction import completing
-
-    return completing(*_current())
+    return _current().complete()
 
 
 def _current() -> Running:
@@ -126,4 +143,4 @@ def _current() -> Running:
 
 
 def _claimed() -> "Claimed":
-    return _current().execution.claimed
+    return _current().run.claimed

@@ -14,19 +14,30 @@ from django.conf import settings
 from django.db import connection
 
 import tests.actors
-from tasks.engine import wakeups
+from tasks.broker import notifier
 from tasks.lifecycle import Moved, transitioned
 from tasks.models import Worker
 from tasks.telemetry import log_writer
 from tests import factories
 from tests.factories import Lead
 
+#: Callers of the API and users of the admin; a whole engine inside the test's process.
+pytest_plugins = ["tests.callers", "tests.engines"]
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_wakeups() -> Iterator[None]:
-    wakeups.disconnect()
+    notifier.disconnect()
     yield
-    wakeups.connect()
+    notifier.connect()
+
+
+@pytest.fixture
+def wakeups() -> Iterator[None]:
+    """Let lifecycle's signals reach the notifier."""
+    notifier.connect()
+    yield
+    notifier.disconnect()
 
 
 @pytest.fixture(scope="session")

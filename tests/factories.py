@@ -10,12 +10,11 @@ from django.db.models import F
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.engine import presence
-from tasks.engine.leadership import LEASE
 from tasks.hint import Hint
-from tasks.lifecycle import Claimed, Outcome, Probe, Submission
+from tasks.lifecycle import Claimed, Outcome, Probe, Submission, workers
 from tasks.models import Task, Term, Worker, new_id
 from tasks.priority import HIGHEST, LOWEST, band_of
+from tasks.scheduler.leadership import LEASE
 from tasks.states import AttemptOutcome, DeathReason, Status
 
 QUEUES = ("default", "other")
@@ -37,8 +36,8 @@ def make_lead() -> Lead:
 def make_worker(*, threads: int = 4, queues: tuple[str, ...] = QUEUES) -> Worker:
     """Register a worker as its process would."""
     worker_id = new_id()
-    presence.declare_queues()
-    presence.register(worker_id, queues=queues, threads=threads)
+    workers.declare_queues()
+    workers.register(worker_id, queues=queues, threads=threads)
     return Worker.objects.get(pk=worker_id)
 
 

@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from tasks import registry
 from tasks.admin.show import number
-from tasks.engine import statistics
 from tasks.models import Queue, Task
 from tasks.priority import BANDS
+from tasks.queries import queue_stats
 from tasks.querysets import TaskQuerySet
 from tasks.states import Status, WorkerStatus
 
@@ -64,7 +64,7 @@ class StatusFilter(ChipsFilter):
 
     def counts(self) -> Mapping[str, str]:
         """Count as far as that is cheap."""
-        counted = statistics.counts_by_status()
+        counted = queue_stats.counts_by_status()
         return {status.value: number(one.number, is_capped=one.is_capped) for status, one in counted.items()}
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:

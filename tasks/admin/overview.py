@@ -9,15 +9,15 @@ from django.contrib.admin.utils import quote
 from django.db.models.functions import Now
 from django.urls import reverse
 
-from tasks.admin.causes import open_causes
 from tasks.admin.queue import standing_as_text
 from tasks.admin.show import ago, number, shortened, visible
 from tasks.admin.verbs import changes
 from tasks.admin.worker import count_running, state
-from tasks.engine import statistics
-from tasks.engine.leadership import LEASE
-from tasks.engine.statistics import Standing
 from tasks.models import Lease, Worker
+from tasks.queries import queue_stats
+from tasks.queries.causes import open_causes
+from tasks.queries.queue_stats import Standing
+from tasks.scheduler.leadership import LEASE
 from tasks.states import Status
 
 MOST_CAUSES = 8
@@ -29,7 +29,7 @@ MOST_CHANGES = 8
 def overview(user: Any) -> dict[str, Any]:
     """Collect what this user may see."""
     sees_queues, sees_workers = user.has_perm("tasks.view_queue"), user.has_perm("tasks.view_worker")
-    standings = statistics.queue_standings() if sees_queues else []
+    standings = queue_stats.queue_standings() if sees_queues else []
     return {
         "warnings": list(_warnings(standings, sees_workers=sees_workers)),
         "cards": _cards() if user.has_perm("tasks.view_task") else [],
@@ -56,7 +56,7 @@ def _warnings(standings: list[Standing], *, sees_workers: bool) -> Iterator[str]
 
 def _cards() -> list[dict[str, str]]:
     address = reverse("admin:tasks_task_changelist")
-    counted = statistics.counts_by_status()
+    counted = queue_stats.counts_by_status()
     return [
         {
             "label": str(status.label),
@@ -95,7 +95,7 @@ def _letters() -> dict[str, Any]:
     address = reverse("admin:dlq_deadletter_changelist")
     causes = open_causes(most=MOST_CAUSES)
     return {
-        "total": causes.total,
+        "total": number(causes.letters, is_capped=causes.is_capped),
         "url": address,
         "causes": [
             {

@@ -6,10 +6,11 @@ from django.contrib import admin
 
 from tasks.admin.show import NOTHING, Column, age, badge, column, number, span, visible
 from tasks.admin.verbs import OperatedAdmin, Verb, one_by_one
-from tasks.engine import queues, statistics
-from tasks.engine.statistics import Standing
 from tasks.errors import NotFound
+from tasks.lifecycle import queues
 from tasks.models import Queue
+from tasks.queries import queue_stats
+from tasks.queries.queue_stats import Standing
 
 
 def state(paused_at: Any) -> str:
@@ -81,6 +82,6 @@ class QueueAdmin(OperatedAdmin):
 
     def complete(self, rows: list[Queue]) -> None:
         """Add how they stand."""
-        standings = {standing.name: standing_as_text(standing) for standing in statistics.queue_standings()}
+        standings = {standing.name: standing_as_text(standing) for standing in queue_stats.queue_standings()}
         for queue in rows:
             queue.standing = standings.get(queue.name, {})  # type: ignore[attr-defined]

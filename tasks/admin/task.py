@@ -35,8 +35,8 @@ from tasks.admin.show import (
     visible,
 )
 from tasks.admin.verbs import OperatedAdmin, Verb
-from tasks.engine.forecast import Forecast, expected_start
 from tasks.models import Attempt, Task, TaskEvent
+from tasks.queries.forecast import Forecast, expected_start
 from tasks.states import DUE, Status
 
 #: Attempts and events that one page shows.

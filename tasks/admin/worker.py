@@ -11,7 +11,7 @@ from django.utils import timezone
 from tasks.admin.filters import PresenceFilter
 from tasks.admin.show import age, ago, badge, code, column, pretty, visible, words
 from tasks.admin.verbs import OperatedAdmin, Verb
-from tasks.engine import presence
+from tasks.lifecycle import workers
 from tasks.models import Task, Worker
 
 #: Running tasks that one page shows.
@@ -35,7 +35,7 @@ DRAIN = Verb(
     permission="tasks.drain_worker",
     effect="It takes nothing more, finishes what it runs, and ends. A supervisor may start another in its place.",
     legal=lambda rows: rows.taking(),
-    run=lambda ids, by: presence.ask_to_drain(ids),
+    run=lambda ids, by: workers.ask_to_drain(ids),
     is_danger=True,
 )
 

@@ -18,7 +18,7 @@ import structlog
 from django.conf import settings
 from rest_framework.request import Request
 
-from tasks import redis_url
+from tasks.broker import redis_url
 from tasks.errors import TooManyTasks
 
 log = structlog.get_logger(__name__)

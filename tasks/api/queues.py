@@ -11,9 +11,9 @@ from tasks.api.parsers import read_object
 from tasks.api.reach import reach_of
 from tasks.api.serializers import timestamp
 from tasks.api.views import StaffView, read_nothing
-from tasks.engine import queues
-from tasks.engine.statistics import Standing, queue_standings
 from tasks.errors import FieldError, InvalidTask, NotFound
+from tasks.lifecycle import queues
+from tasks.queries.queue_stats import Standing, queue_standings
 
 
 class QueueList(StaffView):

@@ -15,10 +15,10 @@ from tasks import registry
 from tasks.api import fields
 from tasks.api.fields import Reader
 from tasks.api.reach import Reach
-from tasks.engine.forecast import Forecast
 from tasks.errors import FieldError, InvalidTask
 from tasks.lifecycle import FOR_EVER, Receipt, Submission
 from tasks.models import Attempt, Task, TaskEvent
+from tasks.queries.forecast import Forecast
 from tasks.registry import ActorSpec
 from tasks.telemetry import trace
 

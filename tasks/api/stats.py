@@ -10,9 +10,9 @@ from tasks.api import fields
 from tasks.api.queues import queue_as_dict
 from tasks.api.views import StaffView
 from tasks.api.workers import worker_as_dict
-from tasks.engine import statistics
-from tasks.engine.statistics import Percentiles, Recent
 from tasks.models import Worker
+from tasks.queries import queue_stats
+from tasks.queries.queue_stats import Percentiles, Recent
 
 DEFAULT_MINUTES = 5
 LONGEST_MINUTES = 1_440
@@ -31,12 +31,12 @@ class Stats(StaffView):
 
 def board_as_dict(*, minutes: int) -> dict[str, Any]:
     """Measure everything; what is counted only up to a bound is named in ``capped``."""
-    counts = statistics.counts_by_status()
+    counts = queue_stats.counts_by_status()
     return {
         "tasks": {str(status): count.number for status, count in counts.items()},
         "capped": [str(status) for status, count in counts.items() if count.is_capped],
-        "recent": _recent_as_dict(statistics.recent(minutes=minutes)),
-        "queues": [queue_as_dict(standing) for standing in statistics.queue_standings()],
+        "recent": _recent_as_dict(queue_stats.recent(minutes=minutes)),
+        "queues": [queue_as_dict(standing) for standing in queue_stats.queue_standings()],
         "workers": [worker_as_dict(worker) for worker in Worker.objects.present().order_by("-id")],
     }
 

@@ -25,11 +25,11 @@ from tasks.api.pagination import Order, page
 from tasks.api.parsers import read_object
 from tasks.api.preconditions import etag, expected_version
 from tasks.api.reach import InScope, reach_of
-from tasks.engine import silence
-from tasks.engine.forecast import Forecast, expected_start
+from tasks.db import call_timeout
 from tasks.errors import InvalidQuery, InvalidTask, NotFound
 from tasks.lifecycle import Receipt
 from tasks.models import Task
+from tasks.queries.forecast import Forecast, expected_start
 from tasks.querysets import TaskQuerySet
 from tasks.states import Scope
 
@@ -82,7 +82,7 @@ class ApiView(APIView):
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Answer; with a 503 if the database is silent for too long, which psycopg2 would wait for without limit."""
-        with silence.bounded(settings.REQUEST_DATABASE_SECONDS):
+        with call_timeout.bounded(settings.REQUEST_DATABASE_SECONDS):
             return super().dispatch(request, *args, **kwargs)
 
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any] | None:

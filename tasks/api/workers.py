@@ -9,7 +9,7 @@ from tasks.api.filters import Filter, choice, filtered
 from tasks.api.pagination import page
 from tasks.api.serializers import timestamp
 from tasks.api.views import StaffView, find, read_nothing
-from tasks.engine import presence
+from tasks.lifecycle import workers
 from tasks.models import Task, Worker
 from tasks.querysets import WorkerQuerySet
 from tasks.states import WorkerStatus
@@ -39,7 +39,7 @@ class WorkerDetail(StaffView):
         """Ask a worker to finish what it runs and leave: 202 until it has, then 200."""
         worker = find(Worker.objects.all(), worker_id, kind="worker")
         read_nothing(request)
-        presence.ask_to_drain([worker.pk])
+        workers.ask_to_drain([worker.pk])
         worker.refresh_from_db()
         return Response(worker_as_dict(worker), status=200 if worker.status == WorkerStatus.GONE else 202)
 

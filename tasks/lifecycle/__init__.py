@@ -5,9 +5,9 @@ and the other finds nothing to do. Batch verbs return what they moved and skip t
 ``NotFound`` or ``IllegalTransition`` naming the current status. ``docs/state_machine.md`` has the picture.
 """
 
-from tasks.lifecycle.completion import Outcome, complete_many, fail, interrupt, recorded, snooze, still_held, succeed
-from tasks.lifecycle.deletion import delete
-from tasks.lifecycle.delivery import (
+from tasks.lifecycle.complete import Outcome, complete_many, fail, interrupt, recorded, snooze, still_held, succeed
+from tasks.lifecycle.delete import delete
+from tasks.lifecycle.dispatch import (
     Claimed,
     Dispatched,
     NotEntitled,
@@ -18,23 +18,20 @@ from tasks.lifecycle.delivery import (
     requeue_many,
     take_back,
 )
-from tasks.lifecycle.idempotency import Receipt, submit_many_once, submit_once
-from tasks.lifecycle.lines import Line, Place, first_due, look_over, next_due_in_seconds
-from tasks.lifecycle.operation import cancel, cancel_many, discard, edit, redrive, retry, retry_many
-from tasks.lifecycle.pruning import discard_old, prune_history, prune_keys, prune_letters, prune_many
-from tasks.lifecycle.recovery import expire_many, rescue_lost, rescue_stuck
+from tasks.lifecycle.operate import cancel, cancel_many, discard, edit, redrive, retry, retry_many
+from tasks.lifecycle.prune import discard_old, prune_history, prune_keys, prune_letters, prune_many
+from tasks.lifecycle.rescue import expire_many, rescue_lost, rescue_stuck
 from tasks.lifecycle.signals import Moved, transitioned
-from tasks.lifecycle.submission import FOR_EVER, Submission, accept, submit, submit_many
+from tasks.lifecycle.submit import FOR_EVER, Submission, accept, submit, submit_many
+from tasks.lifecycle.submit_once import Receipt, submit_many_once, submit_once
 
 __all__ = [
     "FOR_EVER",
     "Claimed",
     "Dispatched",
-    "Line",
     "Moved",
     "NotEntitled",
     "Outcome",
-    "Place",
     "Probe",
     "Receipt",
     "Submission",
@@ -50,10 +47,7 @@ __all__ = [
     "edit",
     "expire_many",
     "fail",
-    "first_due",
     "interrupt",
-    "look_over",
-    "next_due_in_seconds",
     "prune_history",
     "prune_keys",
     "prune_letters",

@@ -5,9 +5,9 @@ from uuid import UUID
 
 from django.db import transaction
 
-from tasks.lifecycle.operation import retry_many
+from tasks.db.statements import fetch
+from tasks.lifecycle.operate import retry_many
 from tasks.lifecycle.signals import Moved
-from tasks.lifecycle.sql import fetch
 
 # Tasks before letters, each in the order of their ids, as every other verb locks them.
 _LOCK_TASKS = """

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -34,6 +34,10 @@ class Moved(NamedTuple):
 transitioned = Signal()
 
 
+#: Sent when a pause of a queue has ended and that has committed, with ``queue`` (its name).
+resumed = Signal()
+
+
 def announce(verb: str, moves: Sequence[Moved]) -> None:
     """Send ``transitioned`` when the current transaction commits, at once if there is none.
 
@@ -45,7 +49,7 @@ def announce(verb: str, moves: Sequence[Moved]) -> None:
 
     # A function of its own: Django asks what it runs after a commit for its __qualname__, which a partial has not.
     def send() -> None:
-        _send(verb, moves, at)
+        send_safely(transitioned, verb=verb, moves=moves, at=at)
 
     after_commit(send)
 
@@ -78,15 +82,16 @@ def _after_own_commit(hook: Callable[[], None]) -> None:
         transaction.on_commit(hook)
 
 
-def _send(verb: str, moves: Sequence[Moved], at: float) -> None:
+def send_safely(signal: Signal, **facts: Any) -> None:
+    """Send a signal whose receivers must not disturb the sender; only what is meant for the caller is raised."""
     try:
-        transitioned.send_robust(sender=None, verb=verb, moves=moves, at=at)
+        signal.send_robust(sender=None, **facts)
     except BaseException as error:
         # send_robust() holds Exceptions of receivers, not a SystemExit, nor what it meets when it describes a receiver
         # without a name or calls an async one inside an event loop. An interrupt is meant for the caller.
         if _is_for_the_caller(error):
             raise
-        log.error("a receiver of transitioned raised; the move stays", verb=verb, error=type(error).__name__)
+        log.error("a receiver of a signal raised; what was committed stays", error=type(error).__name__, **facts)
 
 
 def _is_for_the_caller(error: BaseException) -> bool:

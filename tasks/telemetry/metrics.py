@@ -24,8 +24,8 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from tasks.db.statements import fetch
 from tasks.lifecycle import Moved, transitioned
-from tasks.lifecycle.sql import fetch
 from tasks.states import FINAL
 
 log = structlog.get_logger(__name__)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.engine import failpoints
+from tasks.testing import failpoints
 from tests.acceptance.harness.rig import Rig
 from tests.waiting import wait_until
 

@@ -39,7 +39,7 @@ child.join()
 """,
     "a child of a parent that has spoken": f"""{_SUBMIT}
 from django.db import connections
-from tasks.engine.wakeups import News, notifier
+from tasks.broker.notifier import News, notifier
 notifier.poke(News.DUE)
 notifier.flush()
 if os.fork():
@@ -96,7 +96,7 @@ def test_the_task_of_a_command_starts_at_once(running: Rig) -> None:
 _SPEAK_TO_SILENCE = """
 import sys, time, django
 django.setup()
-from tasks.engine.wakeups import News, notifier
+from tasks.broker.notifier import News, notifier
 notifier.poke(News.DUE)
 began = time.monotonic()
 import atexit

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from tasks import redis_url
+from tasks.broker import redis_url
 from tests.acceptance.conftest import make_rig
 from tests.acceptance.harness.redis import Sentinels, over_tls
 from tests.acceptance.harness.rig import Rig

@@ -11,9 +11,8 @@ from django.db import transaction
 from dramatiq.middleware import Interrupt, TimeLimitExceeded
 
 from tasks import lifecycle
-from tasks.engine import queues
-from tasks.engine.wakeups import News, notifier
-from tasks.lifecycle import Submission, signals, transitioned
+from tasks.broker.notifier import News, notifier
+from tasks.lifecycle import Submission, queues, signals, transitioned
 from tasks.models import Queue, Task
 from tasks.states import Status
 from tests import actors
@@ -93,7 +92,7 @@ def test_every_way_in_and_every_verb_works(heard) -> None:
     assert heard == ["submit", "submit", "submit", "edit", "cancel", "retry"]
 
 
-def test_a_queue_is_resumed(monkeypatch) -> None:
+def test_a_queue_is_resumed(wakeups, monkeypatch) -> None:
     poked: list[News] = []
     monkeypatch.setattr(notifier, "poke", poked.append)
     Queue.objects.get_or_create(name="default")

@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 
 from tasks import lifecycle
-from tasks.engine import presence
 from tasks.hint import Hint
+from tasks.lifecycle import workers
 from tasks.models import Task
 from tasks.states import Status
 from tests.factories import age, claim, dispatch, let_lease_run_out, make_task, make_worker, submit
@@ -64,7 +64,7 @@ def test_a_worker_that_is_gone_draining_or_unknown_claims_nothing(worker) -> Non
     hint = dispatch(submit())
     with pytest.raises(lifecycle.NotEntitled):
         lifecycle.claim_many([hint], worker_id=uuid4())
-    for end in (lambda: presence.ask_to_drain([worker.pk]), lambda: presence.leave(worker.pk)):
+    for end in (lambda: workers.ask_to_drain([worker.pk]), lambda: workers.leave(worker.pk)):
         end()
         with pytest.raises(lifecycle.NotEntitled):
             lifecycle.claim_many([hint], worker_id=worker.pk)

@@ -8,6 +8,7 @@ from tasks import lifecycle
 from tasks.hint import Hint
 from tasks.lifecycle import Probe
 from tasks.models import Task, Term
+from tasks.queries import due
 from tasks.states import Status
 from tests.factories import age, database_now, dispatch_due, make_due, make_lead, make_task, submit
 
@@ -109,10 +110,10 @@ def test_a_deposed_leader_dispatches_nothing(lead) -> None:
 
 
 def test_the_next_due_time_looks_only_ahead_and_only_at_the_asked_queues() -> None:
-    assert lifecycle.next_due_in_seconds(["default"]) is None
+    assert due.next_due_in_seconds(["default"]) is None
     submit()
     submit(delay_seconds=100)
     submit("elsewhere", payload={}, delay_seconds=10)
-    assert lifecycle.next_due_in_seconds(["default"]) == pytest.approx(100, abs=5)
-    assert lifecycle.next_due_in_seconds(["default", "other"]) == pytest.approx(10, abs=5)
-    assert lifecycle.next_due_in_seconds([]) is None
+    assert due.next_due_in_seconds(["default"]) == pytest.approx(100, abs=5)
+    assert due.next_due_in_seconds(["default", "other"]) == pytest.approx(10, abs=5)
+    assert due.next_due_in_seconds([]) is None

@@ -7,8 +7,9 @@ import pytest
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
+from tasks.db import statements
 from tasks.hint import Hint
-from tasks.lifecycle import recovery, sql
+from tasks.lifecycle import rescue
 from tasks.models import Attempt, Task, Term
 from tasks.states import Status
 from tests.factories import age, claim, make_task, open_letter
@@ -96,12 +97,12 @@ def test_what_changed_between_the_look_and_the_write_does_not_expire(worker, lea
             lifecycle.retry(task.pk)
 
     def fetch(statement: str, parameters: Any) -> Any:
-        found = sql.fetch(statement, parameters)
-        if statement == recovery._EXPIRED:
+        found = statements.fetch(statement, parameters)
+        if statement == rescue._EXPIRED:
             change()
         return found
 
-    monkeypatch.setattr(recovery, "fetch", fetch)
+    monkeypatch.setattr(rescue, "fetch", fetch)
     assert lifecycle.expire_many(**lead) == []
     task.refresh_from_db()
     assert task.status == (Status.RUNNING if meanwhile == "claimed" else Status.PENDING)

@@ -1,6 +1,7 @@
 """What a task's life costs in index insertions, and what the dispatcher reads: both are budgets of the design."""
 
 import json
+import sys
 from typing import Any
 from uuid import UUID
 
@@ -8,8 +9,10 @@ import pytest
 from django.db import connection
 
 from tasks import lifecycle
-from tasks.lifecycle import Line, Probe, delivery, lines
+from tasks.lifecycle import Probe
 from tasks.models import Queue
+from tasks.queries import due
+from tasks.queries.due import Line
 from tests.factories import claim, dispatch, dispatch_due, outcome, submit
 
 pytestmark = pytest.mark.django_db
@@ -89,7 +92,7 @@ def explained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         plans.append((plan if isinstance(plan, list) else json.loads(plan))[0]["Plan"])
         return []
 
-    for module in (delivery, lines):
+    for module in (sys.modules["tasks.lifecycle.dispatch"], due):
         monkeypatch.setattr(module, "fetch", explain)
     return plans
 
@@ -122,7 +125,7 @@ def test_the_next_due_time_is_found_along_the_index(monkeypatch) -> None:
     fill("waiting", priority=5, days=1, count=20_000)
     plans = explained(monkeypatch)
     with pytest.raises(ValueError, match="not enough values"):
-        lifecycle.next_due_in_seconds(["waiting"])
+        due.next_due_in_seconds(["waiting"])
     assert buffers(plans[0]) < 150, json.dumps(plans[0], indent=1)
 
 
@@ -130,8 +133,8 @@ def test_the_first_of_each_line_is_found_along_the_index(monkeypatch) -> None:
     fill("lines", priority=9, days=-1, count=20_000)
     fill("lines", priority=5, days=1, count=20_000)
     lines = {Line("lines", priority): Probe(priority, "any", 1) for priority in range(1, 11)}
-    found = lifecycle.first_due(lines)
+    found = due.first_due(lines)
     assert {line.priority: first.in_seconds < 0 for line, first in found.items()} == {9: True, 5: False}
     plans = explained(monkeypatch)
-    lifecycle.first_due(lines)
+    due.first_due(lines)
     assert buffers(plans[0]) < 150, json.dumps(plans[0], indent=1)

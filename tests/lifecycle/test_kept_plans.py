@@ -9,7 +9,10 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from tasks import lifecycle
-from tasks.lifecycle import Line, Probe, sql
+from tasks.db import statements
+from tasks.lifecycle import Probe
+from tasks.queries import due
+from tasks.queries.due import Line
 from tasks.states import Status
 from tests.factories import claim, dispatch, make_worker, outcome, submit
 
@@ -22,7 +25,7 @@ def live() -> Status:
     """Take a task through its life."""
     worker = make_worker()
     task = submit()
-    lifecycle.first_due(FIRST_DUE)
+    due.first_due(FIRST_DUE)
     lifecycle.complete_many([outcome(claim(dispatch(task), worker), worker)])
     task.refresh_from_db()
     return Status(task.status)
@@ -44,7 +47,7 @@ def in_a_thread(work: Callable[[], Any], *, of_the_engine: bool = True) -> Any:
 
     def run() -> None:
         if of_the_engine:
-            sql.keep_plans()
+            statements.keep_plans()
         try:
             results.append(work())
         finally:
@@ -72,7 +75,7 @@ def test_another_session_keeps_how_to_submit_only_and_its_planner_is_left_alone(
 
 def test_behind_a_pooler_nothing_is_kept(monkeypatch) -> None:
     # A pooler gives its clients process ids of its own.
-    monkeypatch.setattr(sql, "_is_direct", lambda *_: False)
+    monkeypatch.setattr(statements, "_is_direct", lambda *_: False)
     assert in_a_thread(lambda: (live(), kept(), query("SHOW enable_seqscan"))) == (Status.SUCCEEDED, set(), [("on",)])
 
 

@@ -13,10 +13,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.engine import presence
 from tasks.errors import CallboardError
 from tasks.hint import Hint
-from tasks.lifecycle import Claimed
+from tasks.lifecycle import Claimed, workers
 from tasks.models import Attempt, Task, Worker
 from tasks.states import DUE, FINAL, WAITING, AttemptOutcome, DeathReason, Status
 from tests import factories
@@ -175,7 +174,7 @@ class Life(RuleBasedStateMachine):
     def worker_falls_silent(self, worker: Worker) -> None:
         factories.let_lease_run_out(worker)
         lead = factories.make_lead()
-        presence.declare_silent_gone(**lead)
+        workers.declare_silent_gone(**lead)
         self.gone.add(worker.pk)
         lost = [one for one in self.expected.values() if one.worker == worker.pk]
         assert len(lifecycle.rescue_lost(**lead)) == len(lost)

@@ -3,8 +3,9 @@
 import pytest
 
 from tasks import lifecycle
-from tasks.engine import queues, wakeups
+from tasks.broker import notifier
 from tasks.errors import NotFound
+from tasks.lifecycle import queues
 from tasks.models import Queue
 from tasks.states import Status
 from tests.factories import dispatch, dispatch_due, make_task, submit
@@ -45,11 +46,11 @@ def test_pausing_twice_keeps_the_first_time(worker) -> None:
 
 
 def test_resuming_wakes_the_dispatcher_when_it_has_committed(
-    worker, monkeypatch, django_capture_on_commit_callbacks
+    worker, wakeups, monkeypatch, django_capture_on_commit_callbacks
 ) -> None:
     pokes: list[bool] = []
     monkeypatch.setattr(
-        wakeups.notifier, "poke", lambda _: pokes.append(Queue.objects.get(pk="default").paused_at is None)
+        notifier.notifier, "poke", lambda _: pokes.append(Queue.objects.get(pk="default").paused_at is None)
     )
     queues.pause("default")
     with django_capture_on_commit_callbacks(execute=True):

@@ -6,11 +6,11 @@ import pytest
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.engine import presence
-from tasks.engine.recorder import Record
 from tasks.errors import AlreadyResolved, InvalidTask, NotFound
+from tasks.lifecycle import workers
 from tasks.models import Task, TaskEvent
 from tasks.states import DeathReason, Resolution, Status
+from tasks.worker.flight_recorder import Record
 from tests.factories import database_now, failure, make_due, make_task, make_worker, open_letter, start, submit
 
 pytestmark = pytest.mark.django_db
@@ -21,7 +21,7 @@ def test_a_redrive_resets_failures_and_crashes_and_nothing_else(lead) -> None:
     crashed, worker = make_worker(), make_worker()
     claimed = start(task, crashed)
     records = [Record(f"{claimed.id}:{claimed.attempt}", database_now(), is_stuck=False, has_ended=False)]
-    presence.report_end(crashed.pk, kind="crashed", detail="", records=records)
+    workers.report_end(crashed.pk, kind="crashed", detail="", records=records)
     lifecycle.rescue_lost(**lead)
     task.refresh_from_db()
     lifecycle.fail(failure(start(task, worker), worker))

@@ -7,11 +7,10 @@ import pytest
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.engine import presence
-from tasks.engine.recorder import Record
-from tasks.lifecycle import Claimed
+from tasks.lifecycle import Claimed, workers
 from tasks.models import Attempt, Task, Term, Worker
 from tasks.states import AttemptOutcome, DeathReason, Status, WorkerStatus
+from tasks.worker.flight_recorder import Record
 from tests.factories import (
     age,
     database_now,
@@ -31,7 +30,7 @@ pytestmark = pytest.mark.django_db
 def die(worker: Worker, *running: Claimed, kind: str = "crashed", stuck: bool = False, ended: bool = False) -> None:
     """Let a supervisor report a worker's end while these had started."""
     records = [Record(f"{one.id}:{one.attempt}", database_now(), is_stuck=stuck, has_ended=ended) for one in running]
-    assert presence.report_end(worker.pk, kind=kind, detail="killed by SIGKILL", records=records)
+    assert workers.report_end(worker.pk, kind=kind, detail="killed by SIGKILL", records=records)
 
 
 def numbers(task: Task) -> tuple[int, int, int, int]:
@@ -57,7 +56,7 @@ def test_a_task_of_a_silent_worker_is_lost_without_blame(worker, lead) -> None:
     task = submit(max_retries=0)
     start(task, worker)
     let_lease_run_out(worker)
-    assert presence.declare_silent_gone(**lead) == [worker.pk]
+    assert workers.declare_silent_gone(**lead) == [worker.pk]
     (moved,) = lifecycle.rescue_lost(**lead)
     assert numbers(task) == (1, 1, 0, 0)
     assert (moved.status, task.status, task.worker_id) == (Status.PENDING, Status.PENDING, None)
@@ -69,7 +68,7 @@ def lose(task: Task, lead: Any) -> None:
     worker = make_worker()
     start(Task.objects.get(pk=task.pk), worker)
     let_lease_run_out(worker)
-    presence.declare_silent_gone(**lead)
+    workers.declare_silent_gone(**lead)
     lifecycle.rescue_lost(**lead)
 
 
@@ -118,9 +117,9 @@ def test_what_a_heartbeat_says_has_ended_is_not_stuck(worker, lead) -> None:
     task = submit(time_limit_seconds=1)
     claimed = start(task, worker)
     age(task, started_at=timedelta(days=1))
-    presence.beat(worker.pk, unwritten=[(claimed.id, claimed.attempt)])
+    workers.beat(worker.pk, unwritten=[(claimed.id, claimed.attempt)])
     assert lifecycle.rescue_stuck(**lead) == ([], set())
-    presence.beat(worker.pk, unwritten=[])
+    workers.beat(worker.pk, unwritten=[])
     assert len(lifecycle.rescue_stuck(**lead)[0]) == 1
 
 
@@ -208,7 +207,7 @@ def test_a_worker_that_wakes_after_the_rescue_changes_nothing(worker, lead) -> N
     task = submit()
     claimed = start(task, worker)
     let_lease_run_out(worker)
-    presence.declare_silent_gone(**lead)
+    workers.declare_silent_gone(**lead)
     lifecycle.rescue_lost(**lead)
     start(Task.objects.get(pk=task.pk), make_worker())
     assert not lifecycle.succeed(outcome(claimed, worker, result="late"))
@@ -237,7 +236,7 @@ def test_a_deposed_leader_rescues_nothing(worker, lead) -> None:
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.RUNNING])
 def test_only_running_tasks_are_rescued(worker, lead, status: Status) -> None:
     make_task(status, worker=worker)
-    presence.leave(worker.pk)
+    workers.leave(worker.pk)
     assert lifecycle.rescue_lost(**lead) == []
     assert lifecycle.rescue_stuck(**lead) == ([], set())
 
@@ -299,24 +298,24 @@ def test_a_stuck_task_that_was_cancelled_is_cancelled(worker, lead) -> None:
 def test_only_the_silent_are_declared_gone_and_they_cannot_come_back(worker, lead) -> None:
     silent = make_worker()
     let_lease_run_out(silent)
-    assert presence.declare_silent_gone(**lead) == [silent.pk]
+    assert workers.declare_silent_gone(**lead) == [silent.pk]
     silent.refresh_from_db()
     worker.refresh_from_db()
     assert (silent.status, worker.status) == (WorkerStatus.GONE, WorkerStatus.ALIVE)
-    assert not presence.beat(silent.pk).is_present
-    assert presence.beat(worker.pk).is_present
+    assert not workers.beat(silent.pk).is_present
+    assert workers.beat(worker.pk).is_present
 
 
 def test_a_lease_that_is_over_can_be_renewed_until_somebody_says_so(worker, lead) -> None:
     let_lease_run_out(worker)
-    assert presence.beat(worker.pk).is_present
-    assert presence.declare_silent_gone(**lead) == []
+    assert workers.beat(worker.pk).is_present
+    assert workers.declare_silent_gone(**lead) == []
 
 
 def test_a_deposed_leader_declares_nobody_gone(worker, lead) -> None:
     let_lease_run_out(worker)
     Term.objects.update(term=2)
-    assert presence.declare_silent_gone(**lead) == []
+    assert workers.declare_silent_gone(**lead) == []
 
 
 def test_a_heartbeat_tells_of_cancels_drains_and_rows_that_are_not_held(worker) -> None:
@@ -324,13 +323,13 @@ def test_a_heartbeat_tells_of_cancels_drains_and_rows_that_are_not_held(worker) 
     age(Task.objects.get(pk=held.id), started_at=timedelta(seconds=10))
     age(Task.objects.get(pk=unheld.id), started_at=timedelta(seconds=10))
     lifecycle.cancel(cancelled.id)
-    heard = presence.concerns(worker.pk, [(held.id, 1), (cancelled.id, 1)])
+    heard = workers.concerns(worker.pk, [(held.id, 1), (cancelled.id, 1)])
     assert heard.cancelled == [(cancelled.id, 1)]
     assert heard.unheld == [(unheld.id, 1)]
-    assert not presence.beat(worker.pk).is_draining
+    assert not workers.beat(worker.pk).is_draining
     assert fresh.attempt == 1
-    presence.ask_to_drain([worker.pk])
-    assert presence.beat(worker.pk).is_draining
+    workers.ask_to_drain([worker.pk])
+    assert workers.beat(worker.pk).is_draining
 
 
 def test_a_heartbeat_that_holds_an_older_attempt_does_not_hold_the_row(worker) -> None:
@@ -338,13 +337,13 @@ def test_a_heartbeat_that_holds_an_older_attempt_does_not_hold_the_row(worker) -
     lifecycle.put_back_many([(task.pk, start(task, worker).attempt)], worker_id=worker.pk)
     assert start(task, worker).attempt == 2
     age(task, started_at=timedelta(seconds=10))
-    assert presence.concerns(worker.pk, [(task.pk, 1)]).unheld == [(task.pk, 2)]
-    assert presence.concerns(worker.pk, [(task.pk, 2)]).unheld == []
+    assert workers.concerns(worker.pk, [(task.pk, 1)]).unheld == [(task.pk, 2)]
+    assert workers.concerns(worker.pk, [(task.pk, 2)]).unheld == []
 
 
 def test_an_orderly_end_is_reported_once(worker) -> None:
-    presence.leave(worker.pk)
-    assert not presence.report_end(worker.pk, kind="crashed", detail="late", records=[])
+    workers.leave(worker.pk)
+    assert not workers.report_end(worker.pk, kind="crashed", detail="late", records=[])
     worker.refresh_from_db()
     assert worker.crash is None
 

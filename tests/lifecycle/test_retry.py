@@ -7,11 +7,11 @@ import pytest
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.engine import presence
-from tasks.engine.recorder import Record
 from tasks.errors import IllegalTransition, InvalidTask, NotFound
+from tasks.lifecycle import workers
 from tasks.models import Task, TaskEvent
 from tasks.states import Resolution, Status
+from tasks.worker.flight_recorder import Record
 from tests.factories import database_now, dispatch, failure, make_task, make_worker, open_letter, start, submit
 
 pytestmark = pytest.mark.django_db
@@ -105,7 +105,7 @@ def test_a_retrying_task_that_runs_now_is_still_in_its_first_life(worker, lead) 
     task = submit(max_age_seconds=1000, retry_for_seconds=500)
     claimed = start(task, worker)
     record = Record(f"{claimed.id}:{claimed.attempt}", database_now(), is_stuck=False, has_ended=False)
-    presence.report_end(worker.pk, kind="crashed", detail="killed", records=[record])
+    workers.report_end(worker.pk, kind="crashed", detail="killed", records=[record])
     lifecycle.rescue_lost(**lead)
     other = make_worker()
     task.refresh_from_db()

@@ -12,9 +12,8 @@ from django.db.models import F
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.engine import presence, queues
 from tasks.errors import AlreadyResolved, IllegalTransition, NotFound
-from tasks.lifecycle import Claimed
+from tasks.lifecycle import Claimed, queues, workers
 from tasks.lifecycle.letters import discard_many, redrive_many
 from tasks.models import Attempt, Task
 from tasks.states import AttemptOutcome, DeathReason, Status
@@ -62,7 +61,7 @@ class Engine:
     def _lose_worker(self) -> None:
         lifecycle.claim_many(dispatch_due(space=2), worker_id=self._worker.pk)
         let_lease_run_out(self._worker)
-        presence.declare_silent_gone(**self._lead)
+        workers.declare_silent_gone(**self._lead)
         self._worker = make_worker()
 
 

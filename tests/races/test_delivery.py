@@ -8,12 +8,11 @@ from functools import partial
 import pytest
 
 from tasks import lifecycle
-from tasks.engine import presence
 from tasks.hint import Hint
-from tasks.lifecycle.pruning import FIRST_ID
+from tasks.lifecycle import workers
+from tasks.lifecycle.prune import FIRST_ID
 from tasks.models import IdempotencyKey, Task, Term, Worker
 from tasks.states import Status
-from tests.engine.stage import born_earlier
 from tests.factories import (
     Lead,
     age,
@@ -26,6 +25,7 @@ from tests.factories import (
     start,
     submit,
 )
+from tests.scheduler.stage import born_earlier
 
 FAULT = "F16"
 
@@ -138,7 +138,7 @@ def test_a_put_back_and_a_completion_of_one_attempt_one_wins(race) -> None:
 
 def fall_silent(worker: Worker, lead: Lead) -> None:
     let_lease_run_out(worker)
-    presence.declare_silent_gone(**lead)
+    workers.declare_silent_gone(**lead)
 
 
 def test_a_claim_by_a_worker_that_is_declared_gone_at_that_moment_is_rescued(race, lead) -> None:
@@ -162,7 +162,7 @@ def test_a_deposed_leaders_sweep_changes_nothing(race, lead) -> None:
     worker = make_worker()
     lost, waiting, queued, old = submit(), submit(), submit(), submit(max_age_seconds=1000)
     start(lost, worker)
-    presence.leave(worker.pk)
+    workers.leave(worker.pk)
     hint = dispatch(queued)
     Task.objects.filter(pk=old.pk).update(expires_at=old.created_at)
 
@@ -198,7 +198,7 @@ def leaders_work(verb: str, lead: Lead) -> Callable[[], object]:
     if verb.startswith("rescue"):
         claim(hint, worker)
     if verb == "rescue lost":
-        presence.leave(worker.pk)
+        workers.leave(worker.pk)
     if verb == "prune":
         lifecycle.cancel(task.pk)
         born_earlier(task, timedelta(days=1))
@@ -219,7 +219,7 @@ def leaders_work(verb: str, lead: Lead) -> Callable[[], object]:
         "expire": lambda: lifecycle.expire_many(**lead),
         "prune": lambda: lifecycle.prune_many(FIRST_ID, keep_seconds={"CANCELLED": 0.0}, batch=9, **lead).removed,
         "prune keys": lambda: lifecycle.prune_keys(batch=9, **lead),
-        "declare gone": lambda: presence.declare_silent_gone(**lead),
+        "declare gone": lambda: workers.declare_silent_gone(**lead),
     }
     return verbs[verb]
 
@@ -262,7 +262,7 @@ def test_a_rescue_and_a_late_completion_one_wins(race, lead, kind: str) -> None:
         worker = make_worker()
         task = submit()
         claimed = claim(dispatch(task), worker)
-        presence.leave(worker.pk)
+        workers.leave(worker.pk)
         rescue, succeed = partial(lifecycle.rescue_lost, **lead), partial(lifecycle.succeed, outcome(claimed, worker))
         results = race.together(*((rescue, succeed) if kind == "rescue" else (succeed, rescue)))
         assert sorted(map(bool, results)) == [False, True]

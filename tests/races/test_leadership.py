@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from django.db.models import F
 
-from tasks.engine.leadership import Leadership
 from tasks.models import Lease, Term
+from tasks.scheduler.leadership import Leadership
 
 ROUNDS = 15
 

@@ -14,13 +14,13 @@ import pytest
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.engine import presence
+from tasks.lifecycle import workers
 from tasks.lifecycle.letters import discard_many, redrive_many
-from tasks.lifecycle.pruning import FIRST_ID, prune_many
+from tasks.lifecycle.prune import FIRST_ID, prune_many
 from tasks.models import Task
 from tasks.states import DeathReason, Status
-from tests.engine.stage import born_earlier
 from tests.factories import age, dispatch, dispatch_due, failure, make_worker, outcome, start, submit
+from tests.scheduler.stage import born_earlier
 
 Verb = Callable[[Sequence[Task]], Any]
 
@@ -107,7 +107,7 @@ def test_a_verb_of_the_engine_leaves_a_row_that_somebody_holds_and_moves_the_res
         if verb == "expire":
             age(task, expires_at=timedelta(days=1))
     if verb == "rescue lost":
-        presence.leave(worker.pk)
+        workers.leave(worker.pk)
     verbs: dict[str, Callable[[], Any]] = {
         "dispatch": dispatch_due,
         "claim": lambda: lifecycle.claim_many(hints, worker_id=worker.pk),

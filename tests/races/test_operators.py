@@ -7,10 +7,9 @@ import pytest
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.engine import presence
 from tasks.errors import AlreadyResolved, IllegalTransition
 from tasks.hint import Hint
-from tasks.lifecycle import Claimed
+from tasks.lifecycle import Claimed, workers
 from tasks.models import Task, TaskEvent, Worker
 from tasks.states import DeathReason, Resolution, Status
 from tests.factories import Lead, age, dispatch, failure, make_task, make_worker, open_letter, outcome, start, submit
@@ -72,7 +71,7 @@ def held(claimed: Claimed, worker: Worker, verb: str, lead: Lead) -> object:
     if verb == "put back":
         return lifecycle.put_back_many([(claimed.id, claimed.attempt)], worker_id=worker.pk)
     if verb == "rescue":
-        presence.leave(worker.pk)
+        workers.leave(worker.pk)
         return lifecycle.rescue_lost(**lead)
     if verb == "succeed":
         return lifecycle.succeed(outcome(claimed, worker))

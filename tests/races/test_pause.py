@@ -1,7 +1,7 @@
 """A pause against the dispatcher: what its caller is told to be taken back must not come again."""
 
 from tasks import lifecycle
-from tasks.engine import queues
+from tasks.lifecycle import queues
 from tasks.models import Task
 from tasks.states import Status
 from tests.factories import dispatch_due, make_worker, submit

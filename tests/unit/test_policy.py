@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlq import fingerprint
-from tasks import errors, hint, priority, redis_url, retry
-from tasks.engine import forecast
+from tasks import errors, hint, priority, retry
+from tasks.broker import redis_url
 from tasks.hint import Hint
+from tasks.queries import forecast
 from tasks.states import DUE, FINAL, WAITING, Status
 
 

@@ -18,11 +18,11 @@ from django.utils import timezone
 from scheduler_site.embedded.errors import LaunchError
 from scheduler_site.pools import Pool
 from tasks.api.serializers import timestamp
-from tasks.engine.supervisor import LAST_SECONDS
 from tasks.management import serving
 from tasks.management.callboard import parsing
 from tasks.management.callboard.output import WIDE, Column, Output, clean
 from tasks.models import Worker
+from tasks.worker.supervisor import LAST_SECONDS
 
 _COLUMNS = (
     Column("NAME", "name", wraps=True),

@@ -4,12 +4,12 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 
 from tasks.api.queues import queue_as_dict
-from tasks.engine import queues
-from tasks.engine.statistics import queue_standings
 from tasks.errors import NotFound
+from tasks.lifecycle import queues
 from tasks.management.callboard import operator, parsing
 from tasks.management.callboard.output import Column, Output
 from tasks.models import Queue
+from tasks.queries.queue_stats import queue_standings
 
 COLUMNS = (
     Column("QUEUE", "name", wraps=True),

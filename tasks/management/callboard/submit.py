@@ -8,12 +8,12 @@ from django.core.management.base import CommandError
 from tasks import lifecycle
 from tasks.api import fields
 from tasks.api.serializers import SUBMISSION_FIELDS
-from tasks.engine.forecast import expected_start
 from tasks.errors import InvalidTask
 from tasks.lifecycle import Submission
 from tasks.management.callboard import parsing, payload, tasks
 from tasks.management.callboard.output import Output
 from tasks.models import Task
+from tasks.queries.forecast import expected_start
 from tasks.states import Status
 
 _SHORTEST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.05, 1.0

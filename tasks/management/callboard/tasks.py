@@ -8,10 +8,10 @@ from uuid import UUID
 from tasks import lifecycle
 from tasks.api.filters import TASK_FILTERS
 from tasks.api.serializers import attempt_as_dict, event_as_dict, task_as_dict
-from tasks.engine.forecast import Forecast, expected_start
 from tasks.management.callboard import lists, operator, parsing, verbs
 from tasks.management.callboard.output import WIDE, Column, Output
 from tasks.models import Task, TaskEvent
+from tasks.queries.forecast import Forecast, expected_start
 
 _LIST = (
     Column("ID", "id"),

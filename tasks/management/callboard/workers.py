@@ -4,8 +4,8 @@ from argparse import Namespace
 from uuid import UUID
 
 from tasks.api.workers import FILTERS, worker_as_dict
-from tasks.engine import presence
 from tasks.errors import IllegalTransition
+from tasks.lifecycle import workers
 from tasks.management.callboard import lists, parsing, pool, tasks, verbs
 from tasks.management.callboard.output import WIDE, Column, Output
 from tasks.models import Task, Worker
@@ -80,7 +80,7 @@ def drain(options: Namespace, out: Output) -> None:
 
 def _drain(worker_id: UUID) -> str:
     worker = lists.find(Worker.objects.all(), worker_id)
-    if not presence.ask_to_drain([worker.pk]):
+    if not workers.ask_to_drain([worker.pk]):
         raise IllegalTransition("drain", status=worker.status, detail=f"cannot drain a worker that is {worker.status}")
     worker.refresh_from_db()
     return worker.status

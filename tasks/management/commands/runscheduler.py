@@ -8,10 +8,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from scheduler_site.addresses import IN_PROCESS_URL
 from scheduler_site.waiting import wait_until_ready
-from tasks.engine import worker
-from tasks.engine.scheduler import Scheduler
 from tasks.management import serving
+from tasks.scheduler.process import Scheduler
 from tasks.telemetry import log_writer, metrics
+from tasks.worker import process
 
 
 class Command(BaseCommand):
@@ -41,13 +41,13 @@ class Command(BaseCommand):
         log_writer.start()
         wait_until_ready()
         stop = threading.Event()
-        worker.handle_signals(stop)
+        process.handle_signals(stop)
         scheduler = Scheduler()
         metrics.serve()
         scheduler.start()
         code = 0
         if with_workers:
-            code = worker.run(queues=set(served) or None, threads=threads, stop=stop)
+            code = process.run(queues=set(served) or None, threads=threads, stop=stop)
         else:
             stop.wait()
         scheduler.stop()

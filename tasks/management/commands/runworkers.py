@@ -11,9 +11,9 @@ from django.db import connection
 from scheduler_site.addresses import IN_PROCESS_URL
 from scheduler_site.waiting import wait_until_ready
 from tasks.checks import sessions_that_do_not_fit
-from tasks.engine.supervisor import Supervisor
 from tasks.management import serving
 from tasks.telemetry import log_writer, metrics
+from tasks.worker.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
 

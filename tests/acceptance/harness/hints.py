@@ -4,7 +4,7 @@ from typing import Any
 
 from dramatiq.brokers.redis import RedisBroker
 
-from tasks import redis_url
+from tasks.broker import redis_url
 from tasks.priority import BANDS, broker_queue
 
 NAMESPACE = "callboard"

@@ -17,7 +17,7 @@ from tests.acceptance.harness.servers import ROOT
 from tests.waiting import wait_until
 
 TAIL_LINES = 25
-_JOURNAL = '"tasks.telemetry.journal"'
+_JOURNAL = '"tasks.telemetry.transition_log"'
 
 
 class Process:

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from scheduler_site.embedded.processes import free_port
-from tasks import redis_url
+from tasks.broker import redis_url
 from tests.waiting import wait_until
 
 

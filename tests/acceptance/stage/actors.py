@@ -16,8 +16,8 @@ from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 
 from tasks import current
-from tasks.engine import failpoints
 from tasks.models import Queue
+from tasks.testing import failpoints
 from tests.acceptance.stage import hostile  # noqa: F401 - declares its actors
 from tests.acceptance.stage.performance import nap_until, performance, write
 

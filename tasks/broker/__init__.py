@@ -1,0 +1,1 @@
+"""What carries hints: Dramatiq's brokers as Callboard uses them, ``send()``, and wake-ups."""

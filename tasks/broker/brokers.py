@@ -1,0 +1,129 @@
+"""Dramatiq's brokers as Callboard uses them: stock classes and one mixin.
+
+What is sent becomes a row (``enqueue``), queues come in bands and never delay (``declare_queue``), and what a worker
+consumes is claimed from PostgreSQL first (``consume``). Only the dispatcher publishes, through ``source``.
+"""
+
+import asyncio
+from queue import Queue
+from typing import TYPE_CHECKING, Any
+
+from dramatiq import Message
+from dramatiq.brokers import redis as stock_redis
+from dramatiq.brokers import stub as stock_stub
+from dramatiq.results import Results
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tasks.broker import redis_url
+from tasks.broker.results import TaskResults
+from tasks.broker.sources import InProcessSource, RedisSource, Source
+from tasks.errors import NotSupported
+from tasks.priority import broker_queues, is_broker_queue
+
+if TYPE_CHECKING:
+    from dramatiq import Broker as _Stock
+
+    from tasks.worker.consumer import ClaimingConsumer
+    from tasks.worker.runtime import WorkerRuntime
+else:
+    _Stock = object
+
+#: Seconds until a call to Redis counts as failed. Nothing retries below us: a repeated script could run twice.
+REDIS_TIMEOUT_SECONDS = 5.0
+
+
+class CallboardBroker(_Stock):
+    """What both brokers have in common."""
+
+    source: Source
+    #: Set while this process is a worker.
+    runtime: "WorkerRuntime | None" = None
+
+    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        """Submit a message as a task in the caller's transaction and return it with the task's id.
+
+        Raises:
+            InvalidTask: the arguments do not fit the actor; nothing is written.
+            NotSupported: called inside a running event loop.
+        """
+        # Not at the top: django-dramatiq builds the broker before Django has models.
+        from tasks import lifecycle
+        from tasks.broker.send import submission_of
+
+        _refuse_event_loop()
+        self.emit_before("enqueue", message, delay)
+        task_id = lifecycle.accept(submission_of(message, delay=delay))
+        message = message.copy(message_id=str(task_id))
+        self.emit_after("enqueue", message, delay)
+        return message
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Declare the bands of a queue; a delay is a row with run_at, so there are no delay queues."""
+        if is_broker_queue(queue_name):
+            # A worker that is told to serve it could mean either.
+            raise ValueError(f"expected a queue name that ends with no band's, got {queue_name!r}: rename the queue")
+        for band in broker_queues(queue_name):
+            if band in self.queues:
+                continue
+            self.emit_before("declare_queue", band)
+            self._add_queue(band)
+            self.emit_after("declare_queue", band)
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 1000) -> "ClaimingConsumer":
+        """Return the process's one consumer; the runtime lets Dramatiq start a single consumer thread."""
+        assert self.runtime is not None, "consume() needs a worker: start it with runworkers or rundramatiq"
+        return self.runtime.consumer(queue_name)
+
+    def _add_queue(self, band: str) -> None:
+        raise NotImplementedError
+
+
+def _refuse_event_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise NotSupported("send() writes a row and would block this event loop: use `await sync_to_async(actor.send)(…)`")
+
+
+def _with_results(middleware: list[Any] | None) -> list[Any]:
+    # Stock Results, or Dramatiq would warn of every result that it "has been discarded".
+    results: Any = Results
+    return [*(middleware or []), results(backend=TaskResults(), store_results=True)]
+
+
+class RedisBroker(CallboardBroker, stock_redis.RedisBroker):
+    """Hints through Redis.
+
+    Parameters:
+        url: see ``tasks.broker.redis_url``.
+        namespace: prefix of every key.
+    """
+
+    def __init__(self, *, url: str, middleware: list[Any] | None = None, namespace: str = "callboard") -> None:
+        client = redis_url.client(
+            url,
+            socket_timeout=REDIS_TIMEOUT_SECONDS,
+            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            health_check_interval=0,
+        )
+        super().__init__(  # type: ignore[no-untyped-call]
+            client=client, middleware=_with_results(middleware), namespace=namespace, maintenance_chance=0
+        )
+        self.source = RedisSource(self)
+
+    def _add_queue(self, band: str) -> None:
+        self.queues.add(band)
+
+
+class InProcessBroker(CallboardBroker, stock_stub.StubBroker):
+    """Hints through memory, for a scheduler and workers in one process."""
+
+    def __init__(self, *, middleware: list[Any] | None = None) -> None:
+        super().__init__(middleware=_with_results(middleware))
+        self.source = InProcessSource(self)
+
+    def _add_queue(self, band: str) -> None:
+        self.queues[band] = Queue()

@@ -1,0 +1,1 @@
+"""How the product talks to PostgreSQL: statements, sessions, time-outs of calls, and its clock."""

@@ -1,0 +1,256 @@
+"""succeed, fail, snooze, interrupt: what a worker says about an attempt, for one task or a batch in one statement.
+
+A worker decides what follows from a failure (its actor's options say so) and hands the decision in as an ``Outcome``;
+the statement here only fences and writes it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from dlq.fingerprint import fingerprint
+from tasks.db.statements import as_json, fetch
+from tasks.lifecycle.signals import Moved, announce
+from tasks.lifecycle.submit import Submission, submit_many
+from tasks.models import new_id
+from tasks.states import AttemptOutcome, DeathReason, Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one attempt ended and what follows.
+
+    A failure with a ``death`` dies, another runs again after ``retry_delay_seconds``. ``started_at`` and
+    ``finished_at`` are the actor's own, on the database's clock. An ``outcome`` of None leaves no attempt row: it was
+    not started. ``followups`` are submitted when, and only when, the outcome is accepted. ``note`` says on the attempt
+    what else happened, as a result that was dropped; it decides nothing.
+    """
+
+    task_id: UUID
+    attempt: int
+    worker_id: UUID
+    outcome: AttemptOutcome | None
+    started_at: datetime | None
+    finished_at: datetime
+    actor: str
+    result: Any = None
+    error_type: str = ""
+    error_message: str = ""
+    traceback: str = ""
+    note: str = ""
+    is_failure: bool = False
+    is_crash: bool = False
+    retry_delay_seconds: float = 0
+    death: DeathReason | None = None
+    followups: Sequence[Submission] = ()
+
+    @property
+    def status(self) -> Status:
+        """Where the task goes if nothing else was asked of it."""
+        if self.outcome is AttemptOutcome.SUCCEEDED:
+            return Status.SUCCEEDED
+        if self.outcome is AttemptOutcome.CANCELLED:
+            return Status.CANCELLED
+        if self.death is not None:
+            return Status.DEAD
+        return Status.RETRYING if self.is_failure else Status.PENDING
+
+    def as_row(self) -> dict[str, Any]:
+        """Give the outcome the shape that the statement reads; what is None is left out."""
+        row = {
+            "id": self.task_id,
+            "attempt": self.attempt,
+            "worker": self.worker_id,
+            "status": self.status,
+            "outcome": self.outcome,
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "result": self.result,
+            "error_type": self.error_type,
+            "error_message": self.error_message,
+            "traceback": self.traceback,
+            "note": self.note,
+            "failed": int(self.is_failure),
+            "crashed": int(self.is_crash),
+            "delay": self.retry_delay_seconds,
+            "reason": self.death,
+            "letter": new_id() if self.death is not None else None,
+            "fingerprint": fingerprint(self.actor, self.error_type, self.error_message) if self.death else None,
+        }
+        return {name: value for name, value in row.items() if value is not None}
+
+
+# One statement for the whole batch. `held` is the fence: only the owner's current attempt counts, so a worker that was
+# paused, partitioned or presumed dead changes nothing; its rows are locked in id order, or two batches would deadlock.
+# Nothing is joined with `ended`: without an index, and by nested loops, that would take the square of the batch.
+# How the tasks are found: see tasks/lifecycle/sql.py.
+# A cancel that was asked for while the actor ran turns everything but a success into CANCELLED.
+_END = """
+WITH {lead} outcome AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(outcomes)s) AS outcome (
+        id uuid, attempt integer, worker uuid, status text, outcome text, started_at timestamptz,
+        finished_at timestamptz, result jsonb, error_type text, error_message text, traceback text, note text,
+        failed integer, crashed integer, delay double precision, reason text, letter uuid, fingerprint text
+    )
+), held AS MATERIALIZED (
+    SELECT outcome.*,
+           CASE WHEN task.cancel_requested_at IS NOT NULL AND outcome.status <> 'SUCCEEDED' THEN 'CANCELLED'
+                ELSE outcome.status END AS fate
+    FROM outcome JOIN callboard_task AS task ON task.id = ANY(ARRAY[outcome.id])
+    WHERE COALESCE(task.status, '') = 'RUNNING' AND task.attempt = outcome.attempt AND task.worker_id = outcome.worker
+      {guard}
+    ORDER BY outcome.id FOR UPDATE OF task {when_locked}
+), ended AS (
+    UPDATE callboard_task AS task
+    SET status = held.fate,
+        worker_id = NULL,
+        cancel_requested_at = NULL,
+        queued_at = CASE WHEN held.fate IN ('SUCCEEDED', 'DEAD', 'CANCELLED') THEN task.queued_at END,
+        started_at = held.started_at,
+        finished_at = CASE WHEN held.fate IN ('SUCCEEDED', 'DEAD', 'CANCELLED') THEN held.finished_at END,
+        run_at = CASE WHEN held.fate IN ('PENDING', 'RETRYING')
+                      THEN GREATEST(task.run_at, statement_timestamp() + held.delay * interval '1 second')
+                      ELSE task.run_at END,
+        failures = task.failures + held.failed,
+        crashes = task.crashes + held.crashed,
+        retry_until = CASE WHEN held.failed = 1 THEN COALESCE(
+                          task.retry_until, held.finished_at + task.retry_for_seconds * interval '1 second')
+                      ELSE task.retry_until END,
+        result = held.result,
+        error = CASE WHEN held.error_type = '' THEN task.error
+                     ELSE held.error_type || ': ' || held.error_message END
+    FROM held
+    WHERE task.id = ANY(ARRAY[held.id])
+    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.owner_id, held.attempt, held.letter,
+              held.reason, held.error_type, held.error_message, held.fingerprint,
+              EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision AS seconds
+), recorded AS (
+    INSERT INTO callboard_attempt (
+        task_id, number, outcome, worker_id, started_at, finished_at, error_type, error_message, traceback, note
+    )
+    SELECT id, attempt, outcome, worker, started_at, finished_at, error_type, error_message, traceback, note
+    FROM held WHERE outcome IS NOT NULL
+), buried AS (
+    INSERT INTO callboard_deadletter (
+        id, task_id, attempt, actor, queue, owner_id, reason, error_type, error_message, fingerprint
+    )
+    SELECT letter, id, attempt, actor, queue, owner_id, reason, error_type, error_message, fingerprint
+    FROM ended WHERE status = 'DEAD'
+)
+SELECT id, status, actor, queue, trace_id, attempt, seconds FROM ended
+"""
+_COMPLETE = _END.format(lead="", guard="", when_locked="SKIP LOCKED")
+_COMPLETE_WAITING = _END.format(lead="", guard="", when_locked="")
+
+
+def complete_many(outcomes: Sequence[Outcome], *, waits: bool = False) -> list[Moved]:
+    """Write the outcomes of one worker's attempts, each with its attempt row, dead letter and follow-ups, or nothing.
+
+    Outcomes of attempts that the worker no longer holds are left out of the answer, and so are those of rows that
+    somebody's transaction has locked: see ``still_held``. After a lost reply the same call can be made again: see
+    ``recorded``.
+
+    Parameters:
+        waits: for locked rows, as long as it takes.
+
+    Raises:
+        django.db.DataError, django.db.IntegrityError: one of them cannot be stored; none was.
+    """
+    if not outcomes:
+        return []
+    if not any(outcome.followups for outcome in outcomes):
+        return _complete(outcomes, waits)
+    with transaction.atomic():
+        moves = _complete(outcomes, waits)
+        accepted = {(move.id, move.attempt) for move in moves}
+        submit_many(
+            [
+                followup
+                for outcome in outcomes
+                if (outcome.task_id, outcome.attempt) in accepted
+                for followup in outcome.followups
+            ]
+        )
+    return moves
+
+
+def _complete(outcomes: Sequence[Outcome], waits: bool) -> list[Moved]:
+    if waits:
+        return end_many("complete", _COMPLETE_WAITING, outcomes)
+    return end_many("complete", _COMPLETE, outcomes, prepared="callboard_complete")
+
+
+def end_many(
+    verb: str, statement: str, outcomes: Sequence[Outcome], *, prepared: str = "", **parameters: Any
+) -> list[Moved]:
+    """Run one form of the statement above and announce what moved."""
+    rows = as_json([outcome.as_row() for outcome in outcomes])
+    moves = [Moved(*row) for row in fetch(statement, {"outcomes": rows, **parameters}, prepared=prepared)]
+    announce(verb, moves)
+    return moves
+
+
+def guarded(*, lead: str, guard: str) -> str:
+    """Build the form of the statement that a leader uses: ``lead`` is a CTE, ``guard`` a further condition.
+
+    A row that somebody's transaction holds is left for the next round: one must not keep all others waiting.
+    """
+    return _END.format(lead=lead, guard=guard, when_locked="SKIP LOCKED")
+
+
+_RECORDED = """
+SELECT attempt.task_id, attempt.number
+FROM callboard_attempt AS attempt
+JOIN json_to_recordset(%(outcomes)s) AS outcome (id uuid, attempt integer)
+  ON outcome.id = attempt.task_id AND outcome.attempt = attempt.number
+WHERE attempt.worker_id = %(worker)s
+"""
+
+
+def recorded(outcomes: Sequence[Outcome]) -> set[tuple[UUID, int]]:
+    """Find which of one worker's outcomes are already stored: its commit went through and the reply was lost."""
+    if not outcomes:
+        return set()
+    rows = as_json([{"id": outcome.task_id, "attempt": outcome.attempt} for outcome in outcomes])
+    return set(fetch(_RECORDED, {"outcomes": rows, "worker": outcomes[0].worker_id}))
+
+
+_STILL_HELD = """
+SELECT task.id, task.attempt
+FROM json_to_recordset(%(outcomes)s) AS outcome (id uuid, attempt integer)
+JOIN callboard_task AS task ON task.id = ANY(ARRAY[outcome.id])
+WHERE COALESCE(task.status, '') = 'RUNNING' AND task.attempt = outcome.attempt AND task.worker_id = %(worker)s
+"""
+
+
+def still_held(outcomes: Sequence[Outcome]) -> set[tuple[UUID, int]]:
+    """Find which of one worker's unaccepted outcomes are to be written later: their rows were locked by somebody."""
+    if not outcomes:
+        return set()
+    rows = as_json([{"id": outcome.task_id, "attempt": outcome.attempt} for outcome in outcomes])
+    return set(fetch(_STILL_HELD, {"outcomes": rows, "worker": outcomes[0].worker_id}))
+
+
+def succeed(outcome: Outcome) -> bool:
+    """Write one success; False if the worker no longer holds the attempt."""
+    return bool(complete_many([replace(outcome, outcome=AttemptOutcome.SUCCEEDED)], waits=True))
+
+
+def fail(outcome: Outcome) -> bool:
+    """Write one failure; False if the worker no longer holds the attempt."""
+    return bool(complete_many([replace(outcome, outcome=AttemptOutcome.FAILED, is_failure=True)], waits=True))
+
+
+def snooze(outcome: Outcome, *, delay_seconds: float) -> bool:
+    """Put one task off without counting a failure; False if the worker no longer holds the attempt."""
+    snoozed = replace(outcome, outcome=AttemptOutcome.SNOOZED, retry_delay_seconds=delay_seconds)
+    return bool(complete_many([snoozed], waits=True))
+
+
+def interrupt(outcome: Outcome) -> bool:
+    """Stop one attempt for a shutdown, without counting a failure; False if the worker no longer holds it."""
+    return bool(complete_many([replace(outcome, outcome=AttemptOutcome.INTERRUPTED)], waits=True))

@@ -1,0 +1,178 @@
+"""prune: what was kept long enough goes: final tasks with their attempts, idempotency keys, dead letters, histories.
+
+A dead letter keeps the facts of a death when the task is gone, and goes in a time of its own.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import transaction
+
+from tasks.db.statements import as_json, fetch
+from tasks.lifecycle.letters import discard_many
+
+#: Ids start with their time of birth in milliseconds (RFC 9562, UUIDv7): a walk by id is a walk by age, on the primary
+#: key alone. An index for it would cost every task an insertion.
+FIRST_ID = UUID(int=0)
+
+
+class Pruned(NamedTuple):
+    """What one batch did: rows removed, rows looked at, and where to go on."""
+
+    removed: int
+    seen: int
+    position: UUID
+
+
+# A task that died is kept while its dead letter is open, or a re-drive would find nothing to run.
+_PRUNE = """
+WITH lead AS MATERIALIZED (
+    SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
+), keep AS (
+    SELECT * FROM json_to_recordset(%(keep)s) AS keep (status text, seconds double precision)
+), youngest AS (
+    SELECT (lpad(to_hex(((EXTRACT(EPOCH FROM statement_timestamp()) - min(seconds)) * 1000)::bigint), 12, '0')
+            || repeat('0', 20))::uuid AS id
+    FROM keep
+), old AS MATERIALIZED (
+    SELECT task.id FROM callboard_task AS task
+    WHERE task.id > %(position)s AND task.id < (SELECT id FROM youngest)
+    ORDER BY task.id LIMIT %(batch)s
+), due AS MATERIALIZED (
+    SELECT task.id
+    FROM callboard_task AS task JOIN old ON old.id = task.id JOIN keep ON keep.status = task.status
+    WHERE task.finished_at < statement_timestamp() - keep.seconds * interval '1 second'
+      AND NOT EXISTS (
+          SELECT FROM callboard_deadletter AS letter WHERE letter.task_id = task.id AND letter.resolution = '')
+      AND EXISTS (SELECT FROM lead)
+    ORDER BY task.id FOR UPDATE OF task SKIP LOCKED
+), attempts AS (
+    DELETE FROM callboard_attempt AS attempt USING due WHERE attempt.task_id = due.id
+), tasks AS (
+    DELETE FROM callboard_task AS task USING due WHERE task.id = due.id RETURNING task.id
+)
+SELECT (SELECT count(*) FROM tasks), (SELECT count(*) FROM old), (SELECT id FROM old ORDER BY id DESC LIMIT 1)
+"""
+
+
+def prune_many(position: UUID, *, keep_seconds: Mapping[str, float], batch: int, lease: str, term: int) -> Pruned:
+    """Look at the next ``batch`` old tasks by id and remove those whose time is over.
+
+    Parameters:
+        position: the last id looked at; ``FIRST_ID`` to begin.
+        keep_seconds: final status → how long after ``finished_at`` it is kept.
+    """
+    rows = [{"status": status, "seconds": seconds} for status, seconds in keep_seconds.items()]
+    parameters = {"position": position, "keep": as_json(rows), "batch": batch, "lease": lease, "term": term}
+    # Prepared, since to plan it takes longer than to remove a batch.
+    ((removed, seen, last),) = fetch(_PRUNE, parameters, prepared="callboard_prune")
+    return Pruned(removed, seen, last or position)
+
+
+_PRUNE_KEYS = """
+WITH lead AS MATERIALIZED (
+    SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
+), expired AS MATERIALIZED (
+    SELECT owner_id, key FROM callboard_idempotencykey
+    WHERE expires_at <= statement_timestamp() AND EXISTS (SELECT FROM lead)
+    ORDER BY expires_at LIMIT %(batch)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM callboard_idempotencykey AS held USING expired
+WHERE held.owner_id = expired.owner_id AND held.key = expired.key
+RETURNING held.key
+"""
+
+
+def prune_keys(*, batch: int, lease: str, term: int) -> int:
+    """Remove idempotency keys whose time is over, a batch at most; return how many."""
+    parameters = {"batch": batch, "lease": lease, "term": term}
+    return len(fetch(_PRUNE_KEYS, parameters, prepared="callboard_prune_keys"))
+
+
+# By id, as tasks are walked: an id is made when the task dies. While its task is there and dead it stays, or that one
+# would be dead without saying why.
+_PRUNE_LETTERS = """
+WITH lead AS MATERIALIZED (
+    SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
+), old AS MATERIALIZED (
+    SELECT letter.id FROM callboard_deadletter AS letter
+    WHERE letter.id > %(position)s ORDER BY letter.id LIMIT %(batch)s
+), due AS MATERIALIZED (
+    SELECT letter.id FROM callboard_deadletter AS letter JOIN old ON old.id = letter.id
+    WHERE letter.resolved_at < statement_timestamp() - %(seconds)s * interval '1 second'
+      AND NOT EXISTS (SELECT FROM callboard_task AS task WHERE task.id = letter.task_id AND task.status = 'DEAD')
+      AND EXISTS (SELECT FROM lead)
+    ORDER BY letter.id FOR UPDATE OF letter SKIP LOCKED
+), letters AS (
+    DELETE FROM callboard_deadletter AS letter USING due WHERE letter.id = due.id RETURNING letter.id
+)
+SELECT (SELECT count(*) FROM letters), (SELECT count(*) FROM old), (SELECT id FROM old ORDER BY id DESC LIMIT 1)
+"""
+
+
+def prune_letters(position: UUID, *, keep_seconds: float, batch: int, lease: str, term: int) -> Pruned:
+    """Look at the next ``batch`` dead letters by id and remove those that were resolved that long ago.
+
+    Parameters:
+        position: the last id looked at; ``FIRST_ID`` to begin.
+    """
+    parameters = {"position": position, "seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}
+    ((removed, seen, last),) = fetch(_PRUNE_LETTERS, parameters)
+    return Pruned(removed, seen, last or position)
+
+
+_OLD_OPEN_LETTERS = """
+SELECT letter.id FROM callboard_deadletter AS letter
+WHERE letter.resolution = '' AND letter.died_at < statement_timestamp() - %(seconds)s * interval '1 second'
+  AND EXISTS (SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE)
+ORDER BY letter.id LIMIT %(batch)s
+"""
+
+
+def discard_old(*, keep_seconds: float, batch: int, lease: str, term: int) -> int:
+    """Discard dead letters that nobody resolved in that long, a batch at most; return how many.
+
+    From then on they and their tasks are kept as long as if a person had done it.
+    """
+    parameters = {"seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}
+    with transaction.atomic():
+        ids = [id for (id,) in fetch(_OLD_OPEN_LETTERS, parameters)]
+        return len(discard_many(ids)) if ids else 0
+
+
+class History(NamedTuple):
+    """A table whose rows are written once and in the order of their keys, or that has an index on their time."""
+
+    table: str
+    key: str
+    at: str
+    #: What leads to the oldest.
+    order: str
+
+
+EVENTS = History("callboard_taskevent", "id", "at", "id")
+ADMIN_LOG = History("django_admin_log", "id", "action_time", "id")
+SESSIONS = History("django_session", "session_key", "expire_date", "expire_date")
+
+# The oldest only are looked at: a batch of them, not the table.
+_PRUNE_HISTORY = """
+WITH lead AS MATERIALIZED (
+    SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
+), oldest AS MATERIALIZED (
+    SELECT {key} AS key FROM {table} ORDER BY {order} LIMIT %(batch)s
+), due AS MATERIALIZED (
+    SELECT history.{key} AS key FROM {table} AS history JOIN oldest ON oldest.key = history.{key}
+    WHERE history.{at} < statement_timestamp() - %(seconds)s * interval '1 second' AND EXISTS (SELECT FROM lead)
+    ORDER BY history.{key} FOR UPDATE OF history SKIP LOCKED
+)
+DELETE FROM {table} AS history USING due WHERE history.{key} = due.key
+RETURNING history.{key}
+"""
+
+
+def prune_history(history: History, *, keep_seconds: float, batch: int, lease: str, term: int) -> int:
+    """Remove the oldest rows of a history that are older than that, a batch at most; return how many."""
+    statement = _PRUNE_HISTORY.format(**history._asdict())
+    return len(fetch(statement, {"seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}))

@@ -1,0 +1,232 @@
+"""rescue, expire: what the leading scheduler does for tasks whose owner is gone or whose time is over.
+
+Each function reads candidates, decides, and writes with one autocommit statement that repeats the condition and holds
+the leader's term FOR SHARE: a leader paused between the two steps, or deposed, changes nothing.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+
+from dlq.fingerprint import fingerprint
+from tasks.db.statements import as_json, fetch
+from tasks.lifecycle.complete import Outcome, end_many, guarded
+from tasks.lifecycle.signals import Moved, announce
+from tasks.models import new_id
+from tasks.retry import backoff_seconds, may_retry
+from tasks.states import AttemptOutcome, DeathReason
+
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+_AGE_MESSAGE = "older than its age limit before it could start"
+
+#: Rows handled per statement; the sweeper calls again while there are more.
+BATCH = 500
+
+_LEAD = """lead AS MATERIALIZED (
+    SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
+),"""
+
+# Silence alone gives nothing away: the sweeper first declares a silent worker GONE, and from then on it cannot renew.
+_OWNER_IS_PRESENT = """EXISTS (
+    SELECT FROM callboard_worker AS owner WHERE owner.id = task.worker_id AND owner.status <> 'GONE'
+)"""
+
+_RESCUE_LOST = guarded(lead=_LEAD, guard=f"AND EXISTS (SELECT FROM lead) AND NOT {_OWNER_IS_PRESENT}")
+
+# What has ended and waits in its worker to be written is not stuck; the worker's heartbeat names it. What started
+# before the database's clock stepped forward seems older than it is.
+_IS_STUCK = """task.time_limit_seconds > 0 AND task.started_at + (
+        task.time_limit_seconds + %(stuck_after)s
+        + CASE WHEN task.started_at < %(stepped_at)s THEN %(stepped_by)s ELSE 0 END
+    ) * interval '1 second' < LEAST(statement_timestamp(), %(until)s::timestamptz)
+    AND NOT EXISTS (
+        SELECT FROM callboard_worker AS owner
+        WHERE owner.id = task.worker_id AND owner.status <> 'GONE'
+          AND (task.id || ':' || task.attempt) = ANY(owner.unwritten)
+    )"""
+
+_RESCUE_STUCK = guarded(lead=_LEAD, guard=f"AND EXISTS (SELECT FROM lead) AND {_IS_STUCK}")
+
+_CANDIDATE = """
+SELECT task.id, task.attempt, task.worker_id, task.actor, task.failures, task.crashes, task.max_retries,
+       task.min_backoff_seconds, task.max_backoff_seconds, task.started_at, statement_timestamp(),
+       worker.crash ->> 'kind', worker.crash ->> 'detail', worker.crash -> 'started' ->> named.key,
+       worker.crash -> 'stuck' ? named.key,
+       COALESCE(worker.crash -> 'ended' ? named.key, named.key = ANY(worker.unwritten)),
+       COALESCE((
+           SELECT last.outcome = 'LOST' AND last.error_type = 'WorkerLost' FROM callboard_attempt AS last
+           WHERE last.task_id = task.id ORDER BY last.number DESC LIMIT 1
+       ), false)
+FROM callboard_task AS task
+LEFT JOIN callboard_worker AS worker ON worker.id = task.worker_id
+CROSS JOIN LATERAL (SELECT task.id || ':' || task.attempt AS key) AS named
+WHERE task.status = 'RUNNING' AND {condition}
+ORDER BY task.id LIMIT {batch}
+"""
+_LOST = _CANDIDATE.format(condition=f"NOT {_OWNER_IS_PRESENT}", batch=BATCH)
+_STUCK = _CANDIDATE.format(condition=_IS_STUCK, batch=BATCH)
+
+
+class _Held(NamedTuple):
+    """A RUNNING task, and what the supervisor said of its worker's end and of this attempt, if it saw it."""
+
+    id: UUID
+    attempt: int
+    worker_id: UUID
+    actor: str
+    failures: int
+    crashes: int
+    max_retries: int | None
+    min_backoff_seconds: float
+    max_backoff_seconds: float
+    started_at: datetime
+    now: datetime
+    end: str | None
+    detail: str | None
+    ran_since: str | None
+    is_stuck: bool | None
+    has_ended: bool | None
+    #: Its attempt before ended like this one, if nobody saw this one's end.
+    was_lost_before: bool
+
+
+def rescue_lost(*, lease: str, term: int) -> list[Moved]:
+    """Take tasks from workers that are gone; a batch at most, the moved ones are returned.
+
+    A task that had *started* under a worker that a supervisor saw crash counts a crash. A worker that merely fell
+    silent, or ended itself for a fault, blames nobody the first time; if the same happens to the next attempt as well,
+    that counts as a crash, or a task that keeps the interpreter would be lost for ever. What a worker held without
+    having started it goes back without an attempt row.
+    """
+    held = [_Held(*row) for row in fetch(_LOST, {})]
+    outcomes = [_lost(one) for one in held]
+    return end_many("rescue", _RESCUE_LOST, outcomes, lease=lease, term=term) if outcomes else []
+
+
+def rescue_stuck(
+    *, lease: str, term: int, until: datetime | None = None, stepped_at: datetime = _LONG_AGO, stepped_by: float = 0
+) -> tuple[list[Moved], set[UUID]]:
+    """Fail tasks that run past their limit and the grace after it; return them and the workers to recycle.
+
+    Parameters:
+        until: what was not stuck then, by the database's clock, is not stuck now: the clock may have stepped.
+        stepped_at: when it last stepped forward, by ``stepped_by`` seconds.
+    """
+    age: dict[str, Any] = {
+        "stuck_after": settings.STUCK_AFTER_SECONDS,
+        "until": until,
+        "stepped_at": stepped_at,
+        "stepped_by": stepped_by,
+    }
+    held = [_Held(*row) for row in fetch(_STUCK, age)]
+    if not held:
+        return [], set()
+    moves = end_many("rescue", _RESCUE_STUCK, [_stuck(one) for one in held], lease=lease, term=term, **age)
+    moved = {move.id for move in moves}
+    return moves, {one.worker_id for one in held if one.id in moved}
+
+
+def _lost(held: _Held) -> Outcome:
+    if held.end is not None and held.ran_since is None:
+        return _outcome(held, None)
+    since = held.ran_since or held.started_at
+    detail = held.detail or "it stopped answering"
+    if held.has_ended:
+        # The actor was done, so it cannot be to blame; what it said is lost with the process.
+        message = f"its worker ended before the outcome was written: {detail}"
+        return _outcome(held, AttemptOutcome.LOST, "OutcomeLost", message, started_at=since)
+    if held.is_stuck:
+        return _stuck(held)
+    if held.end == "stopped":
+        return _outcome(held, AttemptOutcome.INTERRUPTED, "WorkerStopped", detail, started_at=since)
+    if held.end == "crashed":
+        return _crashed(held, AttemptOutcome.CRASHED, "WorkerCrashed", detail, since)
+    if held.was_lost_before:
+        return _crashed(held, AttemptOutcome.LOST, "WorkerLost", f"{detail}, and so it was the time before", since)
+    return _outcome(held, AttemptOutcome.LOST, "WorkerLost", detail, started_at=since)
+
+
+def _crashed(held: _Held, outcome: AttemptOutcome, error_type: str, detail: str, since: Any) -> Outcome:
+    death = DeathReason.CRASH_LOOP if held.crashes + 1 >= settings.CRASH_LIMIT else None
+    return _outcome(held, outcome, error_type, detail, started_at=since, crash=True, death=death)
+
+
+def _stuck(held: _Held) -> Outcome:
+    failures = held.failures + 1
+    death = None if may_retry(failures, max_retries=held.max_retries) else DeathReason.STUCK_TASK_TIMEOUT
+    delay = backoff_seconds(failures, minimum=held.min_backoff_seconds, maximum=held.max_backoff_seconds)
+    message = "it could not be interrupted at its time limit and was taken from its worker"
+    return _outcome(held, AttemptOutcome.TIMED_OUT, "Stuck", message, failure=True, death=death, delay=delay)
+
+
+def _outcome(
+    held: _Held,
+    outcome: AttemptOutcome | None,
+    error_type: str = "",
+    error_message: str = "",
+    *,
+    started_at: Any = None,
+    failure: bool = False,
+    crash: bool = False,
+    death: DeathReason | None = None,
+    delay: float = 0,
+) -> Outcome:
+    return Outcome(
+        task_id=held.id,
+        attempt=held.attempt,
+        worker_id=held.worker_id,
+        outcome=outcome,
+        started_at=None if outcome is None else started_at or held.started_at,
+        finished_at=held.now,
+        actor=held.actor,
+        error_type=error_type,
+        error_message=error_message,
+        is_failure=failure,
+        is_crash=crash,
+        death=death,
+        retry_delay_seconds=delay,
+    )
+
+
+# ruff: noqa: S608 - the statements are put together from constants of this module.
+_EXPIRED = f"""
+SELECT task.id, task.actor FROM callboard_task AS task
+WHERE task.status IN ('BLOCKED', 'PENDING', 'QUEUED', 'RETRYING') AND task.expires_at <= statement_timestamp()
+ORDER BY task.expires_at LIMIT {BATCH}
+"""
+
+_EXPIRE = f"""
+WITH {_LEAD} old AS (
+    SELECT * FROM json_to_recordset(%(tasks)s) AS old (id uuid, letter uuid, fingerprint text)
+), waiting AS MATERIALIZED (
+    SELECT task.id, old.letter, old.fingerprint FROM callboard_task AS task JOIN old ON old.id = task.id
+    WHERE task.status IN ('BLOCKED', 'PENDING', 'QUEUED', 'RETRYING') AND task.expires_at <= statement_timestamp()
+      AND EXISTS (SELECT FROM lead)
+    ORDER BY task.id FOR UPDATE OF task SKIP LOCKED
+), expired AS (
+    UPDATE callboard_task AS task
+    SET status = 'DEAD', finished_at = statement_timestamp(), queued_at = NULL,
+        error = '{_AGE_MESSAGE}'
+    FROM waiting WHERE task.id = waiting.id
+    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.attempt, task.owner_id
+), buried AS (
+    INSERT INTO callboard_deadletter (id, task_id, attempt, actor, queue, owner_id, reason, error_message, fingerprint)
+    SELECT waiting.letter, expired.id, expired.attempt, expired.actor, expired.queue, expired.owner_id,
+           'age_limit_exceeded', '{_AGE_MESSAGE}', waiting.fingerprint
+    FROM expired JOIN waiting ON waiting.id = expired.id
+)
+SELECT id, status, actor, queue, trace_id FROM expired
+"""
+
+
+def expire_many(*, lease: str, term: int) -> list[Moved]:
+    """Let tasks die that are too old to start; a batch at most, the dead ones are returned."""
+    found = fetch(_EXPIRED, {})
+    if not found:
+        return []
+    rows = [{"id": id, "letter": new_id(), "fingerprint": fingerprint(actor, "", _AGE_MESSAGE)} for id, actor in found]
+    moves = [Moved(*row) for row in fetch(_EXPIRE, {"tasks": as_json(rows), "lease": lease, "term": term})]
+    announce("expire", moves)
+    return moves

@@ -1,0 +1,97 @@
+"""submit_once: a submission under a key makes its tasks once, however often and however concurrently it is sent."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from tasks.db.statements import fetch
+from tasks.errors import IdempotencyKeyReused
+from tasks.lifecycle.submit import Admit, Submission, checked, checked_many, write
+from tasks.models import Task
+
+
+class Receipt(NamedTuple):
+    """What is there for a key: the ids in the order of the submission, and those of the tasks that still exist."""
+
+    ids: list[UUID]
+    tasks: Mapping[UUID, Task]
+    is_replayed: bool
+
+
+# Takes the key, or reads who has it, in one statement. A submission of the same key that has not committed yet is
+# waited for here; if it rolls back, the key is ours. An expired key that nobody removed yet is taken over.
+_TAKE_KEY = """
+INSERT INTO callboard_idempotencykey AS held (owner_id, key, request_hash, task_ids, expires_at)
+VALUES (%(owner)s, %(key)s, %(hash)s, %(ids)s::uuid[], statement_timestamp() + %(seconds)s * interval '1 second')
+ON CONFLICT (owner_id, key) DO UPDATE SET
+    request_hash = CASE WHEN held.expires_at <= statement_timestamp() THEN excluded.request_hash
+                        ELSE held.request_hash END,
+    task_ids = CASE WHEN held.expires_at <= statement_timestamp() THEN excluded.task_ids ELSE held.task_ids END,
+    expires_at = CASE WHEN held.expires_at <= statement_timestamp() THEN excluded.expires_at ELSE held.expires_at END
+RETURNING request_hash, task_ids
+"""
+
+
+def submit_once(submission: Submission, *, key: str, admit: Admit | None = None) -> Receipt:
+    """Accept one task, unless its owner has submitted it under this key before: then find that one.
+
+    Raises:
+        InvalidTask, UnknownActor: as ``submit``.
+        IdempotencyKeyReused: the key belongs to another submission.
+    """
+    return _once([submission], [checked(submission)], key, admit)
+
+
+def submit_many_once(submissions: Sequence[Submission], *, key: str, admit: Admit | None = None) -> Receipt:
+    """Accept many tasks, all or none, of one owner under one key.
+
+    Raises:
+        InvalidTask: as ``submit_many``.
+        IdempotencyKeyReused: the key belongs to another submission.
+    """
+    return _once(submissions, checked_many(submissions), key, admit)
+
+
+def _once(submissions: Sequence[Submission], rows: Sequence[dict[str, Any]], key: str, admit: Admit | None) -> Receipt:
+    ids = [row["id"] for row in rows]
+    parameters = {
+        "owner": rows[0]["owner_id"] or 0,
+        "key": key,
+        "hash": _hash(submissions),
+        "ids": [str(id) for id in ids],
+        "seconds": settings.IDEMPOTENCY_KEY_SECONDS,
+    }
+    with transaction.atomic():
+        ((request_hash, held_ids),) = fetch(_TAKE_KEY, parameters)
+        if held_ids == ids:
+            tasks = write([row | {"idempotency_key": key} for row in rows], admit=admit)
+            return Receipt(ids, dict(zip(ids, tasks, strict=True)), False)
+    if request_hash != parameters["hash"]:
+        raise IdempotencyKeyReused()
+    return Receipt(held_ids, Task.objects.in_bulk(held_ids), True)
+
+
+_NOTHING_GIVEN = Submission(actor="")
+
+
+def _hash(submissions: Sequence[Submission]) -> str:
+    """Hash what was asked for: by its meaning, so that white space, order and spellings of a value do not count.
+
+    What was not given is left out, so that a release with more fields still knows the keys of the one before.
+    """
+    given = [
+        {
+            field.name: value
+            for field in fields(submission)
+            if field.name != "trace_id"
+            and (value := getattr(submission, field.name)) != getattr(_NOTHING_GIVEN, field.name)
+        }
+        for submission in submissions
+    ]
+    return hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,50 @@
+"""Open dead letters by cause: a broken deploy leaves hundreds of them, and one decision to make."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models.functions import Left
+
+from dlq.models import DeadLetter
+
+#: The newest open dead letters are looked at, so many.
+MOST_LETTERS = 1_000
+LONGEST_ERROR = 200
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What some of the open dead letters have in common."""
+
+    fingerprint: str
+    actor: str
+    #: Of the newest: numbers and ids in it differ.
+    error: str
+    letters: int
+
+
+@dataclass(frozen=True)
+class Causes:
+    """The causes of the open dead letters, most frequent first."""
+
+    rows: list[Cause]
+    letters: int
+    is_capped: bool
+
+
+def open_causes(*, most: int) -> Causes:
+    """Group the newest open dead letters."""
+    fields = ("fingerprint", "actor", "error_type", Left("error_message", LONGEST_ERROR))
+    letters = list(DeadLetter.objects.open().newest_first().values_list(*fields)[: MOST_LETTERS + 1])
+    shown = letters[:MOST_LETTERS]
+    # From old to new, so that the newest stays.
+    newest: dict[str, Any] = {fingerprint: rest for fingerprint, *rest in reversed(shown)}
+    frequent = Counter(fingerprint for fingerprint, *_ in shown).most_common(most)
+    rows = [Cause(one, newest[one][0], error_line(*newest[one][1:]), count) for one, count in frequent]
+    return Causes(rows, len(shown), is_capped=len(letters) > MOST_LETTERS)
+
+
+def error_line(error_type: str, message: str) -> str:
+    """Write type and message of an error, of which either may be missing."""
+    return f"{error_type}: {message}".strip(": ")

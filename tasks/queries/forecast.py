@@ -1,0 +1,101 @@
+"""The forecast: when a waiting task is expected to start, judged by what goes before it."""
+
+import heapq
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tasks.db.statements import fetch
+from tasks.models import Task
+from tasks.priority import HIGHEST, broker_queue
+from tasks.states import DUE, Status
+
+#: No more tasks ahead are looked at.
+MOST_AHEAD = 1_000
+#: What has no estimate counts as long as its actor ran lately: on average, among so many of the newest attempts.
+NEWEST_ATTEMPTS = 200
+
+
+class Forecast(NamedTuple):
+    """In how many seconds a task is expected to start, or, with None, the ``obstacle`` that must go first."""
+
+    seconds: float | None
+    #: It may well be later: more is ahead than was looked at, or nobody knows yet.
+    is_at_least: bool = False
+    obstacle: str = ""
+
+
+_SERVICE = """
+SELECT EXTRACT(EPOCH FROM %(run_at)s - statement_timestamp())::double precision,
+       COALESCE((SELECT paused_at IS NOT NULL FROM callboard_queue WHERE name = %(queue)s), false),
+       COALESCE(sum(threads), 0),
+       COALESCE(array_agg(id::text), '{}')
+FROM callboard_worker
+WHERE status = 'ALIVE' AND lease_expires_at > statement_timestamp()
+  AND %(actor)s = ANY(actors) AND queues && %(names)s::varchar[]
+"""
+
+# One walk along task_due_idx for each priority that goes first, so that what waits behind costs nothing. What is QUEUED
+# is bounded by the dispatcher's window, what is RUNNING by the workers' threads.
+_AHEAD = """
+WITH usual AS (
+    SELECT task.actor, avg(EXTRACT(EPOCH FROM attempt.finished_at - attempt.started_at)) AS seconds
+    FROM (SELECT * FROM callboard_attempt ORDER BY task_id DESC, number DESC LIMIT %(newest)s) AS attempt
+    JOIN callboard_task AS task ON task.id = attempt.task_id
+    GROUP BY task.actor
+), ahead AS (
+    SELECT 0 AS turn, actor, estimated_seconds, priority, run_at, id, statement_timestamp() - started_at AS ran
+    FROM callboard_task
+    WHERE status = 'RUNNING' AND worker_id = ANY(%(workers)s::uuid[])
+    UNION ALL
+    SELECT 1, actor, estimated_seconds, priority, run_at, id, interval '0'
+    FROM callboard_task
+    WHERE status = 'QUEUED' AND queue = %(queue)s
+      AND (priority > %(priority)s OR (priority = %(priority)s AND (run_at, id) < (%(run_at)s, %(id)s)))
+    UNION ALL
+    SELECT 1, due.actor, due.estimated_seconds, due.priority, due.run_at, due.id, interval '0'
+    FROM generate_series(%(priority)s, %(highest)s) AS probe (priority)
+    CROSS JOIN LATERAL (
+        SELECT * FROM callboard_task AS task
+        WHERE task.status IN ('PENDING', 'RETRYING') AND task.queue = %(queue)s AND task.priority = probe.priority
+          AND task.run_at <= statement_timestamp()
+          AND (probe.priority > %(priority)s OR (task.run_at, task.id) < (%(run_at)s, %(id)s))
+        ORDER BY task.run_at, task.id
+        LIMIT %(most)s
+    ) AS due
+)
+SELECT GREATEST(COALESCE(estimated_seconds, usual.seconds, 0) - EXTRACT(EPOCH FROM ran), 0)::double precision
+FROM ahead LEFT JOIN usual USING (actor)
+ORDER BY turn, priority DESC, run_at, id
+LIMIT %(most)s
+"""
+
+
+def expected_start(task: Task) -> Forecast | None:
+    """Tell when a waiting task is expected to start; None if it does not wait."""
+    if task.status not in {*DUE, Status.QUEUED}:
+        return None
+    place = {"queue": task.queue, "priority": task.priority, "run_at": task.run_at, "id": task.pk}
+    names = [task.queue, broker_queue(task.queue, task.band)]
+    ((until_due, is_paused, threads, workers),) = fetch(_SERVICE, {**place, "actor": task.actor, "names": names})
+    if is_paused:
+        return Forecast(None, obstacle="its queue is paused")
+    if not threads:
+        return Forecast(None, obstacle="no worker is there for its actor and queue")
+    if until_due > 0:
+        # How long the line is by then, nobody knows.
+        return Forecast(until_due, is_at_least=True)
+    bounds = {"workers": workers, "highest": HIGHEST, "most": MOST_AHEAD, "newest": NEWEST_ATTEMPTS}
+    ahead = [seconds for (seconds,) in fetch(_AHEAD, {**place, **bounds})]
+    return Forecast(free_in_seconds(ahead, threads=threads), is_at_least=len(ahead) == MOST_AHEAD)
+
+
+def free_in_seconds(ahead: Iterable[float], *, threads: int) -> float:
+    """Tell when a thread is free for one more task, if each of these goes to the thread that is free first.
+
+    >>> free_in_seconds([60, 60, 5, 5], threads=3)
+    10.0
+    """
+    free = [0.0] * threads
+    for seconds in ahead:
+        heapq.heapreplace(free, free[0] + seconds)
+    return free[0]

@@ -1,0 +1,1 @@
+"""What runs in the scheduler process: leadership, dispatcher, sweeper, pruner."""

@@ -1,0 +1,140 @@
+"""Leadership: one scheduler at a time, by a lease in the database and a term that fences what it writes.
+
+The lease says who leads, the term makes it safe: every maintenance write holds the term's row FOR SHARE and names its
+number, so one that a deposed leader sends late matches nothing. A leader trusts itself only until the lease it asked
+for would be over, counted from before it asked, less a margin. So a lease that nobody renewed for as long as it lasts,
+by a follower's own clock, is over too, whatever the database's clock says: that one may have stepped back.
+"""
+
+import threading
+import time
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import Error as DatabaseProblem
+from django.db import close_old_connections, transaction
+
+from tasks.db import call_timeout
+from tasks.db.statements import fetch
+from tasks.models import new_id
+from tasks.scheduler.loop import Loop
+
+log = structlog.get_logger(__name__)
+
+LEASE = "scheduler"
+
+_RENEW = """
+UPDATE callboard_lease SET expires_at = statement_timestamp() + %(seconds)s * interval '1 second'
+WHERE name = %(name)s AND holder = %(holder)s AND expires_at > statement_timestamp()
+RETURNING name
+"""
+
+_TAKE = """
+INSERT INTO callboard_lease AS lease (name, holder, expires_at)
+VALUES (%(name)s, %(holder)s, statement_timestamp() + %(seconds)s * interval '1 second')
+ON CONFLICT (name) DO UPDATE SET holder = EXCLUDED.holder, expires_at = EXCLUDED.expires_at
+WHERE lease.expires_at <= statement_timestamp() OR lease.expires_at = %(abandoned)s
+RETURNING name
+"""
+
+_LOOK = "SELECT expires_at FROM callboard_lease WHERE name = %(name)s"
+
+_NEXT_TERM = """
+INSERT INTO callboard_term AS term (name, term) VALUES (%(name)s, 1)
+ON CONFLICT (name) DO UPDATE SET term = term.term + 1
+RETURNING term
+"""
+
+_RESIGN = """
+UPDATE callboard_lease SET expires_at = statement_timestamp() WHERE name = %(name)s AND holder = %(holder)s
+RETURNING name
+"""
+
+
+class Leadership(Loop):
+    """Tries to lead, and keeps the lease while it does."""
+
+    name = "leadership"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._holder: UUID = new_id()
+        self._lock = threading.Lock()
+        self._term: int | None = None
+        self._trusted_until = 0.0
+        self._since = 0.0
+        #: The lease's end as another wrote it, and when that was seen first.
+        self._seen: tuple[datetime | None, float] = (None, 0.0)
+
+    @property
+    def term(self) -> int | None:
+        """The term this process leads in, None while it does not or cannot be sure."""
+        with self._lock:
+            return self._term if time.monotonic() < self._trusted_until else None
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether workers had a heartbeat's time to be heard since this term began.
+
+        After the database was away every lease is over, the leader's too; workers that live renew theirs first.
+        """
+        return time.monotonic() - self._since > settings.HEARTBEAT_INTERVAL_SECONDS
+
+    def step(self) -> float:
+        """Renew the lease, or take it if it is free."""
+        asked = time.monotonic()
+        parameters = {"name": LEASE, "holder": self._holder, "seconds": settings.LEADER_LEASE_SECONDS}
+        if self._term is not None and fetch(_RENEW, parameters):
+            self._trust(asked, self._term)
+        else:
+            self._take(asked, parameters)
+        # Followers look often enough to take over within a second of the lease's end.
+        return (
+            settings.LEADER_LEASE_SECONDS / 5 if self._term is not None else min(0.5, settings.LEADER_LEASE_SECONDS / 5)
+        )
+
+    def resign(self) -> None:
+        """Let another lead at once."""
+        with self._lock:
+            led, self._term = self._term is not None, None
+        if not led:
+            return
+        close_old_connections()
+        try:
+            with call_timeout.bounded(settings.LEADER_LEASE_SECONDS):
+                fetch(_RESIGN, {"name": LEASE, "holder": self._holder})
+        except DatabaseProblem as error:
+            log.warning("cannot resign; the lease will run out", error=str(error).strip())
+
+    def _take(self, asked: float, parameters: dict[str, object]) -> None:
+        if self._term is not None:
+            log.warning("leadership lost", term=self._term)
+            with self._lock:
+                self._term = None
+        taking = {**parameters, "abandoned": self._abandoned()}
+        with transaction.atomic():
+            term = fetch(_NEXT_TERM, parameters)[0][0] if fetch(_TAKE, taking) else None
+        if term is None:
+            self._look()
+        else:
+            self._since = time.monotonic()
+            self._trust(asked, term)
+            log.info("leading", term=term)
+
+    def _look(self) -> None:
+        """Note since when the lease of another has been as it is."""
+        found = fetch(_LOOK, {"name": LEASE})
+        expires_at = found[0][0] if found else None
+        if expires_at != self._seen[0]:
+            self._seen = (expires_at, time.monotonic())
+
+    def _abandoned(self) -> datetime | None:
+        expires_at, since = self._seen
+        return expires_at if time.monotonic() - since > settings.LEADER_LEASE_SECONDS else None
+
+    def _trust(self, asked: float, term: int) -> None:
+        margin = settings.LEADER_LEASE_SECONDS / 10
+        with self._lock:
+            self._term, self._trusted_until = term, asked + settings.LEADER_LEASE_SECONDS - margin

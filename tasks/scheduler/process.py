@@ -1,0 +1,74 @@
+"""The scheduler process: leadership, dispatcher and sweeper; several may run, one leads."""
+
+from collections.abc import Set
+
+import dramatiq
+import structlog
+from django.conf import settings
+
+from tasks.broker.brokers import CallboardBroker, InProcessBroker
+from tasks.broker.notifier import Listener, News, notifier
+from tasks.errors import BrokerUnavailable
+from tasks.lifecycle import workers
+from tasks.scheduler.dispatcher import Dispatcher
+from tasks.scheduler.leadership import Leadership
+from tasks.scheduler.pruner import Pruner
+from tasks.scheduler.sweeper import Sweeper
+
+log = structlog.get_logger(__name__)
+
+
+def broker() -> CallboardBroker:
+    """Return the process's broker, checked to be one of ours."""
+    found = dramatiq.get_broker()
+    assert isinstance(found, CallboardBroker), f"expected a broker of tasks.broker.brokers, got {type(found)}"
+    return found
+
+
+class Scheduler:
+    """Everything that runs in ``runscheduler``."""
+
+    def __init__(self) -> None:
+        self._source = source = broker().source
+        self._leadership = Leadership()
+        self._dispatcher = Dispatcher(self._leadership, source)
+        self._sweeper = Sweeper(self._leadership, source)
+        self._pruner = Pruner(self._leadership)
+        self._listener = Listener(self._wake)
+
+    def start(self) -> None:
+        """Begin; leading comes when the lease is free."""
+        workers.declare_queues()
+        if isinstance(broker(), InProcessBroker):
+            notifier.local = self._wake
+        self._leadership.start()
+        self._dispatcher.start()
+        self._sweeper.start()
+        self._pruner.start()
+        self._listener.start()
+        self._warn()
+        log.info("scheduler is ready", broker=settings.BROKER_URL.partition("://")[0])
+
+    def stop(self) -> None:
+        """End the loops and let another lead at once."""
+        notifier.local = None
+        self._listener.stop()
+        self._dispatcher.stop()
+        self._sweeper.stop()
+        self._pruner.stop()
+        self._leadership.stop()
+        self._leadership.resign()
+        log.info("scheduler has ended")
+
+    def _warn(self) -> None:
+        try:
+            for risk in self._source.risks():
+                log.warning("the broker is not set up for hints", risk=risk)
+        except BrokerUnavailable as error:
+            log.warning("broker is away; tasks wait in the database", error=str(error))
+
+    def _wake(self, news: Set[News]) -> None:
+        if news & {News.DUE, News.BEHIND}:
+            self._dispatcher.wake(from_front=News.BEHIND in news)
+        if News.ENDED in news:
+            self._sweeper.wake()

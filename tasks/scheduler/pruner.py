@@ -1,0 +1,114 @@
+"""The pruner: removes what was kept long enough, a small batch at a time; while this process leads."""
+
+import time
+
+import structlog
+from django.conf import settings
+
+from tasks import lifecycle
+from tasks.lifecycle import workers
+from tasks.lifecycle.prune import ADMIN_LOG, EVENTS, FIRST_ID, SESSIONS, History
+from tasks.scheduler.leadership import LEASE, Leadership
+from tasks.scheduler.loop import Loop
+from tasks.states import Status
+
+log = structlog.get_logger(__name__)
+
+BATCH = 1_000
+#: Between batches it rests so many times as long as one took, or a day's backlog of deletions would push aside what
+#: people wait for.
+PAUSE_TIMES, LONGEST_PAUSE_SECONDS = 2, 0.2
+#: Between walks over the table.
+REST_SECONDS = 60.0
+
+
+class Pruner(Loop):
+    """Walks over old tasks by age, again and again, and in between removes what else is kept long enough."""
+
+    name = "pruner"
+    # What a crash of PostgreSQL brings back is removed again.
+    commits_asynchronously = True
+
+    def __init__(self, leadership: Leadership) -> None:
+        super().__init__()
+        self._leadership = leadership
+        self._position = self._letters = FIRST_ID
+        self._has_walked = False
+        self._removed = 0
+
+    def step(self) -> float:
+        """Look at one batch."""
+        term = self._leadership.term
+        if term is None:
+            return 1.0
+        began = time.monotonic()
+        if self._has_more(term):
+            return min(PAUSE_TIMES * (time.monotonic() - began), LONGEST_PAUSE_SECONDS)
+        self._has_walked = False
+        return REST_SECONDS
+
+    def _has_more(self, term: int) -> bool:
+        has_more = not self._has_walked and self._walk(term)
+        expired = lifecycle.prune_keys(batch=BATCH, lease=LEASE, term=term)
+        if has_more:
+            return True
+        if not self._has_walked:
+            self._end_walk(term)
+        # Not any(): each has its turn.
+        return True in [expired == BATCH, self._prune_letters(term), self._prune_histories(term)]
+
+    def _walk(self, term: int) -> bool:
+        pruned = lifecycle.prune_many(self._position, keep_seconds=keep_seconds(), batch=BATCH, lease=LEASE, term=term)
+        self._removed += pruned.removed
+        self._position = pruned.position
+        return pruned.seen == BATCH
+
+    def _end_walk(self, term: int) -> None:
+        if self._removed:
+            log.info("old tasks removed", count=self._removed)
+        if settings.KEEP_WORKERS_SECONDS:
+            workers.forget_gone(older_than_seconds=settings.KEEP_WORKERS_SECONDS, lease=LEASE, term=term)
+        self._position, self._removed, self._has_walked = FIRST_ID, 0, True
+
+    def _prune_letters(self, term: int) -> bool:
+        discarded = 0
+        if settings.KEEP_OPEN_DEAD_LETTERS_SECONDS:
+            keep = settings.KEEP_OPEN_DEAD_LETTERS_SECONDS
+            discarded = lifecycle.discard_old(keep_seconds=keep, batch=BATCH, lease=LEASE, term=term)
+            if discarded:
+                log.warning("dead letters that nobody resolved were discarded", count=discarded)
+        if not settings.KEEP_DEAD_LETTERS_SECONDS:
+            return discarded == BATCH
+        keep = settings.KEEP_DEAD_LETTERS_SECONDS
+        pruned = lifecycle.prune_letters(self._letters, keep_seconds=keep, batch=BATCH, lease=LEASE, term=term)
+        has_more = pruned.seen == BATCH
+        self._letters = pruned.position if has_more else FIRST_ID
+        return has_more or discarded == BATCH
+
+    @staticmethod
+    def _prune_histories(term: int) -> bool:
+        counts = [
+            lifecycle.prune_history(history, keep_seconds=seconds, batch=BATCH, lease=LEASE, term=term)
+            for history, seconds in keep_histories().items()
+            if seconds
+        ]
+        return BATCH in counts
+
+
+def keep_histories() -> dict[History, float]:
+    """How long the rows of each history are kept; 0 = for ever."""
+    return {
+        EVENTS: settings.KEEP_EVENTS_SECONDS,
+        ADMIN_LOG: settings.KEEP_ADMIN_LOG_SECONDS,
+        SESSIONS: settings.KEEP_EXPIRED_SESSIONS_SECONDS,
+    }
+
+
+def keep_seconds() -> dict[str, float]:
+    """How long each final status is kept; a status that is kept for ever is not in it."""
+    kept = {
+        Status.SUCCEEDED: settings.KEEP_SUCCEEDED_SECONDS,
+        Status.CANCELLED: settings.KEEP_CANCELLED_SECONDS,
+        Status.DEAD: settings.KEEP_DEAD_SECONDS,
+    }
+    return {str(status): seconds for status, seconds in kept.items() if seconds}

@@ -1,0 +1,163 @@
+"""The sweeper: finds what nobody moves on any more. Every write of it is fenced by the leader's term."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from math import inf
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import Error as DatabaseProblem
+from django.db import close_old_connections
+
+from tasks import lifecycle
+from tasks.broker.sources import Source
+from tasks.db.clock import Clock
+from tasks.db.statements import fetch
+from tasks.errors import BrokerUnavailable
+from tasks.hint import Hint
+from tasks.lifecycle import workers
+from tasks.lifecycle.rescue import BATCH
+from tasks.scheduler.leadership import LEASE, Leadership
+from tasks.scheduler.loop import Loop
+
+log = structlog.get_logger(__name__)
+
+#: How often what dead processes left in the broker is removed.
+TIDY_SECONDS = 60.0
+#: A leader that just began looks at younger hints too: its predecessor may have died between commit and publish.
+FIRST_GRACE_SECONDS = 1.0
+
+#: After workers could not write: their heartbeats come, each tries twice a second, before anybody is found silent.
+REOPENING_SECONDS = 2.0
+
+#: Looked at in one sweep.
+MOST_QUEUED = 5_000
+
+# In order of queued_at, so that hints which rightly wait for long (nobody serves their queue) hide no lost ones; and of
+# the id, because all that one statement dispatched has the same.
+_QUEUED_LONG = """
+SELECT task.queued_at, task.queue, task.id, task.dispatch FROM callboard_task AS task
+WHERE task.status = 'QUEUED' AND task.queued_at < statement_timestamp() - %(grace)s * interval '1 second'
+  AND task.queued_at >= %(queued_at)s AND (task.queued_at, task.id) > (%(queued_at)s, %(id)s)
+ORDER BY task.queued_at, task.id LIMIT %(most)s
+"""
+
+_BEGINNING = (datetime(2000, 1, 1, tzinfo=UTC), UUID(int=0))
+
+
+class Sweeper(Loop):
+    """Silent workers, their tasks, stuck tasks, lost hints, tasks too old to start; while this process leads."""
+
+    name = "sweeper"
+
+    def __init__(self, leadership: Leadership, source: Source) -> None:
+        super().__init__()
+        self._leadership = leadership
+        self._source = source
+        self._term: int | None = None
+        self._tidied_at = time.monotonic()
+        self._closed_at = -inf
+        self._reached = _BEGINNING
+        self._clock = Clock()
+
+    def step(self) -> float:
+        """Do one sweep."""
+        term = self._leadership.term
+        if term is None:
+            return settings.SWEEP_INTERVAL_SECONDS
+        grace = settings.HINT_GRACE_SECONDS if term == self._term else FIRST_GRACE_SECONDS
+        self._do(self._look_at_clock, term)
+        self._do(self._look_at_tables, term)
+        # Those who could not write must not be blamed for it: they are heard first.
+        are_all_heard = self._have_workers_been_heard
+        if are_all_heard:
+            self._do(self._declare_silent_gone, term)
+        moved = self._do(self._rescue_lost, term) + self._do(self._expire, term)
+        if are_all_heard:
+            moved += self._do(self._rescue_stuck, term)
+        self._do(partial(self._requeue_lost, grace=grace), term)
+        self._do(self._tidy, term)
+        self._term = term
+        # A full batch means that there is more.
+        return 0 if moved >= BATCH else settings.SWEEP_INTERVAL_SECONDS
+
+    def _do(self, duty: Callable[[int], int], term: int) -> int:
+        """Do one duty; a row or a broker that it fails on must not keep the others from being done."""
+        name = getattr(duty, "__name__", "requeue")
+        try:
+            return duty(term)
+        except (DatabaseProblem, BrokerUnavailable) as error:
+            log.warning("a duty failed; trying again", duty=name, error=str(error).strip())
+        except Exception:
+            log.exception("a duty failed; trying again", duty=name)
+        close_old_connections()
+        return 0
+
+    @property
+    def _have_workers_been_heard(self) -> bool:
+        """Whether workers that live had time for a heartbeat since they could not write, or the clock stepped."""
+        heard_after = settings.HEARTBEAT_INTERVAL_SECONDS + REOPENING_SECONDS
+        is_open = time.monotonic() - self._closed_at > heard_after
+        return is_open and self._leadership.has_settled and self._clock.has_settled
+
+    def _look_at_tables(self, term: int) -> int:  # noqa: ARG002 - a duty like the others
+        """Note when nobody can write: a lease that could not be renewed is not held against its worker."""
+        # Whatever keeps us from asking may keep them from writing.
+        closed_before, self._closed_at = self._closed_at, time.monotonic()
+        if workers.are_tables_open():
+            self._closed_at = closed_before
+        return 0
+
+    def _look_at_clock(self, term: int) -> int:
+        self._clock.look()
+        return workers.set_back(lease=LEASE, term=term)
+
+    def _declare_silent_gone(self, term: int) -> int:
+        gone = workers.declare_silent_gone(lease=LEASE, term=term, until=self._clock.now)
+        for worker_id in gone:
+            log.warning("worker is silent past its lease; its tasks go to others", worker_id=str(worker_id))
+        return len(gone)
+
+    def _rescue_lost(self, term: int) -> int:
+        moves = lifecycle.rescue_lost(lease=LEASE, term=term)
+        if moves:
+            log.warning("tasks of lost workers were rescued", count=len(moves))
+        return len(moves)
+
+    def _rescue_stuck(self, term: int) -> int:
+        clock = self._clock
+        moves, holders = lifecycle.rescue_stuck(
+            lease=LEASE, term=term, until=clock.now, stepped_at=clock.forward.at, stepped_by=clock.forward.seconds
+        )
+        if holders:
+            workers.ask_to_drain(list(holders))
+            log.warning("stuck tasks were taken from workers that now end", count=len(moves), workers=len(holders))
+        return len(moves)
+
+    def _expire(self, term: int) -> int:
+        return len(lifecycle.expire_many(lease=LEASE, term=term))
+
+    def _requeue_lost(self, term: int, *, grace: float) -> int:
+        """Look at what has been QUEUED for long, one batch in each sweep, from where the last one ended."""
+        queued_at, id = self._reached
+        rows = fetch(_QUEUED_LONG, {"grace": grace, "queued_at": queued_at, "id": id, "most": MOST_QUEUED})
+        self._reached = (rows[-1][0], rows[-1][2]) if len(rows) == MOST_QUEUED else _BEGINNING
+        waiting: dict[str, list[Hint]] = {}
+        for _, name, task_id, dispatch in rows:
+            waiting.setdefault(name, []).append(Hint(task_id, dispatch))
+        total = 0
+        for name, hints in waiting.items():
+            count = lifecycle.requeue_many(self._source.missing(name, hints), lease=LEASE, term=term)
+            total += count
+            if count:
+                log.warning("hints were lost; their tasks are dispatched again", queue=name, count=count)
+        return total
+
+    def _tidy(self, term: int) -> int:  # noqa: ARG002 - a duty like the others
+        if time.monotonic() - self._tidied_at >= TIDY_SECONDS:
+            self._tidied_at = time.monotonic()
+            self._source.tidy(workers.present_ids())
+        return 0

@@ -1,0 +1,194 @@
+"""The completer: one thread that writes outcomes in batches, while actor threads go on with the next task."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import DataError, IntegrityError, close_old_connections, connection
+from django.db import Error as DatabaseProblem
+
+from tasks import lifecycle
+from tasks.db import call_timeout
+from tasks.db.batching import pause_after_batch_seconds
+from tasks.db.statements import keep_plans
+from tasks.lifecycle import Outcome
+from tasks.testing import failpoints
+from tasks.worker.error_report import tell
+from tasks.worker.execution import Execution
+from tasks.worker.outcomes import outcome_of, reduced, undecided
+
+log = structlog.get_logger(__name__)
+
+MOST_PER_BATCH = 500
+#: Outcomes that may wait to be written; beyond, the process claims nothing more.
+MOST_WAITING = 5_000
+#: A write may wait for a table's lock; every so many leases it is asked anew whether the database still answers.
+SILENT_LEASES = 4
+#: How often a row that somebody's transaction has locked is tried again.
+LOCKED_PAUSE_SECONDS = 0.2
+RETRY_DELAYS_SECONDS = (0.1, 0.5, 1, 2, 4)
+
+Entry = tuple[Execution, Outcome]
+
+
+class Completer:
+    """Writes what runs said about their attempts; waits for a database that is away, without limit.
+
+    Parameters:
+        written: called with executions whose attempt is closed, accepted or not.
+    """
+
+    def __init__(self, worker_id: UUID, *, written: Callable[[Sequence[Execution]], None]) -> None:
+        self._worker_id = worker_id
+        self._written = written
+        self._waiting: list[Entry] = []
+        #: Their rows are locked by somebody; they wait alone.
+        self._locked: list[Entry] = []
+        self._next_try = 0.0
+        self._moved = time.monotonic()
+        self._changed = threading.Condition()
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._run, name="completer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def add(self, execution: Execution) -> None:
+        """Take an ended run; returns at once."""
+        entry = (execution, self._decide(execution))
+        with self._changed:
+            self._waiting.append(entry)
+            self._changed.notify()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that nothing more should be claimed."""
+        return len(self._waiting) + len(self._locked) >= MOST_WAITING
+
+    def unwritten(self, *, older_than_seconds: float) -> list[tuple[UUID, int]]:
+        """Task id and attempt of runs that ended that long ago and whose outcome waits to be written."""
+        before = time.monotonic() - older_than_seconds
+        entries = [*self._locked, *self._waiting]
+        return [one.key for one, _ in entries if (one.finished_monotonic or 0) < before]
+
+    @property
+    def stalled_for(self) -> float:
+        """Seconds in which the thread did nothing about what waits, although it does not wait for the database."""
+        if not self._waiting or call_timeout.is_calling(self._thread.ident):
+            return 0
+        return time.monotonic() - self._moved
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
+    def stop(self, timeout: float) -> bool:
+        """Write what waits and end; False if that took longer than ``timeout`` seconds."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _decide(self, execution: Execution) -> Outcome:
+        try:
+            return outcome_of(execution, self._worker_id)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, this thread has other tasks to run
+            # Nobody should come here: what the user's code raises is caught where it is asked.
+            log.error(
+                "cannot tell what follows from a run", task_id=str(execution.claimed.id), error=tell(error).traceback
+            )
+            return undecided(execution, self._worker_id, error)
+
+    def _run(self) -> None:
+        keep_plans()
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._can_go_on, self._patience())
+                batch = self._waiting[:MOST_PER_BATCH]
+            self._moved = time.monotonic()
+            locked = self._locked[:MOST_PER_BATCH] if self._moved >= self._next_try else []
+            if batch or locked:
+                self._do(batch, locked)
+            elif self._is_stopping and not self._locked:
+                connection.close()
+                return
+
+    def _can_go_on(self) -> bool:
+        return bool(self._waiting) or (self._is_stopping and not self._locked)
+
+    def _patience(self) -> float | None:
+        return max(0.0, self._next_try - time.monotonic()) if self._locked else None
+
+    def _do(self, batch: Sequence[Entry], locked: Sequence[Entry]) -> None:
+        """Write what ended and what was locked the last time; then rest."""
+        began = time.monotonic()
+        entries = [*locked, *batch]
+        still_locked = self._write(entries)
+        with self._changed:
+            del self._waiting[: len(batch)]
+            self._locked = [*self._locked[len(locked) :], *still_locked]
+        self._next_try = time.monotonic() + LOCKED_PAUSE_SECONDS if self._locked else 0.0
+        left = {id(execution) for execution, _ in still_locked}
+        self._written([execution for execution, _ in entries if id(execution) not in left])
+        if not self._is_stopping:
+            time.sleep(pause_after_batch_seconds(time.monotonic() - began, moved=len(batch)))
+
+    def _write(self, batch: Sequence[Entry]) -> list[Entry]:
+        """Write outcomes; return those whose rows somebody has locked."""
+        tries = 0
+        while True:
+            self._moved = time.monotonic()
+            try:
+                failpoints.reach("before_completion")
+                with call_timeout.bounded(SILENT_LEASES * settings.WORKER_LEASE_SECONDS):
+                    locked = self._complete(batch)
+                failpoints.reach("after_completion")
+                return locked
+            except (DataError, IntegrityError) as error:
+                return self._split(batch, error)
+            except DatabaseProblem as error:
+                delay = RETRY_DELAYS_SECONDS[min(tries, len(RETRY_DELAYS_SECONDS) - 1)]
+                log.warning("outcomes wait for the database", error=str(error), count=len(batch), wait_seconds=delay)
+                tries += 1
+                time.sleep(delay)
+                close_old_connections()
+            except Exception as error:  # noqa: BLE001
+                # A follow-up that does not fit its actor, a validator of the user's that raises: one outcome's matter.
+                return self._split(batch, error)
+
+    def _complete(self, batch: Sequence[Entry]) -> list[Entry]:
+        outcomes = [outcome for _, outcome in batch]
+        accepted = {(move.id, move.attempt) for move in lifecycle.complete_many(outcomes)}
+        refused = [outcome for outcome in outcomes if (outcome.task_id, outcome.attempt) not in accepted]
+        if not refused:
+            return []
+        # A lost reply made us write twice, or somebody has locked the row, or the task was given to somebody else.
+        recorded = lifecycle.recorded(refused)
+        held = lifecycle.still_held(refused)
+        for outcome in refused:
+            if (outcome.task_id, outcome.attempt) not in recorded | held:
+                log.warning(
+                    "late outcome refused; the task was taken from this worker",
+                    task_id=str(outcome.task_id),
+                    attempt=outcome.attempt,
+                )
+        return [entry for entry in batch if (entry[1].task_id, entry[1].attempt) in held]
+
+    def _split(self, batch: Sequence[Entry], error: BaseException) -> list[Entry]:
+        """Find the outcome that cannot be stored, so that it alone loses what the database refuses."""
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            return self._write(batch[:middle]) + self._write(batch[middle:])
+        execution, outcome = batch[0]
+        log.error("an outcome cannot be stored", task_id=str(outcome.task_id), error=tell(error).message[:1000])
+        rest = reduced(outcome, error)
+        if rest is not None:
+            return self._write([(execution, rest)])
+        log.critical("outcome lost; the heartbeat will put the task back", task_id=str(outcome.task_id))
+        return []

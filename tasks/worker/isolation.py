@@ -1,0 +1,99 @@
+"""Isolation: tasks that may be crashing workers run alone, in some of the processes, while the others go on.
+
+All that runs when a process crashes counts a crash. Most of it is innocent, and runs again like any other task: one
+more crash kills none of it. A task that one more crash would kill is quarantined: it runs only where nothing else
+does, so that the next crash has one task to blame and no other to hit.
+"""
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+from tasks.db import call_timeout
+from tasks.lifecycle import workers
+from tasks.worker.execution import Execution
+
+if TYPE_CHECKING:
+    from tasks.lifecycle import Claimed
+    from tasks.worker.runtime import WorkerRuntime
+
+#: How long one process starts quarantined tasks before it takes others again.
+TURN_SECONDS = 5.0
+#: How long it waits, at first, for what runs to end; doubled each time that was too short.
+PATIENCE_SECONDS = 5.0
+#: How often it looks meanwhile.
+LOOK_SECONDS = 0.1
+
+HandOut = Callable[[Execution, str], None]
+
+
+def is_quarantined(claimed: "Claimed") -> bool:
+    """Tell whether one more crash would kill a task."""
+    return claimed.crashes > 0 and claimed.crashes + 1 >= settings.CRASH_LIMIT
+
+
+class Isolation:
+    """A process's quarantined tasks, from their claim to their start."""
+
+    def __init__(self, runtime: "WorkerRuntime") -> None:
+        self._runtime = runtime
+        #: With the broker's queue each came from.
+        self._waiting: deque[tuple[Execution, str]] = deque()
+        self._is_permitted = self._has_run = False
+        self._since = 0.0
+        self._patience = PATIENCE_SECONDS
+
+    def add(self, execution: Execution, broker_queue_name: str) -> None:
+        """Take a quarantined task that was claimed."""
+        self._waiting.append((execution, broker_queue_name))
+
+    def go_on(self, hand_out: HandOut) -> bool:
+        """Start the next one if nothing else runs; True while the process must take nothing else."""
+        if not self._waiting and not self._is_permitted:
+            return False
+        if not self._is_permitted and not self._begin():
+            # Other processes run theirs; this one goes on.
+            self.put_back(delay_seconds=random.uniform(1, 2))
+            return False
+        slots = self._runtime.slots
+        if slots.held > len(self._waiting):
+            return self._wait_for_the_rest()
+        if self._waiting and (time.monotonic() - self._since < TURN_SECONDS or not self._has_run):
+            self._has_run, self._patience = True, PATIENCE_SECONDS
+            hand_out(*self._waiting.popleft())
+            return True
+        self._end(delay_seconds=TURN_SECONDS)
+        return False
+
+    def put_back(self, *, delay_seconds: float | None = None) -> None:
+        """Return what has not started."""
+        self._runtime.put_back([execution for execution, _ in self._waiting], delay_seconds=delay_seconds)
+        self._waiting.clear()
+
+    def _begin(self) -> bool:
+        with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
+            self._is_permitted = workers.begin_isolation(self._runtime.worker_id)
+        self._since, self._has_run = time.monotonic(), False
+        return self._is_permitted
+
+    def _wait_for_the_rest(self) -> bool:
+        """Wait for what runs beside the quarantined, or give up for now: its claims must not grow too old."""
+        if not self._has_run and time.monotonic() - self._since > self._patience:
+            self._patience = min(2 * self._patience, settings.STUCK_AFTER_SECONDS / 2)
+            self._end(delay_seconds=random.uniform(1, TURN_SECONDS))
+            return False
+        if self._has_run and self._waiting and time.monotonic() - self._since > TURN_SECONDS:
+            # What was started takes long; another process may be sooner.
+            self.put_back(delay_seconds=TURN_SECONDS)
+        self._runtime.slots.wait(LOOK_SECONDS)
+        return True
+
+    def _end(self, *, delay_seconds: float) -> None:
+        self.put_back(delay_seconds=delay_seconds)
+        with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
+            workers.end_isolation(self._runtime.worker_id)
+        self._is_permitted = False

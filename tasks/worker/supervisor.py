@@ -1,0 +1,295 @@
+"""The supervisor of worker processes: executes them, restarts the dead, and says at once who died of what."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+from django.db import Error as DatabaseProblem
+from django.db import close_old_connections
+
+from tasks.broker.notifier import News, notifier
+from tasks.db import call_timeout
+from tasks.lifecycle import workers
+from tasks.models import new_id
+from tasks.worker.flight_recorder import Ending, FlightRecorder, Record
+from tasks.worker.hang_detector import Pulse
+
+log = structlog.get_logger(__name__)
+
+TICK_SECONDS = 0.1
+REPORT_PAUSE_SECONDS = 1.0
+#: How often a supervisor that ends tries to report to a database that is away.
+LAST_REPORTS = 3
+#: A process that dies sooner than this after its start is restarted with a growing delay.
+HEALTHY_AFTER_SECONDS = 10.0
+LONGEST_DELAY_SECONDS = 30.0
+#: Processes for each one wanted, those that retire and still have long tasks to finish among them.
+MOST_PER_PLACE = 3
+#: Beyond the grace and the interrupts' clean-up: then the processes are killed.
+LAST_SECONDS = 10.0
+
+#: What a call to the database may take: meanwhile nobody is reaped or replaced.
+CALL_SECONDS = 2.0
+#: How often the registry is asked who was declared gone.
+GONE_LOOK_SECONDS = 2.0
+#: A process that was declared gone ends by itself sooner than this, or is killed.
+GONE_GRACE_SECONDS = 2.0
+
+_ENDINGS = {
+    Ending.IN_ORDER: "it ended in order",
+    Ending.RETIRED: "it had retired",
+    Ending.UNFINISHED: "its worker had to end",
+    Ending.UNHEALTHY: "its worker was unhealthy",
+    Ending.LEASE_LOST: "its worker lost its lease",
+}
+
+
+@dataclass
+class Child:
+    """One worker process and what outlives it."""
+
+    worker_id: UUID
+    process: subprocess.Popen[bytes]
+    recorder: FlightRecorder
+    started_at: float = field(default_factory=time.monotonic)
+    #: By this supervisor: how its end is to be reported, and why.
+    killed: tuple[str, str] | None = None
+    gone_since: float | None = None
+    is_asked_to_retire: bool = False
+    pulse: Pulse = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pulse = Pulse(self.process.pid, self.recorder)
+
+
+@dataclass(frozen=True)
+class End:
+    """How a process ended, until the database knows."""
+
+    worker_id: UUID
+    #: See ``workers.report_end``.
+    kind: str
+    detail: str
+    records: list[Record]
+
+
+class Supervisor:
+    """Keeps ``processes`` workers of ``threads`` threads alive until it is told to stop."""
+
+    def __init__(self, *, processes: int, threads: int, queues: list[str], grace_seconds: float) -> None:
+        self._processes = processes
+        self._threads = threads
+        self._queues = queues
+        self._grace_seconds = grace_seconds
+        self._children: list[Child] = []
+        self._ends: list[End] = []
+        self._early_deaths = 0
+        self._next_start = 0.0
+        self._next_report = 0.0
+        self._next_gone_look = 0.0
+        self._stops = 0
+        self._is_asked_to_reload = False
+        #: Still to be replaced, one after another.
+        self._outdated: list[Child] = []
+        # Children end when our side closes, which the kernel does even after a kill -9.
+        self._read_end, self._write_end = os.pipe()
+
+    def run(self) -> int:
+        """Work until SIGTERM or SIGINT, replace the processes at SIGHUP; return 0 when every one ended in order."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_reload)
+        while not self._stops:
+            self._end_hung()
+            self._reap()
+            self._start_missing()
+            self._reload()
+            self._report()
+            self._look_for_gone()
+            time.sleep(TICK_SECONDS)
+        return self._stop()
+
+    def _on_stop(self, _number: int, _frame: object) -> None:
+        self._stops += 1
+
+    def _on_reload(self, _number: int, _frame: object) -> None:
+        self._is_asked_to_reload = True
+
+    def _reload(self) -> None:
+        """Let the next process that is to be replaced retire, once its predecessor's successor works."""
+        if self._is_asked_to_reload:
+            self._is_asked_to_reload = False
+            self._outdated = list(self._children)
+            log.info("replacing worker processes one after another", processes=len(self._outdated))
+        working = [child for child in self._children if not child.recorder.is_retiring]
+        outdated = [child for child in self._outdated if child in working]
+        if not outdated or any(child.is_asked_to_retire or not child.recorder.ticks for child in working):
+            return
+        if len(working) >= self._processes:
+            outdated[0].is_asked_to_retire = True
+            outdated[0].process.send_signal(signal.SIGHUP)
+
+    def _start_missing(self) -> None:
+        while self._is_short() and time.monotonic() >= self._next_start:
+            try:
+                self._children.append(self._start())
+            except OSError as error:
+                # No memory, processes or descriptors left: that passes, and the other processes still have us.
+                self._delay_next_start(lived_seconds=0)
+                wait_seconds = max(0.0, self._next_start - time.monotonic())
+                log.error("cannot start a worker process; trying again", error=str(error), wait_seconds=wait_seconds)
+
+    def _is_short(self) -> bool:
+        """Tell whether a process is missing; one that retires is replaced while it finishes its last tasks."""
+        taking = sum(not child.recorder.is_retiring for child in self._children)
+        return taking < self._processes and len(self._children) < MOST_PER_PLACE * self._processes
+
+    def _start(self) -> Child:
+        worker_id, recorder = new_id(), FlightRecorder.create(threads=self._threads)
+        try:
+            process = self._execute(worker_id, recorder)
+        except OSError:
+            recorder.close()
+            raise
+        log.info("worker process started", pid=process.pid, worker_id=str(worker_id))
+        return Child(worker_id, process, recorder)
+
+    def _execute(self, worker_id: UUID, recorder: FlightRecorder) -> subprocess.Popen[bytes]:
+        command = [
+            sys.executable, "-m", "tasks.worker.process",
+            "--worker-id", str(worker_id), "--threads", str(self._threads), "--recorder", str(recorder.descriptor),
+            "--parent", str(self._read_end), "--queues", *self._queues,
+        ]  # fmt: skip
+        return subprocess.Popen(
+            command,
+            pass_fds=(recorder.descriptor, self._read_end),
+            # Ctrl-C in a terminal goes to the whole group; only the supervisor shall hear it.
+            process_group=0,
+        )
+
+    def _end_hung(self) -> None:
+        """Kill what does not come back by itself."""
+        for child in self._children:
+            if child.pulse.is_held():
+                self._kill(child, "crashed", "a call kept its interpreter")
+            elif child.pulse.is_silent():
+                self._kill(child, "faulted", "its worker gave no sign of life")
+            elif child.gone_since is not None and time.monotonic() - child.gone_since > GONE_GRACE_SECONDS:
+                self._kill(child, "faulted", "its worker was declared gone and did not end")
+
+    def _kill(self, child: Child, kind: str, detail: str) -> None:
+        log.error("killing a worker process", pid=child.process.pid, detail=detail)
+        child.killed = (kind, detail)
+        child.process.kill()
+        child.process.wait()
+
+    def _look_for_gone(self) -> None:
+        """Ask the registry whose tasks were given to others; such a process only looks alive."""
+        if not self._children or time.monotonic() < self._next_gone_look:
+            return
+        self._next_gone_look = time.monotonic() + GONE_LOOK_SECONDS
+        try:
+            with call_timeout.bounded(CALL_SECONDS):
+                gone = workers.gone_among([child.worker_id for child in self._children])
+        except DatabaseProblem:
+            # Whoever cannot be asked about cannot have been declared gone just now either.
+            close_old_connections()
+            return
+        for child in self._children:
+            if child.worker_id in gone and child.gone_since is None:
+                child.gone_since = time.monotonic()
+
+    def _reap(self) -> None:
+        for child in [child for child in self._children if child.process.poll() is not None]:
+            self._children.remove(child)
+            self._note_end(child)
+
+    def _note_end(self, child: Child) -> None:
+        records, ending = child.recorder.read(), child.recorder.ending
+        child.recorder.close()
+        kind, detail = child.killed or _told(ending, child.process.returncode)
+        self._ends.append(End(child.worker_id, kind, detail, records))
+        if ending is Ending.RETIRED:
+            log.info("worker process has retired", pid=child.process.pid)
+        elif not self._stops:
+            self._delay_next_start(lived_seconds=time.monotonic() - child.started_at)
+            log.warning(
+                "worker process ended; another takes its place",
+                pid=child.process.pid,
+                detail=detail,
+                running=len(records),
+                wait_seconds=max(0.0, self._next_start - time.monotonic()),
+            )
+
+    def _delay_next_start(self, *, lived_seconds: float) -> None:
+        self._early_deaths = self._early_deaths + 1 if lived_seconds < HEALTHY_AFTER_SECONDS else 0
+        delay = 0.0 if self._early_deaths <= 1 else min(LONGEST_DELAY_SECONDS, 0.5 * 2.0 ** (self._early_deaths - 1))
+        self._next_start = time.monotonic() + delay
+
+    def _report(self) -> None:
+        if not self._ends or time.monotonic() < self._next_report:
+            return
+        close_old_connections()
+        try:
+            with call_timeout.bounded(CALL_SECONDS):
+                for end in list(self._ends):
+                    workers.report_end(end.worker_id, kind=end.kind, detail=end.detail, records=end.records)
+                    self._ends.remove(end)
+        except DatabaseProblem as error:
+            log.warning("cannot report a worker's end; trying again", error=str(error).strip())
+            self._next_report = time.monotonic() + REPORT_PAUSE_SECONDS
+            return
+        notifier.poke(News.ENDED)
+
+    def _stop(self) -> int:
+        log.info("stopping workers", processes=len(self._children), grace_seconds=self._grace_seconds)
+        self._signal_all(signal.SIGTERM)
+        deadline = time.monotonic() + self._grace_seconds + LAST_SECONDS
+        in_order = True
+        while self._children:
+            if self._stops > 1 or time.monotonic() > deadline:
+                log.warning("killing workers that have not ended", processes=len(self._children))
+                for child in self._children:
+                    child.killed = ("stopped", "it did not end in time and was killed")
+                self._signal_all(signal.SIGKILL)
+                in_order, deadline = False, float("inf")
+                self._stops = 1
+            self._reap()
+            time.sleep(TICK_SECONDS / 2)
+        self._report_at_the_end()
+        log.info("workers have ended", in_order=in_order)
+        return 0 if in_order else 1
+
+    def _report_at_the_end(self) -> None:
+        for _ in range(LAST_REPORTS):
+            self._next_report = 0.0
+            self._report()
+            if not self._ends:
+                return
+            time.sleep(REPORT_PAUSE_SECONDS)
+        log.error("workers' ends were not reported; their leases will run out", count=len(self._ends))
+
+    def _signal_all(self, number: int) -> None:
+        for child in self._children:
+            child.process.send_signal(number)
+
+
+def _told(ending: Ending, code: int) -> tuple[str, str]:
+    """Give the kind of a process's end, and words for it."""
+    if ending is Ending.NONE:
+        return "crashed", _describe(code)
+    return "faulted" if ending.is_fault else "stopped", _ENDINGS[ending]
+
+
+def _describe(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

@@ -1,0 +1,48 @@
+"""An actor's own writes and its task's success in one commit: exactly once, whatever crashes."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from tasks import lifecycle
+from tasks.current import Completion
+from tasks.errors import CallboardError
+from tasks.states import AttemptOutcome
+from tasks.testing import failpoints
+from tasks.worker.execution import Execution
+from tasks.worker.outcomes import FollowupNotSubmitted, outcome_of
+
+
+class AttemptLost(CallboardError):
+    """The task was given to another worker; what this attempt wrote is rolled back."""
+
+    code = "error"
+
+
+@contextmanager
+def completing(execution: Execution, worker_id: UUID) -> Iterator[Completion]:
+    """Open a transaction that ends with the task's success; see ``tasks.current.complete_in_transaction``."""
+    completion = Completion()
+    with transaction.atomic(durable=True):
+        yield completion
+        _succeed(execution, worker_id, completion.result)
+        failpoints.reach("before_own_commit")
+    # Not sooner: a commit that fails must leave the attempt open. If it went through and its reply was lost, the
+    # completer finds the attempt recorded.
+    execution.is_completed = True
+    failpoints.reach("after_own_commit")
+
+
+def _succeed(execution: Execution, worker_id: UUID, result: Any) -> None:
+    execution.result, execution.finished_monotonic = result, time.monotonic()
+    outcome = outcome_of(execution, worker_id)
+    if outcome.outcome is not AttemptOutcome.SUCCEEDED:
+        # Nothing is committed yet, so that it can be taken back as a whole; another attempt would end the same way.
+        raise FollowupNotSubmitted(outcome.error_message)
+    # Fenced like every completion: whoever was presumed dead finds that the attempt is no longer theirs.
+    if not lifecycle.complete_many([outcome], waits=True):
+        raise AttemptLost()

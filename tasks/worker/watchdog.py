@@ -1,0 +1,143 @@
+"""The watchdog: ends a worker process that only looks alive; its supervisor starts a fresh one."""
+
+import os
+import threading
+import time
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+from django.conf import settings
+
+from tasks.db import call_timeout
+from tasks.telemetry import log_writer
+from tasks.worker import event_loop
+from tasks.worker.flight_recorder import Ending
+
+if TYPE_CHECKING:
+    from dramatiq import Worker
+
+    from tasks.worker.runtime import WorkerRuntime
+
+log = structlog.get_logger(__name__)
+
+#: Exit codes, for people: the supervisor goes by what the process wrote into its flight recorder.
+EXIT_UNHEALTHY = 70
+EXIT_LEASE_LOST = 75
+EXIT_UNFINISHED = 76
+#: No fault at all: it was asked to drain, or had done its share.
+EXIT_RETIRED = 77
+#: How often it looks.
+LOOK_SECONDS = 1.0
+#: If it comes by later than this, the whole process stood still: suspended, or without a processor.
+LATE_SECONDS = 0.5 * LOOK_SECONDS
+#: What a consumer may take that does not wait for the database: several answers of a Redis that is slow.
+STALE_CONSUMER_SECONDS = 30.0
+#: The last words of a process that ends itself.
+LAST_WORDS_SECONDS = 0.5
+
+
+class Fault(NamedTuple):
+    """Why a process must end, and what that says of the tasks in it."""
+
+    #: NONE blames what runs.
+    ending: Ending
+    exit_code: int
+    reason: str
+
+
+class Watchdog:
+    """Looks once a second: are all threads there, does the consumer come by, do we still have our lease?"""
+
+    def __init__(self, runtime: "WorkerRuntime", worker: "Worker") -> None:
+        self._runtime = runtime
+        self._worker = worker
+        self._seen = time.monotonic()
+        self._consumer: int | None = None
+        #: Since when the process runs without a break: threads cannot be blamed for what it stood still.
+        self._awake_since = -inf
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no longer."""
+        self._stopped.set()
+        self._runtime.tick(is_last=True)
+
+    def consumer_came_by(self) -> None:
+        """The consumer thread is at the top of its loop."""
+        self._seen, self._consumer = time.monotonic(), threading.get_ident()
+
+    def _run(self) -> None:
+        next_look = time.monotonic() + LOOK_SECONDS
+        while not self._stopped.wait(min(LOOK_SECONDS, settings.HEARTBEAT_INTERVAL_SECONDS)):
+            self._runtime.tick()
+            now = time.monotonic()
+            if now > next_look + LATE_SECONDS:
+                self._awake_since = now
+            if now >= next_look:
+                next_look = now + LOOK_SECONDS
+                self._look()
+
+    def _look(self) -> None:
+        self._runtime.end_if_retired()
+        fault = self._fault()
+        if fault is not None:
+            self.end(fault)
+
+    def end(self, fault: Fault) -> None:
+        """End the process, whatever hangs in it: nothing here waits for a lock that others take."""
+        self._runtime.say_ending(fault.ending)
+        log.critical("worker ends itself; a fresh one takes over", reason=fault.reason, exit_code=fault.exit_code)
+        log_writer.flush(LAST_WORDS_SECONDS)
+        os._exit(fault.exit_code)
+
+    def _fault(self) -> Fault | None:
+        return self._fault_of_lease() or self._fault_of_threads()
+
+    def _fault_of_lease(self) -> Fault | None:
+        runtime = self._runtime
+        if runtime.heartbeat.is_gone:
+            return _lease_lost("it was declared gone and its tasks given to others")
+        if not runtime.heartbeat.has_lease:
+            # The database may be away for all, or only for us. What runs could run twice, so it is interrupted; what
+            # has ended keeps its outcome until somebody declares us gone.
+            runtime.fence()
+            if runtime.heartbeat.lease_over_for > settings.WORKER_LEASE_SECONDS and runtime.interrupter.running:
+                return _lease_lost("its lease is over and an actor cannot be interrupted")
+        return None
+
+    def _fault_of_threads(self) -> Fault | None:
+        runtime = self._runtime
+        if not event_loop.is_alive():
+            # Only what runs in it can have stopped it.
+            return Fault(Ending.NONE, EXIT_UNHEALTHY, "an async actor ended the event loop")
+        parts = (runtime.completer, runtime.heartbeat, runtime.interrupter)
+        if not all(part.is_alive for part in parts):
+            return _unhealthy("a thread of the engine is dead")
+        awake_for = time.monotonic() - self._awake_since
+        patience = max(settings.WORKER_LEASE_SECONDS, settings.HEARTBEAT_INTERVAL_SECONDS + 1)
+        for part in (runtime.completer, runtime.heartbeat):
+            if min(part.stalled_for, awake_for) > patience:
+                return _unhealthy(f"the {type(part).__name__.lower()} stands still")
+        if runtime.is_draining:
+            return None
+        threads = [*self._worker.workers, *self._worker.consumers.values()]
+        if not all(thread.is_alive() for thread in threads):
+            return _unhealthy("a thread of Dramatiq's is dead")
+        is_stale = min(time.monotonic() - self._seen, awake_for) > STALE_CONSUMER_SECONDS
+        if is_stale and not call_timeout.is_calling(self._consumer):
+            return _unhealthy(f"nothing was taken for {STALE_CONSUMER_SECONDS:g} s")
+        return None
+
+
+def _lease_lost(reason: str) -> Fault:
+    return Fault(Ending.LEASE_LOST, EXIT_LEASE_LOST, reason)
+
+
+def _unhealthy(reason: str) -> Fault:
+    return Fault(Ending.UNHEALTHY, EXIT_UNHEALTHY, reason)

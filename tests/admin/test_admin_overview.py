@@ -1,0 +1,109 @@
+"""The admin's first page: how everything stands, and where to go on."""
+
+import re
+
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+
+from dlq.models import DeadLetter
+from tasks import lifecycle
+from tasks.lifecycle import queues
+from tasks.models import ApiToken, Queue, Task, Worker
+from tasks.queries import causes, queue_stats
+from tasks.states import Status
+from tests import factories
+from tests.admin.pages import html, list_of, page_of
+
+MODELS = [Task, Worker, Queue, ApiToken, DeadLetter]
+
+
+def test_open_dead_letters_are_grouped_by_cause(root, worker):
+    def die(message):
+        claimed = factories.start(factories.submit(), worker)
+        lifecycle.complete_many([factories.failure(claimed, worker, error_message=message, death="not_retryable")])
+
+    for message in ("order 1 has no amount", "order 2 has no amount", "the disk is full"):
+        die(message)
+    page = html(root.get(reverse("admin:index")))
+    causes = re.findall(r'\?cause=([0-9a-f]{32})"><bdi>([^<]*)</bdi></a></td><td class="n"[^>]*>(\d+)<', page)
+    assert [(error, count) for _, error, count in causes] == [
+        ("RuntimeError: order 2 has no amount", "2"),
+        ("RuntimeError: the disk is full", "1"),
+    ]
+    page = html(root.get(list_of(DeadLetter), {"cause": causes[0][0]}))
+    assert page.count("has no amount</span>") == 2
+    assert "disk is full</span>" not in page
+    assert "1 × act: RuntimeError: the disk is full" in page, "the filter offers the others"
+
+
+def test_what_is_open_is_counted_up_to_a_cap(root, worker, monkeypatch):
+    monkeypatch.setattr(causes, "MOST_LETTERS", 2)
+    for _ in range(3):
+        factories.make_task(Status.DEAD, worker=worker)
+    assert '<span class="count">2+</span>' in html(root.get(reverse("admin:index")))
+
+
+def test_every_page_leads_to_what_may_be_seen(root, life):
+    tabs = re.search(r'<nav id="tabs".*?</nav>', html(root.get(page_of(life))), re.DOTALL)
+    assert tabs
+    for model in MODELS:
+        assert f'href="{list_of(model)}"' in tabs[0]
+    assert re.findall(r'aria-current="page"[^>]*>([^<]+)<', tabs[0]) == ["Tasks"]
+
+
+def test_an_account_without_permissions_is_told_what_to_do(db):
+    browser = Client()
+    browser.force_login(User.objects.create_user("new", is_staff=True))
+    page = html(browser.get(reverse("admin:index")))
+    assert "Ask whoever runs this site" in page
+    assert 'id="tabs"' not in page
+
+
+def test_the_overview_tells_how_everything_stands(root, worker):
+    factories.make_lead()
+    factories.make_task(Status.DEAD, worker=worker)
+    factories.submit()
+    queues.pause("other", by="root")
+    page = html(root.get(reverse("admin:index")))
+    assert re.search(r'<a class="card card-dead" href="/admin/tasks/task/\?status=DEAD"><b>1</b> Dead</a>', page)
+    assert "Paused: other." in page
+    assert "No scheduler leads" in page, "there is a term, and nobody holds the lease"
+    assert str(worker) in page
+    assert '<a href="/admin/dlq/deadletter/?actor=act"><bdi>act</bdi></a>' in page
+
+
+def test_the_overview_warns_when_nobody_works(root, worker):
+    factories.submit()
+    assert "No worker takes tasks" not in html(root.get(reverse("admin:index")))
+    factories.let_lease_run_out(worker)
+    page = html(root.get(reverse("admin:index")))
+    assert "No worker takes tasks" in page
+    assert "1 worker is silent" in page
+
+
+def test_the_overview_shows_what_one_may_see(life):
+    user = User.objects.create_user("nobody", is_staff=True)
+    browser = Client()
+    browser.force_login(user)
+    page = html(browser.get(reverse("admin:index")))
+    for heading in ("Queues", "Workers", "Open dead letters", "What operators did last", "card-dead"):
+        assert heading not in page
+    user.user_permissions.add(Permission.objects.get(codename="view_worker"))
+    page = html(browser.get(reverse("admin:index")))
+    assert "Workers" in page
+    assert "Queues" not in page
+
+
+def test_the_overview_asks_little(root, life, django_assert_max_num_queries):
+    with django_assert_max_num_queries(16) as queries:
+        html(root.get(reverse("admin:index")))
+    unbounded = [query["sql"] for query in queries if "callboard_task" in query["sql"] and "LIMIT" not in query["sql"]]
+    assert [sql for sql in unbounded if "RUNNING" not in sql] == [], "RUNNING has its own small index"
+
+
+def test_a_count_says_when_there_may_be_more(root, life, monkeypatch):
+    many = {status: queue_stats.Count(10_000, True) for status in Status}
+    monkeypatch.setattr(queue_stats, "counts_by_status", lambda: many)
+    assert re.search(r'Running <b title="So many at least[^"]*">10,000\+</b>', html(root.get(list_of(Task))))
+    assert re.search(r'<b title="So many at least[^"]*">10,000\+</b> Running', html(root.get(reverse("admin:index"))))

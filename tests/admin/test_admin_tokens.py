@@ -1,0 +1,88 @@
+"""Tokens in the admin: made, shown once, changed, revoked."""
+
+import re
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.urls import reverse
+
+from tasks.models import ApiToken
+from tests.admin.pages import browser_of, list_of, page_of, verb_of
+
+
+def _make_token(browser, user, **fields):
+    return browser.post(
+        reverse("admin:tasks_apitoken_add"),
+        {"name": "ci", "user": user.pk, "scopes": ["read"], "expires_at_0": "", "expires_at_1": "", **fields},
+    )
+
+
+def test_a_new_tokens_secret_is_shown_once(root):
+    alice = User.objects.create_user("alice")
+    answer = _make_token(root, alice)
+    page = answer.content.decode()
+    secret = re.search(r"cb_[\w-]{40,}", page)
+    assert secret
+    assert "no-store" in answer["Cache-Control"]
+    token = ApiToken.objects.get()
+    assert (token.user, token.name, token.digest) == (alice, "ci", ApiToken.hash(secret[0]))
+    found = ApiToken.objects.for_secret(secret[0])
+    assert found is not None
+    for path in (page_of(token), list_of(ApiToken), reverse("admin:index")):
+        assert secret[0] not in root.get(path).content.decode()
+    assert secret[0] not in str([list(entry) for entry in LogEntry.objects.values_list()])
+    assert LogEntry.objects.get().object_id == str(token.pk)
+
+
+def test_a_token_expires_when_it_is_told_to(root):
+    alice = User.objects.create_user("alice")
+    assert (
+        "Expected a time to come"
+        in _make_token(root, alice, expires_at_0="2001-01-01", expires_at_1="00:00:00").content.decode()
+    )
+    assert not ApiToken.objects.exists()
+    _make_token(root, alice, expires_at_0="2101-01-01", expires_at_1="00:00:00")
+    token = ApiToken.objects.get()
+    assert token.expires_at is not None
+    change = {"name": "cd", "user": "999", "scopes": ["read"], "expires_at_0": "2100-01-01", "expires_at_1": "00:00:00"}
+    root.post(page_of(token), change)
+    token.refresh_from_db()
+    assert (token.name, token.user, token.expires_at.year) == ("cd", alice, 2100)
+    assert LogEntry.objects.count() == 2
+
+
+def test_a_tokens_reach_is_chosen_and_changed(root, worker):
+    boss = User.objects.get(username="root")
+    assert "Select a valid choice" in _make_token(root, boss, actors=["nobody"]).content.decode()
+    assert "This field is required" in _make_token(root, boss, scopes=[]).content.decode()
+    _make_token(root, boss, scopes=["read", "submit"], actors=["act"], queues=["default", "other"])
+    token = ApiToken.objects.get()
+    assert (token.scopes, token.actors, token.queues) == (["read", "submit"], ["act"], ["default", "other"])
+    ApiToken.objects.update(actors=["act", "of the last deploy"])
+    root.post(page_of(token), {"name": "ci", "scopes": ["operate"], "actors": ["of the last deploy"], "queues": []})
+    token.refresh_from_db()
+    assert (token.scopes, token.actors, token.queues) == (["operate"], ["of the last deploy"], [])
+
+
+def test_only_a_superuser_makes_tokens_for_others(db):
+    user = User.objects.create_user("eve", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=("add_apitoken", "view_apitoken")))
+    boss = User.objects.create_superuser("boss")
+    answer = _make_token(browser_of(user), boss)
+    assert "Select a valid choice" in answer.content.decode()
+    assert not ApiToken.objects.exists()
+    assert "cb_" in _make_token(browser_of(user), user).content.decode()
+
+
+def test_operators_have_nothing_to_do_with_tokens(operator):
+    assert operator.get(list_of(ApiToken)).status_code == 403
+    assert operator.get(reverse("admin:tasks_apitoken_add")).status_code == 403
+
+
+def test_a_revoked_token_is_not_revived(root):
+    token, secret = ApiToken.issue(user=User.objects.create_user("alice"), name="laptop")
+    root.post(verb_of(token, "revoke"), {"confirmed": "yes"})
+    assert ApiToken.objects.for_secret(secret) is None
+    root.post(page_of(token), {"name": "x", "expires_at_0": "2100-01-01", "expires_at_1": "00:00:00"})
+    token.refresh_from_db()
+    assert (token.name, token.expires_at) == ("laptop", None)

@@ -1,0 +1,363 @@
+"""One contract for everything that carries hints: Redis and the in-process queues."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tasks.broker.brokers import CallboardBroker, InProcessBroker, RedisBroker
+from tasks.broker.sources import Source, Taken
+from tasks.errors import BrokerUnavailable
+from tasks.hint import Hint, encode
+from tasks.models import new_id
+from tasks.priority import broker_queues
+
+HIGH, MEDIUM, LOW = broker_queues("default")
+
+
+def hints(count: int) -> list[Hint]:
+    return [Hint(new_id(), number + 1) for number in range(count)]
+
+
+def make_redis_broker(url: str, namespace: str = "") -> RedisBroker:
+    broker = RedisBroker(url=url, namespace=namespace or f"sources-{new_id()}")
+    broker.declare_queue("default")
+    broker.declare_queue("other")
+    return broker
+
+
+@pytest.fixture
+def redis_broker(redis_url: str) -> Iterator[RedisBroker]:
+    broker = make_redis_broker(redis_url)
+    yield broker
+    keys = broker.client.keys(f"{broker.namespace}:*")
+    if keys:
+        broker.client.delete(*keys)
+    broker.close()
+
+
+@pytest.fixture
+def inprocess() -> InProcessBroker:
+    broker = InProcessBroker()
+    broker.declare_queue("default")
+    broker.declare_queue("other")
+    return broker
+
+
+@pytest.fixture(params=["redis_broker", "inprocess"])
+def broker(request: pytest.FixtureRequest) -> CallboardBroker:
+    made: CallboardBroker = request.getfixturevalue(request.param)
+    return made
+
+
+@pytest.fixture
+def source(broker: CallboardBroker) -> Source:
+    return broker.source
+
+
+def taken(source: Source, *queues: str, limit: int = 100) -> list[Hint | None]:
+    return [one.hint for one in source.take(queues or (HIGH, MEDIUM, LOW), limit)]
+
+
+def publish_foreign(broker: CallboardBroker, queue: str, body: bytes) -> None:
+    """Put in what is no hint, as anybody can who reaches the broker."""
+    if isinstance(broker, RedisBroker):
+        broker.do_enqueue(queue, "foreign-id", body)
+    else:
+        assert isinstance(broker, InProcessBroker)
+        broker.queues[queue].put(body)
+
+
+# --- Publish, depth, take ---
+
+
+def test_hints_come_out_as_they_went_in_and_in_that_order(source) -> None:
+    sent = hints(20)
+    source.publish_many([(HIGH, hint) for hint in sent])
+    assert source.depth([HIGH, LOW]) == {HIGH: 20, LOW: 0}
+    assert taken(source) == sent
+    assert source.depth([HIGH, LOW]) == {HIGH: 0, LOW: 0}
+
+
+def test_queues_are_taken_in_the_order_that_they_are_asked_in(source) -> None:
+    low, high, medium = hints(3)
+    source.publish_many([(LOW, low), (HIGH, high), (MEDIUM, medium)])
+    assert [(one.queue, one.hint) for one in source.take([HIGH, MEDIUM, LOW], 9)] == [
+        (HIGH, high), (MEDIUM, medium), (LOW, low),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+def test_a_limit_holds_over_all_queues(source, limit: int) -> None:
+    source.publish_many([(name, hint) for name in (LOW, HIGH) for hint in hints(2)])
+    assert len(source.take([HIGH, LOW], limit)) == min(limit, 4)
+    assert sum(source.depth([HIGH, LOW]).values()) == max(0, 4 - limit)
+
+
+def test_only_the_asked_queues_are_taken_from(source) -> None:
+    source.publish_many([("other.high", hints(1)[0])])
+    assert taken(source, HIGH, MEDIUM, LOW) == []
+    assert source.depth(["other.high"]) == {"other.high": 1}
+
+
+def test_nothing_is_taken_from_nothing(source) -> None:
+    assert source.take([HIGH], 10) == []
+    source.publish_many([])
+    source.done([])
+    source.put_back([])
+    assert source.missing("default", []) == []
+
+
+def test_two_takers_share_and_none_gets_the_same(broker, source) -> None:
+    sent = hints(200)
+    source.publish_many([(HIGH, hint) for hint in sent])
+    found: list[Hint | None] = []
+
+    def take_all() -> None:
+        while some := source.take([HIGH], 7):
+            found.extend(one.hint for one in some)
+
+    threads = [threading.Thread(target=take_all) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(found, key=str) == sorted(sent, key=str)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"no hint", b"\xff\xfe", b'{"actor_name": "x"}', b"x" * 10_000, b"01890000-0000-7000-8000-000000000000:0"],
+)
+def test_what_is_no_hint_is_taken_as_none_and_can_be_forgotten(broker, source, body: bytes) -> None:
+    publish_foreign(broker, HIGH, body)
+    (ours,) = hints(1)
+    source.publish_many([(HIGH, ours)])
+    some = source.take([HIGH], 10)
+    assert [one.hint for one in some] == [None, ours]
+    source.done(some)
+    assert source.take([HIGH], 10) == []
+    if isinstance(broker, RedisBroker):
+        assert left(broker) == {f"{broker.namespace}:__heartbeats__", f"{broker.namespace}:__wake__.{HIGH}"}
+
+
+def left(broker: RedisBroker) -> set[str]:
+    keys: Any = broker.client.keys(f"{broker.namespace}:*")
+    return {key.decode() for key in keys}
+
+
+# --- Done, put back, missing ---
+
+
+def test_what_is_put_back_can_be_taken_again_once(source) -> None:
+    sent = hints(3)
+    source.publish_many([(MEDIUM, hint) for hint in sent])
+    source.put_back(source.take([MEDIUM], 2))
+    assert sorted(map(str, taken(source))) == sorted(map(str, sent))
+    assert taken(source) == []
+
+
+def test_what_is_done_cannot_be_put_back(redis_broker) -> None:
+    source = redis_broker.source
+    source.publish_many([(MEDIUM, hint) for hint in hints(2)])
+    some = source.take([MEDIUM], 2)
+    source.done(some)
+    source.put_back(some)
+    assert taken(source) == []
+
+
+def test_more_is_taken_while_something_is_said_to_be_done(source) -> None:
+    sent = hints(5)
+    source.publish_many([(HIGH, hint) for hint in sent])
+    some = source.take([HIGH], 2)
+    more = source.take([MEDIUM, HIGH], 2, done=some)
+    assert [one.hint for one in more] == sent[2:4]
+    source.put_back(more)
+    assert sorted(map(str, taken(source))) == sorted(map(str, sent[2:]))
+
+
+def test_missing_is_what_waits_in_none_of_a_queues_bands(source) -> None:
+    ready, taken_out, elsewhere, never = hints(4)
+    source.publish_many([(LOW, taken_out)])
+    some = source.take([LOW], 1)
+    source.publish_many([(HIGH, ready), ("other.high", elsewhere)])
+    asked = [ready, taken_out, elsewhere, never]
+    # What was taken and is not yet acknowledged counts as missing too: its claim is committed first, or will be lost.
+    assert source.missing("default", asked) == [taken_out, elsewhere, never]
+    assert source.missing("other", asked) == [ready, taken_out, never]
+    source.done(some)
+    assert source.missing("default", [Hint(ready.task_id, ready.dispatch + 1)]) != []
+
+
+def test_of_a_queue_that_only_an_older_release_declared_everything_is_missing(source) -> None:
+    lost = hints(2)
+    assert source.missing("of-last-year", lost) == lost
+
+
+def test_a_broker_that_is_there_answers(source) -> None:
+    source.ping()
+    source.tidy(set())
+
+
+# --- Waiting (on Redis no wait is longer than two seconds; test_wakeup_tokens.py shows what ends it) ---
+
+
+def in_thread(function: Callable[[], Any]) -> threading.Thread:
+    thread = threading.Thread(target=function)
+    thread.start()
+    return thread
+
+
+def test_a_wait_ends_when_something_is_published(source) -> None:
+    waiting = in_thread(lambda: source.wait([HIGH, LOW], 100))
+    source.publish_many([(LOW, hints(1)[0])])
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
+def test_a_wait_for_what_is_there_already_is_none(source) -> None:
+    source.publish_many([(LOW, hints(1)[0])])
+    began = time.monotonic()
+    source.wait([HIGH, LOW], 100)
+    assert time.monotonic() - began < 30
+
+
+def test_a_wait_in_vain_ends_in_time(source) -> None:
+    began = time.monotonic()
+    source.wait([HIGH], 0.1)
+    assert 0.05 < time.monotonic() - began < 30
+
+
+# --- Redis ---
+
+
+DONE: dict[str, Callable[[Source, list[Taken]], object]] = {
+    "said alone": lambda source, some: source.done(some),
+    "said while more is taken": lambda source, some: source.take([HIGH], 1, done=some),
+}
+
+
+@pytest.mark.parametrize("how", DONE)
+def test_redis_holds_nothing_of_what_is_done(redis_broker, how: str) -> None:
+    source = redis_broker.source
+    source.publish_many([(name, hint) for name in (HIGH, LOW) for hint in hints(10)])
+    DONE[how](source, source.take([HIGH, LOW], 100))
+    assert left(redis_broker) == {
+        f"{redis_broker.namespace}:{name}" for name in ("__heartbeats__", f"__wake__.{HIGH}", f"__wake__.{LOW}")
+    }
+
+
+@pytest.mark.parametrize("how", DONE)
+def test_what_a_lost_reply_took_is_forgotten_with_the_next_done(redis_broker, how: str) -> None:
+    source = redis_broker.source
+    source.publish_many([(HIGH, hint) for hint in hints(3)])
+    source.take([HIGH], 2)
+    DONE[how](source, source.take([HIGH], 1))
+    assert redis_broker.client.scard(f"{redis_broker.namespace}:__acks__.{redis_broker.broker_id}.{HIGH}") == 0
+    assert redis_broker.client.hlen(f"{redis_broker.namespace}:{HIGH}.msgs") == 0
+
+
+def test_what_lost_replies_took_is_forgotten_on_demand(redis_broker) -> None:
+    source = redis_broker.source
+    source.publish_many([(name, hint) for name in (HIGH, LOW) for hint in hints(3)])
+    source.take([HIGH, LOW], 5)
+    source.forget_taken([HIGH, LOW])
+    assert source.depth([HIGH, LOW]) == {HIGH: 0, LOW: 1}
+    assert redis_broker.client.keys(f"{redis_broker.namespace}:__acks__.*") == []
+    assert redis_broker.client.hlen(f"{redis_broker.namespace}:{LOW}.msgs") == 1
+
+
+def test_redis_may_forget_its_scripts(redis_broker) -> None:
+    source, sent = redis_broker.source, hints(2)
+    source.publish_many([(HIGH, sent[0])])
+    redis_broker.client.script_flush()
+    source.publish_many([(HIGH, sent[1])])
+    redis_broker.client.script_flush()
+    assert taken(source) == sent
+
+
+def test_redis_may_lose_everything(redis_broker) -> None:
+    source, sent = redis_broker.source, hints(3)
+    source.publish_many([(HIGH, hint) for hint in sent])
+    some = source.take([HIGH], 1)
+    redis_broker.client.delete(*left(redis_broker))
+    source.done(some)
+    source.put_back(some)
+    assert taken(source) == []
+    assert source.missing("default", sent) == sent
+
+
+def test_what_a_silent_process_took_is_removed_and_a_present_one_keeps_its_own(redis_url, redis_broker) -> None:
+    silent, present = (make_redis_broker(redis_url, redis_broker.namespace) for _ in range(2))
+    redis_broker.source.publish_many([(HIGH, hint) for hint in hints(2)])
+    for process in (silent, present):
+        assert len(process.source.take([HIGH], 1)) == 1
+        redis_broker.client.zadd(f"{redis_broker.namespace}:__heartbeats__", {process.broker_id: 1})
+    redis_broker.source.tidy({present.broker_id})
+    acks = {key for key in left(redis_broker) if "__acks__" in key}
+    assert acks == {f"{redis_broker.namespace}:__acks__.{present.broker_id}.{HIGH}"}
+    assert redis_broker.client.hlen(f"{redis_broker.namespace}:{HIGH}.msgs") == 1
+    known = {name.decode() for name in redis_broker.client.zrange(f"{redis_broker.namespace}:__heartbeats__", 0, -1)}
+    assert known == {present.broker_id}
+    for process in (silent, present):
+        process.close()
+
+
+def test_a_process_that_was_heard_of_lately_keeps_its_own(redis_url, redis_broker) -> None:
+    other = make_redis_broker(redis_url, redis_broker.namespace)
+    redis_broker.source.publish_many([(HIGH, hint) for hint in hints(1)])
+    other.source.take([HIGH], 1)
+    redis_broker.source.tidy(set())
+    assert f"{redis_broker.namespace}:__acks__.{other.broker_id}.{HIGH}" in left(redis_broker)
+    other.close()
+
+
+def test_one_token_waits_at_most(redis_broker) -> None:
+    for _ in range(3):
+        redis_broker.source.publish_many([(HIGH, hint) for hint in hints(100)])
+    assert redis_broker.client.llen(f"{redis_broker.namespace}:__wake__.{HIGH}") == 1
+
+
+CALLS: dict[str, Callable[[Source], Any]] = {
+    "publish": lambda source: source.publish_many([(HIGH, hints(1)[0])]),
+    "depth": lambda source: source.depth([HIGH]),
+    "take": lambda source: source.take([HIGH], 1),
+    "wait": lambda source: source.wait([HIGH], 0.1),
+    "done": lambda source: source.done([Taken(HIGH, Hint(new_id(), 1), b"")]),
+    "put back": lambda source: source.put_back([Taken(HIGH, Hint(new_id(), 1), b"")]),
+    "forget taken": lambda source: source.forget_taken([HIGH]),
+    "missing": lambda source: source.missing("default", hints(1)),
+    "tidy": lambda source: source.tidy(set()),
+    "ping": lambda source: source.ping(),
+    "risks": lambda source: source.risks(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_redis_that_is_away_is_the_brokers_error_in_every_call(call: str) -> None:
+    broker = RedisBroker(url="redis://127.0.0.1:1/0")
+    with pytest.raises(BrokerUnavailable, match="Redis does not answer"):
+        CALLS[call](broker.source)
+    broker.close()
+
+
+def test_a_hint_is_its_own_id_and_body(redis_broker) -> None:
+    (hint,) = hints(1)
+    redis_broker.source.publish_many([(HIGH, hint)])
+    key = f"{redis_broker.namespace}:{HIGH}"
+    assert redis_broker.client.lrange(key, 0, -1) == [encode(hint).encode()]
+    assert redis_broker.client.hgetall(f"{key}.msgs") == {encode(hint).encode(): encode(hint).encode()}
+
+
+def test_a_redis_that_may_drop_hints_is_a_risk(redis_broker) -> None:
+    client = redis_broker.client
+    assert redis_broker.source.risks() == []
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        (risk,) = redis_broker.source.risks()
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")
+    assert "allkeys-lru" in risk
+    assert "noeviction" in risk

@@ -1,0 +1,86 @@
+"""What stands around a loop of the scheduler: a leadership and a broker that do as the test says."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from dlq.models import DeadLetter
+from tasks.broker.sources import Taken
+from tasks.errors import BrokerUnavailable
+from tasks.hint import Hint
+from tasks.models import Attempt, Task
+from tests.factories import make_lead
+
+
+def born_earlier(task: Task, by: timedelta) -> Task:
+    """Give a task the id that it would have if it had been submitted earlier."""
+    id = UUID(int=task.pk.int - (int(by.total_seconds() * 1000) << 80))
+    for model, name in ((Task, "id"), (Attempt, "task_id"), (DeadLetter, "task_id")):
+        model._default_manager.filter(**{name: task.pk}).update(**{name: id})
+    return Task.objects.get(pk=id)
+
+
+class Leading:
+    """Leads, or follows with a term of None."""
+
+    def __init__(self, *, has_settled: bool = True) -> None:
+        self.term: int | None = make_lead()["term"]
+        self.has_settled = has_settled
+
+
+class Broker:
+    """A broker whose queues are lists; while it is away, every call says so."""
+
+    def __init__(self) -> None:
+        self.queues: dict[str, list[Hint]] = defaultdict(list)
+        self.is_away = self.refuses_hints = False
+        self.tidied: list[set[str]] = []
+        self.while_publishing: Callable[[], Any] = lambda: None
+
+    @property
+    def hints(self) -> list[Hint]:
+        """All hints, in no order that matters."""
+        return [hint for hints in self.queues.values() for hint in hints]
+
+    def clear(self) -> None:
+        """Let workers take all there is."""
+        self.queues.clear()
+
+    def publish_many(self, hints: Sequence[tuple[str, Hint]]) -> None:
+        self.ping()
+        self.while_publishing()
+        if self.refuses_hints:
+            raise BrokerUnavailable("full")
+        for name, hint in hints:
+            self.queues[name].append(hint)
+
+    def depth(self, queues: Sequence[str]) -> dict[str, int]:
+        self.ping()
+        return {name: len(self.queues[name]) for name in queues}
+
+    def missing(self, name: str, hints: Iterable[Hint]) -> list[Hint]:
+        self.ping()
+        ready = {hint for queue, held in self.queues.items() if queue.startswith(f"{name}.") for hint in held}
+        return [hint for hint in hints if hint not in ready]
+
+    def tidy(self, present: set[str]) -> None:
+        self.ping()
+        self.tidied.append(present)
+
+    def ping(self) -> None:
+        if self.is_away:
+            raise BrokerUnavailable("away")
+
+    def take(self, queues: Sequence[str], limit: int, *, done: Sequence[Taken] = ()) -> list[Taken]:
+        raise NotImplementedError
+
+    def wait(self, queues: Sequence[str], timeout: float) -> None:
+        raise NotImplementedError
+
+    def done(self, taken: Sequence[Taken]) -> None:
+        raise NotImplementedError
+
+    def put_back(self, taken: Sequence[Taken]) -> None:
+        raise NotImplementedError

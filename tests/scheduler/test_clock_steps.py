@@ -1,0 +1,213 @@
+"""A database clock that steps: who lives keeps what it runs, and who does not is found out within a lease."""
+
+import time
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from tasks.db import clock as module
+from tasks.lifecycle import workers
+from tasks.models import Task, Worker
+from tasks.scheduler import cursors, dispatcher, leadership
+from tasks.scheduler.dispatcher import POLL_SECONDS, Dispatcher
+from tasks.scheduler.leadership import Leadership
+from tasks.scheduler.sweeper import Sweeper
+from tasks.states import Status, WorkerStatus
+from tests.factories import make_worker, start, submit
+from tests.scheduler.stage import Broker, Leading
+
+pytestmark = pytest.mark.django_db
+
+STEPS = [60, 3600]
+
+
+# Functions found before those of pg_catalog: what the session asks for the time gets this one.
+_FAKE = """
+CREATE SCHEMA fake;
+CREATE FUNCTION fake.statement_timestamp() RETURNS timestamptz STABLE LANGUAGE sql AS $$
+    SELECT pg_catalog.statement_timestamp() + current_setting('fake.ahead')::double precision * interval '1 second'
+$$;
+CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql AS $$
+    SELECT pg_catalog.clock_timestamp() + current_setting('fake.ahead')::double precision * interval '1 second'
+$$;
+SET LOCAL search_path = fake, public, pg_catalog;
+SET LOCAL fake.ahead = 0;
+"""
+
+
+class Clocks:
+    """The database's clock and the process's own."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._ahead = self._passed = 0.0
+        query(_FAKE)
+
+    def monotonic(self) -> float:
+        """Tell the process's own time."""
+        return time.monotonic() - self._began + 1000 + self._passed
+
+    def step(self, seconds: float) -> None:
+        """Let the database's clock step."""
+        self._ahead += seconds
+        query(f"SET LOCAL fake.ahead = {self._ahead}")
+
+    def go_on(self, seconds: float) -> None:
+        """Let time pass on both."""
+        self._passed += seconds
+        self.step(seconds)
+
+
+def query(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+@pytest.fixture
+def clocks(db, monkeypatch, settings) -> Clocks:
+    settings.HEARTBEAT_INTERVAL_SECONDS = 5
+    settings.WORKER_LEASE_SECONDS = 15
+    settings.LEADER_LEASE_SECONDS = 10
+    made = Clocks()
+    for one in (module, leadership, dispatcher, cursors):
+        monkeypatch.setattr(one, "time", made)
+    return made
+
+
+@pytest.fixture
+def sweeper(clocks) -> Any:
+    return Sweeper(Leading(), Broker())  # type: ignore[arg-type]
+
+
+def running() -> tuple[Worker, Task]:
+    worker, task = make_worker(), submit(time_limit_seconds=30)
+    start(task, worker)
+    return worker, task
+
+
+def look(worker: Worker, task: Task) -> tuple[str, str]:
+    worker.refresh_from_db()
+    task.refresh_from_db()
+    return worker.status, task.status
+
+
+def test_the_pass_of_time_is_no_step(sweeper, clocks) -> None:
+    worker, task = running()
+    sweeper.step()
+    clocks.go_on(20)
+    sweeper.step()
+    assert sweeper._clock.has_settled
+    assert look(worker, task) == (WorkerStatus.GONE, Status.PENDING)
+
+
+@pytest.mark.parametrize("seconds", STEPS)
+def test_after_a_step_forward_workers_that_live_keep_what_they_run(sweeper, clocks, seconds: int) -> None:
+    worker, task = running()
+    sweeper.step()
+    clocks.step(seconds)
+    sweeper.step()
+    assert look(worker, task) == (WorkerStatus.ALIVE, Status.RUNNING)
+    workers.beat(worker.pk)
+    clocks.go_on(6)
+    sweeper.step()
+    assert look(worker, task) == (WorkerStatus.ALIVE, Status.RUNNING)
+
+
+def test_after_a_step_forward_silent_workers_are_gone_a_heartbeat_later(sweeper, clocks) -> None:
+    worker, task = running()
+    sweeper.step()
+    clocks.step(3600)
+    sweeper.step()
+    clocks.go_on(6)
+    sweeper.step()
+    assert look(worker, task) == (WorkerStatus.GONE, Status.PENDING)
+
+
+def test_a_step_between_the_look_at_the_clock_and_the_declaration_takes_nobody_off(sweeper, clocks) -> None:
+    worker, task = running()
+    sweeper.step()
+    look_at_clock = sweeper._clock.look
+
+    def then_step() -> None:
+        look_at_clock()
+        clocks.step(3600)
+
+    sweeper._clock.look = then_step
+    sweeper.step()
+    assert look(worker, task) == (WorkerStatus.ALIVE, Status.RUNNING)
+
+
+def test_what_is_stuck_is_found_although_the_clock_stepped_meanwhile(sweeper, clocks, settings) -> None:
+    settings.STUCK_AFTER_SECONDS = 10
+    worker, task = running()
+    sweeper.step()
+    clocks.step(3600)
+    sweeper.step()
+    other, later = running()
+    for seconds in (14, 14, 14):
+        clocks.go_on(seconds)
+        workers.beat(worker.pk)
+        workers.beat(other.pk)
+        sweeper.step()
+    task.refresh_from_db()
+    later.refresh_from_db()
+    assert (task.status, later.status) == (Status.RETRYING, Status.RETRYING)
+
+
+@pytest.mark.parametrize("seconds", STEPS)
+def test_after_a_step_back_a_silent_worker_is_gone_a_lease_later(sweeper, clocks, seconds: int) -> None:
+    worker, task = running()
+    sweeper.step()
+    clocks.step(-seconds)
+    sweeper.step()
+    assert look(worker, task) == (WorkerStatus.ALIVE, Status.RUNNING)
+    clocks.go_on(16)
+    sweeper.step()
+    assert look(worker, task) == (WorkerStatus.GONE, Status.PENDING)
+
+
+@pytest.mark.parametrize("seconds", STEPS)
+def test_after_a_step_back_a_leader_that_died_is_followed_a_lease_later(clocks, seconds: int) -> None:
+    dead, other = Leadership(), Leadership()
+    dead.step()
+    clocks.step(-seconds)
+    terms = []
+    for later in (0, 9, 2):
+        clocks.go_on(later)
+        other.step()
+        terms.append(other.term)
+    assert terms == [None, None, 2]
+    dead.step()
+    assert dead.term is None
+
+
+def test_a_leader_that_lives_keeps_its_term_when_the_clock_steps_back(clocks) -> None:
+    leader, other = Leadership(), Leadership()
+    leader.step()
+    clocks.step(-3600)
+    for _ in range(10):
+        other.step()
+        clocks.go_on(2)
+        leader.step()
+    other.step()
+    assert (leader.term, other.term) == (1, None)
+
+
+@pytest.mark.parametrize("seconds", [-3600, -60, 60, 3600])
+def test_what_is_submitted_after_a_step_starts_within_a_second(clocks, seconds: int) -> None:
+    loop: Any = Dispatcher(Leading(), Broker())  # type: ignore[arg-type]
+    worker = make_worker()
+    submit()
+    loop.step()
+    # As if the way from the front were long: of themselves the positions are good for half a minute.
+    loop._positions.front_took(1.0)
+    clocks.step(seconds)
+    workers.beat(worker.pk)
+    task = submit()
+    for _ in range(2):
+        loop.wake(from_front=False)
+        loop.step()
+        clocks.go_on(POLL_SECONDS)
+    task.refresh_from_db()
+    assert task.status == Status.QUEUED

@@ -1,0 +1,446 @@
+"""The dispatcher: what it hands over, in which order, how much of it, and when it looks again."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+
+from tasks import lifecycle
+from tasks.errors import BrokerUnavailable
+from tasks.lifecycle import Probe, queues
+from tasks.models import Task, Term, Worker
+from tasks.queries.due import Place
+from tasks.scheduler import cursors
+from tasks.scheduler import dispatcher as module
+from tasks.scheduler.dispatcher import LONGEST_PAUSE_SECONDS, POLL_SECONDS, SHORTEST_PAUSE_SECONDS, Dispatcher
+from tasks.states import Status
+from tests.factories import age, make_worker, submit
+from tests.scheduler.stage import Broker, Leading
+
+HIGH, MEDIUM, LOW = "default.high", "default.medium", "default.low"
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Any:
+    made = SimpleNamespace(now=1000.0)
+    made.monotonic = lambda: made.now
+    monkeypatch.setattr(module, "time", made)
+    monkeypatch.setattr(cursors, "time", made)
+    return made
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def dispatcher(db, clock, broker, settings) -> Any:
+    settings.AGEING_SECONDS = 60
+    return Dispatcher(Leading(), broker)  # type: ignore[arg-type]
+
+
+def tasks_in(broker: Broker, name: str) -> list[Any]:
+    return [hint.task_id for hint in broker.queues[name]]
+
+
+def ids(tasks: Iterable[Task]) -> list[Any]:
+    return [task.pk for task in tasks]
+
+
+def submitted(count: int, priority: int) -> list[Task]:
+    return [submit(priority=priority) for _ in range(count)]
+
+
+def numbers(task: Task) -> tuple[str, int]:
+    task.refresh_from_db()
+    return (task.status, task.dispatch)
+
+
+# --- What is handed over ---
+
+
+def test_each_task_goes_into_its_band_high_and_old_first(dispatcher, broker) -> None:
+    make_worker(threads=10)
+    by_priority = {priority: submit(priority=priority) for priority in (1, 8, 10, 5, 9)}
+    young_ten = submit(priority=10)
+    dispatcher.step()
+    assert tasks_in(broker, HIGH) == ids([by_priority[10], young_ten, by_priority[9], by_priority[8]])
+    assert tasks_in(broker, MEDIUM) == ids([by_priority[5]])
+    assert tasks_in(broker, LOW) == ids([by_priority[1]])
+
+
+def test_who_does_not_lead_hands_nothing_over_and_looks_soon_again(
+    dispatcher, broker, django_assert_num_queries
+) -> None:
+    make_worker()
+    submit()
+    dispatcher._leadership.term = None
+    with django_assert_num_queries(0):
+        assert 0 < dispatcher.step() <= POLL_SECONDS
+    assert broker.hints == []
+
+
+def test_who_was_deposed_and_does_not_know_it_hands_nothing_over(dispatcher, broker) -> None:
+    make_worker()
+    task = submit()
+    Term.objects.update(term=dispatcher._leadership.term + 1)
+    dispatcher.step()
+    assert broker.hints == []
+    assert numbers(task) == (Status.PENDING, 0)
+
+
+def test_without_workers_everything_waits_in_the_table(dispatcher, broker) -> None:
+    task = submit()
+    assert dispatcher.step() == POLL_SECONDS
+    assert numbers(task) == (Status.PENDING, 0)
+    make_worker()
+    dispatcher.step()
+    assert numbers(task) == (Status.QUEUED, 1)
+
+
+def test_only_actors_that_a_live_worker_knows_are_handed_over(dispatcher, broker) -> None:
+    known, unknown = submit("add", payload={"a": 1}), submit()
+    Worker.objects.filter(pk=make_worker().pk).update(actors=["add"])
+    dispatcher.step()
+    assert tasks_in(broker, MEDIUM) == [known.pk]
+    assert numbers(unknown) == (Status.PENDING, 0)
+
+
+def test_a_paused_queue_waits_and_others_go_on(dispatcher, broker, clock) -> None:
+    make_worker()
+    waits, goes = submit(), submit("elsewhere", payload={})
+    dispatcher._current_services()
+    queues.pause("default")
+    dispatcher.step()
+    clock.now += POLL_SECONDS
+    dispatcher.step()
+    assert [hint.task_id for hint in broker.hints] == [goes.pk]
+    queues.resume("default")
+    clock.now += POLL_SECONDS
+    dispatcher.step()
+    assert numbers(waits) == (Status.QUEUED, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_hints_are_published_after_the_commit(transactional_db, broker, settings) -> None:
+    dispatcher: Any = Dispatcher(Leading(), broker)  # type: ignore[arg-type]
+    make_worker()
+    submit()
+    seen: list[Any] = []
+    broker.while_publishing = lambda: seen.append((connection.in_atomic_block, Task.objects.get().status))
+    dispatcher.step()
+    assert seen == [(False, Status.QUEUED)]
+
+
+# --- How much ---
+
+
+def test_the_broker_holds_one_hint_per_thread_and_then_twice_what_is_taken(dispatcher, broker) -> None:
+    make_worker(threads=2)
+    submitted(20, priority=5)
+    dispatcher.step()
+    assert len(broker.hints) == 2
+    dispatcher.step()
+    assert len(broker.hints) == 2
+    broker.clear()
+    dispatcher.step()
+    assert len(broker.hints) == 4
+
+
+def test_each_band_has_a_window_of_its_own(dispatcher, broker) -> None:
+    make_worker(threads=2, queues=("default.high",))
+    make_worker(threads=3, queues=("default.low",))
+    submitted(5, priority=9)
+    submitted(5, priority=1)
+    dispatcher.step()
+    assert {name: len(hints) for name, hints in broker.queues.items()} == {HIGH: 2, LOW: 3}
+
+
+def test_a_lower_band_waits_for_the_higher_one_of_the_same_workers(dispatcher, broker) -> None:
+    make_worker(threads=2)
+    submitted(3, priority=9)
+    low = submit(priority=1)
+    dispatcher.step()
+    assert (len(broker.queues[HIGH]), broker.queues[MEDIUM], broker.queues[LOW]) == (2, [], [])
+    broker.clear()
+    dispatcher.step()
+    assert tasks_in(broker, LOW) == [low.pk]
+
+
+def test_a_lower_band_of_other_workers_does_not_wait(dispatcher, broker) -> None:
+    make_worker(threads=2, queues=("default.high",))
+    make_worker(threads=2, queues=("default.low",))
+    submitted(3, priority=9)
+    low = submit(priority=1)
+    dispatcher.step()
+    assert tasks_in(broker, LOW) == [low.pk]
+
+
+def test_the_lowest_band_does_not_wait_for_a_backlog_of_workers_that_do_not_serve_it(dispatcher, broker) -> None:
+    make_worker(threads=2, queues=("default.high",))
+    make_worker(threads=2, queues=("default.medium", "default.low"))
+    submitted(5, priority=9)
+    medium, low = submit(priority=5), submit(priority=1)
+    dispatcher.step()
+    assert (tasks_in(broker, MEDIUM), tasks_in(broker, LOW)) == ([medium.pk], [low.pk])
+
+
+def test_the_lowest_band_waits_for_the_highest_although_the_one_between_is_empty(dispatcher, broker) -> None:
+    make_worker(threads=2)
+    submitted(5, priority=9)
+    submit(priority=1)
+    dispatcher.step()
+    assert broker.queues[LOW] == []
+
+
+def test_another_queue_does_not_wait_for_a_full_one(dispatcher, broker) -> None:
+    make_worker(threads=1)
+    submitted(3, priority=9)
+    other = submit("elsewhere", payload={}, priority=1)
+    dispatcher.step()
+    assert tasks_in(broker, "other.low") == [other.pk]
+
+
+# --- The old ---
+
+
+def test_the_old_come_into_a_flood_of_higher_ones_one_for_every_eight(dispatcher, broker) -> None:
+    make_worker(threads=8)
+    olds = [submit(priority=priority) for priority in (1, 2, 3)]
+    for task in olds:
+        age(task, run_at=timedelta(minutes=10))
+    submitted(60, priority=10)
+    dispatcher.step()
+    assert len(broker.hints) == 8
+    assert olds[0].pk not in tasks_in(broker, HIGH)
+    broker.clear()
+    dispatcher.step()
+    # Of sixteen places one was earned by the eight before; the highest effective priority first.
+    assert len(broker.queues[HIGH]) == 16
+    assert [id for id in ids(olds) if id in tasks_in(broker, HIGH)] == [olds[2].pk]
+    broker.clear()
+    dispatcher.step()
+    # Fifteen of the band's own earned one place and nearly another.
+    assert [id for id in ids(olds) if id in tasks_in(broker, HIGH)] == [olds[1].pk]
+
+
+def test_the_young_of_low_priority_wait_however_many_places_there_are(dispatcher, broker) -> None:
+    make_worker(threads=8)
+    young = submit(priority=1)
+    age(young, run_at=timedelta(seconds=7 * 60 - 10))
+    submitted(100, priority=10)
+    for _ in range(3):
+        broker.clear()
+        dispatcher.step()
+    assert numbers(young) == (Status.PENDING, 0)
+
+
+@pytest.fixture
+def one_old_each_round(monkeypatch) -> None:
+    monkeypatch.setattr(module, "LARGEST_WINDOW", 8)
+
+
+def rounds_until_queued(
+    dispatcher: Any, broker: Broker, task: Task, *, flood: int, old: Sequence[int] = (), most: int = 12
+) -> int:
+    """Count rounds until a task is dispatched, while there are always enough of the flood's priority, and old ones."""
+    for number in range(1, most + 1):
+        submitted(16 - Task.objects.filter(status=Status.PENDING, priority=flood).count(), flood)
+        for priority in old:
+            age(submit(priority=priority), run_at=timedelta(minutes=10))
+        broker.clear()
+        dispatcher.step()
+        if numbers(task)[0] == Status.QUEUED:
+            return number
+    raise AssertionError(f"it starves: not dispatched in {most} rounds")
+
+
+@pytest.mark.parametrize("priority", range(2, 10))
+def test_no_priority_starves_under_a_flood_of_tens_and_a_steady_supply_of_old_lower_ones(
+    dispatcher, broker, one_old_each_round, priority: int
+) -> None:
+    make_worker(threads=8)
+    task = submit(priority=priority)
+    age(task, run_at=timedelta(minutes=11))
+    rounds_until_queued(dispatcher, broker, task, flood=10, old=[1, priority - 1])
+
+
+def test_a_one_does_not_starve_under_a_flood_of_tens_and_sevens_that_grow_old(
+    dispatcher, broker, one_old_each_round
+) -> None:
+    make_worker(threads=8)
+    task = submit(priority=1)
+    # Sevens that come more than six minutes after it go behind it.
+    age(task, run_at=timedelta(minutes=17))
+    rounds_until_queued(dispatcher, broker, task, flood=10, old=[7])
+
+
+@pytest.mark.parametrize(("priority", "flood"), [(9, 10), (8, 10), (4, 7), (1, 3)])
+def test_the_lower_ones_of_a_band_do_not_starve_either(
+    dispatcher, broker, one_old_each_round, priority: int, flood: int
+) -> None:
+    make_worker(threads=8)
+    task = submit(priority=priority)
+    age(task, run_at=timedelta(minutes=4))
+    rounds_until_queued(dispatcher, broker, task, flood=flood)
+
+
+def test_the_old_come_up_into_the_one_band_that_is_served(dispatcher, broker, one_old_each_round) -> None:
+    make_worker(threads=8, queues=("default.high",))
+    old = submit(priority=2)
+    age(old, run_at=timedelta(minutes=10))
+    rounds_until_queued(dispatcher, broker, old, flood=10)
+    assert old.pk in tasks_in(broker, HIGH)
+
+
+# --- Where it goes on ---
+
+
+def test_what_was_walked_over_to_find_the_first_is_not_walked_over_again(dispatcher, monkeypatch) -> None:
+    make_worker()
+    first, _ = submitted(2, priority=5)
+    asked: list[Probe] = []
+
+    def dispatch_many(queue: str, probes: Sequence[Probe], **options: Any) -> list[Any]:
+        asked.extend(probes)
+        return stock(queue, probes, **options)
+
+    stock = lifecycle.dispatch_many
+    monkeypatch.setattr(lifecycle, "dispatch_many", dispatch_many)
+    dispatcher.step()
+    assert [(one.after_run_at, one.after_id) for one in asked] == [Place(first.run_at, first.pk).before]
+
+
+def test_it_goes_on_behind_what_it_took_until_it_is_woken(dispatcher, broker) -> None:
+    make_worker()
+    submit()
+    dispatcher.step()
+    behind = submit()
+    age(behind, run_at=timedelta(hours=1))
+    dispatcher.step()
+    assert numbers(behind) == (Status.PENDING, 0)
+    dispatcher.wake()
+    dispatcher.step()
+    assert numbers(behind) == (Status.QUEUED, 1)
+
+
+def test_a_submission_wakes_for_what_was_committed_a_little_late(dispatcher, broker) -> None:
+    make_worker()
+    submit()
+    dispatcher.step()
+    late, behind = submit(), submit()
+    age(late, run_at=cursors.LOOK_BACK * 0.9)
+    age(behind, run_at=cursors.LOOK_BACK * 2)
+    dispatcher.wake(from_front=False)
+    dispatcher.step()
+    assert numbers(late) == (Status.QUEUED, 1)
+    assert numbers(behind) == (Status.PENDING, 0)
+
+
+def test_a_lost_wake_up_costs_a_second(dispatcher, broker, clock) -> None:
+    make_worker()
+    submit()
+    dispatcher.step()
+    behind = submit()
+    age(behind, run_at=timedelta(hours=1))
+    clock.now += cursors.POSITION_SECONDS + 0.01
+    dispatcher.step()
+    assert numbers(behind) == (Status.QUEUED, 1)
+
+
+# --- A broker that is away ---
+
+
+def test_what_could_not_be_published_goes_back_and_is_handed_over_again_when_the_broker_answers(
+    dispatcher, broker
+) -> None:
+    make_worker()
+    task = submit()
+    broker.refuses_hints = True
+    with pytest.raises(BrokerUnavailable):
+        dispatcher.step()
+    assert numbers(task) == (Status.PENDING, 1)
+    broker.refuses_hints = False
+    dispatcher.step()
+    assert numbers(task) == (Status.QUEUED, 2)
+    assert [hint.dispatch for hint in broker.hints] == [2]
+
+
+def test_a_broker_that_refused_hints_is_looked_at_before_it_gets_more(dispatcher, broker) -> None:
+    make_worker(threads=8)
+    submit()
+    dispatcher.step()
+    broker.clear()
+    task = submit()
+    broker.refuses_hints = True
+    with pytest.raises(BrokerUnavailable):
+        dispatcher.step()
+    broker.is_away = True
+    for _ in range(3):
+        with pytest.raises(BrokerUnavailable):
+            dispatcher.step()
+    assert numbers(task) == (Status.PENDING, 1)
+
+
+def test_a_failed_publish_stops_the_round_or_an_outage_would_turn_the_backlog_into_queued(dispatcher, broker) -> None:
+    make_worker()
+    for priority in (9, 5, 1):
+        submit(priority=priority)
+    broker.refuses_hints = True
+    with pytest.raises(BrokerUnavailable):
+        dispatcher.step()
+    assert sorted(Task.objects.values_list("priority", "dispatch")) == [(1, 0), (5, 0), (9, 1)]
+
+
+def test_nothing_is_handed_over_to_a_broker_that_does_not_answer(dispatcher, broker) -> None:
+    make_worker()
+    task = submit()
+    broker.is_away = True
+    with pytest.raises(BrokerUnavailable):
+        dispatcher.step()
+    assert numbers(task) == (Status.PENDING, 0)
+
+
+def test_when_the_database_is_away_too_the_brokers_error_is_still_the_one_that_is_said(
+    dispatcher, broker, monkeypatch
+) -> None:
+    make_worker()
+    task = submit()
+    broker.refuses_hints = True
+
+    def away(*_: Any, **__: Any) -> int:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(lifecycle, "requeue_many", away)
+    with pytest.raises(BrokerUnavailable):
+        dispatcher.step()
+    # For the sweeper.
+    assert numbers(task) == (Status.QUEUED, 1)
+
+
+# --- When it looks again ---
+
+
+def test_it_sleeps_until_the_next_task_is_due_and_a_second_at_most(dispatcher) -> None:
+    make_worker()
+    assert dispatcher.step() == POLL_SECONDS
+    submit(delay_seconds=100)
+    assert dispatcher.step() == POLL_SECONDS
+    soon = submit(delay_seconds=100)
+    Task.objects.filter(pk=soon.pk).update(run_at=soon.run_at - timedelta(seconds=99.5))
+    assert 0 <= dispatcher.step() <= 0.5
+
+
+def test_while_a_backlog_waits_for_space_it_looks_often_and_less_often_if_nothing_moves(dispatcher, broker) -> None:
+    make_worker(threads=1)
+    submitted(30, priority=5)
+    pauses = [dispatcher.step() for _ in range(8)]
+    assert pauses[0] == SHORTEST_PAUSE_SECONDS
+    assert pauses[1:4] == [2 * SHORTEST_PAUSE_SECONDS, 4 * SHORTEST_PAUSE_SECONDS, 8 * SHORTEST_PAUSE_SECONDS]
+    assert pauses[-1] == LONGEST_PAUSE_SECONDS
+    broker.clear()
+    assert dispatcher.step() == SHORTEST_PAUSE_SECONDS

@@ -1,0 +1,103 @@
+"""A scheduler's loop: rounds, wake-ups, and a rest after errors."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+from django.db import OperationalError
+
+from tasks.errors import BrokerUnavailable
+from tasks.scheduler import loop as loop_module
+from tasks.scheduler.loop import PAUSE_AFTER_ERROR_SECONDS, Loop
+from tests.waiting import wait_until
+
+
+class Noted(threading.Event):
+    """An event of which nobody waits; notes for how long they would have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        return self.is_set()
+
+
+class Rounds(Loop):
+    """Does what it is told, one thing a round, and ends after the last."""
+
+    name = "rounds"
+
+    def __init__(self, *rounds: float | Exception) -> None:
+        super().__init__()
+        self.rounds = list(rounds)
+        self.idle, self.rest = Noted(), Noted()
+        self._wake, self._stopped = self.idle, self.rest
+
+    def step(self) -> float:
+        outcome = self.rounds.pop(0)
+        if not self.rounds:
+            self._stopped.set()
+        self.wake()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+@pytest.fixture(autouse=True)
+def _no_sessions(monkeypatch):
+    monkeypatch.setattr("tasks.scheduler.loop.sessions.use_direct_session", lambda **_: None)
+    monkeypatch.setattr("tasks.scheduler.loop.connections.close_all", lambda: None)
+
+
+def test_a_round_says_how_long_the_next_one_may_wait() -> None:
+    loop = Rounds(0.5, 2, 0)
+    loop._run()
+    assert loop.idle.waits == [0.5, 2, 0]
+    assert not loop.idle.is_set()
+
+
+@pytest.mark.parametrize("error", [BrokerUnavailable(), OperationalError("away"), ValueError("a bug")])
+def test_after_an_error_it_rests_whatever_wakes_it(error) -> None:
+    loop = Rounds(error, error, 1)
+    loop._run()
+    assert loop.rest.waits == [PAUSE_AFTER_ERROR_SECONDS] * 2
+    assert loop.idle.waits == [1]
+
+
+@pytest.mark.parametrize(
+    ("took", "moved", "breath"),
+    [(0.001, 0, 0.002), (0.001, 2, 0.002), (0.001, 4, 0.004), (0.001, 500, 0.006), (3.0, 1, 0.015)],
+)
+def test_it_breathes_longer_after_more_and_never_long(monkeypatch, took: float, moved: int, breath: float) -> None:
+    loop = Rounds(0.5, 0.5)
+    loop.moved = moved
+    moments = iter([100.0, 100.0 + took, 200.0, 200.0 + took])
+    # Not the whole process's clock: other threads ask it too.
+    monkeypatch.setattr(loop_module, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    loop._run()
+    assert loop.rest.waits == pytest.approx([breath] * 2)
+    assert loop.idle.waits == [0.5, 0.5]
+
+
+def test_a_wake_up_ends_a_wait_and_a_stop_ends_a_rest(monkeypatch) -> None:
+    class Waiting(Loop):
+        name = "waiting"
+        count = 0
+
+        def step(self) -> float:
+            self.count += 1
+            if self.count == 3:
+                raise BrokerUnavailable
+            return 60
+
+    loop = Waiting()
+    monkeypatch.setattr(loop_module, "PAUSE_AFTER_ERROR_SECONDS", 60)
+    loop.start()
+    for count in (1, 2, 3):
+        wait_until(lambda count=count: loop.count == count)  # type: ignore[misc]
+        loop.wake()
+    loop.stop()
+    assert not loop.is_alive
+    assert loop.count == 3

@@ -1,0 +1,227 @@
+"""Tasks that no live worker can run: however many there are, rounds stay short and what is behind them starts."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from tasks.models import Task, Worker
+from tasks.queries.due import Line
+from tasks.scheduler import cursors
+from tasks.scheduler import dispatcher as module
+from tasks.scheduler.cursors import LONGEST_POSITION_SECONDS
+from tasks.scheduler.dispatcher import MOST_PICKED, POLL_SECONDS, SMALLEST_PIECE, Dispatcher
+from tasks.states import Status
+from tests.factories import age, make_worker, submit
+from tests.scheduler.stage import Broker, Leading
+
+pytestmark = pytest.mark.django_db
+
+LINE = Line("default", 5)
+
+_FILL = """
+INSERT INTO callboard_task (id, actor, payload, args, options, queue, priority, tags, run_at,
+                            min_backoff_seconds, max_backoff_seconds, time_limit_seconds)
+SELECT gen_random_uuid(), 'stranger', '{}', '[]', '{}', %s, %s, '{}',
+       statement_timestamp() - interval '1 hour' + number * interval '1 millisecond', 2, 3600, 300
+FROM generate_series(1, %s) AS number
+"""
+_READ = "SELECT COALESCE(sum(idx_tup_fetch + seq_tup_read), 0) FROM pg_stat_xact_user_tables WHERE relname = %s"
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Any:
+    """Stand still, so that one piece of a line is looked at in a round."""
+    made = SimpleNamespace(now=1000.0)
+    made.monotonic = lambda: made.now
+    for one in (module, cursors):
+        monkeypatch.setattr(one, "time", made)
+    monkeypatch.setattr(module, "STRANGERS_SECONDS", 0)
+    return made
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def dispatcher(db, clock, broker) -> Any:
+    make_worker(threads=100)
+    return Dispatcher(Leading(), broker)  # type: ignore[arg-type]
+
+
+def fill(count: int, *, queue: str = "default", priority: int = 5) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_FILL, [queue, priority, count])
+
+
+def rows_read() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(_READ, ["callboard_task"])
+        return int(cursor.fetchone()[0])
+
+
+def among_strangers(minutes: float) -> Task:
+    task = submit(priority=5)
+    age(task, run_at=timedelta(minutes=minutes))
+    return task
+
+
+def is_queued(task: Task) -> bool:
+    task.refresh_from_db()
+    return task.status == Status.QUEUED
+
+
+def rounds_until(dispatcher: Any, *tasks: Task, most: int = 100) -> int:
+    for number in range(1, most + 1):
+        dispatcher.step()
+        if all(is_queued(task) for task in tasks):
+            return number
+    raise AssertionError(f"not dispatched in {most} rounds")
+
+
+def test_a_round_reads_a_bounded_number_of_tasks_that_nobody_can_run(dispatcher) -> None:
+    first = among_strangers(90)
+    fill(20_000)
+    for _ in range(3):
+        before = rows_read()
+        dispatcher.step()
+        assert rows_read() - before < 3_000
+    assert is_queued(first)
+
+
+def test_what_is_submitted_behind_them_starts_at_once_from_then_on(dispatcher) -> None:
+    fill(20_000)
+    dispatcher.step()
+    for _ in range(3):
+        fresh = submit(priority=5)
+        dispatcher.wake(from_front=False)
+        assert rounds_until(dispatcher, fresh) == 1
+
+
+def test_what_waited_behind_them_before_starts_when_they_have_been_walked_over(dispatcher) -> None:
+    fill(SMALLEST_PIECE * 10)
+    behind = among_strangers(2)
+    assert rounds_until(dispatcher, behind) <= 13
+
+
+def test_it_looks_again_at_once_until_they_have_been_walked_over(dispatcher) -> None:
+    fill(SMALLEST_PIECE * 5)
+    behind = among_strangers(2)
+    for _ in range(8):
+        if is_queued(behind):
+            return
+        assert dispatcher.step() == 0
+
+
+def test_what_is_among_them_starts(dispatcher) -> None:
+    fill(SMALLEST_PIECE * 20)
+    # The strangers are one to the millisecond, from an hour ago on.
+    tasks = [among_strangers(60 - seconds / 60) for seconds in (0.3, 1.9, 2.0, 4.5)]
+    fresh = submit(priority=5)
+    rounds_until(dispatcher, *tasks, fresh)
+
+
+def test_of_those_that_lie_between_them_many_start_in_one_round(dispatcher) -> None:
+    fill(200)
+    tasks = [among_strangers(60 - number / 60_000) for number in range(0, 200, 5)]
+    assert len(tasks) < MOST_PICKED
+    assert rounds_until(dispatcher, *tasks) == 1
+
+
+def test_many_with_the_same_run_at_hide_nobody(dispatcher) -> None:
+    task = submit(priority=5)
+    age(task, run_at=timedelta(minutes=1))
+    fill(SMALLEST_PIECE * 10)
+    Task.objects.update(run_at=task.run_at)
+    # Random ids of the strangers are before it and behind it.
+    rounds_until(dispatcher, task)
+
+
+def test_other_lines_and_queues_go_on(dispatcher) -> None:
+    for queue in ("default", "other"):
+        for priority in (1, 5, 9):
+            fill(2_000, queue=queue, priority=priority)
+    tasks = [submit(priority=priority) for priority in (2, 4, 10)] + [submit("elsewhere", payload={}, priority=6)]
+    assert rounds_until(dispatcher, *tasks) <= 2
+
+
+def test_when_a_worker_comes_that_can_run_them_they_start_at_once(dispatcher, broker, clock) -> None:
+    fill(SMALLEST_PIECE * 10)
+    for _ in range(20):
+        dispatcher.step()
+    assert broker.hints == []
+    Worker.objects.update(actors=["stranger"])
+    clock.now += POLL_SECONDS
+    dispatcher.step()
+    assert len(broker.hints) == 100
+
+
+def walk_to_the_end(dispatcher: Any, clock: Any) -> None:
+    dispatcher.step()
+    for _ in range(60):
+        if not dispatcher._positions.is_busy:
+            return
+        # So that it is worth a rest.
+        if wall := dispatcher._positions._walls.get(LINE):
+            wall.took_seconds += 0.01
+        dispatcher.step()
+
+
+def test_after_a_walk_it_rests_and_then_walks_again(dispatcher, clock) -> None:
+    fill(SMALLEST_PIECE * 12)
+    walk_to_the_end(dispatcher, clock)
+    put_back = among_strangers(59.99)
+    dispatcher.wake()
+    dispatcher.step()
+    assert not is_queued(put_back)
+    clock.now += LONGEST_POSITION_SECONDS
+    assert rounds_until(dispatcher, put_back) <= 8
+
+
+def test_a_wall_that_is_gone_is_forgotten(dispatcher, clock) -> None:
+    fill(SMALLEST_PIECE * 12)
+    walk_to_the_end(dispatcher, clock)
+    Task.objects.all().delete()
+    clock.now += LONGEST_POSITION_SECONDS
+    for _ in range(2):
+        dispatcher.step()
+    assert dispatcher._positions._walls == {}
+
+
+def test_a_few_are_passed_in_every_round_and_need_no_rest(dispatcher) -> None:
+    fill(100)
+    behind = among_strangers(2)
+    assert rounds_until(dispatcher, behind) == 1
+    put_back = among_strangers(59.999)
+    dispatcher.wake()
+    assert rounds_until(dispatcher, put_back) == 1
+
+
+def test_behind_them_it_sleeps_until_the_next_task_is_due(dispatcher) -> None:
+    fill(10)
+    soon = submit(delay_seconds=100)
+    Task.objects.filter(pk=soon.pk).update(run_at=soon.run_at - timedelta(seconds=99.5))
+    dispatcher.step()
+    assert 0 < dispatcher.step() <= 0.5
+
+
+def test_a_line_that_nobody_serves_any_more_is_no_reason_to_go_on(dispatcher, clock) -> None:
+    fill(SMALLEST_PIECE * 12)
+    dispatcher.step()
+    Worker.objects.update(queues=["other"])
+    clock.now += POLL_SECONDS
+    assert dispatcher.step() == POLL_SECONDS
+
+
+def test_while_workers_are_busy_it_does_not_spin_for_them(dispatcher, broker) -> None:
+    fill(100)
+    for _ in range(300):
+        among_strangers(2)
+    while dispatcher.step() == 0:
+        pass
+    assert len(broker.hints) >= 100
+    assert dispatcher.step() > 0

@@ -1,0 +1,162 @@
+"""Metrics for Prometheus: who may read them, what is counted, and that no process's counts get lost."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import DatabaseError
+from django.test import Client
+
+from tasks.states import Status
+from tasks.telemetry import metrics
+from tests import factories
+from tests.callers import assert_problem
+
+#: Counts ``sys.argv[1]`` tasks of an actor in a process of its own, which then ends.
+COUNTING = """
+import sys, django
+django.setup()
+from tasks.telemetry import metrics
+metrics.submitted.labels(sys.argv[2], "default").inc(int(sys.argv[1]))
+metrics.execution.labels(sys.argv[2]).observe(0.2)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _fresh_gauges(monkeypatch):
+    monkeypatch.setattr(metrics.gauges, "_read_at", float("-inf"))
+
+
+@pytest.fixture
+def of_its_own(monkeypatch, tmp_path):
+    """Give a folder for the counters of this test alone."""
+    monkeypatch.setattr(settings, "METRICS_DIR", str(tmp_path))
+    return tmp_path
+
+
+def figures() -> dict[str, float]:
+    lines = [line for line in metrics.render().decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def count_elsewhere(folder: Path, count: int, actor: str = "elsewhere") -> None:
+    subprocess.run(
+        [sys.executable, "-c", COUNTING, str(count), actor],
+        check=True,
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "scheduler_site.settings",
+            "METRICS_DIR": str(folder),
+        },
+        cwd=settings.BASE_DIR,
+    )
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/"])
+def test_metrics_are_read_from_this_machine(nobody, worker, path):
+    response = nobody.get(path)
+    assert response.status_code == 200
+    assert response["Content-Type"].startswith("text/plain; version=")
+    assert "active_workers 1.0" in response.content.decode()
+
+
+def test_a_tasks_life_is_counted(worker, django_capture_on_commit_callbacks):
+    before = figures()
+    with django_capture_on_commit_callbacks(execute=True):
+        for status in (Status.SUCCEEDED, Status.DEAD):
+            factories.make_task(status, worker=worker)
+    after = figures()
+
+    def grown(name: str) -> float:
+        return after.get(name, 0) - before.get(name, 0)
+
+    assert grown('jobs_submitted_total{actor="act",queue="default"}') == 2
+    assert grown('jobs_completed_total{actor="act",queue="default",status="SUCCEEDED"}') == 1
+    assert grown('jobs_completed_total{actor="act",queue="default",status="DEAD"}') == 1
+    assert grown('job_execution_seconds_count{actor="act"}') == 2
+    assert grown('callboard_moves_total{verb="claim"}') == 2
+
+
+def test_what_waits_is_a_gauge(worker):
+    factories.make_due(factories.submit())
+    factories.make_task(Status.RUNNING, worker=worker)
+    factories.make_task(Status.DEAD, worker=worker)
+    seen = figures()
+    assert seen['queue_size{queue="default",status="PENDING"}'] == 1
+    assert seen['queue_size{queue="default",status="RUNNING"}'] == 1
+    assert seen['callboard_oldest_due_seconds{queue="default"}'] > 86_400
+    assert seen['callboard_dead_letters_open{actor="act"}'] == 1
+    assert (seen["active_workers"], seen["callboard_worker_threads"]) == (1, 4)
+
+
+def test_every_process_counts(db, of_its_own):
+    for count in (1, 2, 4):
+        count_elsewhere(of_its_own, count)
+    assert figures()['jobs_submitted_total{actor="elsewhere",queue="default"}'] == 7
+
+
+def test_files_of_ended_processes_become_one_and_the_sums_stay(db, of_its_own, monkeypatch):
+    for actor in ("one", "two", "two"):
+        count_elsewhere(of_its_own, 2, actor)
+    before = figures()
+    monkeypatch.setattr(metrics, "FOLD_FROM", 6)
+    assert metrics.fold_ended() == 6
+    assert sorted(path.name for path in of_its_own.glob("*.db")) == ["counter_folded.db", "histogram_folded.db"]
+    assert figures() == before
+    count_elsewhere(of_its_own, 3, "two")
+    monkeypatch.setattr(metrics, "FOLD_FROM", 1)
+    assert metrics.fold_ended() == 2
+    after = figures()
+    assert after['jobs_submitted_total{actor="two",queue="default"}'] == 7
+    assert after['job_execution_seconds_bucket{actor="two",le="0.25"}'] == 3
+
+
+def test_files_of_the_living_are_left_alone(db, of_its_own, monkeypatch):
+    count_elsewhere(of_its_own, 1)
+    (of_its_own / "counter_1.db").write_bytes(next(of_its_own.glob("counter_*.db")).read_bytes())
+    monkeypatch.setattr(metrics, "FOLD_FROM", 1)
+    assert metrics.fold_ended() == 2
+    assert (of_its_own / "counter_1.db").exists()
+
+
+def test_a_few_files_are_not_worth_it(db, of_its_own):
+    count_elsewhere(of_its_own, 1)
+    assert metrics.fold_ended() == 0
+
+
+def test_metrics_survive_a_database_that_is_away(db, monkeypatch):
+    def fail():
+        raise DatabaseError("away")
+
+    monkeypatch.setattr(metrics, "_read_gauges", fail)
+    assert metrics.render() is not None
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {"REMOTE_ADDR": "192.0.2.1"},
+        {"REMOTE_ADDR": ""},
+        {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "127.0.0.1"},
+        {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_REAL_IP": "::1"},
+        {"REMOTE_ADDR": "127.0.0.1", "HTTP_FORWARDED": "for=127.0.0.1"},
+        {"REMOTE_ADDR": "127.0.0.1", "HTTP_VIA": "1.1 proxy"},
+    ],
+    ids=str,
+)
+def test_from_elsewhere_or_through_a_proxy_metrics_need_a_token_of_staff(nobody, alice, staff, seen):
+    assert_problem(nobody.get("/metrics", **seen), 401, code="not_authenticated")
+    assert_problem(alice.get("/metrics", **seen), 403, code="not_allowed")
+    assert staff.get("/metrics", **seen).status_code == 200
+
+
+@pytest.mark.parametrize("address", ["::1", "127.0.0.53", "::ffff:127.0.0.1"])
+def test_this_machine_has_several_addresses(db, address):
+    assert Client().get("/metrics", REMOTE_ADDR=address).status_code == 200
+
+
+def test_metrics_are_not_posted(nobody):
+    assert_problem(nobody.post("/metrics"), 405)

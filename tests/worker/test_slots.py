@@ -1,0 +1,165 @@
+"""How many tasks a process may hold, and in what order its threads get them."""
+
+import queue
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks.worker import consumer
+from tasks.worker.consumer import LOOKAHEAD_SECONDS, MOST_LOOKAHEAD, Slots
+from tasks.worker.runtime import PriorityWorkQueue
+from tests.waiting import wait_until
+
+
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(consumer, "time", made)
+    return made
+
+
+def test_at_first_there_is_a_slot_for_each_thread(clock) -> None:
+    slots = Slots(4)
+    assert slots.free() == 4
+    slots.acquire(3)
+    assert (slots.free(), slots.held) == (1, 3)
+    slots.acquire(5)
+    assert slots.free() == 0
+    slots.release(8, finished=False)
+    assert (slots.free(), slots.held) == (4, 0)
+
+
+def test_the_lookahead_is_what_was_finished_in_the_last_tenth_of_a_second(clock) -> None:
+    slots = Slots(2)
+    slots.acquire(40)
+    slots.release(30)
+    clock.now += LOOKAHEAD_SECONDS
+    assert slots.free() == 2 + 30 - 10
+
+
+def test_the_lookahead_is_a_speed_and_no_count(clock) -> None:
+    slots = Slots(2)
+    slots.acquire(30)
+    slots.release(30)
+    clock.now += 10 * LOOKAHEAD_SECONDS
+    assert slots.free() == 2 + 3
+
+
+def test_a_process_that_stops_finishing_looks_ahead_no_more(clock) -> None:
+    slots = Slots(2)
+    slots.acquire(30)
+    slots.release(30)
+    clock.now += LOOKAHEAD_SECONDS
+    assert slots.free() == 32
+    clock.now += LOOKAHEAD_SECONDS
+    assert slots.free() == 2
+
+
+def test_what_is_put_back_is_no_speed(clock) -> None:
+    slots = Slots(2)
+    slots.acquire(30)
+    slots.release(30, finished=False)
+    clock.now += LOOKAHEAD_SECONDS
+    assert slots.free() == 2
+
+
+def test_the_lookahead_is_bounded(clock) -> None:
+    slots = Slots(2)
+    slots.acquire(1_000_000)
+    slots.release(1_000_000)
+    clock.now += LOOKAHEAD_SECONDS
+    assert slots.free() == 2 + MOST_LOOKAHEAD
+
+
+@pytest.mark.parametrize("wait", [Slots.wait, Slots.wait_for_one])
+def test_a_wait_ends_with_a_task(wait) -> None:
+    slots = Slots(1)
+    slots.acquire(1)
+    ended = threading.Event()
+
+    def wait_and_say() -> None:
+        wait(slots, 20)
+        ended.set()
+
+    thread = threading.Thread(target=wait_and_say)
+    thread.start()
+    wait_until(lambda: slots._freed._waiters, what="the thread to wait")  # type: ignore[attr-defined]
+    assert not ended.is_set()
+    slots.release()
+    assert ended.wait(5)
+    thread.join()
+
+
+def test_a_wait_that_comes_after_the_last_task_has_ended_is_none() -> None:
+    # Between the consumer's look and its wait the task may end; nobody would wake it for what is over.
+    slots = Slots(1)
+    slots.acquire(1)
+    slots.release()
+    began = time.monotonic()
+    slots.wait_for_one(50)
+    assert time.monotonic() - began < 30
+
+
+def test_a_wait_for_one_more_counts_the_lookahead(clock) -> None:
+    slots = Slots(1)
+    slots.acquire(31)
+    slots.release(30)
+    clock.now += LOOKAHEAD_SECONDS
+    assert slots.free() == 30
+    began = time.monotonic()
+    slots.wait_for_one(50)
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("wait", [Slots.wait, Slots.wait_for_one])
+def test_a_wait_in_vain_ends_in_time(wait) -> None:
+    slots = Slots(1)
+    slots.acquire(1)
+    began = time.monotonic()
+    wait(slots, 0.05)
+    assert 0.04 < time.monotonic() - began < 30
+
+
+# --- The work queue ---
+
+
+def item(priority: int, name: object = None) -> Any:
+    return SimpleNamespace(message=SimpleNamespace(priority=priority), name=name)
+
+
+def test_work_comes_in_the_order_of_priorities() -> None:
+    work = PriorityWorkQueue()
+    for priority in (3, 10, 1, 7, 5):
+        work.put(item(priority))
+    assert [work.get_nowait().message.priority for _ in range(5)] == [10, 7, 5, 3, 1]
+
+
+def test_work_of_one_priority_comes_in_the_order_of_its_arrival() -> None:
+    work = PriorityWorkQueue()
+    for name in range(100):
+        work.put(item(5, name))
+    assert [work.get_nowait().name for _ in range(100)] == list(range(100))
+
+
+def test_the_work_queue_is_a_queue_like_any_other() -> None:
+    work = PriorityWorkQueue()
+    with pytest.raises(queue.Empty):
+        work.get_nowait()
+    work.put(item(1))
+    assert (work.qsize(), work.unfinished_tasks) == (1, 1)
+    work.get_nowait()
+    work.task_done()
+    work.join()
