@@ -11,8 +11,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from dlq.models import DeadLetter
-from dlq.querysets import DeadLetterQuerySet
+from dlq.models import DeadLetter, DeadLetterQuerySet
 from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, QueueFilter
 from tasks.admin.show import age, badge, column, cut, number, pretty, shortened, visible
 from tasks.admin.verbs import OperatedAdmin, Verb

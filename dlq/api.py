@@ -8,8 +8,7 @@ from django.urls import reverse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dlq.models import DeadLetter
-from dlq.querysets import DeadLetterQuerySet
+from dlq.models import DeadLetter, DeadLetterQuerySet
 from tasks import lifecycle
 from tasks.api import fields, serializers
 from tasks.api.filters import Filter, choice, filtered

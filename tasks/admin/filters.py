@@ -11,10 +11,9 @@ from django.utils import timezone
 
 from tasks import registry
 from tasks.admin.show import number
-from tasks.models import Queue, Task
+from tasks.models import Queue, Task, TaskQuerySet
 from tasks.priority import BANDS
 from tasks.queries import queue_stats
-from tasks.querysets import TaskQuerySet
 from tasks.states import Status, WorkerStatus
 
 

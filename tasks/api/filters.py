@@ -13,8 +13,8 @@ from django.http import QueryDict
 from tasks.api import fields
 from tasks.api.fields import Reader, Unfit
 from tasks.api.pagination import PAGE_PARAMETERS
+from tasks.models import TaskQuerySet
 from tasks.priority import BANDS, HIGHEST, LOWEST, Band
-from tasks.querysets import TaskQuerySet
 from tasks.states import Status
 
 _Row = TypeVar("_Row", bound=Model)

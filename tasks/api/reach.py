@@ -12,8 +12,8 @@ from tasks.errors import FieldError, NotAllowed
 from tasks.states import Scope
 
 if TYPE_CHECKING:
-    from dlq.querysets import DeadLetterQuerySet
-    from tasks.querysets import TaskQuerySet
+    from dlq.models import DeadLetterQuerySet
+    from tasks.models import TaskQuerySet
 
 Rows = TypeVar("Rows", "TaskQuerySet", "DeadLetterQuerySet")
 

@@ -28,9 +28,8 @@ from tasks.api.reach import InScope, reach_of
 from tasks.db import call_timeout
 from tasks.errors import InvalidQuery, InvalidTask, NotFound
 from tasks.lifecycle import Receipt
-from tasks.models import Task
+from tasks.models import Task, TaskQuerySet
 from tasks.queries.forecast import Forecast, expected_start
-from tasks.querysets import TaskQuerySet
 from tasks.states import Scope
 
 Row = TypeVar("Row", bound=Model)

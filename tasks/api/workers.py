@@ -10,8 +10,7 @@ from tasks.api.pagination import page
 from tasks.api.serializers import timestamp
 from tasks.api.views import StaffView, find, read_nothing
 from tasks.lifecycle import workers
-from tasks.models import Task, Worker
-from tasks.querysets import WorkerQuerySet
+from tasks.models import Task, Worker, WorkerQuerySet
 from tasks.states import WorkerStatus
 
 FILTERS = {"status": Filter(choice(WorkerStatus), WorkerQuerySet.in_status, is_repeatable=True)}

@@ -28,8 +28,7 @@ from tasks import lifecycle
 from tasks.admin import TaskAdmin
 from tasks.api import problems
 from tasks.errors import DatabaseUnavailable
-from tasks.models import ApiToken, Task
-from tasks.querysets import ApiTokenQuerySet
+from tasks.models import ApiToken, ApiTokenQuerySet, Task
 from tests.callers import TASKS, assert_problem
 
 

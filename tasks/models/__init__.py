@@ -1,0 +1,28 @@
+"""The tables, a noun a file, each with its query set."""
+
+from tasks.models.attempt import Attempt
+from tasks.models.event import TaskEvent
+from tasks.models.idempotency_key import IdempotencyKey
+from tasks.models.ids import new_id
+from tasks.models.lease import Lease, Term
+from tasks.models.queue import Queue
+from tasks.models.task import Task, TaskQuerySet
+from tasks.models.token import ApiToken, ApiTokenQuerySet, all_scopes
+from tasks.models.worker import Worker, WorkerQuerySet
+
+__all__ = [
+    "ApiToken",
+    "ApiTokenQuerySet",
+    "Attempt",
+    "IdempotencyKey",
+    "Lease",
+    "Queue",
+    "Task",
+    "TaskEvent",
+    "TaskQuerySet",
+    "Term",
+    "Worker",
+    "WorkerQuerySet",
+    "all_scopes",
+    "new_id",
+]

@@ -1,0 +1,37 @@
+"""The attempt: one execution of a task."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from tasks.models.task import Task
+from tasks.states import AttemptOutcome
+
+
+class Attempt(models.Model):
+    """One execution of a task, written when it ended."""
+
+    pk = models.CompositePrimaryKey("task_id", "number")
+    task = models.ForeignKey(
+        Task, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="attempts"
+    )
+    number = models.PositiveIntegerField()
+    outcome = models.CharField(max_length=11, choices=AttemptOutcome.choices)
+    worker_id = models.UUIDField()
+    started_at = models.DateTimeField(null=True, help_text="When the actor's function began; empty if nobody can tell.")
+    finished_at = models.DateTimeField()
+    error_type = models.CharField(max_length=255, db_default="", blank=True)
+    error_message = models.TextField(db_default="", blank=True)
+    traceback = models.TextField(db_default="", blank=True)
+    note = models.TextField(db_default="", blank=True, help_text="What else happened: what was dropped, and why.")
+
+    class Meta:
+        db_table = "callboard_attempt"
+        ordering = ["number"]
+        constraints = [
+            models.CheckConstraint(name="attempt_outcome_known", condition=Q(outcome__in=AttemptOutcome.values))
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.task_id}"

@@ -1,0 +1,28 @@
+"""The idempotency key: what an owner submitted under it."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+
+class IdempotencyKey(models.Model):
+    """What an owner submitted under a key; outlives the tasks, so that sending it again makes no others."""
+
+    pk = models.CompositePrimaryKey("owner_id", "key")
+    # No foreign key: 0 stands for nobody (code, CLI), and a key is over within a day.
+    owner_id = models.BigIntegerField(help_text="The user's id; 0 for nobody.")
+    key = models.CharField(max_length=255)
+    request_hash = models.CharField(max_length=64, help_text="SHA-256 of what was submitted.")
+    task_ids = ArrayField(models.UUIDField(), help_text="In the order of the submission.")
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "callboard_idempotencykey"
+        indexes = [
+            # The pruner.
+            models.Index("expires_at", name="idempotencykey_expires_idx"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,265 @@
+"""The task: one row for one thing to run.
+
+Only ``tasks.lifecycle`` writes ``Task.status``. The CHECK constraints repeat its rules, so that a bug there is an error
+and not a broken row. Indexes serve one query each and are partial where they can be: status is part of every partial
+index's predicate, so no status change is a HOT update and each index that a new row version matches costs an insertion
+(``tests/lifecycle/test_index_budget.py`` counts them).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Self
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from tasks.models.ids import new_id
+from tasks.priority import HIGHEST, LOWEST, Band, band_of
+from tasks.states import DUE, FINAL, WAITING, Status
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+
+#: Ids carry a caller's clock, in a transaction that may be long; ``created_at`` is when that began, by the database.
+_CLOCKS_AGREE = timedelta(days=1)
+
+
+def _id_at(moment: datetime) -> UUID:
+    """Give the lowest UUIDv7 of a time (RFC 9562): its first 48 bits are milliseconds since 1970."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
+
+
+class TaskQuerySet(models.QuerySet["Task"]):
+    """Tasks by where they stand and who may see them."""
+
+    def due(self) -> Self:
+        """Waiting, and their time has come."""
+        return self.filter(status__in=DUE, run_at__lte=Now())
+
+    def waiting_to_run(self) -> Self:
+        """Not in the broker and not running, whether due or not."""
+        return self.filter(status__in=DUE)
+
+    def running(self) -> Self:
+        """Claimed by a worker."""
+        return self.filter(status=Status.RUNNING)
+
+    def held_by(self, worker_id: UUID) -> Self:
+        """Running in this worker."""
+        return self.running().filter(worker_id=worker_id)
+
+    def cancellable(self) -> Self:
+        """Not ended, and not asked to end."""
+        return self.filter(Q(status__in=WAITING) | Q(status=Status.RUNNING, cancel_requested_at=None))
+
+    def retryable(self) -> Self:
+        """Can be run again: dead, waiting for a retry, or cancelled."""
+        return self.filter(status__in=[Status.DEAD, Status.RETRYING, Status.CANCELLED])
+
+    def final(self) -> Self:
+        """Ended."""
+        return self.filter(status__in=FINAL)
+
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> Self:
+        """What a user may see: staff everything, others their own."""
+        if getattr(user, "is_staff", False):
+            return self
+        return self.filter(owner_id=user.pk) if user.pk is not None else self.none()
+
+    def newest_first(self) -> Self:
+        """By id, which is by time of submission."""
+        return self.order_by("-id")
+
+    def in_status(self, statuses: Collection[Status]) -> Self:
+        """In one of these states."""
+        return self.filter(status__in=statuses)
+
+    def for_actor(self, name: str) -> Self:
+        """Run by this actor."""
+        return self.filter(actor=name)
+
+    def in_queue(self, name: str) -> Self:
+        """In this queue, whichever band."""
+        return self.filter(queue=name)
+
+    def in_band(self, band: Band) -> Self:
+        """In this third of their queue."""
+        return self.filter(priority__range=(band.lowest, band.highest))
+
+    def with_priority(self, priority: int) -> Self:
+        """Of this priority."""
+        return self.filter(priority=priority)
+
+    def tagged(self, tag: str) -> Self:
+        """With this tag among theirs."""
+        return self.filter(tags__contains=[tag])
+
+    def created_after(self, moment: datetime) -> Self:
+        """Submitted later than this."""
+        return self.filter(created_at__gt=moment, id__gte=_id_at(moment - _CLOCKS_AGREE))
+
+    def created_before(self, moment: datetime) -> Self:
+        """Submitted earlier than this."""
+        return self.filter(created_at__lt=moment, id__lte=_id_at(moment + _CLOCKS_AGREE))
+
+    def running_after(self, moment: datetime) -> Self:
+        """Not to start before some time later than this."""
+        return self.filter(run_at__gt=moment)
+
+    def running_before(self, moment: datetime) -> Self:
+        """May start before this."""
+        return self.filter(run_at__lt=moment)
+
+    def searched(self, text: str) -> Self:
+        """By id or its first digits, the actor's first letters, or a tag."""
+        digits = text.replace("-", "").lower()
+        found = Q(actor__startswith=text) | Q(tags__contains=[text])
+        if re.fullmatch(r"[0-9a-f]{4,32}", digits):
+            found |= Q(id__range=(UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))))
+        return self.filter(found)
+
+    def counted_by_status(self) -> dict[str, int]:
+        """Count tasks by status; a full scan, so not for a request."""
+        rows = self.order_by().values_list("status").annotate(n=models.Count("*"))
+        return dict(rows)
+
+
+class Task(models.Model):
+    """One thing to run once, however many attempts it takes."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    actor = models.CharField(max_length=255)
+    payload = models.JSONField(default=dict, blank=True, help_text="Keyword arguments of the actor.")
+    args = models.JSONField(default=list, blank=True, help_text="Positional arguments; only send() gives any.")
+    options = models.JSONField(default=dict, blank=True, help_text="Dramatiq message options given to send().")
+    queue = models.CharField(max_length=100)
+    priority = models.PositiveSmallIntegerField(help_text="1–10; 10 runs first.")
+    status = models.CharField(max_length=9, choices=Status.choices, db_default=Status.PENDING)
+    run_at = models.DateTimeField(db_default=Now(), help_text="Not started before.")
+
+    dispatch = models.PositiveIntegerField(db_default=0, help_text="Hand-overs to the broker; an older hint is stale.")
+    attempt = models.PositiveIntegerField(db_default=0, help_text="Claims; fences every write of a worker.")
+    failures = models.PositiveIntegerField(db_default=0, help_text="Executions that failed in this life.")
+    crashes = models.PositiveIntegerField(db_default=0, help_text="Workers that died under it in this life.")
+
+    max_retries = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: retries for ever.")
+    min_backoff_seconds = models.FloatField()
+    max_backoff_seconds = models.FloatField()
+    retry_for_seconds = models.FloatField(null=True, blank=True, help_text="Give up this long after the first failure.")
+    retry_until = models.DateTimeField(null=True, blank=True)
+    time_limit_seconds = models.FloatField(help_text="Interrupted after; 0 means never.")
+    max_age_seconds = models.FloatField(
+        null=True, blank=True, help_text="Dies if not started this long after submission."
+    )
+    expires_at = models.DateTimeField(null=True, blank=True)
+    estimated_seconds = models.FloatField(null=True, blank=True)
+
+    tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
+    trace_id = models.CharField(max_length=32, db_default="")
+    idempotency_key = models.CharField(max_length=255, null=True, blank=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        db_index=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
+    version = models.PositiveIntegerField(db_default=1, help_text="Raised by edits; the ETag.")
+
+    worker_id = models.UUIDField(null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    result = models.JSONField(null=True, blank=True)
+    progress = models.JSONField(null=True, blank=True)
+    checkpoint = models.JSONField(null=True, blank=True)
+    error = models.TextField(db_default="", blank=True, help_text="Type and message of the last failure.")
+
+    created_at = models.DateTimeField(db_default=Now())
+    queued_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = TaskQuerySet.as_manager()
+
+    class Meta:
+        db_table = "callboard_task"
+        permissions = [("retry_task", "Can run tasks again"), ("cancel_task", "Can cancel tasks")]
+        constraints = [
+            models.CheckConstraint(name="task_status_known", condition=Q(status__in=Status.values)),
+            models.CheckConstraint(
+                name="task_priority_in_range", condition=Q(priority__gte=LOWEST, priority__lte=HIGHEST)
+            ),
+            models.CheckConstraint(
+                name="task_worker_iff_running",
+                condition=Q(status=Status.RUNNING, worker_id__isnull=False)
+                | (~Q(status=Status.RUNNING) & Q(worker_id__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="task_finished_at_iff_final",
+                condition=Q(status__in=sorted(FINAL), finished_at__isnull=False)
+                | (~Q(status__in=sorted(FINAL)) & Q(finished_at__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="task_running_was_dispatched",
+                condition=~Q(status=Status.RUNNING) | Q(dispatch__gt=0, attempt__gt=0, started_at__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="task_failures_within_attempts", condition=Q(failures__lte=F("attempt"), crashes__lte=F("attempt"))
+            ),
+            models.CheckConstraint(
+                name="task_cancel_request_only_while_running",
+                condition=Q(cancel_requested_at__isnull=True) | Q(status=Status.RUNNING),
+            ),
+            models.CheckConstraint(
+                name="task_limits_not_negative",
+                condition=Q(min_backoff_seconds__gte=0, max_backoff_seconds__gte=0, time_limit_seconds__gte=0),
+            ),
+        ]
+        indexes = [
+            # The dispatcher's probe: one walk per queue and priority, in order of run_at.
+            models.Index(
+                "queue", F("priority").desc(), "run_at", "id", name="task_due_idx", condition=Q(status__in=sorted(DUE))
+            ),
+            # The sweeper: hints that were lost.
+            models.Index("queued_at", name="task_queued_idx", condition=Q(status=Status.QUEUED)),
+            # The sweeper and heartbeats: what a worker holds.
+            models.Index("worker_id", name="task_running_idx", condition=Q(status=Status.RUNNING)),
+            # The sweeper: too old to start.
+            models.Index(
+                "expires_at",
+                name="task_expiring_idx",
+                condition=Q(expires_at__isnull=False, status__in=sorted({*DUE, Status.QUEUED, Status.BLOCKED})),
+            ),
+            # Lists for one owner.
+            models.Index("owner", F("id").desc(), name="task_owner_idx", condition=Q(owner__isnull=False)),
+            # Lists of what needs a look.
+            models.Index(
+                "status",
+                F("id").desc(),
+                name="task_unsuccessful_idx",
+                condition=Q(status__in=[Status.CANCELLED, Status.DEAD]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.actor} {self.pk}"
+
+    @property
+    def band(self) -> str:
+        """The third of its queue that the priority falls in: high, medium or low."""
+        return band_of(self.priority)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether only an operator's verb can move the task on."""
+        return self.status in FINAL
