@@ -288,7 +288,7 @@ DRAMATIQ_BROKER = {
         "dramatiq.middleware.CurrentMessage",
         "tasks.worker.middleware.Compatibility",
         "tasks.worker.middleware.Retries",
-        "tasks.worker.middleware.Execution",
+        "tasks.worker.middleware.CaptureOutcome",
         "tasks.worker.middleware.WorkerProcess",
     ],
 }

@@ -16,7 +16,7 @@ from tasks.models import Task
 from tasks.scheduler.process import Scheduler
 from tasks.states import FINAL
 from tasks.worker import consumer
-from tasks.worker import runtime as runtime_module
+from tasks.worker import drain as drain_module
 from tasks.worker import watchdog as watchdog_module
 from tasks.worker.middleware import WorkerProcess
 from tasks.worker.runtime import WorkerRuntime
@@ -103,7 +103,7 @@ def idle_engine(
     engine = Engine(inprocess_broker)
     # A worker that finds itself ill ends its process, which here is the test's.
     signals = SimpleNamespace(kill=lambda _pid, number: engine.signals.append(number), getpid=lambda: 0)
-    monkeypatch.setattr(runtime_module, "os", signals)
+    monkeypatch.setattr(drain_module, "os", signals)
     monkeypatch.setattr(watchdog_module, "os", SimpleNamespace(_exit=engine.exits.append))
     # An idle consumer wakes that often by itself, so a stop need not wait longer for it.
     monkeypatch.setattr(consumer, "IDLE_WAIT_SECONDS", 0.05)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
@@ -18,6 +18,7 @@ from tasks.lifecycle import Outcome
 from tasks.testing import failpoints
 from tasks.worker.error_report import tell
 from tasks.worker.execution import Execution
+from tasks.worker.inflight import Inflight
 from tasks.worker.outcomes import outcome_of, reduced, undecided
 
 log = structlog.get_logger(__name__)
@@ -35,15 +36,10 @@ Entry = tuple[Execution, Outcome]
 
 
 class Completer:
-    """Writes what runs said about their attempts; waits for a database that is away, without limit.
+    """Writes what runs said about their attempts; waits for a database that is away, without limit."""
 
-    Parameters:
-        written: called with executions whose attempt is closed, accepted or not.
-    """
-
-    def __init__(self, worker_id: UUID, *, written: Callable[[Sequence[Execution]], None]) -> None:
-        self._worker_id = worker_id
-        self._written = written
+    def __init__(self, inflight: Inflight) -> None:
+        self._inflight = inflight
         self._waiting: list[Entry] = []
         #: Their rows are locked by somebody; they wait alone.
         self._locked: list[Entry] = []
@@ -97,13 +93,13 @@ class Completer:
 
     def _decide(self, execution: Execution) -> Outcome:
         try:
-            return outcome_of(execution, self._worker_id)
+            return outcome_of(execution, self._inflight.worker_id)
         except BaseException as error:  # noqa: BLE001 - whatever it is, this thread has other tasks to run
             # Nobody should come here: what the user's code raises is caught where it is asked.
             log.error(
                 "cannot tell what follows from a run", task_id=str(execution.claimed.id), error=tell(error).traceback
             )
-            return undecided(execution, self._worker_id, error)
+            return undecided(execution, self._inflight.worker_id, error)
 
     def _run(self) -> None:
         keep_plans()
@@ -135,7 +131,7 @@ class Completer:
             self._locked = [*self._locked[len(locked) :], *still_locked]
         self._next_try = time.monotonic() + LOCKED_PAUSE_SECONDS if self._locked else 0.0
         left = {id(execution) for execution, _ in still_locked}
-        self._written([execution for execution, _ in entries if id(execution) not in left])
+        self._inflight.let_go([execution for execution, _ in entries if id(execution) not in left])
         if not self._is_stopping:
             time.sleep(pause_after_batch_seconds(time.monotonic() - began, moved=len(batch)))
 

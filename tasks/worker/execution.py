@@ -1,6 +1,5 @@
 """One run of one claimed task: its clock, its interrupts, and how it ended."""
 
-import gc
 import os
 import sys
 import threading
@@ -10,11 +9,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from math import inf
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
-from django.conf import settings
-from dramatiq.middleware import Interrupt, TimeLimitExceeded
-from dramatiq.threading import raise_thread_exception
+from dramatiq.middleware import Interrupt
 
 from tasks.lifecycle import Claimed
 from tasks.worker.error_report import Told
@@ -22,44 +19,22 @@ from tasks.worker.error_report import Told
 R = TypeVar("R")
 
 
-class Cancelled(Interrupt):
-    """Raised in a running actor whose task was cancelled."""
-
-
 class Resisted(Exception):
     """An ``async def`` actor swallowed its cancellation and still runs; nothing may be said about its attempt."""
 
 
-#: Between two interrupts of one run: it may clean up after the first.
-CLEAN_UP_SECONDS = 1.0
-#: A run that goes on for this part of what makes it stuck is interrupted once more.
-REPEAT_SHARE = 0.25
-#: For how long an interrupt waits for a moment in which it leaves no lock behind.
-PATIENCE_SECONDS = 2.0
-#: How often it looks for one.
-LOOK_AGAIN_SECONDS = 0.001
-#: How many of a thread's innermost calls are looked at.
-_INNERMOST = 6
-#: An interrupt between a lock and the ``try`` that protects it leaves it locked for good, and here they lie apart.
-_LOCKING_MODULES = frozenset(
-    {
-        "logging", "threading", "queue", "contextlib", "weakref", "_weakrefset", "importlib._bootstrap",
-        "concurrent.futures._base", "concurrent.futures.thread", "multiprocessing.synchronize",
-        "multiprocessing.queues", "django.db.transaction",
-    }
-)  # fmt: skip
-_LOCKING_NAMES = frozenset({"__enter__", "__exit__", "acquire", "release"})
+class Guard(Protocol):
+    """What may interrupt a run; see ``Interrupter``."""
 
-#: Grows in every process that is a fork of this one.
-_generation = 0
+    @property
+    def is_copied(self) -> bool:
+        """Whether this is a process that an actor forked."""
 
+    def arm(self, execution: "Execution") -> None:
+        """Allow interrupts of the calling thread, from now until ``disarm``."""
 
-def _count_fork() -> None:
-    global _generation
-    _generation += 1
-
-
-os.register_at_fork(after_in_child=_count_fork)
+    def disarm(self, execution: "Execution") -> None:
+        """Forbid interrupts of the calling thread and catch one that is under way."""
 
 
 class Execution:
@@ -113,7 +88,7 @@ class Execution:
         """Add a sentence to what the attempt's record says beside its outcome."""
         self.note = f"{self.note}; {note}" if self.note else note
 
-    def run(self, function: Callable[[], R], interrupter: "Interrupter", *, is_async: bool) -> R:
+    def run(self, function: Callable[[], R], guard: Guard, *, is_async: bool) -> R:
         """Call the actor's function and capture how it ends, before anything else can go wrong."""
         # An interrupt that arrives between the function's return and our next line would lose the result of a task that
         # succeeded. A defaultdict calls its factory and keeps the result inside C, where no interrupt is delivered.
@@ -123,20 +98,20 @@ class Execution:
         self.thread_id = threading.get_ident()
         try:
             try:
-                interrupter.arm(self)
+                guard.arm(self)
                 results["of the actor"]
             finally:
-                self._disarm(interrupter)
+                self._disarm(guard)
         except BaseException as error:
             # Once more: an interrupt can hit the very call that was to forbid it.
-            self._disarm(interrupter)
+            self._disarm(guard)
             self.finished_monotonic = time.monotonic()
             if not (results and isinstance(error, Interrupt)):
-                if interrupter.is_copied:
+                if guard.is_copied:
                     _end_copy(error)
                 self._failed(error)
                 raise
-        if interrupter.is_copied:
+        if guard.is_copied:
             _end_copy(None)
         self.finished_monotonic = time.monotonic()
         return self._succeeded(results["of the actor"])
@@ -161,186 +136,15 @@ class Execution:
             error = Resisted(str(error))
         self.error, self.is_captured = error, True
 
-    def _disarm(self, interrupter: "Interrupter") -> None:
+    def _disarm(self, guard: Guard) -> None:
         while True:
             try:
-                interrupter.disarm(self)
+                guard.disarm(self)
             except Interrupt:
                 # It hit while we were on the way to the lock; behind it none is sent, so this ends.
                 continue
             else:
                 return
-
-
-class Interrupter:
-    """Stops running actors: at their time limit, for a shutdown, for a cancel. One thread for the process.
-
-    An interrupt is raised under the lock that arming and disarming take, and one that is under way when a run ends is
-    caught in ``disarm``: after it none can arrive, so it never hits a neighbour or the code that records the outcome.
-    Each reason is sent once, so that a run which swallows its cancel still meets its time limit; the limit is repeated.
-    """
-
-    def __init__(self) -> None:
-        # A plain lock, whose __enter__ is C: an interrupt inside a Condition's Python __enter__ would leave it locked.
-        self._lock = threading.Lock()
-        self._earlier = threading.Event()
-        self._armed: dict[int, Execution] = {}
-        self._next_look = inf
-        self._is_stopped = False
-        self._generation = _generation
-        self._thread = threading.Thread(target=self._watch, name="interrupter", daemon=True)
-
-    def start(self) -> None:
-        """Begin to watch deadlines."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Watch no longer."""
-        self._is_stopped = True
-        self._earlier.set()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether its thread runs."""
-        return self._thread.is_alive()
-
-    @property
-    def is_copied(self) -> bool:
-        """Whether this is a process that an actor forked, with a copy of everything but the threads."""
-        return self._generation != _generation
-
-    def arm(self, execution: Execution) -> None:
-        """Allow interrupts of the calling thread, from now until ``disarm``."""
-        limit = execution.claimed.time_limit_seconds
-        with self._lock:
-            if limit:
-                execution.deadline = time.monotonic() + limit
-                if execution.deadline < self._next_look:
-                    self._earlier.set()
-            self._armed[id(execution)] = execution
-            execution.is_armed = True
-            if execution.wanted:
-                # A cancel that came before the start. Last, since it hits this very thread.
-                self._raise(execution, next(iter(execution.wanted)), time.monotonic())
-
-    def disarm(self, execution: Execution) -> None:
-        """Forbid interrupts of the calling thread and catch one that is under way."""
-        if self.is_copied:
-            # Nobody interrupts here, and the lock may have been copied while it was locked.
-            return
-        with self._lock:
-            execution.is_armed = False
-            self._armed.pop(id(execution), None)
-        if execution.interrupts:
-            _catch_pending()
-
-    def interrupt(self, execution: Execution, reason: type[Interrupt]) -> None:
-        """Raise ``reason`` in the thread that runs ``execution``, soon or once it starts; each reason is sent once."""
-        with self._lock:
-            self._want(execution, reason, time.monotonic())
-        self._earlier.set()
-
-    def interrupt_all(self, reason: type[Interrupt]) -> None:
-        """Raise ``reason`` in every thread that runs an actor."""
-        with self._lock:
-            for execution in self._armed.values():
-                self._want(execution, reason, time.monotonic())
-        self._earlier.set()
-
-    def is_stuck(self, execution: Execution) -> bool:
-        """Whether a run has outstayed its limit for so long that it is taken from this worker."""
-        with self._lock:
-            late = time.monotonic() - execution.deadline if execution.is_armed and execution.deadline else 0
-        return late > settings.STUCK_AFTER_SECONDS
-
-    @property
-    def running(self) -> int:
-        """How many actors run."""
-        return len(self._armed)
-
-    @staticmethod
-    def _want(execution: Execution, reason: type[Interrupt], now: float) -> None:
-        if reason not in execution.interrupts:
-            execution.wanted.setdefault(reason, now)
-
-    def _raise(self, execution: Execution, reason: type[Interrupt], now: float) -> None:
-        del execution.wanted[reason]
-        execution.interrupts.append(reason)
-        execution.interrupted_monotonic = now
-        raise_thread_exception(execution.thread_id, reason)  # type: ignore[no-untyped-call]
-
-    def _watch(self) -> None:
-        while not self._is_stopped:
-            self._earlier.clear()
-            with self._lock:
-                now = time.monotonic()
-                self._next_look = min((self._attend(one, now) for one in self._armed.values()), default=inf)
-            delay = self._next_look - time.monotonic()
-            self._earlier.wait(min(max(0.0, delay), threading.TIMEOUT_MAX))
-
-    def _attend(self, execution: Execution, now: float) -> float:
-        """Send a run what is due; return when to look at it again."""
-        deadline = inf if execution.deadline is None else execution.deadline
-        if TimeLimitExceeded in execution.interrupts:
-            # Swallowed, or it takes long to clean up: once more before it is taken for stuck.
-            deadline = execution.interrupted_monotonic + max(
-                CLEAN_UP_SECONDS, REPEAT_SHARE * settings.STUCK_AFTER_SECONDS
-            )
-        if deadline <= now:
-            execution.wanted.setdefault(TimeLimitExceeded, now)
-            deadline = inf
-        if not execution.wanted:
-            return deadline
-        reason, since = next(iter(execution.wanted.items()))
-        since = max(since, execution.interrupted_monotonic + CLEAN_UP_SECONDS)
-        if now < since:
-            return min(since, deadline)
-        if now < since + PATIENCE_SECONDS and _may_leave_a_lock(execution.thread_id):
-            return now + LOOK_AGAIN_SECONDS
-        self._raise(execution, reason, now)
-        return now
-
-
-def _may_leave_a_lock(thread_id: int) -> bool:
-    """Tell whether a thread is where an interrupt could leave a lock locked for good.
-
-    It does not move on meanwhile: it waits for the interpreter, which we have, and goes on where it stands.
-    """
-    frame = _frames().get(thread_id)
-    if frame is not None and frame.f_code.co_name == "wait" and frame.f_globals.get("__name__") == "threading":
-        # It let go of its lock, and takes it again on the way out.
-        return False
-    for _ in range(_INNERMOST):
-        if frame is None or frame.f_code is Execution.run.__code__:
-            return False
-        if frame.f_code.co_name in _LOCKING_NAMES or frame.f_globals.get("__name__") in _LOCKING_MODULES:
-            return True
-        frame = frame.f_back
-    return False
-
-
-def _frames() -> dict[int, Any]:
-    # Python 3.11 deadlocks if a garbage collection begins in there (python/cpython#106883).
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        return sys._current_frames()
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def _catch_pending() -> None:
-    """Let an interrupt that was sent to the calling thread arrive here, if it has not yet.
-
-    To clear it instead would leave the interpreter looking for it for ever: a call takes 1.65 times as long on 3.12,
-    and on 3.11 a thread that is traced hangs.
-    """
-    try:
-        for _ in range(100):
-            pass
-    except Interrupt:
-        pass
 
 
 def _end_copy(error: BaseException | None) -> NoReturn:

@@ -56,6 +56,9 @@ class Record(NamedTuple):
 class FlightRecorder:
     """One record per started task until its outcome is written: state, task, attempt, since when (database's clock)."""
 
+    #: Whether a supervisor reads it.
+    is_read = True
+
     def __init__(self, descriptor: int, *, threads: int) -> None:
         self.descriptor = descriptor
         self._size = threads + _RECORDS_FOR_ENDED
@@ -145,6 +148,20 @@ class FlightRecorder:
         record = self._records.get(key)
         if record is not None:
             self._memory[record * _SIZE] = state
+
+
+class NoRecorder:
+    """Takes a flight recorder's place where no supervisor would read it."""
+
+    is_read = False
+
+    def _ignore(self, *_: object) -> None:
+        """Keep nothing."""
+
+    start = mark_stuck = end = forget = retire = end_process = tick = stop_ticking = _ignore
+
+
+Recorder = FlightRecorder | NoRecorder
 
 
 def _length(threads: int) -> int:

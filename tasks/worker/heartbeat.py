@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
@@ -15,9 +14,10 @@ from tasks import lifecycle
 from tasks.db import call_timeout
 from tasks.db.statements import is_lock_timeout
 from tasks.lifecycle import workers
-
-if TYPE_CHECKING:
-    from tasks.worker.runtime import WorkerRuntime
+from tasks.worker.completer import Completer
+from tasks.worker.drain import Drain
+from tasks.worker.inflight import Inflight
+from tasks.worker.interrupter import Cancelled, Interrupter
 
 log = structlog.get_logger(__name__)
 
@@ -28,8 +28,8 @@ RETRY_SECONDS = 0.5
 class Heartbeat:
     """Renews the lease every few seconds; learns of cancels, drains and of rows that nobody here holds."""
 
-    def __init__(self, runtime: "WorkerRuntime") -> None:
-        self._runtime = runtime
+    def __init__(self, inflight: Inflight, interrupter: Interrupter, completer: Completer, drain: Drain) -> None:
+        self._inflight, self._interrupter, self._completer, self._drain = inflight, interrupter, completer, drain
         self._stopped = threading.Event()
         self._soon = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -94,11 +94,10 @@ class Heartbeat:
 
     def _beat(self) -> bool:
         asked = time.monotonic()
-        runtime = self._runtime
-        unwritten = runtime.completer.unwritten(older_than_seconds=settings.HEARTBEAT_INTERVAL_SECONDS)
+        unwritten = self._completer.unwritten(older_than_seconds=settings.HEARTBEAT_INTERVAL_SECONDS)
         try:
             with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
-                heard = workers.beat(runtime.worker_id, unwritten=unwritten)
+                heard = workers.beat(self._inflight.worker_id, unwritten=unwritten)
         except DatabaseProblem as error:
             if not is_lock_timeout(error):
                 raise
@@ -113,33 +112,35 @@ class Heartbeat:
         return True
 
     def _heed(self, heard: workers.Heard, asked: float) -> None:
-        runtime = self._runtime
         if not heard.is_present:
             log.error("this worker was declared gone; its tasks belong to others")
             self.is_gone = True
             return
         self._trusted_until = asked + settings.WORKER_LEASE_SECONDS
-        if heard.is_draining and not runtime.is_draining:
+        if heard.is_draining and not self._drain.has_begun:
             log.info("asked to drain; ending after what runs")
-            runtime.retire()
-        elif runtime.is_worn_out and not heard.is_draining:
+            self._drain.retire()
+        elif self._drain.is_due and not heard.is_draining:
             # Into the registry first: there it shows, and the dispatcher counts on us no longer.
             with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
-                workers.ask_to_drain([runtime.worker_id])
-            runtime.retire()
+                workers.ask_to_drain([self._inflight.worker_id])
+            self._drain.retire()
 
     def _look_after_tasks(self) -> None:
         """Interrupt what was cancelled, and return rows of ours that nobody here holds."""
         try:
             with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
-                concerns = workers.concerns(self._runtime.worker_id, self._runtime.held)
+                concerns = workers.concerns(self._inflight.worker_id, self._inflight.keys)
                 self._put_back_unheld(concerns.unheld)
         except DatabaseProblem as error:
             if not is_lock_timeout(error):
                 raise
             # The table of tasks is locked; the lease is renewed all the same.
             return
-        self._runtime.cancel(concerns.cancelled)
+        for key in concerns.cancelled:
+            execution = self._inflight.get(key)
+            if execution is not None:
+                self._interrupter.interrupt(execution, Cancelled)
 
     def _put_back_unheld(self, unheld: Sequence[tuple[UUID, int]]) -> None:
         """Return rows of which a claim was committed and its reply lost.
@@ -147,8 +148,8 @@ class Heartbeat:
         Only what two beats in a row found, and what is not held now: a beat that was on its way for long tells of a
         time before the claim of what runs by now.
         """
-        found = {key for key in unheld if not self._runtime.holds(key)}
+        found = {key for key in unheld if key not in self._inflight}
         lost, self._unconfirmed = found & self._unconfirmed, found
         if lost:
-            count = lifecycle.put_back_many(sorted(lost), worker_id=self._runtime.worker_id)
+            count = lifecycle.put_back_many(sorted(lost), worker_id=self._inflight.worker_id)
             log.warning("put back tasks that a lost reply had left here", count=count)

@@ -9,17 +9,13 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from django.conf import settings
 
 from tasks.db import call_timeout
-from tasks.lifecycle import workers
+from tasks.lifecycle import Claimed, workers
 from tasks.worker.execution import Execution
-
-if TYPE_CHECKING:
-    from tasks.lifecycle import Claimed
-    from tasks.worker.runtime import WorkerRuntime
+from tasks.worker.inflight import Inflight
 
 #: How long one process starts quarantined tasks before it takes others again.
 TURN_SECONDS = 5.0
@@ -31,7 +27,7 @@ LOOK_SECONDS = 0.1
 HandOut = Callable[[Execution, str], None]
 
 
-def is_quarantined(claimed: "Claimed") -> bool:
+def is_quarantined(claimed: Claimed) -> bool:
     """Tell whether one more crash would kill a task."""
     return claimed.crashes > 0 and claimed.crashes + 1 >= settings.CRASH_LIMIT
 
@@ -39,8 +35,8 @@ def is_quarantined(claimed: "Claimed") -> bool:
 class Isolation:
     """A process's quarantined tasks, from their claim to their start."""
 
-    def __init__(self, runtime: "WorkerRuntime") -> None:
-        self._runtime = runtime
+    def __init__(self, inflight: Inflight) -> None:
+        self._inflight = inflight
         #: With the broker's queue each came from.
         self._waiting: deque[tuple[Execution, str]] = deque()
         self._is_permitted = self._has_run = False
@@ -59,7 +55,7 @@ class Isolation:
             # Other processes run theirs; this one goes on.
             self.put_back(delay_seconds=random.uniform(1, 2))
             return False
-        slots = self._runtime.slots
+        slots = self._inflight.slots
         if slots.held > len(self._waiting):
             return self._wait_for_the_rest()
         if self._waiting and (time.monotonic() - self._since < TURN_SECONDS or not self._has_run):
@@ -71,12 +67,12 @@ class Isolation:
 
     def put_back(self, *, delay_seconds: float | None = None) -> None:
         """Return what has not started."""
-        self._runtime.put_back([execution for execution, _ in self._waiting], delay_seconds=delay_seconds)
+        self._inflight.put_back([execution for execution, _ in self._waiting], delay_seconds=delay_seconds)
         self._waiting.clear()
 
     def _begin(self) -> bool:
         with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
-            self._is_permitted = workers.begin_isolation(self._runtime.worker_id)
+            self._is_permitted = workers.begin_isolation(self._inflight.worker_id)
         self._since, self._has_run = time.monotonic(), False
         return self._is_permitted
 
@@ -89,11 +85,11 @@ class Isolation:
         if self._has_run and self._waiting and time.monotonic() - self._since > TURN_SECONDS:
             # What was started takes long; another process may be sooner.
             self.put_back(delay_seconds=TURN_SECONDS)
-        self._runtime.slots.wait(LOOK_SECONDS)
+        self._inflight.slots.wait(LOOK_SECONDS)
         return True
 
     def _end(self, *, delay_seconds: float) -> None:
         self.put_back(delay_seconds=delay_seconds)
         with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
-            workers.end_isolation(self._runtime.worker_id)
+            workers.end_isolation(self._inflight.worker_id)
         self._is_permitted = False

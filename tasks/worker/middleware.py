@@ -18,7 +18,7 @@ from tasks.worker import event_loop
 from tasks.worker.error_report import Untellable, tell
 
 if TYPE_CHECKING:
-    from tasks.worker.execution import Execution as Run
+    from tasks.worker.execution import Execution
     from tasks.worker.flight_recorder import FlightRecorder
     from tasks.worker.runtime import WorkerRuntime
 
@@ -68,7 +68,7 @@ class Retries(Middleware):
             ) from error
 
 
-class Execution(Middleware):
+class CaptureOutcome(Middleware):
     """Captures the outcome around the actor's function itself, in the thread that runs it."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Execution(Middleware):
 
         @functools.wraps(function)
         def captured(*args: Any, **kwargs: Any) -> Any:
-            execution: Run | None = getattr(running, "execution", None)
+            execution: Execution | None = getattr(running, "execution", None)
             if execution is None or execution.has_started or execution.claimed.actor != actor.actor_name:
                 return function(*args, **kwargs)
             before = sessions.open_blocks()
@@ -107,15 +107,15 @@ class Execution(Middleware):
 
     def before_process_message(self, broker: Broker, message: Any) -> None:
         """Tell the wrapper which execution this thread is about to do."""
-        execution: Run | None = getattr(message, "execution", None)
+        execution: Execution | None = getattr(message, "execution", None)
         if execution is None:
             return
-        self._running.execution, self._running.interrupter = execution, message.runtime.interrupter
-        message.runtime.started(execution)
+        self._running.execution, self._running.interrupter = execution, message.interrupter
+        message.inflight.start(execution)
         # Not at the top: django-dramatiq loads middleware before Django has models.
         from tasks.worker.transaction import completing
 
-        current.enter(execution, functools.partial(completing, execution, message.runtime.worker_id))
+        current.enter(execution, functools.partial(completing, execution, message.inflight.worker_id))
 
     def after_process_message(
         self, broker: Broker, message: Any, *, result: Any = None, exception: BaseException | None = None
@@ -131,9 +131,9 @@ class Execution(Middleware):
         if execution is not None:
             execution.skip()
 
-    def _let_go(self, message: Any) -> "Run | None":
+    def _let_go(self, message: Any) -> "Execution | None":
         # Of the message, not of the thread: a middleware before ours may have kept our before-hook from running.
-        execution: Run | None = getattr(message, "execution", None)
+        execution: Execution | None = getattr(message, "execution", None)
         if execution is not None:
             self._running.execution = None
             current.leave()

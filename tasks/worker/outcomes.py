@@ -28,7 +28,8 @@ from tasks.registry import seconds
 from tasks.retry import MOST_SECONDS, backoff_seconds, may_retry
 from tasks.states import AttemptOutcome, DeathReason
 from tasks.worker.error_report import NOTHING, Told, clean, name_of, tell, text_of
-from tasks.worker.execution import Cancelled, Execution
+from tasks.worker.execution import Execution
+from tasks.worker.interrupter import Cancelled
 
 log = structlog.get_logger(__name__)
 

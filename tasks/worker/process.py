@@ -76,9 +76,9 @@ def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
     runtime = _process().runtime
     if runtime is None:
         return EXIT_UNFINISHED
-    if not runtime.is_finished or runtime.has_ended_itself:
+    if not runtime.is_finished or runtime.drain.has_ended_itself:
         code, ending = EXIT_UNFINISHED, Ending.UNFINISHED
-    elif runtime.is_retiring:
+    elif runtime.drain.is_retiring:
         code, ending = EXIT_RETIRED, Ending.RETIRED
     else:
         code, ending = EXIT_OK, Ending.IN_ORDER

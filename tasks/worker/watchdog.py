@@ -4,20 +4,21 @@ import os
 import threading
 import time
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import structlog
 from django.conf import settings
+from dramatiq import Worker
+from dramatiq.middleware import Shutdown
 
 from tasks.db import call_timeout
 from tasks.telemetry import log_writer
 from tasks.worker import event_loop
-from tasks.worker.flight_recorder import Ending
-
-if TYPE_CHECKING:
-    from dramatiq import Worker
-
-    from tasks.worker.runtime import WorkerRuntime
+from tasks.worker.completer import Completer
+from tasks.worker.drain import Drain
+from tasks.worker.flight_recorder import Ending, Recorder
+from tasks.worker.heartbeat import Heartbeat
+from tasks.worker.interrupter import Interrupter
 
 log = structlog.get_logger(__name__)
 
@@ -49,9 +50,19 @@ class Fault(NamedTuple):
 class Watchdog:
     """Looks once a second: are all threads there, does the consumer come by, do we still have our lease?"""
 
-    def __init__(self, runtime: "WorkerRuntime", worker: "Worker") -> None:
-        self._runtime = runtime
+    def __init__(
+        self,
+        worker: Worker,
+        *,
+        interrupter: Interrupter,
+        completer: Completer,
+        heartbeat: Heartbeat,
+        drain: Drain,
+        recorder: Recorder,
+    ) -> None:
         self._worker = worker
+        self._interrupter, self._completer, self._heartbeat = interrupter, completer, heartbeat
+        self._drain, self._recorder = drain, recorder
         self._seen = time.monotonic()
         self._consumer: int | None = None
         #: Since when the process runs without a break: threads cannot be blamed for what it stood still.
@@ -66,7 +77,7 @@ class Watchdog:
     def stop(self) -> None:
         """Look no longer."""
         self._stopped.set()
-        self._runtime.tick(is_last=True)
+        self._recorder.stop_ticking()
 
     def consumer_came_by(self) -> None:
         """The consumer thread is at the top of its loop."""
@@ -75,7 +86,7 @@ class Watchdog:
     def _run(self) -> None:
         next_look = time.monotonic() + LOOK_SECONDS
         while not self._stopped.wait(min(LOOK_SECONDS, settings.HEARTBEAT_INTERVAL_SECONDS)):
-            self._runtime.tick()
+            self._recorder.tick()
             now = time.monotonic()
             if now > next_look + LATE_SECONDS:
                 self._awake_since = now
@@ -84,14 +95,14 @@ class Watchdog:
                 self._look()
 
     def _look(self) -> None:
-        self._runtime.end_if_retired()
+        self._drain.end_if_retired()
         fault = self._fault()
         if fault is not None:
             self.end(fault)
 
     def end(self, fault: Fault) -> None:
         """End the process, whatever hangs in it: nothing here waits for a lock that others take."""
-        self._runtime.say_ending(fault.ending)
+        self._recorder.end_process(fault.ending)
         log.critical("worker ends itself; a fresh one takes over", reason=fault.reason, exit_code=fault.exit_code)
         log_writer.flush(LAST_WORDS_SECONDS)
         os._exit(fault.exit_code)
@@ -100,31 +111,30 @@ class Watchdog:
         return self._fault_of_lease() or self._fault_of_threads()
 
     def _fault_of_lease(self) -> Fault | None:
-        runtime = self._runtime
-        if runtime.heartbeat.is_gone:
+        heartbeat = self._heartbeat
+        if heartbeat.is_gone:
             return _lease_lost("it was declared gone and its tasks given to others")
-        if not runtime.heartbeat.has_lease:
+        if not heartbeat.has_lease:
             # The database may be away for all, or only for us. What runs could run twice, so it is interrupted; what
             # has ended keeps its outcome until somebody declares us gone.
-            runtime.fence()
-            if runtime.heartbeat.lease_over_for > settings.WORKER_LEASE_SECONDS and runtime.interrupter.running:
+            self._interrupter.interrupt_all(Shutdown)
+            if heartbeat.lease_over_for > settings.WORKER_LEASE_SECONDS and self._interrupter.running:
                 return _lease_lost("its lease is over and an actor cannot be interrupted")
         return None
 
     def _fault_of_threads(self) -> Fault | None:
-        runtime = self._runtime
         if not event_loop.is_alive():
             # Only what runs in it can have stopped it.
             return Fault(Ending.NONE, EXIT_UNHEALTHY, "an async actor ended the event loop")
-        parts = (runtime.completer, runtime.heartbeat, runtime.interrupter)
+        parts = (self._completer, self._heartbeat, self._interrupter)
         if not all(part.is_alive for part in parts):
             return _unhealthy("a thread of the engine is dead")
         awake_for = time.monotonic() - self._awake_since
         patience = max(settings.WORKER_LEASE_SECONDS, settings.HEARTBEAT_INTERVAL_SECONDS + 1)
-        for part in (runtime.completer, runtime.heartbeat):
+        for part in (self._completer, self._heartbeat):
             if min(part.stalled_for, awake_for) > patience:
                 return _unhealthy(f"the {type(part).__name__.lower()} stands still")
-        if runtime.is_draining:
+        if self._drain.has_begun:
             return None
         threads = [*self._worker.workers, *self._worker.consumers.values()]
         if not all(thread.is_alive() for thread in threads):

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,7 +37,8 @@ class Desk:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.written: list[Execution] = []
-        self.completer = Completer(worker.pk, written=self.written.extend)
+        inflight: Any = SimpleNamespace(worker_id=worker.pk, let_go=self.written.extend)
+        self.completer = Completer(inflight)
 
     def run(self, **fields: Any) -> Execution:
         """Claim a task."""

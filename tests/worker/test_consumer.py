@@ -15,9 +15,9 @@ from tasks.lifecycle import workers
 from tasks.models import Task, new_id
 from tasks.states import Status
 from tasks.worker import consumer, isolation
-from tasks.worker.consumer import ClaimedMessage, ClaimingConsumer
+from tasks.worker.consumer import ClaimedMessage
 from tasks.worker.execution import Execution
-from tasks.worker.runtime import PriorityWorkQueue, WorkerRuntime
+from tasks.worker.runtime import WorkerRuntime
 from tests import actors, factories
 from tests.factories import make_worker, submit
 from tests.waiting import wait_until
@@ -30,12 +30,14 @@ class Hand:
 
     def __init__(self, broker: Any) -> None:
         self.worker = dramatiq.Worker(broker, worker_threads=2)
-        self.worker.work_queue = PriorityWorkQueue()
+        self.broker = broker
         self.runtime = WorkerRuntime(broker, self.worker)
-        self.source: Any = self.runtime.source
+        self.inflight = self.runtime.inflight
+        self.worker.work_queue = self.inflight.work_queue
+        self.source: Any = broker.source
         workers.declare_queues()
-        workers.register(self.runtime.worker_id, queues=self.runtime.queues, threads=2)
-        self.consumer = ClaimingConsumer(self.runtime, self.runtime.served[0])
+        workers.register(self.inflight.worker_id, queues=self.runtime.queues, threads=2)
+        self.consumer = self.runtime.consumer(self.runtime.served[0])
 
     def publish(self, *tasks: Task, band: str = BAND) -> None:
         """Dispatch tasks."""
@@ -96,8 +98,8 @@ def test_a_hint_is_claimed_before_it_is_handed_out_and_acknowledged_on_the_way_t
     )  # fmt: skip
     assert (message.queue_name, message.priority) == (hand.runtime.served[0], 4)
     assert status(task) == Status.RUNNING
-    assert hand.runtime.held == [(task.pk, 1)]
-    assert (hand.runtime.unstarted, hand.runtime.slots.held) == (1, 1)
+    assert hand.inflight.keys == [(task.pk, 1)]
+    assert (hand.inflight.unstarted, hand.inflight.slots.held) == (1, 1)
     assert hand.unacknowledged == 1
     assert next(hand.consumer) is None
     assert hand.unacknowledged == 0
@@ -106,7 +108,7 @@ def test_a_hint_is_claimed_before_it_is_handed_out_and_acknowledged_on_the_way_t
 def test_no_more_is_taken_than_threads_are_free(hand) -> None:
     hand.publish(*[submit() for _ in range(5)])
     assert [next(hand.consumer) is None for _ in range(2)] == [False, False]
-    assert (hand.depth, hand.runtime.slots.free()) == (3, 0)
+    assert (hand.depth, hand.inflight.slots.free()) == (3, 0)
 
 
 def test_stale_foreign_and_repeated_hints_are_dropped(hand) -> None:
@@ -118,17 +120,17 @@ def test_stale_foreign_and_repeated_hints_are_dropped(hand) -> None:
     while hand.depth:
         messages.append(next(hand.consumer))
     assert [one.message_id for one in messages if one] == [str(task.pk)]
-    assert hand.runtime.held == [(task.pk, 1)]
+    assert hand.inflight.keys == [(task.pk, 1)]
     assert next(hand.consumer) is None
     assert hand.unacknowledged == 0
 
 
 WAITS: dict[str, Callable[[Hand], object]] = {
-    "for a thread": lambda hand: hand.runtime.slots.acquire(1),
+    "for a thread": lambda hand: hand.inflight.slots.acquire(1),
     "for the completer": lambda hand: setattr(hand.runtime.completer, "_waiting", [None] * 5_000),
     "for its lease": lambda hand: setattr(hand.runtime.heartbeat, "_trusted_until", 0),
     "for the neighbours of a quarantined task": lambda hand: hand.consumer._isolation.add(*quarantined(hand)),
-    "for its end": lambda hand: hand.runtime.drain(),
+    "for its end": lambda hand: hand.runtime.drain.begin(),
 }
 
 
@@ -161,22 +163,22 @@ def test_a_payload_never_shows_in_dramatiqs_log_lines(hand) -> None:
 def test_an_actor_that_this_process_does_not_know_goes_back_for_a_while(hand, monkeypatch) -> None:
     task = submit("add", payload={"a": 1})
     hand.publish(task)
-    monkeypatch.delitem(hand.runtime.broker.actors, "add")
+    monkeypatch.delitem(hand.broker.actors, "add")
     assert next(hand.consumer) is None
     assert status(task) == Status.PENDING
     assert 0 < (task.run_at - factories.database_now()).total_seconds() <= 31
-    assert (hand.runtime.held, hand.runtime.slots.held) == ([], 0)
+    assert (hand.inflight.keys, hand.inflight.slots.held) == ([], 0)
 
 
 # --- What goes back ---
 
 
 def test_a_first_task_after_a_long_rest_is_not_put_back_before_a_thread_wakes(hand) -> None:
-    hand.runtime._last_start = time.monotonic() - 3600
+    hand.inflight._last_start = time.monotonic() - 3600
     task = submit()
     hand.publish(task)
     hand.put(hand.next())
-    hand.runtime.put_back_waiting(longer_than=consumer.PUT_BACK_AFTER_SECONDS)
+    hand.inflight.put_back_waiting(longer_than=consumer.PUT_BACK_AFTER_SECONDS)
     assert status(task) == Status.RUNNING
 
 
@@ -185,10 +187,10 @@ def test_what_waits_while_no_thread_takes_anything_is_put_back(hand) -> None:
     hand.publish(*tasks)
     for _ in tasks:
         hand.put(hand.next())
-    hand.runtime._last_start = time.monotonic() - 1
+    hand.inflight._last_start = time.monotonic() - 1
     next(hand.consumer)
     assert [status(task) for task in tasks] == [Status.PENDING] * 2
-    assert (hand.runtime.held, hand.runtime.unstarted, hand.runtime.slots.held) == ([], 0, 0)
+    assert (hand.inflight.keys, hand.inflight.unstarted, hand.inflight.slots.held) == ([], 0, 0)
     assert hand.worker.work_queue.unfinished_tasks == 0
 
 
@@ -196,8 +198,8 @@ def test_more_that_comes_while_something_waits_does_not_reset_the_clock(hand) ->
     first, second = submit(), submit()
     hand.publish(first)
     hand.put(hand.next())
-    hand.runtime._last_start = time.monotonic() - 1
-    hand.runtime.hold([])
+    hand.inflight._last_start = time.monotonic() - 1
+    hand.inflight.hold([])
     hand.publish(second)
     next(hand.consumer)
     assert status(first) == Status.PENDING
@@ -206,9 +208,9 @@ def test_more_that_comes_while_something_waits_does_not_reset_the_clock(hand) ->
 def test_what_has_started_is_not_put_back(hand) -> None:
     task = submit()
     hand.publish(task)
-    hand.runtime.started(hand.next().execution)
-    hand.runtime._last_start = 0
-    hand.runtime.put_back_waiting(longer_than=0)
+    hand.inflight.start(hand.next().execution)
+    hand.inflight._last_start = 0
+    hand.inflight.put_back_waiting(longer_than=0)
     assert status(task) == Status.RUNNING
 
 
@@ -217,9 +219,9 @@ def test_what_cannot_be_put_back_is_held_no_more_so_that_the_heartbeat_finds_it(
     hand.publish(task)
     hand.put(hand.next())
     fails_once(monkeypatch, lifecycle, "put_back_many", OperationalError("away"))
-    hand.runtime.put_back_waiting(longer_than=0)
+    hand.inflight.put_back_waiting(longer_than=0)
     assert status(task) == Status.RUNNING
-    assert (hand.runtime.held, hand.runtime.slots.held) == ([], 0)
+    assert (hand.inflight.keys, hand.inflight.slots.held) == ([], 0)
 
 
 # --- What ran in processes that crashed ---
@@ -233,9 +235,9 @@ def suspect(crashes: int = 2) -> Task:
 
 def quarantined(hand: Hand) -> tuple[Any, str]:
     """Give the worker a task that only runs alone, beside one that runs."""
-    (claimed,) = lifecycle.claim_many([factories.dispatch(suspect())], worker_id=hand.runtime.worker_id)
+    (claimed,) = lifecycle.claim_many([factories.dispatch(suspect())], worker_id=hand.inflight.worker_id)
     execution = Execution(claimed, claimed_monotonic=time.monotonic())
-    hand.runtime.hold([execution])
+    hand.inflight.hold([execution])
     return execution, BAND
 
 
@@ -251,12 +253,12 @@ def test_a_quarantined_task_waits_until_all_else_has_ended_and_then_runs_with_no
     beside = hand.next()
     hand.publish(later)
     assert next(hand.consumer) is None
-    hand.runtime.finished(beside.execution)
+    hand.consumer.ack(beside)
     message = hand.next()
     assert message.message_id == str(alone.pk)
     assert next(hand.consumer) is None
     assert hand.depth == 1
-    hand.runtime.finished(message.execution)
+    hand.consumer.ack(message)
     assert hand.next().message_id == str(later.pk)
 
 
@@ -266,30 +268,30 @@ def test_quarantined_tasks_run_one_by_one(hand) -> None:
     assert next(hand.consumer) is None
     first = hand.next()
     assert next(hand.consumer) is None
-    hand.runtime.finished(first.execution)
+    hand.consumer.ack(first)
     second = hand.next()
     assert {first.message_id, second.message_id} == {str(task.pk) for task in tasks}
 
 
 def test_quarantined_tasks_that_wait_are_put_back_when_the_worker_drains_or_loses_its_lease(hand) -> None:
-    for end in (lambda: setattr(hand.runtime.heartbeat, "_trusted_until", 0), hand.runtime.drain):
+    for end in (lambda: setattr(hand.runtime.heartbeat, "_trusted_until", 0), hand.runtime.drain.begin):
         neighbour, alone = submit(priority=7), suspect()
         hand.publish(neighbour, alone)
-        hand.runtime.started(hand.next().execution)
+        hand.inflight.start(hand.next().execution)
         end()
         assert next(hand.consumer) is None
         assert (status(alone), status(neighbour)) == (Status.PENDING, Status.RUNNING)
         lifecycle.cancel(alone.pk)
         hand.runtime.heartbeat._trusted_until = float("inf")
-        hand.runtime.slots.release()
+        hand.inflight.slots.release()
 
 
 def test_a_quarantined_task_does_not_keep_a_process_for_long_while_others_run(hand, monkeypatch) -> None:
     monkeypatch.setattr(isolation, "PATIENCE_SECONDS", 0.1)
     neighbour, alone = submit(priority=7), suspect()
-    hand.consumer._isolation = isolation.Isolation(hand.runtime)
+    hand.consumer._isolation = isolation.Isolation(hand.inflight)
     hand.publish(neighbour, alone)
-    hand.runtime.started(hand.next().execution)
+    hand.inflight.start(hand.next().execution)
     while status(alone) == Status.RUNNING:
         assert next(hand.consumer) is None
     assert (status(alone), alone.failures, alone.crashes) == (Status.PENDING, 0, 2)
@@ -304,14 +306,14 @@ def test_only_half_of_the_workers_run_quarantined_tasks_and_the_others_go_on(han
     assert workers.begin_isolation(other.pk)
     alone, ordinary = suspect(), submit()
     hand.publish(alone, ordinary)
-    hand.runtime.slots.release(0)
+    hand.inflight.slots.release(0)
     assert hand.next().message_id == str(ordinary.pk)
     assert next(hand.consumer) is None
     assert status(alone) == Status.PENDING
     assert alone.run_at > alone.created_at, "not at once, or the two would play ping-pong"
     workers.end_isolation(other.pk)
     hand.publish(suspect())
-    hand.runtime.put_back_waiting(longer_than=0)
+    hand.inflight.put_back_waiting(longer_than=0)
 
 
 def test_a_process_takes_turns_between_quarantined_and_other_tasks(hand, monkeypatch) -> None:
@@ -322,7 +324,7 @@ def test_a_process_takes_turns_between_quarantined_and_other_tasks(hand, monkeyp
     message = hand.next()
     hand.publish(ordinary)
     assert next(hand.consumer) is None, "nothing runs beside it"
-    hand.runtime.finished(message.execution)
+    hand.consumer.ack(message)
     assert hand.next().message_id == str(ordinary.pk)
     assert sorted([status(first), status(second)]) == [Status.PENDING, Status.RUNNING]
 
@@ -330,7 +332,7 @@ def test_a_process_takes_turns_between_quarantined_and_other_tasks(hand, monkeyp
 def test_a_quarantined_task_that_cannot_be_handed_out_keeps_the_process_from_nothing(hand, monkeypatch) -> None:
     hand.publish(suspect())
     assert next(hand.consumer) is None
-    monkeypatch.delitem(hand.runtime.broker.actors, "act")
+    monkeypatch.delitem(hand.broker.actors, "act")
     assert next(hand.consumer) is None
     hand.publish(submit("note"))
     assert hand.next().actor_name == "note"
@@ -343,7 +345,7 @@ def test_a_worker_that_was_asked_to_drain_gives_the_hints_it_takes_to_others(han
     # It hears of the drain with its next heartbeat only; until then its claims are refused.
     task = submit()
     hand.publish(task)
-    workers.ask_to_drain([hand.runtime.worker_id])
+    workers.ask_to_drain([hand.inflight.worker_id])
     assert next(hand.consumer) is None
     assert (hand.depth, status(task)) == (1, Status.QUEUED)
     other = make_worker()
@@ -384,7 +386,7 @@ def test_a_broker_that_lost_a_reply_hears_once_the_worker_is_idle_that_nothing_i
         pass
     assert told == []
     hand.put(message)
-    hand.runtime.put_back_waiting(longer_than=0)
+    hand.inflight.put_back_waiting(longer_than=0)
     assert next(hand.consumer) is None
     assert next(hand.consumer) is None
     assert told == [hand.runtime.served]
@@ -409,7 +411,7 @@ def test_a_draining_worker_takes_nothing_and_gives_hints_back(hand, monkeypatch)
     hand.publish(kept)
     next(hand.consumer)
     hand.publish(other)
-    hand.runtime.drain()
+    hand.runtime.drain.begin()
     assert next(hand.consumer) is None
     assert hand.depth == 2
     assert (status(kept), status(other)) == (Status.QUEUED, Status.QUEUED)
@@ -419,7 +421,7 @@ def test_a_claim_that_was_under_way_when_the_drain_began_is_put_back(hand) -> No
     tasks = [submit() for _ in range(2)]
     hand.publish(*tasks)
     hand.put(hand.next())
-    hand.runtime.drain()
+    hand.runtime.drain.begin()
     hand.put(hand.next())
     assert next(hand.consumer) is None
     assert [status(task) for task in tasks] == [Status.PENDING] * 2
@@ -434,7 +436,7 @@ def rounds(hand: Hand, seconds: float = 0.3) -> int:
 
 
 def test_a_draining_consumer_does_not_spin_beside_what_still_runs(hand) -> None:
-    hand.runtime.drain()
+    hand.runtime.drain.begin()
     assert rounds(hand) < 20
 
 

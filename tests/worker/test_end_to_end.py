@@ -25,7 +25,7 @@ def test_a_task_runs_and_its_result_is_stored(engine, actor: str) -> None:
     assert (task.status, task.result) == (Status.SUCCEEDED, {"a": [1, "ü"]})
     assert (task.dispatch, task.attempt, task.failures, task.crashes) == (1, 1, 0, 0)
     attempt = task.attempts.get()
-    assert (attempt.outcome, attempt.worker_id) == (AttemptOutcome.SUCCEEDED, engine.runtime.worker_id)
+    assert (attempt.outcome, attempt.worker_id) == (AttemptOutcome.SUCCEEDED, engine.runtime.inflight.worker_id)
     assert attempt.started_at is not None
     assert attempt.started_at <= attempt.finished_at
 
@@ -52,8 +52,8 @@ def test_every_one_of_many_tasks_runs_once(engine) -> None:
     engine.wait_for(*tasks, timeout=40)
     assert sorted(args[0] for args, _ in actors.noted) == list(range(1000))
     assert set(Task.objects.values_list("status", "dispatch", "attempt")) == {(Status.SUCCEEDED, 1, 1)}
-    wait_until(lambda: engine.runtime.held == [])
-    assert engine.runtime.slots.held == 0
+    wait_until(lambda: engine.runtime.inflight.keys == [])
+    assert engine.runtime.inflight.slots.held == 0
 
 
 def test_a_pydantic_model_and_other_actors_functions(engine) -> None:
@@ -139,8 +139,8 @@ def test_no_exception_ends_the_thread_it_was_raised_in(engine, actor: str, deed:
     for _ in range(2):
         (dead,) = engine.wait_for(submit(actor, payload={"do": deed}, max_retries=0))
         assert (dead.status, dead.attempts.get().outcome) == (Status.DEAD, AttemptOutcome.FAILED)
-    wait_until(lambda: engine.runtime.held == [])
-    assert engine.runtime.slots.held == 0
+    wait_until(lambda: engine.runtime.inflight.keys == [])
+    assert engine.runtime.inflight.slots.held == 0
     assert engine.exits == engine.signals == []
     assert engine.runtime.completer.is_alive
     # Where coroutines run.
@@ -202,8 +202,8 @@ def test_a_redriven_task_runs_again(engine) -> None:
 def test_a_coroutine_that_resists_its_limit_ends_the_worker_and_nothing_is_said_about_it(engine) -> None:
     task = submit("resist", payload={"seconds": 15}, time_limit_seconds=0.1)
     wait_until(lambda: engine.signals, timeout=10)
-    assert engine.runtime.is_draining
-    assert engine.runtime.held == [(task.pk, 1)]
+    assert engine.runtime.drain.has_begun
+    assert engine.runtime.inflight.keys == [(task.pk, 1)]
     task.refresh_from_db()
     assert task.status == Status.RUNNING
     assert not Attempt.objects.exists()
@@ -266,7 +266,8 @@ def test_a_stopped_worker_interrupts_what_outlives_the_grace_and_gives_it_back(e
     engine.stop_worker()
     engine.start_worker(threads=1)
     long = submit(payload={"do": "sleep", "value": 60})
-    wait_until(lambda: engine.runtime.held and not engine.runtime.unstarted, what="the long task to start")
+    inflight = engine.runtime.inflight
+    wait_until(lambda: inflight.keys and not inflight.unstarted, what="the long task to start")
     rest = [submit(payload={"do": "return"}) for _ in range(3)]
     runtime = engine.runtime
     engine.stop_worker()
@@ -276,7 +277,7 @@ def test_a_stopped_worker_interrupts_what_outlives_the_grace_and_gives_it_back(e
     assert (long.failures, long.attempt) == (0, 1)
     assert long.attempts.get().outcome == AttemptOutcome.INTERRUPTED
     assert runtime.is_finished
-    assert runtime.held == []
+    assert runtime.inflight.keys == []
     assert {Task.objects.get(pk=task.pk).status for task in rest} <= {Status.PENDING, Status.QUEUED}
     engine.start_worker()
     for task in engine.wait_for(*rest):
@@ -298,9 +299,9 @@ def test_a_row_that_makes_no_message_fails_alone_and_leaves_nothing_unstarted(en
     Task.objects.filter(pk=task.pk).update(run_at=task.created_at)
     (dead,) = engine.wait_for(task)
     assert (dead.status, dead.attempts.get().error_type) == (Status.DEAD, "ValidationError")
-    wait_until(lambda: engine.runtime.held == [])
-    assert engine.runtime.unstarted == 0
-    assert engine.runtime.slots.held == 0
+    wait_until(lambda: engine.runtime.inflight.keys == [])
+    assert engine.runtime.inflight.unstarted == 0
+    assert engine.runtime.inflight.slots.held == 0
 
 
 def test_a_model_that_exits_when_it_is_built_fails_alone_and_others_are_still_claimed(engine) -> None:
@@ -321,5 +322,5 @@ def test_a_message_that_a_middleware_skips_is_done(engine) -> None:
     engine.broker.add_middleware(Skip())
     (task,) = engine.wait_for(submit("add", payload={"a": 1}))
     assert (task.status, task.result) == (Status.SUCCEEDED, None)
-    wait_until(lambda: engine.runtime.held == [])
-    assert engine.runtime.unstarted == 0
+    wait_until(lambda: engine.runtime.inflight.keys == [])
+    assert engine.runtime.inflight.unstarted == 0

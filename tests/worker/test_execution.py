@@ -19,7 +19,8 @@ import pytest
 from dramatiq.middleware import Interrupt, Shutdown, TimeLimitExceeded
 
 from tasks.errors import Snooze
-from tasks.worker.execution import CLEAN_UP_SECONDS, Cancelled, Execution, Interrupter
+from tasks.worker.execution import Execution
+from tasks.worker.interrupter import CLEAN_UP_SECONDS, Cancelled, Interrupter
 from tests.actors import Rude, Unprintable
 from tests.factories import imagine_claim
 from tests.waiting import wait_until

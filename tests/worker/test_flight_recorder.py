@@ -69,7 +69,7 @@ def test_records_are_used_again(flight, monkeypatch) -> None:
 
 def test_there_is_room_for_all_that_may_run_and_wait_to_be_written(flight) -> None:
     from tasks.worker.completer import MOST_WAITING
-    from tasks.worker.consumer import MOST_LOOKAHEAD
+    from tasks.worker.slots import MOST_LOOKAHEAD
 
     assert flight_recorder._RECORDS_FOR_ENDED >= MOST_WAITING + MOST_LOOKAHEAD
     for number in range(flight._size):

@@ -17,7 +17,8 @@ from tasks.lifecycle.submit import checked
 from tasks.models import new_id
 from tasks.states import AttemptOutcome, DeathReason, Status
 from tasks.worker.error_report import LONGEST_MESSAGE, LONGEST_TRACEBACK
-from tasks.worker.execution import Cancelled, Execution
+from tasks.worker.execution import Execution
+from tasks.worker.interrupter import Cancelled
 from tasks.worker.outcomes import outcome_of, reduced, undecided
 from tests.actors import DEEDS, Expected
 from tests.factories import imagine_claim

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tasks.worker import consumer
-from tasks.worker.consumer import LOOKAHEAD_SECONDS, MOST_LOOKAHEAD, Slots
-from tasks.worker.runtime import PriorityWorkQueue
+from tasks.worker import slots as module
+from tasks.worker.inflight import PriorityWorkQueue
+from tasks.worker.slots import LOOKAHEAD_SECONDS, MOST_LOOKAHEAD, Slots
 from tests.waiting import wait_until
 
 
@@ -27,7 +27,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(consumer, "time", made)
+    monkeypatch.setattr(module, "time", made)
     return made
 
 

@@ -27,10 +27,10 @@ def test_the_writes_and_the_success_are_there_together(engine) -> None:
     (task,) = engine.wait_for(book("booked"))
     assert (task.status, task.result, task.attempt) == (Status.SUCCEEDED, "kept", 1)
     attempt = task.attempts.get()
-    assert (attempt.outcome, attempt.worker_id) == (AttemptOutcome.SUCCEEDED, engine.runtime.worker_id)
+    assert (attempt.outcome, attempt.worker_id) == (AttemptOutcome.SUCCEEDED, engine.runtime.inflight.worker_id)
     assert groups() == ["booked"]
-    wait_until(lambda: engine.runtime.held == [])
-    assert engine.runtime.slots.held == 0
+    wait_until(lambda: engine.runtime.inflight.keys == [])
+    assert engine.runtime.inflight.slots.held == 0
 
 
 def test_a_failure_takes_the_writes_back(engine) -> None:
@@ -76,7 +76,7 @@ def test_inside_another_transaction_nothing_would_be_sure(engine) -> None:
 def test_what_an_actor_raises_after_its_completion_changes_nothing(engine, caplog) -> None:
     with caplog.at_level(logging.WARNING):
         (task,) = engine.wait_for(book("booked", do="complete and raise"))
-        wait_until(lambda: engine.runtime.held == [])
+        wait_until(lambda: engine.runtime.inflight.keys == [])
     assert (task.status, task.failures, groups()) == (Status.SUCCEEDED, 0, ["booked"])
     assert task.attempts.get().outcome == AttemptOutcome.SUCCEEDED
     assert "an actor raised after it had completed its task" in caplog.text
@@ -91,7 +91,7 @@ def test_whoever_lost_the_task_writes_nothing(engine, monkeypatch) -> None:
     monkeypatch.setattr(Group.objects, "create", lose)
     book("booked")
     wait_until(lambda: Task.objects.filter(attempt=1, status=Status.RUNNING).exists())
-    wait_until(lambda: engine.runtime.held == [])
+    wait_until(lambda: engine.runtime.inflight.keys == [])
     assert groups() == []
 
 

@@ -1,0 +1,28 @@
+"""Fixtures for the parts of a worker."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tasks.worker.heartbeat import Heartbeat
+from tests.worker.parts import Parts
+
+
+@pytest.fixture
+def parts() -> Parts:
+    return Parts()
+
+
+@pytest.fixture
+def heartbeat(parts: Parts) -> Heartbeat:
+    return Heartbeat(parts.inflight, parts.interrupter, parts.completer, parts.drain)
+
+
+@pytest.fixture
+def lone(idle_engine: Any) -> Iterator[Any]:
+    """Start a worker without a scheduler, whose heartbeat is in the test's hands."""
+    idle_engine.start_worker(threads=2)
+    idle_engine.runtime.heartbeat.stop()
+    yield idle_engine
+    idle_engine.runtime.heartbeat._trusted_until = float("inf")
