@@ -16,6 +16,7 @@ from dramatiq.middleware import AsyncIO, Interrupt
 
 from tasks import current
 from tasks.db import sessions
+from tasks.worker import open_transactions
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -83,14 +84,14 @@ class _Flight:
         # The thread of the calls writes what is open and then looks whether we have landed: one sees the other.
         if self.open:
             self.left += self.open
-            _of_loop(asyncio.get_running_loop()).submit(sessions.leave, {}, error)
+            _of_loop(asyncio.get_running_loop()).submit(open_transactions.leave, {}, error)
         self.report()
 
     def report(self) -> None:
         """Say what it left open, once."""
         left, self.left = self.left, []
         if left and self._run is not None:
-            sessions.report(self._run, left)
+            open_transactions.report(self._run, left)
 
     def call_off(self, interrupt: Interrupt) -> None:
         """Cancel what still runs; raise as Dramatiq does if it resists."""
@@ -127,7 +128,7 @@ class Threads(ThreadPoolExecutor):
         return super().submit(self._call, _flight.get(), functools.partial(fn, *args, **kwargs))
 
     def _call(self, flight: _Flight | None, function: Callable[[], Any]) -> Any:
-        displaced = sessions.put_in(flight.open) if self._keeps and flight is not None and flight.open else {}
+        displaced = open_transactions.put_in(flight.open) if self._keeps and flight is not None and flight.open else {}
         if sessions.is_renewal_due() or (flight is not None and threading.get_ident() not in flight.asked):
             sessions.renew()
         if flight is not None:
@@ -137,21 +138,21 @@ class Threads(ThreadPoolExecutor):
         finally:
             self._leave(flight)
             if displaced:
-                sessions.close(displaced)
-                sessions.put_in(displaced)
+                open_transactions.close(displaced)
+                open_transactions.put_in(displaced)
 
     def _leave(self, flight: _Flight | None) -> None:
         if flight is None:
-            sessions.leave({}, None)
+            open_transactions.leave({}, None)
             return
         if self._keeps:
-            flight.open = sessions.take_out()
+            flight.open = open_transactions.take_out()
             if not flight.open or not flight.has_landed:
                 return
             # A call that its coroutine did not wait for.
-            sessions.put_in(flight.open)
+            open_transactions.put_in(flight.open)
             flight.open = {}
-        flight.left += sessions.leave({}, None)
+        flight.left += open_transactions.leave({}, None)
         if flight.left and flight.has_landed:
             flight.report()
 

@@ -12,9 +12,8 @@ from dramatiq.middleware import Middleware
 from dramatiq.middleware.middleware import MiddlewareError
 
 from tasks import current
-from tasks.db import sessions
 from tasks.registry import OWN_OPTIONS
-from tasks.worker import event_loop
+from tasks.worker import event_loop, open_transactions
 from tasks.worker.error_report import Untellable, tell
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ class CaptureOutcome(Middleware):
             execution: Execution | None = getattr(running, "execution", None)
             if execution is None or execution.has_started or execution.claimed.actor != actor.actor_name:
                 return function(*args, **kwargs)
-            before = sessions.open_blocks()
+            before = open_transactions.open_blocks()
             try:
                 call = functools.partial(function, *args, **kwargs)
                 return execution.run(call, running.interrupter, is_async=is_async)
@@ -96,7 +95,9 @@ class CaptureOutcome(Middleware):
             finally:
                 # Here, and not in a hook: the first of those to run then would close what is open, and what was closed
                 # inside a block refuses every later task.
-                sessions.tidy(execution, before)
+                open_transactions.tidy(
+                    execution, before, error=execution.error, was_interrupted=bool(execution.interrupts)
+                )
             log.error("an actor raised what nobody can look at", task_id=str(execution.claimed.id), error=told.message)
             # Out of the handler, or the exception would be this one's context. Dramatiq looks at what it handles, so
             # that an exception which raises then would end the thread and the record of the attempt.

@@ -14,8 +14,8 @@ from django.contrib.auth.models import Group
 from django.db import connection, transaction
 
 from tasks import current
-from tasks.db import sessions
 from tasks.states import Status
+from tasks.worker import open_transactions
 from tests.factories import submit
 from tests.waiting import wait_until
 
@@ -48,7 +48,7 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def say(event: str, **more: Any) -> None:
         said.append({"event": event, **more})
 
-    monkeypatch.setattr(sessions, "log", SimpleNamespace(warning=say, exception=say))
+    monkeypatch.setattr(open_transactions, "log", SimpleNamespace(warning=say, exception=say))
     return said
 
 

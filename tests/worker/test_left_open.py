@@ -12,8 +12,8 @@ from django.db import connection, connections, transaction
 from django.utils.connection import ConnectionDoesNotExist
 
 from tasks import current
-from tasks.db import sessions
 from tasks.states import Status
+from tasks.worker import open_transactions
 from tasks.worker.execution import Execution
 from tests.factories import imagine_claim, submit
 from tests.waiting import wait_until
@@ -40,7 +40,7 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def say(event: str, **more: Any) -> None:
         said.append({"event": event, **more})
 
-    monkeypatch.setattr(sessions, "log", SimpleNamespace(warning=say, exception=say))
+    monkeypatch.setattr(open_transactions, "log", SimpleNamespace(warning=say, exception=say))
     return said
 
 
@@ -242,13 +242,17 @@ def execution() -> Execution:
     return Execution(imagine_claim(), claimed_monotonic=time.monotonic())
 
 
+def tidy(one: Execution, before: dict[str, int]) -> None:
+    open_transactions.tidy(one, before, error=one.error, was_interrupted=bool(one.interrupts))
+
+
 def test_blocks_of_whoever_runs_the_task_stay(fresh, warnings) -> None:
     with transaction.atomic():
         Group.objects.create(name="of the caller")
-        before = sessions.open_blocks()
+        before = open_transactions.open_blocks()
         transaction.atomic().__enter__()
         Group.objects.create(name="of the task")
-        sessions.tidy(execution(), before)
+        tidy(execution(), before)
         assert len(connection.atomic_blocks) == 1
     assert [group.name for group in Group.objects.all()] == ["of the caller"]
     assert len(warnings) == 1
@@ -261,9 +265,9 @@ def test_a_block_that_is_shared_goes_on_working_after_one_use_was_left_open(fres
     def write_decorated() -> None:
         Group.objects.create(name="decorated")
 
-    before = sessions.open_blocks()
+    before = open_transactions.open_blocks()
     shared.__enter__()
-    sessions.tidy(execution(), before)
+    tidy(execution(), before)
     write_decorated()
     assert Group.objects.count() == 1
 
@@ -271,16 +275,16 @@ def test_a_block_that_is_shared_goes_on_working_after_one_use_was_left_open(fres
 def test_a_connection_that_was_closed_inside_a_block_is_replaced_before_the_next_task(fresh) -> None:
     transaction.atomic().__enter__()
     connection.close()
-    sessions.open_blocks()
+    open_transactions.open_blocks()
     assert Group.objects.count() == 0
 
 
 def test_an_interrupt_inside_django_leaves_a_connection_that_is_replaced(fresh, warnings) -> None:
     # As it is between two lines of Atomic.__enter__: no block is on the stack yet.
-    before = sessions.open_blocks()
+    before = open_transactions.open_blocks()
     connection.set_autocommit(False)
     connection.in_atomic_block = True
-    sessions.tidy(execution(), before)
+    tidy(execution(), before)
     with transaction.atomic():
         Group.objects.create(name="whole")
     assert Group.objects.count() == 1
@@ -290,10 +294,10 @@ def test_every_database_is_looked_at(fresh, warnings) -> None:
     other = connections.create_connection("default")
     other.alias = "other"
     connections["other"] = other
-    before = sessions.open_blocks()
+    before = open_transactions.open_blocks()
     other.set_autocommit(False)
     other.cursor().execute("SELECT 1")
-    sessions.tidy(execution(), before)
+    tidy(execution(), before)
     assert "database other" in warnings[0]["event"]
     with pytest.raises(ConnectionDoesNotExist):
         connections["other"]
@@ -306,7 +310,7 @@ def test_without_a_leak_it_costs_next_to_nothing(fresh) -> None:
     def cost() -> float:
         began = time.perf_counter()
         for _ in range(1_000):
-            sessions.tidy(one, sessions.open_blocks())
+            tidy(one, open_transactions.open_blocks())
         return (time.perf_counter() - began) / 1_000
 
     assert min(cost() for _ in range(5)) < 20e-6
