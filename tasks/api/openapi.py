@@ -13,6 +13,7 @@ from typing import Any
 
 from django.urls import resolve
 
+from tasks import __version__
 from tasks.api.examples import EXAMPLES, example_of
 from tasks.api.pagination import DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.api.shapes import BAND, ID, INTEGER, KEY, PRIORITY, SCHEMAS, TEXT, TIME, URL, Schema, about, array, enum, ref
@@ -20,7 +21,6 @@ from tasks.api.stats import DEFAULT_MINUTES, LONGEST_MINUTES
 from tasks.errors import STATUS_OF_CODE, CallboardError, http_status
 from tasks.states import DeathReason, Resolution, Status, WorkerStatus
 
-VERSION = "1.0.0"
 BASE = "/api/v1"
 
 # --- Parameters --------------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def document() -> Schema:
         "openapi": "3.1.0",
         "info": {
             "title": "Callboard",
-            "version": VERSION,
+            "version": __version__,
             "description": _ABOUT,
             "contact": {"name": "Whoever operates this installation"},
             "license": {"name": "MIT", "identifier": "MIT"},

@@ -5,6 +5,7 @@ Labels are names that code declares (actors, queues) and statuses, never what a 
 
 import fcntl
 import os
+import platform
 import threading
 import time
 from collections import Counter as TotalOf
@@ -24,6 +25,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from tasks import __version__
 from tasks.db.statements import fetch
 from tasks.lifecycle import Moved, transitioned
 from tasks.states import FINAL
@@ -78,6 +80,7 @@ def _count(*, verb: str, moves: Sequence[Moved], **_: Any) -> None:
 def render() -> bytes:
     """Write the counters of all processes of this machine and the database's gauges."""
     registry = CollectorRegistry()
+    registry.register(build_info)
     registry.register(counters)
     registry.register(gauges)
     return generate_latest(registry)
@@ -88,9 +91,20 @@ def serve() -> None:
     if not settings.METRICS_PORT:
         return
     registry = CollectorRegistry()
+    registry.register(build_info)
     registry.register(counters)
     start_http_server(settings.METRICS_PORT, addr=settings.METRICS_HOST, registry=registry)
     log.info("metrics are served", host=settings.METRICS_HOST, port=settings.METRICS_PORT)
+
+
+class BuildInfo(Collector):
+    """The release that answers this scrape."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Give one gauge; its labels are the information and its value is 1."""
+        info = GaugeMetricFamily("callboard_build_info", "The running release.", labels=["version", "python"])
+        info.add_metric([__version__, platform.python_version()], 1)
+        yield info
 
 
 class ProcessCounters(Collector):
@@ -216,5 +230,6 @@ def _read_gauges() -> Iterator[Metric]:
     yield GaugeMetricFamily("callboard_worker_threads", "Actor threads of these.", value=threads)
 
 
+build_info = BuildInfo()
 counters = ProcessCounters()
 gauges = DatabaseGauges()

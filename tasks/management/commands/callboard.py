@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
+from tasks import __version__
 from tasks.errors import CallboardError, describe
 from tasks.management.callboard import dlq, load, parsing, queues, stats, submit, tasks, verify, workers
 from tasks.management.callboard.output import Output
@@ -29,6 +30,10 @@ class Command(BaseCommand):
     )
     # They are about servers to be started; `verify` even works without a database.
     requires_system_checks = []
+
+    def get_version(self) -> str:
+        """Give the version of Callboard, not of Django."""
+        return __version__
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the commands."""

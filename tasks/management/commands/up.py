@@ -26,6 +26,7 @@ from scheduler_site.embedded.processes import free_port, wait_for
 from scheduler_site.embedded.sources import SourceWatch
 from scheduler_site.embedded.stack import PrivateServers
 from scheduler_site.embedded.trial import Trial, TrialError
+from tasks import __version__
 
 HOST = "127.0.0.1"
 _LARGEST_PORT = 65_535
@@ -46,6 +47,9 @@ class Command(BaseCommand):
     help = "Start everything on this machine: PostgreSQL, Redis, api, scheduler and workers. Ctrl-C stops it."
     # They would ask the database that is not started yet.
     requires_system_checks = []
+
+    def get_version(self) -> str:
+        return __version__
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=int, help=f"where the api listens on {HOST} (default: API_PORT, 8000)")
