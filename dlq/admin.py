@@ -12,8 +12,9 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from dlq.models import DeadLetter, DeadLetterQuerySet
+from tasks.admin.display import display, display_age
 from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, QueueFilter
-from tasks.admin.show import age, badge, column, cut, number, pretty, shortened, visible
+from tasks.admin.formatting import badge, count_text, escape_invisible, json_block, shortened, truncated
 from tasks.admin.verbs import OperatedAdmin, Verb
 from tasks.lifecycle.letters import discard_many, redrive_many
 from tasks.models import Attempt, Task
@@ -47,7 +48,7 @@ class ResolutionFilter(ChipsFilter):
     def counts(self) -> Mapping[str, str]:
         """Count the open ones; no index leads to the others."""
         count = DeadLetter.objects.open()[: MOST_COUNTED + 1].count()
-        return {Resolution.OPEN.name: number(min(count, MOST_COUNTED), is_capped=count > MOST_COUNTED)}
+        return {Resolution.OPEN.name: count_text(min(count, MOST_COUNTED), is_capped=count > MOST_COUNTED)}
 
     def narrowed(self, rows: DeadLetterQuerySet, value: str) -> QuerySet[DeadLetter]:
         """Keep one resolution."""
@@ -87,14 +88,14 @@ class CauseFilter(KnownValuesFilter):
 
 
 def _cause(cause: Cause) -> str:
-    return f"{number(cause.letters)} × {shortened(cause.actor, 40)}: {shortened(cause.error, 60) or 'no error'}"
+    return f"{count_text(cause.letters)} × {shortened(cause.actor, 40)}: {shortened(cause.error, 60) or 'no error'}"
 
 
-_RESOLUTION = column(
+_RESOLUTION = display(
     "resolution",
     lambda letter: badge(Resolution(letter.resolution).name, letter.get_resolution_display()),
 )
-_REASON = column("reason", lambda letter: letter.get_reason_display())
+_REASON = display("reason", lambda letter: letter.get_reason_display())
 
 
 def _task_link(letter: DeadLetter) -> str:
@@ -105,7 +106,7 @@ def _task_link(letter: DeadLetter) -> str:
 def _name(letter: DeadLetter) -> str:
     return format_html(
         '<span class="name" title="{}">{}</span> <code title="{}">…{}</code>',
-        visible(letter.actor),
+        escape_invisible(letter.actor),
         shortened(letter.actor, 60),
         letter.pk,
         str(letter.pk)[-8:],
@@ -115,7 +116,7 @@ def _name(letter: DeadLetter) -> str:
 def _error(letter: DeadLetter) -> str:
     text = error_line(letter.error_type, letter.error_message)
     return format_html(
-        '<span class="error-line" title="{}">{}</span>', visible(text[:500]), shortened(text, LONGEST_ERROR)
+        '<span class="error-line" title="{}">{}</span>', escape_invisible(text[:500]), shortened(text, LONGEST_ERROR)
     )
 
 
@@ -148,12 +149,12 @@ class DeadLetterAdmin(OperatedAdmin):
     state_field = "resolution"
     nothing = "Nothing died like that, or it was dealt with."
     list_display = (
-        column("dead letter", _name),
+        display("dead letter", _name),
         _RESOLUTION,
         _REASON,
-        column("error", _error),
+        display("error", _error),
         "queue",
-        age("died_at"),
+        display_age("died_at"),
     )
     list_filter = (ResolutionFilter, CauseFilter, ReasonFilter, QueueFilter, ActorFilter)
     search_fields = ("id",)
@@ -161,14 +162,14 @@ class DeadLetterAdmin(OperatedAdmin):
     change_form_template = "admin/dlq/deadletter/change_form.html"
     facts = (
         _RESOLUTION,
-        column("resolved by", lambda letter: visible(letter.resolved_by)),
-        age("resolved_at"),
+        display("resolved by", lambda letter: escape_invisible(letter.resolved_by)),
+        display_age("resolved_at"),
         _REASON,
-        age("died_at"),
-        column("queue", lambda letter: visible(letter.queue)),
-        column("attempt", lambda letter: str(letter.attempt)),
-        column("owner", lambda letter: visible(str(letter.owner or ""))),
-        column("task", _task_link),
+        display_age("died_at"),
+        display("queue", lambda letter: escape_invisible(letter.queue)),
+        display("attempt", lambda letter: str(letter.attempt)),
+        display("owner", lambda letter: escape_invisible(str(letter.owner or ""))),
+        display("task", _task_link),
     )
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
@@ -186,11 +187,11 @@ class DeadLetterAdmin(OperatedAdmin):
         task = Task.objects.filter(pk=row.task_id).only("payload").first()
         others = DeadLetter.objects.open().of_cause(row.fingerprint).exclude(pk=row.pk)[: MOST_COUNTED + 1].count()
         return {
-            "error": cut(error_line(row.error_type, row.error_message)),
-            "traceback": cut(attempt.traceback) if attempt else "",
-            "note": visible(attempt.note) if attempt else "",
-            "payload": pretty(task.payload) if task and request.user.has_perm("tasks.view_task") else "",
+            "error": truncated(error_line(row.error_type, row.error_message)),
+            "traceback": truncated(attempt.traceback) if attempt else "",
+            "note": escape_invisible(attempt.note) if attempt else "",
+            "payload": json_block(task.payload) if task and request.user.has_perm("tasks.view_task") else "",
             "is_task_gone": task is None,
-            "others": number(min(others, MOST_COUNTED), is_capped=others > MOST_COUNTED) if others else "",
+            "others": count_text(min(others, MOST_COUNTED), is_capped=others > MOST_COUNTED) if others else "",
             "others_url": f"{reverse('admin:dlq_deadletter_changelist')}?{urlencode({'cause': row.fingerprint})}",
         }

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django_ratelimit.core import get_usage
 
-from tasks.admin.show import span
+from tasks.admin.formatting import duration
 from tasks.api.limits import client_address
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,7 @@ def refusal(request: HttpRequest) -> HttpResponse | None:
         return None
     log.warning("login refused, because there were too many", address=client_address(request.META))
     wait = max(waits)
-    response = render(request, "429.html", {"wait": span(wait)}, status=429)
+    response = render(request, "429.html", {"wait": duration(wait)}, status=429)
     response.headers["Retry-After"] = str(wait)
     return response
 

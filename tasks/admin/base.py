@@ -12,7 +12,8 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.utils.text import capfirst
 
-from tasks.admin.show import NOTHING, Column, number
+from tasks.admin.display import Display
+from tasks.admin.formatting import EMPTY, count_text
 
 #: Rows are counted up to here; counting millions for a number that nobody reads takes seconds.
 MOST_COUNTED = 10_000
@@ -35,7 +36,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
     @property
     def count_as_text(self) -> str:
         """How many there are, written."""
-        return number(self.count, is_capped=self.is_capped)
+        return count_text(self.count, is_capped=self.is_capped)
 
 
 class List(ChangeList):
@@ -63,7 +64,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     #: What an empty list says.
     nothing = "There are none."
     #: What a row's page says first; what a row has none of is left out.
-    facts: tuple[Column, ...] = ()
+    facts: tuple[Display, ...] = ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody may."""
@@ -114,4 +115,4 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def _stated(self, row: Any) -> list[dict[str, str]]:
         stated = [{"label": capfirst(fact.short_description), "value": fact(row)} for fact in self.facts]  # type: ignore[attr-defined]
-        return [fact for fact in stated if fact["value"] not in ("", NOTHING)]
+        return [fact for fact in stated if fact["value"] not in ("", EMPTY)]

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from tasks import registry
-from tasks.admin.show import number
+from tasks.admin.formatting import count_text
 from tasks.models import Queue, Task, TaskQuerySet
 from tasks.priority import BANDS
 from tasks.queries import queue_stats
@@ -64,7 +64,7 @@ class StatusFilter(ChipsFilter):
     def counts(self) -> Mapping[str, str]:
         """Count as far as that is cheap."""
         counted = queue_stats.counts_by_status()
-        return {status.value: number(one.number, is_capped=one.is_capped) for status, one in counted.items()}
+        return {status.value: count_text(one.number, is_capped=one.is_capped) for status, one in counted.items()}
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         """List the states."""

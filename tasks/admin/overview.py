@@ -9,8 +9,8 @@ from django.contrib.admin.utils import quote
 from django.db.models.functions import Now
 from django.urls import reverse
 
+from tasks.admin.formatting import count_text, escape_invisible, relative_time, shortened
 from tasks.admin.queue import standing_as_text
-from tasks.admin.show import ago, number, shortened, visible
 from tasks.admin.verbs import changes
 from tasks.admin.worker import count_running, state
 from tasks.models import Lease, Worker
@@ -49,9 +49,9 @@ def _warnings(standings: list[Standing], *, sees_workers: bool) -> Iterator[str]
         yield f"{silent} worker{'s are' if silent > 1 else ' is'} silent; the tasks go back to others."
     unserved = [one.name for one in standings if one.waiting.number and not one.threads and not one.paused_at]
     if unserved and Worker.objects.taking().exists():
-        yield f"No worker serves {', '.join(map(visible, unserved))}, where tasks wait."
+        yield f"No worker serves {', '.join(map(escape_invisible, unserved))}, where tasks wait."
     if paused := [one.name for one in standings if one.paused_at]:
-        yield f"Paused: {', '.join(map(visible, paused))}."
+        yield f"Paused: {', '.join(map(escape_invisible, paused))}."
 
 
 def _cards() -> list[dict[str, str]]:
@@ -61,7 +61,7 @@ def _cards() -> list[dict[str, str]]:
         {
             "label": str(status.label),
             "kind": status.value.lower(),
-            "count": number(counted[status].number, is_capped=counted[status].is_capped),
+            "count": count_text(counted[status].number, is_capped=counted[status].is_capped),
             "url": f"{address}?{urlencode({'status': status.value})}",
         }
         for status in Status
@@ -79,11 +79,11 @@ def _workers() -> dict[str, Any]:
     return {
         "rows": [
             {
-                "name": visible(str(worker)),
+                "name": escape_invisible(str(worker)),
                 "url": reverse("admin:tasks_worker_change", args=[worker.pk]),
                 "state": state(worker),
                 "busy": f"{worker.busy} of {worker.threads}",  # type: ignore[attr-defined]
-                "heard": ago(worker.heartbeat_at),
+                "heard": relative_time(worker.heartbeat_at),
             }
             for worker in shown
         ],
@@ -95,15 +95,15 @@ def _letters() -> dict[str, Any]:
     address = reverse("admin:dlq_deadletter_changelist")
     causes = open_causes(most=MOST_CAUSES)
     return {
-        "total": number(causes.letters, is_capped=causes.is_capped),
+        "total": count_text(causes.letters, is_capped=causes.is_capped),
         "url": address,
         "causes": [
             {
-                "actor": visible(cause.actor),
+                "actor": escape_invisible(cause.actor),
                 "actor_url": f"{address}?{urlencode({'actor': cause.actor})}",
                 "error": shortened(cause.error, LONGEST_ERROR) or "No error",
                 "url": f"{address}?{urlencode({'cause': cause.fingerprint})}",
-                "count": number(cause.letters),
+                "count": count_text(cause.letters),
             }
             for cause in causes.rows
         ],

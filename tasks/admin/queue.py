@@ -4,7 +4,8 @@ from typing import Any
 
 from django.contrib import admin
 
-from tasks.admin.show import NOTHING, Column, age, badge, column, number, span, visible
+from tasks.admin.display import Display, display, display_age
+from tasks.admin.formatting import EMPTY, badge, count_text, duration, escape_invisible
 from tasks.admin.verbs import OperatedAdmin, Verb, one_by_one
 from tasks.errors import NotFound
 from tasks.lifecycle import queues
@@ -18,11 +19,11 @@ def state(paused_at: Any) -> str:
     return badge("paused", "Paused") if paused_at else badge("alive", "Open")
 
 
-_STATE = column("status", lambda queue: state(queue.paused_at))
+_STATE = display("status", lambda queue: state(queue.paused_at))
 
 
-def _standing(name: str, label: str) -> Column:
-    return column(label, lambda queue: getattr(queue, "standing", {}).get(name, NOTHING))
+def _standing(name: str, label: str) -> Display:
+    return display(label, lambda queue: getattr(queue, "standing", {}).get(name, EMPTY))
 
 
 _STANDINGS = (
@@ -58,13 +59,13 @@ def standing_as_text(standing: Standing) -> dict[str, Any]:
     """Write how a queue stands."""
     oldest = standing.oldest_due_seconds
     return {
-        "name": visible(standing.name),
+        "name": escape_invisible(standing.name),
         "state": state(standing.paused_at),
-        "waiting": number(standing.waiting.number, is_capped=standing.waiting.is_capped),
-        "queued": number(standing.queued),
-        "running": number(standing.running),
-        "oldest": NOTHING if oldest is None else span(oldest),
-        "threads": number(standing.threads),
+        "waiting": count_text(standing.waiting.number, is_capped=standing.waiting.is_capped),
+        "queued": count_text(standing.queued),
+        "running": count_text(standing.running),
+        "oldest": EMPTY if oldest is None else duration(oldest),
+        "threads": count_text(standing.threads),
     }
 
 
@@ -76,9 +77,9 @@ class QueueAdmin(OperatedAdmin):
     verbs = (PAUSE, RESUME)
     state_field = None
     nothing = "No actor declares a queue."
-    list_display = (column("queue", lambda queue: visible(queue.name)), _STATE, *_STANDINGS)
+    list_display = (display("queue", lambda queue: escape_invisible(queue.name)), _STATE, *_STANDINGS)
     ordering = ("name",)
-    facts = (_STATE, age("paused_at"), *_STANDINGS)
+    facts = (_STATE, display_age("paused_at"), *_STANDINGS)
 
     def complete(self, rows: list[Queue]) -> None:
         """Add how they stand."""

@@ -15,24 +15,22 @@ from django.utils.html import format_html
 
 from tasks import lifecycle
 from tasks.admin.base import List
+from tasks.admin.display import display, display_json, display_time
 from tasks.admin.filters import ActorFilter, BandFilter, CreatedFilter, QueueFilter, StatusFilter
-from tasks.admin.show import (
-    NOTHING,
-    ago,
+from tasks.admin.formatting import (
+    EMPTY,
     badge,
-    clock,
     code,
-    column,
-    cut,
-    data,
-    exactly,
-    moment,
-    pretty,
+    duration,
+    escape_invisible,
+    exact_time,
+    json_block,
+    relative_time,
     shortened,
-    span,
-    stamp,
-    tags,
-    visible,
+    tag_links,
+    time_element,
+    timestamp,
+    truncated,
 )
 from tasks.admin.verbs import OperatedAdmin, Verb
 from tasks.models import Attempt, Task, TaskEvent
@@ -56,7 +54,7 @@ class TaskList(List):
 def _name(task: Task) -> str:
     return format_html(
         '<span class="name" title="{}">{}</span> <code title="{}">…{}</code>',
-        visible(task.actor),
+        escape_invisible(task.actor),
         shortened(task.actor, LONGEST_NAME),
         task.pk,
         str(task.pk)[-8:],
@@ -80,7 +78,7 @@ def _failures(task: Task) -> str:
 
 def _worker(task: Task) -> str:
     if task.worker_id is None:
-        return NOTHING
+        return EMPTY
     address = reverse("admin:tasks_worker_change", args=[task.worker_id])
     return format_html('<a href="{}"><code>…{}</code></a>', address, str(task.worker_id)[-8:])
 
@@ -89,18 +87,18 @@ def _clockwork(task: Task) -> str:
     """Say what its time is about: when it runs, for how long it has, or how long it took."""
     now = timezone.now()
     if task.finished_at and task.started_at:
-        return stamp(task.finished_at, f"took {_between(task.started_at, task.finished_at)}")
+        return time_element(task.finished_at, f"took {_between(task.started_at, task.finished_at)}")
     if task.finished_at:
-        return NOTHING
+        return EMPTY
     if task.status == Status.RUNNING and task.started_at:
-        return stamp(task.started_at, f"for {_between(task.started_at, now)}")
+        return time_element(task.started_at, f"for {_between(task.started_at, now)}")
     if task.status in DUE and task.run_at > now:
-        return ago(task.run_at)
-    return stamp(task.run_at, f"due for {_between(task.run_at, now)}")
+        return relative_time(task.run_at)
+    return time_element(task.run_at, f"due for {_between(task.run_at, now)}")
 
 
 def _between(start: datetime, end: datetime) -> str:
-    return span((end - start).total_seconds())
+    return duration((end - start).total_seconds())
 
 
 CANCEL = Verb(
@@ -132,39 +130,39 @@ class TaskAdmin(OperatedAdmin):
     verbs = (RETRY, CANCEL)
     nothing = "No task is like that. Finished ones are removed after a while."
     list_display = (
-        column("task", _name),
-        column("status", _state),
+        display("task", _name),
+        display("status", _state),
         "queue",
-        column("priority", _priority),
-        column("failed", _failures),
-        column("tags", lambda task: tags(task.tags)),
-        column("created", lambda task: ago(task.created_at)),
-        column("timing", _clockwork),
+        display("priority", _priority),
+        display("failed", _failures),
+        display("tags", lambda task: tag_links(task.tags)),
+        display("created", lambda task: relative_time(task.created_at)),
+        display("timing", _clockwork),
     )
     list_filter = (StatusFilter, BandFilter, QueueFilter, ActorFilter, CreatedFilter)
     search_fields = ("id",)
     search_help_text = "Id, trace id, tag, or first letters of an actor"
     facts = (
-        column("status", _state),
-        column("queue", lambda task: visible(task.queue)),
-        column("priority", _priority),
-        column("failed", _failures),
-        column("owner", lambda task: visible(str(task.owner or ""))),
-        column("worker", _worker),
-        column("tags", lambda task: tags(task.tags, most=100)),
-        column("id", lambda task: code(task.pk)),
-        column("trace id", lambda task: code(task.trace_id)),
+        display("status", _state),
+        display("queue", lambda task: escape_invisible(task.queue)),
+        display("priority", _priority),
+        display("failed", _failures),
+        display("owner", lambda task: escape_invisible(str(task.owner or ""))),
+        display("worker", _worker),
+        display("tags", lambda task: tag_links(task.tags, most=100)),
+        display("id", lambda task: code(task.pk)),
+        display("trace id", lambda task: code(task.trace_id)),
     )
     fieldsets: ClassVar[Any] = (
         (
             "Data",
             {
                 "fields": (
-                    data("payload"),
-                    data("args", label="positional arguments"),
-                    data("result"),
-                    data("progress"),
-                    data("checkpoint"),
+                    display_json("payload"),
+                    display_json("args", label="positional arguments"),
+                    display_json("result"),
+                    display_json("progress"),
+                    display_json("checkpoint"),
                 )
             },
         ),
@@ -185,13 +183,13 @@ class TaskAdmin(OperatedAdmin):
                     "crashes",
                     "dispatch",
                     "version",
-                    moment("created_at"),
-                    moment("run_at", label="run at"),
-                    moment("queued_at"),
-                    moment("started_at"),
-                    moment("finished_at"),
-                    moment("expires_at"),
-                    moment("cancel_requested_at"),
+                    display_time("created_at"),
+                    display_time("run_at", label="run at"),
+                    display_time("queued_at"),
+                    display_time("started_at"),
+                    display_time("finished_at"),
+                    display_time("expires_at"),
+                    display_time("cancel_requested_at"),
                 ),
             },
         ),
@@ -217,7 +215,7 @@ class TaskAdmin(OperatedAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Leave out data that there is none of."""
         (title, options), *others = self.fieldsets
-        shown = [field for field in options["fields"] if obj is None or field(obj) != NOTHING]
+        shown = [field for field in options["fields"] if obj is None or field(obj) != EMPTY]
         return [*([(title, {**options, "fields": shown})] if shown else []), *others]
 
     def story(self, request: HttpRequest, row: Task) -> Mapping[str, Any]:
@@ -226,7 +224,7 @@ class TaskAdmin(OperatedAdmin):
         attempts = [_attempt(attempt) for attempt in row.attempts.order_by("-number")[:MOST_SHOWN]]
         return {
             "steps": _steps(row),
-            "error": "" if row.status == Status.SUCCEEDED else cut(row.error),
+            "error": "" if row.status == Status.SUCCEEDED else truncated(row.error),
             "is_open": row.status in {Status.DEAD, Status.RETRYING},
             "attempts": attempts,
             "events": [_event(event) for event in events],
@@ -257,7 +255,7 @@ def _steps(task: Task) -> list[dict[str, str]]:
     for name, at in known:
         later = "" if before is None else f"+{_between(before, at)}"
         is_same_day = before is not None and before.date() == at.date()
-        when = clock(at) if not is_same_day else clock(at)[11:]
+        when = timestamp(at) if not is_same_day else timestamp(at)[11:]
         steps.append({"name": name, "at": when, "after": later, "kind": "ahead" if at > now else "past"})
         before = at
     if not task.is_final and before is not None and before <= now:
@@ -271,13 +269,13 @@ def _steps(task: Task) -> list[dict[str, str]]:
 def _outlook(forecast: Forecast) -> dict[str, str]:
     if forecast.seconds is None:
         return {"name": "Held up", "at": "", "after": forecast.obstacle, "kind": "ahead"}
-    after = f"{'≥' if forecast.is_at_least else '≈'} {span(forecast.seconds)}" if forecast.seconds else "at once"
+    after = f"{'≥' if forecast.is_at_least else '≈'} {duration(forecast.seconds)}" if forecast.seconds else "at once"
     return {"name": "Expected to start", "at": "", "after": after, "kind": "ahead"}
 
 
 def _event(event: TaskEvent) -> dict[str, Any]:
-    detail = pretty(event.detail) if event.detail else ""
-    return {"verb": event.verb, "by": visible(event.by), "at": exactly(event.at), "detail": detail}
+    detail = json_block(event.detail) if event.detail else ""
+    return {"verb": event.verb, "by": escape_invisible(event.by), "at": exact_time(event.at), "detail": detail}
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
@@ -286,9 +284,9 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "number": attempt.number,
         "outcome": badge(attempt.outcome, attempt.get_outcome_display()),
         "worker_id": str(attempt.worker_id),
-        "started": ago(attempt.started_at),
-        "took": span(ran.total_seconds()) if ran is not None else NOTHING,
-        "error": visible(f"{attempt.error_type}: {attempt.error_message}".strip(": ")),
-        "traceback": cut(attempt.traceback),
-        "note": visible(attempt.note),
+        "started": relative_time(attempt.started_at),
+        "took": duration(ran.total_seconds()) if ran is not None else EMPTY,
+        "error": escape_invisible(f"{attempt.error_type}: {attempt.error_message}".strip(": ")),
+        "traceback": truncated(attempt.traceback),
+        "note": escape_invisible(attempt.note),
     }

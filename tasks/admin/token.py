@@ -13,7 +13,8 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from tasks import registry
-from tasks.admin.show import age, badge, column
+from tasks.admin.display import display, display_age
+from tasks.admin.formatting import badge
 from tasks.admin.verbs import OperatedAdmin, Verb
 from tasks.models import ApiToken, Queue, all_scopes
 from tasks.states import Scope
@@ -25,7 +26,7 @@ def _state(token: ApiToken) -> str:
     return badge("gone", "Revoked" if token.revoked_at else "Expired")
 
 
-_STATE = column("status", _state)
+_STATE = display("status", _state)
 
 
 def _revoke(ids: Any, by: str) -> int:
@@ -102,14 +103,20 @@ class ApiTokenAdmin(OperatedAdmin):
     list_display = (
         "name",
         "user",
-        column("scopes", lambda token: ", ".join(token.scopes)),
+        display("scopes", lambda token: ", ".join(token.scopes)),
         _STATE,
-        age("created_at"),
-        age("last_used_at"),
-        age("expires_at"),
+        display_age("created_at"),
+        display_age("last_used_at"),
+        display_age("expires_at"),
     )
     list_select_related = ("user",)
-    facts = (_STATE, age("created_at"), age("last_used_at"), age("revoked_at"), age("expires_at"))
+    facts = (
+        _STATE,
+        display_age("created_at"),
+        display_age("last_used_at"),
+        display_age("revoked_at"),
+        display_age("expires_at"),
+    )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Whoever has the permission may make tokens, others than superusers only for themselves."""

@@ -17,7 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from tasks.admin.base import ReadOnlyAdmin
-from tasks.admin.show import ago, badge, number, shortened
+from tasks.admin.formatting import badge, count_text, relative_time, shortened
 
 #: Rows that one statement moves.
 CHUNK = 1_000
@@ -148,7 +148,7 @@ class OperatedAdmin(ReadOnlyAdmin):
             "back": self._page(row.pk) if row else request.get_full_path(),
             "counts": [_written(count) for count in counts],
             "possible": possible,
-            "most_at_once": number(MOST_AT_ONCE),
+            "most_at_once": count_text(MOST_AT_ONCE),
             "named": [] if row else [self.named(one) for one in named],
             "is_across": _is_across(request),
             "filters": self._filters(request) if _is_across(request) else [],
@@ -273,7 +273,7 @@ def _is_across(request: HttpRequest) -> bool:
 
 
 def _written(count: dict[str, Any]) -> dict[str, str]:
-    return {key: number(value) if isinstance(value, int) else value for key, value in count.items()}
+    return {key: count_text(value) if isinstance(value, int) else value for key, value in count.items()}
 
 
 def _note(verb: Verb, request: HttpRequest) -> str:
@@ -286,7 +286,7 @@ def changes(entries: Any) -> list[Mapping[str, Any]]:
     return [
         {
             "by": entry.user.get_username(),
-            "at": ago(entry.action_time),
+            "at": relative_time(entry.action_time),
             "what": entry.get_change_message() or entry.get_action_flag_display(),
             "object": shortened(entry.object_repr, 80),
             "url": entry.get_admin_url() if entry.object_id else None,

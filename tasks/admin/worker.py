@@ -8,8 +8,9 @@ from django.db.models import Count
 from django.http import HttpRequest
 from django.utils import timezone
 
+from tasks.admin.display import display, display_age, display_list
 from tasks.admin.filters import PresenceFilter
-from tasks.admin.show import age, ago, badge, code, column, pretty, visible, words
+from tasks.admin.formatting import badge, code, escape_invisible, json_block, relative_time
 from tasks.admin.verbs import OperatedAdmin, Verb
 from tasks.lifecycle import workers
 from tasks.models import Task, Worker
@@ -25,8 +26,8 @@ def state(worker: Worker) -> str:
     return badge(worker.status, worker.get_status_display())
 
 
-_STATE = column("status", state)
-_BUSY = column("busy threads", lambda worker: f"{getattr(worker, 'busy', 0)} of {worker.threads}")
+_STATE = display("status", state)
+_BUSY = display("busy threads", lambda worker: f"{getattr(worker, 'busy', 0)} of {worker.threads}")
 
 DRAIN = Verb(
     name="drain",
@@ -48,23 +49,23 @@ class WorkerAdmin(OperatedAdmin):
     verbs = (DRAIN,)
     nothing = "No worker is there. Start some with manage.py runworkers."
     list_display = (
-        column("worker", lambda worker: visible(str(worker))),
+        display("worker", lambda worker: escape_invisible(str(worker))),
         _STATE,
-        words("queues"),
+        display_list("queues"),
         _BUSY,
-        age("heartbeat_at"),
-        age("started_at"),
+        display_age("heartbeat_at"),
+        display_age("started_at"),
     )
     list_filter = (PresenceFilter,)
     facts = (
         _STATE,
         _BUSY,
-        age("heartbeat_at"),
-        age("started_at"),
-        age("stopped_at"),
-        column("id", lambda worker: code(worker.pk)),
-        words("queues"),
-        words("actors"),
+        display_age("heartbeat_at"),
+        display_age("started_at"),
+        display_age("stopped_at"),
+        display("id", lambda worker: code(worker.pk)),
+        display_list("queues"),
+        display_list("actors"),
     )
 
     def complete(self, rows: list[Worker]) -> None:
@@ -75,9 +76,9 @@ class WorkerAdmin(OperatedAdmin):
         """Add what it runs, and what was seen when it crashed."""
         held = Task.objects.held_by(row.pk).newest_first()[:MOST_SHOWN]
         return {
-            "crash": pretty(row.crash) if row.crash else "",
+            "crash": json_block(row.crash) if row.crash else "",
             "running": [
-                {"id": str(task.pk), "actor": visible(task.actor), "started": ago(task.started_at)}
+                {"id": str(task.pk), "actor": escape_invisible(task.actor), "started": relative_time(task.started_at)}
                 for task in held.only("actor", "started_at")
             ],
         }

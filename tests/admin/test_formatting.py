@@ -7,18 +7,18 @@ import pytest
 from django.utils import timezone
 
 import tasks
-from tasks.admin import show
+from tasks.admin import formatting
 from tasks.states import AttemptOutcome, Resolution, Status, WorkerStatus
 
 
 def test_json_is_pretty_cut_and_without_secrets():
-    shown = show.pretty({"user": "ü", "api_key": "k1", "nested": [{"Password": "k2", "Authorization": "k3"}]})
+    shown = formatting.json_block({"user": "ü", "api_key": "k1", "nested": [{"Password": "k2", "Authorization": "k3"}]})
     assert "ü" in shown
     assert "k1" not in shown
     assert "k2" not in shown
     assert "k3" not in shown
     assert "\n  &quot;user&quot;" in shown
-    long = show.pretty({"a": "x" * 50_000})
+    long = formatting.json_block({"a": "x" * 50_000})
     assert len(long) < 20_000
     assert "more characters" in long
 
@@ -39,9 +39,9 @@ def test_json_is_pretty_cut_and_without_secrets():
 def test_distances_have_a_unit_and_the_time_itself(monkeypatch, seconds, text):
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     monkeypatch.setattr(timezone, "now", lambda: now)
-    shown = show.ago(now - timedelta(seconds=seconds))
+    shown = formatting.relative_time(now - timedelta(seconds=seconds))
     assert f">{text}</time>" in shown
-    assert 'title="2026-01-02 03:04:05 UTC"' in show.ago(now)
+    assert 'title="2026-01-02 03:04:05 UTC"' in formatting.relative_time(now)
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_distances_have_a_unit_and_the_time_itself(monkeypatch, seconds, text):
     ],
 )
 def test_durations_have_their_two_largest_units(seconds, text):
-    assert show.span(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 def test_what_nobody_would_see_is_written_out():
-    assert show.visible("a\u200bb\u202ec\x00\x1b[1m") == r"a\u200bb\u202ec\u0000\u001b[1m"
-    assert show.visible("Grüße 👋\n\t") == "Grüße 👋\n\t"
+    assert formatting.escape_invisible("a\u200bb\u202ec\x00\x1b[1m") == r"a\u200bb\u202ec\u0000\u001b[1m"
+    assert formatting.escape_invisible("Grüße 👋\n\t") == "Grüße 👋\n\t"
 
 
 def test_every_state_has_a_colour():

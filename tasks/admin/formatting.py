@@ -1,0 +1,140 @@
+"""Values as text and HTML. Payloads, errors, names and tags are untrusted: everything is escaped."""
+
+import json
+import re
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+from urllib.parse import urlencode
+
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+
+#: Longer payloads and tracebacks are truncated.
+MAX_CHARACTERS = 16_000
+#: Tags in a row of a list, and the characters of each.
+MAX_TAGS, MAX_TAG_LENGTH = 3, 24
+
+EMPTY = "–"
+
+_SECRET = re.compile(r"passw|secret|token|authorization|api_?key|credential", re.IGNORECASE)
+#: Characters that take no room or change the direction of the text after them: control characters except tab and
+#: newline, soft hyphen, zero-width and bidirectional characters, line and paragraph separators, tags.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
+)
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def tag_links(values: list[str], *, most: int = MAX_TAGS) -> str:
+    """Show tags as links to all tasks with the same tag, and count those beyond ``most``."""
+    address = reverse("admin:tasks_task_changelist")
+    links = format_html_join(
+        " ",
+        '<a class="tag" href="{}?{}" title="{}">{}</a>',
+        (
+            (address, urlencode({"q": value}), escape_invisible(value), shortened(value, MAX_TAG_LENGTH))
+            for value in values[:most]
+        ),
+    )
+    rest = len(values) - most
+    return format_html("{} +{}", links, rest) if rest > 0 else links or EMPTY
+
+
+def code(value: Any) -> str:
+    """Show an ID in a fixed-width font."""
+    return format_html("<code>{}</code>", value) if value else EMPTY
+
+
+def badge(kind: str, label: str) -> str:
+    """Show a state as a word on a colour."""
+    return format_html('<span class="badge badge-{}">{}</span>', kind.lower().replace("_", "-"), label)
+
+
+def duration(seconds: float) -> str:
+    """Write a duration with its two largest units."""
+    if seconds < 0.001:
+        return "<1 ms"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for (size, name), (smaller, name_of_smaller) in pairwise(_UNITS):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {name} {rest} {name_of_smaller}" if rest else f"{whole // size} {name}"
+    return f"{whole} s"
+
+
+def relative_time(moment: datetime | None) -> str:
+    """Show a time relative to now, with the exact time as its tooltip."""
+    if moment is None:
+        return EMPTY
+    seconds = int((timezone.now() - moment).total_seconds())
+    text = "now" if seconds == 0 else f"{_rounded(seconds)} ago" if seconds > 0 else f"in {_rounded(-seconds)}"
+    return time_element(moment, text)
+
+
+def time_element(moment: datetime, text: str) -> str:
+    """Show a text that stands for a time, with the exact time as its tooltip."""
+    exact = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, text)
+
+
+def exact_time(moment: datetime | None) -> str:
+    """Show a time to the millisecond, and relative to now."""
+    return EMPTY if moment is None else format_html("{} · {}", timestamp(moment), relative_time(moment))
+
+
+def timestamp(moment: datetime) -> str:
+    """Write a time to the millisecond."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d} UTC"
+
+
+def json_block(value: Any) -> str:
+    """Show a JSON value indented and truncated, with the values of secret-looking keys hidden."""
+    if value is None or value == []:
+        return EMPTY
+    return text_block(json.dumps(_redacted(value), indent=2, ensure_ascii=False))
+
+
+def text_block(text: str) -> str:
+    """Show a text with its line breaks."""
+    return format_html('<pre class="data" dir="ltr">{}</pre>', truncated(text)) if text else EMPTY
+
+
+def truncated(text: str) -> str:
+    """Cut a text to what a page has room for, and count the rest."""
+    rest = len(text) - MAX_CHARACTERS
+    shown = escape_invisible(text[:MAX_CHARACTERS])
+    return f"{shown}\n… {rest:,} more characters" if rest > 0 else shown
+
+
+def shortened(text: str, most: int) -> str:
+    """Cut a text to what a row has room for."""
+    text = escape_invisible(text[: most + 1])
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def escape_invisible(text: str) -> str:
+    """Write out characters that are invisible or change the direction of the text."""
+    return _INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def count_text(count: int, *, is_capped: bool = False) -> str:
+    """Write a count, with a plus sign if counting stopped there."""
+    return f"{count:,}+" if is_capped else f"{count:,}"
+
+
+def _rounded(seconds: int) -> str:
+    """Write a duration in its largest unit of which there are at least two."""
+    size, name = next((size, name) for size, name in _UNITS if seconds >= 2 * size or size == 1)
+    return f"{seconds // size} {name}"
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: "•••" if _SECRET.search(key) else _redacted(item) for key, item in value.items()}
+    return [_redacted(item) for item in value] if isinstance(value, list) else value
