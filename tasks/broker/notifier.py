@@ -46,24 +46,24 @@ IDLE_SECONDS = 5.0
 FLUSH_SECONDS = 0.5
 
 # It changes no row, so PostgreSQL does not wait for the disk at its commit, as long as nothing else is in there.
-_NOTIFY = f"NOTIFY {CHANNEL}, %(news)s"
+_NOTIFY = f"NOTIFY {CHANNEL}, %(events)s"
 
 
-class News(StrEnum):
+class Event(StrEnum):
     """What a wake-up is for; it travels as the payload of NOTIFY."""
 
     #: Tasks wait at the end of their line, as new ones do.
     DUE = "due"
     #: Tasks wait again where they stood before, ahead of some that were dispatched since; or there are other workers.
-    BEHIND = "behind"
+    DUE_ANYWHERE = "due-anywhere"
     #: A worker process has ended, and maybe not in order.
-    ENDED = "ended"
+    WORKER_ENDED = "worker-ended"
 
 
-Wake = Callable[[Set[News]], None]
+Wake = Callable[[Set[Event]], None]
 
 #: For who cannot know what was missed.
-ALL_NEWS = frozenset(News)
+ALL_EVENTS = frozenset(Event)
 
 
 class Notifier:
@@ -83,16 +83,16 @@ class Notifier:
         """Begin anew, in a forked child: it has no thread yet, and what its parent has to say is the parent's."""
         self._lock = threading.Lock()
         #: What to say, and who waits until all before them is said.
-        self._asked: SimpleQueue[News | threading.Event] = SimpleQueue()
+        self._asked: SimpleQueue[Event | threading.Event] = SimpleQueue()
         self._pid: int | None = None
 
-    def poke(self, news: News) -> None:
+    def notify(self, event: Event) -> None:
         """Ask for a wake-up; returns at once."""
         if self.local is not None:
-            self.local({news})
+            self.local({event})
             return
         if self._pid == os.getpid() or self._start():
-            self._asked.put(news)
+            self._asked.put(event)
 
     def flush(self) -> None:
         """Send what was asked for, before the process ends; gives up after a moment, and says nothing then."""
@@ -111,7 +111,7 @@ class Notifier:
             try:
                 threading.Thread(target=self._run, name="notifier", daemon=True).start()
             except RuntimeError as error:
-                # No process or memory left for a thread; whoever pokes has done its work and must not fail.
+                # No process or memory left for a thread; the caller has done its work and must not fail.
                 log.warning("wake-ups are not sent; the scheduler polls", error=str(error))
                 return False
             self._pid = os.getpid()
@@ -127,20 +127,20 @@ class Notifier:
                 connection.close()
                 first = asked.get()
             found = [first, *_all_of(asked)]
-            news = {one for one in found if isinstance(one, News)}
-            if news:
-                self._send(news)
+            events = {one for one in found if isinstance(one, Event)}
+            if events:
+                self._send(events)
             for waiting in found:
                 if isinstance(waiting, threading.Event):
                     waiting.set()
             time.sleep(SHORTEST_INTERVAL_SECONDS)
 
-    def _send(self, news: Set[News]) -> None:
+    def _send(self, events: Set[Event]) -> None:
         try:
             with call_timeout.bounded(IDLE_SECONDS):
                 sessions.refresh()
                 with connection.cursor() as cursor:
-                    cursor.execute(_NOTIFY, {"news": " ".join(news)})
+                    cursor.execute(_NOTIFY, {"events": " ".join(events)})
         except DatabaseProblem as error:
             if not self._is_ending:
                 log.warning("wake-up was not sent; the scheduler polls", error=str(error).strip())
@@ -182,11 +182,11 @@ def disconnect() -> None:
 def _on_transition(*, verb: str, moves: Any, at: float, **_: Any) -> None:
     if any(move.status in DUE for move in moves):
         is_at_the_end = verb in _AT_THE_END and time.monotonic() - at < LONGEST_COMMIT_SECONDS
-        notifier.poke(News.DUE if is_at_the_end else News.BEHIND)
+        notifier.notify(Event.DUE if is_at_the_end else Event.DUE_ANYWHERE)
 
 
 def _on_resumed(**_: Any) -> None:
-    notifier.poke(News.BEHIND)
+    notifier.notify(Event.DUE_ANYWHERE)
 
 
 #: Verbs that give every task a ``run_at`` of now or later.
@@ -232,14 +232,14 @@ class Listener:
             session.set_isolation_level(psycopg2.extensions.ISOLATION_LEVEL_AUTOCOMMIT)
             with session.cursor() as cursor:
                 cursor.execute(f"LISTEN {CHANNEL}")
-            self._wake(ALL_NEWS)
+            self._wake(ALL_EVENTS)
             with selectors.DefaultSelector() as selector:
                 selector.register(session, selectors.EVENT_READ)
                 selector.register(self._reader, selectors.EVENT_READ)
                 while not self._stopped.is_set():
                     if any(key.fileobj is session for key, _ in selector.select()):
                         session.poll()
-                        news = {word for notify in session.notifies for word in notify.payload.split()}
+                        events = {word for notify in session.notifies for word in notify.payload.split()}
                         session.notifies.clear()
                         # Another release may say less, or more.
-                        self._wake({News(word) for word in news} if news and news <= ALL_NEWS else ALL_NEWS)
+                        self._wake({Event(word) for word in events} if events and events <= ALL_EVENTS else ALL_EVENTS)

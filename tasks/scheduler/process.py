@@ -7,7 +7,7 @@ import structlog
 from django.conf import settings
 
 from tasks.broker.brokers import CallboardBroker, InProcessBroker
-from tasks.broker.notifier import Listener, News, notifier
+from tasks.broker.notifier import Event, Listener, notifier
 from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import workers
 from tasks.scheduler.dispatcher import Dispatcher
@@ -67,8 +67,8 @@ class Scheduler:
         except BrokerUnavailable as error:
             log.warning("broker is away; tasks wait in the database", error=str(error))
 
-    def _wake(self, news: Set[News]) -> None:
-        if news & {News.DUE, News.BEHIND}:
-            self._dispatcher.wake(from_front=News.BEHIND in news)
-        if News.ENDED in news:
+    def _wake(self, events: Set[Event]) -> None:
+        if events & {Event.DUE, Event.DUE_ANYWHERE}:
+            self._dispatcher.wake(from_front=Event.DUE_ANYWHERE in events)
+        if Event.WORKER_ENDED in events:
             self._sweeper.wake()

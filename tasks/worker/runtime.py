@@ -14,7 +14,7 @@ from dramatiq import Broker, Worker
 from dramatiq.middleware import Shutdown
 
 from tasks.broker.brokers import CallboardBroker, RedisBroker
-from tasks.broker.notifier import News, notifier
+from tasks.broker.notifier import Event, notifier
 from tasks.db.statements import keep_plans
 from tasks.lifecycle import workers
 from tasks.models import new_id
@@ -80,7 +80,7 @@ class WorkerRuntime:
         self._broker.runtime = self
         for part in (self.interrupter, self.completer, self.heartbeat, self._grace):
             part.start()
-        notifier.poke(News.BEHIND)
+        notifier.notify(Event.DUE_ANYWHERE)
 
     def watch(self) -> None:
         """Watch the threads that Dramatiq has started by now."""

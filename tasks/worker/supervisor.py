@@ -12,7 +12,7 @@ import structlog
 from django.db import Error as DatabaseProblem
 from django.db import close_old_connections
 
-from tasks.broker.notifier import News, notifier
+from tasks.broker.notifier import Event, notifier
 from tasks.db import call_timeout
 from tasks.lifecycle import workers
 from tasks.models import new_id
@@ -244,7 +244,7 @@ class Supervisor:
             log.warning("cannot report a worker's end; trying again", error=str(error).strip())
             self._next_report = time.monotonic() + REPORT_PAUSE_SECONDS
             return
-        notifier.poke(News.ENDED)
+        notifier.notify(Event.WORKER_ENDED)
 
     def _stop(self) -> int:
         log.info("stopping workers", processes=len(self._children), grace_seconds=self._grace_seconds)

@@ -39,8 +39,8 @@ child.join()
 """,
     "a child of a parent that has spoken": f"""{_SUBMIT}
 from django.db import connections
-from tasks.broker.notifier import News, notifier
-notifier.poke(News.DUE)
+from tasks.broker.notifier import Event, notifier
+notifier.notify(Event.DUE)
 notifier.flush()
 if os.fork():
     os.wait()
@@ -96,8 +96,8 @@ def test_the_task_of_a_command_starts_at_once(running: Rig) -> None:
 _SPEAK_TO_SILENCE = """
 import sys, time, django
 django.setup()
-from tasks.broker.notifier import News, notifier
-notifier.poke(News.DUE)
+from tasks.broker.notifier import Event, notifier
+notifier.notify(Event.DUE)
 began = time.monotonic()
 import atexit
 atexit._run_exitfuncs()

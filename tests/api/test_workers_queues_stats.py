@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.broker.notifier import News, notifier
+from tasks.broker.notifier import Event, notifier
 from tasks.lifecycle import workers
 from tasks.models import Queue, Worker
 from tasks.queries import queue_stats
@@ -85,12 +85,12 @@ def test_a_pause_is_a_field_too(staff, worker):
 
 
 def test_resuming_wakes_the_dispatcher(staff, worker, wakeups, monkeypatch, django_capture_on_commit_callbacks):
-    pokes: list[News] = []
-    monkeypatch.setattr(notifier, "poke", pokes.append)
+    events: list[Event] = []
+    monkeypatch.setattr(notifier, "notify", events.append)
     staff.send(f"{QUEUES}/default/pause")
     with django_capture_on_commit_callbacks(execute=True):
         staff.send(f"{QUEUES}/default/resume")
-    assert pokes == [News.BEHIND]
+    assert events == [Event.DUE_ANYWHERE]
 
 
 def test_the_board_in_numbers(staff, worker):

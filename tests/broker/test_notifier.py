@@ -16,13 +16,13 @@ from dramatiq.threading import raise_thread_exception
 
 from tasks.broker import notifier as module
 from tasks.broker.notifier import (
-    ALL_NEWS,
+    ALL_EVENTS,
     CHANNEL,
     FLUSH_SECONDS,
     LONGEST_COMMIT_SECONDS,
     SHORTEST_INTERVAL_SECONDS,
+    Event,
     Listener,
-    News,
     Notifier,
 )
 from tasks.db import sessions
@@ -78,15 +78,15 @@ def notifier(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterato
 # --- Sending ---
 
 
-def test_a_poke_is_heard(notifier, ear) -> None:
-    notifier.poke(News.DUE)
+def test_a_notification_is_heard(notifier, ear) -> None:
+    notifier.notify(Event.DUE)
     wait_until(lambda: ear.count == 1)
 
 
-def test_a_burst_of_pokes_is_at_most_one_notify_every_five_milliseconds(notifier, ear) -> None:
+def test_a_burst_of_notifications_is_at_most_one_notify_every_five_milliseconds(notifier, ear) -> None:
     began = time.monotonic()
     for _ in range(20_000):
-        notifier.poke(News.DUE)
+        notifier.notify(Event.DUE)
     wait_until(lambda: ear.count)
     # All that may have been sent by now; the last one is on its way.
     most = (time.monotonic() - began) / SHORTEST_INTERVAL_SECONDS + 2
@@ -94,10 +94,10 @@ def test_a_burst_of_pokes_is_at_most_one_notify_every_five_milliseconds(notifier
 
 
 def test_a_process_that_says_nothing_gives_its_connection_back_and_speaks_again(notifier, ear) -> None:
-    notifier.poke(News.DUE)
+    notifier.notify(Event.DUE)
     wait_until(lambda: ear.count == 1)
     wait_until(lambda: not sessions_like("%NOTIFY%"))
-    notifier.poke(News.DUE)
+    notifier.notify(Event.DUE)
     wait_until(lambda: ear.count == 2)
 
 
@@ -109,44 +109,44 @@ def test_a_database_that_was_away_is_told_the_next_time(notifier, ear, monkeypat
             raise errors.pop()
 
     monkeypatch.setattr(sessions, "refresh", away)
-    notifier.poke(News.DUE)
+    notifier.notify(Event.DUE)
     wait_until(lambda: not errors)
-    notifier.poke(News.DUE)
+    notifier.notify(Event.DUE)
     wait_until(lambda: ear.count == 1)
 
 
-def test_who_pokes_does_not_fail_when_no_thread_can_be_started(notifier, ear, monkeypatch) -> None:
+def test_notifying_does_not_fail_when_no_thread_can_be_started(notifier, ear, monkeypatch) -> None:
     def none_left(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", none_left)
-        notifier.poke(News.DUE)
-    notifier.poke(News.DUE)
+        notifier.notify(Event.DUE)
+    notifier.notify(Event.DUE)
     wait_until(lambda: ear.count == 1)
 
 
 def test_where_the_scheduler_is_in_the_same_process_it_is_called_and_no_database_asked(notifier, ear) -> None:
     calls: list[Any] = []
     notifier.local = calls.append
-    notifier.poke(News.DUE)
-    assert calls == [{News.DUE}]
+    notifier.notify(Event.DUE)
+    assert calls == [{Event.DUE}]
     assert notifier._pid is None
 
 
 def test_a_flush_returns_when_everything_is_sent_that_was_asked_for_before(notifier, monkeypatch) -> None:
     sent: list[Any] = []
 
-    def send(news: Any) -> None:
+    def send(said: Any) -> None:
         time.sleep(0.05)
-        sent.append(news)
+        sent.append(said)
 
     monkeypatch.setattr(notifier, "_send", send)
-    notifier.poke(News.DUE)
+    notifier.notify(Event.DUE)
     wait_until(lambda: sent)
-    notifier.poke(News.ENDED)
+    notifier.notify(Event.WORKER_ENDED)
     notifier.flush()
-    assert sent == [{News.DUE}, {News.ENDED}]
+    assert sent == [{Event.DUE}, {Event.WORKER_ENDED}]
 
 
 def test_a_process_that_never_spoke_has_nothing_to_flush(notifier, ear) -> None:
@@ -166,7 +166,7 @@ def test_a_flush_gives_up_on_a_silent_database_after_a_moment_and_says_nothing(n
 
     monkeypatch.setattr(sessions, "refresh", silent)
     monkeypatch.setattr(module, "log", SimpleNamespace(warning=lambda text, **_: warnings.append(text)))
-    notifier.poke(News.DUE)
+    notifier.notify(Event.DUE)
     assert is_asked.wait(10)
     began = time.monotonic()
     notifier.flush()
@@ -178,28 +178,28 @@ def test_a_flush_gives_up_on_a_silent_database_after_a_moment_and_says_nothing(n
     assert warnings == []
 
 
-def test_an_interrupt_of_who_pokes_leaves_no_lock_that_others_wait_for(notifier) -> None:
-    notifier.poke(News.DUE)
+def test_an_interrupt_of_a_notifying_thread_leaves_no_lock_that_others_wait_for(notifier) -> None:
+    notifier.notify(Event.DUE)
     for _ in range(100):
-        interrupt_who_pokes(notifier)
-    other = threading.Thread(target=notifier.poke, args=(News.DUE,), daemon=True)
+        interrupt_a_notifying_thread(notifier)
+    other = threading.Thread(target=notifier.notify, args=(Event.DUE,), daemon=True)
     other.start()
     other.join(5)
     assert not other.is_alive(), "an interrupt has left a lock behind"
 
 
-def interrupt_who_pokes(notifier: Notifier) -> None:
-    is_poking = threading.Event()
+def interrupt_a_notifying_thread(notifier: Notifier) -> None:
+    is_notifying = threading.Event()
 
-    def poke() -> None:
+    def notify() -> None:
         with suppress(Shutdown):
-            is_poking.set()
+            is_notifying.set()
             while True:
-                notifier.poke(News.DUE)
+                notifier.notify(Event.DUE)
 
-    thread = threading.Thread(target=poke, daemon=True)
+    thread = threading.Thread(target=notify, daemon=True)
     thread.start()
-    assert is_poking.wait(10)
+    assert is_notifying.wait(10)
     for _ in range(5):
         # Again if it got lost in a callback, where Python ignores what is raised.
         raise_thread_exception(thread.ident, Shutdown)
@@ -213,7 +213,7 @@ def interrupt_who_pokes(notifier: Notifier) -> None:
 
 
 @pytest.fixture
-def pokes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+def events(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     made: list[Any] = []
     monkeypatch.setattr(module.notifier, "local", made.append)
     module.connect()
@@ -221,33 +221,33 @@ def pokes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     module.disconnect()
 
 
-def test_a_submission_wakes_when_it_is_committed_and_not_before(transactional_db, pokes) -> None:
+def test_a_submission_wakes_when_it_is_committed_and_not_before(transactional_db, events) -> None:
     with transaction.atomic():
         submit()
-        assert pokes == []
-    assert pokes == [{News.DUE}]
+        assert events == []
+    assert events == [{Event.DUE}]
 
 
-def test_a_submission_that_is_rolled_back_wakes_nobody(transactional_db, pokes) -> None:
+def test_a_submission_that_is_rolled_back_wakes_nobody(transactional_db, events) -> None:
     with transaction.atomic():
         submit()
         transaction.set_rollback(True)
-    assert pokes == []
+    assert events == []
 
 
 @pytest.mark.parametrize("status", Status)
-def test_what_became_due_wakes_and_nothing_else(pokes, status: Status) -> None:
+def test_what_became_due_wakes_and_nothing_else(events, status: Status) -> None:
     transitioned.send(None, verb="requeue", moves=[Moved(new_id(), status, "act", "default", "")], at=time.monotonic())
-    assert pokes == ([{News.BEHIND}] if status in DUE else [])
+    assert events == ([{Event.DUE_ANYWHERE}] if status in DUE else [])
 
 
 @pytest.mark.parametrize("verb", ["submit", "complete"])
-def test_what_comes_at_the_end_of_its_line_is_no_news_from_the_front(pokes, verb: str) -> None:
+def test_what_comes_at_the_end_of_its_level_is_not_looked_for_from_the_front(events, verb: str) -> None:
     moves = [Moved(new_id(), Status.RETRYING, "act", "default", "")]
     transitioned.send(None, verb=verb, moves=moves, at=time.monotonic())
     transitioned.send(None, verb=verb, moves=moves, at=time.monotonic() - 2 * LONGEST_COMMIT_SECONDS)
     # Others may have been dispatched before a long transaction's commit.
-    assert pokes == [{News.DUE}, {News.BEHIND}]
+    assert events == [{Event.DUE}, {Event.DUE_ANYWHERE}]
 
 
 # --- Hearing ---
@@ -279,18 +279,18 @@ def test_a_notify_wakes(wakes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload", "news"),
+    ("payload", "said"),
     [
-        ("behind", {News.BEHIND}),
-        ("due ended", {News.DUE, News.ENDED}),
-        ("", ALL_NEWS),
-        ("due something-new", ALL_NEWS),
+        ("due-anywhere", {Event.DUE_ANYWHERE}),
+        ("due worker-ended", {Event.DUE, Event.WORKER_ENDED}),
+        ("", ALL_EVENTS),
+        ("due something-new", ALL_EVENTS),
     ],
 )
-def test_the_payload_is_the_news_and_what_another_release_says_may_be_all(wakes, payload: str, news: Any) -> None:
-    assert wakes == [ALL_NEWS]
+def test_the_payload_names_the_events_and_an_unknown_one_counts_as_all(wakes, payload: str, said: Any) -> None:
+    assert wakes == [ALL_EVENTS]
     notify(payload)
-    wait_until(lambda: wakes[1:] == [news])
+    wait_until(lambda: wakes[1:] == [said])
 
 
 def test_a_lost_connection_comes_back_and_wakes_for_what_was_missed(wakes) -> None:

@@ -11,7 +11,7 @@ from django.db import transaction
 from dramatiq.middleware import Interrupt, TimeLimitExceeded
 
 from tasks import lifecycle
-from tasks.broker.notifier import News, notifier
+from tasks.broker.notifier import Event, notifier
 from tasks.lifecycle import Submission, queues, signals, transitioned
 from tasks.models import Queue, Task
 from tasks.states import Status
@@ -93,14 +93,14 @@ def test_every_way_in_and_every_verb_works(heard) -> None:
 
 
 def test_a_queue_is_resumed(wakeups, monkeypatch) -> None:
-    poked: list[News] = []
-    monkeypatch.setattr(notifier, "poke", poked.append)
+    notified: list[Event] = []
+    monkeypatch.setattr(notifier, "notify", notified.append)
     Queue.objects.get_or_create(name="default")
     queues.pause("default")
     with autocommit_off():
         assert queues.resume("default").paused_at is None
         transaction.commit()
-    assert poked == [News.BEHIND]
+    assert notified == [Event.DUE_ANYWHERE]
 
 
 def test_a_process_that_never_switches_it_on_keeps_a_bounded_number_of_hooks(heard, monkeypatch) -> None:

@@ -48,17 +48,17 @@ def test_pausing_twice_keeps_the_first_time(worker) -> None:
 def test_resuming_wakes_the_dispatcher_when_it_has_committed(
     worker, wakeups, monkeypatch, django_capture_on_commit_callbacks
 ) -> None:
-    pokes: list[bool] = []
+    events: list[bool] = []
     monkeypatch.setattr(
-        notifier.notifier, "poke", lambda _: pokes.append(Queue.objects.get(pk="default").paused_at is None)
+        notifier.notifier, "notify", lambda _: events.append(Queue.objects.get(pk="default").paused_at is None)
     )
     queues.pause("default")
     with django_capture_on_commit_callbacks(execute=True):
         queues.resume("default")
-    assert pokes == [True]
+    assert events == [True]
     with django_capture_on_commit_callbacks(execute=True):
         queues.resume("default")
-    assert pokes == [True]
+    assert events == [True]
 
 
 def test_the_taking_back_is_announced(announcements, worker) -> None:

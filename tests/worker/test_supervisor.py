@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from tasks.broker.notifier import News
+from tasks.broker.notifier import Event
 from tasks.lifecycle import workers
 from tasks.models import new_id
 from tasks.worker import supervisor as module
@@ -62,7 +62,7 @@ class Stage:
         self.failures: list[OSError] = []
         self.database_errors: list[Exception] = []
         self.reports: list[Any] = []
-        self.pokes: list[News] = []
+        self.events: list[Event] = []
         #: Workers that were declared gone.
         self.gone: set[Any] = set()
         self.supervisor: Any = None
@@ -82,8 +82,8 @@ class Stage:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def poke(self, news: News) -> None:
-        self.pokes.append(news)
+    def notify(self, event: Event) -> None:
+        self.events.append(event)
 
     def round(self) -> None:
         """Do what ``run`` does again and again."""
@@ -253,7 +253,7 @@ def test_an_end_is_told_with_who_is_to_blame_and_what_ran(
     assert says in report.detail
     assert [record.key for record in report.records] == [f"{key[0]}:{key[1]}"]
     # So that the sweeper does not wait for its next round.
-    assert stage.pokes == [News.ENDED]
+    assert stage.events == [Event.WORKER_ENDED]
 
 
 @pytest.mark.parametrize(("sign", "kind"), [("is_held", "crashed"), ("is_silent", "faulted")])
