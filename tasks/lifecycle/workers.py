@@ -1,4 +1,4 @@
-"""Which workers there are: registration, heartbeats, departures, and what they can run."""
+"""Which workers there are: registration, heartbeats, departures."""
 
 import json
 import os
@@ -14,7 +14,6 @@ from django.db import OperationalError, connection, transaction
 from tasks import registry
 from tasks.db.statements import as_json, fetch, is_lock_timeout
 from tasks.models import Queue
-from tasks.priority import BANDS
 
 
 def declare_queues(**_: Any) -> None:
@@ -281,46 +280,6 @@ def ask_to_drain(worker_ids: Sequence[UUID]) -> int:
             [[str(id) for id in worker_ids]],
         )
         return int(cursor.rowcount)
-
-
-class Service(NamedTuple):
-    """What live workers offer for one band of a queue."""
-
-    queue: str
-    band: str
-    threads: int
-    #: Whether all of these workers serve the next higher band as well.
-    follows: bool
-    actors: list[str]
-
-
-# A worker's queues name a queue for all of its bands, or one band ("default.high").
-_SERVICES = """
-WITH worker AS MATERIALIZED (
-    SELECT id, queues, actors, threads FROM callboard_worker
-    WHERE status = 'ALIVE' AND lease_expires_at > statement_timestamp()
-), served AS (
-    SELECT queue.name AS queue, band.name AS band, band.place, worker.*
-    FROM callboard_queue AS queue
-    CROSS JOIN unnest(%(bands)s::text[]) WITH ORDINALITY AS band (name, place)
-    JOIN worker ON queue.name = ANY(worker.queues) OR queue.name || '.' || band.name = ANY(worker.queues)
-    WHERE queue.paused_at IS NULL
-)
-SELECT queue, band, sum(threads)::integer,
-       bool_and(EXISTS (
-           SELECT FROM served AS higher
-           WHERE higher.queue = served.queue AND higher.place = served.place - 1 AND higher.id = served.id)),
-       ARRAY(SELECT DISTINCT actor FROM served AS one, unnest(one.actors) AS actor
-             WHERE one.queue = served.queue AND one.band = served.band)
-FROM served
-GROUP BY queue, band, place
-ORDER BY queue, place
-"""
-
-
-def services() -> list[Service]:
-    """List what is served of the queues that are not paused, high bands first, with its workers' threads and actors."""
-    return [Service(*row) for row in fetch(_SERVICES, {"bands": [band.name for band in BANDS]})]
 
 
 def present_ids() -> set[str]:

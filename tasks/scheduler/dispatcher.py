@@ -21,10 +21,11 @@ from tasks.broker.sources import Source
 from tasks.db.clock import Clock
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint
-from tasks.lifecycle import Dispatched, Probe, workers
-from tasks.lifecycle.workers import Service
+from tasks.lifecycle import Dispatched, Probe
 from tasks.priority import BANDS, LOWEST, broker_queue
+from tasks.queries import capacity as capacity_query
 from tasks.queries import due as due_query
+from tasks.queries.capacity import BandCapacity
 from tasks.queries.due import First, Line, Looked, Place
 from tasks.scheduler.cursors import Positions
 from tasks.scheduler.leadership import LEASE, Leadership
@@ -48,16 +49,16 @@ MOST_PICKED = 64
 _BANDS = {band.name: band for band in BANDS}
 
 
-def _lines(service: Service) -> list[Line]:
-    band = _BANDS[service.band]
+def _lines(service: BandCapacity) -> list[Line]:
+    band = _BANDS[service.name]
     return [Line(service.queue, priority) for priority in range(band.highest, band.lowest - 1, -1)]
 
 
-def _served(services: Sequence[Service]) -> dict[Line, Service]:
+def _served(services: Sequence[BandCapacity]) -> dict[Line, BandCapacity]:
     """Tell whose each line is; one of a band that nobody serves is the next higher one's, where its old may come up."""
     lines = {line: service for service in services for line in _lines(service)}
     for service in reversed(services):
-        for priority in range(LOWEST, _BANDS[service.band].lowest):
+        for priority in range(LOWEST, _BANDS[service.name].lowest):
             lines.setdefault(Line(service.queue, priority), service)
     return lines
 
@@ -179,8 +180,8 @@ class Dispatcher(Loop):
         self._ageing = Ageing()
         self._has_news = False
         self._starts_from_front = True
-        self._services: list[Service] = []
-        self._served: dict[Line, Service] = {}
+        self._services: list[BandCapacity] = []
+        self._served: dict[Line, BandCapacity] = {}
         self._actors: dict[tuple[str, str], frozenset[str]] = {}
         self._services_since = 0.0
         self._pause = SHORTEST_PAUSE_SECONDS
@@ -240,9 +241,9 @@ class Dispatcher(Loop):
             return True
         return False
 
-    def _current_services(self) -> list[Service]:
+    def _current_services(self) -> list[BandCapacity]:
         if time.monotonic() - self._services_since > POLL_SECONDS / 2 or not self._services:
-            self._services, self._services_since = workers.services(), time.monotonic()
+            self._services, self._services_since = capacity_query.by_band(), time.monotonic()
             self._served = _served(self._services)
             self._note_actors()
             if self._clock.look():
@@ -252,18 +253,18 @@ class Dispatcher(Loop):
 
     def _note_actors(self) -> None:
         """Begin anew where workers can run more than before: what was passed over may be for them."""
-        actors = {(one.queue, one.band): frozenset(one.actors) for one in self._services}
+        actors = {(one.queue, one.name): frozenset(one.actors) for one in self._services}
         before, self._actors = self._actors, actors
         more = {key for key, names in actors.items() if not names <= before.get(key, frozenset())}
         self._positions.forget_queues(queue for queue, _ in more | (before.keys() - actors.keys()))
 
     def _can_run(self, line: Line, actor: str) -> bool:
         service = self._served[line]
-        return actor in self._actors[service.queue, service.band]
+        return actor in self._actors[service.queue, service.name]
 
     def _look(self) -> Seen:
         """Look at the first of each line, from its position on, and past what nobody can run."""
-        probes = {line: self._positions.probe(line, service.band) for line, service in self._served.items()}
+        probes = {line: self._positions.probe(line, service.name) for line, service in self._served.items()}
         firsts = due_query.first_due(probes) if probes else {}
         since = {line: -firsts[line].in_seconds if line in firsts else -inf for line in probes}
         due: dict[Line, list[Probe]] = {}
@@ -331,9 +332,9 @@ class Dispatcher(Loop):
                 break
         return has_found
 
-    def _spaces(self, services: Sequence[Service]) -> dict[str, int]:
+    def _spaces(self, services: Sequence[BandCapacity]) -> dict[str, int]:
         """Tell how many hints fit into each band's queue; the broker is asked only where that is not sure without."""
-        threads = {broker_queue(service.queue, service.band): service.threads for service in services}
+        threads = {broker_queue(service.queue, service.name): service.threads for service in services}
         windows = {name: self._windows.setdefault(name, Window()) for name in threads}
         spaces = {name: window.sure_space(threads=threads[name]) for name, window in windows.items()}
         unsure = [name for name, space in spaces.items() if space is None]
@@ -341,7 +342,7 @@ class Dispatcher(Loop):
         looked = {name: windows[name].space(depth, threads=threads[name]) for name, depth in depths.items()}
         return {name: looked[name] if space is None else space for name, space in spaces.items()}
 
-    def _fill(self, services: Sequence[Service], seen: Seen, term: int) -> tuple[int, bool]:
+    def _fill(self, services: Sequence[BandCapacity], seen: Seen, term: int) -> tuple[int, bool]:
         """Dispatch what is due; return how many tasks, and whether some band may hold more than had space.
 
         A band waits while the next higher one of its queue has more or waits itself, if the same workers serve both:
@@ -351,7 +352,7 @@ class Dispatcher(Loop):
         spaces = self._spaces([service for service, wanted in zip(services, probes, strict=True) if wanted])
         total, is_any_full, has_more = 0, False, False
         for service, wanted in zip(services, probes, strict=True):
-            if service.follows and has_more:
+            if service.serves_higher and has_more:
                 continue
             count, has_more = self._dispatch(service, wanted, seen, spaces, term) if wanted else (0, False)
             total += count
@@ -359,11 +360,11 @@ class Dispatcher(Loop):
         return total, is_any_full
 
     def _dispatch(
-        self, service: Service, probes: Sequence[Probe], seen: Seen, spaces: Mapping[str, int], term: int
+        self, service: BandCapacity, probes: Sequence[Probe], seen: Seen, spaces: Mapping[str, int], term: int
     ) -> tuple[int, bool]:
         """Dispatch one band of a queue; return how many tasks, and whether more may wait than there was space for."""
         failpoints.reach("before_dispatch")
-        name = broker_queue(service.queue, service.band)
+        name = broker_queue(service.queue, service.name)
         space = spaces[name]
         places = self._ageing.places(name, space)
         aged = self._aged(service, probes[0].priority, seen) if places else []
@@ -380,21 +381,21 @@ class Dispatcher(Loop):
         self._ageing.earn(name, len(found))
         return len(found), len(found) == space
 
-    def _aged(self, service: Service, top: int, seen: Seen) -> list[Probe]:
+    def _aged(self, service: BandCapacity, top: int, seen: Seen) -> list[Probe]:
         """Build probes for what is old enough to go before a band's own, of which the highest has priority ``top``."""
         # Who passed over strangers in a line may know other actors than these workers do.
         strange = {line for line, other in self._served.items() if other.actors != service.actors}
         waits = {line: seen.firsts[line] if line in strange else wait for line, wait in seen.waits.items()}
         probes = []
         for priority, waited_seconds in self._ageing.order(service.queue, top, waits):
-            probe = Probe(priority, service.band, 1, waited_seconds)
+            probe = Probe(priority, service.name, 1, waited_seconds)
             line = Line(service.queue, priority)
             start = probe if line in strange else seen.due[line][0]
             probes.append(replace(probe, after_run_at=start.after_run_at, after_id=start.after_id))
         return probes
 
     def _hand_over(
-        self, service: Service, name: str, probes: Sequence[Probe], space: int, term: int
+        self, service: BandCapacity, name: str, probes: Sequence[Probe], space: int, term: int
     ) -> list[Dispatched]:
         found = lifecycle.dispatch_many(
             service.queue, probes, space=space, actors=service.actors, lease=LEASE, term=term

@@ -3,44 +3,12 @@
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from tasks.lifecycle import workers
-from tasks.models import Queue, Worker
+from tasks.models import Worker
+from tasks.queries import capacity
 from tasks.worker.runtime import _served
 from tests import actors, factories
-from tests.factories import make_worker, submit
+from tests.factories import submit
 from tests.waiting import wait_until
-
-
-def services() -> dict[tuple[str, str], int]:
-    return {(one.queue, one.band): one.threads for one in workers.services()}
-
-
-def test_a_worker_counts_only_for_the_bands_that_it_serves(db) -> None:
-    make_worker(threads=3, queues=("default",))
-    make_worker(threads=10, queues=("default.high", "other.low"))
-    assert services() == {
-        ("default", "high"): 13, ("default", "medium"): 3, ("default", "low"): 3, ("other", "low"): 10,
-    }  # fmt: skip
-
-
-def test_bands_are_offered_high_first(db) -> None:
-    make_worker(queues=("other", "default"))
-    order = [(one.queue, one.band) for one in workers.services()]
-    assert order == [(queue, band) for queue in ("default", "other") for band in ("high", "medium", "low")]
-
-
-def test_a_band_knows_the_actors_of_its_own_workers(db) -> None:
-    Worker.objects.filter(pk=make_worker(queues=("default.high",)).pk).update(actors=["only_here"])
-    Worker.objects.filter(pk=make_worker(queues=("default.low",)).pk).update(actors=["only_there"])
-    assert {one.band: one.actors for one in workers.services()} == {"high": ["only_here"], "low": ["only_there"]}
-
-
-def test_silent_draining_and_paused_are_no_service(db) -> None:
-    factories.let_lease_run_out(make_worker(queues=("default.high",)))
-    workers.ask_to_drain([make_worker(queues=("default.low",)).pk])
-    make_worker(queues=("other",))
-    Queue.objects.filter(name="other").update(paused_at=factories.database_now())
-    assert services() == {}
 
 
 def test_a_band_that_nobody_serves_gets_nothing_dispatched(scheduled) -> None:
@@ -54,7 +22,7 @@ def test_a_band_that_nobody_serves_gets_nothing_dispatched(scheduled) -> None:
 
 def test_what_another_band_left_in_the_broker_is_not_taken(scheduled) -> None:
     scheduled.start_worker(queues={"default.high"})
-    wait_until(lambda: services() == {("default", "high"): 4})
+    wait_until(lambda: [(one.queue, one.name, one.threads) for one in capacity.by_band()] == [("default", "high", 4)])
     hint = factories.dispatch(submit("note", args=["low"], priority=1))
     scheduled.broker.source.publish_many([("default.low", hint)])
     scheduled.wait_for(submit("note", args=["high"], priority=9))
