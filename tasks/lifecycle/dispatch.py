@@ -67,7 +67,7 @@ class Claimed:
 # One probe per priority along task_due_idx, highest first, so that neither a backlog of lower priorities nor one in the
 # future is walked; the position skips index entries that a long transaction elsewhere keeps from being cleaned up.
 # Another dispatcher's rows are locked and skipped. What nobody here can run is locked for the moment too, so a probe
-# looks at little more than it wants; ``look_over`` gets past more of them. (To filter first and to lock what is left
+# looks at little more than it wants; ``queries.due`` passes more of them. (To filter first and to lock what is left
 # by its key costs each task a tenth more.) The term row is locked so that a leader that lost its lease between
 # two statements dispatches nothing. So is the queue's: a pause that is under way is heeded, and one that comes now
 # waits for this statement's commit and takes back what it handed over.
@@ -120,7 +120,7 @@ def dispatch_many(
 ) -> list[Dispatched]:
     """Mark due tasks of a queue QUEUED, highest priority and oldest first, and return them in that order.
 
-    Of a line that begins with 500 tasks of other actors none may be found; see ``look_over``.
+    None may be found in a level that begins with 500 tasks of other actors; see ``queries.due.scan``.
 
     Parameters:
         probes: where to look, in order of preference.

@@ -1,4 +1,4 @@
-"""The lines that tasks wait in, one for each queue and priority: where something is due, and when."""
+"""Where tasks are due, and when: the waiting tasks of each priority level of a queue, in the order of ``run_at``."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,47 +9,47 @@ from tasks.db.statements import as_json, fetch
 from tasks.lifecycle.dispatch import Probe
 
 
-class Line(NamedTuple):
-    """The tasks of one queue and priority that wait, by their ``run_at``."""
+class PriorityLevel(NamedTuple):
+    """One priority of one queue; its waiting tasks are a range of ``task_due_idx``, ordered by ``run_at`` and id."""
 
     queue: str
     priority: int
 
 
-class Place(NamedTuple):
-    """Where a task stands in its line."""
+class Position(NamedTuple):
+    """A place in a priority level: that of a task with this ``run_at`` and id."""
 
     run_at: datetime
     id: UUID
 
     @property
-    def before(self) -> "Place":
-        """The place from which on this task is the first."""
-        return Place(self.run_at, UUID(int=max(0, self.id.int - 1)))
+    def just_before(self) -> "Position":
+        """The position behind which this task comes first."""
+        return Position(self.run_at, UUID(int=max(0, self.id.int - 1)))
 
 
-class First(NamedTuple):
-    """The task of a line that is due before all others, whether somebody can run it or not."""
+class FirstTask(NamedTuple):
+    """The first task of a level, whether a worker can run it or not."""
 
-    place: Place
+    position: Position
     actor: str
     #: Negative if it is due.
-    in_seconds: float
+    due_in_seconds: float
 
 
-# The first of each line, from a position on: one step down task_due_idx for each line and no lock. What nobody can run
-# is told, and not walked over.
-_FIRST_DUE = """
-SELECT line.queue, line.priority, first.run_at, first.id, first.actor,
+# The first task of each level behind a position: one descent of task_due_idx per level and no lock. A task that no
+# worker can run is returned like any other, not skipped.
+_FIRST_TASKS = """
+SELECT level.queue, level.priority, first.run_at, first.id, first.actor,
        EXTRACT(EPOCH FROM first.run_at - clock_timestamp())::double precision
-FROM json_to_recordset(%(lines)s) AS line (
+FROM json_to_recordset(%(levels)s) AS level (
     queue text, priority smallint, after_run_at timestamptz, after_id uuid
 )
 CROSS JOIN LATERAL (
     SELECT task.run_at, task.id, task.actor FROM callboard_task AS task
-    WHERE task.status IN ('PENDING', 'RETRYING') AND task.queue = line.queue AND task.priority = line.priority
+    WHERE task.status IN ('PENDING', 'RETRYING') AND task.queue = level.queue AND task.priority = level.priority
       AND (task.run_at, task.id) > (
-          COALESCE(line.after_run_at, '-infinity'), COALESCE(line.after_id, '00000000-0000-0000-0000-000000000000')
+          COALESCE(level.after_run_at, '-infinity'), COALESCE(level.after_id, '00000000-0000-0000-0000-000000000000')
       )
     ORDER BY task.run_at, task.id
     LIMIT 1
@@ -57,89 +57,90 @@ CROSS JOIN LATERAL (
 """
 
 
-def first_due(probes: Mapping[Line, Probe]) -> dict[Line, First]:
-    """Tell when the first task of each line is due; nothing for a line with none.
+def first_tasks(probes: Mapping[PriorityLevel, Probe]) -> dict[PriorityLevel, FirstTask]:
+    """Find the first task of each level; a level without one is left out.
 
     Parameters:
-        probes: from where on to look.
+        probes: the position behind which to look, for each level.
     """
     rows = [
         {
-            "queue": line.queue,
-            "priority": line.priority,
+            "queue": level.queue,
+            "priority": level.priority,
             "after_run_at": probe.after_run_at,
             "after_id": probe.after_id,
         }
-        for line, probe in probes.items()
+        for level, probe in probes.items()
     ]
-    found = fetch(_FIRST_DUE, {"lines": as_json(rows)}, prepared="callboard_first_due")
+    found = fetch(_FIRST_TASKS, {"levels": as_json(rows)}, prepared="callboard_first_tasks")
     return {
-        Line(queue, priority): First(Place(run_at, id), actor, in_seconds)
-        for queue, priority, run_at, id, actor, in_seconds in found
+        PriorityLevel(queue, priority): FirstTask(Position(run_at, id), actor, due_in_seconds)
+        for queue, priority, run_at, id, actor, due_in_seconds in found
     }
 
 
-class Looked(NamedTuple):
-    """What a look along a line came to."""
+class Scan(NamedTuple):
+    """The result of reading along a level."""
 
-    #: Of tasks that can be run, in their order.
-    known: list[Place]
-    #: Of the last task that was looked at; where the look began, if nothing was due.
-    end: Place
-    #: Whether that is the last one of the line that is due.
-    is_all: bool
+    #: The positions of tasks that a worker can run, in order.
+    runnable: list[Position]
+    #: The position of the last task that was read, or the start if none was due.
+    end: Position
+    #: Whether that is the last due task of the level.
+    is_complete: bool
 
 
-# Along task_due_idx until there are enough that can be run: the CTE is read in its order and not further than that.
-_LOOK_OVER = """
-WITH looked AS MATERIALIZED (
-    SELECT task.run_at, task.id, task.actor = ANY(%(actors)s) AS is_known
+# Along task_due_idx until enough runnable tasks are found: the CTE is read in its order and no further.
+_SCAN = """
+WITH scanned AS MATERIALIZED (
+    SELECT task.run_at, task.id, task.actor = ANY(%(actors)s) AS is_runnable
     FROM callboard_task AS task
     WHERE task.status IN ('PENDING', 'RETRYING') AND task.queue = %(queue)s AND task.priority = %(priority)s
       AND task.run_at <= statement_timestamp()
       AND (task.run_at, task.id) > (%(after_run_at)s::timestamptz, %(after_id)s::uuid)
     ORDER BY task.run_at, task.id
     LIMIT %(most)s
-), known AS MATERIALIZED (
-    SELECT looked.run_at, looked.id FROM looked WHERE looked.is_known LIMIT %(wanted)s
+), runnable AS MATERIALIZED (
+    SELECT scanned.run_at, scanned.id FROM scanned WHERE scanned.is_runnable LIMIT %(wanted)s
 ), total AS MATERIALIZED (
-    SELECT CASE WHEN (SELECT count(*) FROM known) < %(wanted)s THEN (SELECT count(*) FROM looked) ELSE 0 END AS number
+    SELECT CASE WHEN (SELECT count(*) FROM runnable) < %(wanted)s
+                THEN (SELECT count(*) FROM scanned) ELSE 0 END AS number
 ), last AS (
-    SELECT looked.run_at, looked.id, (SELECT number FROM total) AS number FROM looked
+    SELECT scanned.run_at, scanned.id, (SELECT number FROM total) AS number FROM scanned
     WHERE (SELECT number FROM total) > 0
     OFFSET (SELECT GREATEST(number - 1, 0) FROM total) LIMIT 1
 )
-SELECT run_at, id, NULL FROM known UNION ALL SELECT run_at, id, number FROM last
+SELECT run_at, id, NULL FROM runnable UNION ALL SELECT run_at, id, number FROM last
 """
 
 
-def look_over(line: Line, *, after: Place, actors: Sequence[str], wanted: int, most: int) -> Looked:
-    """Look for the first due tasks of a line that one of these actors is for; without a lock.
+def scan(level: PriorityLevel, *, after: Position, actors: Sequence[str], wanted: int, most: int) -> Scan:
+    """Read along a level for the first due tasks of some actors, without a lock.
 
     Parameters:
-        after: from where on.
-        wanted: how many tasks are enough.
-        most: how many tasks are looked at.
+        after: the position behind which to start.
+        wanted: stop after this many runnable tasks.
+        most: read this many tasks at most.
     """
     parameters = {
-        "queue": line.queue,
-        "priority": line.priority,
+        "queue": level.queue,
+        "priority": level.priority,
         "after_run_at": after.run_at,
         "after_id": after.id,
         "actors": list(actors),
         "wanted": wanted,
         "most": most,
     }
-    rows = fetch(_LOOK_OVER, parameters, prepared="callboard_look_over")
-    known = [Place(run_at, id) for run_at, id, number in rows if number is None]
-    if len(known) == wanted:
-        return Looked(known, known[-1], is_all=False)
+    rows = fetch(_SCAN, parameters, prepared="callboard_scan")
+    runnable = [Position(run_at, id) for run_at, id, number in rows if number is None]
+    if len(runnable) == wanted:
+        return Scan(runnable, runnable[-1], is_complete=False)
     *_, (run_at, id, number) = [(*after, 0), *rows]
-    return Looked(known, Place(run_at, id), is_all=number < most)
+    return Scan(runnable, Position(run_at, id), is_complete=number < most)
 
 
-# How long until the next waiting task of some queues is due, by the database's clock: a loose walk over the index, one
-# step per queue and priority.
+# How long until the next waiting task of some queues is due, by the database's clock: one descent of the index per
+# queue and priority.
 _NEXT_DUE = """
 SELECT EXTRACT(EPOCH FROM min(next.run_at) - clock_timestamp())::double precision
 FROM unnest(%(queues)s::text[]) AS queue (name)
@@ -155,6 +156,6 @@ CROSS JOIN LATERAL (
 
 
 def next_due_in_seconds(queues: Sequence[str]) -> float | None:
-    """Tell how long until the next task that waits for its ``run_at`` is due; None if none does."""
+    """Return how long until the next task that waits for its ``run_at`` is due; None if none waits."""
     ((delay,),) = fetch(_NEXT_DUE, {"queues": list(queues)}, prepared="callboard_next_due")
     return None if delay is None else max(0.0, delay)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from tasks.lifecycle import Dispatched, Probe
-from tasks.queries.due import Line, Place
+from tasks.queries.due import Position, PriorityLevel
 
 #: How long a position in the index is believed; rows that come in behind it, and nobody told, wait that long.
 POSITION_SECONDS = 1.0
@@ -22,7 +22,7 @@ SHORTEST_WALL_SECONDS = 0.005
 
 #: Before all that have the same ``run_at``.
 NO_ID = UUID(int=0)
-FRONT = Place(datetime.min.replace(tzinfo=UTC), NO_ID)
+FRONT = Position(datetime.min.replace(tzinfo=UTC), NO_ID)
 
 
 @dataclass
@@ -34,10 +34,10 @@ class Wall:
     """
 
     #: Behind it the line goes on, while what is before it is walked over.
-    frontier: Place
+    frontier: Position
     is_walking: bool
     #: How far the walk has come.
-    at: Place
+    at: Position
     took_seconds: float = 0.0
     rests_until: float | None = None
 
@@ -46,7 +46,7 @@ class Wall:
         """Whether the line's position is within it, at a task that somebody can run."""
         return not self.is_walking and self.rests_until is None
 
-    def walk_again(self, frontier: Place) -> None:
+    def walk_again(self, frontier: Position) -> None:
         """Begin at the front."""
         self.frontier, self.is_walking, self.at, self.took_seconds, self.rests_until = frontier, True, FRONT, 0.0, None
 
@@ -60,11 +60,11 @@ class Positions:
     """
 
     def __init__(self) -> None:
-        self._reached: dict[Line, Place] = {}
-        self._looking_back: set[Line] = set()
+        self._reached: dict[PriorityLevel, Position] = {}
+        self._looking_back: set[PriorityLevel] = set()
         #: Lines with more strangers at their end than one round walks over: who looks back would never get there.
-        self._catching_up: set[Line] = set()
-        self._walls: dict[Line, Wall] = {}
+        self._catching_up: set[PriorityLevel] = set()
+        self._walls: dict[PriorityLevel, Wall] = {}
         self._since = time.monotonic()
         self._good_for = POSITION_SECONDS
 
@@ -98,7 +98,7 @@ class Positions:
         """Note how long the way from the front was."""
         self._good_for = min(max(POSITION_SECONDS, FRONT_AT_MOST_EVERY * seconds), LONGEST_POSITION_SECONDS)
 
-    def probe(self, line: Line, band: str) -> Probe:
+    def probe(self, line: PriorityLevel, band: str) -> Probe:
         """Build the probe that goes on where the last one ended."""
         last = self._reached.get(line)
         if last is None:
@@ -107,12 +107,12 @@ class Positions:
             return Probe(line.priority, band, 1, after_run_at=last.run_at - LOOK_BACK)
         return Probe(line.priority, band, 1, after_run_at=last.run_at, after_id=last.id)
 
-    def nothing_due(self, line: Line) -> None:
+    def nothing_due(self, line: PriorityLevel) -> None:
         """Note that a line was looked at up to its end."""
         self._looking_back.discard(line)
         self._catching_up.discard(line)
 
-    def caught_up(self, line: Line) -> None:
+    def caught_up(self, line: PriorityLevel) -> None:
         """Note that a line was looked at up to a task that can be run."""
         self._catching_up.discard(line)
 
@@ -121,9 +121,9 @@ class Positions:
         # They come in order, and to note each of them would show in what a task costs.
         last = {one.priority: one for one in dispatched}
         for priority, one in last.items():
-            self.advance(Line(queue, priority), Place(one.run_at, one.hint.task_id))
+            self.advance(PriorityLevel(queue, priority), Position(one.run_at, one.hint.task_id))
 
-    def advance(self, line: Line, place: Place) -> None:
+    def advance(self, line: PriorityLevel, place: Position) -> None:
         """Go on behind a place."""
         self._reached[line] = place
         self._looking_back.discard(line)
@@ -133,7 +133,7 @@ class Positions:
 
     # --- Walls ---
 
-    def stop_at(self, line: Line, place: Place, *, now: datetime) -> None:
+    def stop_at(self, line: PriorityLevel, place: Position, *, now: datetime) -> None:
         """Note that a round came as far as this over what nobody can run, and that there is more.
 
         Parameters:
@@ -141,7 +141,7 @@ class Positions:
         """
         wall = self._walls.get(line)
         is_inside = wall is not None and wall.is_inside
-        frontier = wall.frontier if wall and is_inside else Place(now - LOOK_BACK, NO_ID)
+        frontier = wall.frontier if wall and is_inside else Position(now - LOOK_BACK, NO_ID)
         self.advance(line, place)
         if place >= frontier:
             self._catching_up.add(line)
@@ -158,14 +158,14 @@ class Positions:
         """Whether the next round has to go on at once with what nobody can run."""
         return bool(self._catching_up) or any(wall.is_walking for wall in self._walls.values())
 
-    def walks(self) -> list[tuple[Line, Place]]:
+    def walks(self) -> list[tuple[PriorityLevel, Position]]:
         """List the lines whose walls are walked over, and how far that has come; who is first now is last next time."""
         walking = [line for line, wall in self._walls.items() if wall.is_walking]
         if walking:
             self._walls[walking[0]] = self._walls.pop(walking[0])
         return [(line, self._walls[line].at) for line in walking]
 
-    def walked(self, line: Line, place: Place, *, is_end: bool, seconds: float) -> None:
+    def walked(self, line: PriorityLevel, place: Position, *, is_end: bool, seconds: float) -> None:
         """Note how far a walk came, whether that is the line's end, and how long it took."""
         wall = self._walls[line]
         wall.took_seconds += seconds
@@ -173,7 +173,7 @@ class Positions:
         if is_end or place >= wall.frontier:
             self._end_walk(line, wall)
 
-    def go_back(self, line: Line, place: Place, *, seconds: float) -> None:
+    def go_back(self, line: PriorityLevel, place: Position, *, seconds: float) -> None:
         """Go on within a wall: the walk came to a task that can be run, and it is older than all behind the wall."""
         wall = self._walls[line]
         wall.took_seconds += seconds
@@ -185,7 +185,7 @@ class Positions:
         self._reached[line] = place
         self._looking_back.discard(line)
 
-    def _end_walk(self, line: Line, wall: Wall) -> None:
+    def _end_walk(self, line: PriorityLevel, wall: Wall) -> None:
         if wall.took_seconds < SHORTEST_WALL_SECONDS:
             del self._walls[line]
             return

@@ -26,7 +26,7 @@ from tasks.priority import BANDS, LOWEST, broker_queue
 from tasks.queries import capacity as capacity_query
 from tasks.queries import due as due_query
 from tasks.queries.capacity import BandCapacity
-from tasks.queries.due import First, Line, Looked, Place
+from tasks.queries.due import FirstTask, Position, PriorityLevel, Scan
 from tasks.scheduler.cursors import Positions
 from tasks.scheduler.leadership import LEASE, Leadership
 from tasks.scheduler.loop import Loop
@@ -49,17 +49,17 @@ MOST_PICKED = 64
 _BANDS = {band.name: band for band in BANDS}
 
 
-def _lines(service: BandCapacity) -> list[Line]:
+def _lines(service: BandCapacity) -> list[PriorityLevel]:
     band = _BANDS[service.name]
-    return [Line(service.queue, priority) for priority in range(band.highest, band.lowest - 1, -1)]
+    return [PriorityLevel(service.queue, priority) for priority in range(band.highest, band.lowest - 1, -1)]
 
 
-def _served(services: Sequence[BandCapacity]) -> dict[Line, BandCapacity]:
+def _served(services: Sequence[BandCapacity]) -> dict[PriorityLevel, BandCapacity]:
     """Tell whose each line is; one of a band that nobody serves is the next higher one's, where its old may come up."""
     lines = {line: service for service in services for line in _lines(service)}
     for service in reversed(services):
         for priority in range(LOWEST, _BANDS[service.name].lowest):
-            lines.setdefault(Line(service.queue, priority), service)
+            lines.setdefault(PriorityLevel(service.queue, priority), service)
     return lines
 
 
@@ -67,11 +67,11 @@ class Seen(NamedTuple):
     """What a round sees before it dispatches."""
 
     #: Where something is due that can be run, with probes that begin there; only the last is for more than one task.
-    due: dict[Line, list[Probe]]
+    due: dict[PriorityLevel, list[Probe]]
     #: For how many seconds that has been due; negative until then, minus infinity where there is nothing.
-    waits: dict[Line, float]
+    waits: dict[PriorityLevel, float]
     #: The same for the first of a line, whether it can be run or not.
-    firsts: dict[Line, float]
+    firsts: dict[PriorityLevel, float]
 
     @property
     def passed_strangers(self) -> bool:
@@ -142,7 +142,7 @@ class Ageing:
         return min(int(self._credit.get(name, 0.0)), space) if settings.AGEING_SECONDS else 0
 
     @staticmethod
-    def order(queue: str, top: int, waits: Mapping[Line, float]) -> list[tuple[int, float]]:
+    def order(queue: str, top: int, waits: Mapping[PriorityLevel, float]) -> list[tuple[int, float]]:
         """List the lower priorities whose first task has come up to the one that is served, with how long it must wait.
 
         The highest effective priority is first, and of equal ones the one that has been due for longest. Like that each
@@ -157,7 +157,7 @@ class Ageing:
         old = [
             (-(priority + wait / step), -wait, priority)
             for priority in range(LOWEST, top)
-            if (wait := waits.get(Line(queue, priority), -inf)) >= (top - priority) * step
+            if (wait := waits.get(PriorityLevel(queue, priority), -inf)) >= (top - priority) * step
         ]
         return [(priority, (top - priority) * step) for _, _, priority in sorted(old)]
 
@@ -181,7 +181,7 @@ class Dispatcher(Loop):
         self._has_news = False
         self._starts_from_front = True
         self._services: list[BandCapacity] = []
-        self._served: dict[Line, BandCapacity] = {}
+        self._served: dict[PriorityLevel, BandCapacity] = {}
         self._actors: dict[tuple[str, str], frozenset[str]] = {}
         self._services_since = 0.0
         self._pause = SHORTEST_PAUSE_SECONDS
@@ -258,26 +258,26 @@ class Dispatcher(Loop):
         more = {key for key, names in actors.items() if not names <= before.get(key, frozenset())}
         self._positions.forget_queues(queue for queue, _ in more | (before.keys() - actors.keys()))
 
-    def _can_run(self, line: Line, actor: str) -> bool:
+    def _can_run(self, line: PriorityLevel, actor: str) -> bool:
         service = self._served[line]
         return actor in self._actors[service.queue, service.name]
 
     def _look(self) -> Seen:
         """Look at the first of each line, from its position on, and past what nobody can run."""
         probes = {line: self._positions.probe(line, service.name) for line, service in self._served.items()}
-        firsts = due_query.first_due(probes) if probes else {}
-        since = {line: -firsts[line].in_seconds if line in firsts else -inf for line in probes}
-        due: dict[Line, list[Probe]] = {}
+        firsts = due_query.first_tasks(probes) if probes else {}
+        since = {line: -firsts[line].due_in_seconds if line in firsts else -inf for line in probes}
+        due: dict[PriorityLevel, list[Probe]] = {}
         waits, until = since, time.monotonic() + STRANGERS_SECONDS
         for line, wait in since.items():
             if wait < 0:
                 self._positions.nothing_due(line)
                 continue
             first = firsts[line]
-            places = [first.place]
+            places = [first.position]
             if not self._can_run(line, first.actor):
                 places = self._pass_strangers(line, first, until)
-                later = (places[0].run_at - first.place.run_at).total_seconds() if places else inf
+                later = (places[0].run_at - first.position.run_at).total_seconds() if places else inf
                 waits = {**waits, line: wait - later}
             if places:
                 self._positions.caught_up(line)
@@ -285,33 +285,33 @@ class Dispatcher(Loop):
         return Seen(due, waits, since)
 
     @staticmethod
-    def _starts(probe: Probe, places: Sequence[Place]) -> list[Probe]:
+    def _starts(probe: Probe, places: Sequence[Position]) -> list[Probe]:
         """Begin at places, since up to there nothing can be run; only the last is for more than the one task there."""
-        starts = [place.before for place in places]
+        starts = [place.just_before for place in places]
         found = [replace(probe, after_run_at=run_at, after_id=id) for run_at, id in starts]
         return [*found[:-1], replace(found[-1], limit=LARGEST_WINDOW)]
 
-    def _pass_strangers(self, line: Line, first: First, until: float) -> list[Place]:
+    def _pass_strangers(self, line: PriorityLevel, first: FirstTask, until: float) -> list[Position]:
         """Go along a line past what nobody can run; return the places of what can be."""
-        looked = self._look_along(line, first.place, until, wanted=MOST_PICKED)
-        if looked.known:
-            return looked.known
-        if looked.is_all:
+        looked = self._look_along(line, first.position, until, wanted=MOST_PICKED)
+        if looked.runnable:
+            return looked.runnable
+        if looked.is_complete:
             self._positions.advance(line, looked.end)
             self._positions.nothing_due(line)
         else:
-            now = first.place.run_at - timedelta(seconds=first.in_seconds)
+            now = first.position.run_at - timedelta(seconds=first.due_in_seconds)
             self._positions.stop_at(line, looked.end, now=now)
         return []
 
-    def _look_along(self, line: Line, place: Place, until: float, *, wanted: int) -> Looked:
+    def _look_along(self, line: PriorityLevel, place: Position, until: float, *, wanted: int) -> Scan:
         """Look along a line for what can be run, in pieces that grow while there is time."""
-        piece, actors, known = SMALLEST_PIECE, self._served[line].actors, list[Place]()
+        piece, actors, known = SMALLEST_PIECE, self._served[line].actors, list[Position]()
         while True:
-            looked = due_query.look_over(line, after=place, actors=actors, wanted=wanted - len(known), most=piece)
-            known += looked.known
-            if len(known) == wanted or looked.is_all or time.monotonic() >= until:
-                return looked._replace(known=known)
+            looked = due_query.scan(line, after=place, actors=actors, wanted=wanted - len(known), most=piece)
+            known += looked.runnable
+            if len(known) == wanted or looked.is_complete or time.monotonic() >= until:
+                return looked._replace(runnable=known)
             place, piece = looked.end, min(2 * piece, LARGEST_PIECE)
 
     def _walk(self) -> bool:
@@ -322,11 +322,11 @@ class Dispatcher(Loop):
             began = time.monotonic()
             looked = self._look_along(line, place, until, wanted=1)
             took = time.monotonic() - began
-            if looked.known:
-                self._positions.go_back(line, looked.end.before, seconds=took)
+            if looked.runnable:
+                self._positions.go_back(line, looked.end.just_before, seconds=took)
                 has_found = True
             else:
-                self._positions.walked(line, looked.end, is_end=looked.is_all, seconds=took)
+                self._positions.walked(line, looked.end, is_end=looked.is_complete, seconds=took)
             if time.monotonic() >= until:
                 # Each gets its turn.
                 break
@@ -389,7 +389,7 @@ class Dispatcher(Loop):
         probes = []
         for priority, waited_seconds in self._ageing.order(service.queue, top, waits):
             probe = Probe(priority, service.name, 1, waited_seconds)
-            line = Line(service.queue, priority)
+            line = PriorityLevel(service.queue, priority)
             start = probe if line in strange else seen.due[line][0]
             probes.append(replace(probe, after_run_at=start.after_run_at, after_id=start.after_id))
         return probes

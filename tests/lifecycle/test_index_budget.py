@@ -12,7 +12,7 @@ from tasks import lifecycle
 from tasks.lifecycle import Probe
 from tasks.models import Queue
 from tasks.queries import due
-from tasks.queries.due import Line
+from tasks.queries.due import PriorityLevel
 from tests.factories import claim, dispatch, dispatch_due, outcome, submit
 
 pytestmark = pytest.mark.django_db
@@ -129,12 +129,12 @@ def test_the_next_due_time_is_found_along_the_index(monkeypatch) -> None:
     assert buffers(plans[0]) < 150, json.dumps(plans[0], indent=1)
 
 
-def test_the_first_of_each_line_is_found_along_the_index(monkeypatch) -> None:
-    fill("lines", priority=9, days=-1, count=20_000)
-    fill("lines", priority=5, days=1, count=20_000)
-    lines = {Line("lines", priority): Probe(priority, "any", 1) for priority in range(1, 11)}
-    found = due.first_due(lines)
-    assert {line.priority: first.in_seconds < 0 for line, first in found.items()} == {9: True, 5: False}
+def test_the_first_of_each_level_is_found_along_the_index(monkeypatch) -> None:
+    fill("levels", priority=9, days=-1, count=20_000)
+    fill("levels", priority=5, days=1, count=20_000)
+    levels = {PriorityLevel("levels", priority): Probe(priority, "any", 1) for priority in range(1, 11)}
+    found = due.first_tasks(levels)
+    assert {level.priority: first.due_in_seconds < 0 for level, first in found.items()} == {9: True, 5: False}
     plans = explained(monkeypatch)
-    due.first_due(lines)
+    due.first_tasks(levels)
     assert buffers(plans[0]) < 150, json.dumps(plans[0], indent=1)

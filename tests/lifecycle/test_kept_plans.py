@@ -12,20 +12,20 @@ from tasks import lifecycle
 from tasks.db import statements
 from tasks.lifecycle import Probe
 from tasks.queries import due
-from tasks.queries.due import Line
+from tasks.queries.due import PriorityLevel
 from tasks.states import Status
 from tests.factories import claim, dispatch, make_worker, outcome, submit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FIRST_DUE = {Line("default", 5): Probe(5, "any", 1)}
+LEVELS = {PriorityLevel("default", 5): Probe(5, "any", 1)}
 
 
 def live() -> Status:
     """Take a task through its life."""
     worker = make_worker()
     task = submit()
-    due.first_due(FIRST_DUE)
+    due.first_tasks(LEVELS)
     lifecycle.complete_many([outcome(claim(dispatch(task), worker), worker)])
     task.refresh_from_db()
     return Status(task.status)
@@ -62,7 +62,7 @@ def in_a_thread(work: Callable[[], Any], *, of_the_engine: bool = True) -> Any:
 def test_a_session_of_the_engine_keeps_what_it_says_all_the_time() -> None:
     assert in_a_thread(lambda: (live(), kept())) == (
         Status.SUCCEEDED,
-        {"callboard_submit", "callboard_first_due", "callboard_dispatch", "callboard_claim", "callboard_complete"},
+        {"callboard_submit", "callboard_first_tasks", "callboard_dispatch", "callboard_claim", "callboard_complete"},
     )
 
 

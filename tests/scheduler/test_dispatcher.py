@@ -12,7 +12,7 @@ from tasks import lifecycle
 from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import Probe, queues
 from tasks.models import Task, Term, Worker
-from tasks.queries.due import Place
+from tasks.queries.due import Position
 from tasks.scheduler import cursors
 from tasks.scheduler import dispatcher as module
 from tasks.scheduler.dispatcher import LONGEST_PAUSE_SECONDS, POLL_SECONDS, SHORTEST_PAUSE_SECONDS, Dispatcher
@@ -312,7 +312,7 @@ def test_what_was_walked_over_to_find_the_first_is_not_walked_over_again(dispatc
     stock = lifecycle.dispatch_many
     monkeypatch.setattr(lifecycle, "dispatch_many", dispatch_many)
     dispatcher.step()
-    assert [(one.after_run_at, one.after_id) for one in asked] == [Place(first.run_at, first.pk).before]
+    assert [(one.after_run_at, one.after_id) for one in asked] == [Position(first.run_at, first.pk).just_before]
 
 
 def test_it_goes_on_behind_what_it_took_until_it_is_woken(dispatcher, broker) -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from tasks.models import Task, Worker
-from tasks.queries.due import Line
+from tasks.queries.due import PriorityLevel
 from tasks.scheduler import cursors
 from tasks.scheduler import dispatcher as module
 from tasks.scheduler.cursors import LONGEST_POSITION_SECONDS
@@ -19,7 +19,7 @@ from tests.scheduler.stage import Broker, Leading
 
 pytestmark = pytest.mark.django_db
 
-LINE = Line("default", 5)
+LINE = PriorityLevel("default", 5)
 
 _FILL = """
 INSERT INTO callboard_task (id, actor, payload, args, options, queue, priority, tags, run_at,

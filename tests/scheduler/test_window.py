@@ -9,7 +9,7 @@ import pytest
 from tasks.hint import Hint
 from tasks.lifecycle import Dispatched, Probe
 from tasks.models import new_id
-from tasks.queries.due import Line
+from tasks.queries.due import PriorityLevel
 from tasks.scheduler import cursors as positions_module
 from tasks.scheduler import dispatcher
 from tasks.scheduler.cursors import LOOK_BACK, POSITION_SECONDS, Positions
@@ -96,14 +96,14 @@ def dispatched(priority: int) -> Dispatched:
 
 def test_a_probe_begins_at_the_front_and_goes_on_behind_the_last_of_its_priority(clock) -> None:
     positions = Positions()
-    first = positions.probe(Line("default", 5), "medium")
+    first = positions.probe(PriorityLevel("default", 5), "medium")
     assert first == Probe(5, "medium", 1)
     early, last, other = dispatched(5), dispatched(5), dispatched(6)
     positions.reached("default", [early, last, other])
-    assert positions.probe(Line("default", 5), "medium").after_id == last.hint.task_id
-    assert positions.probe(Line("default", 6), "medium").after_id == other.hint.task_id
-    assert positions.probe(Line("default", 7), "medium").after_id is None
-    assert positions.probe(Line("other", 5), "medium").after_id is None
+    assert positions.probe(PriorityLevel("default", 5), "medium").after_id == last.hint.task_id
+    assert positions.probe(PriorityLevel("default", 6), "medium").after_id == other.hint.task_id
+    assert positions.probe(PriorityLevel("default", 7), "medium").after_id is None
+    assert positions.probe(PriorityLevel("other", 5), "medium").after_id is None
 
 
 def test_nothing_found_leaves_the_position(clock) -> None:
@@ -111,7 +111,7 @@ def test_nothing_found_leaves_the_position(clock) -> None:
     one = dispatched(5)
     positions.reached("default", [one])
     positions.reached("default", [])
-    assert positions.probe(Line("default", 5), "medium").after_run_at == one.run_at
+    assert positions.probe(PriorityLevel("default", 5), "medium").after_run_at == one.run_at
 
 
 def test_a_look_back_begins_a_moment_before_the_position_until_its_line_was_looked_at(clock) -> None:
@@ -120,13 +120,13 @@ def test_a_look_back_begins_a_moment_before_the_position_until_its_line_was_look
     positions.reached("default", [five, six])
     positions.look_back()
     for one in (five, six):
-        probe = positions.probe(Line("default", one.priority), "medium")
+        probe = positions.probe(PriorityLevel("default", one.priority), "medium")
         assert (probe.after_run_at, probe.after_id) == (one.run_at - LOOK_BACK, None)
-    positions.nothing_due(Line("default", 5))
-    assert positions.probe(Line("default", 5), "medium").after_id == five.hint.task_id
+    positions.nothing_due(PriorityLevel("default", 5))
+    assert positions.probe(PriorityLevel("default", 5), "medium").after_id == five.hint.task_id
     found = dispatched(6)
     positions.reached("default", [found])
-    assert positions.probe(Line("default", 6), "medium").after_id == found.hint.task_id
+    assert positions.probe(PriorityLevel("default", 6), "medium").after_id == found.hint.task_id
 
 
 def test_positions_are_forgotten_when_asked(clock) -> None:
@@ -134,7 +134,7 @@ def test_positions_are_forgotten_when_asked(clock) -> None:
     positions.reached("default", [dispatched(5)])
     positions.look_back()
     positions.forget()
-    assert positions.probe(Line("default", 5), "medium") == Probe(5, "medium", 1)
+    assert positions.probe(PriorityLevel("default", 5), "medium") == Probe(5, "medium", 1)
 
 
 @pytest.mark.parametrize(
@@ -192,20 +192,30 @@ def test_ageing_can_be_off(settings) -> None:
 
 
 def test_the_highest_effective_priority_is_first_and_of_equal_ones_who_was_due_for_longest() -> None:
-    waits = {Line("default", 1): 600.0, Line("default", 7): 240.0, Line("default", 4): 420.0, Line("default", 9): 60.0}
+    waits = {
+        PriorityLevel("default", 1): 600.0,
+        PriorityLevel("default", 7): 240.0,
+        PriorityLevel("default", 4): 420.0,
+        PriorityLevel("default", 9): 60.0,
+    }
     # 11, 11, 11 and 10.
     assert [priority for priority, _ in Ageing.order("default", 10, waits)] == [1, 4, 7, 9]
-    waits[Line("default", 7)] = 241.0
+    waits[PriorityLevel("default", 7)] = 241.0
     assert [priority for priority, _ in Ageing.order("default", 10, waits)] == [7, 1, 4, 9]
 
 
 def test_the_lower_a_priority_the_longer_it_waits_until_it_has_come_up() -> None:
-    waits = dict.fromkeys((Line("default", priority) for priority in range(1, 11)), inf)
+    waits = dict.fromkeys((PriorityLevel("default", priority) for priority in range(1, 11)), inf)
     assert sorted(Ageing.order("default", 4, waits)) == [(1, 180), (2, 120), (3, 60)]
     assert sorted(Ageing.order("default", 10, waits)) == [(priority, (10 - priority) * 60) for priority in range(1, 10)]
     assert Ageing.order("default", 1, waits) == []
 
 
 def test_the_old_are_not_looked_for_in_lines_whose_first_task_is_younger() -> None:
-    waits = {Line("default", 1): 180.0, Line("default", 2): 119.9, Line("default", 3): -inf, Line("other", 3): 999.0}
+    waits = {
+        PriorityLevel("default", 1): 180.0,
+        PriorityLevel("default", 2): 119.9,
+        PriorityLevel("default", 3): -inf,
+        PriorityLevel("other", 3): 999.0,
+    }
     assert [priority for priority, _ in Ageing.order("default", 4, waits)] == [1]
