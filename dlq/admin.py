@@ -13,10 +13,10 @@ from django.utils.html import format_html
 
 from dlq.models import DeadLetter, DeadLetterQuerySet
 from tasks.admin.display import display, display_age
+from tasks import lifecycle
 from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, QueueFilter
 from tasks.admin.formatting import badge, count_text, escape_invisible, json_block, shortened, truncated
 from tasks.admin.verbs import OperatedAdmin, Verb
-from tasks.lifecycle.letters import discard_many, redrive_many
 from tasks.models import Attempt, Task
 from tasks.queries.causes import Cause, error_line, open_causes
 from tasks.states import DeathReason, Resolution
@@ -127,7 +127,7 @@ REDRIVE = Verb(
     permission="dlq.redrive_deadletter",
     effect="The task gets a second life, with all its retries, and runs as soon as its priority allows.",
     legal=lambda rows: rows.open(),
-    run=lambda ids, by: len(redrive_many(ids, by=by)),
+    run=lambda ids, by: len(lifecycle.redrive_many(ids, by=by)),
 )
 DISCARD = Verb(
     name="discard",
@@ -136,7 +136,7 @@ DISCARD = Verb(
     permission="dlq.discard_deadletter",
     effect="The dead letter counts as dealt with. Its task stays dead and is removed after a while.",
     legal=lambda rows: rows.open(),
-    run=lambda ids, by: len(discard_many(ids, by=by)),
+    run=lambda ids, by: len(lifecycle.discard_many(ids, by=by)),
     is_danger=True,
 )
 

@@ -5,22 +5,20 @@ and the other finds nothing to do. Batch verbs return what they moved and skip t
 ``NotFound`` or ``IllegalTransition`` naming the current status. ``docs/state_machine.md`` has the picture.
 """
 
+from tasks.lifecycle.cancel import cancel, cancel_many
+from tasks.lifecycle.claim import Claimed, NotEntitled, claim_many
 from tasks.lifecycle.complete import Outcome, complete_many, fail, interrupt, recorded, snooze, still_held, succeed
 from tasks.lifecycle.delete import delete
-from tasks.lifecycle.dispatch import (
-    Claimed,
-    Dispatched,
-    NotEntitled,
-    Probe,
-    claim_many,
-    dispatch_many,
-    put_back_many,
-    requeue_many,
-    take_back,
-)
-from tasks.lifecycle.operate import cancel, cancel_many, discard, edit, redrive, retry, retry_many
-from tasks.lifecycle.prune import discard_old, prune_history, prune_keys, prune_letters, prune_many
-from tasks.lifecycle.rescue import expire_many, rescue_lost, rescue_stuck
+from tasks.lifecycle.discard import discard, discard_many, discard_old
+from tasks.lifecycle.dispatch import Dispatched, Probe, dispatch_many
+from tasks.lifecycle.edit import edit
+from tasks.lifecycle.expire import expire_many
+from tasks.lifecycle.prune import prune_history, prune_keys, prune_letters, prune_many
+from tasks.lifecycle.put_back import put_back_many
+from tasks.lifecycle.redrive import redrive, redrive_many
+from tasks.lifecycle.requeue import requeue_many, take_back
+from tasks.lifecycle.rescue import rescue_lost, rescue_stuck
+from tasks.lifecycle.retry import retry, retry_many
 from tasks.lifecycle.signals import Moved, transitioned
 from tasks.lifecycle.submit import FOR_EVER, Submission, accept, submit, submit_many
 from tasks.lifecycle.submit_once import Receipt, submit_many_once, submit_once
@@ -42,6 +40,7 @@ __all__ = [
     "complete_many",
     "delete",
     "discard",
+    "discard_many",
     "discard_old",
     "dispatch_many",
     "edit",
@@ -55,6 +54,7 @@ __all__ = [
     "put_back_many",
     "recorded",
     "redrive",
+    "redrive_many",
     "requeue_many",
     "rescue_lost",
     "rescue_stuck",

@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import transaction
-
 from tasks.db.statements import as_json, fetch
-from tasks.lifecycle.letters import discard_many
 
 #: Ids start with their time of birth in milliseconds (RFC 9562, UUIDv7): a walk by id is a walk by age, on the primary
 #: key alone. An index for it would cost every task an insertion.
@@ -121,25 +118,6 @@ def prune_letters(position: UUID, *, keep_seconds: float, batch: int, lease: str
     parameters = {"position": position, "seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}
     ((removed, seen, last),) = fetch(_PRUNE_LETTERS, parameters)
     return Pruned(removed, seen, last or position)
-
-
-_OLD_OPEN_LETTERS = """
-SELECT letter.id FROM callboard_deadletter AS letter
-WHERE letter.resolution = '' AND letter.died_at < statement_timestamp() - %(seconds)s * interval '1 second'
-  AND EXISTS (SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE)
-ORDER BY letter.id LIMIT %(batch)s
-"""
-
-
-def discard_old(*, keep_seconds: float, batch: int, lease: str, term: int) -> int:
-    """Discard dead letters that nobody resolved in that long, a batch at most; return how many.
-
-    From then on they and their tasks are kept as long as if a person had done it.
-    """
-    parameters = {"seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}
-    with transaction.atomic():
-        ids = [id for (id,) in fetch(_OLD_OPEN_LETTERS, parameters)]
-        return len(discard_many(ids)) if ids else 0
 
 
 class History(NamedTuple):

@@ -1,4 +1,4 @@
-"""rescue, expire: what the leading scheduler does for tasks whose owner is gone or whose time is over.
+"""rescue: the leading scheduler takes tasks from workers that are gone or cannot stop them.
 
 Each function reads candidates, decides, and writes with one autocommit statement that repeats the condition and holds
 the leader's term FOR SHARE: a leader paused between the two steps, or deposed, changes nothing.
@@ -10,21 +10,18 @@ from uuid import UUID
 
 from django.conf import settings
 
-from dlq.fingerprint import fingerprint
-from tasks.db.statements import as_json, fetch
+from tasks.db.statements import fetch
 from tasks.lifecycle.complete import Outcome, end_many, guarded
-from tasks.lifecycle.signals import Moved, announce
-from tasks.models import new_id
+from tasks.lifecycle.signals import Moved
 from tasks.retry import backoff_seconds, may_retry
 from tasks.states import AttemptOutcome, DeathReason
 
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-_AGE_MESSAGE = "older than its age limit before it could start"
 
 #: Rows handled per statement; the sweeper calls again while there are more.
 BATCH = 500
 
-_LEAD = """lead AS MATERIALIZED (
+LEAD = """lead AS MATERIALIZED (
     SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
 ),"""
 
@@ -33,7 +30,7 @@ _OWNER_IS_PRESENT = """EXISTS (
     SELECT FROM callboard_worker AS owner WHERE owner.id = task.worker_id AND owner.status <> 'GONE'
 )"""
 
-_RESCUE_LOST = guarded(lead=_LEAD, guard=f"AND EXISTS (SELECT FROM lead) AND NOT {_OWNER_IS_PRESENT}")
+_RESCUE_LOST = guarded(lead=LEAD, guard=f"AND EXISTS (SELECT FROM lead) AND NOT {_OWNER_IS_PRESENT}")
 
 # What has ended and waits in its worker to be written is not stuck; the worker's heartbeat names it. What started
 # before the database's clock stepped forward seems older than it is.
@@ -47,7 +44,7 @@ _IS_STUCK = """task.time_limit_seconds > 0 AND task.started_at + (
           AND (task.id || ':' || task.attempt) = ANY(owner.unwritten)
     )"""
 
-_RESCUE_STUCK = guarded(lead=_LEAD, guard=f"AND EXISTS (SELECT FROM lead) AND {_IS_STUCK}")
+_RESCUE_STUCK = guarded(lead=LEAD, guard=f"AND EXISTS (SELECT FROM lead) AND {_IS_STUCK}")
 
 _CANDIDATE = """
 SELECT task.id, task.attempt, task.worker_id, task.actor, task.failures, task.crashes, task.max_retries,
@@ -188,45 +185,3 @@ def _outcome(
         death=death,
         retry_delay_seconds=delay,
     )
-
-
-# ruff: noqa: S608 - the statements are put together from constants of this module.
-_EXPIRED = f"""
-SELECT task.id, task.actor FROM callboard_task AS task
-WHERE task.status IN ('BLOCKED', 'PENDING', 'QUEUED', 'RETRYING') AND task.expires_at <= statement_timestamp()
-ORDER BY task.expires_at LIMIT {BATCH}
-"""
-
-_EXPIRE = f"""
-WITH {_LEAD} old AS (
-    SELECT * FROM json_to_recordset(%(tasks)s) AS old (id uuid, letter uuid, fingerprint text)
-), waiting AS MATERIALIZED (
-    SELECT task.id, old.letter, old.fingerprint FROM callboard_task AS task JOIN old ON old.id = task.id
-    WHERE task.status IN ('BLOCKED', 'PENDING', 'QUEUED', 'RETRYING') AND task.expires_at <= statement_timestamp()
-      AND EXISTS (SELECT FROM lead)
-    ORDER BY task.id FOR UPDATE OF task SKIP LOCKED
-), expired AS (
-    UPDATE callboard_task AS task
-    SET status = 'DEAD', finished_at = statement_timestamp(), queued_at = NULL,
-        error = '{_AGE_MESSAGE}'
-    FROM waiting WHERE task.id = waiting.id
-    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.attempt, task.owner_id
-), buried AS (
-    INSERT INTO callboard_deadletter (id, task_id, attempt, actor, queue, owner_id, reason, error_message, fingerprint)
-    SELECT waiting.letter, expired.id, expired.attempt, expired.actor, expired.queue, expired.owner_id,
-           'age_limit_exceeded', '{_AGE_MESSAGE}', waiting.fingerprint
-    FROM expired JOIN waiting ON waiting.id = expired.id
-)
-SELECT id, status, actor, queue, trace_id FROM expired
-"""
-
-
-def expire_many(*, lease: str, term: int) -> list[Moved]:
-    """Let tasks die that are too old to start; a batch at most, the dead ones are returned."""
-    found = fetch(_EXPIRED, {})
-    if not found:
-        return []
-    rows = [{"id": id, "letter": new_id(), "fingerprint": fingerprint(actor, "", _AGE_MESSAGE)} for id, actor in found]
-    moves = [Moved(*row) for row in fetch(_EXPIRE, {"tasks": as_json(rows), "lease": lease, "term": term})]
-    announce("expire", moves)
-    return moves

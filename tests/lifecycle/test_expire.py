@@ -9,7 +9,7 @@ from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.db import statements
 from tasks.hint import Hint
-from tasks.lifecycle import rescue
+from tasks.lifecycle import expire
 from tasks.models import Attempt, Task, Term
 from tasks.states import Status
 from tests.factories import age, claim, make_task, open_letter
@@ -98,11 +98,11 @@ def test_what_changed_between_the_look_and_the_write_does_not_expire(worker, lea
 
     def fetch(statement: str, parameters: Any) -> Any:
         found = statements.fetch(statement, parameters)
-        if statement == rescue._EXPIRED:
+        if statement == expire._EXPIRED:
             change()
         return found
 
-    monkeypatch.setattr(rescue, "fetch", fetch)
+    monkeypatch.setattr(expire, "fetch", fetch)
     assert lifecycle.expire_many(**lead) == []
     task.refresh_from_db()
     assert task.status == (Status.RUNNING if meanwhile == "claimed" else Status.PENDING)

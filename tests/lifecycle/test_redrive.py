@@ -1,4 +1,4 @@
-"""redrive and discard: what is done about a dead letter."""
+"""redrive: the task of an open dead letter begins a second life."""
 
 from uuid import uuid4
 
@@ -99,17 +99,6 @@ def test_the_letter_of_a_removed_task_stays_and_cannot_be_redriven() -> None:
     lifecycle.discard(letter.pk)
 
 
-def test_a_discard_resolves_the_letter_and_leaves_the_task_dead() -> None:
-    task = make_task(Status.DEAD)
-    letter = open_letter(task)
-    lifecycle.discard(letter.pk, by="bob")
-    letter.refresh_from_db()
-    task.refresh_from_db()
-    assert (letter.resolution, letter.resolved_by, task.status) == (Resolution.DISCARDED, "bob", Status.DEAD)
-    event = TaskEvent.objects.get()
-    assert (event.verb, event.by) == ("discard", "bob")
-
-
 def test_a_redrive_is_announced_so_that_it_is_dispatched_at_once(announcements) -> None:
     task = make_task(Status.DEAD)
     with announcements() as heard:
@@ -125,3 +114,30 @@ def test_a_task_that_does_not_fit_its_actor_any_more_is_not_redriven_and_its_let
     task.refresh_from_db()
     assert task.status == Status.DEAD
     assert open_letter(task).is_open
+
+
+def test_open_letters_are_redriven_and_the_rest_is_skipped(worker) -> None:
+    tasks = [make_task(Status.DEAD, worker=worker) for _ in range(3)]
+    letters = [open_letter(task) for task in tasks]
+    lifecycle.discard(letters[0].pk)
+    moved = lifecycle.redrive_many([letter.pk for letter in letters], by="ada")
+    assert {one.id for one in moved} == {tasks[1].pk, tasks[2].pk}
+    assert {one.status for one in moved} == {Status.PENDING}
+    resolutions = {letter.pk: letter.resolution for letter in DeadLetter.objects.all()}
+    assert [resolutions[letter.pk] for letter in letters] == [
+        Resolution.DISCARDED,
+        Resolution.REDRIVEN,
+        Resolution.REDRIVEN,
+    ]
+    assert set(TaskEvent.objects.filter(verb="redrive").values_list("by", flat=True)) == {"ada"}
+    assert lifecycle.redrive_many([letter.pk for letter in letters]) == []
+
+
+def test_a_resolved_letter_does_not_redrive_the_next_death_of_its_task(worker) -> None:
+    task = make_task(Status.DEAD, worker=worker)
+    first = open_letter(task)
+    lifecycle.redrive(first.pk)
+    lifecycle.cancel(task.pk)
+    assert lifecycle.redrive_many([first.pk]) == []
+    task.refresh_from_db()
+    assert task.status == Status.CANCELLED

@@ -14,7 +14,6 @@ from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.errors import AlreadyResolved, IllegalTransition, NotFound
 from tasks.lifecycle import Claimed, queues, workers
-from tasks.lifecycle.letters import discard_many, redrive_many
 from tasks.models import Attempt, Task
 from tasks.states import AttemptOutcome, DeathReason, Status
 from tests.factories import Lead, dispatch_due, failure, let_lease_run_out, make_worker, outcome, submit
@@ -78,8 +77,8 @@ class Operators:
             lambda: lifecycle.retry(self._chance.choice(self._ids)),
             lambda: lifecycle.retry_many(self._some(self._ids)),
             lambda: lifecycle.edit(self._chance.choice(self._ids), {"priority": self._chance.randint(1, 10)}),
-            lambda: redrive_many(self._some(self._letters())),
-            lambda: discard_many(self._some(self._letters())),
+            lambda: lifecycle.redrive_many(self._some(self._letters())),
+            lambda: lifecycle.discard_many(self._some(self._letters())),
             lambda: [lifecycle.redrive(id) for id in self._some(self._letters())[:1]],
             self._discard,
             self._pause,

@@ -15,7 +15,6 @@ import pytest
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.lifecycle import workers
-from tasks.lifecycle.letters import discard_many, redrive_many
 from tasks.lifecycle.prune import FIRST_ID, prune_many
 from tasks.models import Task
 from tasks.states import DeathReason, Status
@@ -63,17 +62,17 @@ def test_a_verb_for_many_tasks_that_waits_in_the_middle_holds_only_lower_ids(rac
     assert (taken, count) == (None, 4)
 
 
-@pytest.mark.parametrize("verb", [lifecycle.retry_many, redrive_many])
+@pytest.mark.parametrize("verb", [lifecycle.retry_many, lifecycle.redrive_many])
 def test_a_second_life_for_many_that_waits_for_a_task_in_the_middle_holds_only_lower_ids(race, verb: Any) -> None:
     tasks = dead()
     ids = [task.pk for task in reversed(tasks)]
-    if verb is redrive_many:
+    if verb is lifecycle.redrive_many:
         ids = list(DeadLetter.objects.values_list("pk", flat=True))
     taken, moves = race.while_waiting(partial(take_task, tasks[1]), partial(verb, ids), partial(take_task, tasks[3]))
     assert (taken, len(moves)) == (None, 4)
 
 
-@pytest.mark.parametrize("verb", [lifecycle.retry_many, redrive_many, discard_many])
+@pytest.mark.parametrize("verb", [lifecycle.retry_many, lifecycle.redrive_many, lifecycle.discard_many])
 def test_a_verb_for_many_dead_letters_that_waits_in_the_middle_holds_only_lower_ids(race, verb: Any) -> None:
     tasks = dead()
     letters = list(DeadLetter.objects.order_by("pk"))

@@ -1,0 +1,53 @@
+"""cancel: what waits ends at once, what runs is asked to."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from tasks.errors import IllegalTransition
+from tasks.lifecycle.rows import run, status_of
+from tasks.lifecycle.signals import Moved
+from tasks.states import Status
+
+# What waits is cancelled at once, what runs is asked to stop: its worker confirms, or a success that was first wins.
+_CANCEL = """
+WITH wanted AS MATERIALIZED (
+    SELECT task.id, task.status FROM callboard_task AS task
+    WHERE task.id = ANY(%(ids)s::uuid[])
+      AND (task.status IN ('BLOCKED', 'PENDING', 'QUEUED', 'RETRYING')
+           OR (task.status = 'RUNNING' AND task.cancel_requested_at IS NULL))
+    ORDER BY task.id FOR UPDATE OF task
+), moved AS (
+    UPDATE callboard_task AS task
+    SET status = CASE WHEN wanted.status = 'RUNNING' THEN 'RUNNING' ELSE 'CANCELLED' END,
+        finished_at = CASE WHEN wanted.status = 'RUNNING' THEN NULL ELSE statement_timestamp() END,
+        cancel_requested_at = CASE WHEN wanted.status = 'RUNNING' THEN statement_timestamp() END,
+        queued_at = CASE WHEN wanted.status = 'RUNNING' THEN task.queued_at END
+    FROM wanted WHERE task.id = wanted.id
+    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id
+), noted AS (
+    INSERT INTO callboard_taskevent (task_id, verb, by, detail)
+    SELECT id, 'cancel', %(by)s, jsonb_build_object('status', status) FROM moved
+)
+SELECT id, status, actor, queue, trace_id FROM moved
+"""
+
+
+def cancel(task_id: UUID, *, by: str = "") -> Status:
+    """Cancel one task and return where it stands: CANCELLED, or RUNNING until its worker has confirmed.
+
+    Raises:
+        NotFound: no such task.
+        IllegalTransition: it has ended.
+    """
+    moves = cancel_many([task_id], by=by)
+    if moves:
+        return Status(moves[0].status)
+    status = status_of(task_id)
+    if status is Status.RUNNING:
+        return status
+    raise IllegalTransition("cancel", status=status)
+
+
+def cancel_many(task_ids: Sequence[UUID], *, by: str = "") -> list[Moved]:
+    """Cancel what can be cancelled, and return it."""
+    return run("cancel", _CANCEL, task_ids, by=by)

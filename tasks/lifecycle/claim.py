@@ -1,0 +1,96 @@
+"""claim: a worker takes the tasks that its hints name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from tasks.db.statements import as_json, fetch, loads
+from tasks.errors import CallboardError
+from tasks.hint import Hint
+from tasks.lifecycle.signals import Moved, announce
+from tasks.states import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A task as its worker needs it; ``claimed_at`` is the database's clock."""
+
+    id: UUID
+    attempt: int
+    actor: str
+    queue: str
+    priority: int
+    args: list[Any]
+    payload: dict[str, Any]
+    options: dict[str, Any]
+    failures: int
+    crashes: int
+    max_retries: int | None
+    min_backoff_seconds: float
+    max_backoff_seconds: float
+    retry_until: datetime | None
+    time_limit_seconds: float
+    trace_id: str
+    owner_id: int | None
+    estimated_seconds: float | None
+    claimed_at: datetime
+
+
+# A stale hint (claimed before, requeued since, finished, expired) finds no row. A worker whose lease is over claims
+# nothing: the sweeper may already have given its tasks away. A row that somebody's transaction holds is skipped, or it
+# would keep this process from everything else; its hint is lost then, which the sweeper finds out.
+_CLAIM = """
+WITH entitled AS MATERIALIZED (
+    SELECT FROM callboard_worker AS worker
+    WHERE worker.id = %(worker)s AND worker.status = 'ALIVE' AND worker.lease_expires_at > statement_timestamp()
+), hint AS (
+    SELECT * FROM json_to_recordset(%(hints)s) AS hint (id uuid, dispatch integer)
+), claimable AS (
+    SELECT task.id FROM hint JOIN callboard_task AS task ON task.id = ANY(ARRAY[hint.id])
+    WHERE COALESCE(task.status, '') = 'QUEUED' AND task.dispatch = hint.dispatch
+      AND (task.expires_at IS NULL OR task.expires_at > statement_timestamp())
+      AND EXISTS (SELECT FROM entitled)
+    ORDER BY hint.id FOR UPDATE OF task SKIP LOCKED
+), claimed AS (
+    UPDATE callboard_task AS task
+    SET status = 'RUNNING', attempt = task.attempt + 1, worker_id = %(worker)s, started_at = statement_timestamp()
+    FROM claimable WHERE task.id = ANY(ARRAY[claimable.id])
+    RETURNING task.id, task.attempt, task.actor, task.queue, task.priority, task.args, task.payload, task.options,
+        task.failures, task.crashes, task.max_retries, task.min_backoff_seconds, task.max_backoff_seconds,
+        task.retry_until, task.time_limit_seconds, task.trace_id, task.owner_id,
+        task.estimated_seconds, statement_timestamp()
+)
+SELECT claimed.* FROM (SELECT EXISTS (SELECT FROM entitled) AS is_entitled) AS worker
+LEFT JOIN claimed ON true
+WHERE worker.is_entitled
+"""
+
+
+class NotEntitled(CallboardError):
+    """This worker may claim nothing: it drains, its lease is over, or it was declared gone."""
+
+    code = "error"
+
+
+def claim_many(hints: Sequence[Hint], *, worker_id: UUID) -> list[Claimed]:
+    """Give a live worker the tasks that its hints still entitle it to, highest priority first.
+
+    Raises:
+        NotEntitled: the worker may claim nothing, so the hints may still be good for another one.
+    """
+    if not hints:
+        return []
+    rows = [{"id": hint.task_id, "dispatch": hint.dispatch} for hint in hints]
+    found = fetch(_CLAIM, {"hints": as_json(rows), "worker": worker_id}, prepared="callboard_claim")
+    if not found:
+        raise NotEntitled()
+    claimed = [_claimed(*row) for row in found if row[0] is not None]
+    announce("claim", [Moved(one.id, Status.RUNNING, one.actor, one.queue, one.trace_id) for one in claimed])
+    return sorted(claimed, key=lambda one: (-one.priority, one.id))
+
+
+def _claimed(*columns: Any) -> Claimed:
+    id, attempt, actor, queue, priority, args, payload, options, *rest = columns
+    return Claimed(id, attempt, actor, queue, priority, loads(args), loads(payload), loads(options), *rest)

@@ -1,0 +1,77 @@
+"""discard: open dead letters are resolved, and their tasks stay dead."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.db import transaction
+
+from tasks.db.statements import fetch
+from tasks.errors import AlreadyResolved
+from tasks.lifecycle.rows import open_letter
+
+
+def discard(letter_id: UUID, *, by: str = "") -> None:
+    """Resolve an open dead letter without running its task again.
+
+    Raises:
+        NotFound: no such dead letter.
+        AlreadyResolved: it was re-driven or discarded before.
+    """
+    if not fetch(_DISCARD, {"id": open_letter(letter_id).pk, "by": by}):
+        # A re-drive or another discard got there between our look and our write.
+        raise AlreadyResolved()
+
+
+_DISCARD = """
+WITH resolved AS (
+    UPDATE callboard_deadletter
+    SET resolution = 'DISCARDED', resolved_by = %(by)s, resolved_at = statement_timestamp()
+    WHERE id = %(id)s AND resolution = ''
+    RETURNING task_id
+)
+INSERT INTO callboard_taskevent (task_id, verb, by, detail)
+SELECT task_id, 'discard', %(by)s, '{}' FROM resolved
+RETURNING task_id
+"""
+
+
+_DISCARD_MANY = """
+WITH wanted AS MATERIALIZED (
+    SELECT letter.id FROM callboard_deadletter AS letter
+    WHERE letter.id = ANY(%(ids)s::uuid[]) AND letter.resolution = ''
+    ORDER BY letter.id FOR UPDATE
+), resolved AS (
+    UPDATE callboard_deadletter AS letter
+    SET resolution = 'DISCARDED', resolved_by = %(by)s, resolved_at = statement_timestamp()
+    FROM wanted WHERE letter.id = wanted.id
+    RETURNING letter.id, letter.task_id
+), noted AS (
+    INSERT INTO callboard_taskevent (task_id, verb, by, detail)
+    SELECT task_id, 'discard', %(by)s, '{}' FROM resolved
+)
+SELECT id FROM resolved
+"""
+
+
+def discard_many(letter_ids: Sequence[UUID], *, by: str = "") -> list[UUID]:
+    """Resolve those dead letters that are open without running their tasks again, and return their ids."""
+    return [id for (id,) in fetch(_DISCARD_MANY, {"ids": [str(id) for id in letter_ids], "by": by})]
+
+
+_OLD_OPEN_LETTERS = """
+SELECT letter.id FROM callboard_deadletter AS letter
+WHERE letter.resolution = '' AND letter.died_at < statement_timestamp() - %(seconds)s * interval '1 second'
+  AND EXISTS (SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE)
+ORDER BY letter.id LIMIT %(batch)s
+"""
+
+
+def discard_old(*, keep_seconds: float, batch: int, lease: str, term: int) -> int:
+    """Discard dead letters that nobody resolved in that long, a batch at most; return how many.
+
+    From then on they and their tasks are kept as long as if a person had done it.
+    """
+    parameters = {"seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}
+    with transaction.atomic():
+        ids = [id for (id,) in fetch(_OLD_OPEN_LETTERS, parameters)]
+        return len(discard_many(ids)) if ids else 0

@@ -1,0 +1,96 @@
+"""edit: an operator or owner changes a task that waits."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from tasks import registry
+from tasks.db.statements import as_json
+from tasks.errors import FieldError, IllegalTransition, InvalidTask, VersionMismatch
+from tasks.lifecycle.rows import columns_of, locked
+from tasks.lifecycle.signals import Moved, announce
+from tasks.lifecycle.submit import FOR_EVER, queue_exists, row_faults
+from tasks.states import WAITING, Status
+
+# An edit of what is in the broker takes it back: the old hint would start it in the old place.
+_EDIT = """
+WITH change AS (
+    SELECT * FROM json_to_record(%(change)s) AS change (
+        priority smallint, queue text, run_at timestamptz, payload jsonb, max_retries integer, tags text[]
+    )
+), wanted AS MATERIALIZED (
+    SELECT task.id, task.status FROM callboard_task AS task
+    WHERE task.id = %(id)s AND task.status IN ('BLOCKED', 'PENDING', 'QUEUED', 'RETRYING')
+      AND task.version = COALESCE(%(version)s, task.version)
+    FOR UPDATE OF task
+), moved AS (
+    UPDATE callboard_task AS task
+    SET status = CASE WHEN wanted.status = 'QUEUED' THEN 'PENDING' ELSE wanted.status END,
+        queued_at = NULL,
+        priority = COALESCE(change.priority, task.priority), queue = COALESCE(change.queue, task.queue),
+        run_at = CASE WHEN change.run_at IS NULL THEN task.run_at
+                      ELSE GREATEST(change.run_at, statement_timestamp()) END,
+        payload = COALESCE(change.payload, task.payload),
+        -- -1 is FOR_EVER
+        max_retries = CASE WHEN change.max_retries = -1 THEN NULL
+                           ELSE COALESCE(change.max_retries, task.max_retries) END,
+        tags = COALESCE(change.tags, task.tags),
+        version = task.version + 1
+    FROM wanted, change WHERE task.id = wanted.id
+    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id
+), noted AS (
+    INSERT INTO callboard_taskevent (task_id, verb, by, detail)
+    SELECT id, 'edit', %(by)s, jsonb_build_object('fields', %(fields)s::jsonb) FROM moved
+)
+SELECT id, status, actor, queue, trace_id FROM moved
+"""
+
+
+def edit(task_id: UUID, change: Mapping[str, Any], *, by: str = "", version: int | None = None) -> Status:
+    """Change a waiting task: any of priority, queue, run_at, payload, max_retries, tags.
+
+    Parameters:
+        version: change only this version of it.
+
+    Raises:
+        NotFound: no such task.
+        InvalidTask: the payload does not fit the actor.
+        IllegalTransition: it does not wait any more.
+        VersionMismatch: it is another version by now.
+    """
+    _check_change(task_id, change)
+    parameters = {
+        "id": task_id,
+        "change": as_json([change])[1:-1],
+        "version": version,
+        "by": by,
+        "fields": as_json(sorted(change)),  # type: ignore[arg-type]
+    }
+    with transaction.atomic():
+        moves = [Moved(*row) for row in locked(_EDIT, [task_id], **parameters)]
+        announce("edit", moves)
+    if not moves:
+        raise _refused_edit(task_id, version)
+    return Status(moves[0].status)
+
+
+def _check_change(task_id: UUID, change: Mapping[str, Any]) -> None:
+    given = {name: value for name, value in change.items() if (name, value) != ("max_retries", FOR_EVER)}
+    errors = [*row_faults(given)]
+    if "queue" in change and not queue_exists(change["queue"]):
+        errors.append(FieldError("queue", "unknown_queue", f"no queue is called {change['queue']!r:.100}"))
+    if errors:
+        raise InvalidTask(errors=errors)
+    if "payload" in change:
+        # The whole call: what send() was given by position stays with the task and cannot be edited.
+        actor, args = columns_of(task_id, "actor", "args")
+        registry.check_payload(registry.get(actor), change["payload"], args=args)
+
+
+def _refused_edit(task_id: UUID, version: int | None) -> IllegalTransition:
+    status, current = columns_of(task_id, "status", "version")
+    if version is None or current == version:
+        return IllegalTransition("edit", status=status, allowed=sorted(WAITING))
+    return VersionMismatch(version, current=current, status=status)

@@ -1,0 +1,51 @@
+"""expire: tasks that are too old to start die."""
+
+from dlq.fingerprint import fingerprint
+from tasks.db.statements import as_json, fetch
+from tasks.lifecycle.rescue import BATCH, LEAD
+from tasks.lifecycle.signals import Moved, announce
+from tasks.models import new_id
+
+_AGE_MESSAGE = "older than its age limit before it could start"
+
+
+# ruff: noqa: S608 - the statements are put together from constants of this module.
+_EXPIRED = f"""
+SELECT task.id, task.actor FROM callboard_task AS task
+WHERE task.status IN ('BLOCKED', 'PENDING', 'QUEUED', 'RETRYING') AND task.expires_at <= statement_timestamp()
+ORDER BY task.expires_at LIMIT {BATCH}
+"""
+
+_EXPIRE = f"""
+WITH {LEAD} old AS (
+    SELECT * FROM json_to_recordset(%(tasks)s) AS old (id uuid, letter uuid, fingerprint text)
+), waiting AS MATERIALIZED (
+    SELECT task.id, old.letter, old.fingerprint FROM callboard_task AS task JOIN old ON old.id = task.id
+    WHERE task.status IN ('BLOCKED', 'PENDING', 'QUEUED', 'RETRYING') AND task.expires_at <= statement_timestamp()
+      AND EXISTS (SELECT FROM lead)
+    ORDER BY task.id FOR UPDATE OF task SKIP LOCKED
+), expired AS (
+    UPDATE callboard_task AS task
+    SET status = 'DEAD', finished_at = statement_timestamp(), queued_at = NULL,
+        error = '{_AGE_MESSAGE}'
+    FROM waiting WHERE task.id = waiting.id
+    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.attempt, task.owner_id
+), buried AS (
+    INSERT INTO callboard_deadletter (id, task_id, attempt, actor, queue, owner_id, reason, error_message, fingerprint)
+    SELECT waiting.letter, expired.id, expired.attempt, expired.actor, expired.queue, expired.owner_id,
+           'age_limit_exceeded', '{_AGE_MESSAGE}', waiting.fingerprint
+    FROM expired JOIN waiting ON waiting.id = expired.id
+)
+SELECT id, status, actor, queue, trace_id FROM expired
+"""
+
+
+def expire_many(*, lease: str, term: int) -> list[Moved]:
+    """Let tasks die that are too old to start; a batch at most, the dead ones are returned."""
+    found = fetch(_EXPIRED, {})
+    if not found:
+        return []
+    rows = [{"id": id, "letter": new_id(), "fingerprint": fingerprint(actor, "", _AGE_MESSAGE)} for id, actor in found]
+    moves = [Moved(*row) for row in fetch(_EXPIRE, {"tasks": as_json(rows), "lease": lease, "term": term})]
+    announce("expire", moves)
+    return moves

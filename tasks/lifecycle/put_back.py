@@ -1,0 +1,42 @@
+"""put_back: a worker returns tasks that it claimed and did not start."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from tasks.db.statements import as_json, fetch
+from tasks.lifecycle.signals import Moved, announce
+
+# Claimed and not started: as if it had not been claimed, but for the attempt number, which stays used. A cancel that
+# was asked for in between has its way. A row that somebody has locked is skipped: the heartbeat finds it later.
+_PUT_BACK = """
+WITH held AS (
+    SELECT * FROM json_to_recordset(%(held)s) AS held (id uuid, attempt integer)
+), unstarted AS (
+    SELECT task.id FROM held JOIN callboard_task AS task ON task.id = ANY(ARRAY[held.id])
+    WHERE COALESCE(task.status, '') = 'RUNNING' AND task.attempt = held.attempt AND task.worker_id = %(worker)s
+    ORDER BY held.id FOR UPDATE OF task SKIP LOCKED
+)
+UPDATE callboard_task AS task
+SET status = CASE WHEN task.cancel_requested_at IS NULL THEN 'PENDING' ELSE 'CANCELLED' END,
+    finished_at = CASE WHEN task.cancel_requested_at IS NULL THEN NULL ELSE statement_timestamp() END,
+    run_at = GREATEST(task.run_at, statement_timestamp() + %(delay)s * interval '1 second'),
+    worker_id = NULL, started_at = NULL, queued_at = NULL, cancel_requested_at = NULL
+FROM unstarted WHERE task.id = ANY(ARRAY[unstarted.id])
+RETURNING task.id, task.status, task.actor, task.queue, task.trace_id
+"""
+
+
+def put_back_many(held: Sequence[tuple[UUID, int]], *, worker_id: UUID, delay_seconds: float | None = None) -> int:
+    """Return claimed tasks that were not started; no attempt row, no failure. Return how many.
+
+    Parameters:
+        held: pairs of task id and attempt number.
+        delay_seconds: not before then; by default at once, in their old place.
+    """
+    if not held:
+        return 0
+    rows = [{"id": id, "attempt": attempt} for id, attempt in held]
+    parameters = {"held": as_json(rows), "worker": worker_id, "delay": delay_seconds}
+    moves = [Moved(*row) for row in fetch(_PUT_BACK, parameters)]
+    announce("put_back", moves)
+    return len(moves)

@@ -1,0 +1,56 @@
+"""requeue, take_back: tasks return from the broker to the table: their hints are lost, or their queue is paused."""
+
+from collections.abc import Sequence
+
+from tasks.db.statements import as_json, fetch
+from tasks.hint import Hint
+from tasks.lifecycle.signals import Moved, announce
+from tasks.states import Status
+
+# Back from the broker to the table. The dispatch number stays: the next hand-over raises it and outdates this hint.
+_REQUEUE = """
+WITH lead AS MATERIALIZED (
+    SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
+), hint AS (
+    SELECT * FROM json_to_recordset(%(hints)s) AS hint (id uuid, dispatch integer)
+), stranded AS (
+    SELECT task.id FROM hint JOIN callboard_task AS task ON task.id = ANY(ARRAY[hint.id])
+    WHERE COALESCE(task.status, '') = 'QUEUED' AND task.dispatch = hint.dispatch AND EXISTS (SELECT FROM lead)
+    ORDER BY hint.id FOR UPDATE OF task SKIP LOCKED
+)
+UPDATE callboard_task AS task
+SET status = 'PENDING', queued_at = NULL
+FROM stranded WHERE task.id = ANY(ARRAY[stranded.id])
+RETURNING task.id, task.actor, task.queue, task.trace_id
+"""
+
+
+def requeue_many(hints: Sequence[Hint], *, lease: str, term: int) -> int:
+    """Take back tasks whose hint did not reach the broker or is gone from it; return how many."""
+    if not hints:
+        return 0
+    rows = [{"id": hint.task_id, "dispatch": hint.dispatch} for hint in hints]
+    moved = fetch(_REQUEUE, {"hints": as_json(rows), "lease": lease, "term": term})
+    announce("requeue", [Moved(id, Status.PENDING, actor, queue, trace) for id, actor, queue, trace in moved])
+    return len(moved)
+
+
+# All that a queue has in the broker; its hints are stale from then on.
+_TAKE_BACK = """
+WITH handed_over AS (
+    SELECT task.id FROM callboard_task AS task
+    WHERE task.status = 'QUEUED' AND task.queue = %(queue)s
+    ORDER BY task.id FOR UPDATE OF task
+)
+UPDATE callboard_task AS task
+SET status = 'PENDING', queued_at = NULL
+FROM handed_over WHERE task.id = handed_over.id
+RETURNING task.id, task.actor, task.queue, task.trace_id
+"""
+
+
+def take_back(queue: str) -> int:
+    """Take back what of a queue was handed over and not claimed, because it was paused; return how many tasks."""
+    moved = fetch(_TAKE_BACK, {"queue": queue})
+    announce("requeue", [Moved(id, Status.PENDING, actor, queue, trace) for id, actor, queue, trace in moved])
+    return len(moved)
