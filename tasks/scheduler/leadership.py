@@ -14,43 +14,16 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import Error as DatabaseProblem
-from django.db import close_old_connections, transaction
+from django.db import close_old_connections
 
 from tasks.db import call_timeout
-from tasks.db.statements import fetch
+from tasks.lifecycle import leases
 from tasks.models import new_id
 from tasks.scheduler.loop import Loop
 
 log = structlog.get_logger(__name__)
 
 LEASE = "scheduler"
-
-_RENEW = """
-UPDATE callboard_lease SET expires_at = statement_timestamp() + %(seconds)s * interval '1 second'
-WHERE name = %(name)s AND holder = %(holder)s AND expires_at > statement_timestamp()
-RETURNING name
-"""
-
-_TAKE = """
-INSERT INTO callboard_lease AS lease (name, holder, expires_at)
-VALUES (%(name)s, %(holder)s, statement_timestamp() + %(seconds)s * interval '1 second')
-ON CONFLICT (name) DO UPDATE SET holder = EXCLUDED.holder, expires_at = EXCLUDED.expires_at
-WHERE lease.expires_at <= statement_timestamp() OR lease.expires_at = %(abandoned)s
-RETURNING name
-"""
-
-_LOOK = "SELECT expires_at FROM callboard_lease WHERE name = %(name)s"
-
-_NEXT_TERM = """
-INSERT INTO callboard_term AS term (name, term) VALUES (%(name)s, 1)
-ON CONFLICT (name) DO UPDATE SET term = term.term + 1
-RETURNING term
-"""
-
-_RESIGN = """
-UPDATE callboard_lease SET expires_at = statement_timestamp() WHERE name = %(name)s AND holder = %(holder)s
-RETURNING name
-"""
 
 
 class Leadership(Loop):
@@ -85,15 +58,13 @@ class Leadership(Loop):
     def step(self) -> float:
         """Renew the lease, or take it if it is free."""
         asked = time.monotonic()
-        parameters = {"name": LEASE, "holder": self._holder, "seconds": settings.LEADER_LEASE_SECONDS}
-        if self._term is not None and fetch(_RENEW, parameters):
+        seconds = settings.LEADER_LEASE_SECONDS
+        if self._term is not None and leases.renew(LEASE, holder=self._holder, seconds=seconds):
             self._trust(asked, self._term)
         else:
-            self._take(asked, parameters)
+            self._take(asked)
         # Followers look often enough to take over within a second of the lease's end.
-        return (
-            settings.LEADER_LEASE_SECONDS / 5 if self._term is not None else min(0.5, settings.LEADER_LEASE_SECONDS / 5)
-        )
+        return seconds / 5 if self._term is not None else min(0.5, seconds / 5)
 
     def resign(self) -> None:
         """Let another lead at once."""
@@ -104,18 +75,17 @@ class Leadership(Loop):
         close_old_connections()
         try:
             with call_timeout.bounded(settings.LEADER_LEASE_SECONDS):
-                fetch(_RESIGN, {"name": LEASE, "holder": self._holder})
+                leases.resign(LEASE, holder=self._holder)
         except DatabaseProblem as error:
             log.warning("cannot resign; the lease will run out", error=str(error).strip())
 
-    def _take(self, asked: float, parameters: dict[str, object]) -> None:
+    def _take(self, asked: float) -> None:
         if self._term is not None:
             log.warning("leadership lost", term=self._term)
             with self._lock:
                 self._term = None
-        taking = {**parameters, "abandoned": self._abandoned()}
-        with transaction.atomic():
-            term = fetch(_NEXT_TERM, parameters)[0][0] if fetch(_TAKE, taking) else None
+        seconds, abandoned = settings.LEADER_LEASE_SECONDS, self._abandoned()
+        term = leases.take(LEASE, holder=self._holder, seconds=seconds, abandoned=abandoned)
         if term is None:
             self._look()
         else:
@@ -125,8 +95,7 @@ class Leadership(Loop):
 
     def _look(self) -> None:
         """Note since when the lease of another has been as it is."""
-        found = fetch(_LOOK, {"name": LEASE})
-        expires_at = found[0][0] if found else None
+        expires_at = leases.end_of(LEASE)
         if expires_at != self._seen[0]:
             self._seen = (expires_at, time.monotonic())
 

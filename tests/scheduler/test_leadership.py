@@ -10,7 +10,7 @@ from django.db.models import F
 
 from tasks import lifecycle
 from tasks.db import statements
-from tasks.lifecycle import Probe
+from tasks.lifecycle import Probe, leases
 from tasks.models import Lease, Term, new_id
 from tasks.scheduler import leadership as module
 from tasks.scheduler.leadership import LEASE, Leadership
@@ -135,7 +135,7 @@ def slow_database(monkeypatch, clock: Any, seconds: float) -> None:
         clock.now += seconds
         return statements.fetch(*given)
 
-    monkeypatch.setattr(module, "fetch", fetch)
+    monkeypatch.setattr(leases, "fetch", fetch)
 
 
 def test_trust_counts_from_before_the_lease_was_asked_for(one, clock, monkeypatch) -> None:
@@ -159,7 +159,7 @@ def test_a_database_that_is_away_ends_no_term_before_its_time(one, clock, monkey
 
     one.step()
     with monkeypatch.context() as patched:
-        patched.setattr(module, "fetch", away)
+        patched.setattr(leases, "fetch", away)
         clock.now += 5
         with pytest.raises(OperationalError):
             one.step()
@@ -172,12 +172,12 @@ def test_a_database_that_is_away_ends_no_term_before_its_time(one, clock, monkey
 
 def test_a_lease_without_its_term_is_not_taken(one, other, monkeypatch) -> None:
     def fetch(statement: str, parameters: Any) -> Any:
-        if statement == module._NEXT_TERM:
+        if statement == leases._NEXT_TERM:
             raise OperationalError("away")
         return statements.fetch(statement, parameters)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "fetch", fetch)
+        patched.setattr(leases, "fetch", fetch)
         with pytest.raises(OperationalError):
             one.step()
     other.step()
@@ -214,7 +214,7 @@ def test_a_database_that_is_away_does_not_keep_a_leader_from_ending(one, monkeyp
 
     one.step()
     monkeypatch.setattr(module, "close_old_connections", lambda: None)
-    monkeypatch.setattr(module, "fetch", away)
+    monkeypatch.setattr(leases, "fetch", away)
     one.resign()
     assert one.term is None
 
