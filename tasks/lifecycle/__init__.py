@@ -16,7 +16,7 @@ from tasks.lifecycle.expire import expire_many
 from tasks.lifecycle.prune import prune_history, prune_keys, prune_letters, prune_many
 from tasks.lifecycle.put_back import put_back_many
 from tasks.lifecycle.redrive import redrive, redrive_many
-from tasks.lifecycle.requeue import requeue_many, take_back
+from tasks.lifecycle.requeue import queued_long, requeue_many, take_back
 from tasks.lifecycle.rescue import rescue_lost, rescue_stuck
 from tasks.lifecycle.retry import retry, retry_many
 from tasks.lifecycle.signals import Moved, transitioned
@@ -52,6 +52,7 @@ __all__ = [
     "prune_letters",
     "prune_many",
     "put_back_many",
+    "queued_long",
     "recorded",
     "redrive",
     "redrive_many",

@@ -1,11 +1,44 @@
 """requeue, take_back: tasks return from the broker to the table: their hints are lost, or their queue is paused."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
 from tasks.hint import Hint
 from tasks.lifecycle.signals import Moved, announce
 from tasks.states import Status
+
+
+class Queued(NamedTuple):
+    """A task that was handed to the broker and not claimed yet."""
+
+    queued_at: datetime
+    queue: str
+    hint: Hint
+
+
+# In the order of queued_at, so that hints which rightly wait long (nobody serves their queue) do not hide lost ones,
+# and of the id, because all tasks of one dispatch have the same queued_at.
+_QUEUED_LONG = """
+SELECT task.queued_at, task.queue, task.id, task.dispatch FROM callboard_task AS task
+WHERE task.status = 'QUEUED' AND task.queued_at < statement_timestamp() - %(seconds)s * interval '1 second'
+  AND task.queued_at >= %(queued_at)s AND (task.queued_at, task.id) > (%(queued_at)s, %(id)s)
+ORDER BY task.queued_at, task.id LIMIT %(most)s
+"""
+
+
+def queued_long(seconds: float, *, after: tuple[datetime, UUID], most: int) -> list[Queued]:
+    """List the tasks that have been QUEUED for longer than ``seconds``, oldest first: their hints may be lost.
+
+    Parameters:
+        after: ``queued_at`` and id of the last task of the batch before.
+    """
+    queued_at, id = after
+    found = fetch(_QUEUED_LONG, {"seconds": seconds, "queued_at": queued_at, "id": id, "most": most})
+    return [Queued(at, queue, Hint(task_id, dispatch)) for at, queue, task_id, dispatch in found]
+
 
 # Back from the broker to the table. The dispatch number stays: the next hand-over raises it and outdates this hint.
 _REQUEUE = """

@@ -15,7 +15,6 @@ from django.db import close_old_connections
 from tasks import lifecycle
 from tasks.broker.sources import Source
 from tasks.db.clock import Clock
-from tasks.db.statements import fetch
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint
 from tasks.lifecycle import workers
@@ -35,15 +34,6 @@ REOPENING_SECONDS = 2.0
 
 #: Looked at in one sweep.
 MOST_QUEUED = 5_000
-
-# In order of queued_at, so that hints which rightly wait for long (nobody serves their queue) hide no lost ones; and of
-# the id, because all that one statement dispatched has the same.
-_QUEUED_LONG = """
-SELECT task.queued_at, task.queue, task.id, task.dispatch FROM callboard_task AS task
-WHERE task.status = 'QUEUED' AND task.queued_at < statement_timestamp() - %(grace)s * interval '1 second'
-  AND task.queued_at >= %(queued_at)s AND (task.queued_at, task.id) > (%(queued_at)s, %(id)s)
-ORDER BY task.queued_at, task.id LIMIT %(most)s
-"""
 
 _BEGINNING = (datetime(2000, 1, 1, tzinfo=UTC), UUID(int=0))
 
@@ -142,12 +132,11 @@ class Sweeper(Loop):
 
     def _requeue_lost(self, term: int, *, grace: float) -> int:
         """Look at what has been QUEUED for long, one batch in each sweep, from where the last one ended."""
-        queued_at, id = self._reached
-        rows = fetch(_QUEUED_LONG, {"grace": grace, "queued_at": queued_at, "id": id, "most": MOST_QUEUED})
-        self._reached = (rows[-1][0], rows[-1][2]) if len(rows) == MOST_QUEUED else _BEGINNING
+        found = lifecycle.queued_long(grace, after=self._reached, most=MOST_QUEUED)
+        self._reached = (found[-1].queued_at, found[-1].hint.task_id) if len(found) == MOST_QUEUED else _BEGINNING
         waiting: dict[str, list[Hint]] = {}
-        for _, name, task_id, dispatch in rows:
-            waiting.setdefault(name, []).append(Hint(task_id, dispatch))
+        for one in found:
+            waiting.setdefault(one.queue, []).append(one.hint)
         total = 0
         for name, hints in waiting.items():
             count = lifecycle.requeue_many(self._source.missing(name, hints), lease=LEASE, term=term)
