@@ -46,12 +46,6 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-# A batch finds its tasks by ``task.id = ANY(ARRAY[batch.id])`` and is put in order by ``batch.id``. That says the same
-# as ``task.id = batch.id`` and leaves the planner one way, to look each one up by the key. An equality it may also turn
-# around, and walk an index of tasks with the batch inside: that takes the square of the batch, and looks cheap once the
-# table was analysed while nothing waited or ran. For the same reason ``COALESCE(task.status, '')`` hides the status
-# from the partial indexes. `test_kept_plans.py` looks at the plans.
-
 #: Django gives raw statements JSON columns as text.
 loads = json.loads
 

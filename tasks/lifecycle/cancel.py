@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from tasks.errors import IllegalTransition
+from tasks.lifecycle.fence import IS_WAITING
 from tasks.lifecycle.rows import run, status_of
 from tasks.lifecycle.signals import Moved
 from tasks.states import Status
 
 # What waits is cancelled at once, what runs is asked to stop: its worker confirms, or a success that was first wins.
-_CANCEL = """
+_CANCEL = f"""
 WITH wanted AS MATERIALIZED (
     SELECT task.id, task.status FROM callboard_task AS task
     WHERE task.id = ANY(%(ids)s::uuid[])
-      AND (task.status IN ('BLOCKED', 'PENDING', 'QUEUED', 'RETRYING')
-           OR (task.status = 'RUNNING' AND task.cancel_requested_at IS NULL))
+      AND ({IS_WAITING} OR (task.status = 'RUNNING' AND task.cancel_requested_at IS NULL))
     ORDER BY task.id FOR UPDATE OF task
 ), moved AS (
     UPDATE callboard_task AS task

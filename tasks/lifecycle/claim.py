@@ -9,6 +9,7 @@ from uuid import UUID
 from tasks.db.statements import as_json, fetch, loads
 from tasks.errors import CallboardError
 from tasks.hint import Hint
+from tasks.lifecycle.fence import CAN_STILL_START, LIVE_WORKER, in_batch, is_current
 from tasks.lifecycle.signals import Moved, announce
 from tasks.states import Status
 
@@ -41,22 +42,20 @@ class Claimed:
 # A stale hint (claimed before, requeued since, finished, expired) finds no row. A worker whose lease is over claims
 # nothing: the sweeper may already have given its tasks away. A row that somebody's transaction holds is skipped, or it
 # would keep this process from everything else; its hint is lost then, which the sweeper finds out.
-_CLAIM = """
+_CLAIM = f"""
 WITH entitled AS MATERIALIZED (
     SELECT FROM callboard_worker AS worker
-    WHERE worker.id = %(worker)s AND worker.status = 'ALIVE' AND worker.lease_expires_at > statement_timestamp()
+    WHERE worker.id = %(worker)s AND {LIVE_WORKER}
 ), hint AS (
     SELECT * FROM json_to_recordset(%(hints)s) AS hint (id uuid, dispatch integer)
 ), claimable AS (
-    SELECT task.id FROM hint JOIN callboard_task AS task ON task.id = ANY(ARRAY[hint.id])
-    WHERE COALESCE(task.status, '') = 'QUEUED' AND task.dispatch = hint.dispatch
-      AND (task.expires_at IS NULL OR task.expires_at > statement_timestamp())
-      AND EXISTS (SELECT FROM entitled)
+    SELECT task.id FROM hint JOIN callboard_task AS task ON {in_batch("hint")}
+    WHERE {is_current("hint")} AND {CAN_STILL_START} AND EXISTS (SELECT FROM entitled)
     ORDER BY hint.id FOR UPDATE OF task SKIP LOCKED
 ), claimed AS (
     UPDATE callboard_task AS task
     SET status = 'RUNNING', attempt = task.attempt + 1, worker_id = %(worker)s, started_at = statement_timestamp()
-    FROM claimable WHERE task.id = ANY(ARRAY[claimable.id])
+    FROM claimable WHERE {in_batch("claimable")}
     RETURNING task.id, task.attempt, task.actor, task.queue, task.priority, task.args, task.payload, task.options,
         task.failures, task.crashes, task.max_retries, task.min_backoff_seconds, task.max_backoff_seconds,
         task.retry_until, task.time_limit_seconds, task.trace_id, task.owner_id,

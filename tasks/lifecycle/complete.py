@@ -14,10 +14,11 @@ from django.db import transaction
 
 from dlq.fingerprint import fingerprint
 from tasks.db.statements import as_json, fetch
+from tasks.lifecycle.fence import IS_LEADING, LEAD, any_of, in_batch, is_held
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit import Submission, submit_many
 from tasks.models import new_id
-from tasks.states import AttemptOutcome, DeathReason, Status
+from tasks.states import FINAL, AttemptOutcome, DeathReason, Status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,37 +85,47 @@ class Outcome:
         return {name: value for name, value in row.items() if value is not None}
 
 
-# One statement for the whole batch. `held` is the fence: only the owner's current attempt counts, so a worker that was
-# paused, partitioned or presumed dead changes nothing; its rows are locked in id order, or two batches would deadlock.
-# Nothing is joined with `ended`: without an index, and by nested loops, that would take the square of the batch.
-# How the tasks are found: see tasks/lifecycle/sql.py.
-# A cancel that was asked for while the actor ran turns everything but a success into CANCELLED.
-_END = """
-WITH {lead} outcome AS MATERIALIZED (
+# The parts of the one statement that ends a whole batch of attempts. Nothing is joined with `ended`: without an index,
+# and by nested loops, that would take the square of the batch.
+_OUTCOMES = """
+outcome AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(outcomes)s) AS outcome (
         id uuid, attempt integer, worker uuid, status text, outcome text, started_at timestamptz,
         finished_at timestamptz, result jsonb, error_type text, error_message text, traceback text, note text,
         failed integer, crashed integer, delay double precision, reason text, letter uuid, fingerprint text
     )
-), held AS MATERIALIZED (
+)"""
+
+
+def _held(condition: str, *, waits: bool) -> str:
+    """Build the fence: the attempts that still run, so that what was given to another worker meanwhile stays as it is.
+
+    Their rows are locked in the order of their ids, or two batches would deadlock. A cancel that was asked for while
+    the actor ran turns everything but a success into CANCELLED.
+    """
+    return f"""
+held AS MATERIALIZED (
     SELECT outcome.*,
            CASE WHEN task.cancel_requested_at IS NOT NULL AND outcome.status <> 'SUCCEEDED' THEN 'CANCELLED'
                 ELSE outcome.status END AS fate
-    FROM outcome JOIN callboard_task AS task ON task.id = ANY(ARRAY[outcome.id])
-    WHERE COALESCE(task.status, '') = 'RUNNING' AND task.attempt = outcome.attempt AND task.worker_id = outcome.worker
-      {guard}
-    ORDER BY outcome.id FOR UPDATE OF task {when_locked}
-), ended AS (
+    FROM outcome JOIN callboard_task AS task ON {in_batch("outcome")}
+    WHERE {is_held("outcome", by="outcome.worker")} AND {condition}
+    ORDER BY outcome.id FOR UPDATE OF task {"" if waits else "SKIP LOCKED"}
+)"""
+
+
+_IS_FINAL = any_of("held.fate", FINAL)
+_ENDED = f"""
+ended AS (
     UPDATE callboard_task AS task
     SET status = held.fate,
         worker_id = NULL,
         cancel_requested_at = NULL,
-        queued_at = CASE WHEN held.fate IN ('SUCCEEDED', 'DEAD', 'CANCELLED') THEN task.queued_at END,
+        queued_at = CASE WHEN {_IS_FINAL} THEN task.queued_at END,
         started_at = held.started_at,
-        finished_at = CASE WHEN held.fate IN ('SUCCEEDED', 'DEAD', 'CANCELLED') THEN held.finished_at END,
-        run_at = CASE WHEN held.fate IN ('PENDING', 'RETRYING')
-                      THEN GREATEST(task.run_at, statement_timestamp() + held.delay * interval '1 second')
-                      ELSE task.run_at END,
+        finished_at = CASE WHEN {_IS_FINAL} THEN held.finished_at END,
+        run_at = CASE WHEN {_IS_FINAL} THEN task.run_at
+                      ELSE GREATEST(task.run_at, statement_timestamp() + held.delay * interval '1 second') END,
         failures = task.failures + held.failed,
         crashes = task.crashes + held.crashed,
         retry_until = CASE WHEN held.failed = 1 THEN COALESCE(
@@ -124,27 +135,51 @@ WITH {lead} outcome AS MATERIALIZED (
         error = CASE WHEN held.error_type = '' THEN task.error
                      ELSE held.error_type || ': ' || held.error_message END
     FROM held
-    WHERE task.id = ANY(ARRAY[held.id])
+    WHERE {in_batch("held")}
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.owner_id, held.attempt, held.letter,
               held.reason, held.error_type, held.error_message, held.fingerprint,
               EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision AS seconds
-), recorded AS (
+)"""
+
+# What was not started has no outcome, and leaves no attempt row.
+_RECORDED_ATTEMPTS = """
+recorded AS (
     INSERT INTO callboard_attempt (
         task_id, number, outcome, worker_id, started_at, finished_at, error_type, error_message, traceback, note
     )
     SELECT id, attempt, outcome, worker, started_at, finished_at, error_type, error_message, traceback, note
     FROM held WHERE outcome IS NOT NULL
-), buried AS (
+)"""
+
+_DEAD_LETTERS = """
+died AS (
     INSERT INTO callboard_deadletter (
         id, task_id, attempt, actor, queue, owner_id, reason, error_type, error_message, fingerprint
     )
     SELECT letter, id, attempt, actor, queue, owner_id, reason, error_type, error_message, fingerprint
     FROM ended WHERE status = 'DEAD'
-)
+)"""
+
+
+def completion_statement(*, by_leader: bool = False, only_if: str = "true", waits: bool = False) -> str:
+    """Put together the statement that ends attempts, for the worker that holds them or for a leader.
+
+    Parameters:
+        by_leader: it is fenced by the leader's term as well.
+        only_if: what must still be true of ``task``, as a predicate of ``tasks.lifecycle.fence``.
+        waits: for rows that another transaction holds, as long as it takes. Without it they are left for the next
+            round, since one row must not keep all others waiting.
+    """
+    condition = f"{IS_LEADING} AND {only_if}" if by_leader else only_if
+    parts = [_OUTCOMES, _held(condition, waits=waits), _ENDED, _RECORDED_ATTEMPTS, _DEAD_LETTERS]
+    return f"""
+WITH {",".join([LEAD, *parts] if by_leader else parts)}
 SELECT id, status, actor, queue, trace_id, attempt, seconds FROM ended
 """
-_COMPLETE = _END.format(lead="", guard="", when_locked="SKIP LOCKED")
-_COMPLETE_WAITING = _END.format(lead="", guard="", when_locked="")
+
+
+_COMPLETE = completion_statement()
+_COMPLETE_WAITING = completion_statement(waits=True)
 
 
 def complete_many(outcomes: Sequence[Outcome], *, waits: bool = False) -> list[Moved]:
@@ -187,19 +222,11 @@ def _complete(outcomes: Sequence[Outcome], waits: bool) -> list[Moved]:
 def end_many(
     verb: str, statement: str, outcomes: Sequence[Outcome], *, prepared: str = "", **parameters: Any
 ) -> list[Moved]:
-    """Run one form of the statement above and announce what moved."""
+    """Run a ``completion_statement`` and announce what moved."""
     rows = as_json([outcome.as_row() for outcome in outcomes])
     moves = [Moved(*row) for row in fetch(statement, {"outcomes": rows, **parameters}, prepared=prepared)]
     announce(verb, moves)
     return moves
-
-
-def guarded(*, lead: str, guard: str) -> str:
-    """Build the form of the statement that a leader uses: ``lead`` is a CTE, ``guard`` a further condition.
-
-    A row that somebody's transaction holds is left for the next round: one must not keep all others waiting.
-    """
-    return _END.format(lead=lead, guard=guard, when_locked="SKIP LOCKED")
 
 
 _RECORDED = """
@@ -219,11 +246,11 @@ def recorded(outcomes: Sequence[Outcome]) -> set[tuple[UUID, int]]:
     return set(fetch(_RECORDED, {"outcomes": rows, "worker": outcomes[0].worker_id}))
 
 
-_STILL_HELD = """
+_STILL_HELD = f"""
 SELECT task.id, task.attempt
 FROM json_to_recordset(%(outcomes)s) AS outcome (id uuid, attempt integer)
-JOIN callboard_task AS task ON task.id = ANY(ARRAY[outcome.id])
-WHERE COALESCE(task.status, '') = 'RUNNING' AND task.attempt = outcome.attempt AND task.worker_id = %(worker)s
+JOIN callboard_task AS task ON {in_batch("outcome")}
+WHERE {is_held("outcome", by="%(worker)s")}
 """
 
 

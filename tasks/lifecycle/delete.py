@@ -6,11 +6,12 @@ from django.db import transaction
 
 from tasks.db.statements import fetch
 from tasks.errors import IllegalTransition, NotFound, VersionMismatch
+from tasks.lifecycle.fence import IS_OPEN
 from tasks.models import Task
 from tasks.states import Status
 
 # Its open dead letter is resolved with it: nobody could re-drive it any more. A hint in the broker finds no row.
-_DELETE = """
+_DELETE = f"""
 WITH gone AS (
     DELETE FROM callboard_task AS task
     WHERE task.id = %(id)s AND task.status <> 'RUNNING'
@@ -20,7 +21,7 @@ WITH gone AS (
 ), resolved AS (
     UPDATE callboard_deadletter AS letter
     SET resolution = 'DISCARDED', resolved_by = %(by)s, resolved_at = statement_timestamp()
-    FROM gone WHERE letter.task_id = gone.id AND letter.resolution = ''
+    FROM gone WHERE letter.task_id = gone.id AND {IS_OPEN}
 )
 INSERT INTO callboard_taskevent (task_id, verb, by, detail)
 SELECT id, 'delete', %(by)s, jsonb_build_object('status', status) FROM gone

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from tasks.db.statements import fetch
 from tasks.errors import AlreadyResolved
+from tasks.lifecycle.fence import IS_LEADING, IS_OPEN, LEAD
 from tasks.lifecycle.rows import open_letter
 
 
@@ -22,23 +23,23 @@ def discard(letter_id: UUID, *, by: str = "") -> None:
         raise AlreadyResolved()
 
 
-_DISCARD = """
+_DISCARD = f"""
 WITH resolved AS (
-    UPDATE callboard_deadletter
+    UPDATE callboard_deadletter AS letter
     SET resolution = 'DISCARDED', resolved_by = %(by)s, resolved_at = statement_timestamp()
-    WHERE id = %(id)s AND resolution = ''
+    WHERE letter.id = %(id)s AND {IS_OPEN}
     RETURNING task_id
 )
 INSERT INTO callboard_taskevent (task_id, verb, by, detail)
-SELECT task_id, 'discard', %(by)s, '{}' FROM resolved
+SELECT task_id, 'discard', %(by)s, '{{}}' FROM resolved
 RETURNING task_id
 """
 
 
-_DISCARD_MANY = """
+_DISCARD_MANY = f"""
 WITH wanted AS MATERIALIZED (
     SELECT letter.id FROM callboard_deadletter AS letter
-    WHERE letter.id = ANY(%(ids)s::uuid[]) AND letter.resolution = ''
+    WHERE letter.id = ANY(%(ids)s::uuid[]) AND {IS_OPEN}
     ORDER BY letter.id FOR UPDATE
 ), resolved AS (
     UPDATE callboard_deadletter AS letter
@@ -47,7 +48,7 @@ WITH wanted AS MATERIALIZED (
     RETURNING letter.id, letter.task_id
 ), noted AS (
     INSERT INTO callboard_taskevent (task_id, verb, by, detail)
-    SELECT task_id, 'discard', %(by)s, '{}' FROM resolved
+    SELECT task_id, 'discard', %(by)s, '{{}}' FROM resolved
 )
 SELECT id FROM resolved
 """
@@ -58,10 +59,11 @@ def discard_many(letter_ids: Sequence[UUID], *, by: str = "") -> list[UUID]:
     return [id for (id,) in fetch(_DISCARD_MANY, {"ids": [str(id) for id in letter_ids], "by": by})]
 
 
-_OLD_OPEN_LETTERS = """
+_OLD_OPEN_LETTERS = f"""
+WITH {LEAD}
 SELECT letter.id FROM callboard_deadletter AS letter
-WHERE letter.resolution = '' AND letter.died_at < statement_timestamp() - %(seconds)s * interval '1 second'
-  AND EXISTS (SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE)
+WHERE {IS_OPEN} AND letter.died_at < statement_timestamp() - %(seconds)s * interval '1 second'
+  AND {IS_LEADING}
 ORDER BY letter.id LIMIT %(batch)s
 """
 

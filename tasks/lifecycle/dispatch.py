@@ -8,6 +8,7 @@ from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
 from tasks.hint import Hint
+from tasks.lifecycle.fence import CAN_STILL_START, DISPATCHABLE, IS_LEADING, LEAD, in_batch
 from tasks.lifecycle.signals import Moved, announce
 from tasks.states import Status
 
@@ -45,10 +46,8 @@ class Probe:
 # by its key costs each task a tenth more.) The term row is locked so that a leader that lost its lease between
 # two statements dispatches nothing. So is the queue's: a pause that is under way is heeded, and one that comes now
 # waits for this statement's commit and takes back what it handed over.
-_DISPATCH = """
-WITH lead AS MATERIALIZED (
-    SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
-), unpaused AS MATERIALIZED (
+_DISPATCH = f"""
+WITH {LEAD}, unpaused AS MATERIALIZED (
     SELECT FROM callboard_queue WHERE name = %(queue)s AND paused_at IS NULL FOR SHARE SKIP LOCKED
 ), probe AS (
     SELECT * FROM json_to_recordset(%(probes)s) AS probe (
@@ -59,11 +58,11 @@ WITH lead AS MATERIALIZED (
     SELECT due.id, due.band
     FROM (SELECT * FROM probe ORDER BY place) AS probe
     CROSS JOIN LATERAL (
-        SELECT looked.id, probe.band
+        SELECT task.id, probe.band
         FROM (
             SELECT task.id, task.actor, task.expires_at
             FROM callboard_task AS task
-            WHERE task.status IN ('PENDING', 'RETRYING')
+            WHERE {DISPATCHABLE}
               AND task.queue = %(queue)s AND task.priority = probe.priority
               AND task.run_at <= statement_timestamp() - probe.waited * interval '1 second'
               AND (task.run_at, task.id) > (
@@ -73,18 +72,17 @@ WITH lead AS MATERIALIZED (
             ORDER BY task.run_at, task.id
             LIMIT probe."limit" + 500
             FOR UPDATE SKIP LOCKED
-        ) AS looked
-        WHERE looked.actor = ANY(%(actors)s)
-          AND (looked.expires_at IS NULL OR looked.expires_at > statement_timestamp())
+        ) AS task
+        WHERE task.actor = ANY(%(actors)s) AND {CAN_STILL_START}
         LIMIT probe."limit"
     ) AS due
-    WHERE EXISTS (SELECT FROM lead) AND EXISTS (SELECT FROM unpaused)
+    WHERE {IS_LEADING} AND EXISTS (SELECT FROM unpaused)
     LIMIT %(space)s
 )
 UPDATE callboard_task AS task
 SET status = 'QUEUED', dispatch = task.dispatch + 1, queued_at = statement_timestamp()
 FROM picked
-WHERE task.id = ANY(ARRAY[picked.id])
+WHERE {in_batch("picked")}
 RETURNING task.id, task.dispatch, picked.band, task.priority, task.run_at, task.actor, task.trace_id
 """
 

@@ -9,20 +9,21 @@ from django.db import transaction
 from tasks import registry
 from tasks.db.statements import as_json
 from tasks.errors import FieldError, IllegalTransition, InvalidTask, VersionMismatch
+from tasks.lifecycle.fence import IS_WAITING
 from tasks.lifecycle.rows import columns_of, locked
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit import FOR_EVER, queue_exists, row_faults
 from tasks.states import WAITING, Status
 
 # An edit of what is in the broker takes it back: the old hint would start it in the old place.
-_EDIT = """
+_EDIT = f"""
 WITH change AS (
     SELECT * FROM json_to_record(%(change)s) AS change (
         priority smallint, queue text, run_at timestamptz, payload jsonb, max_retries integer, tags text[]
     )
 ), wanted AS MATERIALIZED (
     SELECT task.id, task.status FROM callboard_task AS task
-    WHERE task.id = %(id)s AND task.status IN ('BLOCKED', 'PENDING', 'QUEUED', 'RETRYING')
+    WHERE task.id = %(id)s AND {IS_WAITING}
       AND task.version = COALESCE(%(version)s, task.version)
     FOR UPDATE OF task
 ), moved AS (

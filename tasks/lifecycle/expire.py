@@ -2,27 +2,28 @@
 
 from dlq.fingerprint import fingerprint
 from tasks.db.statements import as_json, fetch
-from tasks.lifecycle.rescue import BATCH, LEAD
+from tasks.lifecycle.fence import IS_LEADING, IS_WAITING, LEAD
+from tasks.lifecycle.rescue import BATCH
 from tasks.lifecycle.signals import Moved, announce
 from tasks.models import new_id
 
+_IS_TOO_OLD = f"{IS_WAITING} AND task.expires_at <= statement_timestamp()"
 _AGE_MESSAGE = "older than its age limit before it could start"
 
 
-# ruff: noqa: S608 - the statements are put together from constants of this module.
 _EXPIRED = f"""
 SELECT task.id, task.actor FROM callboard_task AS task
-WHERE task.status IN ('BLOCKED', 'PENDING', 'QUEUED', 'RETRYING') AND task.expires_at <= statement_timestamp()
+WHERE {_IS_TOO_OLD}
 ORDER BY task.expires_at LIMIT {BATCH}
 """
 
 _EXPIRE = f"""
-WITH {LEAD} old AS (
+WITH {LEAD}, old AS (
     SELECT * FROM json_to_recordset(%(tasks)s) AS old (id uuid, letter uuid, fingerprint text)
 ), waiting AS MATERIALIZED (
     SELECT task.id, old.letter, old.fingerprint FROM callboard_task AS task JOIN old ON old.id = task.id
-    WHERE task.status IN ('BLOCKED', 'PENDING', 'QUEUED', 'RETRYING') AND task.expires_at <= statement_timestamp()
-      AND EXISTS (SELECT FROM lead)
+    WHERE {_IS_TOO_OLD}
+      AND {IS_LEADING}
     ORDER BY task.id FOR UPDATE OF task SKIP LOCKED
 ), expired AS (
     UPDATE callboard_task AS task

@@ -4,10 +4,12 @@ A dead letter keeps the facts of a death when the task is gone, and goes in a ti
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
+from tasks.lifecycle.fence import IS_LEADING, IS_OPEN, LEAD
 
 #: Ids start with their time of birth in milliseconds (RFC 9562, UUIDv7): a walk by id is a walk by age, on the primary
 #: key alone. An index for it would cost every task an insertion.
@@ -23,10 +25,8 @@ class Pruned(NamedTuple):
 
 
 # A task that died is kept while its dead letter is open, or a re-drive would find nothing to run.
-_PRUNE = """
-WITH lead AS MATERIALIZED (
-    SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
-), keep AS (
+_PRUNE = f"""
+WITH {LEAD}, keep AS (
     SELECT * FROM json_to_recordset(%(keep)s) AS keep (status text, seconds double precision)
 ), youngest AS (
     SELECT (lpad(to_hex(((EXTRACT(EPOCH FROM statement_timestamp()) - min(seconds)) * 1000)::bigint), 12, '0')
@@ -41,8 +41,8 @@ WITH lead AS MATERIALIZED (
     FROM callboard_task AS task JOIN old ON old.id = task.id JOIN keep ON keep.status = task.status
     WHERE task.finished_at < statement_timestamp() - keep.seconds * interval '1 second'
       AND NOT EXISTS (
-          SELECT FROM callboard_deadletter AS letter WHERE letter.task_id = task.id AND letter.resolution = '')
-      AND EXISTS (SELECT FROM lead)
+          SELECT FROM callboard_deadletter AS letter WHERE letter.task_id = task.id AND {IS_OPEN})
+      AND {IS_LEADING}
     ORDER BY task.id FOR UPDATE OF task SKIP LOCKED
 ), attempts AS (
     DELETE FROM callboard_attempt AS attempt USING due WHERE attempt.task_id = due.id
@@ -67,12 +67,10 @@ def prune_many(position: UUID, *, keep_seconds: Mapping[str, float], batch: int,
     return Pruned(removed, seen, last or position)
 
 
-_PRUNE_KEYS = """
-WITH lead AS MATERIALIZED (
-    SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
-), expired AS MATERIALIZED (
+_PRUNE_KEYS = f"""
+WITH {LEAD}, expired AS MATERIALIZED (
     SELECT owner_id, key FROM callboard_idempotencykey
-    WHERE expires_at <= statement_timestamp() AND EXISTS (SELECT FROM lead)
+    WHERE expires_at <= statement_timestamp() AND {IS_LEADING}
     ORDER BY expires_at LIMIT %(batch)s
     FOR UPDATE SKIP LOCKED
 )
@@ -90,17 +88,15 @@ def prune_keys(*, batch: int, lease: str, term: int) -> int:
 
 # By id, as tasks are walked: an id is made when the task dies. While its task is there and dead it stays, or that one
 # would be dead without saying why.
-_PRUNE_LETTERS = """
-WITH lead AS MATERIALIZED (
-    SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
-), old AS MATERIALIZED (
+_PRUNE_LETTERS = f"""
+WITH {LEAD}, old AS MATERIALIZED (
     SELECT letter.id FROM callboard_deadletter AS letter
     WHERE letter.id > %(position)s ORDER BY letter.id LIMIT %(batch)s
 ), due AS MATERIALIZED (
     SELECT letter.id FROM callboard_deadletter AS letter JOIN old ON old.id = letter.id
     WHERE letter.resolved_at < statement_timestamp() - %(seconds)s * interval '1 second'
       AND NOT EXISTS (SELECT FROM callboard_task AS task WHERE task.id = letter.task_id AND task.status = 'DEAD')
-      AND EXISTS (SELECT FROM lead)
+      AND {IS_LEADING}
     ORDER BY letter.id FOR UPDATE OF letter SKIP LOCKED
 ), letters AS (
     DELETE FROM callboard_deadletter AS letter USING due WHERE letter.id = due.id RETURNING letter.id
@@ -134,23 +130,24 @@ EVENTS = History("callboard_taskevent", "id", "at", "id")
 ADMIN_LOG = History("django_admin_log", "id", "action_time", "id")
 SESSIONS = History("django_session", "session_key", "expire_date", "expire_date")
 
-# The oldest only are looked at: a batch of them, not the table.
-_PRUNE_HISTORY = """
-WITH lead AS MATERIALIZED (
-    SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
-), oldest AS MATERIALIZED (
-    SELECT {key} AS key FROM {table} ORDER BY {order} LIMIT %(batch)s
-), due AS MATERIALIZED (
-    SELECT history.{key} AS key FROM {table} AS history JOIN oldest ON oldest.key = history.{key}
-    WHERE history.{at} < statement_timestamp() - %(seconds)s * interval '1 second' AND EXISTS (SELECT FROM lead)
-    ORDER BY history.{key} FOR UPDATE OF history SKIP LOCKED
-)
-DELETE FROM {table} AS history USING due WHERE history.{key} = due.key
-RETURNING history.{key}
-"""
+
+@cache
+def _prune_history(history: History) -> str:
+    # The oldest only are looked at: a batch of them, not the table.
+    table, key, at, order = history
+    return f"""
+    WITH {LEAD}, oldest AS MATERIALIZED (
+        SELECT {key} AS key FROM {table} ORDER BY {order} LIMIT %(batch)s
+    ), due AS MATERIALIZED (
+        SELECT history.{key} AS key FROM {table} AS history JOIN oldest ON oldest.key = history.{key}
+        WHERE history.{at} < statement_timestamp() - %(seconds)s * interval '1 second' AND {IS_LEADING}
+        ORDER BY history.{key} FOR UPDATE OF history SKIP LOCKED
+    )
+    DELETE FROM {table} AS history USING due WHERE history.{key} = due.key
+    RETURNING history.{key}
+    """
 
 
 def prune_history(history: History, *, keep_seconds: float, batch: int, lease: str, term: int) -> int:
     """Remove the oldest rows of a history that are older than that, a batch at most; return how many."""
-    statement = _PRUNE_HISTORY.format(**history._asdict())
-    return len(fetch(statement, {"seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}))
+    return len(fetch(_prune_history(history), {"seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}))

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
+from tasks.lifecycle.fence import in_batch, is_held
 from tasks.lifecycle.signals import Moved, announce
 
 # Claimed and not started: as if it had not been claimed, but for the attempt number, which stays used. A cancel that
 # was asked for in between has its way. A row that somebody has locked is skipped: the heartbeat finds it later.
-_PUT_BACK = """
+_PUT_BACK = f"""
 WITH held AS (
     SELECT * FROM json_to_recordset(%(held)s) AS held (id uuid, attempt integer)
 ), unstarted AS (
-    SELECT task.id FROM held JOIN callboard_task AS task ON task.id = ANY(ARRAY[held.id])
-    WHERE COALESCE(task.status, '') = 'RUNNING' AND task.attempt = held.attempt AND task.worker_id = %(worker)s
+    SELECT task.id FROM held JOIN callboard_task AS task ON {in_batch("held")}
+    WHERE {is_held("held", by="%(worker)s")}
     ORDER BY held.id FOR UPDATE OF task SKIP LOCKED
 )
 UPDATE callboard_task AS task
@@ -21,7 +22,7 @@ SET status = CASE WHEN task.cancel_requested_at IS NULL THEN 'PENDING' ELSE 'CAN
     finished_at = CASE WHEN task.cancel_requested_at IS NULL THEN NULL ELSE statement_timestamp() END,
     run_at = GREATEST(task.run_at, statement_timestamp() + %(delay)s * interval '1 second'),
     worker_id = NULL, started_at = NULL, queued_at = NULL, cancel_requested_at = NULL
-FROM unstarted WHERE task.id = ANY(ARRAY[unstarted.id])
+FROM unstarted WHERE {in_batch("unstarted")}
 RETURNING task.id, task.status, task.actor, task.queue, task.trace_id
 """
 

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from tasks.db.statements import fetch
 from tasks.errors import AlreadyResolved, NotFound
+from tasks.lifecycle.fence import IS_OPEN
 from tasks.lifecycle.retry import RETRY, check_stored, retry_many
 from tasks.lifecycle.rows import locked, open_letter
 from tasks.lifecycle.signals import Moved, announce
@@ -36,18 +37,18 @@ def redrive(letter_id: UUID, *, by: str = "") -> Status:
 
 
 # Tasks before letters, each in the order of their ids, as every other verb locks them.
-_LOCK_TASKS = """
+_LOCK_TASKS = f"""
 SELECT task.id FROM callboard_task AS task
 WHERE task.status = 'DEAD' AND task.id IN (
     SELECT letter.task_id FROM callboard_deadletter AS letter
-    WHERE letter.id = ANY(%(ids)s::uuid[]) AND letter.resolution = ''
+    WHERE letter.id = ANY(%(ids)s::uuid[]) AND {IS_OPEN}
 )
 ORDER BY task.id FOR UPDATE OF task
 """
 # A discard locks no task: what it resolved while we waited for the locks above is left out here.
-_LOCK_LETTERS = """
+_LOCK_LETTERS = f"""
 SELECT letter.task_id FROM callboard_deadletter AS letter
-WHERE letter.id = ANY(%(ids)s::uuid[]) AND letter.resolution = '' AND letter.task_id = ANY(%(tasks)s::uuid[])
+WHERE letter.id = ANY(%(ids)s::uuid[]) AND {IS_OPEN} AND letter.task_id = ANY(%(tasks)s::uuid[])
 ORDER BY letter.id FOR UPDATE
 """
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
 from tasks.hint import Hint
+from tasks.lifecycle.fence import IS_LEADING, LEAD, in_batch, is_current
 from tasks.lifecycle.signals import Moved, announce
 from tasks.states import Status
 
@@ -41,19 +42,17 @@ def queued_long(seconds: float, *, after: tuple[datetime, UUID], most: int) -> l
 
 
 # Back from the broker to the table. The dispatch number stays: the next hand-over raises it and outdates this hint.
-_REQUEUE = """
-WITH lead AS MATERIALIZED (
-    SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
-), hint AS (
+_REQUEUE = f"""
+WITH {LEAD}, hint AS (
     SELECT * FROM json_to_recordset(%(hints)s) AS hint (id uuid, dispatch integer)
 ), stranded AS (
-    SELECT task.id FROM hint JOIN callboard_task AS task ON task.id = ANY(ARRAY[hint.id])
-    WHERE COALESCE(task.status, '') = 'QUEUED' AND task.dispatch = hint.dispatch AND EXISTS (SELECT FROM lead)
+    SELECT task.id FROM hint JOIN callboard_task AS task ON {in_batch("hint")}
+    WHERE {is_current("hint")} AND {IS_LEADING}
     ORDER BY hint.id FOR UPDATE OF task SKIP LOCKED
 )
 UPDATE callboard_task AS task
 SET status = 'PENDING', queued_at = NULL
-FROM stranded WHERE task.id = ANY(ARRAY[stranded.id])
+FROM stranded WHERE {in_batch("stranded")}
 RETURNING task.id, task.actor, task.queue, task.trace_id
 """
 

@@ -11,7 +11,8 @@ from uuid import UUID
 from django.conf import settings
 
 from tasks.db.statements import fetch
-from tasks.lifecycle.complete import Outcome, end_many, guarded
+from tasks.lifecycle.complete import Outcome, completion_statement, end_many
+from tasks.lifecycle.fence import NOT_GONE
 from tasks.lifecycle.signals import Moved
 from tasks.retry import backoff_seconds, may_retry
 from tasks.states import AttemptOutcome, DeathReason
@@ -21,32 +22,26 @@ _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 #: Rows handled per statement; the sweeper calls again while there are more.
 BATCH = 500
 
-LEAD = """lead AS MATERIALIZED (
-    SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
-),"""
-
-# Silence alone gives nothing away: the sweeper first declares a silent worker GONE, and from then on it cannot renew.
-_OWNER_IS_PRESENT = """EXISTS (
-    SELECT FROM callboard_worker AS owner WHERE owner.id = task.worker_id AND owner.status <> 'GONE'
+_OWNER_IS_GONE = f"""NOT EXISTS (
+    SELECT FROM callboard_worker AS worker WHERE worker.id = task.worker_id AND {NOT_GONE}
 )"""
-
-_RESCUE_LOST = guarded(lead=LEAD, guard=f"AND EXISTS (SELECT FROM lead) AND NOT {_OWNER_IS_PRESENT}")
 
 # What has ended and waits in its worker to be written is not stuck; the worker's heartbeat names it. What started
 # before the database's clock stepped forward seems older than it is.
-_IS_STUCK = """task.time_limit_seconds > 0 AND task.started_at + (
+_IS_STUCK = f"""task.time_limit_seconds > 0 AND task.started_at + (
         task.time_limit_seconds + %(stuck_after)s
         + CASE WHEN task.started_at < %(stepped_at)s THEN %(stepped_by)s ELSE 0 END
     ) * interval '1 second' < LEAST(statement_timestamp(), %(until)s::timestamptz)
     AND NOT EXISTS (
-        SELECT FROM callboard_worker AS owner
-        WHERE owner.id = task.worker_id AND owner.status <> 'GONE'
-          AND (task.id || ':' || task.attempt) = ANY(owner.unwritten)
+        SELECT FROM callboard_worker AS worker
+        WHERE worker.id = task.worker_id AND {NOT_GONE}
+          AND (task.id || ':' || task.attempt) = ANY(worker.unwritten)
     )"""
 
-_RESCUE_STUCK = guarded(lead=LEAD, guard=f"AND EXISTS (SELECT FROM lead) AND {_IS_STUCK}")
 
-_CANDIDATE = """
+def _candidates(condition: str) -> str:
+    """Build the look at running tasks, with what is known of their workers' ends."""
+    return f"""
 SELECT task.id, task.attempt, task.worker_id, task.actor, task.failures, task.crashes, task.max_retries,
        task.min_backoff_seconds, task.max_backoff_seconds, task.started_at, statement_timestamp(),
        worker.crash ->> 'kind', worker.crash ->> 'detail', worker.crash -> 'started' ->> named.key,
@@ -60,10 +55,14 @@ FROM callboard_task AS task
 LEFT JOIN callboard_worker AS worker ON worker.id = task.worker_id
 CROSS JOIN LATERAL (SELECT task.id || ':' || task.attempt AS key) AS named
 WHERE task.status = 'RUNNING' AND {condition}
-ORDER BY task.id LIMIT {batch}
+ORDER BY task.id LIMIT {BATCH}
 """
-_LOST = _CANDIDATE.format(condition=f"NOT {_OWNER_IS_PRESENT}", batch=BATCH)
-_STUCK = _CANDIDATE.format(condition=_IS_STUCK, batch=BATCH)
+
+
+_LOST = _candidates(_OWNER_IS_GONE)
+_RESCUE_LOST = completion_statement(by_leader=True, only_if=_OWNER_IS_GONE)
+_STUCK = _candidates(_IS_STUCK)
+_RESCUE_STUCK = completion_statement(by_leader=True, only_if=_IS_STUCK)
 
 
 class _Held(NamedTuple):

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from tasks import registry
 from tasks.errors import IllegalTransition, InvalidTask, UnknownActor
+from tasks.lifecycle.fence import IS_OPEN
 from tasks.lifecycle.rows import run, status_of
 from tasks.lifecycle.signals import Moved
 from tasks.models import Task
@@ -14,7 +15,7 @@ from tasks.states import Status
 # A second life: failures and crashes from zero, the age limit anew, while dispatch and attempt go on. Its open dead
 # letter is resolved in the same statement. RETRYING only runs sooner. Letters are locked in id order, as a discard of
 # many does it: their order is that of the deaths, not of the tasks.
-RETRY = """
+RETRY = f"""
 WITH wanted AS MATERIALIZED (
     SELECT task.id, task.status FROM callboard_task AS task
     WHERE task.id = ANY(%(ids)s::uuid[]) AND task.status = ANY(%(from)s)
@@ -34,7 +35,7 @@ WITH wanted AS MATERIALIZED (
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id
 ), answered AS MATERIALIZED (
     SELECT letter.id FROM callboard_deadletter AS letter JOIN wanted ON wanted.id = letter.task_id
-    WHERE letter.resolution = ''
+    WHERE {IS_OPEN}
     ORDER BY letter.id FOR UPDATE OF letter
 ), resolved AS (
     UPDATE callboard_deadletter AS letter

@@ -13,6 +13,7 @@ from django.db import OperationalError, connection, transaction
 
 from tasks import registry
 from tasks.db.statements import as_json, fetch, is_lock_timeout
+from tasks.lifecycle.fence import IS_LEADING, LEAD, LIVE_WORKER, NOT_GONE
 from tasks.models import Queue
 
 
@@ -62,13 +63,13 @@ LOCK_SECONDS = 1.0
 _LOCK_TIMEOUT = f"SET LOCAL lock_timeout = '{int(LOCK_SECONDS * 1000)}ms'; "
 
 # Nothing but the worker's own row: a table of tasks that somebody has locked must not cost anybody the lease.
-_HEARTBEAT = """
-UPDATE callboard_worker
+_HEARTBEAT = f"""
+UPDATE callboard_worker AS worker
 SET heartbeat_at = statement_timestamp(),
     lease_expires_at = statement_timestamp() + %(lease)s * interval '1 second',
     unwritten = %(unwritten)s
-WHERE id = %(id)s AND status <> 'GONE'
-RETURNING status
+WHERE worker.id = %(id)s AND {NOT_GONE}
+RETURNING worker.status
 """
 
 
@@ -142,13 +143,12 @@ def are_tables_open() -> bool:
 
 
 # One at a time decides, or two could take the last place.
-_BEGIN_ISOLATION = """
+_BEGIN_ISOLATION = f"""
 SELECT pg_advisory_xact_lock(hashtext('callboard isolation'));
 UPDATE callboard_worker AS me SET isolating_at = statement_timestamp()
 WHERE me.id = %(id)s AND me.status = 'ALIVE' AND (
-    SELECT count(*) FILTER (WHERE other.isolating_at IS NOT NULL AND other.id <> me.id) < GREATEST(1, count(*) / 2)
-    FROM callboard_worker AS other
-    WHERE other.status = 'ALIVE' AND other.lease_expires_at > statement_timestamp())
+    SELECT count(*) FILTER (WHERE worker.isolating_at IS NOT NULL AND worker.id <> me.id) < GREATEST(1, count(*) / 2)
+    FROM callboard_worker AS worker WHERE {LIVE_WORKER})
 RETURNING me.id
 """
 
@@ -163,10 +163,10 @@ def end_isolation(worker_id: UUID) -> None:
     fetch("UPDATE callboard_worker SET isolating_at = NULL WHERE id = %(id)s RETURNING id", {"id": worker_id})
 
 
-_LEAVE = """
-UPDATE callboard_worker SET status = 'GONE', stopped_at = statement_timestamp(), crash = %(crash)s
-WHERE id = %(id)s AND status <> 'GONE'
-RETURNING id
+_LEAVE = f"""
+UPDATE callboard_worker AS worker SET status = 'GONE', stopped_at = statement_timestamp(), crash = %(crash)s
+WHERE worker.id = %(id)s AND {NOT_GONE}
+RETURNING worker.id
 """
 
 
@@ -221,13 +221,13 @@ def gone_among(worker_ids: Sequence[UUID]) -> set[UUID]:
 
 # A heartbeat in the future was before the clock stepped back: for as long nobody would find out that such a worker is
 # silent. From now on it has a lease's time, as if it had been heard at this moment.
-_SET_BACK = """
-UPDATE callboard_worker
+_SET_BACK = f"""
+WITH {LEAD}
+UPDATE callboard_worker AS worker
 SET heartbeat_at = statement_timestamp(),
-    lease_expires_at = lease_expires_at - (heartbeat_at - statement_timestamp())
-WHERE status <> 'GONE' AND heartbeat_at > statement_timestamp() + interval '1 second'
-  AND EXISTS (SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE)
-RETURNING id
+    lease_expires_at = worker.lease_expires_at - (worker.heartbeat_at - statement_timestamp())
+WHERE {NOT_GONE} AND worker.heartbeat_at > statement_timestamp() + interval '1 second' AND {IS_LEADING}
+RETURNING worker.id
 """
 
 
@@ -237,13 +237,14 @@ def set_back(*, lease: str, term: int) -> int:
 
 
 # A row that is locked cannot be renewed either, so its worker is not silent for sure.
-_DECLARE_SILENT_GONE = """
+_DECLARE_SILENT_GONE = f"""
+WITH {LEAD}
 UPDATE callboard_worker SET status = 'GONE', stopped_at = statement_timestamp()
 WHERE id IN (
-    SELECT id FROM callboard_worker
-    WHERE status <> 'GONE' AND lease_expires_at <= LEAST(statement_timestamp(), %(until)s::timestamptz)
-    ORDER BY id FOR UPDATE SKIP LOCKED)
-  AND EXISTS (SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE)
+    SELECT worker.id FROM callboard_worker AS worker
+    WHERE {NOT_GONE} AND worker.lease_expires_at <= LEAST(statement_timestamp(), %(until)s::timestamptz)
+    ORDER BY worker.id FOR UPDATE SKIP LOCKED)
+  AND {IS_LEADING}
 RETURNING id
 """
 
@@ -258,11 +259,12 @@ def declare_silent_gone(*, lease: str, term: int, until: datetime | None = None)
 
 
 # What it ran may not be rescued yet: that asks how it ended.
-_FORGET_GONE = """
+_FORGET_GONE = f"""
+WITH {LEAD}
 DELETE FROM callboard_worker AS worker
 WHERE worker.status = 'GONE' AND worker.stopped_at < statement_timestamp() - %(seconds)s * interval '1 second'
   AND NOT EXISTS (SELECT FROM callboard_task AS task WHERE task.status = 'RUNNING' AND task.worker_id = worker.id)
-  AND EXISTS (SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE)
+  AND {IS_LEADING}
 RETURNING worker.id
 """
 
@@ -284,4 +286,4 @@ def ask_to_drain(worker_ids: Sequence[UUID]) -> int:
 
 def present_ids() -> set[str]:
     """The ids of all workers that are not gone."""
-    return {str(id) for (id,) in fetch("SELECT id FROM callboard_worker WHERE status <> 'GONE'", {})}
+    return {str(id) for (id,) in fetch(f"SELECT worker.id FROM callboard_worker AS worker WHERE {NOT_GONE}", {})}

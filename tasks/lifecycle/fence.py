@@ -1,0 +1,93 @@
+"""The predicates and CTEs that statements share, each written and explained once.
+
+Statements are put together from these when their module is imported. They are conditions on rows that a statement calls
+``task``, ``worker`` and ``letter``; every statement calls its tables so. Values always travel as parameters.
+"""
+
+from collections.abc import Collection
+
+from tasks.states import DUE, WAITING, Resolution, Status
+
+
+def any_of(column: str, values: Collection[str]) -> str:
+    """Say that a column has one of these values; as literals, since a partial index serves nothing else."""
+    literals = ", ".join(f"'{value}'" for value in sorted(values))
+    return f"{column} IN ({literals})"
+
+
+# --- The leader's term ---
+
+#: The CTE of a leader's statement. It holds the term's row FOR SHARE and names its number: a statement that a deposed
+#: leader sends late changes nothing, and the next leader's term begins after those that are under way.
+LEAD = """lead AS MATERIALIZED (
+    SELECT FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
+)"""
+#: The condition of a statement that begins with ``LEAD``.
+IS_LEADING = "EXISTS (SELECT FROM lead)"
+
+
+# --- Workers ---
+
+#: A worker that may take tasks: it does not drain, and its lease runs.
+LIVE_WORKER = "worker.status = 'ALIVE' AND worker.lease_expires_at > statement_timestamp()"
+#: A worker that was not declared gone. Silence alone gives nothing away: its tasks go to others from that declaration
+#: on, after which it cannot renew its lease.
+NOT_GONE = "worker.status <> 'GONE'"
+#: A worker that is there, draining or not.
+PRESENT_WORKER = f"{NOT_GONE} AND worker.lease_expires_at > statement_timestamp()"
+
+
+# --- Tasks by status ---
+
+#: A task that the dispatcher hands over once its ``run_at`` has come; the condition of ``task_due_idx``.
+DISPATCHABLE = any_of("task.status", DUE)
+#: A task whose time has come.
+IS_DUE = f"{DISPATCHABLE} AND task.run_at <= statement_timestamp()"
+#: A task that has not started and can still be edited, cancelled or expired.
+IS_WAITING = any_of("task.status", WAITING)
+#: A task that is not too old to start.
+CAN_STILL_START = "(task.expires_at IS NULL OR task.expires_at > statement_timestamp())"
+
+
+# --- The tasks of a batch ---
+#
+# `task.id = batch.id` and `task.status = 'QUEUED'` would say the same. The forms below leave the planner one way: to
+# look up each task by its key. An equality it may also turn around, and walk an index of tasks with the batch inside:
+# that takes the square of the batch, and looks cheap once the table was analysed while nothing waited or ran. For the
+# same reason the status is hidden from the partial indexes, and rows are put in order by `batch.id`.
+# `test_kept_plans.py` looks at the plans.
+
+
+def in_batch(batch: str) -> str:
+    """Find each task of a batch by its key.
+
+    Parameters:
+        batch: alias of the batch's rows, which have an ``id``.
+    """
+    return f"task.id = ANY(ARRAY[{batch}.id])"
+
+
+def has_status(status: Status) -> str:
+    """Check the status of a task that ``in_batch`` found."""
+    return f"COALESCE(task.status, '') = '{status.value}'"
+
+
+def is_current(hint: str) -> str:
+    """Tell whether a hint is of the task's last hand-over to the broker, and nobody has claimed it since."""
+    return f"{has_status(Status.QUEUED)} AND task.dispatch = {hint}.dispatch"
+
+
+def is_held(attempt: str, *, by: str) -> str:
+    """Tell whether a worker still runs this attempt: what was given to another since it can never overwrite.
+
+    Parameters:
+        attempt: alias of the batch's rows, which have an ``attempt``.
+        by: the worker's id, in SQL.
+    """
+    return f"{has_status(Status.RUNNING)} AND task.attempt = {attempt}.attempt AND task.worker_id = {by}"
+
+
+# --- Dead letters ---
+
+#: A dead letter that was neither re-driven nor discarded.
+IS_OPEN = f"letter.resolution = '{Resolution.OPEN.value}'"
