@@ -18,9 +18,9 @@ _MANAGE = Path(__file__).with_name("manage.py")
 def post_worker_init(_worker: object) -> None:
     """Give what gunicorn itself refuses the form of the API's errors."""
     # Here, because code that is loaded any earlier would be in all workers, and a reload could not replace it.
-    from tasks.api import unreadable
+    from tasks.api import malformed_requests
 
-    unreadable.install()
+    malformed_requests.install()
 
 
 def on_starting(_server: object) -> None:

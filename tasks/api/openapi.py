@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 description of the REST API: a table of operations, beside the one of ``shapes``.
+"""The OpenAPI 3.1 description of the REST API: a table of operations, beside that of ``schemas``.
 
 Written by hand because the views are; tests hold every answer of the API's other tests against it, and the tables of
 readers and filters too. ``docs/openapi.yaml`` is this, written out by ``manage.py openapi``.
@@ -16,7 +16,22 @@ from django.urls import resolve
 from tasks import __version__
 from tasks.api.examples import EXAMPLES, example_of
 from tasks.api.pagination import DEFAULT_LIMIT, MOST_PER_PAGE
-from tasks.api.shapes import BAND, ID, INTEGER, KEY, PRIORITY, SCHEMAS, TEXT, TIME, URL, Schema, about, array, enum, ref
+from tasks.api.schemas import (
+    BAND,
+    ID,
+    INTEGER,
+    KEY,
+    PRIORITY,
+    SCHEMAS,
+    TEXT,
+    TIME,
+    URL,
+    Schema,
+    about,
+    array,
+    enum,
+    ref,
+)
 from tasks.api.stats import DEFAULT_MINUTES, LONGEST_MINUTES
 from tasks.errors import STATUS_OF_CODE, CallboardError, http_status
 from tasks.states import DeathReason, Resolution, Status, WorkerStatus

@@ -26,10 +26,10 @@ class Stats(StaffView):
     def get(self, request: Request) -> Response:
         """Count by status and measure the last ``minutes``: throughput and latencies."""
         parameters = fields.read_parameters(request.GET, self.PARAMETERS)
-        return Response(board_as_dict(minutes=parameters.get("minutes", DEFAULT_MINUTES)))
+        return Response(stats_as_dict(minutes=parameters.get("minutes", DEFAULT_MINUTES)))
 
 
-def board_as_dict(*, minutes: int) -> dict[str, Any]:
+def stats_as_dict(*, minutes: int) -> dict[str, Any]:
     """Measure everything; what is counted only up to a bound is named in ``capped``."""
     counts = queue_stats.counts_by_status()
     return {

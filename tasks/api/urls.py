@@ -5,7 +5,7 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from tasks.api import documentation, exposition, health, queues, stats, views, workers
+from tasks.api import documentation, health, metrics, queues, stats, views, workers
 
 
 def both(route: str, view: Callable[..., Any], name: str) -> list[URLPattern]:
@@ -35,5 +35,5 @@ urlpatterns = [
     *both("healthz", health.live, "healthz"),
     *both("readyz", health.ready, "readyz"),
     *both("health", health.health, "health"),
-    *both("metrics", exposition.Metrics.as_view(), "metrics"),
+    *both("metrics", metrics.Metrics.as_view(), "metrics"),
 ]

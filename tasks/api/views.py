@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 
 from tasks import lifecycle, registry
 from tasks.api import fields, serializers
-from tasks.api.browsing import Page
+from tasks.api.browsable_page import Page
 from tasks.api.examples import EXAMPLES
 from tasks.api.filters import TASK_FILTERS, filtered
 from tasks.api.idempotency import take_key

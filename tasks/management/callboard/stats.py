@@ -6,7 +6,7 @@ from typing import Any
 from rich.text import Text
 
 from tasks.api import fields
-from tasks.api.stats import DEFAULT_MINUTES, LONGEST_MINUTES, board_as_dict
+from tasks.api.stats import DEFAULT_MINUTES, LONGEST_MINUTES, stats_as_dict
 from tasks.management.callboard import parsing, queues, workers
 from tasks.management.callboard.output import Column, Output
 
@@ -33,7 +33,7 @@ def register(commands: parsing.Commands) -> None:
 def show(options: Namespace, out: Output) -> None:
     """Print the numbers."""
     minutes = parsing.read("--minutes", fields.whole_number(1, LONGEST_MINUTES), options.minutes)
-    record = board_as_dict(minutes=minutes)
+    record = stats_as_dict(minutes=minutes)
     if out.is_json:
         out.json(record)
     else:
