@@ -8,7 +8,8 @@ from rest_framework.views import APIView
 
 from scheduler_site.urls import urlpatterns as callboards
 from tasks.api.authentication import BearerTokenAuthentication
-from tasks.api.limits import SubmissionLimit
+from tasks.api.permissions import caller_of
+from tasks.contract.rate_limit import SubmissionLimit
 from tasks.models import TaskEvent, new_id
 
 
@@ -20,7 +21,7 @@ class Bare(APIView):
 
     def post(self, request: Request) -> Response:
         """Store the body."""
-        SubmissionLimit(request)(1)
+        SubmissionLimit(caller_of(request))(1)
         event = TaskEvent.objects.create(task_id=new_id(), verb="bare", detail=request.data)
         return Response({"id": event.pk, "detail": request.data}, status=201)
 

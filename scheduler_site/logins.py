@@ -9,6 +9,8 @@ from django_ratelimit.core import get_usage
 
 from tasks.admin.formatting import duration
 from tasks.api.limits import client_address
+from tasks.admin.show import span
+from tasks.contract.client_address import client_address
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +28,7 @@ def refusal(request: HttpRequest) -> HttpResponse | None:
         return None
     if not any(waits):
         return None
-    log.warning("login refused, because there were too many", address=client_address(request.META))
+    log.warning("login refused, because there were too many", address=_address(request))
     wait = max(waits)
     response = render(request, "429.html", {"wait": duration(wait)}, status=429)
     response.headers["Retry-After"] = str(wait)
@@ -35,7 +37,11 @@ def refusal(request: HttpRequest) -> HttpResponse | None:
 
 def _keys(request: HttpRequest) -> list[tuple[str, str]]:
     name = request.POST.get("username", "")[:150].strip().casefold()
-    return [("login.address", client_address(request.META)), ("login.name", name)]
+    return [("login.address", _address(request)), ("login.name", name)]
+
+
+def _address(request: HttpRequest) -> str:
+    return client_address(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
 
 
 def _wait_seconds(request: HttpRequest, group: str, value: str, rate: tuple[int, int]) -> int:

@@ -6,8 +6,8 @@ from rest_framework.permissions import BasePermission, IsAdminUser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from tasks.api.limits import parsed
 from tasks.api.views import ApiView
+from tasks.contract.client_address import parsed
 from tasks.telemetry import metrics
 
 #: A request that came through a proxy comes from somewhere else, whatever its last hop's address is.

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.encoding import escape_uri_path
 
 from tasks.api import problems
-from tasks.api.fields import shown
+from tasks.contract.fields import shown
 from tasks.errors import FieldError, MalformedRequest
 from tasks.telemetry import trace
 

@@ -15,7 +15,6 @@ from django.urls import resolve
 
 from tasks import __version__
 from tasks.api.examples import EXAMPLES, example_of
-from tasks.api.pagination import DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.api.schemas import (
     BAND,
     ID,
@@ -32,7 +31,8 @@ from tasks.api.schemas import (
     enum,
     ref,
 )
-from tasks.api.stats import DEFAULT_MINUTES, LONGEST_MINUTES
+from tasks.contract.pages import DEFAULT_LIMIT, MOST_PER_PAGE
+from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES
 from tasks.errors import STATUS_OF_CODE, CallboardError, http_status
 from tasks.states import DeathReason, Resolution, Status, WorkerStatus
 

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from rest_framework.request import Request
 
-from tasks.api.fields import shown
+from tasks.contract.fields import shown
 from tasks.errors import FieldError, MalformedRequest, TooLarge, UnsupportedMediaType
 
 _CHUNK = 64 * 1024

@@ -4,7 +4,7 @@ import re
 
 from rest_framework.request import Request
 
-from tasks.api.fields import shown
+from tasks.contract.fields import shown
 from tasks.errors import FieldError, MalformedRequest, VersionMismatch
 from tasks.models import Task
 

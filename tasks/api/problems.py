@@ -15,7 +15,7 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
 from tasks import errors
-from tasks.api.fields import MOST_ERRORS
+from tasks.contract.fields import MOST_ERRORS
 from tasks.errors import CallboardError
 from tasks.telemetry import trace
 

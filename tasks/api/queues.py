@@ -6,14 +6,15 @@ from typing import Any, ClassVar
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks.api import fields
+from tasks.api.addresses import parameters
 from tasks.api.parsers import read_object
-from tasks.api.reach import reach_of
-from tasks.api.serializers import timestamp
+from tasks.api.permissions import caller_of
 from tasks.api.views import StaffView, read_nothing
-from tasks.errors import FieldError, InvalidTask, NotFound
+from tasks.contract import fields
+from tasks.contract.queues import find_queue, queue_as_dict
+from tasks.errors import FieldError, InvalidTask
 from tasks.lifecycle import queues
-from tasks.queries.queue_stats import Standing, queue_standings
+from tasks.queries.queue_stats import queue_standings
 
 
 class QueueList(StaffView):
@@ -21,7 +22,7 @@ class QueueList(StaffView):
 
     def get(self, request: Request) -> Response:
         """List queues by name, with what waits and for how long."""
-        fields.read_parameters(request.GET, {})
+        fields.read_parameters(parameters(request), {})
         return Response({"results": [queue_as_dict(standing) for standing in queue_standings()]})
 
 
@@ -73,31 +74,10 @@ class QueueResume(StaffView):
         return _answer(name)
 
 
-def queue_as_dict(standing: Standing) -> dict[str, Any]:
-    """Give a queue's standing its shape on the wire."""
-    return {
-        "name": standing.name,
-        "paused_at": timestamp(standing.paused_at),
-        "waiting": standing.waiting.number,
-        "waiting_is_capped": standing.waiting.is_capped,
-        "queued": standing.queued,
-        "running": standing.running,
-        "oldest_due_seconds": standing.oldest_due_seconds,
-        "threads": standing.threads,
-    }
-
-
-def _standing(name: str) -> Standing:
-    for standing in queue_standings():
-        if standing.name == name:
-            return standing
-    raise NotFound(f"there is no queue {fields.shown(name)}")
-
-
 def _check(request: Request, name: str) -> None:
-    _standing(name)
-    reach_of(request).check(queue=name)
+    find_queue(name)
+    caller_of(request).check(queue=name)
 
 
 def _answer(name: str) -> Response:
-    return Response(queue_as_dict(_standing(name)))
+    return Response(queue_as_dict(find_queue(name)))

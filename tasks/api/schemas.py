@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.api import fields, serializers
-from tasks.api.idempotency import LONGEST as LONGEST_KEY
+from tasks.contract import fields
+from tasks.contract.idempotency_key import LONGEST as LONGEST_KEY
+from tasks.contract.submissions import EDITABLE_FIELDS, MOST_IN_BULK, MOST_RETRIES, NOT_SUPPORTED
+from tasks.contract.tasks import REMOVED
 from tasks.errors import STATUS_OF_CODE
 from tasks.priority import BANDS, HIGHEST, LOWEST
 from tasks.states import AttemptOutcome, DeathReason, Resolution, Status, WorkerStatus
@@ -82,7 +84,7 @@ _GIVEN_PRIORITY: Schema = {
     "description": f"{LOWEST} to {HIGHEST}, {HIGHEST} runs first; or high (9), medium (5), low (2), in any case.",
 }
 
-#: What can be said of a task when it is submitted; which of them can be changed later, ``serializers`` knows.
+#: What can be said of a task when it is submitted; which of them can be changed later, ``contract.submissions`` knows.
 SUBMISSION: Mapping[str, Schema] = {
     "actor": about({**TEXT, "minLength": 1, "maxLength": 255}, "What runs it; GET actors lists them."),
     "payload": about(ANY_OBJECT, "The actor's keyword arguments; GET actors has its schema."),
@@ -91,7 +93,7 @@ SUBMISSION: Mapping[str, Schema] = {
     "run_at": about(TIME, "Not started before, with its zone; the past means now. Not with delay_seconds."),
     "delay_seconds": about(_SECONDS, "Not started before so many seconds from now."),
     "max_retries": about(
-        {"type": "integer", "minimum": 0, "maximum": serializers.MOST_RETRIES},
+        {"type": "integer", "minimum": 0, "maximum": MOST_RETRIES},
         "Executions after the first one that failed.",
     ),
     "min_backoff_seconds": about(_SECONDS, "Before the first retry; it doubles with each."),
@@ -123,7 +125,7 @@ def _submission(**more: Schema) -> Schema:
     properties = {
         name: schema if name in ("actor", "payload") else _nullable(schema) for name, schema in SUBMISSION.items()
     }
-    refused = {name: _refused(why) for name, why in serializers.NOT_SUPPORTED.items()}
+    refused = {name: _refused(why) for name, why in NOT_SUPPORTED.items()}
     return _body({**properties, **refused, **more}, required=["actor"])
 
 
@@ -292,21 +294,19 @@ SCHEMAS: Mapping[str, Schema] = {
     "Submission": _submission(idempotency_key=about(or_null(KEY), f"{_ONCE}; or the header Idempotency-Key.")),
     "BulkSubmission": _body(
         {
-            "tasks": array(
-                _submission(), minItems=1, maxItems=serializers.MOST_IN_BULK, description="Accepted all or none."
-            ),
+            "tasks": array(_submission(), minItems=1, maxItems=MOST_IN_BULK, description="Accepted all or none."),
             "idempotency_key": about(or_null(KEY), f"{_ONCE}, of all of them; or the header Idempotency-Key."),
         },
         required=["tasks"],
     ),
-    "Edit": _body({name: SUBMISSION[name] for name in serializers.EDITABLE_FIELDS}),
+    "Edit": _body({name: SUBMISSION[name] for name in EDITABLE_FIELDS}),
     "Task": _object(_TASK),
     "RemovedTask": about(
         _object(
             {
                 "id": _TASK["id"],
                 "url": about(URL, "404 from now on."),
-                "status": about({"const": serializers.REMOVED}, "It was pruned or deleted."),
+                "status": about({"const": REMOVED}, "It was pruned or deleted."),
             }
         ),
         "All that is known of a task that was submitted under this key and removed since.",

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from tasks.api import documentation, health, metrics, queues, stats, views, workers
+from tasks.api import actors, documentation, health, metrics, queues, stats, tasks, workers
 
 
 def both(route: str, view: Callable[..., Any], name: str) -> list[URLPattern]:
@@ -14,14 +14,14 @@ def both(route: str, view: Callable[..., Any], name: str) -> list[URLPattern]:
 
 
 urlpatterns = [
-    *both("api/v1/tasks", views.TaskList.as_view(), "api-tasks"),
-    *both("api/v1/tasks/bulk", views.TaskBulk.as_view(), "api-task-bulk"),
-    *both("api/v1/tasks/<str:task_id>", views.TaskDetail.as_view(), "api-task"),
-    *both("api/v1/tasks/<str:task_id>/cancel", views.TaskCancel.as_view(), "api-task-cancel"),
-    *both("api/v1/tasks/<str:task_id>/retry", views.TaskRetry.as_view(), "api-task-retry"),
-    *both("api/v1/tasks/<str:task_id>/attempts", views.TaskAttempts.as_view(), "api-task-attempts"),
-    *both("api/v1/tasks/<str:task_id>/result", views.TaskResult.as_view(), "api-task-result"),
-    *both("api/v1/tasks/<str:task_id>/events", views.TaskEvents.as_view(), "api-task-events"),
+    *both("api/v1/tasks", tasks.TaskList.as_view(), "api-tasks"),
+    *both("api/v1/tasks/bulk", tasks.TaskBulk.as_view(), "api-task-bulk"),
+    *both("api/v1/tasks/<str:task_id>", tasks.TaskDetail.as_view(), "api-task"),
+    *both("api/v1/tasks/<str:task_id>/cancel", tasks.TaskCancel.as_view(), "api-task-cancel"),
+    *both("api/v1/tasks/<str:task_id>/retry", tasks.TaskRetry.as_view(), "api-task-retry"),
+    *both("api/v1/tasks/<str:task_id>/attempts", tasks.TaskAttempts.as_view(), "api-task-attempts"),
+    *both("api/v1/tasks/<str:task_id>/result", tasks.TaskResult.as_view(), "api-task-result"),
+    *both("api/v1/tasks/<str:task_id>/events", tasks.TaskEvents.as_view(), "api-task-events"),
     *both("api/v1/workers", workers.WorkerList.as_view(), "api-workers"),
     *both("api/v1/workers/<str:worker_id>", workers.WorkerDetail.as_view(), "api-worker"),
     *both("api/v1/queues", queues.QueueList.as_view(), "api-queues"),
@@ -29,7 +29,7 @@ urlpatterns = [
     *both("api/v1/queues/<str:name>/pause", queues.QueuePause.as_view(), "api-queue-pause"),
     *both("api/v1/queues/<str:name>/resume", queues.QueueResume.as_view(), "api-queue-resume"),
     *both("api/v1/stats", stats.Stats.as_view(), "api-stats"),
-    *both("api/v1/actors", views.ActorList.as_view(), "api-actors"),
+    *both("api/v1/actors", actors.ActorList.as_view(), "api-actors"),
     *both("api/schema", documentation.schema, "api-schema"),
     *both("api/docs", documentation.page, "api-docs"),
     *both("healthz", health.live, "healthz"),

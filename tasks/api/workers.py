@@ -1,19 +1,17 @@
 """The REST API of workers: the registry, for staff."""
 
-from typing import Any
-
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks.api.filters import Filter, choice, filtered
-from tasks.api.pagination import page
-from tasks.api.serializers import timestamp
-from tasks.api.views import StaffView, find, read_nothing
+from tasks.api.addresses import page_as_dict, parameters
+from tasks.api.views import StaffView, read_nothing
+from tasks.contract.access import find
+from tasks.contract.filters import filtered
+from tasks.contract.pages import page
+from tasks.contract.workers import FILTERS, worker_as_dict
 from tasks.lifecycle import workers
-from tasks.models import Task, Worker, WorkerQuerySet
+from tasks.models import Task, Worker
 from tasks.states import WorkerStatus
-
-FILTERS = {"status": Filter(choice(WorkerStatus), WorkerQuerySet.in_status, is_repeatable=True)}
 
 
 class WorkerList(StaffView):
@@ -21,8 +19,9 @@ class WorkerList(StaffView):
 
     def get(self, request: Request) -> Response:
         """List worker processes, newest first, those that are gone too."""
-        rows = filtered(Worker.objects.all(), request.GET, FILTERS)
-        return Response(page(request._request, rows, shape=worker_as_dict))
+        asked = parameters(request)
+        found = page(filtered(Worker.objects.all(), asked, FILTERS), asked)
+        return Response(page_as_dict(request, found, worker_as_dict))
 
 
 class WorkerDetail(StaffView):
@@ -41,20 +40,3 @@ class WorkerDetail(StaffView):
         workers.ask_to_drain([worker.pk])
         worker.refresh_from_db()
         return Response(worker_as_dict(worker), status=200 if worker.status == WorkerStatus.GONE else 202)
-
-
-def worker_as_dict(worker: Worker) -> dict[str, Any]:
-    """Give a worker its shape on the wire."""
-    return {
-        "id": str(worker.pk),
-        "host": worker.host,
-        "pid": worker.pid,
-        "status": worker.status,
-        "queues": worker.queues,
-        "actors": worker.actors,
-        "threads": worker.threads,
-        "started_at": timestamp(worker.started_at),
-        "heartbeat_at": timestamp(worker.heartbeat_at),
-        "lease_expires_at": timestamp(worker.lease_expires_at),
-        "stopped_at": timestamp(worker.stopped_at),
-    }

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dlq.models import DeadLetter
-from tasks.api import fields
-from tasks.api.serializers import SUBMISSION_FIELDS
+from tasks.contract import fields
+from tasks.contract.submissions import SUBMISSION_FIELDS
 from tasks.models import IdempotencyKey, Queue, Task, TaskEvent, Worker
 from tests.api.bad_inputs import BULK, CASES, long_paths, many
 from tests.callers import TASKS, assert_problem

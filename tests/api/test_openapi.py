@@ -12,11 +12,10 @@ from django.urls import get_resolver
 from django.utils.html import escape
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from dlq.api import FILTERS as LETTER_FILTERS
-from tasks.api import openapi, serializers, workers
+from tasks.api import openapi
 from tasks.api.examples import example_of
-from tasks.api.filters import TASK_FILTERS
-from tasks.api.pagination import PAGE_PARAMETERS
+from tasks.contract import dead_letters, submissions, tasks, workers
+from tasks.contract.pages import PAGE_PARAMETERS
 from tasks.errors import STATUS_OF_CODE, InvalidTask
 from tasks.management.commands import openapi as command
 from tasks.states import Status
@@ -52,18 +51,18 @@ def _names(path, method="get"):
 
 
 def test_filters_are_those_that_are_read():
-    assert _names(TASKS) == {*TASK_FILTERS, *PAGE_PARAMETERS}
-    assert _names("/api/v1/dlq") == {*LETTER_FILTERS, *PAGE_PARAMETERS}
+    assert _names(TASKS) == {*tasks.FILTERS, *PAGE_PARAMETERS}
+    assert _names("/api/v1/dlq") == {*dead_letters.FILTERS, *PAGE_PARAMETERS}
     assert _names("/api/v1/workers") == {*workers.FILTERS, *PAGE_PARAMETERS}
 
 
-_FIELDS = {*serializers.SUBMISSION_FIELDS, *serializers.NOT_SUPPORTED}
+_FIELDS = {*submissions.SUBMISSION_FIELDS, *submissions.NOT_SUPPORTED}
 
 
 def test_fields_are_those_that_are_read():
     schemas = DOCUMENT["components"]["schemas"]
     assert set(schemas["Submission"]["properties"]) == _FIELDS
-    assert set(schemas["Edit"]["properties"]) == set(serializers.EDITABLE_FIELDS)
+    assert set(schemas["Edit"]["properties"]) == set(submissions.EDITABLE_FIELDS)
     of_bulk = schemas["BulkSubmission"]["properties"]["tasks"]["items"]["properties"]
     assert set(of_bulk) == _FIELDS
 
@@ -220,7 +219,7 @@ def test_the_page_of_an_answer_has_a_field_for_a_body(browser):
 def test_the_page_of_a_task_or_queue_suggests_what_there_is(browser, alice):
     task = alice.submit("echo", payload={"message": "</textarea><script>"}, priority=7).json()
     text = browser.get(f"{TASKS}/{task['id']}").content.decode()
-    suggested = {name: task[name] for name in serializers.EDITABLE_FIELDS}
+    suggested = {name: task[name] for name in submissions.EDITABLE_FIELDS}
     assert escape(json.dumps(suggested, indent=2)) in text
     assert "</textarea><script>" not in text
     assert escape('"paused": true') in browser.get("/api/v1/queues/default").content.decode()

@@ -10,9 +10,10 @@ import pytest
 import redis
 from django.test import Client
 
-from tasks.api import limits
-from tasks.api.limits import MemoryBuckets, Rate, RedisBuckets, client_address
 from tasks.checks import check_submission_limit
+from tasks.contract import rate_limit
+from tasks.contract.client_address import client_address
+from tasks.contract.rate_limit import MemoryBuckets, Rate, RedisBuckets
 from tasks.models import ApiToken, Task
 from tests.callers import TASKS, Caller, assert_problem
 
@@ -29,13 +30,13 @@ def limited(request, settings):
         settings.BROKER_NAMESPACE = f"test-{id(request)}"
     else:
         settings.REDIS_URL = ""
-    limits._buckets.cache_clear()
+    rate_limit._buckets.cache_clear()
     yield settings
     if request.param == "redis":
         client = redis.Redis.from_url(settings.REDIS_URL)
         for key in client.scan_iter(f"{settings.BROKER_NAMESPACE}:*"):
             client.delete(key)
-    limits._buckets.cache_clear()
+    rate_limit._buckets.cache_clear()
 
 
 def _bulk(caller, count, **extra):
@@ -193,13 +194,13 @@ PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 )
 def test_the_address_that_counts(settings, remote, forwarded, found):
     settings.TRUSTED_PROXIES = PROXIES
-    assert client_address({"REMOTE_ADDR": remote, "HTTP_X_FORWARDED_FOR": forwarded}) == found
+    assert client_address(remote, forwarded) == found
 
 
 @pytest.fixture
 def redis_away(limited):
     limited.REDIS_URL = "redis://127.0.0.1:1/0"
-    limits._buckets.cache_clear()
+    rate_limit._buckets.cache_clear()
     return limited
 
 
@@ -295,13 +296,13 @@ def test_buckets_in_memory_are_for_one_process(settings, redis_there, limit, pro
 
 def test_tokens_have_a_bucket_each_and_not_their_secret_in_redis(alice, limited, monkeypatch):
     seen: list[str] = []
-    buckets = limits._buckets()
+    buckets = rate_limit._buckets()
 
     def take(keys, *rest):
         seen.extend(keys)
         return buckets.take(keys, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(limits, "_buckets", lambda: SimpleNamespace(take=take))
+        patch.setattr(rate_limit, "_buckets", lambda: SimpleNamespace(take=take))
         alice.submit()
     assert seen == ["ip.127.0.0.1", f"token.{ApiToken.objects.get().pk}"]

@@ -5,9 +5,9 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from dlq.api import FILTERS, dead_letter_as_dict
 from dlq.models import DeadLetter
 from tasks import lifecycle
+from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict
 from tasks.management.callboard import lists, operator, parsing, verbs
 from tasks.management.callboard.output import WIDE, WIDEST, Column, Output
 from tasks.models import Attempt

@@ -7,12 +7,11 @@ from uuid import UUID
 
 from django.core.management.base import CommandParser
 from django.db.models import Model, QuerySet
-from django.http import QueryDict
 from django.urls import reverse
 
-from tasks.api import fields
-from tasks.api.filters import Filter, filtered
-from tasks.api.pagination import DEFAULT_LIMIT
+from tasks.contract import fields
+from tasks.contract.filters import Filter, filtered
+from tasks.contract.pages import DEFAULT_LIMIT
 from tasks.errors import NotFound
 from tasks.management.callboard import parsing
 from tasks.management.callboard.output import Column, Output
@@ -51,7 +50,7 @@ def show(
 ) -> None:
     """Print what the options of ``add_options`` ask for, newest first, which is by id."""
     limit = parsing.read("--limit", fields.whole_number(1, MOST_LISTED), options.limit)
-    rows = filtered(rows, _query(options, filters), filters).order_by("-id")
+    rows = filtered(rows, _given(options, filters), filters).order_by("-id")
     if options.quiet:
         out.lines(str(pk) for pk in rows.values_list("pk", flat=True)[:limit])
         return
@@ -81,13 +80,8 @@ def address(of: str) -> Callable[[UUID], str]:
     return lambda pk: f"{base}/{pk}"
 
 
-def _query(options: Namespace, filters: Mapping[str, Filter]) -> QueryDict:
-    """Put the options into the form in which the REST API gets them."""
-    parameters = QueryDict(mutable=True)
-    for name in filters:
-        if has_filter(options, name):
-            parameters.setlist(name, getattr(options, _by(name)))
-    return parameters
+def _given(options: Namespace, filters: Mapping[str, Filter]) -> dict[str, list[str]]:
+    return {name: getattr(options, _by(name)) for name in filters if has_filter(options, name)}
 
 
 def _by(name: str) -> str:

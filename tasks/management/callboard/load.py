@@ -15,8 +15,8 @@ from uuid import UUID
 from django.core.management.base import CommandError
 
 from tasks import lifecycle, registry
-from tasks.api import fields
-from tasks.api.serializers import MOST_RETRIES
+from tasks.contract import fields
+from tasks.contract.submissions import MOST_RETRIES
 from tasks.lifecycle import Submission
 from tasks.management.callboard import parsing, payload
 from tasks.management.callboard.output import Output

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.core.management.base import CommandError, CommandParser
 
-from tasks.api import fields
+from tasks.contract import fields
 from tasks.management.callboard.output import Output
 
 Commands: TypeAlias = "_SubParsersAction[CommandParser]"

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from tasks.api import fields
+from tasks.contract import fields
 
 
 def add_argument(parser: CommandParser) -> None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from scheduler_site.embedded.errors import LaunchError
 from scheduler_site.pools import Pool
-from tasks.api.serializers import timestamp
+from tasks.contract.values import timestamp
 from tasks.management import serving
 from tasks.management.callboard import parsing
 from tasks.management.callboard.output import WIDE, Column, Output, clean

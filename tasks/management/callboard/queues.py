@@ -3,7 +3,7 @@
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
-from tasks.api.queues import queue_as_dict
+from tasks.contract.queues import queue_as_dict
 from tasks.errors import NotFound
 from tasks.lifecycle import queues
 from tasks.management.callboard import operator, parsing

@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.text import Text
 
-from tasks.api import fields
-from tasks.api.stats import DEFAULT_MINUTES, LONGEST_MINUTES, stats_as_dict
+from tasks.contract import fields
+from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES, stats_as_dict
 from tasks.management.callboard import parsing, queues, workers
 from tasks.management.callboard.output import Column, Output
 

@@ -6,8 +6,8 @@ from argparse import Namespace
 from django.core.management.base import CommandError
 
 from tasks import lifecycle
-from tasks.api import fields
-from tasks.api.serializers import SUBMISSION_FIELDS
+from tasks.contract import fields
+from tasks.contract.submissions import SUBMISSION_FIELDS
 from tasks.errors import InvalidTask
 from tasks.lifecycle import Submission
 from tasks.management.callboard import parsing, payload, tasks

@@ -6,8 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from tasks import lifecycle
-from tasks.api.filters import TASK_FILTERS
-from tasks.api.serializers import attempt_as_dict, event_as_dict, task_as_dict
+from tasks.contract.tasks import FILTERS, UNSEEN, attempt_as_dict, event_as_dict, task_as_dict
 from tasks.management.callboard import lists, operator, parsing, verbs
 from tasks.management.callboard.output import WIDE, Column, Output
 from tasks.models import Task, TaskEvent
@@ -56,7 +55,7 @@ def register(commands: parsing.Commands) -> None:
             "tasks list --status retrying -q | xargs manage.py callboard tasks retry",
         ],
     )  # fmt: skip
-    lists.add_options(listing, TASK_FILTERS)
+    lists.add_options(listing, FILTERS)
     add_verb = partial(parsing.add_verb, nouns, noun="tasks", of="task")
     parsing.add_show(
         nouns, show, noun="tasks", help="show a task, its attempts with tracebacks, and what was done to it", of="task"
@@ -67,8 +66,8 @@ def register(commands: parsing.Commands) -> None:
 
 def list_tasks(options: Namespace, out: Output) -> None:
     """List tasks."""
-    rows = Task.objects.defer("args", "options", "checkpoint")
-    lists.show(rows, options, out, filters=TASK_FILTERS, shape=as_dict, columns=_LIST)
+    rows = Task.objects.defer(*UNSEEN)
+    lists.show(rows, options, out, filters=FILTERS, shape=as_dict, columns=_LIST)
 
 
 def show(options: Namespace, out: Output) -> None:

@@ -18,7 +18,7 @@ from django.utils import timezone
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from scheduler_site.embedded.private import read_pairs
-from tasks.api import fields
+from tasks.contract import fields
 from tasks.management.callboard import parsing
 from tasks.management.callboard.output import Column, Output
 from tasks.management.callboard.verification import checks, drill

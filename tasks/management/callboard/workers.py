@@ -3,7 +3,8 @@
 from argparse import Namespace
 from uuid import UUID
 
-from tasks.api.workers import FILTERS, worker_as_dict
+from tasks.contract.tasks import UNSEEN
+from tasks.contract.workers import FILTERS, worker_as_dict
 from tasks.errors import IllegalTransition
 from tasks.lifecycle import workers
 from tasks.management.callboard import lists, parsing, pool, tasks, verbs
@@ -67,7 +68,7 @@ def list_workers(options: Namespace, out: Output) -> None:
 def show(options: Namespace, out: Output) -> None:
     """Show one worker."""
     worker = lists.find(Worker.objects.all(), options.id)
-    held = Task.objects.held_by(worker.pk).newest_first().defer("args", "options", "checkpoint")
+    held = Task.objects.held_by(worker.pk).newest_first().defer(*UNSEEN)
     running = [tasks.as_dict(task) for task in held]
     record = {**worker_as_dict(worker), "crash": worker.crash, "running": [task["id"] for task in running]}
     out.record({**record, "tasks": running}, hidden=("running",), parts={"tasks": _RUNNING})

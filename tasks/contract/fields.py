@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.http import QueryDict
 from django.utils import timezone
 
 from tasks.errors import FieldError, InvalidQuery
@@ -113,7 +112,7 @@ def _unknown(name: str, readers: Mapping[str, Reader]) -> FieldError:
 
 
 def read_parameters(
-    parameters: QueryDict,
+    parameters: Mapping[str, Sequence[str]],
     readers: Mapping[str, Reader],
     *,
     repeatable: Collection[str] = (),
@@ -122,14 +121,15 @@ def read_parameters(
     """Read a query; a misspelt parameter is refused, because ignoring a filter would list everything.
 
     Parameters:
+        parameters: all values of each, in the order in which they were given.
         repeatable: parameters of which all values are read, into a list.
-        others: parameters that somebody else reads.
+        others: parameters that are read elsewhere.
 
     Raises:
         InvalidQuery: with one error per parameter.
     """
     values, errors = {}, []
-    for name, texts in parameters.lists():
+    for name, texts in parameters.items():
         try:
             if name in repeatable:
                 values[name] = [readers[name](text) for text in texts]

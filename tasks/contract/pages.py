@@ -2,15 +2,14 @@
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
 
-from tasks.api import fields
+from tasks.contract import fields
 
 DEFAULT_LIMIT = 50
 MOST_PER_PAGE = 500
@@ -21,7 +20,7 @@ _LARGEST = 2**128 - 1
 
 @dataclass(frozen=True)
 class Order:
-    """A unique column that a list runs along; cursors hold its values as numbers of 128 bits."""
+    """A unique column that a list is sorted by; cursors hold its values as numbers of 128 bits."""
 
     field: str
     is_descending: bool
@@ -29,7 +28,7 @@ class Order:
     value_of: Callable[[int], Any]
 
     def lookup(self, *, is_backward: bool) -> str:
-        """Name the comparison that finds what follows, or precedes."""
+        """Name the comparison that finds the rows after, or before, a position."""
         return f"{self.field}__{'lt' if self.is_descending != is_backward else 'gt'}"
 
     def column(self, *, is_backward: bool) -> str:
@@ -48,13 +47,13 @@ class Cursor(NamedTuple):
     position: int
 
     def encode(self) -> str:
-        """Write it for a URL; callers see no inside."""
+        """Write the cursor as opaque text that is safe in a URL."""
         raw = bytes([self.is_backward]) + self.position.to_bytes(16, "big")
         return base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=")
 
     @classmethod
     def read(cls, text: str) -> "Cursor":
-        """Read one that ``encode`` wrote."""
+        """Read a cursor that ``encode`` wrote."""
         raw = base64.urlsafe_b64decode(f"{text}=") if re.fullmatch(r"[A-Za-z0-9_-]{23}", text) else b"\xff"
         if raw[0] > 1:
             raise fields.Unfit("invalid", "expected the cursor of a next or previous address, unchanged")
@@ -65,16 +64,23 @@ _READERS: Mapping[str, fields.Reader] = {"limit": fields.digits(1, MOST_PER_PAGE
 PAGE_PARAMETERS = frozenset(_READERS)
 
 
-def page(
-    request: HttpRequest, rows: QuerySet[_Row], *, shape: Callable[[_Row], Any], order: Order = NEWEST_FIRST
-) -> dict[str, Any]:
-    """Answer one page of rows, with the addresses of its neighbours.
+@dataclass(frozen=True)
+class Page(Generic[_Row]):
+    """Some rows of a list, and the cursors of the pages after and before them; None if there is no such page."""
+
+    rows: Sequence[_Row]
+    next: Cursor | None
+    previous: Cursor | None
+
+
+def page(rows: QuerySet[_Row], parameters: Mapping[str, Sequence[str]], *, order: Order = NEWEST_FIRST) -> Page[_Row]:
+    """Read the page that the parameters ``limit`` and ``cursor`` ask for.
 
     Raises:
-        InvalidQuery: ``limit`` or ``cursor`` is not valid.
+        InvalidQuery: one of them is not valid.
     """
-    # Whatever else is asked for, the list's filters have read.
-    asked = fields.read_parameters(request.GET, _READERS, others=request.GET)
+    # The list's filters have read, or refused, all other parameters.
+    asked = fields.read_parameters(parameters, _READERS, others=parameters)
     limit, cursor = asked.get("limit", DEFAULT_LIMIT), asked.get("cursor")
     is_backward = cursor is not None and cursor.is_backward
     if cursor is not None:
@@ -85,11 +91,7 @@ def page(
         found.reverse()
     has_next, has_previous = (True, is_more) if is_backward else (is_more, cursor is not None)
     first, last = _edges(found, order, cursor)
-    return {
-        "results": [shape(row) for row in found],
-        "next": _address(request, Cursor(False, last)) if has_next else None,
-        "previous": _address(request, Cursor(True, first)) if has_previous else None,
-    }
+    return Page(found, Cursor(False, last) if has_next else None, Cursor(True, first) if has_previous else None)
 
 
 def _edges(found: list[_Row], order: Order, cursor: Cursor | None) -> tuple[int, int]:
@@ -97,13 +99,7 @@ def _edges(found: list[_Row], order: Order, cursor: Cursor | None) -> tuple[int,
         return order.number_of(found[0]), order.number_of(found[-1])
     if cursor is None:
         return 0, 0
-    # Nothing lies beyond the cursor. Its neighbour includes the row at the cursor itself, hence one step aside.
+    # There is nothing beyond the cursor. The neighbouring page includes the row at the cursor, hence one step aside.
     step = 1 if cursor.is_backward == order.is_descending else -1
     aside = min(max(cursor.position + step, 0), _LARGEST)
     return aside, aside
-
-
-def _address(request: HttpRequest, cursor: Cursor) -> str:
-    query = request.GET.copy()
-    query["cursor"] = cursor.encode()
-    return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")

@@ -4,11 +4,10 @@ The buckets live in Redis and are filled and emptied by one script on Redis's cl
 share them. Without Redis one process may keep them in memory (``tasks.E002`` refuses more).
 """
 
-import ipaddress
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
@@ -16,9 +15,9 @@ from typing import Any, Protocol
 import redis
 import structlog
 from django.conf import settings
-from rest_framework.request import Request
 
 from tasks.broker import redis_url
+from tasks.contract.access import Caller
 from tasks.errors import TooManyTasks
 
 log = structlog.get_logger(__name__)
@@ -163,29 +162,29 @@ def _buckets() -> Buckets:
 
 
 class SubmissionLimit:
-    """Lifecycle's ``admit`` for one request: only what is valid and new is asked about, so nothing else costs."""
+    """The ``admit`` of one request: lifecycle calls it for valid, new tasks only, so nothing else costs."""
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        #: For the answer; none for the exempt and for what was not asked about.
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        #: For the answer; empty for an exempt caller, and if nothing was submitted.
         self.headers: dict[str, str] = {}
 
     def __call__(self, units: int) -> None:
         """Take ``units`` tasks out of the caller's buckets.
 
         Raises:
-            TooManyTasks: a bucket has not enough; nothing was taken.
+            TooManyTasks: a bucket does not hold enough; nothing was taken.
         """
-        self.headers = _check(self._request, units)
+        self.headers = _check(self._caller, units)
 
 
-def _check(request: Request, units: int) -> dict[str, str]:
-    if settings.SUBMIT_RATE_LIMIT is None or request.user.is_staff:
+def _check(caller: Caller, units: int) -> dict[str, str]:
+    if settings.SUBMIT_RATE_LIMIT is None or caller.is_staff:
         return {}
     rate = Rate(*settings.SUBMIT_RATE_LIMIT)
-    keys = [f"ip.{client_address(request.META)}"]
-    if request.auth is not None:
-        keys.append(f"token.{request.auth.pk}")
+    keys = [f"ip.{caller.address}"]
+    if caller.token is not None:
+        keys.append(f"token.{caller.token.pk}")
     if units > rate.units:
         # No Retry-After: however long the caller waits, no bucket holds that many.
         raise TooManyTasks(
@@ -208,38 +207,3 @@ def _check(request: Request, units: int) -> dict[str, str]:
             headers=verdict.headers(rate),
         )
     return verdict.headers(rate)
-
-
-def client_address(meta: Mapping[str, Any]) -> str:
-    """Tell which address a request came from; IPv6 by its /64, which is one customer.
-
-    Only what a trusted proxy wrote counts: ``X-Forwarded-For`` is read from its right end, past the addresses of
-    ``TRUSTED_PROXIES``. The rest of it is the caller's own text.
-    """
-    address = parsed(meta.get("REMOTE_ADDR", ""))
-    forwarded = [parsed(part) for part in meta.get("HTTP_X_FORWARDED_FOR", "").split(",")]
-    while _is_trusted(address) and forwarded:
-        before = forwarded.pop()
-        if before is None:
-            break
-        address = before
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
-
-
-def parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Read an address, an IPv4 one in IPv6's clothes as itself; None if it is none."""
-    try:
-        address = ipaddress.ip_address(text.strip())
-    except ValueError:
-        return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped or address
-
-
-def _is_trusted(address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -> bool:
-    # No address at all is gunicorn's word for a Unix socket: only a proxy of this machine can be behind it.
-    return (address is None and bool(settings.TRUSTED_PROXIES)) or any(
-        address in network for network in settings.TRUSTED_PROXIES if address is not None
-    )

@@ -1,0 +1,19 @@
+"""The REST API of actors."""
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks.api.addresses import parameters
+from tasks.api.permissions import caller_of
+from tasks.api.views import ApiView
+from tasks.contract import fields
+from tasks.contract.actors import actor_as_dict, submittable_by
+
+
+class ActorList(ApiView):
+    """``GET actors``."""
+
+    def get(self, request: Request) -> Response:
+        """List what can be submitted, by name."""
+        fields.read_parameters(parameters(request), {})
+        return Response({"results": [actor_as_dict(spec) for spec in submittable_by(caller_of(request))]})

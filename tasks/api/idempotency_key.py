@@ -1,0 +1,25 @@
+"""The header ``Idempotency-Key``."""
+
+from rest_framework.request import Request
+
+from tasks.contract import fields
+from tasks.contract.idempotency_key import FIELD, HEADER
+from tasks.errors import FieldError, InvalidTask
+
+
+def key_in_header(request: Request) -> str | None:
+    """Read the header; None if there is none.
+
+    Raises:
+        InvalidTask: it is not ASCII.
+    """
+    header: str | None = request.META.get("HTTP_IDEMPOTENCY_KEY")
+    if header is None:
+        return None
+    if not header.isascii():
+        # Its bytes are in some unknown encoding, and the same text in a body would be another key.
+        message = f"expected ASCII, got {fields.shown(header)}; other text can be sent as {FIELD} in the body"
+        raise InvalidTask(errors=[FieldError(HEADER, "bad_text", message)])
+    # The IETF's draft has a quoted string, most clients send it bare.
+    is_quoted = len(header) > 1 and header[0] == header[-1] == '"'
+    return header[1:-1] if is_quoted else header

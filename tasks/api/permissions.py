@@ -1,0 +1,40 @@
+"""Permissions: what REST framework asks of ``tasks.contract.access``."""
+
+from typing import Any
+
+from rest_framework.permissions import SAFE_METHODS, BasePermission, IsAdminUser
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from tasks.contract.access import Caller
+from tasks.contract.client_address import client_address
+from tasks.states import Scope
+
+
+def caller_of(request: Request) -> Caller:
+    """Tell who makes a request."""
+    token: Any = request.auth
+    meta = request.META
+    return Caller(
+        request.user, token, client_address(meta.get("REMOTE_ADDR", ""), meta.get("HTTP_X_FORWARDED_FOR", ""))
+    )
+
+
+class HasScope(BasePermission):
+    """Lets in a token that has the scope of the request; a session of the browsable API has all scopes."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Look the scope up: the view's own for the method, else ``read`` or ``operate``.
+
+        Raises:
+            NotAllowed: the token lacks the scope.
+        """
+        usual = Scope.READ if request.method in SAFE_METHODS else Scope.OPERATE
+        caller_of(request).require(getattr(view, "scopes", {}).get(request.method, usual))
+        return True
+
+
+class IsStaff(IsAdminUser):
+    """Lets staff in, and tells others that the address is for staff."""
+
+    message = "this is for staff: it is about the whole installation, not about tasks of yours"

@@ -1,0 +1,207 @@
+"""The REST API of tasks: each view validates, calls one verb and answers."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks import lifecycle
+from tasks.api.addresses import page_as_dict, parameters, urls_of
+from tasks.api.examples import EXAMPLES
+from tasks.api.idempotency_key import key_in_header
+from tasks.api.parsers import read_object
+from tasks.api.permissions import caller_of
+from tasks.api.preconditions import etag, expected_version
+from tasks.api.views import ApiView, read_nothing
+from tasks.contract import fields
+from tasks.contract.access import find, visible
+from tasks.contract.filters import filtered
+from tasks.contract.idempotency_key import take_key
+from tasks.contract.pages import Order, page
+from tasks.contract.rate_limit import SubmissionLimit
+from tasks.contract.submissions import (
+    EDITABLE_FIELDS,
+    as_submitted,
+    read_change,
+    read_submission,
+    read_submissions,
+)
+from tasks.contract.tasks import (
+    FILTERS,
+    UNSEEN,
+    attempt_as_dict,
+    event_as_dict,
+    receipt_as_list,
+    result_as_dict,
+    task_as_dict,
+)
+from tasks.errors import InvalidTask
+from tasks.lifecycle import Receipt
+from tasks.models import Task, TaskQuerySet
+from tasks.queries.forecast import Forecast, expected_start
+from tasks.states import Scope
+
+_BY_NUMBER = Order("number", False, lambda attempt: attempt.number, int)
+_BY_SERIAL = Order("id", False, lambda event: event.pk, int)
+
+
+class TaskList(ApiView):
+    """``GET tasks`` lists, ``POST tasks`` submits one."""
+
+    scopes: ClassVar[Mapping[str, Scope]] = {"POST": Scope.SUBMIT}
+
+    def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any]:
+        """Suggest the first example."""
+        return EXAMPLES["submitTask"]["Run at once"]
+
+    def get(self, request: Request) -> Response:
+        """List tasks, newest first."""
+        asked, url = parameters(request), urls_of(request, "api-tasks")
+        found = page(filtered(_visible_tasks(request), asked, FILTERS), asked)
+        return Response(page_as_dict(request, found, lambda task: task_as_dict(task, url=url)))
+
+    def post(self, request: Request) -> Response:
+        """Submit one task."""
+        body, caller, url = read_object(request), caller_of(request), urls_of(request, "api-tasks")
+        key, limit = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller)
+        submission = read_submission(body, caller=caller)
+        if key is None:
+            answer = task_as_dict(lifecycle.submit(submission, admit=limit), url=url)
+            return Response(answer, status=201, headers={"Location": answer["url"], **limit.headers})
+        receipt = lifecycle.submit_once(submission, key=key, admit=limit)
+        (answer,) = receipt_as_list(receipt, url=url)
+        return _receipt(receipt, answer, headers={"Location": answer["url"], **limit.headers})
+
+
+class TaskBulk(ApiView):
+    """``POST tasks/bulk`` submits many tasks in one transaction, all or none."""
+
+    scopes: ClassVar[Mapping[str, Scope]] = {"POST": Scope.SUBMIT}
+
+    FIELDS: ClassVar[dict[str, fields.Reader]] = {"tasks": lambda value: value}
+
+    def post(self, request: Request) -> Response:
+        """Submit them; the answer has the same order."""
+        body, caller, url = read_object(request), caller_of(request), urls_of(request, "api-tasks")
+        key, limit = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller)
+        values, errors = fields.read_fields(body, self.FIELDS, refused={})
+        if errors:
+            raise InvalidTask(errors=errors)
+        submissions = read_submissions(values.get("tasks"), caller=caller)
+        if key is None:
+            tasks = lifecycle.submit_many(submissions, admit=limit)
+            answers = [task_as_dict(task, url=url) for task in tasks]
+            return Response({"tasks": answers}, status=201, headers=limit.headers)
+        receipt = lifecycle.submit_many_once(submissions, key=key, admit=limit)
+        return _receipt(receipt, {"tasks": receipt_as_list(receipt, url=url)}, headers=limit.headers)
+
+
+class TaskDetail(ApiView):
+    """``GET``, ``PUT``, ``PATCH`` and ``DELETE tasks/{id}``."""
+
+    def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any] | None:
+        """Suggest what there is."""
+        return {name: answer[name] for name in EDITABLE_FIELDS if name in answer} or None
+
+    def get(self, request: Request, task_id: str) -> Response:
+        """Read one task."""
+        task = find_task(request, task_id)
+        return _answer(request, task, forecast=expected_start(task))
+
+    def patch(self, request: Request, task_id: str) -> Response:
+        """Change some of what can be changed while a task waits."""
+        task = find_task(request, task_id)
+        change = read_change(read_object(request))
+        if not change:
+            raise InvalidTask(f"expected at least one of {', '.join(EDITABLE_FIELDS)}")
+        return self._edit(request, task, change)
+
+    def put(self, request: Request, task_id: str) -> Response:
+        """Replace all that can be changed; what is left out becomes as if it had not been given at first."""
+        task = find_task(request, task_id)
+        change = read_change(read_object(request))
+        return self._edit(request, task, as_submitted(task.actor) | change)
+
+    def delete(self, request: Request, task_id: str) -> Response:
+        """Remove a task that does not run; its dead letters and events stay."""
+        task = find_task(request, task_id)
+        read_nothing(request)
+        lifecycle.delete(task.pk, by=request.user.get_username(), version=expected_version(request, task))
+        return Response(status=204)
+
+    def _edit(self, request: Request, task: Task, change: dict[str, Any]) -> Response:
+        version = expected_version(request, task)
+        caller_of(request).check(queue=change.get("queue"))
+        lifecycle.edit(task.pk, change, by=request.user.get_username(), version=version)
+        return _answer(request, find_task(request, str(task.pk)))
+
+
+class TaskCancel(ApiView):
+    """``POST tasks/{id}/cancel``."""
+
+    def post(self, request: Request, task_id: str) -> Response:
+        """Cancel what waits; ask what runs to stop."""
+        task = find_task(request, task_id)
+        read_nothing(request)
+        lifecycle.cancel(task.pk, by=request.user.get_username())
+        return _answer(request, find_task(request, task_id))
+
+
+class TaskRetry(ApiView):
+    """``POST tasks/{id}/retry``."""
+
+    def post(self, request: Request, task_id: str) -> Response:
+        """Run again what died, was cancelled, or waits for its next attempt."""
+        task = find_task(request, task_id)
+        read_nothing(request)
+        lifecycle.retry(task.pk, by=request.user.get_username())
+        return _answer(request, find_task(request, task_id))
+
+
+class TaskAttempts(ApiView):
+    """``GET tasks/{id}/attempts``."""
+
+    def get(self, request: Request, task_id: str) -> Response:
+        """List a task's attempts that have ended, the first one first."""
+        asked, rows = parameters(request), find_task(request, task_id).attempts.all()
+        found = page(filtered(rows, asked, {}), asked, order=_BY_NUMBER)
+        return Response(page_as_dict(request, found, attempt_as_dict))
+
+
+class TaskResult(ApiView):
+    """``GET tasks/{id}/result``."""
+
+    def get(self, request: Request, task_id: str) -> Response:
+        """Read what came of a task; ``result`` is null until it has SUCCEEDED."""
+        return Response(result_as_dict(find_task(request, task_id)))
+
+
+class TaskEvents(ApiView):
+    """``GET tasks/{id}/events``."""
+
+    def get(self, request: Request, task_id: str) -> Response:
+        """List what people and repairs did to a task, the first thing first."""
+        asked, rows = parameters(request), find_task(request, task_id).events.all()
+        found = page(filtered(rows, asked, {}), asked, order=_BY_SERIAL)
+        return Response(page_as_dict(request, found, event_as_dict))
+
+
+def find_task(request: Request, text: str) -> Task:
+    """Find the task of an address, see ``find``."""
+    return find(_visible_tasks(request), text, kind="task")
+
+
+def _visible_tasks(request: Request) -> TaskQuerySet:
+    return visible(Task.objects.all(), caller_of(request)).defer(*UNSEEN)
+
+
+def _answer(request: Request, task: Task, *, forecast: Forecast | None = None) -> Response:
+    content = task_as_dict(task, url=urls_of(request, "api-tasks"), forecast=forecast)
+    return Response(content, headers={"ETag": etag(task)})
+
+
+def _receipt(receipt: Receipt, content: dict[str, Any], *, headers: dict[str, str]) -> Response:
+    if receipt.is_replayed:
+        return Response(content, headers={**headers, "Idempotency-Replayed": "true"})
+    return Response(content, status=201, headers=headers)

@@ -1,0 +1,135 @@
+"""Submissions and edits: a request's body into a ``Submission``, or the faults of its fields.
+
+Tables of readers instead of nested serializers: one submission passes here per request, and a thousand per bulk.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks import registry
+from tasks.contract import fields
+from tasks.contract.access import Caller
+from tasks.contract.fields import Reader
+from tasks.errors import FieldError, InvalidTask
+from tasks.lifecycle import FOR_EVER, Submission
+from tasks.telemetry import trace
+
+MOST_RETRIES = 10_000
+MOST_IN_BULK = 1_000
+
+SUBMISSION_FIELDS: Mapping[str, Reader] = {
+    "actor": fields.text(255),
+    "payload": fields.an_object,
+    "priority": fields.priority,
+    "queue": fields.text(100),
+    "run_at": fields.moment,
+    "delay_seconds": fields.seconds(),
+    "max_retries": fields.whole_number(0, MOST_RETRIES),
+    "min_backoff_seconds": fields.seconds(),
+    "max_backoff_seconds": fields.seconds(),
+    "retry_for_seconds": fields.seconds(),
+    "time_limit_seconds": fields.seconds(),
+    "max_age_seconds": fields.seconds(above=0),
+    "estimated_seconds": fields.seconds(),
+    "tags": fields.tags,
+}
+
+EDITABLE_FIELDS: Mapping[str, Reader] = {
+    name: SUBMISSION_FIELDS[name] for name in ("priority", "run_at", "payload", "queue", "max_retries", "tags")
+}
+
+#: Fields of the contract whose capabilities are not there; ignoring them would break a promise silently.
+NOT_SUPPORTED: Mapping[str, str] = {
+    name: f"{name} is not supported yet; leave it out"
+    for name in ("depends_on", "ref", "unique", "concurrency_key", "fairness_key", "batch")
+} | {"idempotency_key": "a bulk has one key for all of its tasks, beside them or in the header Idempotency-Key"}
+
+
+def read_submission(body: Mapping[str, Any], *, caller: Caller) -> Submission:
+    """Read one task of a request.
+
+    Raises:
+        InvalidTask: with one error per field.
+        UnknownActor: no such actor, or none that can be submitted this way.
+        NotAllowed: the caller may not submit for this actor or queue.
+    """
+    values, errors = fields.read_fields(body, SUBMISSION_FIELDS, refused=NOT_SUPPORTED)
+    errors += _contradictions(body, values)
+    if errors:
+        raise InvalidTask(errors=errors)
+    spec = registry.get_open(values["actor"])
+    caller.check(actor=spec.name, queue=values.get("queue") or spec.queue)
+    return Submission(**values, owner_id=caller.owner_id, trace_id=trace.current())
+
+
+def read_submissions(bodies: Any, *, caller: Caller) -> list[Submission]:
+    """Read the tasks of a bulk.
+
+    Raises:
+        InvalidTask: with the errors of all of them, fields named ``tasks.<position>.<field>``.
+    """
+    if not isinstance(bodies, list) or not 1 <= len(bodies) <= MOST_IN_BULK:
+        came = f"{len(bodies)} of them" if isinstance(bodies, list) else fields.shown(bodies)
+        message = f"expected an array of 1 to {MOST_IN_BULK} tasks, got {came}"
+        raise InvalidTask(errors=[FieldError("tasks", "invalid", message)])
+    submissions: list[Submission] = []
+    errors: list[FieldError] = []
+    for position, body in enumerate(bodies):
+        if len(errors) > fields.MOST_ERRORS:
+            break
+        path = f"tasks.{position}"
+        try:
+            submissions.append(read_submission(fields.an_object(body), caller=caller))
+        except fields.Unfit as unfit:
+            errors.append(fields.field_error(path, unfit))
+        except InvalidTask as error:
+            errors += [FieldError(f"{path}.{one.field}", one.code, one.message) for one in error.errors]
+    if errors:
+        raise InvalidTask(errors=errors)
+    return submissions
+
+
+def read_change(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Read an edit; null is refused, because it would be unclear whether it means "as before" or "as at first".
+
+    Raises:
+        InvalidTask: with one error per field.
+    """
+    values, errors = fields.read_fields(body, EDITABLE_FIELDS, refused={})
+    errors += [
+        FieldError(name, "invalid", "expected a value, got null; leave it out to keep what is there")
+        for name in EDITABLE_FIELDS
+        if name in body and body[name] is None
+    ]
+    if errors:
+        raise InvalidTask(errors=errors)
+    return values
+
+
+def as_submitted(actor: str) -> dict[str, Any]:
+    """Give all that can be edited the values of a submission that says nothing about it."""
+    spec = registry.get(actor)
+    return {
+        "priority": spec.default_priority,
+        "run_at": fields.LONG_AGO,
+        "payload": {},
+        "queue": spec.queue,
+        "max_retries": FOR_EVER if spec.max_retries is None else spec.max_retries,
+        "tags": [],
+    }
+
+
+def _contradictions(body: Mapping[str, Any], values: Mapping[str, Any]) -> list[FieldError]:
+    """List what is missing and which fields do not go together."""
+    found = []
+    if body.get("actor") is None:
+        found.append(FieldError("actor", "required", "expected an actor's name; GET /api/v1/actors lists them"))
+    if "payload" in body and body["payload"] is None:
+        found.append(FieldError("payload", "invalid", "expected an object, got null"))
+    if "run_at" in values and "delay_seconds" in values:
+        found.append(FieldError("run_at", "exclusive", "expected run_at or delay_seconds, got both"))
+    shortest, longest = values.get("min_backoff_seconds"), values.get("max_backoff_seconds")
+    if shortest is not None and longest is not None and shortest > longest:
+        message = f"expected at least min_backoff_seconds, {shortest:g}"
+        found.append(FieldError("max_backoff_seconds", "invalid", message))
+    return found

@@ -1,0 +1,116 @@
+"""Tasks: how a row, its attempts and its events are written, and what a list of them can be filtered by."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+from tasks.contract import fields
+from tasks.contract.filters import Filter, band, choice, moment, priority
+from tasks.contract.values import error_as_dict, last_error_as_dict, number, timestamp
+from tasks.lifecycle import Receipt
+from tasks.models import Attempt, Task, TaskEvent, TaskQuerySet
+from tasks.queries.forecast import Forecast
+from tasks.states import Status
+
+#: Columns that ``task_as_dict`` does not write, so that a query for it need not read them.
+UNSEEN = ("args", "options", "checkpoint")
+
+#: In place of a status, where a task was pruned or deleted.
+REMOVED = "REMOVED"
+
+FILTERS: Mapping[str, Filter] = {
+    "status": Filter(choice(Status), TaskQuerySet.in_status, is_repeatable=True),
+    "actor": Filter(fields.text(255), TaskQuerySet.for_actor),
+    "queue": Filter(fields.text(100), TaskQuerySet.in_queue),
+    "band": Filter(band, TaskQuerySet.in_band),
+    "priority": Filter(priority, TaskQuerySet.with_priority),
+    "tag": Filter(fields.text(100), TaskQuerySet.tagged),
+    "created_after": Filter(moment, TaskQuerySet.created_after),
+    "created_before": Filter(moment, TaskQuerySet.created_before),
+    "run_after": Filter(moment, TaskQuerySet.running_after),
+    "run_before": Filter(moment, TaskQuerySet.running_before),
+    "search": Filter(fields.text(255), TaskQuerySet.searched),
+}
+
+
+def task_as_dict(task: Task, *, url: Callable[[UUID], str], forecast: Forecast | None = None) -> dict[str, Any]:
+    """Give a task its shape on the wire; what is not built yet is null or empty, so that the shape stays."""
+    return {
+        "id": str(task.pk),
+        "url": url(task.pk),
+        "actor": task.actor,
+        "status": str(task.status),
+        "payload": task.payload,
+        "priority": task.priority,
+        "band": task.band,
+        "queue": task.queue,
+        "run_at": timestamp(task.run_at),
+        "max_retries": task.max_retries,
+        "min_backoff_seconds": number(task.min_backoff_seconds),
+        "max_backoff_seconds": number(task.max_backoff_seconds),
+        "retry_for_seconds": number(task.retry_for_seconds),
+        "time_limit_seconds": number(task.time_limit_seconds),
+        "max_age_seconds": number(task.max_age_seconds),
+        "estimated_seconds": number(task.estimated_seconds),
+        "expected_start_seconds": number(forecast.seconds) if forecast else None,
+        "tags": task.tags,
+        "attempt": task.attempt,
+        "failures": task.failures,
+        "crashes": task.crashes,
+        "result": task.result,
+        "progress": task.progress,
+        "error": last_error_as_dict(task.error),
+        "created_at": timestamp(task.created_at),
+        "queued_at": timestamp(task.queued_at),
+        "started_at": timestamp(task.started_at),
+        "finished_at": timestamp(task.finished_at),
+        "cancel_requested_at": timestamp(task.cancel_requested_at),
+        "trace_id": task.trace_id,
+        "depends_on": [],
+        "waiting_for": [],
+        "ref": None,
+        "idempotency_key": task.idempotency_key,
+        "unique": None,
+        "concurrency_key": None,
+        "fairness_key": None,
+        "batch": None,
+    }
+
+
+def receipt_as_list(receipt: Receipt, *, url: Callable[[UUID], str]) -> list[dict[str, Any]]:
+    """Give what was submitted under a key its shape: each task as it is now; one that was removed by its id alone."""
+    return [
+        task_as_dict(receipt.tasks[id], url=url)
+        if id in receipt.tasks
+        else {"id": str(id), "url": url(id), "status": REMOVED}
+        for id in receipt.ids
+    ]
+
+
+def attempt_as_dict(attempt: Attempt) -> dict[str, Any]:
+    """Give an attempt its shape on the wire."""
+    return {
+        "number": attempt.number,
+        "outcome": attempt.outcome,
+        "worker_id": str(attempt.worker_id),
+        "started_at": timestamp(attempt.started_at),
+        "finished_at": timestamp(attempt.finished_at),
+        "error": error_as_dict(attempt.error_type, attempt.error_message, traceback=attempt.traceback),
+        "note": attempt.note or None,
+    }
+
+
+def result_as_dict(task: Task) -> dict[str, Any]:
+    """Give what came of a task its shape on the wire."""
+    return {
+        "id": str(task.pk),
+        "status": str(task.status),
+        "result": task.result,
+        "error": last_error_as_dict(task.error),
+        "finished_at": timestamp(task.finished_at),
+    }
+
+
+def event_as_dict(event: TaskEvent) -> dict[str, Any]:
+    """Give what a person or a repair did its shape on the wire."""
+    return {"verb": event.verb, "by": event.by or None, "at": timestamp(event.at), "detail": event.detail}
