@@ -12,8 +12,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from dlq.models import DeadLetter, DeadLetterQuerySet
-from tasks.admin.display import display, display_age
 from tasks import lifecycle
+from tasks.admin.display import display, display_age
 from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, QueueFilter
 from tasks.admin.formatting import badge, count_text, escape_invisible, json_block, shortened, truncated
 from tasks.admin.verbs import OperatedAdmin, Verb

@@ -8,8 +8,6 @@ from django.shortcuts import render
 from django_ratelimit.core import get_usage
 
 from tasks.admin.formatting import duration
-from tasks.api.limits import client_address
-from tasks.admin.show import span
 from tasks.contract.client_address import client_address
 
 log = structlog.get_logger(__name__)
