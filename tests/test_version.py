@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,11 @@ def test_the_api_description_has_it():
 def test_metrics_have_it():
     assert 'callboard_build_info{python="' in metrics.render().decode()
     assert f'version="{tasks.__version__}"}} 1.0' in metrics.render().decode()
+
+
+def test_the_changelog_has_a_section_for_it():
+    headings = re.findall(r"^## \[(.+?)\](?: - (\S+))?$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert headings[0] == ("Unreleased", "")
+    version, day = headings[1]
+    assert version == tasks.__version__
+    assert date.fromisoformat(day)
