@@ -16,15 +16,16 @@ from tasks import lifecycle
 from tasks.admin.display import display, display_age
 from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, QueueFilter
 from tasks.admin.formatting import badge, count_text, escape_invisible, json_block, shortened, truncated
-from tasks.admin.verbs import OperatedAdmin, Verb
+from tasks.admin.operated import OperatedAdmin
+from tasks.admin.verb import Verb
 from tasks.models import Attempt, Task
 from tasks.queries.causes import Cause, error_line, open_causes
 from tasks.states import DeathReason, Resolution
 
 #: Open ones are counted up to here.
-MOST_COUNTED = 1_000
-MOST_CAUSES = 20
-LONGEST_ERROR = 120
+MAX_COUNTED = 1_000
+MAX_CAUSES = 20
+MAX_ERROR_LENGTH = 120
 
 
 class ResolutionFilter(ChipsFilter):
@@ -47,10 +48,10 @@ class ResolutionFilter(ChipsFilter):
 
     def counts(self) -> Mapping[str, str]:
         """Count the open ones; no index leads to the others."""
-        count = DeadLetter.objects.open()[: MOST_COUNTED + 1].count()
-        return {Resolution.OPEN.name: count_text(min(count, MOST_COUNTED), is_capped=count > MOST_COUNTED)}
+        count = DeadLetter.objects.open()[: MAX_COUNTED + 1].count()
+        return {Resolution.OPEN.name: count_text(min(count, MAX_COUNTED), is_capped=count > MAX_COUNTED)}
 
-    def narrowed(self, rows: DeadLetterQuerySet, value: str) -> QuerySet[DeadLetter]:
+    def filtered(self, rows: DeadLetterQuerySet, value: str) -> QuerySet[DeadLetter]:
         """Keep one resolution."""
         return rows if value == "all" else rows.resolved_as(Resolution[value])
 
@@ -64,7 +65,7 @@ class ReasonFilter(KnownValuesFilter):
         """List the reasons."""
         return DeathReason.choices
 
-    def narrowed(self, rows: DeadLetterQuerySet, value: str) -> QuerySet[DeadLetter]:
+    def filtered(self, rows: DeadLetterQuerySet, value: str) -> QuerySet[DeadLetter]:
         """Keep one reason."""
         return rows.died_of(DeathReason(value))
 
@@ -76,13 +77,13 @@ class CauseFilter(KnownValuesFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         """List the most frequent causes, and the chosen one."""
-        known = {cause.fingerprint: _cause(cause) for cause in open_causes(most=MOST_CAUSES).rows}
+        known = {cause.fingerprint: _cause(cause) for cause in open_causes(most=MAX_CAUSES).rows}
         chosen = request.GET.get(self.parameter_name, "")
         if re.fullmatch("[0-9a-f]{32}", chosen):
             known.setdefault(chosen, f"…{chosen[-8:]}")
         return list(known.items())
 
-    def narrowed(self, rows: DeadLetterQuerySet, value: str) -> QuerySet[DeadLetter]:
+    def filtered(self, rows: DeadLetterQuerySet, value: str) -> QuerySet[DeadLetter]:
         """Keep one cause."""
         return rows.of_cause(value)
 
@@ -116,7 +117,7 @@ def _name(letter: DeadLetter) -> str:
 def _error(letter: DeadLetter) -> str:
     text = error_line(letter.error_type, letter.error_message)
     return format_html(
-        '<span class="error-line" title="{}">{}</span>', escape_invisible(text[:500]), shortened(text, LONGEST_ERROR)
+        '<span class="error-line" title="{}">{}</span>', escape_invisible(text[:500]), shortened(text, MAX_ERROR_LENGTH)
     )
 
 
@@ -147,7 +148,7 @@ class DeadLetterAdmin(OperatedAdmin):
 
     verbs = (REDRIVE, DISCARD)
     state_field = "resolution"
-    nothing = "Nothing died like that, or it was dealt with."
+    empty_text = "Nothing died like that, or it was dealt with."
     list_display = (
         display("dead letter", _name),
         _RESOLUTION,
@@ -160,7 +161,7 @@ class DeadLetterAdmin(OperatedAdmin):
     search_fields = ("id",)
     search_help_text = "Words of the error, first letters of an actor, or a task’s id"
     change_form_template = "admin/dlq/deadletter/change_form.html"
-    facts = (
+    summary_fields = (
         _RESOLUTION,
         display("resolved by", lambda letter: escape_invisible(letter.resolved_by)),
         display_age("resolved_at"),
@@ -176,22 +177,22 @@ class DeadLetterAdmin(OperatedAdmin):
         """Search in what the letter says."""
         return (queryset.searched(search_term) if search_term else queryset), False
 
-    def named(self, row: DeadLetter) -> str:
+    def describe(self, row: DeadLetter) -> str:
         """Tell it by its error."""
         error = error_line(row.error_type, row.error_message)
         return f"{shortened(row.actor, 60)} …{str(row.pk)[-8:]}, {shortened(error, 80) or row.get_reason_display()}"
 
-    def story(self, request: HttpRequest, row: DeadLetter) -> Mapping[str, Any]:
+    def page_context(self, request: HttpRequest, row: DeadLetter) -> Mapping[str, Any]:
         """Add what is needed to decide: where it failed, with what, and how many others there are of that kind."""
         attempt = Attempt.objects.filter(task_id=row.task_id, number=row.attempt).first()
         task = Task.objects.filter(pk=row.task_id).only("payload").first()
-        others = DeadLetter.objects.open().of_cause(row.fingerprint).exclude(pk=row.pk)[: MOST_COUNTED + 1].count()
+        others = DeadLetter.objects.open().of_cause(row.fingerprint).exclude(pk=row.pk)[: MAX_COUNTED + 1].count()
         return {
             "error": truncated(error_line(row.error_type, row.error_message)),
             "traceback": truncated(attempt.traceback) if attempt else "",
             "note": escape_invisible(attempt.note) if attempt else "",
             "payload": json_block(task.payload) if task and request.user.has_perm("tasks.view_task") else "",
             "is_task_gone": task is None,
-            "others": count_text(min(others, MOST_COUNTED), is_capped=others > MOST_COUNTED) if others else "",
+            "others": count_text(min(others, MAX_COUNTED), is_capped=others > MAX_COUNTED) if others else "",
             "others_url": f"{reverse('admin:dlq_deadletter_changelist')}?{urlencode({'cause': row.fingerprint})}",
         }

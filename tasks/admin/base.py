@@ -1,4 +1,4 @@
-"""What the control plane's pages share: they show, change nothing by themselves, and stay fast on big tables."""
+"""Read-only admin pages that stay fast on big tables: the base of every page of the control plane."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -15,42 +15,42 @@ from django.utils.text import capfirst
 from tasks.admin.display import Display
 from tasks.admin.formatting import EMPTY, count_text
 
-#: Rows are counted up to here; counting millions for a number that nobody reads takes seconds.
-MOST_COUNTED = 10_000
+#: Counting stops here: an exact count of millions of rows takes seconds, and nobody needs it.
+MAX_COUNTED = 10_000
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts no further than ``MOST_COUNTED``; older rows are found by filter or search."""
+    """Stops counting at ``MAX_COUNTED``; filters and search find older rows."""
 
     @cached_property
     def count(self) -> int:
-        """Rows, as far as they are counted."""
+        """Number of rows, capped."""
         rows: Any = self.object_list
-        return int(rows.order_by()[:MOST_COUNTED].count())
+        return int(rows.order_by()[:MAX_COUNTED].count())
 
     @property
     def is_capped(self) -> bool:
-        """Whether there may be more."""
-        return self.count == MOST_COUNTED
+        """Whether there may be more rows."""
+        return self.count == MAX_COUNTED
 
     @property
     def count_as_text(self) -> str:
-        """How many there are, written."""
+        """The count, with a plus sign if it is capped."""
         return count_text(self.count, is_capped=self.is_capped)
 
 
-class List(ChangeList):
-    """One page of rows, with what other tables know about them."""
+class AnnotatedChangeList(ChangeList):
+    """Annotates the rows of one page in one go."""
 
     def get_results(self, request: HttpRequest) -> None:
-        """Let the admin complete the rows of the page, all in one go."""
+        """Let the model admin add data from other tables to the rows."""
         super().get_results(request)
         self.result_list = list(self.result_list)
-        self.model_admin.complete(self.result_list)  # type: ignore[attr-defined]
+        self.model_admin.annotate(self.result_list)  # type: ignore[attr-defined]
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Shows; changes go through the verbs."""
+    """Shows rows; only verbs change them."""
 
     actions = None
     change_list_template = "admin/read_only_list.html"
@@ -61,58 +61,61 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
     sortable_by = ()
-    #: What an empty list says.
-    nothing = "There are none."
-    #: What a row's page says first; what a row has none of is left out.
-    facts: tuple[Display, ...] = ()
+    #: The text of an empty list.
+    empty_text = "There are none."
+    #: The first lines of a row's page; fields without a value are left out.
+    summary_fields: tuple[Display, ...] = ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody may."""
+        """Refuse everyone."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody may."""
+        """Refuse everyone."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody may."""
+        """Refuse everyone."""
         return False
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
-        """Show what is named: Django would show every field."""
+        """Show only the named fields: Django would show all of them."""
         return list(self.fieldsets or ())
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
-        """Name all fields of the page, computed ones too."""
+        """Return all fields of the page, computed ones included."""
         return flatten_fieldsets(self.get_fieldsets(request, obj))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Name the list's class."""
-        return List
+        """Return the change list's class."""
+        return AnnotatedChangeList
 
-    def complete(self, rows: list[Any]) -> None:
-        """Add to the rows of one page what its columns need from elsewhere."""
+    def annotate(self, rows: list[Any]) -> None:
+        """Add data from other tables to the rows of one page."""
 
-    def story(self, request: HttpRequest, row: Any) -> Mapping[str, Any]:
-        """Say what a row's page needs beside its fields."""
+    def page_context(self, request: HttpRequest, row: Any) -> Mapping[str, Any]:
+        """Return the template context of a row's page beyond its fields."""
         return {}
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Call the list what it is: Django would ask to select something to view."""
-        context = {"title": capfirst(str(self.opts.verbose_name_plural)), "nothing": self.nothing}
+        """Set the title: Django's is "Select … to view"."""
+        context = {"title": capfirst(str(self.opts.verbose_name_plural)), "empty_text": self.empty_text}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Add the row's story."""
+        """Add the row's summary and its page context."""
         row = self.get_object(request, admin.utils.unquote(object_id))
-        story: Mapping[str, Any] = {}
+        context: Mapping[str, Any] = {}
         if row and self.has_view_permission(request, row):
-            self.complete([row])
-            story = {"facts": self._stated(row), **self.story(request, row)}
-        return super().change_view(request, object_id, form_url, {**story, **(extra_context or {})})
+            self.annotate([row])
+            context = {"summary": self._summary(row), **self.page_context(request, row)}
+        return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
-    def _stated(self, row: Any) -> list[dict[str, str]]:
-        stated = [{"label": capfirst(fact.short_description), "value": fact(row)} for fact in self.facts]  # type: ignore[attr-defined]
-        return [fact for fact in stated if fact["value"] not in ("", EMPTY)]
+    def _summary(self, row: Any) -> list[dict[str, str]]:
+        lines = [
+            {"label": capfirst(field.short_description), "value": field(row)}  # type: ignore[attr-defined]
+            for field in self.summary_fields
+        ]
+        return [line for line in lines if line["value"] not in ("", EMPTY)]

@@ -30,9 +30,9 @@ class KnownValuesFilter(admin.SimpleListFilter):
         if value is None:
             return queryset
         known = {str(key) for key, _ in self.lookup_choices}
-        return self.narrowed(queryset, value) if value in known else queryset.none()
+        return self.filtered(queryset, value) if value in known else queryset.none()
 
-    def narrowed(self, rows: Any, value: str) -> QuerySet[Any]:
+    def filtered(self, rows: Any, value: str) -> QuerySet[Any]:
         """Keep the rows of one value."""
         raise NotImplementedError
 
@@ -70,12 +70,12 @@ class StatusFilter(ChipsFilter):
         """List the states."""
         return Status.choices
 
-    def narrowed(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
+    def filtered(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
         """Keep one state."""
         return rows.in_status([Status(value)])
 
 
-class PresenceFilter(ChipsFilter):
+class WorkerStatusFilter(ChipsFilter):
     """Workers by whether they can be counted on; those that are gone only on request."""
 
     title = parameter_name = "presence"
@@ -96,7 +96,7 @@ class PresenceFilter(ChipsFilter):
             queryset.exclude(status=WorkerStatus.GONE) if self.value() is None else super().queryset(request, queryset)
         )
 
-    def narrowed(self, rows: Any, value: str) -> QuerySet[Any]:
+    def filtered(self, rows: Any, value: str) -> QuerySet[Any]:
         """Keep one kind."""
         if value == "all":
             return rows  # type: ignore[no-any-return]
@@ -112,7 +112,7 @@ class QueueFilter(KnownValuesFilter):
         """List the queues."""
         return [(name, name) for name in Queue.objects.values_list("name", flat=True)]
 
-    def narrowed(self, rows: Any, value: str) -> QuerySet[Any]:
+    def filtered(self, rows: Any, value: str) -> QuerySet[Any]:
         """Keep one queue."""
         return rows.in_queue(value)  # type: ignore[no-any-return]
 
@@ -126,7 +126,7 @@ class ActorFilter(KnownValuesFilter):
         """List the declared actors."""
         return [(name, name) for name in registry.actor_names()]
 
-    def narrowed(self, rows: Any, value: str) -> QuerySet[Any]:
+    def filtered(self, rows: Any, value: str) -> QuerySet[Any]:
         """Keep one actor."""
         return rows.for_actor(value)  # type: ignore[no-any-return]
 
@@ -141,7 +141,7 @@ class BandFilter(KnownValuesFilter):
         """List the bands."""
         return [(band.name, f"{band.name} ({band.lowest}–{band.highest})") for band in BANDS]
 
-    def narrowed(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
+    def filtered(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
         """Keep one band."""
         return rows.in_band(next(band for band in BANDS if band.name == value))
 
@@ -156,6 +156,6 @@ class CreatedFilter(KnownValuesFilter):
         """List the spans."""
         return self.MINUTES
 
-    def narrowed(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
+    def filtered(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
         """Keep what is younger."""
         return rows.created_after(timezone.now() - timedelta(minutes=int(value)))

@@ -4,15 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
-from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import quote
 from django.db.models.functions import Now
 from django.urls import reverse
 
+from tasks.admin import operator_log
 from tasks.admin.formatting import count_text, escape_invisible, relative_time, shortened
-from tasks.admin.queue import standing_as_text
-from tasks.admin.verbs import changes
-from tasks.admin.worker import count_running, state
+from tasks.admin.queue import stats_as_text
+from tasks.admin.worker import count_running, status_badge
 from tasks.models import Lease, Worker
 from tasks.queries import queue_stats
 from tasks.queries.causes import open_causes
@@ -20,10 +19,9 @@ from tasks.queries.queue_stats import Standing
 from tasks.scheduler.leadership import LEASE
 from tasks.states import Status
 
-MOST_CAUSES = 8
-LONGEST_ERROR = 100
-MOST_WORKERS = 12
-MOST_CHANGES = 8
+MAX_CAUSES = 8
+MAX_ERROR_LENGTH = 100
+MAX_WORKERS = 12
 
 
 def overview(user: Any) -> dict[str, Any]:
@@ -35,8 +33,8 @@ def overview(user: Any) -> dict[str, Any]:
         "cards": _cards() if user.has_perm("tasks.view_task") else [],
         "queues": [_queue(standing) for standing in standings],
         "workers": _workers() if sees_workers else None,
-        "letters": _letters() if user.has_perm("dlq.view_deadletter") else None,
-        "changes": _changes() if user.has_perm("admin.view_logentry") else None,
+        "dead_letters": _dead_letters() if user.has_perm("dlq.view_deadletter") else None,
+        "operator_log": operator_log.recent_entries() if user.has_perm("admin.view_logentry") else None,
     }
 
 
@@ -69,31 +67,31 @@ def _cards() -> list[dict[str, str]]:
 
 
 def _queue(standing: Standing) -> dict[str, Any]:
-    return {**standing_as_text(standing), "url": reverse("admin:tasks_queue_change", args=[quote(standing.name)])}
+    return {**stats_as_text(standing), "url": reverse("admin:tasks_queue_change", args=[quote(standing.name)])}
 
 
 def _workers() -> dict[str, Any]:
-    present = list(Worker.objects.present().order_by("-pk")[: MOST_WORKERS + 1])
-    shown = present[:MOST_WORKERS]
+    present = list(Worker.objects.present().order_by("-pk")[: MAX_WORKERS + 1])
+    shown = present[:MAX_WORKERS]
     count_running(shown)
     return {
         "rows": [
             {
                 "name": escape_invisible(str(worker)),
                 "url": reverse("admin:tasks_worker_change", args=[worker.pk]),
-                "state": state(worker),
+                "state": status_badge(worker),
                 "busy": f"{worker.busy} of {worker.threads}",  # type: ignore[attr-defined]
                 "heard": relative_time(worker.heartbeat_at),
             }
             for worker in shown
         ],
-        "are_more": len(present) > MOST_WORKERS,
+        "are_more": len(present) > MAX_WORKERS,
     }
 
 
-def _letters() -> dict[str, Any]:
+def _dead_letters() -> dict[str, Any]:
     address = reverse("admin:dlq_deadletter_changelist")
-    causes = open_causes(most=MOST_CAUSES)
+    causes = open_causes(most=MAX_CAUSES)
     return {
         "total": count_text(causes.letters, is_capped=causes.is_capped),
         "url": address,
@@ -101,14 +99,10 @@ def _letters() -> dict[str, Any]:
             {
                 "actor": escape_invisible(cause.actor),
                 "actor_url": f"{address}?{urlencode({'actor': cause.actor})}",
-                "error": shortened(cause.error, LONGEST_ERROR) or "No error",
+                "error": shortened(cause.error, MAX_ERROR_LENGTH) or "No error",
                 "url": f"{address}?{urlencode({'cause': cause.fingerprint})}",
                 "count": count_text(cause.letters),
             }
             for cause in causes.rows
         ],
     }
-
-
-def _changes() -> list[Any]:
-    return changes(LogEntry.objects.select_related("user", "content_type").order_by("-pk")[:MOST_CHANGES])

@@ -6,7 +6,8 @@ from django.contrib import admin
 
 from tasks.admin.display import Display, display, display_age
 from tasks.admin.formatting import EMPTY, badge, count_text, duration, escape_invisible
-from tasks.admin.verbs import OperatedAdmin, Verb, one_by_one
+from tasks.admin.operated import OperatedAdmin
+from tasks.admin.verb import Verb, one_by_one
 from tasks.errors import NotFound
 from tasks.lifecycle import queues
 from tasks.models import Queue
@@ -14,24 +15,24 @@ from tasks.queries import queue_stats
 from tasks.queries.queue_stats import Standing
 
 
-def state(paused_at: Any) -> str:
+def status_badge(paused_at: Any) -> str:
     """Show whether a queue is handed out."""
     return badge("paused", "Paused") if paused_at else badge("alive", "Open")
 
 
-_STATE = display("status", lambda queue: state(queue.paused_at))
+_STATUS = display("status", lambda queue: status_badge(queue.paused_at))
 
 
-def _standing(name: str, label: str) -> Display:
-    return display(label, lambda queue: getattr(queue, "standing", {}).get(name, EMPTY))
+def _stat(name: str, label: str) -> Display:
+    return display(label, lambda queue: getattr(queue, "stats", {}).get(name, EMPTY))
 
 
-_STANDINGS = (
-    _standing("waiting", "waiting"),
-    _standing("queued", "in the broker"),
-    _standing("running", "running"),
-    _standing("oldest", "oldest due for"),
-    _standing("threads", "threads"),
+_STATS = (
+    _stat("waiting", "waiting"),
+    _stat("queued", "in the broker"),
+    _stat("running", "running"),
+    _stat("oldest", "oldest due for"),
+    _stat("threads", "threads"),
 )
 
 PAUSE = Verb(
@@ -55,12 +56,12 @@ RESUME = Verb(
 )
 
 
-def standing_as_text(standing: Standing) -> dict[str, Any]:
+def stats_as_text(standing: Standing) -> dict[str, Any]:
     """Write how a queue stands."""
     oldest = standing.oldest_due_seconds
     return {
         "name": escape_invisible(standing.name),
-        "state": state(standing.paused_at),
+        "state": status_badge(standing.paused_at),
         "waiting": count_text(standing.waiting.number, is_capped=standing.waiting.is_capped),
         "queued": count_text(standing.queued),
         "running": count_text(standing.running),
@@ -76,13 +77,13 @@ class QueueAdmin(OperatedAdmin):
     change_form_template = "admin/tasks/queue/change_form.html"
     verbs = (PAUSE, RESUME)
     state_field = None
-    nothing = "No actor declares a queue."
-    list_display = (display("queue", lambda queue: escape_invisible(queue.name)), _STATE, *_STANDINGS)
+    empty_text = "No actor declares a queue."
+    list_display = (display("queue", lambda queue: escape_invisible(queue.name)), _STATUS, *_STATS)
     ordering = ("name",)
-    facts = (_STATE, display_age("paused_at"), *_STANDINGS)
+    summary_fields = (_STATUS, display_age("paused_at"), *_STATS)
 
-    def complete(self, rows: list[Queue]) -> None:
+    def annotate(self, rows: list[Queue]) -> None:
         """Add how they stand."""
-        standings = {standing.name: standing_as_text(standing) for standing in queue_stats.queue_standings()}
+        standings = {standing.name: stats_as_text(standing) for standing in queue_stats.queue_standings()}
         for queue in rows:
-            queue.standing = standings.get(queue.name, {})  # type: ignore[attr-defined]
+            queue.stats = standings.get(queue.name, {})  # type: ignore[attr-defined]

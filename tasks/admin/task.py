@@ -1,7 +1,6 @@
 """Pages on tasks: the list, and a task's story with what can be done about it."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from tasks import lifecycle
-from tasks.admin.base import List
+from tasks.admin.base import AnnotatedChangeList
 from tasks.admin.display import display, display_json, display_time
 from tasks.admin.filters import ActorFilter, BandFilter, CreatedFilter, QueueFilter, StatusFilter
 from tasks.admin.formatting import (
@@ -29,20 +28,20 @@ from tasks.admin.formatting import (
     shortened,
     tag_links,
     time_element,
-    timestamp,
     truncated,
 )
-from tasks.admin.verbs import OperatedAdmin, Verb
+from tasks.admin.operated import OperatedAdmin
+from tasks.admin.timeline import between, timeline
+from tasks.admin.verb import Verb
 from tasks.models import Attempt, Task, TaskEvent
-from tasks.queries.forecast import Forecast, expected_start
 from tasks.states import DUE, Status
 
 #: Attempts and events that one page shows.
-MOST_SHOWN = 50
-LONGEST_NAME = 60
+MAX_SHOWN = 50
+MAX_NAME_LENGTH = 60
 
 
-class TaskList(List):
+class TaskList(AnnotatedChangeList):
     """Reads no payloads and results for a list that shows none."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
@@ -55,7 +54,7 @@ def _name(task: Task) -> str:
     return format_html(
         '<span class="name" title="{}">{}</span> <code title="{}">…{}</code>',
         escape_invisible(task.actor),
-        shortened(task.actor, LONGEST_NAME),
+        shortened(task.actor, MAX_NAME_LENGTH),
         task.pk,
         str(task.pk)[-8:],
     )
@@ -83,22 +82,18 @@ def _worker(task: Task) -> str:
     return format_html('<a href="{}"><code>…{}</code></a>', address, str(task.worker_id)[-8:])
 
 
-def _clockwork(task: Task) -> str:
+def _timing(task: Task) -> str:
     """Say what its time is about: when it runs, for how long it has, or how long it took."""
     now = timezone.now()
     if task.finished_at and task.started_at:
-        return time_element(task.finished_at, f"took {_between(task.started_at, task.finished_at)}")
+        return time_element(task.finished_at, f"took {between(task.started_at, task.finished_at)}")
     if task.finished_at:
         return EMPTY
     if task.status == Status.RUNNING and task.started_at:
-        return time_element(task.started_at, f"for {_between(task.started_at, now)}")
+        return time_element(task.started_at, f"for {between(task.started_at, now)}")
     if task.status in DUE and task.run_at > now:
         return relative_time(task.run_at)
-    return time_element(task.run_at, f"due for {_between(task.run_at, now)}")
-
-
-def _between(start: datetime, end: datetime) -> str:
-    return duration((end - start).total_seconds())
+    return time_element(task.run_at, f"due for {between(task.run_at, now)}")
 
 
 CANCEL = Verb(
@@ -128,7 +123,7 @@ class TaskAdmin(OperatedAdmin):
 
     change_form_template = "admin/tasks/task/change_form.html"
     verbs = (RETRY, CANCEL)
-    nothing = "No task is like that. Finished ones are removed after a while."
+    empty_text = "No task is like that. Finished ones are removed after a while."
     list_display = (
         display("task", _name),
         display("status", _state),
@@ -137,12 +132,12 @@ class TaskAdmin(OperatedAdmin):
         display("failed", _failures),
         display("tags", lambda task: tag_links(task.tags)),
         display("created", lambda task: relative_time(task.created_at)),
-        display("timing", _clockwork),
+        display("timing", _timing),
     )
     list_filter = (StatusFilter, BandFilter, QueueFilter, ActorFilter, CreatedFilter)
     search_fields = ("id",)
     search_help_text = "Id, trace id, tag, or first letters of an actor"
-    facts = (
+    summary_fields = (
         display("status", _state),
         display("queue", lambda task: escape_invisible(task.queue)),
         display("priority", _priority),
@@ -209,7 +204,7 @@ class TaskAdmin(OperatedAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Go straight to the task whose whole id is searched for."""
         if self.has_view_permission(request) and (task := _exactly(request.GET.get("q", ""))):
-            return HttpResponseRedirect(self._page(task.pk))
+            return HttpResponseRedirect(self.address_of(task.pk))
         return super().changelist_view(request, extra_context)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -218,17 +213,17 @@ class TaskAdmin(OperatedAdmin):
         shown = [field for field in options["fields"] if obj is None or field(obj) != EMPTY]
         return [*([(title, {**options, "fields": shown})] if shown else []), *others]
 
-    def story(self, request: HttpRequest, row: Task) -> Mapping[str, Any]:
+    def page_context(self, request: HttpRequest, row: Task) -> Mapping[str, Any]:
         """Sum it up; add the attempts (their key has two columns, which the admin cannot list) and what people did."""
-        events = TaskEvent.objects.filter(task_id=row.pk).order_by("-id")[:MOST_SHOWN]
-        attempts = [_attempt(attempt) for attempt in row.attempts.order_by("-number")[:MOST_SHOWN]]
+        events = TaskEvent.objects.filter(task_id=row.pk).order_by("-id")[:MAX_SHOWN]
+        attempts = [_attempt(attempt) for attempt in row.attempts.order_by("-number")[:MAX_SHOWN]]
         return {
-            "steps": _steps(row),
+            "timeline": timeline(row),
             "error": "" if row.status == Status.SUCCEEDED else truncated(row.error),
             "is_open": row.status in {Status.DEAD, Status.RETRYING},
             "attempts": attempts,
             "events": [_event(event) for event in events],
-            "most_shown": MOST_SHOWN,
+            "max_shown": MAX_SHOWN,
         }
 
 
@@ -237,40 +232,6 @@ def _exactly(text: str) -> Task | None:
         return Task.objects.filter(pk=UUID(text.strip())).only("pk").first()
     except ValueError:
         return None
-
-
-def _steps(task: Task) -> list[dict[str, str]]:
-    """Draw the task's way so far, each step with the time since the one before."""
-    moments = [
-        ("Created", task.created_at),
-        ("Due", task.run_at if task.run_at - task.created_at > timedelta(milliseconds=1) else None),
-        ("Queued", task.queued_at),
-        ("Started" if task.attempt == 1 else "Last started", task.started_at),
-        ("Cancel requested", task.cancel_requested_at),
-        (task.get_status_display(), task.finished_at),
-    ]
-    known = sorted(((name, at) for name, at in moments if at is not None), key=lambda step: step[1])
-    now, before = timezone.now(), None
-    steps = []
-    for name, at in known:
-        later = "" if before is None else f"+{_between(before, at)}"
-        is_same_day = before is not None and before.date() == at.date()
-        when = timestamp(at) if not is_same_day else timestamp(at)[11:]
-        steps.append({"name": name, "at": when, "after": later, "kind": "ahead" if at > now else "past"})
-        before = at
-    if not task.is_final and before is not None and before <= now:
-        steps.append({"name": "Now", "at": "", "after": f"+{_between(before, now)}", "kind": "now"})
-    forecast = expected_start(task)
-    if forecast is not None:
-        steps.append(_outlook(forecast))
-    return steps
-
-
-def _outlook(forecast: Forecast) -> dict[str, str]:
-    if forecast.seconds is None:
-        return {"name": "Held up", "at": "", "after": forecast.obstacle, "kind": "ahead"}
-    after = f"{'≥' if forecast.is_at_least else '≈'} {duration(forecast.seconds)}" if forecast.seconds else "at once"
-    return {"name": "Expected to start", "at": "", "after": after, "kind": "ahead"}
 
 
 def _event(event: TaskEvent) -> dict[str, Any]:

@@ -15,18 +15,19 @@ from django.views.decorators.debug import sensitive_variables
 from tasks import registry
 from tasks.admin.display import display, display_age
 from tasks.admin.formatting import badge
-from tasks.admin.verbs import OperatedAdmin, Verb
+from tasks.admin.operated import OperatedAdmin
+from tasks.admin.verb import Verb
 from tasks.models import ApiToken, Queue, all_scopes
 from tasks.states import Scope
 
 
-def _state(token: ApiToken) -> str:
+def _status(token: ApiToken) -> str:
     if token.is_valid:
         return badge("alive", "Valid")
     return badge("gone", "Revoked" if token.revoked_at else "Expired")
 
 
-_STATE = display("status", _state)
+_STATUS = display("status", _status)
 
 
 def _revoke(ids: Any, by: str) -> int:
@@ -99,19 +100,19 @@ class ApiTokenAdmin(OperatedAdmin):
     form = TokenForm
     verbs = (REVOKE,)
     state_field = None
-    nothing = "Nobody has a token."
+    empty_text = "Nobody has a token."
     list_display = (
         "name",
         "user",
         display("scopes", lambda token: ", ".join(token.scopes)),
-        _STATE,
+        _STATUS,
         display_age("created_at"),
         display_age("last_used_at"),
         display_age("expires_at"),
     )
     list_select_related = ("user",)
-    facts = (
-        _STATE,
+    summary_fields = (
+        _STATUS,
         display_age("created_at"),
         display_age("last_used_at"),
         display_age("revoked_at"),
@@ -162,7 +163,7 @@ class ApiTokenAdmin(OperatedAdmin):
             "opts": self.opts,
             "token": obj,
             "secret": obj.secret,
-            "back": self._page(obj.pk),
+            "back": self.address_of(obj.pk),
         }
         # Like every page of the admin, it is not to be stored.
         return TemplateResponse(request, "admin/tasks/apitoken/issued.html", context)

@@ -9,24 +9,25 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from tasks.admin.display import display, display_age, display_list
-from tasks.admin.filters import PresenceFilter
+from tasks.admin.filters import WorkerStatusFilter
 from tasks.admin.formatting import badge, code, escape_invisible, json_block, relative_time
-from tasks.admin.verbs import OperatedAdmin, Verb
+from tasks.admin.operated import OperatedAdmin
+from tasks.admin.verb import Verb
 from tasks.lifecycle import workers
 from tasks.models import Task, Worker
 
 #: Running tasks that one page shows.
-MOST_SHOWN = 50
+MAX_SHOWN = 50
 
 
-def state(worker: Worker) -> str:
+def status_badge(worker: Worker) -> str:
     """Show whether a worker is there; one that is silent is not declared gone yet."""
     if worker.stopped_at is None and worker.lease_expires_at < timezone.now():
         return badge("silent", "Silent")
     return badge(worker.status, worker.get_status_display())
 
 
-_STATE = display("status", state)
+_STATUS = display("status", status_badge)
 _BUSY = display("busy threads", lambda worker: f"{getattr(worker, 'busy', 0)} of {worker.threads}")
 
 DRAIN = Verb(
@@ -47,18 +48,18 @@ class WorkerAdmin(OperatedAdmin):
 
     change_form_template = "admin/tasks/worker/change_form.html"
     verbs = (DRAIN,)
-    nothing = "No worker is there. Start some with manage.py runworkers."
+    empty_text = "No worker is there. Start some with manage.py runworkers."
     list_display = (
         display("worker", lambda worker: escape_invisible(str(worker))),
-        _STATE,
+        _STATUS,
         display_list("queues"),
         _BUSY,
         display_age("heartbeat_at"),
         display_age("started_at"),
     )
-    list_filter = (PresenceFilter,)
-    facts = (
-        _STATE,
+    list_filter = (WorkerStatusFilter,)
+    summary_fields = (
+        _STATUS,
         _BUSY,
         display_age("heartbeat_at"),
         display_age("started_at"),
@@ -68,13 +69,13 @@ class WorkerAdmin(OperatedAdmin):
         display_list("actors"),
     )
 
-    def complete(self, rows: list[Worker]) -> None:
+    def annotate(self, rows: list[Worker]) -> None:
         """Count what each of them runs."""
         count_running(rows)
 
-    def story(self, request: HttpRequest, row: Worker) -> Mapping[str, Any]:
+    def page_context(self, request: HttpRequest, row: Worker) -> Mapping[str, Any]:
         """Add what it runs, and what was seen when it crashed."""
-        held = Task.objects.held_by(row.pk).newest_first()[:MOST_SHOWN]
+        held = Task.objects.held_by(row.pk).newest_first()[:MAX_SHOWN]
         return {
             "crash": json_block(row.crash) if row.crash else "",
             "running": [

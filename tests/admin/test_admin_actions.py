@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.admin import verbs
+from tasks.admin import confirmation, operated
 from tasks.admin.queue import PAUSE, RESUME
 from tasks.admin.task import CANCEL, RETRY
 from tasks.admin.token import REVOKE
@@ -302,8 +302,8 @@ def test_a_hostile_filter_stays_text_in_the_question(operator, mixed):
 
 
 def test_many_go_in_chunks_and_not_all_at_once(operator, monkeypatch):
-    monkeypatch.setattr(verbs, "CHUNK", 2)
-    monkeypatch.setattr(verbs, "MOST_AT_ONCE", 5)
+    monkeypatch.setattr(operated, "CHUNK", 2)
+    monkeypatch.setattr(confirmation, "MAX_AT_ONCE", 5)
     sizes = []
     cancel_many = lifecycle.cancel_many
 

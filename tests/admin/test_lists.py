@@ -30,7 +30,7 @@ def test_lists_neither_count_nor_read_everything(root, life, django_assert_max_n
 
 def test_a_list_says_when_it_stopped_counting(root, life, monkeypatch):
     assert "counted up to" not in html(root.get(list_of(Task)))
-    monkeypatch.setattr(base, "MOST_COUNTED", 1)
+    monkeypatch.setattr(base, "MAX_COUNTED", 1)
     factories.submit()
     assert "counted up to" in html(root.get(list_of(Task)))
 

@@ -1,0 +1,96 @@
+"""The confirmation page: asks before a verb runs, with counts of the rows that it changes and skips."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from tasks.admin.formatting import badge, count_text, shortened
+from tasks.admin.operator_log import MAX_REASON_LENGTH
+from tasks.admin.verb import Verb
+
+if TYPE_CHECKING:
+    from tasks.admin.operated import OperatedAdmin
+
+#: Rows that one action changes: a browser waits for the answer, and a proxy gives up after a while.
+MAX_AT_ONCE = 10_000
+#: Rows that the page names.
+MAX_NAMED = 5
+MAX_FILTER_LENGTH = 120
+
+
+def confirmation(
+    model_admin: "OperatedAdmin", request: HttpRequest, verb: Verb, rows: Any, *, row: Any = None
+) -> HttpResponse:
+    """Build the page for one row or for the selected rows."""
+    legal = verb.legal(rows)
+    named = list(legal.order_by("-pk")[:MAX_NAMED])
+    counts = _counts(model_admin, rows, legal)
+    eligible = sum(count["eligible"] for count in counts)
+    what = f"“{row}”" if row else model_admin.counted(min(eligible, MAX_AT_ONCE))
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": f"{verb.label} {what}?" if eligible else "Nothing to do",
+        "opts": model_admin.opts,
+        "verb": verb,
+        "row": row,
+        "back": model_admin.address_of(row.pk) if row else request.get_full_path(),
+        "counts": [_as_text(count) for count in counts],
+        "eligible": eligible,
+        "max_at_once": count_text(MAX_AT_ONCE),
+        "named": [] if row else [model_admin.describe(one) for one in named],
+        "is_across": is_across(request),
+        "filters": _filters(model_admin, request) if is_across(request) else [],
+        "until": named[0].pk if named and is_across(request) else "",
+        "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
+        "checkbox_name": ACTION_CHECKBOX_NAME,
+        "max_reason_length": MAX_REASON_LENGTH,
+    }
+    return TemplateResponse(request, "admin/confirm.html", context)
+
+
+def is_across(request: HttpRequest) -> bool:
+    """Tell whether all matches are selected, beyond the rows of the page."""
+    return request.POST.get("select_across") not in (None, "", "0")
+
+
+def _filters(model_admin: "OperatedAdmin", request: HttpRequest) -> list[str]:
+    """Name the filters and the search that are applied."""
+    changelist: Any = model_admin.get_changelist_instance(request)
+    chosen = [
+        f"{spec.title}: {choice['display']}"
+        for spec in changelist.filter_specs
+        if spec.value()
+        for choice in spec.choices(changelist)
+        if choice["selected"]
+    ]
+    search = [f"search: {changelist.query}"] if changelist.query else []
+    return [shortened(one, MAX_FILTER_LENGTH) for one in (*chosen, *search)]
+
+
+def _counts(model_admin: "OperatedAdmin", rows: Any, legal: Any) -> list[dict[str, Any]]:
+    """Count selected and eligible rows by state, up to one more than one action changes."""
+    state_field = model_admin.state_field
+    selected, eligible = _count_by_state(rows, state_field), _count_by_state(legal, state_field)
+    field: Any = model_admin.opts.get_field(state_field) if state_field else None
+    labels = dict(field.flatchoices) if field else {}
+    return [
+        {
+            "state": badge(str(state) or "open", str(labels[state])) if labels else "",
+            "selected": count,
+            "eligible": min(eligible[state], count),
+            "skipped": max(count - eligible[state], 0),
+        }
+        for state, count in sorted(selected.items(), key=lambda pair: -pair[1])
+    ]
+
+
+def _count_by_state(rows: Any, state_field: str | None) -> Counter[Any]:
+    states = rows.order_by("-pk").values_list(state_field or "pk", flat=True)[: MAX_AT_ONCE + 1]
+    return Counter(states) if state_field else Counter({"": len(states)} if states else {})
+
+
+def _as_text(count: dict[str, Any]) -> dict[str, str]:
+    return {key: count_text(value) if isinstance(value, int) else value for key, value in count.items()}

@@ -1,0 +1,144 @@
+"""Admin pages with verbs: every change is a POST, confirmed, permitted, and written to the operator log."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IS_POPUP_VAR
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+
+from tasks.admin import confirmation, operator_log
+from tasks.admin.base import ReadOnlyAdmin
+from tasks.admin.confirmation import is_across
+from tasks.admin.verb import Verb
+
+#: Rows that one statement changes.
+CHUNK = 1_000
+
+
+class OperatedAdmin(ReadOnlyAdmin):
+    """Shows rows and offers verbs."""
+
+    verbs: tuple[Verb, ...] = ()
+    #: The model field with the row's state, if it is one with choices.
+    state_field: str | None = "status"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add one address for each row and verb."""
+        view = self.admin_site.admin_view(self.verb_view)
+        return [path("<path:object_id>/do/<str:name>/", view, name=self._verb_url_name()), *super().get_urls()]
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Offer the verbs that the user may use."""
+        if IS_POPUP_VAR in request.GET:
+            return {}
+        return {verb.name: (_action(verb), verb.name, f"{verb.label}…") for verb in self._permitted(request)}
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Add the buttons and the operator log."""
+        pk = unquote(object_id)
+        may_read_log = request.user.has_perm("admin.view_logentry")
+        added = {
+            "verb_buttons": self._verb_buttons(request, pk),
+            "operator_log": operator_log.entries_of(self.model, pk) if may_read_log else [],
+        }
+        return super().change_view(request, object_id, form_url, {**added, **(extra_context or {})})
+
+    def verb_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
+        """Ask for confirmation, or run the verb on one row and go back to its page."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        row = self.get_object(request, unquote(object_id))
+        verb = next((verb for verb in self.verbs if verb.name == name), None)
+        if row is None or verb is None:
+            raise Http404
+        if not (self.has_view_permission(request, row) and verb in self._permitted(request)):
+            raise PermissionDenied
+        rows = self._rows().filter(pk=row.pk)
+        if "confirmed" not in request.POST:
+            return confirmation.confirmation(self, request, verb, rows, row=row)
+        if verb.legal(rows).exists() and verb.run([row.pk], request.user.get_username()):
+            self.log_change(request, row, operator_log.note(verb, request))
+            self.message_user(request, f"{row}: {verb.done}.", messages.SUCCESS)
+        else:
+            self.message_user(request, f"Nothing was done: {row} cannot be {verb.done} any more.", messages.WARNING)
+        return HttpResponseRedirect(self.address_of(row.pk))
+
+    def run_on_many(self, request: HttpRequest, rows: Any, verb: Verb) -> HttpResponse | None:
+        """Ask for confirmation, or run the verb on the eligible rows; None goes back to the list."""
+        if "confirmed" not in request.POST:
+            return confirmation.confirmation(self, request, verb, rows)
+        rows = self._confirmed_rows(request, rows)
+        most = confirmation.MAX_AT_ONCE
+        ids = list(verb.legal(rows).order_by("-pk").values_list("pk", flat=True)[: most + 1])
+        by, chosen = request.user.get_username(), ids[:most]
+        done = sum(verb.run(chosen[start : start + CHUNK], by) for start in range(0, len(chosen), CHUNK))
+        summary = f"{self.counted(done)} {verb.done}"
+        if done:
+            note = f"{summary}. {operator_log.note(verb, request)}"
+            operator_log.log_many(request, self.model, counted=self.counted(done), note=note)
+        skipped = 0 if is_across(request) else max(len(request.POST.getlist(ACTION_CHECKBOX_NAME)) - done, 0)
+        skipped_note = f"; {skipped:,} skipped, which cannot be" if skipped else ""
+        more_note = f"; there are more than {most:,}, do it again for the rest" if len(ids) > len(chosen) else ""
+        level = messages.SUCCESS if done and not skipped else messages.WARNING
+        self.message_user(request, f"{summary}{skipped_note}{more_note}.", level)
+        return None
+
+    def describe(self, row: Any) -> str:
+        """Tell one row from another in a line."""
+        return str(row)
+
+    def counted(self, count: int) -> str:
+        """Write a number of rows, as in "3 tasks"."""
+        return f"{count:,} {self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural}"
+
+    def address_of(self, pk: Any) -> str:
+        """Return the address of a row's page."""
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[quote(pk)])
+
+    def _confirmed_rows(self, request: HttpRequest, rows: Any) -> Any:
+        """Leave out rows that are newer than the confirmation page."""
+        until = request.POST.get("until")
+        if not until:
+            return rows
+        try:
+            return rows.filter(pk__lte=self.opts.pk.to_python(until))
+        except ValidationError as error:
+            raise BadRequest("until: expected a key") from error
+
+    def _verb_buttons(self, request: HttpRequest, object_id: str) -> list[dict[str, Any]]:
+        row = self.get_object(request, object_id)
+        if row is None:
+            return []
+        rows = self._rows().filter(pk=row.pk)
+        return [
+            {
+                "label": verb.label,
+                "is_danger": verb.is_danger,
+                "url": reverse(f"admin:{self._verb_url_name()}", args=[quote(row.pk), verb.name]),
+            }
+            for verb in self._permitted(request)
+            if verb.legal(rows).exists()
+        ]
+
+    def _permitted(self, request: HttpRequest) -> list[Verb]:
+        return [verb for verb in self.verbs if request.user.has_perm(verb.permission)]
+
+    def _rows(self) -> Any:
+        return self.model._default_manager.all()
+
+    def _verb_url_name(self) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_do"
+
+
+def _action(verb: Verb) -> Callable[[Any, HttpRequest, Any], HttpResponse | None]:
+    def act(model_admin: OperatedAdmin, request: HttpRequest, rows: Any) -> HttpResponse | None:
+        return model_admin.run_on_many(request, rows, verb)
+
+    return act

@@ -1,0 +1,48 @@
+"""The timeline of a task's page: the steps so far, each with the time since the one before, and the expected start."""
+
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from tasks.admin.formatting import duration, timestamp
+from tasks.models import Task
+from tasks.queries.forecast import Forecast, expected_start
+
+
+def timeline(task: Task) -> list[dict[str, str]]:
+    """List the task's steps in the order of their times."""
+    moments = [
+        ("Created", task.created_at),
+        ("Due", task.run_at if task.run_at - task.created_at > timedelta(milliseconds=1) else None),
+        ("Queued", task.queued_at),
+        ("Started" if task.attempt == 1 else "Last started", task.started_at),
+        ("Cancel requested", task.cancel_requested_at),
+        (task.get_status_display(), task.finished_at),
+    ]
+    known = sorted(((name, at) for name, at in moments if at is not None), key=lambda step: step[1])
+    now, before = timezone.now(), None
+    steps = []
+    for name, at in known:
+        later = "" if before is None else f"+{between(before, at)}"
+        is_same_day = before is not None and before.date() == at.date()
+        when = timestamp(at) if not is_same_day else timestamp(at)[11:]
+        steps.append({"name": name, "at": when, "after": later, "kind": "ahead" if at > now else "past"})
+        before = at
+    if not task.is_final and before is not None and before <= now:
+        steps.append({"name": "Now", "at": "", "after": f"+{between(before, now)}", "kind": "now"})
+    forecast = expected_start(task)
+    if forecast is not None:
+        steps.append(_forecast_step(forecast))
+    return steps
+
+
+def between(start: datetime, end: datetime) -> str:
+    """Write the duration from one time to another."""
+    return duration((end - start).total_seconds())
+
+
+def _forecast_step(forecast: Forecast) -> dict[str, str]:
+    if forecast.seconds is None:
+        return {"name": "Held up", "at": "", "after": forecast.obstacle, "kind": "ahead"}
+    after = f"{'≥' if forecast.is_at_least else '≈'} {duration(forecast.seconds)}" if forecast.seconds else "at once"
+    return {"name": "Expected to start", "at": "", "after": after, "kind": "ahead"}

@@ -1,0 +1,46 @@
+"""The verb: something an operator does to rows of the admin."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Verb:
+    """Something an operator does to rows.
+
+    Parameters:
+        name: in addresses, as in "cancel".
+        label: on buttons.
+        done: as in "3 tasks cancelled".
+        permission: required to use the verb.
+        effect: what will happen, in a sentence.
+        legal: keeps the rows that the verb applies to now.
+        run: applies the verb to the rows with these ids in the name of this user; returns how many it changed.
+    """
+
+    name: str
+    label: str
+    done: str
+    permission: str
+    effect: str
+    legal: Callable[[Any], Any]
+    run: Callable[[Sequence[Any], str], int]
+    is_danger: bool = False
+
+
+def one_by_one(act: Callable[[Any, str], Any], *, refusals: tuple[type[Exception], ...]) -> Callable[..., int]:
+    """Make a batch function from a function of one row; rows that it refuses are skipped."""
+
+    def run(ids: Sequence[Any], by: str) -> int:
+        return sum(_succeeds(act, id, by, refusals) for id in ids)
+
+    return run
+
+
+def _succeeds(act: Callable[[Any, str], Any], id: Any, by: str, refusals: tuple[type[Exception], ...]) -> bool:
+    try:
+        act(id, by)
+    except refusals:
+        return False
+    return True
