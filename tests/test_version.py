@@ -46,4 +46,4 @@ def test_the_changelog_has_a_section_for_it():
     assert headings[0] == ("Unreleased", "")
     version, day = headings[1]
     assert version == tasks.__version__
-    assert date.fromisoformat(day)
+    assert str(date.fromisoformat(day)) == day
