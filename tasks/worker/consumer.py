@@ -132,6 +132,9 @@ class ClaimingConsumer(Consumer):
             self._let_completed_go(execution)
         else:
             self._completer.add(execution)
+        # Not sooner: add() runs the user's code (predicates, validators) in this thread. Meanwhile the thread takes no
+        # other task, and a quarantined one must not start beside code that may crash the process.
+        self._inflight.slots.release()
 
     def _let_completed_go(self, execution: Execution) -> None:
         if execution.error is not None:

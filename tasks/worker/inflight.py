@@ -107,12 +107,11 @@ class Inflight:
         self._recorder.start(execution.key, execution.at(None))
 
     def end(self, execution: Execution) -> None:
-        """Note that a thread is done with a task; it stays held until its outcome is written."""
+        """Note that an actor has ended; its task stays held until the outcome is written, and keeps its slot."""
         # A message that could not be built, or that was skipped, never started.
         self._unstarted.pop(execution.key, None)
         self.ended += 1
         self._recorder.end(execution.key)
-        self.slots.release()
 
     def end_resisting(self, execution: Execution, *, is_stuck: bool) -> None:
         """Note that a task's thread is free although its coroutine still runs, so that nothing is known of its end.

@@ -224,6 +224,18 @@ def test_what_cannot_be_put_back_is_held_no_more_so_that_the_heartbeat_finds_it(
     assert (hand.inflight.keys, hand.inflight.slots.held) == ([], 0)
 
 
+# --- What ends ---
+
+
+def test_a_thread_takes_no_other_task_while_it_decides_what_follows_from_the_last(hand, monkeypatch) -> None:
+    # The user's predicates and validators run there, for as long as they like.
+    held: list[int] = []
+    monkeypatch.setattr(hand.runtime.completer, "add", lambda _: held.append(hand.inflight.slots.held))
+    hand.publish(submit())
+    hand.consumer.ack(hand.next())
+    assert (held, hand.inflight.slots.held) == ([1], 0)
+
+
 # --- What ran in processes that crashed ---
 
 
@@ -271,6 +283,17 @@ def test_quarantined_tasks_run_one_by_one(hand) -> None:
     hand.consumer.ack(first)
     second = hand.next()
     assert {first.message_id, second.message_id} == {str(task.pk) for task in tasks}
+
+
+def test_a_quarantined_task_does_not_start_while_it_is_decided_what_follows_from_another(hand, monkeypatch) -> None:
+    # The user's code decides, and may crash the process: what had started would be blamed.
+    started: list[Any] = []
+    monkeypatch.setattr(hand.runtime.completer, "add", lambda _: started.append(next(hand.consumer)))
+    hand.publish(*[suspect() for _ in range(2)])
+    assert next(hand.consumer) is None
+    hand.consumer.ack(hand.next())
+    assert started == [None]
+    hand.next()
 
 
 def test_quarantined_tasks_that_wait_are_put_back_when_the_worker_drains_or_loses_its_lease(hand) -> None:

@@ -30,7 +30,7 @@ def test_the_writes_and_the_success_are_there_together(engine) -> None:
     assert (attempt.outcome, attempt.worker_id) == (AttemptOutcome.SUCCEEDED, engine.runtime.inflight.worker_id)
     assert groups() == ["booked"]
     wait_until(lambda: engine.runtime.inflight.keys == [])
-    assert engine.runtime.inflight.slots.held == 0
+    wait_until(lambda: engine.runtime.inflight.slots.held == 0)
 
 
 def test_a_failure_takes_the_writes_back(engine) -> None:
