@@ -1,8 +1,9 @@
-"""The pulse of a worker process, felt from outside: whether its interpreter lets threads run.
+"""The hang detector: tells from outside a worker process whether its interpreter still lets threads run.
 
-A call in C that keeps the interpreter to itself, a regular expression gone wild for one, stops every thread of its
-process: actors, heartbeat, interrupts, watchdog. Nobody inside can end it. If the process is busy and gives no sign of
-life, it is held. If it is not busy it may be paused or starved, and is left alone until its lease is over for sure.
+A call in C that keeps the interpreter to itself (a regular expression that backtracks without end, for example) stops
+every thread of its process: actors, heartbeat, interrupts, watchdog. Nothing inside the process can end it. A process
+that is busy and gives no sign of life is held. One that is not busy may be paused or starved, and is left alone until
+its lease is certainly over.
 """
 
 import os
@@ -13,16 +14,16 @@ from django.conf import settings
 
 from tasks.worker.flight_recorder import FlightRecorder
 
-#: After the end of the lease: then others have its tasks, and a process that is silent only takes a place.
+#: Grace beyond the lease. After it other workers have the tasks, and a silent process only occupies a place.
 AFTER_LEASE_SECONDS = 2.0
-#: What a process takes for its last outcomes and its departure, beyond a lease.
+#: Time for the last outcomes and the departure, beyond a lease.
 LAST_SECONDS = 10.0
-#: Of one core, while there was no sign of life. With the interpreter free, a thread waits for it 5 ms at most.
+#: Share of one core that was used while there was no sign of life. A thread waits 5 ms at most for a free interpreter.
 BUSY_SHARE = 0.1
 
 
-class Pulse:
-    """Watches one process; needs Linux's /proc, without it nothing is ever found."""
+class HangDetector:
+    """Watches one process. It needs Linux's /proc; without it no process is ever found held."""
 
     def __init__(self, pid: int, recorder: FlightRecorder) -> None:
         self._pid = pid
@@ -33,7 +34,7 @@ class Pulse:
         self._has_begun = False
 
     def is_silent(self) -> bool:
-        """Tell whether the process has given no sign of life for longer than its lease, or does not come to its end."""
+        """Tell whether the process has given no sign of life for longer than its lease, or hangs in its end."""
         ticks = self._recorder.ticks
         if ticks != self._ticks:
             self._note(ticks)
@@ -44,18 +45,19 @@ class Pulse:
         return time.monotonic() - self._since > settings.WORKER_LEASE_SECONDS + patience
 
     def is_held(self) -> bool:
-        """Tell whether some call has kept the interpreter for so long that the lease is about to be lost for it.
+        """Tell whether a call has kept the interpreter for so long that the lease is about to be lost.
 
-        Before it is: then the end is reported in time, and blamed on what runs, or a poison would come back for ever.
+        The process has to end before that. Then its end is reported in time and blamed on what runs; otherwise a
+        poison task would come back for ever.
         """
         ticks = self._recorder.ticks
         if ticks != self._ticks:
             self._note(ticks)
         if not ticks:
             return False
-        still = time.monotonic() - self._since
+        silent_for = time.monotonic() - self._since
         limit = 0.8 * (settings.WORKER_LEASE_SECONDS - settings.HEARTBEAT_INTERVAL_SECONDS)
-        return still > limit and _busy_seconds(self._pid) - self._busy_before > BUSY_SHARE * still
+        return silent_for > limit and _busy_seconds(self._pid) - self._busy_before > BUSY_SHARE * silent_for
 
     def _note(self, ticks: int) -> None:
         self._ticks, self._since, self._busy_before = ticks, time.monotonic(), _busy_seconds(self._pid)

@@ -17,7 +17,7 @@ from tasks.db import call_timeout
 from tasks.lifecycle import workers
 from tasks.models import new_id
 from tasks.worker.flight_recorder import Ending, FlightRecorder, Record
-from tasks.worker.hang_detector import Pulse
+from tasks.worker.hang_detector import HangDetector
 
 log = structlog.get_logger(__name__)
 
@@ -61,10 +61,10 @@ class Child:
     killed: tuple[str, str] | None = None
     gone_since: float | None = None
     is_asked_to_retire: bool = False
-    pulse: Pulse = field(init=False)
+    hang_detector: HangDetector = field(init=False)
 
     def __post_init__(self) -> None:
-        self.pulse = Pulse(self.process.pid, self.recorder)
+        self.hang_detector = HangDetector(self.process.pid, self.recorder)
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,9 @@ class Supervisor:
     def _end_hung(self) -> None:
         """Kill what does not come back by itself."""
         for child in self._children:
-            if child.pulse.is_held():
+            if child.hang_detector.is_held():
                 self._kill(child, "crashed", "a call kept its interpreter")
-            elif child.pulse.is_silent():
+            elif child.hang_detector.is_silent():
                 self._kill(child, "faulted", "its worker gave no sign of life")
             elif child.gone_since is not None and time.monotonic() - child.gone_since > GONE_GRACE_SECONDS:
                 self._kill(child, "faulted", "its worker was declared gone and did not end")

@@ -135,9 +135,9 @@ def stage(monkeypatch) -> Iterator[Stage]:
 
 
 def _child(worker_id: Any, process: Any, recorder: Any) -> dict[str, Any]:
-    pulse = SimpleNamespace(is_held=lambda: False, is_silent=lambda: False)
+    hang_detector = SimpleNamespace(is_held=lambda: False, is_silent=lambda: False)
     notes = {"killed": None, "gone_since": None, "is_asked_to_retire": False}
-    return {"worker_id": worker_id, "process": process, "recorder": recorder, "pulse": pulse, **notes}
+    return {"worker_id": worker_id, "process": process, "recorder": recorder, "hang_detector": hang_detector, **notes}
 
 
 def open_descriptors() -> int:
@@ -259,7 +259,7 @@ def test_an_end_is_told_with_who_is_to_blame_and_what_ran(
 @pytest.mark.parametrize(("sign", "kind"), [("is_held", "crashed"), ("is_silent", "faulted")])
 def test_one_that_hangs_is_killed_and_replaced(stage, sign: str, kind: str) -> None:
     stage.round()
-    setattr(stage.supervisor._children[0].pulse, sign, lambda: True)
+    setattr(stage.supervisor._children[0].hang_detector, sign, lambda: True)
     stage.round()
     assert stage.processes[0].signals == [signal.SIGKILL]
     assert [report.kind for report in stage.reports] == [kind]
