@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from django.db import transaction
+
 from tasks.errors import IllegalTransition
 from tasks.lifecycle.fence import IS_WAITING
-from tasks.lifecycle.rows import run, status_of
-from tasks.lifecycle.signals import Moved
+from tasks.lifecycle.rows import locked, status_of
+from tasks.lifecycle.signals import Moved, announce
 from tasks.states import Status
 
 # What waits is cancelled at once, what runs is asked to stop: its worker confirms, or a success that was first wins.
@@ -48,6 +50,9 @@ def cancel(task_id: UUID, *, by: str = "") -> Status:
     raise IllegalTransition("cancel", status=status)
 
 
+@transaction.atomic
 def cancel_many(task_ids: Sequence[UUID], *, by: str = "") -> list[Moved]:
     """Cancel what can be cancelled, and return it."""
-    return run("cancel", _CANCEL, task_ids, by=by)
+    moves = [Moved(*row) for row in locked(_CANCEL, task_ids, by=by)]
+    announce("cancel", moves)
+    return moves

@@ -6,37 +6,10 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks.db.statements import fetch
-from tasks.errors import AlreadyResolved
 from tasks.lifecycle.fence import IS_LEADING, IS_OPEN, LEAD
-from tasks.lifecycle.rows import open_letter
-
-
-def discard(letter_id: UUID, *, by: str = "") -> None:
-    """Resolve an open dead letter without running its task again.
-
-    Raises:
-        NotFound: no such dead letter.
-        AlreadyResolved: it was re-driven or discarded before.
-    """
-    if not fetch(_DISCARD, {"id": open_letter(letter_id).pk, "by": by}):
-        # A re-drive or another discard got there between our look and our write.
-        raise AlreadyResolved()
-
+from tasks.lifecycle.rows import not_open
 
 _DISCARD = f"""
-WITH resolved AS (
-    UPDATE callboard_deadletter AS letter
-    SET resolution = 'DISCARDED', resolved_by = %(by)s, resolved_at = statement_timestamp()
-    WHERE letter.id = %(id)s AND {IS_OPEN}
-    RETURNING task_id
-)
-INSERT INTO callboard_taskevent (task_id, verb, by, detail)
-SELECT task_id, 'discard', %(by)s, '{{}}' FROM resolved
-RETURNING task_id
-"""
-
-
-_DISCARD_MANY = f"""
 WITH wanted AS MATERIALIZED (
     SELECT letter.id FROM callboard_deadletter AS letter
     WHERE letter.id = ANY(%(ids)s::uuid[]) AND {IS_OPEN}
@@ -54,9 +27,20 @@ SELECT id FROM resolved
 """
 
 
+def discard(letter_id: UUID, *, by: str = "") -> None:
+    """Resolve an open dead letter without running its task again.
+
+    Raises:
+        NotFound: no such dead letter.
+        AlreadyResolved: it was re-driven or discarded before.
+    """
+    if not discard_many([letter_id], by=by):
+        raise not_open(letter_id)
+
+
 def discard_many(letter_ids: Sequence[UUID], *, by: str = "") -> list[UUID]:
     """Resolve those dead letters that are open without running their tasks again, and return their ids."""
-    return [id for (id,) in fetch(_DISCARD_MANY, {"ids": [str(id) for id in letter_ids], "by": by})]
+    return [id for (id,) in fetch(_DISCARD, {"ids": [str(id) for id in letter_ids], "by": by})]
 
 
 _OLD_OPEN_LETTERS = f"""

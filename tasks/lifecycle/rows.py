@@ -4,23 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
-
 from dlq.models import DeadLetter
 from tasks.db.statements import fetch
 from tasks.errors import AlreadyResolved, NotFound
-from tasks.lifecycle.signals import Moved, announce
 from tasks.models import Task
 from tasks.states import Status
-
-
-def run(verb: str, statement: str, task_ids: Sequence[UUID], **parameters: Any) -> list[Moved]:
-    """Lock the tasks, move them and announce it."""
-    with transaction.atomic():
-        moves = [Moved(*row[:5]) for row in locked(statement, task_ids, **parameters)]
-        announce(verb, moves)
-    return moves
-
 
 # In id order, as everywhere, or two batches would deadlock.
 _LOCK = "SELECT id FROM callboard_task WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR UPDATE"
@@ -50,11 +38,9 @@ def columns_of(task_id: UUID, *names: str) -> tuple[Any, ...]:
     return found
 
 
-def open_letter(letter_id: UUID) -> DeadLetter:
-    """Find an open dead letter, or raise NotFound or AlreadyResolved."""
+def not_open(letter_id: UUID) -> NotFound | AlreadyResolved:
+    """Say why a verb did not find a dead letter open: there is none, or it was resolved before."""
     letter = DeadLetter.objects.filter(pk=letter_id).first()
     if letter is None:
-        raise NotFound(f"there is no dead letter {letter_id}")
-    if not letter.is_open:
-        raise AlreadyResolved(f"the dead letter was {letter.get_resolution_display().lower()} before")
-    return letter
+        return NotFound(f"there is no dead letter {letter_id}")
+    return AlreadyResolved(f"the dead letter was {letter.get_resolution_display().lower()} before")

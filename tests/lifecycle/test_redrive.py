@@ -1,5 +1,7 @@
 """redrive: the task of an open dead letter begins a second life."""
 
+from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -99,10 +101,17 @@ def test_the_letter_of_a_removed_task_stays_and_cannot_be_redriven() -> None:
     lifecycle.discard(letter.pk)
 
 
-def test_a_redrive_is_announced_so_that_it_is_dispatched_at_once(announcements) -> None:
+@pytest.mark.parametrize("verb", ["redrive", "redrive_many", "retry"])
+def test_a_redrive_is_announced_as_one_by_every_verb_so_that_it_is_dispatched_at_once(announcements, verb) -> None:
     task = make_task(Status.DEAD)
+    verbs: dict[str, Callable[[], Any]] = {
+        "redrive": lambda: lifecycle.redrive(open_letter(task).pk),
+        "redrive_many": lambda: lifecycle.redrive_many([open_letter(task).pk]),
+        "retry": lambda: lifecycle.retry(task.pk),
+    }
     with announcements() as heard:
-        lifecycle.redrive(open_letter(task).pk)
+        verbs[verb]()
+    assert TaskEvent.objects.get().verb == "redrive"
     assert [(one.verb, [move.status for move in one.moves]) for one in heard] == [("redrive", [Status.PENDING])]
 
 

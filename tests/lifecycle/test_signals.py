@@ -89,7 +89,7 @@ def test_every_way_in_and_every_verb_works(heard) -> None:
         lifecycle.delete(task.pk)
         transaction.commit()
     assert Task.objects.count() == 4
-    assert heard == ["submit", "submit", "submit", "edit", "cancel", "retry"]
+    assert heard == ["submit", "submit", "submit", "edit", "cancel", "redrive"]
 
 
 def test_a_queue_is_resumed(wakeups, monkeypatch) -> None:
