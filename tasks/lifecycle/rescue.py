@@ -14,7 +14,7 @@ from tasks.db.statements import fetch
 from tasks.lifecycle.complete import Outcome, completion_statement, end_many
 from tasks.lifecycle.fence import NOT_GONE
 from tasks.lifecycle.signals import Moved
-from tasks.retry import backoff_seconds, may_retry
+from tasks.retry import after_crash, after_failure
 from tasks.states import AttemptOutcome, DeathReason
 
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
@@ -145,14 +145,18 @@ def _lost(held: _Held) -> Outcome:
 
 
 def _crashed(held: _Held, outcome: AttemptOutcome, error_type: str, detail: str, since: Any) -> Outcome:
-    death = DeathReason.CRASH_LOOP if held.crashes + 1 >= settings.CRASH_LIMIT else None
+    death = after_crash(held.crashes + 1, limit=settings.CRASH_LIMIT)
     return _outcome(held, outcome, error_type, detail, started_at=since, crash=True, death=death)
 
 
 def _stuck(held: _Held) -> Outcome:
-    failures = held.failures + 1
-    death = None if may_retry(failures, max_retries=held.max_retries) else DeathReason.STUCK_TASK_TIMEOUT
-    delay = backoff_seconds(failures, minimum=held.min_backoff_seconds, maximum=held.max_backoff_seconds)
+    delay, death = after_failure(
+        held.failures + 1,
+        max_retries=held.max_retries,
+        min_backoff_seconds=held.min_backoff_seconds,
+        max_backoff_seconds=held.max_backoff_seconds,
+        exhausted=DeathReason.STUCK_TASK_TIMEOUT,
+    )
     message = "it could not be interrupted at its time limit and was taken from its worker"
     return _outcome(held, AttemptOutcome.TIMED_OUT, "Stuck", message, failure=True, death=death, delay=delay)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlq import fingerprint
-from tasks import errors, hint, priority, retry
+from tasks import errors, hint, priority
 from tasks.broker import redis_url
 from tasks.hint import Hint
 from tasks.queries import forecast
@@ -34,26 +34,6 @@ def test_bands_cover_every_priority_once() -> None:
 def test_what_is_no_priority_is_refused_with_what_is(value) -> None:
     with pytest.raises(ValueError, match=r'expected a whole number from 1 to 10 or "high", "medium", "low", got'):
         priority.parse_priority(value)
-
-
-@given(st.integers(1, 10_000), st.floats(0, 1e6), st.floats(0, 1e9))
-def test_a_delay_lies_between_d_and_a_quarter_more(failures: int, minimum: float, maximum: float) -> None:
-    d = min(maximum, minimum * 2.0 ** min(failures - 1, 1000))
-    assert d <= retry.backoff_seconds(failures, minimum=minimum, maximum=maximum) <= 1.25 * d or d == 0
-    assert retry.backoff_seconds(failures, minimum=minimum, maximum=maximum, uniform=lambda low, high: low) == d
-
-
-def test_the_first_delays_are_two_four_eight_seconds() -> None:
-    def shortest(failures: int) -> float:
-        return retry.backoff_seconds(failures, minimum=2, maximum=3600, uniform=lambda low, high: low)
-
-    assert [shortest(n) for n in (1, 2, 3, 12, 99)] == [2, 4, 8, 3600, 3600]
-
-
-def test_retries_are_counted_after_the_first_failure() -> None:
-    assert [retry.may_retry(n, max_retries=2) for n in (1, 2, 3)] == [True, True, False]
-    assert not retry.may_retry(1, max_retries=0)
-    assert retry.may_retry(10**9, max_retries=None)
 
 
 # --- Hints ---
