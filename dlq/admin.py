@@ -1,4 +1,4 @@
-"""Pages on dead letters: what died, why, and re-drive and discard."""
+"""Dead letter pages: dead tasks by cause, re-drive and discard."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,14 +22,15 @@ from tasks.models import Attempt, Task
 from tasks.queries.causes import Cause, error_line, open_causes
 from tasks.states import DeathReason, Resolution
 
-#: Open ones are counted up to here.
+#: Counting open dead letters stops here.
 MAX_COUNTED = 1_000
 MAX_CAUSES = 20
 MAX_ERROR_LENGTH = 120
+MAX_NAME_LENGTH = 60
 
 
 class ResolutionFilter(ChipsFilter):
-    """By what was done about them."""
+    """By resolution; open ones by default."""
 
     title = parameter_name = "resolution"
 
@@ -38,16 +39,16 @@ class ResolutionFilter(ChipsFilter):
         return [*((resolution.name, str(resolution.label)) for resolution in Resolution), ("all", "All")]
 
     def value(self) -> str:
-        """Show what nobody has dealt with, if nothing else is asked for."""
+        """Default to open dead letters."""
         return super().value() or Resolution.OPEN.name
 
     def choices(self, changelist: Any) -> Iterator[Any]:
-        """Leave out the link without a choice: it is the open ones."""
+        """Leave out the link without a value, which would list the open ones too."""
         _, *others = super().choices(changelist)
         yield from others
 
     def counts(self) -> Mapping[str, str]:
-        """Count the open ones; no index leads to the others."""
+        """Count open dead letters; the others have no index to count by."""
         count = DeadLetter.objects.open()[: MAX_COUNTED + 1].count()
         return {Resolution.OPEN.name: count_text(min(count, MAX_COUNTED), is_capped=count > MAX_COUNTED)}
 
@@ -57,7 +58,7 @@ class ResolutionFilter(ChipsFilter):
 
 
 class ReasonFilter(KnownValuesFilter):
-    """By why the task died."""
+    """By reason of death."""
 
     title = parameter_name = "reason"
 
@@ -71,12 +72,12 @@ class ReasonFilter(KnownValuesFilter):
 
 
 class CauseFilter(KnownValuesFilter):
-    """By cause; offers those of the open ones."""
+    """By cause; offers the causes of open dead letters."""
 
     title = parameter_name = "cause"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
-        """List the most frequent causes, and the chosen one."""
+        """List the most frequent causes and the selected one."""
         known = {cause.fingerprint: _cause(cause) for cause in open_causes(most=MAX_CAUSES).rows}
         chosen = request.GET.get(self.parameter_name, "")
         if re.fullmatch("[0-9a-f]{32}", chosen):
@@ -108,7 +109,7 @@ def _name(letter: DeadLetter) -> str:
     return format_html(
         '<span class="name" title="{}">{}</span> <code title="{}">…{}</code>',
         escape_invisible(letter.actor),
-        shortened(letter.actor, 60),
+        shortened(letter.actor, MAX_NAME_LENGTH),
         letter.pk,
         str(letter.pk)[-8:],
     )
@@ -124,18 +125,24 @@ def _error(letter: DeadLetter) -> str:
 REDRIVE = Verb(
     name="redrive",
     label="Re-drive",
+    command="Re-drive {}",
+    outcome="be re-driven",
     done="re-driven",
     permission="dlq.redrive_deadletter",
-    effect="The task gets a second life, with all its retries, and runs as soon as its priority allows.",
+    effect="The dead task runs again with a fresh set of retries, as soon as its priority allows.",
+    condition="Only open dead letters can be re-driven, if the task still exists and its arguments fit the actor.",
     legal=lambda rows: rows.open(),
     run=lambda ids, by: len(lifecycle.redrive_many(ids, by=by)),
 )
 DISCARD = Verb(
     name="discard",
     label="Discard",
+    command="Discard {}",
+    outcome="be discarded",
     done="discarded",
     permission="dlq.discard_deadletter",
-    effect="The dead letter counts as dealt with. Its task stays dead and is removed after a while.",
+    effect="The dead letter is closed without another run. The task stays dead and is removed later.",
+    condition="Only open dead letters can be discarded.",
     legal=lambda rows: rows.open(),
     run=lambda ids, by: len(lifecycle.discard_many(ids, by=by)),
     is_danger=True,
@@ -144,11 +151,12 @@ DISCARD = Verb(
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(OperatedAdmin):
-    """What died, why, and what was done about it."""
+    """Dead letters: the dead task, the reason, the error and the resolution."""
 
     verbs = (REDRIVE, DISCARD)
     state_field = "resolution"
-    empty_text = "Nothing died like that, or it was dealt with."
+    empty_text = "No open dead letters: no dead task needs a decision."
+    no_match_text = "No dead letters match. “All” lists the resolved ones too."
     list_display = (
         display("dead letter", _name),
         _RESOLUTION,
@@ -159,7 +167,7 @@ class DeadLetterAdmin(OperatedAdmin):
     )
     list_filter = (ResolutionFilter, CauseFilter, ReasonFilter, QueueFilter, ActorFilter)
     search_fields = ("id",)
-    search_help_text = "Words of the error, first letters of an actor, or a task’s id"
+    search_help_text = "Error text, start of an actor name, or an ID"
     change_form_template = "admin/dlq/deadletter/change_form.html"
     summary_fields = (
         _RESOLUTION,
@@ -168,22 +176,26 @@ class DeadLetterAdmin(OperatedAdmin):
         _REASON,
         display_age("died_at"),
         display("queue", lambda letter: escape_invisible(letter.queue)),
-        display("attempt", lambda letter: str(letter.attempt)),
+        display("attempt number", lambda letter: str(letter.attempt)),
         display("owner", lambda letter: escape_invisible(str(letter.owner or ""))),
         display("task", _task_link),
     )
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """Search in what the letter says."""
+        """Search errors, actors and IDs."""
         return (queryset.searched(search_term) if search_term else queryset), False
 
+    def name_of(self, row: DeadLetter) -> str:
+        """Name it by its actor and the end of its ID."""
+        return f"{shortened(row.actor, MAX_NAME_LENGTH)} …{str(row.pk)[-8:]}"
+
     def describe(self, row: DeadLetter) -> str:
-        """Tell it by its error."""
+        """Add its error."""
         error = error_line(row.error_type, row.error_message)
-        return f"{shortened(row.actor, 60)} …{str(row.pk)[-8:]}, {shortened(error, 80) or row.get_reason_display()}"
+        return f"{self.name_of(row)}: {shortened(error, 80) or row.get_reason_display()}"
 
     def page_context(self, request: HttpRequest, row: DeadLetter) -> Mapping[str, Any]:
-        """Add what is needed to decide: where it failed, with what, and how many others there are of that kind."""
+        """Add the traceback, the payload, and the number of open dead letters with the same cause."""
         attempt = Attempt.objects.filter(task_id=row.task_id, number=row.attempt).first()
         task = Task.objects.filter(pk=row.task_id).only("payload").first()
         others = DeadLetter.objects.open().of_cause(row.fingerprint).exclude(pk=row.pk)[: MAX_COUNTED + 1].count()

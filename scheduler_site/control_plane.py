@@ -1,4 +1,4 @@
-"""The admin site: the overview as its first page, pages in an operator's order, a limit on logins."""
+"""The admin site: the overview is its first page, models come in an operator's order, logins are limited."""
 
 from typing import Any
 
@@ -20,16 +20,16 @@ class ControlPlane(AdminSite):
     site_header = site_title = "Callboard"
     index_title = "Overview"
     index_template = "admin/overview.html"
-    # It would lead to where one is.
+    # No link to the site: the admin is the site.
     site_url = None
-    # Its models are few, and stand in the header, on phones too.
+    # The few models are tabs in the header, on phones too.
     enable_nav_sidebar = False
 
-    #: What operators look at, in this order, under one heading; the rest follows as Django has it.
+    #: These models come first, in this order, under one heading; the others follow in Django's order.
     MODELS = ("Task", "DeadLetter", "Queue", "Worker", "ApiToken")
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """List our models together."""
+        """List the scheduler's models together."""
         apps = super().get_app_list(request, app_label)
         ours = [app for app in apps if app["app_label"] in ("tasks", "dlq")]
         if not ours or app_label is not None:
@@ -39,14 +39,14 @@ class ControlPlane(AdminSite):
         return [{**ours[0], "name": "Control plane", "models": models}, *(app for app in apps if app not in ours)]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        """Show how everything stands."""
-        # The site is made while apps are loaded, before there are models.
+        """Show the overview."""
+        # The site is created while Django loads apps, before models exist.
         from tasks.admin.overview import overview
 
         return super().index(request, {**overview(request.user), **(extra_context or {})})
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Refuse who tries too often."""
+        """Limit the attempts of an address and of a user name."""
         from scheduler_site.logins import refusal
 
         return refusal(request) or super().login(request, extra_context)

@@ -1,4 +1,4 @@
-"""How often one address, and one user name, may try to log in."""
+"""The login limit: attempts per client address and per user name."""
 
 import redis
 import structlog
@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 def refusal(request: HttpRequest) -> HttpResponse | None:
-    """Count an attempt and answer it if there were too many; while the cache is away, nobody is refused."""
+    """Count an attempt and return the 429 page if it is one too many; without the cache, logins are not limited."""
     if request.method != "POST" or settings.LOGIN_RATE_LIMIT is None:
         return None
     units, seconds = settings.LOGIN_RATE_LIMIT
@@ -22,11 +22,11 @@ def refusal(request: HttpRequest) -> HttpResponse | None:
     try:
         waits = [_wait_seconds(request, group, value, rate) for group, value in _keys(request)]
     except redis.RedisError as error:
-        log.warning("logins are not limited, because the cache is away", error=str(error))
+        log.warning("login limit is off, because the cache does not answer", error=str(error))
         return None
     if not any(waits):
         return None
-    log.warning("login refused, because there were too many", address=_address(request))
+    log.warning("login refused after too many attempts", address=_address(request))
     wait = max(waits)
     response = render(request, "429.html", {"wait": duration(wait)}, status=429)
     response.headers["Retry-After"] = str(wait)

@@ -1,4 +1,4 @@
-"""The control plane: pages on tasks, workers, queues and tokens, and what operators do there."""
+"""The control plane: admin pages of tasks, workers, queues and tokens, and the verbs of operators."""
 
 from django.contrib import admin
 from django_dramatiq.models import Task as DramatiqTask
@@ -10,6 +10,6 @@ from tasks.admin.worker import WorkerAdmin
 
 __all__ = ["ApiTokenAdmin", "QueueAdmin", "TaskAdmin", "WorkerAdmin"]
 
-# Its pages put payloads into HTML as they are, and its table is not used.
+# Its pages do not escape payloads, and its table is unused.
 if admin.site.is_registered(DramatiqTask):
     admin.site.unregister(DramatiqTask)

@@ -63,6 +63,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     sortable_by = ()
     #: The text of an empty list.
     empty_text = "There are none."
+    #: The text when filters or search leave nothing; default: "No … match."
+    no_match_text = ""
     #: The first lines of a row's page; fields without a value are left out.
     summary_fields: tuple[Display, ...] = ()
 
@@ -99,7 +101,11 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Set the title: Django's is "Select … to view"."""
-        context = {"title": capfirst(str(self.opts.verbose_name_plural)), "empty_text": self.empty_text}
+        context = {
+            "title": capfirst(str(self.opts.verbose_name_plural)),
+            "empty_text": self.empty_text,
+            "no_match_text": self.no_match_text or f"No {self.opts.verbose_name_plural} match.",
+        }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def change_view(

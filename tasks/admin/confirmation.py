@@ -29,14 +29,17 @@ def confirmation(
     named = list(legal.order_by("-pk")[:MAX_NAMED])
     counts = _counts(model_admin, rows, legal)
     eligible = sum(count["eligible"] for count in counts)
-    what = f"“{row}”" if row else model_admin.counted(min(eligible, MAX_AT_ONCE))
+    noun = model_admin.opts.verbose_name if row else model_admin.counted(min(eligible, MAX_AT_ONCE))
+    what = f"{noun} {model_admin.name_of(row)}" if row else noun
     context = {
         **model_admin.admin_site.each_context(request),
-        "title": f"{verb.label} {what}?" if eligible else "Nothing to do",
+        "title": f"{verb.command.format(what)}?" if eligible else "Nothing to do",
+        "button": verb.command.format(noun),
         "opts": model_admin.opts,
         "verb": verb,
         "row": row,
         "back": model_admin.address_of(row.pk) if row else request.get_full_path(),
+        "state_label": _state_label(model_admin),
         "counts": [_as_text(count) for count in counts],
         "eligible": eligible,
         "max_at_once": count_text(MAX_AT_ONCE),
@@ -68,6 +71,11 @@ def _filters(model_admin: "OperatedAdmin", request: HttpRequest) -> list[str]:
     ]
     search = [f"search: {changelist.query}"] if changelist.query else []
     return [shortened(one, MAX_FILTER_LENGTH) for one in (*chosen, *search)]
+
+
+def _state_label(model_admin: "OperatedAdmin") -> str:
+    field: Any = model_admin.opts.get_field(model_admin.state_field) if model_admin.state_field else None
+    return str(field.verbose_name) if field else ""
 
 
 def _counts(model_admin: "OperatedAdmin", rows: Any, legal: Any) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 
-from tasks.admin.formatting import EMPTY, escape_invisible, exact_time, json_block, relative_time
+from tasks.admin.formatting import EMPTY, duration, escape_invisible, exact_time, json_block, relative_time
 
 Display = Callable[[Any], str]
 
@@ -31,6 +31,16 @@ def display_time(name: str, *, label: str = "") -> Display:
 def display_age(name: str, *, label: str = "") -> Display:
     """Show a time relative to now."""
     return display(label or _label(name.removesuffix("_at")), lambda row: relative_time(getattr(row, name)))
+
+
+def display_seconds(name: str, *, label: str, absent: str = EMPTY, zero: str = "0 s") -> Display:
+    """Show a duration; ``absent`` stands for None and ``zero`` for 0."""
+
+    def show(row: Any) -> str:
+        seconds = getattr(row, name)
+        return absent if seconds is None else duration(seconds) if seconds else zero
+
+    return display(label, show)
 
 
 def display_json(name: str, *, label: str = "") -> Display:

@@ -1,4 +1,4 @@
-"""Filters of the control plane's lists, over values that are known: no ``SELECT DISTINCT`` over a big table."""
+"""Filters of the lists. They offer known values, so that no filter runs ``SELECT DISTINCT`` over a big table."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -18,14 +18,14 @@ from tasks.states import Status, WorkerStatus
 
 
 class KnownValuesFilter(admin.SimpleListFilter):
-    """Applies a value from its list; any other finds nothing, and never reaches the database."""
+    """Applies a value that it offers; any other value finds nothing and never reaches the database."""
 
     template = "admin/filter.html"
-    #: Whether it is a row of links above the list.
+    #: Whether it is shown as a row of links above the list.
     is_chips = False
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Apply the chosen value."""
+        """Apply the selected value."""
         value = self.value()
         if value is None:
             return queryset
@@ -33,18 +33,18 @@ class KnownValuesFilter(admin.SimpleListFilter):
         return self.filtered(queryset, value) if value in known else queryset.none()
 
     def filtered(self, rows: Any, value: str) -> QuerySet[Any]:
-        """Keep the rows of one value."""
+        """Keep the rows with this value."""
         raise NotImplementedError
 
 
 class ChipsFilter(KnownValuesFilter):
-    """Stands above the list as links, with counts as long as nothing else is filtered."""
+    """A row of links above the list, with counts while no other filter is applied."""
 
     template = "admin/chips.html"
     is_chips = True
 
     def counts(self) -> Mapping[str, str]:
-        """Count rows by value, where that is cheap."""
+        """Count rows by value where that is cheap."""
         return {}
 
     def choices(self, changelist: Any) -> Iterator[Any]:
@@ -62,42 +62,42 @@ class StatusFilter(ChipsFilter):
     title = parameter_name = "status"
 
     def counts(self) -> Mapping[str, str]:
-        """Count as far as that is cheap."""
+        """Count tasks by status, capped."""
         counted = queue_stats.counts_by_status()
         return {status.value: count_text(one.number, is_capped=one.is_capped) for status, one in counted.items()}
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
-        """List the states."""
+        """List the statuses."""
         return Status.choices
 
     def filtered(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
-        """Keep one state."""
+        """Keep one status."""
         return rows.in_status([Status(value)])
 
 
 class WorkerStatusFilter(ChipsFilter):
-    """Workers by whether they can be counted on; those that are gone only on request."""
+    """Workers by status; hides gone workers by default."""
 
-    title = parameter_name = "presence"
+    title = parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         """List the choices."""
         return [("silent", "Silent"), ("gone", "Gone"), ("all", "All")]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
-        """Name what stands there without a choice."""
+        """Name the default."""
         first, *others = super().choices(changelist)
-        yield {**first, "display": "Not gone"}
+        yield {**first, "display": "Present"}
         yield from others
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Apply the chosen value, and hide the gone without one."""
+        """Apply the selected value; hide gone workers by default."""
         return (
             queryset.exclude(status=WorkerStatus.GONE) if self.value() is None else super().queryset(request, queryset)
         )
 
     def filtered(self, rows: Any, value: str) -> QuerySet[Any]:
-        """Keep one kind."""
+        """Keep one status."""
         if value == "all":
             return rows  # type: ignore[no-any-return]
         return rows.silent() if value == "silent" else rows.filter(status=WorkerStatus.GONE)  # type: ignore[no-any-return]
@@ -132,7 +132,7 @@ class ActorFilter(KnownValuesFilter):
 
 
 class BandFilter(KnownValuesFilter):
-    """By band of priorities."""
+    """By priority band."""
 
     title = "priority"
     parameter_name = "band"
@@ -147,15 +147,15 @@ class BandFilter(KnownValuesFilter):
 
 
 class CreatedFilter(KnownValuesFilter):
-    """By time of submission."""
+    """By age."""
 
     title = parameter_name = "created"
     MINUTES = (("15", "last 15 minutes"), ("60", "last hour"), ("1440", "last 24 hours"), ("10080", "last 7 days"))
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
-        """List the spans."""
+        """List the ages."""
         return self.MINUTES
 
     def filtered(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
-        """Keep what is younger."""
+        """Keep younger tasks."""
         return rows.created_after(timezone.now() - timedelta(minutes=int(value)))

@@ -44,8 +44,10 @@ class OperatedAdmin(ReadOnlyAdmin):
         """Add the buttons and the operator log."""
         pk = unquote(object_id)
         may_read_log = request.user.has_perm("admin.view_logentry")
+        row = self.get_object(request, pk)
         added = {
-            "verb_buttons": self._verb_buttons(request, pk),
+            "row_name": self.name_of(row) if row else "",
+            "verb_buttons": self._verb_buttons(request, row),
             "operator_log": operator_log.entries_of(self.model, pk) if may_read_log else [],
         }
         return super().change_view(request, object_id, form_url, {**added, **(extra_context or {})})
@@ -65,9 +67,9 @@ class OperatedAdmin(ReadOnlyAdmin):
             return confirmation.confirmation(self, request, verb, rows, row=row)
         if verb.legal(rows).exists() and verb.run([row.pk], request.user.get_username()):
             self.log_change(request, row, operator_log.note(verb, request))
-            self.message_user(request, f"{row}: {verb.done}.", messages.SUCCESS)
+            self.message_user(request, f"{self.name_of(row)} was {verb.done}.", messages.SUCCESS)
         else:
-            self.message_user(request, f"Nothing was done: {row} cannot be {verb.done} any more.", messages.WARNING)
+            self.message_user(request, f"Nothing was done. {verb.condition}", messages.WARNING)
         return HttpResponseRedirect(self.address_of(row.pk))
 
     def run_on_many(self, request: HttpRequest, rows: Any, verb: Verb) -> HttpResponse | None:
@@ -84,15 +86,19 @@ class OperatedAdmin(ReadOnlyAdmin):
             note = f"{summary}. {operator_log.note(verb, request)}"
             operator_log.log_many(request, self.model, counted=self.counted(done), note=note)
         skipped = 0 if is_across(request) else max(len(request.POST.getlist(ACTION_CHECKBOX_NAME)) - done, 0)
-        skipped_note = f"; {skipped:,} skipped, which cannot be" if skipped else ""
-        more_note = f"; there are more than {most:,}, do it again for the rest" if len(ids) > len(chosen) else ""
+        skipped_note = f", {skipped:,} skipped. {verb.condition}" if skipped else "."
+        more_note = f" More than {most:,} match: repeat the action for the rest." if len(ids) > len(chosen) else ""
         level = messages.SUCCESS if done and not skipped else messages.WARNING
-        self.message_user(request, f"{summary}{skipped_note}{more_note}.", level)
+        self.message_user(request, f"{summary}{skipped_note}{more_note}", level)
         return None
 
-    def describe(self, row: Any) -> str:
-        """Tell one row from another in a line."""
+    def name_of(self, row: Any) -> str:
+        """Name a row in a message."""
         return str(row)
+
+    def describe(self, row: Any) -> str:
+        """Tell a row from similar ones, in a line of the confirmation page."""
+        return self.name_of(row)
 
     def counted(self, count: int) -> str:
         """Write a number of rows, as in "3 tasks"."""
@@ -112,8 +118,7 @@ class OperatedAdmin(ReadOnlyAdmin):
         except ValidationError as error:
             raise BadRequest("until: expected a key") from error
 
-    def _verb_buttons(self, request: HttpRequest, object_id: str) -> list[dict[str, Any]]:
-        row = self.get_object(request, object_id)
+    def _verb_buttons(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
         if row is None:
             return []
         rows = self._rows().filter(pk=row.pk)

@@ -1,4 +1,4 @@
-"""The first page: how everything stands, each number at a bounded cost."""
+"""The overview page: tasks, queues, dead letters and workers in numbers, each at a bounded cost."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +25,7 @@ MAX_WORKERS = 12
 
 
 def overview(user: Any) -> dict[str, Any]:
-    """Collect what this user may see."""
+    """Collect the numbers that this user may see."""
     sees_queues, sees_workers = user.has_perm("tasks.view_queue"), user.has_perm("tasks.view_worker")
     standings = queue_stats.queue_standings() if sees_queues else []
     return {
@@ -40,16 +40,16 @@ def overview(user: Any) -> dict[str, Any]:
 
 def _warnings(standings: list[Standing], *, sees_workers: bool) -> Iterator[str]:
     if not Lease.objects.filter(name=LEASE, expires_at__gt=Now()).exists():
-        yield "No scheduler leads: nothing is handed out. Is manage.py runscheduler running?"
+        yield "No scheduler is running, so no tasks are dispatched. Start one with manage.py runscheduler."
     if sees_workers and not Worker.objects.taking().exists():
-        yield "No worker takes tasks. Is manage.py runworkers running?"
+        yield "No worker is taking tasks. Start one with manage.py runworkers."
     if sees_workers and (silent := Worker.objects.silent().count()):
-        yield f"{silent} worker{'s are' if silent > 1 else ' is'} silent; the tasks go back to others."
+        yield f"{silent} {'workers are' if silent > 1 else 'worker is'} silent. Their tasks go back to other workers."
     unserved = [one.name for one in standings if one.waiting.number and not one.threads and not one.paused_at]
     if unserved and Worker.objects.taking().exists():
-        yield f"No worker serves {', '.join(map(escape_invisible, unserved))}, where tasks wait."
+        yield f"Tasks wait in queues that no worker serves: {', '.join(map(escape_invisible, unserved))}."
     if paused := [one.name for one in standings if one.paused_at]:
-        yield f"Paused: {', '.join(map(escape_invisible, paused))}."
+        yield f"Paused queues: {', '.join(map(escape_invisible, paused))}."
 
 
 def _cards() -> list[dict[str, str]]:
@@ -81,7 +81,7 @@ def _workers() -> dict[str, Any]:
                 "url": reverse("admin:tasks_worker_change", args=[worker.pk]),
                 "state": status_badge(worker),
                 "busy": f"{worker.busy} of {worker.threads}",  # type: ignore[attr-defined]
-                "heard": relative_time(worker.heartbeat_at),
+                "heartbeat": relative_time(worker.heartbeat_at),
             }
             for worker in shown
         ],

@@ -1,4 +1,4 @@
-"""Pages on queues: how each stands, pause and resume."""
+"""Queue pages: the numbers of each queue, pause and resume."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ from tasks.queries.queue_stats import Standing
 
 
 def status_badge(paused_at: Any) -> str:
-    """Show whether a queue is handed out."""
-    return badge("paused", "Paused") if paused_at else badge("alive", "Open")
+    """Show whether the queue is paused."""
+    return badge("paused", "Paused") if paused_at else badge("alive", "Active")
 
 
 _STATUS = display("status", lambda queue: status_badge(queue.paused_at))
@@ -29,18 +29,21 @@ def _stat(name: str, label: str) -> Display:
 
 _STATS = (
     _stat("waiting", "waiting"),
-    _stat("queued", "in the broker"),
+    _stat("queued", "dispatched"),
     _stat("running", "running"),
-    _stat("oldest", "oldest due for"),
+    _stat("oldest", "oldest wait"),
     _stat("threads", "threads"),
 )
 
 PAUSE = Verb(
     name="pause",
     label="Pause",
+    command="Pause {}",
+    outcome="be paused",
     done="paused",
     permission="tasks.pause_queue",
-    effect="Nothing more is handed out, and what no worker has claimed is taken back. What runs goes on.",
+    effect="Dispatching stops. Tasks that no worker has claimed go back to waiting; claimed tasks still run.",
+    condition="Only queues that are not paused can be paused.",
     legal=lambda rows: rows.filter(paused_at=None),
     run=one_by_one(lambda name, by: queues.pause(name, by=by), refusals=(NotFound,)),
     is_danger=True,
@@ -48,16 +51,19 @@ PAUSE = Verb(
 RESUME = Verb(
     name="resume",
     label="Resume",
+    command="Resume {}",
+    outcome="be resumed",
     done="resumed",
     permission="tasks.pause_queue",
-    effect="Its tasks are handed out again, at once.",
+    effect="Waiting tasks are dispatched again at once.",
+    condition="Only paused queues can be resumed.",
     legal=lambda rows: rows.exclude(paused_at=None),
     run=one_by_one(lambda name, by: queues.resume(name, by=by), refusals=(NotFound,)),
 )
 
 
 def stats_as_text(standing: Standing) -> dict[str, Any]:
-    """Write how a queue stands."""
+    """Write a queue's numbers."""
     oldest = standing.oldest_due_seconds
     return {
         "name": escape_invisible(standing.name),
@@ -77,13 +83,13 @@ class QueueAdmin(OperatedAdmin):
     change_form_template = "admin/tasks/queue/change_form.html"
     verbs = (PAUSE, RESUME)
     state_field = None
-    empty_text = "No actor declares a queue."
+    empty_text = "No queues. A queue appears here when the scheduler or a worker starts with an actor that names it."
     list_display = (display("queue", lambda queue: escape_invisible(queue.name)), _STATUS, *_STATS)
     ordering = ("name",)
     summary_fields = (_STATUS, display_age("paused_at"), *_STATS)
 
     def annotate(self, rows: list[Queue]) -> None:
-        """Add how they stand."""
+        """Add their numbers."""
         standings = {standing.name: stats_as_text(standing) for standing in queue_stats.queue_standings()}
         for queue in rows:
             queue.stats = standings.get(queue.name, {})  # type: ignore[attr-defined]

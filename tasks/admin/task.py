@@ -1,4 +1,4 @@
-"""Pages on tasks: the list, and a task's story with what can be done about it."""
+"""Task pages: the list, and each task with its timeline, attempts, data and verbs."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from django.utils.html import format_html
 
 from tasks import lifecycle
 from tasks.admin.base import AnnotatedChangeList
-from tasks.admin.display import display, display_json, display_time
+from tasks.admin.display import display, display_json, display_seconds, display_time
 from tasks.admin.filters import ActorFilter, BandFilter, CreatedFilter, QueueFilter, StatusFilter
 from tasks.admin.formatting import (
     EMPTY,
@@ -42,10 +42,10 @@ MAX_NAME_LENGTH = 60
 
 
 class TaskList(AnnotatedChangeList):
-    """Reads no payloads and results for a list that shows none."""
+    """Leaves the big columns out of the list."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """Leave the big columns out."""
+        """Defer columns that the list does not show."""
         rows = super().get_queryset(request, exclude_parameters)
         return rows.defer("payload", "args", "options", "result", "progress", "checkpoint", "error")
 
@@ -70,9 +70,14 @@ def _priority(task: Task) -> str:
 
 
 def _failures(task: Task) -> str:
-    """Say how many of its tries failed: the attempt number counts hand-overs that never started, too."""
-    tries = "∞" if task.max_retries is None else task.max_retries + 1
-    return format_html('<span class="{}">{} of {}</span>', "" if task.failures else "quiet", task.failures, tries)
+    """Show failed executions against those allowed; the attempt number also counts claims that never started."""
+    allowed = "∞" if task.max_retries is None else f"{task.max_retries + 1:,}"
+    return format_html(
+        '<span class="{}" title="Failed executions, of those allowed">{} of {}</span>',
+        "" if task.failures else "quiet",
+        task.failures,
+        allowed,
+    )
 
 
 def _worker(task: Task) -> str:
@@ -83,25 +88,28 @@ def _worker(task: Task) -> str:
 
 
 def _timing(task: Task) -> str:
-    """Say what its time is about: when it runs, for how long it has, or how long it took."""
+    """Show when the task runs, how long it has waited or run, or how long it took."""
     now = timezone.now()
     if task.finished_at and task.started_at:
         return time_element(task.finished_at, f"took {between(task.started_at, task.finished_at)}")
     if task.finished_at:
         return EMPTY
     if task.status == Status.RUNNING and task.started_at:
-        return time_element(task.started_at, f"for {between(task.started_at, now)}")
+        return time_element(task.started_at, f"running for {between(task.started_at, now)}")
     if task.status in DUE and task.run_at > now:
         return relative_time(task.run_at)
-    return time_element(task.run_at, f"due for {between(task.run_at, now)}")
+    return time_element(task.run_at, f"waiting for {between(task.run_at, now)}")
 
 
 CANCEL = Verb(
     name="cancel",
     label="Cancel",
+    command="Cancel {}",
+    outcome="be cancelled",
     done="cancelled",
     permission="tasks.cancel_task",
-    effect="What waits ends at once. What runs is interrupted at its worker’s next heartbeat.",
+    effect="Waiting tasks end at once. Running tasks are interrupted at their worker’s next heartbeat.",
+    condition="Only tasks that have not ended can be cancelled, and only once.",
     legal=lambda rows: rows.cancellable(),
     run=lambda ids, by: len(lifecycle.cancel_many(ids, by=by)),
     is_danger=True,
@@ -109,44 +117,75 @@ CANCEL = Verb(
 RETRY = Verb(
     name="retry",
     label="Run again",
-    done="run again",
+    command="Run {} again",
+    outcome="run again",
+    done="set to run again",
     permission="tasks.retry_task",
-    effect="Dead and cancelled tasks get a second life, with all their retries; what waits for a retry runs now.",
+    effect="Dead and cancelled tasks run again with a fresh set of retries. Retrying tasks skip their delay.",
+    condition="Only dead, cancelled and retrying tasks can run again, if their arguments still fit the actor.",
     legal=lambda rows: rows.retryable(),
     run=lambda ids, by: len(lifecycle.retry_many(ids, by=by)),
 )
 
 
+_LIMITS = (
+    display("max retries", lambda task: "unlimited" if task.max_retries is None else f"{task.max_retries:,}"),
+    display_seconds("min_backoff_seconds", label="min backoff"),
+    display_seconds("max_backoff_seconds", label="max backoff"),
+    display_seconds("retry_for_seconds", label="retry window", absent="unlimited"),
+    display_seconds("time_limit_seconds", label="time limit", zero="none"),
+    display_seconds("max_age_seconds", label="max age", absent="unlimited"),
+    display_seconds("estimated_seconds", label="estimated duration"),
+)
+_COUNTS = (
+    display("attempt number", lambda task: f"{task.attempt:,}"),
+    display("dispatch number", lambda task: f"{task.dispatch:,}"),
+    display("failures", lambda task: f"{task.failures:,}"),
+    display("crashes", lambda task: f"{task.crashes:,}"),
+    display("version", lambda task: f"{task.version:,}"),
+)
+_TIMES = (
+    display_time("created_at"),
+    display_time("run_at", label="run at"),
+    display_time("queued_at"),
+    display_time("started_at"),
+    display_time("finished_at"),
+    display_time("expires_at"),
+    display_time("cancel_requested_at"),
+)
+
+
 @admin.register(Task)
 class TaskAdmin(OperatedAdmin):
-    """Tasks, and what happened to them."""
+    """Tasks with their timelines and attempts."""
 
     change_form_template = "admin/tasks/task/change_form.html"
     verbs = (RETRY, CANCEL)
-    empty_text = "No task is like that. Finished ones are removed after a while."
+    empty_text = "No tasks yet. Submit one through the API or with manage.py callboard submit."
+    no_match_text = "No tasks match. Finished tasks are removed after a while."
     list_display = (
         display("task", _name),
         display("status", _state),
         "queue",
         display("priority", _priority),
-        display("failed", _failures),
+        display("failures", _failures),
         display("tags", lambda task: tag_links(task.tags)),
         display("created", lambda task: relative_time(task.created_at)),
         display("timing", _timing),
     )
     list_filter = (StatusFilter, BandFilter, QueueFilter, ActorFilter, CreatedFilter)
     search_fields = ("id",)
-    search_help_text = "Id, trace id, tag, or first letters of an actor"
+    search_help_text = "ID, trace ID, tag, or start of an actor name"
     summary_fields = (
         display("status", _state),
         display("queue", lambda task: escape_invisible(task.queue)),
         display("priority", _priority),
-        display("failed", _failures),
+        display("failures", _failures),
         display("owner", lambda task: escape_invisible(str(task.owner or ""))),
         display("worker", _worker),
         display("tags", lambda task: tag_links(task.tags, most=100)),
-        display("id", lambda task: code(task.pk)),
-        display("trace id", lambda task: code(task.trace_id)),
+        display("ID", lambda task: code(task.pk)),
+        display("trace ID", lambda task: code(task.trace_id)),
     )
     fieldsets: ClassVar[Any] = (
         (
@@ -163,30 +202,7 @@ class TaskAdmin(OperatedAdmin):
         ),
         (
             "Limits, counts and times",
-            {
-                "classes": ("collapse",),
-                "fields": (
-                    "max_retries",
-                    "min_backoff_seconds",
-                    "max_backoff_seconds",
-                    "retry_for_seconds",
-                    "time_limit_seconds",
-                    "max_age_seconds",
-                    "estimated_seconds",
-                    "attempt",
-                    "failures",
-                    "crashes",
-                    "dispatch",
-                    "version",
-                    display_time("created_at"),
-                    display_time("run_at", label="run at"),
-                    display_time("queued_at"),
-                    display_time("started_at"),
-                    display_time("finished_at"),
-                    display_time("expires_at"),
-                    display_time("cancel_requested_at"),
-                ),
-            },
+            {"classes": ("collapse",), "fields": (*_LIMITS, *_COUNTS, *_TIMES)},
         ),
     )
 
@@ -195,30 +211,34 @@ class TaskAdmin(OperatedAdmin):
         return TaskList
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[QuerySet[Task], bool]:
-        """Search as the API does, and by what log lines and callers have: the trace id."""
+        """Search as the API does, and by trace ID, which log lines and callers have."""
         if not search_term:
             return queryset, False
         trace_id = search_term.replace("-", "").lower()
         return queryset.searched(search_term) | queryset.filter(trace_id=trace_id), False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Go straight to the task whose whole id is searched for."""
+        """Go straight to the task if the search is a complete ID."""
         if self.has_view_permission(request) and (task := _exactly(request.GET.get("q", ""))):
             return HttpResponseRedirect(self.address_of(task.pk))
         return super().changelist_view(request, extra_context)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Leave out data that there is none of."""
+        """Leave out data fields without a value."""
         (title, options), *others = self.fieldsets
         shown = [field for field in options["fields"] if obj is None or field(obj) != EMPTY]
         return [*([(title, {**options, "fields": shown})] if shown else []), *others]
 
+    def name_of(self, row: Task) -> str:
+        """Name it by its actor and the end of its ID."""
+        return f"{shortened(row.actor, MAX_NAME_LENGTH)} …{str(row.pk)[-8:]}"
+
     def page_context(self, request: HttpRequest, row: Task) -> Mapping[str, Any]:
-        """Sum it up; add the attempts (their key has two columns, which the admin cannot list) and what people did."""
+        """Add the timeline, the attempts (the admin cannot list rows with a composite key) and the history."""
         events = TaskEvent.objects.filter(task_id=row.pk).order_by("-id")[:MAX_SHOWN]
         attempts = [_attempt(attempt) for attempt in row.attempts.order_by("-number")[:MAX_SHOWN]]
         return {
-            "timeline": timeline(row),
+            "timeline": timeline(row, is_first_start=all(one["number"] == row.attempt for one in attempts)),
             "error": "" if row.status == Status.SUCCEEDED else truncated(row.error),
             "is_open": row.status in {Status.DEAD, Status.RETRYING},
             "attempts": attempts,

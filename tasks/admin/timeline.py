@@ -9,13 +9,13 @@ from tasks.models import Task
 from tasks.queries.forecast import Forecast, expected_start
 
 
-def timeline(task: Task) -> list[dict[str, str]]:
+def timeline(task: Task, *, is_first_start: bool) -> list[dict[str, str]]:
     """List the task's steps in the order of their times."""
     moments = [
         ("Created", task.created_at),
         ("Due", task.run_at if task.run_at - task.created_at > timedelta(milliseconds=1) else None),
         ("Queued", task.queued_at),
-        ("Started" if task.attempt == 1 else "Last started", task.started_at),
+        ("Started" if is_first_start else "Last started", task.started_at),
         ("Cancel requested", task.cancel_requested_at),
         (task.get_status_display(), task.finished_at),
     ]
@@ -43,6 +43,7 @@ def between(start: datetime, end: datetime) -> str:
 
 def _forecast_step(forecast: Forecast) -> dict[str, str]:
     if forecast.seconds is None:
-        return {"name": "Held up", "at": "", "after": forecast.obstacle, "kind": "ahead"}
-    after = f"{'≥' if forecast.is_at_least else '≈'} {duration(forecast.seconds)}" if forecast.seconds else "at once"
+        return {"name": "Cannot start yet", "at": "", "after": forecast.obstacle, "kind": "ahead"}
+    about = "at least" if forecast.is_at_least else "about"
+    after = f"in {about} {duration(forecast.seconds)}" if forecast.seconds else "now"
     return {"name": "Expected to start", "at": "", "after": after, "kind": "ahead"}

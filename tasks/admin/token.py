@@ -1,4 +1,4 @@
-"""Pages on API tokens: create one and see its secret once, change when it expires, revoke it."""
+"""API token pages: create a token and see its secret once, change or revoke it."""
 
 from typing import Any, cast
 
@@ -37,9 +37,12 @@ def _revoke(ids: Any, by: str) -> int:
 REVOKE = Verb(
     name="revoke",
     label="Revoke",
+    command="Revoke {}",
+    outcome="be revoked",
     done="revoked",
     permission="tasks.revoke_apitoken",
-    effect="Whoever uses it is refused from now on, for good. What was submitted with it stays.",
+    effect="Requests with this token are refused from now on. This cannot be undone. Its tasks are kept.",
+    condition="Only tokens that are not revoked yet can be revoked.",
     legal=lambda rows: rows.filter(revoked_at=None),
     run=_revoke,
     is_danger=True,
@@ -47,29 +50,32 @@ REVOKE = Verb(
 
 
 class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What a token is called, whose it is, what it may do, and until when."""
+    """A token's name, user, scopes, actors, queues and expiry."""
 
     scopes = forms.MultipleChoiceField(
-        choices=Scope.choices, initial=all_scopes, widget=forms.CheckboxSelectMultiple, help_text="What it may do."
+        choices=Scope.choices,
+        initial=all_scopes,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="What the token may do.",
     )
     actors = forms.MultipleChoiceField(
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="Only tasks of these are seen and submitted; none chosen: of all.",
+        help_text="The token can see and submit only tasks of these actors. Leave empty for all.",
     )
     queues = forms.MultipleChoiceField(
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="Only tasks in these are seen and submitted; none chosen: in all.",
+        help_text="The token can see and submit only tasks in these queues. Leave empty for all.",
     )
 
     class Meta:
         model = ApiToken
         fields = ("name", "user", "scopes", "actors", "queues", "expires_at")
         help_texts = {
-            "name": "Where it is used, to recognise it later.",
-            "user": "Tasks submitted with it belong to this user; a member of staff sees and changes everybody’s.",
-            "expires_at": "Empty: it does not expire.",
+            "name": "Where the token is used, so that you recognise it later.",
+            "user": "Owns the tasks that the token submits. Staff users see and change everyone’s tasks.",
+            "expires_at": "Leave empty for a token that never expires.",
         }
         field_classes = {"expires_at": forms.SplitDateTimeField}
 
@@ -79,28 +85,28 @@ class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
         self._offer("queues", set(Queue.objects.values_list("name", flat=True)))
 
     def _offer(self, name: str, known: set[str]) -> None:
-        # What is chosen as well: an actor may be gone from the code for as long as a deploy lasts.
+        # Selected values stay on offer: an actor may be missing from the code while a deploy lasts.
         if name in self.fields:
             names = sorted(known | set(getattr(self.instance, name)))
             cast(forms.MultipleChoiceField, self.fields[name]).choices = [(one, one) for one in names]
 
     def clean_expires_at(self) -> Any:
-        """Refuse a token that is never valid."""
+        """Refuse a time in the past."""
         expires_at = self.cleaned_data["expires_at"]
         if expires_at is not None and expires_at <= timezone.now() and "expires_at" in self.changed_data:
-            raise ValidationError("Expected a time to come; “Revoke” ends a token now.")
+            raise ValidationError("Must be in the future. To end a token now, revoke it.")
         return expires_at
 
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(OperatedAdmin):
-    """API tokens; a secret is shown once, when it is made."""
+    """API tokens; the secret is shown once, when the token is created."""
 
     change_form_template = "admin/tasks/apitoken/change_form.html"
     form = TokenForm
     verbs = (REVOKE,)
     state_field = None
-    empty_text = "Nobody has a token."
+    empty_text = "No API tokens. Add one for each program that calls the API."
     list_display = (
         "name",
         "user",
@@ -120,27 +126,27 @@ class ApiTokenAdmin(OperatedAdmin):
     )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Whoever has the permission may make tokens, others than superusers only for themselves."""
+        """Allow with the permission; only superusers create tokens for other users."""
         return request.user.has_perm("tasks.add_apitoken")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Change the name and when it expires."""
+        """Allow with the permission while the token is valid."""
         return request.user.has_perm("tasks.change_apitoken") and (obj is None or obj.is_valid)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
-        """Read no digests."""
+        """Leave the digests out."""
         return super().get_queryset(request).defer("digest")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Show what can be chosen."""
+        """Show the form's fields."""
         return [(None, {"fields": TokenForm.Meta.fields})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        """Whose it is stays as it was."""
+        """Fix the user of an existing token."""
         return ["user"] if obj else []
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Offer others than superusers only themselves: with anybody else's token they would be more than they are."""
+        """Offer only superusers other users: another user's token would give more permissions than one's own."""
         if db_field.name == "user" and not request.user.is_superuser:
             kwargs["queryset"] = db_field.related_model.objects.filter(pk=request.user.pk)
             kwargs["initial"] = request.user.pk
@@ -148,7 +154,7 @@ class ApiTokenAdmin(OperatedAdmin):
 
     @sensitive_variables("secret")
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
-        """Issue a new one; its secret goes with the answer and nowhere else."""
+        """Issue a new token; its secret is in the response and nowhere else."""
         if change:
             obj.save(update_fields=[name for name in form.cleaned_data if name != "user"])
             return
@@ -156,14 +162,14 @@ class ApiTokenAdmin(OperatedAdmin):
         obj.pk, obj.secret = issued.pk, secret  # type: ignore[attr-defined]
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        """Show the secret, in the answer itself: a redirect would have to keep it somewhere."""
+        """Show the secret in the response itself: a redirect would have to store it."""
         context = {
             **self.admin_site.each_context(request),
-            "title": "This is the token’s secret",
+            "title": "API token created",
             "opts": self.opts,
             "token": obj,
             "secret": obj.secret,
             "back": self.address_of(obj.pk),
         }
-        # Like every page of the admin, it is not to be stored.
+        # The admin marks all its pages as not to be stored.
         return TemplateResponse(request, "admin/tasks/apitoken/issued.html", context)

@@ -11,19 +11,25 @@ class Verb:
 
     Parameters:
         name: in addresses, as in "cancel".
-        label: on buttons.
+        label: on buttons above a list and on a row's page.
+        command: as in "Cancel {}"; asks on the confirmation page and is its button.
+        outcome: as in "will be cancelled".
         done: as in "3 tasks cancelled".
         permission: required to use the verb.
-        effect: what will happen, in a sentence.
-        legal: keeps the rows that the verb applies to now.
+        effect: tells the operator what will happen.
+        condition: tells the operator which rows the verb applies to.
+        legal: keeps these rows.
         run: applies the verb to the rows with these ids in the name of this user; returns how many it changed.
     """
 
     name: str
     label: str
+    command: str
+    outcome: str
     done: str
     permission: str
     effect: str
+    condition: str
     legal: Callable[[Any], Any]
     run: Callable[[Sequence[Any], str], int]
     is_danger: bool = False

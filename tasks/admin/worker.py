@@ -1,4 +1,4 @@
-"""Pages on workers: who is there, and what each runs right now."""
+"""Worker pages: live workers, the tasks that each runs, and drain."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ MAX_SHOWN = 50
 
 
 def status_badge(worker: Worker) -> str:
-    """Show whether a worker is there; one that is silent is not declared gone yet."""
+    """Show the status; a silent worker has missed its heartbeats but is not declared gone yet."""
     if worker.stopped_at is None and worker.lease_expires_at < timezone.now():
         return badge("silent", "Silent")
     return badge(worker.status, worker.get_status_display())
@@ -33,9 +33,12 @@ _BUSY = display("busy threads", lambda worker: f"{getattr(worker, 'busy', 0)} of
 DRAIN = Verb(
     name="drain",
     label="Drain",
+    command="Drain {}",
+    outcome="drain",
     done="asked to drain",
     permission="tasks.drain_worker",
-    effect="It takes nothing more, finishes what it runs, and ends. A supervisor may start another in its place.",
+    effect="The worker takes no more tasks, finishes the running ones, and exits. Its supervisor may start a new one.",
+    condition="Only live workers can be drained, and only once.",
     legal=lambda rows: rows.taking(),
     run=lambda ids, by: workers.ask_to_drain(ids),
     is_danger=True,
@@ -44,37 +47,37 @@ DRAIN = Verb(
 
 @admin.register(Worker)
 class WorkerAdmin(OperatedAdmin):
-    """Worker processes, and what each runs right now."""
+    """Worker processes and the tasks that each runs."""
 
     change_form_template = "admin/tasks/worker/change_form.html"
     verbs = (DRAIN,)
-    empty_text = "No worker is there. Start some with manage.py runworkers."
+    empty_text = "No workers. Start one with manage.py runworkers."
     list_display = (
         display("worker", lambda worker: escape_invisible(str(worker))),
         _STATUS,
         display_list("queues"),
         _BUSY,
-        display_age("heartbeat_at"),
+        display_age("heartbeat_at", label="last heartbeat"),
         display_age("started_at"),
     )
     list_filter = (WorkerStatusFilter,)
     summary_fields = (
         _STATUS,
         _BUSY,
-        display_age("heartbeat_at"),
+        display_age("heartbeat_at", label="last heartbeat"),
         display_age("started_at"),
         display_age("stopped_at"),
-        display("id", lambda worker: code(worker.pk)),
+        display("ID", lambda worker: code(worker.pk)),
         display_list("queues"),
         display_list("actors"),
     )
 
     def annotate(self, rows: list[Worker]) -> None:
-        """Count what each of them runs."""
+        """Add the number of running tasks."""
         count_running(rows)
 
     def page_context(self, request: HttpRequest, row: Worker) -> Mapping[str, Any]:
-        """Add what it runs, and what was seen when it crashed."""
+        """Add the running tasks and the crash report."""
         held = Task.objects.held_by(row.pk).newest_first()[:MAX_SHOWN]
         return {
             "crash": json_block(row.crash) if row.crash else "",
@@ -86,7 +89,7 @@ class WorkerAdmin(OperatedAdmin):
 
 
 def count_running(workers: list[Worker]) -> None:
-    """Set ``busy`` to the number of tasks that each of these workers holds."""
+    """Set ``busy`` to the number of tasks that each worker runs."""
     rows = Task.objects.running().filter(worker_id__in=[worker.pk for worker in workers])
     busy = dict(rows.order_by().values_list("worker_id").annotate(n=Count("*")))
     for worker in workers:

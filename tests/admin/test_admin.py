@@ -80,9 +80,9 @@ def test_a_dead_letter_has_what_is_needed_to_decide(root, worker):
     assert '<pre class="data error" dir="ltr">RuntimeError: as asked</pre>' in page
     assert '<pre class="data" dir="ltr">Traceback …</pre>' in page
     assert "&quot;do&quot;" in page, "the payload"
-    assert f'cause={letters[0].fingerprint}">2 others open of the same cause</a>' in page
+    assert f'cause={letters[0].fingerprint}">2 more with this cause</a>' in page
     Task.objects.filter(pk=letters[0].task_id).delete()
-    assert "Its task was removed" in html(root.get(page_of(letters[0])))
+    assert "The task has been removed" in html(root.get(page_of(letters[0])))
 
 
 def test_a_payload_is_shown_to_those_who_may_see_tasks(worker):
@@ -231,10 +231,10 @@ def test_a_waiting_task_tells_when_it_is_expected_to_start_or_what_holds_it_up(r
     task = factories.submit()
     assert "no worker is there for its actor and queue" in html(root.get(page_of(task)))
     factories.make_worker(threads=1)
-    assert '<span class="after">at once</span>' in html(root.get(page_of(task)))
+    assert '<b>Expected to start</b> <span class="after">now</span>' in html(root.get(page_of(task)))
     factories.submit(priority=9, estimated_seconds=90)
     page = html(root.get(page_of(task)))
     (after,) = re.findall(r'<b>Expected to start</b> <span class="after">([^<]+)</span>', page)
-    assert after == "≈ 1 min 30 s"
+    assert after == "in about 1 min 30 s"
     queues.pause("default")
     assert "its queue is paused" in html(root.get(page_of(task)))

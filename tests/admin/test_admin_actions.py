@@ -238,7 +238,9 @@ def test_a_selection_is_asked_about_with_counts(operator, mixed):
 
 def test_one_illegal_row_does_not_fail_the_others(operator, mixed):
     answer = _press(operator, Task, "cancel", mixed, confirmed="yes", reason="cleaning")
-    assert _messages(answer) == ["1 task cancelled; 2 skipped, which cannot be."]
+    assert _messages(answer) == [
+        "1 task cancelled, 2 skipped. Only tasks that have not ended can be cancelled, and only once."
+    ]
     assert [Task.objects.get(pk=task.pk).status for task in mixed] == ["CANCELLED", "SUCCEEDED", "DEAD"]
     entry = LogEntry.objects.get()
     assert (entry.user.username, entry.object_repr, entry.object_id) == ("olga", "1 task", None)
@@ -247,9 +249,11 @@ def test_one_illegal_row_does_not_fail_the_others(operator, mixed):
 
 def test_nothing_that_can_be_done_is_said(operator, mixed):
     page = _press(operator, Task, "cancel", mixed[1:]).content.decode()
-    assert "Nothing of it can be cancelled now." in page
+    assert "Only tasks that have not ended can be cancelled" in page
     answer = _press(operator, Task, "cancel", mixed[1:], confirmed="yes")
-    assert _messages(answer) == ["0 tasks cancelled; 2 skipped, which cannot be."]
+    assert _messages(answer) == [
+        "0 tasks cancelled, 2 skipped. Only tasks that have not ended can be cancelled, and only once."
+    ]
     assert not LogEntry.objects.exists()
 
 
@@ -284,7 +288,7 @@ def test_a_broken_deploy_is_repaired_from_the_overview(operator, worker):
     assert "Re-drive 3 dead letters?" in page
     filters = re.findall(r'<bdi class="tag">([^<]+)</bdi>', page)
     assert filters == ["resolution: Open", "cause: 3 × act: RuntimeError: as asked"]
-    assert "the newest 10,000 at most" in page
+    assert "newest first, at most 10,000 at a time" in page
     assert "RuntimeError: as asked" in page
     answer = _press(
         operator, DeadLetter, "redrive", letters[:1], query=causes[0], across=True, confirmed="yes",
@@ -315,7 +319,7 @@ def test_many_go_in_chunks_and_not_all_at_once(operator, monkeypatch):
     tasks = [factories.submit() for _ in range(7)]
     answer = _press(operator, Task, "cancel", tasks[:1], across=True, confirmed="yes")
     assert sizes == [2, 2, 1]
-    assert _messages(answer) == ["5 tasks cancelled; there are more than 5, do it again for the rest."]
+    assert _messages(answer) == ["5 tasks cancelled. More than 5 match: repeat the action for the rest."]
     assert Task.objects.filter(status=Status.CANCELLED).count() == 5
     answer = _press(operator, Task, "cancel", tasks[:1], across=True, confirmed="yes")
     assert _messages(answer) == ["2 tasks cancelled."]
@@ -340,7 +344,7 @@ def test_a_viewer_has_neither_tick_boxes_nor_actions(viewer, mixed):
 @pytest.mark.parametrize(
     ("model", "verb", "count"),
     [
-        (Task, "retry", "1 task run again"),
+        (Task, "retry", "1 task set to run again"),
         (DeadLetter, "redrive", "2 dead letters re-driven"),
         (DeadLetter, "discard", "2 dead letters discarded"),
         (Queue, "pause", "2 queues paused"),

@@ -29,10 +29,10 @@ def test_lists_neither_count_nor_read_everything(root, life, django_assert_max_n
 
 
 def test_a_list_says_when_it_stopped_counting(root, life, monkeypatch):
-    assert "counted up to" not in html(root.get(list_of(Task)))
+    assert "Counting stops here" not in html(root.get(list_of(Task)))
     monkeypatch.setattr(base, "MAX_COUNTED", 1)
     factories.submit()
-    assert "counted up to" in html(root.get(list_of(Task)))
+    assert "Counting stops here" in html(root.get(list_of(Task)))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_whole_id_leads_straight_to_the_task(root, life):
         answer = root.get(list_of(Task), {"q": text})
         assert (answer.status_code, answer["Location"]) == (302, page_of(life))
     nobodys = "01a1fd7d-2743-7561-8e49-c178001b0b31"
-    assert "No task is like that" in html(root.get(list_of(Task), {"q": nobodys}))
+    assert "No tasks match" in html(root.get(list_of(Task), {"q": nobodys}))
 
 
 def test_an_id_leads_nobody_to_a_task_that_may_not_be_seen(life):
@@ -151,16 +151,16 @@ def test_states_are_links_with_counts_until_something_else_is_filtered(root, lif
 
 
 def test_empty_lists_say_so(root):
-    assert "No task is like that" in html(root.get(list_of(Task)))
-    assert "Nothing died" in html(root.get(list_of(DeadLetter)))
-    assert "No worker is there" in html(root.get(list_of(Worker)))
+    assert "No tasks yet" in html(root.get(list_of(Task)))
+    assert "No open dead letters" in html(root.get(list_of(DeadLetter)))
+    assert "No workers." in html(root.get(list_of(Worker)))
 
 
 def test_workers_that_are_gone_are_shown_on_request(root, worker):
     Worker.objects.filter(pk=worker.pk).update(status=WorkerStatus.GONE, stopped_at="2026-01-01T00:00:00Z")
     assert page_of(worker) not in root.get(list_of(Worker)).content.decode()
-    assert page_of(worker) in root.get(list_of(Worker), {"presence": "gone"}).content.decode()
-    assert page_of(worker) in root.get(list_of(Worker), {"presence": "all"}).content.decode()
+    assert page_of(worker) in root.get(list_of(Worker), {"status": "gone"}).content.decode()
+    assert page_of(worker) in root.get(list_of(Worker), {"status": "all"}).content.decode()
 
 
 def test_labels_on_phones_belong_to_columns():

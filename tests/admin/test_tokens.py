@@ -37,7 +37,7 @@ def test_a_new_tokens_secret_is_shown_once(root):
 def test_a_token_expires_when_it_is_told_to(root):
     alice = User.objects.create_user("alice")
     assert (
-        "Expected a time to come"
+        "Must be in the future"
         in _make_token(root, alice, expires_at_0="2001-01-01", expires_at_1="00:00:00").content.decode()
     )
     assert not ApiToken.objects.exists()

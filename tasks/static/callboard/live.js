@@ -1,5 +1,5 @@
-// Keeps a page up to date: reads it again every few seconds and takes over what changed. It holds still while nobody
-// looks, while rows are ticked, text is selected or a field is used, and when its switch is off.
+// Refreshes a page: fetches it every few seconds and replaces what changed. Pauses while the page is hidden, rows are
+// ticked, text is selected or a field is in use, and while the switch is off.
 "use strict";
 {
     const SECONDS = 5;
@@ -20,7 +20,7 @@
         return details.id || details.querySelector("summary").textContent.trim();
     };
 
-    const takeOver = function(mine, fresh) {
+    const replace = function(mine, fresh) {
         if (!mine || !fresh) {
             return;
         }
@@ -31,8 +31,8 @@
         });
     };
 
-    // The admin's script knows the tick boxes that the page came with, so these stay and the cells beside them change.
-    const takeOverRows = function(mine, fresh) {
+    // The admin's script holds on to the first tick boxes, so these stay and the cells beside them are replaced.
+    const replaceRows = function(mine, fresh) {
         if (mine.length !== fresh.length) {
             window.location.reload();
             return;
@@ -56,31 +56,31 @@
         if (isInUse()) {
             return;
         }
-        takeOver(document.querySelector(".live"), page.querySelector(".live"));
-        takeOver(document.querySelector(".chips"), page.querySelector(".chips"));
+        replace(document.querySelector(".live"), page.querySelector(".live"));
+        replace(document.querySelector(".chips"), page.querySelector(".chips"));
         if (document.getElementById("changelist")) {
-            takeOverRows(
+            replaceRows(
                 document.querySelectorAll("#result_list tbody tr"), page.querySelectorAll("#result_list tbody tr")
             );
         }
     };
 
-    const goOn = async function() {
+    const loop = async function() {
         if (!isInUse()) {
             try {
                 await refresh();
                 note.textContent = "";
             } catch {
-                note.textContent = "– no answer, trying again";
+                note.textContent = "– server not responding, retrying";
             }
         }
-        window.setTimeout(goOn, SECONDS * 1000);
+        window.setTimeout(loop, SECONDS * 1000);
     };
 
     if (box) {
         box.checked = window.localStorage.getItem(KEY) !== "off";
         box.addEventListener("change", () => window.localStorage.setItem(KEY, box.checked ? "on" : "off"));
         box.parentElement.hidden = false;
-        window.setTimeout(goOn, SECONDS * 1000);
+        window.setTimeout(loop, SECONDS * 1000);
     }
 }
