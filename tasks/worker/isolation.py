@@ -14,6 +14,7 @@ from django.conf import settings
 
 from tasks.db import call_timeout
 from tasks.lifecycle import Claimed, workers
+from tasks.retry import after_crash
 from tasks.worker.execution import Execution
 from tasks.worker.inflight import Inflight
 
@@ -29,7 +30,7 @@ HandOut = Callable[[Execution, str], None]
 
 def is_quarantined(claimed: Claimed) -> bool:
     """Tell whether one more crash would kill a task."""
-    return claimed.crashes > 0 and claimed.crashes + 1 >= settings.CRASH_LIMIT
+    return claimed.crashes > 0 and after_crash(claimed.crashes + 1, limit=settings.CRASH_LIMIT) is not None
 
 
 class Isolation:

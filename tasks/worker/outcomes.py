@@ -25,7 +25,7 @@ from tasks.lifecycle import Outcome, Submission
 from tasks.lifecycle.submit import checked
 from tasks.payload import check_json, encode
 from tasks.registry import seconds
-from tasks.retry import MOST_SECONDS, backoff_seconds, may_retry
+from tasks.retry import MOST_SECONDS, Verdict, after_failure
 from tasks.states import AttemptOutcome, DeathReason
 from tasks.worker.error_report import NOTHING, Told, clean, name_of, tell, text_of
 from tasks.worker.execution import Execution
@@ -74,7 +74,7 @@ def undecided(execution: Execution, worker_id: UUID, problem: BaseException) -> 
     if execution.error is None:
         reason = f"the actor returned, but what follows cannot be told: {_reason(problem)}; it is not run again"
         return _dead(execution, worker_id, FollowupNotSubmitted(reason))
-    failures = claimed.failures + 1
+    delay, death = _verdict(execution, max_retries=claimed.max_retries)
     return _outcome(
         execution,
         worker_id,
@@ -82,8 +82,8 @@ def undecided(execution: Execution, worker_id: UUID, problem: BaseException) -> 
         error=execution.error,
         note=f"what follows from it could not be told: {_reason(problem)}",
         is_failure=True,
-        death=None if may_retry(failures, max_retries=claimed.max_retries) else DeathReason.MAX_RETRIES_EXCEEDED,
-        retry_delay_seconds=_backoff(failures, execution),
+        death=death,
+        retry_delay_seconds=delay,
     )
 
 
@@ -187,9 +187,7 @@ def _plain(value: Any) -> Any:
 def _failure(execution: Execution, worker_id: UUID, error: BaseException) -> Outcome:
     claimed = execution.claimed
     options = _actor_options(claimed.actor)
-    failures = claimed.failures + 1
-    delay = _retry_delay(error, failures, execution)
-    death = _death(error, failures, execution, options, delay)
+    delay, death = _what_follows(error, execution, options)
     is_exhausted = death is not None and not _is_thrown(error, options)
     followups, refused = _submittable(_on_failure(execution, error, is_exhausted=is_exhausted), execution)
     for reason in refused:
@@ -207,39 +205,42 @@ def _failure(execution: Execution, worker_id: UUID, error: BaseException) -> Out
     )
 
 
-def _retry_delay(error: BaseException, failures: int, execution: Execution) -> float:
-    if _is(error, Retry):
-        try:
-            delay = error.delay  # type: ignore[attr-defined]
-            if delay is not None:
-                return min(max(0.0, seconds(delay)), MOST_SECONDS)
-        except BaseException as broken:  # noqa: BLE001 - it is the user's class
-            log.warning("a retry names no delay that can be read; the backoff decides", error=_reason(broken))
-    return _backoff(failures, execution)
-
-
-def _backoff(failures: int, execution: Execution) -> float:
-    claimed = execution.claimed
-    return backoff_seconds(failures, minimum=claimed.min_backoff_seconds, maximum=claimed.max_backoff_seconds)
-
-
-def _death(
-    error: BaseException, failures: int, execution: Execution, options: Mapping[str, Any], delay: float
-) -> DeathReason | None:
+def _what_follows(error: BaseException, execution: Execution, options: Mapping[str, Any]) -> Verdict:
     """Dramatiq's rules in Dramatiq's order: ``throws``, then ``retry_when`` in place of ``max_retries``."""
     claimed = execution.claimed
-    if _is_thrown(error, options):
-        return DeathReason.NOT_RETRYABLE
-    wants_retry = _wants_retry(options.get("retry_when"), failures - 1, error)
-    if wants_retry is False:
-        return DeathReason.NOT_RETRYABLE
-    if wants_retry is None and not may_retry(failures, max_retries=claimed.max_retries):
-        is_timeout = _is(error, TimeLimitExceeded)
-        return DeathReason.TIME_LIMIT_EXCEEDED if is_timeout else DeathReason.MAX_RETRIES_EXCEEDED
-    finished_at = execution.at(execution.finished_monotonic)
-    if claimed.retry_until is not None and finished_at.timestamp() + delay > claimed.retry_until.timestamp():
-        return DeathReason.GAVE_UP
-    return None
+    is_thrown, is_timeout = _is_thrown(error, options), _is(error, TimeLimitExceeded)
+    wants_retry = None if is_thrown else _wants_retry(options.get("retry_when"), claimed.failures, error)
+    verdict = _verdict(
+        execution,
+        max_retries=claimed.max_retries if wants_retry is None else None,
+        delay_seconds=_named_delay(error),
+        failed_at=execution.at(execution.finished_monotonic),
+        retry_until=claimed.retry_until,
+        exhausted=DeathReason.TIME_LIMIT_EXCEEDED if is_timeout else DeathReason.MAX_RETRIES_EXCEEDED,
+    )
+    return verdict._replace(death=DeathReason.NOT_RETRYABLE) if is_thrown or wants_retry is False else verdict
+
+
+def _named_delay(error: BaseException) -> float | None:
+    """Read the delay that a ``dramatiq.Retry`` names; None if the backoff decides."""
+    if not _is(error, Retry):
+        return None
+    try:
+        delay = error.delay  # type: ignore[attr-defined]
+        return None if delay is None else min(max(0.0, seconds(delay)), MOST_SECONDS)
+    except BaseException as broken:  # noqa: BLE001 - it is the user's class
+        log.warning("a retry names no delay that can be read; the backoff decides", error=_reason(broken))
+        return None
+
+
+def _verdict(execution: Execution, **rules: Any) -> Verdict:
+    claimed = execution.claimed
+    return after_failure(
+        claimed.failures + 1,
+        min_backoff_seconds=claimed.min_backoff_seconds,
+        max_backoff_seconds=claimed.max_backoff_seconds,
+        **rules,
+    )
 
 
 def _is_thrown(error: BaseException, options: Mapping[str, Any]) -> bool:
