@@ -1,4 +1,4 @@
-"""What follows from a failure or a crash: another run and when, or death and why. Pure functions: no clock, no database.
+"""What follows from a failure or a crash: another run and when, or death and why. Pure functions, without a clock.
 
 The only place that decides it. An actor's own say (``throws``, ``retry_when``, a delay that it names) comes before.
 """
