@@ -13,7 +13,7 @@ from tasks import registry
 from tasks.admin.formatting import count_text
 from tasks.models import Queue, Task, TaskQuerySet
 from tasks.priority import BANDS
-from tasks.queries import queue_stats
+from tasks.queries import counts
 from tasks.states import Status, WorkerStatus
 
 
@@ -63,7 +63,7 @@ class StatusFilter(ChipsFilter):
 
     def counts(self) -> Mapping[str, str]:
         """Count tasks by status, capped."""
-        counted = queue_stats.counts_by_status()
+        counted = counts.counts_by_status()
         return {status.value: count_text(one.number, is_capped=one.is_capped) for status, one in counted.items()}
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:

@@ -13,9 +13,9 @@ from tasks.admin.formatting import count_text, escape_invisible, relative_time, 
 from tasks.admin.queue import stats_as_text
 from tasks.admin.worker import count_running, status_badge
 from tasks.models import Lease, Worker
-from tasks.queries import queue_stats
+from tasks.queries import counts, queue_stats
 from tasks.queries.causes import open_causes
-from tasks.queries.queue_stats import Standing
+from tasks.queries.queue_stats import QueueStats
 from tasks.scheduler.leadership import LEASE
 from tasks.states import Status
 
@@ -27,34 +27,34 @@ MAX_WORKERS = 12
 def overview(user: Any) -> dict[str, Any]:
     """Collect the numbers that this user may see."""
     sees_queues, sees_workers = user.has_perm("tasks.view_queue"), user.has_perm("tasks.view_worker")
-    standings = queue_stats.queue_standings() if sees_queues else []
+    queues = queue_stats.all_queue_stats() if sees_queues else []
     return {
-        "warnings": list(_warnings(standings, sees_workers=sees_workers)),
+        "warnings": list(_warnings(queues, sees_workers=sees_workers)),
         "cards": _cards() if user.has_perm("tasks.view_task") else [],
-        "queues": [_queue(standing) for standing in standings],
+        "queues": [_queue(one) for one in queues],
         "workers": _workers() if sees_workers else None,
         "dead_letters": _dead_letters() if user.has_perm("dlq.view_deadletter") else None,
         "operator_log": operator_log.recent_entries() if user.has_perm("admin.view_logentry") else None,
     }
 
 
-def _warnings(standings: list[Standing], *, sees_workers: bool) -> Iterator[str]:
+def _warnings(queues: list[QueueStats], *, sees_workers: bool) -> Iterator[str]:
     if not Lease.objects.filter(name=LEASE, expires_at__gt=Now()).exists():
         yield "No scheduler is running, so no tasks are dispatched. Start one with manage.py runscheduler."
     if sees_workers and not Worker.objects.taking().exists():
         yield "No worker is taking tasks. Start one with manage.py runworkers."
     if sees_workers and (silent := Worker.objects.silent().count()):
         yield f"{silent} {'workers are' if silent > 1 else 'worker is'} silent. Their tasks go back to other workers."
-    unserved = [one.name for one in standings if one.waiting.number and not one.threads and not one.paused_at]
+    unserved = [one.name for one in queues if one.waiting.number and not one.threads and not one.paused_at]
     if unserved and Worker.objects.taking().exists():
         yield f"Tasks wait in queues that no worker serves: {', '.join(map(escape_invisible, unserved))}."
-    if paused := [one.name for one in standings if one.paused_at]:
+    if paused := [one.name for one in queues if one.paused_at]:
         yield f"Paused queues: {', '.join(map(escape_invisible, paused))}."
 
 
 def _cards() -> list[dict[str, str]]:
     address = reverse("admin:tasks_task_changelist")
-    counted = queue_stats.counts_by_status()
+    counted = counts.counts_by_status()
     return [
         {
             "label": str(status.label),
@@ -66,8 +66,8 @@ def _cards() -> list[dict[str, str]]:
     ]
 
 
-def _queue(standing: Standing) -> dict[str, Any]:
-    return {**stats_as_text(standing), "url": reverse("admin:tasks_queue_change", args=[quote(standing.name)])}
+def _queue(stats: QueueStats) -> dict[str, Any]:
+    return {**stats_as_text(stats), "url": reverse("admin:tasks_queue_change", args=[quote(stats.name)])}
 
 
 def _workers() -> dict[str, Any]:

@@ -11,8 +11,7 @@ from tasks.admin.verb import Verb, one_by_one
 from tasks.errors import NotFound
 from tasks.lifecycle import queues
 from tasks.models import Queue
-from tasks.queries import queue_stats
-from tasks.queries.queue_stats import Standing
+from tasks.queries.queue_stats import QueueStats, all_queue_stats
 
 
 def status_badge(paused_at: Any) -> str:
@@ -62,17 +61,17 @@ RESUME = Verb(
 )
 
 
-def stats_as_text(standing: Standing) -> dict[str, Any]:
+def stats_as_text(stats: QueueStats) -> dict[str, Any]:
     """Write a queue's numbers."""
-    oldest = standing.oldest_due_seconds
+    oldest = stats.oldest_due_seconds
     return {
-        "name": escape_invisible(standing.name),
-        "state": status_badge(standing.paused_at),
-        "waiting": count_text(standing.waiting.number, is_capped=standing.waiting.is_capped),
-        "queued": count_text(standing.queued),
-        "running": count_text(standing.running),
+        "name": escape_invisible(stats.name),
+        "state": status_badge(stats.paused_at),
+        "waiting": count_text(stats.waiting.number, is_capped=stats.waiting.is_capped),
+        "queued": count_text(stats.queued),
+        "running": count_text(stats.running),
         "oldest": EMPTY if oldest is None else duration(oldest),
-        "threads": count_text(standing.threads),
+        "threads": count_text(stats.threads),
     }
 
 
@@ -90,6 +89,6 @@ class QueueAdmin(OperatedAdmin):
 
     def annotate(self, rows: list[Queue]) -> None:
         """Add their numbers."""
-        standings = {standing.name: stats_as_text(standing) for standing in queue_stats.queue_standings()}
+        texts = {stats.name: stats_as_text(stats) for stats in all_queue_stats()}
         for queue in rows:
-            queue.stats = standings.get(queue.name, {})  # type: ignore[attr-defined]
+            queue.stats = texts.get(queue.name, {})  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from tasks.contract import fields
 from tasks.contract.queues import find_queue, queue_as_dict
 from tasks.errors import FieldError, InvalidTask
 from tasks.lifecycle import queues
-from tasks.queries.queue_stats import queue_standings
+from tasks.queries.queue_stats import all_queue_stats
 
 
 class QueueList(StaffView):
@@ -23,7 +23,7 @@ class QueueList(StaffView):
     def get(self, request: Request) -> Response:
         """List queues by name, with what waits and for how long."""
         fields.read_parameters(parameters(request), {})
-        return Response({"results": [queue_as_dict(standing) for standing in queue_standings()]})
+        return Response({"results": [queue_as_dict(stats) for stats in all_queue_stats()]})
 
 
 class QueueDetail(StaffView):

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tasks.db.statements import fetch
+from tasks.lifecycle.fence import IS_DUE, LIVE_WORKER
 from tasks.models import Task
 from tasks.priority import HIGHEST, broker_queue
 from tasks.states import DUE, Status
@@ -24,19 +25,18 @@ class Forecast(NamedTuple):
     obstacle: str = ""
 
 
-_SERVICE = """
+_SERVICE = f"""
 SELECT EXTRACT(EPOCH FROM %(run_at)s - statement_timestamp())::double precision,
        COALESCE((SELECT paused_at IS NOT NULL FROM callboard_queue WHERE name = %(queue)s), false),
-       COALESCE(sum(threads), 0),
-       COALESCE(array_agg(id::text), '{}')
-FROM callboard_worker
-WHERE status = 'ALIVE' AND lease_expires_at > statement_timestamp()
-  AND %(actor)s = ANY(actors) AND queues && %(names)s::varchar[]
+       COALESCE(sum(worker.threads), 0),
+       COALESCE(array_agg(worker.id::text), '{{}}')
+FROM callboard_worker AS worker
+WHERE {LIVE_WORKER} AND %(actor)s = ANY(worker.actors) AND worker.queues && %(names)s::varchar[]
 """
 
 # One walk along task_due_idx for each priority that goes first, so that what waits behind costs nothing. What is QUEUED
 # is bounded by the dispatcher's window, what is RUNNING by the workers' threads.
-_AHEAD = """
+_AHEAD = f"""
 WITH usual AS (
     SELECT task.actor, avg(EXTRACT(EPOCH FROM attempt.finished_at - attempt.started_at)) AS seconds
     FROM (SELECT * FROM callboard_attempt ORDER BY task_id DESC, number DESC LIMIT %(newest)s) AS attempt
@@ -56,8 +56,7 @@ WITH usual AS (
     FROM generate_series(%(priority)s, %(highest)s) AS probe (priority)
     CROSS JOIN LATERAL (
         SELECT * FROM callboard_task AS task
-        WHERE task.status IN ('PENDING', 'RETRYING') AND task.queue = %(queue)s AND task.priority = probe.priority
-          AND task.run_at <= statement_timestamp()
+        WHERE {IS_DUE} AND task.queue = %(queue)s AND task.priority = probe.priority
           AND (probe.priority > %(priority)s OR (task.run_at, task.id) < (%(run_at)s, %(id)s))
         ORDER BY task.run_at, task.id
         LIMIT %(most)s

@@ -10,7 +10,7 @@ from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.lifecycle import queues
 from tasks.models import ApiToken, Queue, Task, Worker
-from tasks.queries import causes, queue_stats
+from tasks.queries import causes, counts
 from tasks.states import Status
 from tests import factories
 from tests.admin.pages import html, list_of, page_of
@@ -103,7 +103,7 @@ def test_the_overview_asks_little(root, life, django_assert_max_num_queries):
 
 
 def test_a_count_says_when_there_may_be_more(root, life, monkeypatch):
-    many = {status: queue_stats.Count(10_000, True) for status in Status}
-    monkeypatch.setattr(queue_stats, "counts_by_status", lambda: many)
+    many = {status: counts.Count(10_000, True) for status in Status}
+    monkeypatch.setattr(counts, "counts_by_status", lambda: many)
     assert re.search(r'Running <b title="At least this many[^"]*">10,000\+</b>', html(root.get(list_of(Task))))
     assert re.search(r'<b title="At least this many[^"]*">10,000\+</b> Running', html(root.get(reverse("admin:index"))))

@@ -5,7 +5,7 @@ import pytest
 from tasks.broker.notifier import Event, notifier
 from tasks.lifecycle import workers
 from tasks.models import Queue, Worker
-from tasks.queries import queue_stats
+from tasks.queries import counts
 from tasks.states import Status
 from tests import factories
 
@@ -112,7 +112,7 @@ def test_an_empty_board_has_numbers_too(staff):
 
 
 def test_numbers_are_bounded(staff, monkeypatch):
-    monkeypatch.setattr(queue_stats, "COUNT_CAP", 2)
+    monkeypatch.setattr(counts, "COUNT_CAP", 2)
     for _ in range(3):
         factories.submit()
     body = staff.get("/api/v1/stats").json()

@@ -331,7 +331,7 @@ def test_stats_count_measure_and_list(worker) -> None:
 
 
 def test_stats_say_where_they_stopped_counting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.queries.queue_stats.COUNT_CAP", 1)
+    monkeypatch.setattr("tasks.queries.counts.COUNT_CAP", 1)
     submit()
     submit()
     assert callboard_json("stats")["capped"] == ["PENDING"]

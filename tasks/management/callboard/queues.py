@@ -9,7 +9,7 @@ from tasks.lifecycle import queues
 from tasks.management.callboard import operator, parsing
 from tasks.management.callboard.output import Column, Output
 from tasks.models import Queue
-from tasks.queries.queue_stats import queue_standings
+from tasks.queries.queue_stats import all_queue_stats
 
 COLUMNS = (
     Column("QUEUE", "name", wraps=True),
@@ -44,7 +44,7 @@ def register(commands: parsing.Commands) -> None:
 
 def list_queues(_: Namespace, out: Output) -> None:
     """List queues."""
-    out.rows([queue_as_dict(standing) for standing in queue_standings()], COLUMNS)
+    out.rows([queue_as_dict(stats) for stats in all_queue_stats()], COLUMNS)
 
 
 def pause(options: Namespace, out: Output) -> None:
@@ -59,9 +59,9 @@ def resume(options: Namespace, out: Output) -> None:
 
 def _apply(verb: Callable[..., Queue], names: Sequence[str], out: Output) -> None:
     """Do it to all of them, or to none if one is unknown, and print how they stand then."""
-    unknown = set(names) - {standing.name for standing in queue_standings()}
+    unknown = set(names) - {stats.name for stats in all_queue_stats()}
     if unknown:
         raise NotFound(f"there is no queue {', '.join(repr(name) for name in sorted(unknown))}")
     for name in names:
         verb(name, by=operator.name())
-    out.rows([queue_as_dict(standing) for standing in queue_standings() if standing.name in names], COLUMNS)
+    out.rows([queue_as_dict(stats) for stats in all_queue_stats() if stats.name in names], COLUMNS)

@@ -1,0 +1,72 @@
+"""How many tasks there are in each status, counted up to a bound, so that the cost does not grow with the tables."""
+
+from typing import NamedTuple
+
+from tasks.db.statements import fetch
+from tasks.lifecycle.fence import any_of
+from tasks.states import DUE, Status
+
+#: No status and no queue is counted further.
+COUNT_CAP = 10_000
+#: So many of the newest tasks are looked at for the statuses that have no index.
+NEWEST_TASKS = 100_000
+
+
+class Count(NamedTuple):
+    """How many; with ``is_capped`` there may be more."""
+
+    number: int
+    is_capped: bool
+
+
+# No index leads to these: only the newest tasks are counted, and the count is capped if there are older ones.
+_WITHOUT_INDEX = frozenset({Status.BLOCKED, Status.SUCCEEDED})
+
+
+def _count(status: Status) -> str:
+    # The status is a literal, because PostgreSQL uses a partial index only where it can prove its condition.
+    if status not in _WITHOUT_INDEX:
+        return f"""
+SELECT '{status.value}', count(*), count(*) >= %(cap)s
+FROM (SELECT FROM callboard_task WHERE status = '{status.value}' LIMIT %(cap)s) AS counted
+"""
+    return f"""
+SELECT '{status.value}', LEAST(count(*) FILTER (WHERE status = '{status.value}'), %(cap)s),
+       count(*) FILTER (WHERE status = '{status.value}') >= %(cap)s OR count(*) >= %(newest)s
+FROM (SELECT status FROM callboard_task ORDER BY id DESC LIMIT %(newest)s) AS newest
+"""
+
+
+_COUNTS = " UNION ALL ".join(_count(status) for status in Status)
+
+
+def counts_by_status() -> dict[Status, Count]:
+    """Count tasks by status, each status up to ``COUNT_CAP``."""
+    rows = fetch(_COUNTS, {"cap": COUNT_CAP, "newest": NEWEST_TASKS})
+    return {Status(status): Count(number, is_capped) for status, number, is_capped in rows}
+
+
+class QueueSize(NamedTuple):
+    """How many tasks of a queue have a status that is not final."""
+
+    queue: str
+    status: Status
+    number: int
+    #: How long ago the first ``run_at`` of them was; negative if it is to come.
+    oldest_run_at_seconds: float
+
+
+# Not BLOCKED, which no index leads to.
+_COUNTED = {*DUE, Status.QUEUED, Status.RUNNING}
+_QUEUE_SIZES = f"""
+SELECT task.queue, task.status, count(*),
+       EXTRACT(EPOCH FROM statement_timestamp() - min(task.run_at))::double precision
+FROM callboard_task AS task
+WHERE {any_of("task.status", _COUNTED)}
+GROUP BY task.queue, task.status
+"""
+
+
+def queue_sizes() -> list[QueueSize]:
+    """Count all tasks that have not ended by queue and status; the cost grows with their number."""
+    return [QueueSize(queue, Status(status), *rest) for queue, status, *rest in fetch(_QUEUE_SIZES, {})]
