@@ -19,7 +19,7 @@ from tasks.db import sessions  # noqa: E402
 from tasks.hint import Hint  # noqa: E402
 from tasks.lifecycle import workers  # noqa: E402
 from tasks.models import Queue, new_id  # noqa: E402
-from tasks.scheduler import dispatcher as dispatching  # noqa: E402
+from tasks.scheduler import window  # noqa: E402
 from tasks.scheduler.dispatcher import Dispatcher  # noqa: E402
 from tasks.scheduler.leadership import Leadership  # noqa: E402
 
@@ -44,7 +44,7 @@ class Swallowing:
 
 def main(queues: int, worker_count: int) -> None:
     """Lead, and dispatch what is asked for."""
-    dispatching.LARGEST_WINDOW = BATCH
+    window.LARGEST_WINDOW = BATCH
     leadership, source = Leadership(), Swallowing()
     leadership.step()
     workers.declare_queues()

@@ -1,17 +1,33 @@
-"""What stands around a loop of the scheduler: a leadership and a broker that do as the test says."""
+"""Stand-ins around a loop of the scheduler: a clock, a leadership and a broker that do as the test says."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
+
+import pytest
 
 from dlq.models import DeadLetter
 from tasks.broker.sources import Taken
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint
 from tasks.models import Attempt, Task
+from tasks.scheduler import capacity, cursors, dispatcher, unrunnable, window
 from tests.factories import make_lead
+
+#: The modules in which a round of the dispatcher reads the process's own clock.
+TIMED = (capacity, cursors, dispatcher, unrunnable, window)
+
+
+def stop_clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let the dispatcher's time stand still; a test moves ``now``."""
+    clock = SimpleNamespace(now=1000.0)
+    clock.monotonic = lambda: clock.now
+    for module in TIMED:
+        monkeypatch.setattr(module, "time", clock)
+    return clock
 
 
 def born_earlier(task: Task, by: timedelta) -> Task:

@@ -9,13 +9,13 @@ from django.db import connection
 from tasks.db import clock as module
 from tasks.lifecycle import workers
 from tasks.models import Task, Worker
-from tasks.scheduler import cursors, dispatcher, leadership
+from tasks.scheduler import leadership
 from tasks.scheduler.dispatcher import POLL_SECONDS, Dispatcher
 from tasks.scheduler.leadership import Leadership
 from tasks.scheduler.sweeper import Sweeper
 from tasks.states import Status, WorkerStatus
 from tests.factories import make_worker, start, submit
-from tests.scheduler.stage import Broker, Leading
+from tests.scheduler.stage import TIMED, Broker, Leading
 
 pytestmark = pytest.mark.django_db
 
@@ -70,7 +70,7 @@ def clocks(db, monkeypatch, settings) -> Clocks:
     settings.WORKER_LEASE_SECONDS = 15
     settings.LEADER_LEASE_SECONDS = 10
     made = Clocks()
-    for one in (module, leadership, dispatcher, cursors):
+    for one in (module, leadership, *TIMED):
         monkeypatch.setattr(one, "time", made)
     return made
 
@@ -200,8 +200,8 @@ def test_what_is_submitted_after_a_step_starts_within_a_second(clocks, seconds: 
     worker = make_worker()
     submit()
     loop.step()
-    # As if the way from the front were long: of themselves the positions are good for half a minute.
-    loop._positions.front_took(1.0)
+    # As if reading from the front were slow: the cursors are good for half a minute.
+    loop._cursors.front_took(1.0)
     clocks.step(seconds)
     workers.beat(worker.pk)
     task = submit()

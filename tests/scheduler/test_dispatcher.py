@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,23 +12,18 @@ from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import Probe, queues
 from tasks.models import Task, Term, Worker
 from tasks.queries.due import Position
-from tasks.scheduler import cursors
-from tasks.scheduler import dispatcher as module
+from tasks.scheduler import cursors, window
 from tasks.scheduler.dispatcher import LONGEST_PAUSE_SECONDS, POLL_SECONDS, SHORTEST_PAUSE_SECONDS, Dispatcher
 from tasks.states import Status
 from tests.factories import age, make_worker, submit
-from tests.scheduler.stage import Broker, Leading
+from tests.scheduler.stage import Broker, Leading, stop_clock
 
 HIGH, MEDIUM, LOW = "default.high", "default.medium", "default.low"
 
 
 @pytest.fixture
 def clock(monkeypatch) -> Any:
-    made = SimpleNamespace(now=1000.0)
-    made.monotonic = lambda: made.now
-    monkeypatch.setattr(module, "time", made)
-    monkeypatch.setattr(cursors, "time", made)
-    return made
+    return stop_clock(monkeypatch)
 
 
 @pytest.fixture
@@ -113,7 +107,7 @@ def test_only_actors_that_a_live_worker_knows_are_handed_over(dispatcher, broker
 def test_a_paused_queue_waits_and_others_go_on(dispatcher, broker, clock) -> None:
     make_worker()
     waits, goes = submit(), submit("elsewhere", payload={})
-    dispatcher._current_services()
+    dispatcher._refresh_capacity()
     queues.pause("default")
     dispatcher.step()
     clock.now += POLL_SECONDS
@@ -241,7 +235,7 @@ def test_the_young_of_low_priority_wait_however_many_places_there_are(dispatcher
 
 @pytest.fixture
 def one_old_each_round(monkeypatch) -> None:
-    monkeypatch.setattr(module, "LARGEST_WINDOW", 8)
+    monkeypatch.setattr(window, "LARGEST_WINDOW", 8)
 
 
 def rounds_until_queued(
@@ -347,7 +341,7 @@ def test_a_lost_wake_up_costs_a_second(dispatcher, broker, clock) -> None:
     dispatcher.step()
     behind = submit()
     age(behind, run_at=timedelta(hours=1))
-    clock.now += cursors.POSITION_SECONDS + 0.01
+    clock.now += cursors.CURSOR_SECONDS + 0.01
     dispatcher.step()
     assert numbers(behind) == (Status.QUEUED, 1)
 

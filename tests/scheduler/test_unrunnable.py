@@ -1,7 +1,6 @@
-"""Tasks that no live worker can run: however many there are, rounds stay short and what is behind them starts."""
+"""Tasks that no live worker can run: however many there are, rounds stay short and tasks behind them start."""
 
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,22 +8,22 @@ from django.db import connection
 
 from tasks.models import Task, Worker
 from tasks.queries.due import PriorityLevel
-from tasks.scheduler import cursors
-from tasks.scheduler import dispatcher as module
-from tasks.scheduler.cursors import LONGEST_POSITION_SECONDS
-from tasks.scheduler.dispatcher import MOST_PICKED, POLL_SECONDS, SMALLEST_PIECE, Dispatcher
+from tasks.scheduler import unrunnable
+from tasks.scheduler.cursors import LONGEST_CURSOR_SECONDS
+from tasks.scheduler.dispatcher import POLL_SECONDS, Dispatcher
+from tasks.scheduler.unrunnable import MOST_PICKED, SMALLEST_PIECE
 from tasks.states import Status
 from tests.factories import age, make_worker, submit
-from tests.scheduler.stage import Broker, Leading
+from tests.scheduler.stage import Broker, Leading, stop_clock
 
 pytestmark = pytest.mark.django_db
 
-LINE = PriorityLevel("default", 5)
+LEVEL = PriorityLevel("default", 5)
 
 _FILL = """
 INSERT INTO callboard_task (id, actor, payload, args, options, queue, priority, tags, run_at,
                             min_backoff_seconds, max_backoff_seconds, time_limit_seconds)
-SELECT gen_random_uuid(), 'stranger', '{}', '[]', '{}', %s, %s, '{}',
+SELECT gen_random_uuid(), 'unknown', '{}', '[]', '{}', %s, %s, '{}',
        statement_timestamp() - interval '1 hour' + number * interval '1 millisecond', 2, 3600, 300
 FROM generate_series(1, %s) AS number
 """
@@ -33,13 +32,9 @@ _READ = "SELECT COALESCE(sum(idx_tup_fetch + seq_tup_read), 0) FROM pg_stat_xact
 
 @pytest.fixture
 def clock(monkeypatch) -> Any:
-    """Stand still, so that one piece of a line is looked at in a round."""
-    made = SimpleNamespace(now=1000.0)
-    made.monotonic = lambda: made.now
-    for one in (module, cursors):
-        monkeypatch.setattr(one, "time", made)
-    monkeypatch.setattr(module, "STRANGERS_SECONDS", 0)
-    return made
+    """Stand still, so that a round scans one piece of a level."""
+    monkeypatch.setattr(unrunnable, "SCAN_SECONDS", 0)
+    return stop_clock(monkeypatch)
 
 
 @pytest.fixture
@@ -64,7 +59,7 @@ def rows_read() -> int:
         return int(cursor.fetchone()[0])
 
 
-def among_strangers(minutes: float) -> Task:
+def among_them(minutes: float) -> Task:
     task = submit(priority=5)
     age(task, run_at=timedelta(minutes=minutes))
     return task
@@ -84,7 +79,7 @@ def rounds_until(dispatcher: Any, *tasks: Task, most: int = 100) -> int:
 
 
 def test_a_round_reads_a_bounded_number_of_tasks_that_nobody_can_run(dispatcher) -> None:
-    first = among_strangers(90)
+    first = among_them(90)
     fill(20_000)
     for _ in range(3):
         before = rows_read()
@@ -102,15 +97,15 @@ def test_what_is_submitted_behind_them_starts_at_once_from_then_on(dispatcher) -
         assert rounds_until(dispatcher, fresh) == 1
 
 
-def test_what_waited_behind_them_before_starts_when_they_have_been_walked_over(dispatcher) -> None:
+def test_what_waited_behind_them_before_starts_when_they_have_been_scanned(dispatcher) -> None:
     fill(SMALLEST_PIECE * 10)
-    behind = among_strangers(2)
+    behind = among_them(2)
     assert rounds_until(dispatcher, behind) <= 13
 
 
-def test_it_looks_again_at_once_until_they_have_been_walked_over(dispatcher) -> None:
+def test_it_looks_again_at_once_until_they_have_been_scanned(dispatcher) -> None:
     fill(SMALLEST_PIECE * 5)
-    behind = among_strangers(2)
+    behind = among_them(2)
     for _ in range(8):
         if is_queued(behind):
             return
@@ -119,29 +114,29 @@ def test_it_looks_again_at_once_until_they_have_been_walked_over(dispatcher) -> 
 
 def test_what_is_among_them_starts(dispatcher) -> None:
     fill(SMALLEST_PIECE * 20)
-    # The strangers are one to the millisecond, from an hour ago on.
-    tasks = [among_strangers(60 - seconds / 60) for seconds in (0.3, 1.9, 2.0, 4.5)]
+    # The unrunnable tasks are one to the millisecond, from an hour ago on.
+    tasks = [among_them(60 - seconds / 60) for seconds in (0.3, 1.9, 2.0, 4.5)]
     fresh = submit(priority=5)
     rounds_until(dispatcher, *tasks, fresh)
 
 
 def test_of_those_that_lie_between_them_many_start_in_one_round(dispatcher) -> None:
     fill(200)
-    tasks = [among_strangers(60 - number / 60_000) for number in range(0, 200, 5)]
+    tasks = [among_them(60 - number / 60_000) for number in range(0, 200, 5)]
     assert len(tasks) < MOST_PICKED
     assert rounds_until(dispatcher, *tasks) == 1
 
 
-def test_many_with_the_same_run_at_hide_nobody(dispatcher) -> None:
+def test_many_with_the_same_run_at_hide_no_task(dispatcher) -> None:
     task = submit(priority=5)
     age(task, run_at=timedelta(minutes=1))
     fill(SMALLEST_PIECE * 10)
     Task.objects.update(run_at=task.run_at)
-    # Random ids of the strangers are before it and behind it.
+    # Random ids of the unrunnable tasks are before it and behind it.
     rounds_until(dispatcher, task)
 
 
-def test_other_lines_and_queues_go_on(dispatcher) -> None:
+def test_other_levels_and_queues_go_on(dispatcher) -> None:
     for queue in ("default", "other"):
         for priority in (1, 5, 9):
             fill(2_000, queue=queue, priority=priority)
@@ -154,49 +149,49 @@ def test_when_a_worker_comes_that_can_run_them_they_start_at_once(dispatcher, br
     for _ in range(20):
         dispatcher.step()
     assert broker.hints == []
-    Worker.objects.update(actors=["stranger"])
+    Worker.objects.update(actors=["unknown"])
     clock.now += POLL_SECONDS
     dispatcher.step()
     assert len(broker.hints) == 100
 
 
-def walk_to_the_end(dispatcher: Any, clock: Any) -> None:
+def scan_to_the_end(dispatcher: Any, clock: Any) -> None:
     dispatcher.step()
     for _ in range(60):
-        if not dispatcher._positions.is_busy:
+        if not dispatcher._cursors.are_behind:
             return
         # So that it is worth a rest.
-        if wall := dispatcher._positions._walls.get(LINE):
-            wall.took_seconds += 0.01
+        if stretch := dispatcher._cursors._stretches.get(LEVEL):
+            stretch.took_seconds += 0.01
         dispatcher.step()
 
 
-def test_after_a_walk_it_rests_and_then_walks_again(dispatcher, clock) -> None:
+def test_after_a_scan_it_rests_and_then_scans_again(dispatcher, clock) -> None:
     fill(SMALLEST_PIECE * 12)
-    walk_to_the_end(dispatcher, clock)
-    put_back = among_strangers(59.99)
+    scan_to_the_end(dispatcher, clock)
+    put_back = among_them(59.99)
     dispatcher.wake()
     dispatcher.step()
     assert not is_queued(put_back)
-    clock.now += LONGEST_POSITION_SECONDS
+    clock.now += LONGEST_CURSOR_SECONDS
     assert rounds_until(dispatcher, put_back) <= 8
 
 
-def test_a_wall_that_is_gone_is_forgotten(dispatcher, clock) -> None:
+def test_a_stretch_that_is_gone_is_forgotten(dispatcher, clock) -> None:
     fill(SMALLEST_PIECE * 12)
-    walk_to_the_end(dispatcher, clock)
+    scan_to_the_end(dispatcher, clock)
     Task.objects.all().delete()
-    clock.now += LONGEST_POSITION_SECONDS
+    clock.now += LONGEST_CURSOR_SECONDS
     for _ in range(2):
         dispatcher.step()
-    assert dispatcher._positions._walls == {}
+    assert dispatcher._cursors._stretches == {}
 
 
 def test_a_few_are_passed_in_every_round_and_need_no_rest(dispatcher) -> None:
     fill(100)
-    behind = among_strangers(2)
+    behind = among_them(2)
     assert rounds_until(dispatcher, behind) == 1
-    put_back = among_strangers(59.999)
+    put_back = among_them(59.999)
     dispatcher.wake()
     assert rounds_until(dispatcher, put_back) == 1
 
@@ -209,7 +204,7 @@ def test_behind_them_it_sleeps_until_the_next_task_is_due(dispatcher) -> None:
     assert 0 < dispatcher.step() <= 0.5
 
 
-def test_a_line_that_nobody_serves_any_more_is_no_reason_to_go_on(dispatcher, clock) -> None:
+def test_a_level_that_nobody_serves_any_more_is_no_reason_to_go_on(dispatcher, clock) -> None:
     fill(SMALLEST_PIECE * 12)
     dispatcher.step()
     Worker.objects.update(queues=["other"])
@@ -220,7 +215,7 @@ def test_a_line_that_nobody_serves_any_more_is_no_reason_to_go_on(dispatcher, cl
 def test_while_workers_are_busy_it_does_not_spin_for_them(dispatcher, broker) -> None:
     fill(100)
     for _ in range(300):
-        among_strangers(2)
+        among_them(2)
     while dispatcher.step() == 0:
         pass
     assert len(broker.hints) >= 100
