@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from tasks.db.statements import fetch
+from tasks.lifecycle.fence import LIVE_WORKER
 from tasks.priority import BANDS, broker_queue
 
 
@@ -25,15 +26,14 @@ class BandCapacity(NamedTuple):
 
 
 # A worker's queues name a queue for all of its bands, or one band ("default.high").
-_BY_BAND = """
-WITH worker AS MATERIALIZED (
-    SELECT id, queues, actors, threads FROM callboard_worker
-    WHERE status = 'ALIVE' AND lease_expires_at > statement_timestamp()
+_BY_BAND = f"""
+WITH live AS MATERIALIZED (
+    SELECT id, queues, actors, threads FROM callboard_worker AS worker WHERE {LIVE_WORKER}
 ), served AS (
-    SELECT queue.name AS queue, band.name AS band, band.place, worker.*
+    SELECT queue.name AS queue, band.name AS band, band.place, live.*
     FROM callboard_queue AS queue
     CROSS JOIN unnest(%(bands)s::text[]) WITH ORDINALITY AS band (name, place)
-    JOIN worker ON queue.name = ANY(worker.queues) OR queue.name || '.' || band.name = ANY(worker.queues)
+    JOIN live ON queue.name = ANY(live.queues) OR queue.name || '.' || band.name = ANY(live.queues)
     WHERE queue.paused_at IS NULL
 )
 SELECT queue, band, sum(threads)::integer,

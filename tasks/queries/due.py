@@ -7,6 +7,7 @@ from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
 from tasks.lifecycle.dispatch import Probe
+from tasks.lifecycle.fence import DISPATCHABLE, IS_DUE
 
 
 class PriorityLevel(NamedTuple):
@@ -39,7 +40,7 @@ class FirstTask(NamedTuple):
 
 # The first task of each level behind a position: one descent of task_due_idx per level and no lock. A task that no
 # worker can run is returned like any other, not skipped.
-_FIRST_TASKS = """
+_FIRST_TASKS = f"""
 SELECT level.queue, level.priority, first.run_at, first.id, first.actor,
        EXTRACT(EPOCH FROM first.run_at - clock_timestamp())::double precision
 FROM json_to_recordset(%(levels)s) AS level (
@@ -47,7 +48,7 @@ FROM json_to_recordset(%(levels)s) AS level (
 )
 CROSS JOIN LATERAL (
     SELECT task.run_at, task.id, task.actor FROM callboard_task AS task
-    WHERE task.status IN ('PENDING', 'RETRYING') AND task.queue = level.queue AND task.priority = level.priority
+    WHERE {DISPATCHABLE} AND task.queue = level.queue AND task.priority = level.priority
       AND (task.run_at, task.id) > (
           COALESCE(level.after_run_at, '-infinity'), COALESCE(level.after_id, '00000000-0000-0000-0000-000000000000')
       )
@@ -91,12 +92,11 @@ class Scan(NamedTuple):
 
 
 # Along task_due_idx until enough runnable tasks are found: the CTE is read in its order and no further.
-_SCAN = """
+_SCAN = f"""
 WITH scanned AS MATERIALIZED (
     SELECT task.run_at, task.id, task.actor = ANY(%(actors)s) AS is_runnable
     FROM callboard_task AS task
-    WHERE task.status IN ('PENDING', 'RETRYING') AND task.queue = %(queue)s AND task.priority = %(priority)s
-      AND task.run_at <= statement_timestamp()
+    WHERE {IS_DUE} AND task.queue = %(queue)s AND task.priority = %(priority)s
       AND (task.run_at, task.id) > (%(after_run_at)s::timestamptz, %(after_id)s::uuid)
     ORDER BY task.run_at, task.id
     LIMIT %(most)s
@@ -141,13 +141,13 @@ def scan(level: PriorityLevel, *, after: Position, actors: Sequence[str], wanted
 
 # How long until the next waiting task of some queues is due, by the database's clock: one descent of the index per
 # queue and priority.
-_NEXT_DUE = """
+_NEXT_DUE = f"""
 SELECT EXTRACT(EPOCH FROM min(next.run_at) - clock_timestamp())::double precision
 FROM unnest(%(queues)s::text[]) AS queue (name)
 CROSS JOIN generate_series(1, 10) AS probe (priority)
 CROSS JOIN LATERAL (
     SELECT task.run_at FROM callboard_task AS task
-    WHERE task.status IN ('PENDING', 'RETRYING') AND task.queue = queue.name AND task.priority = probe.priority
+    WHERE {DISPATCHABLE} AND task.queue = queue.name AND task.priority = probe.priority
       AND task.run_at > statement_timestamp()
     ORDER BY task.run_at, task.id
     LIMIT 1
