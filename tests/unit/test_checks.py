@@ -1,4 +1,4 @@
-"""The system check of database sessions: it warns when processes cannot have those that they need."""
+"""The system check of database sessions: it warns when processes need more than there are."""
 
 from typing import Any
 
@@ -9,9 +9,10 @@ from django.db import OperationalError, connection
 from tasks import checks
 from tasks.checks import sessions_that_do_not_fit
 from tasks.models import Worker
+from tasks.queries import session_room
 from tests.factories import let_lease_run_out, make_worker
 
-#: What is counted whether or not workers run.
+#: Sessions that are counted whether or not workers run.
 ALWAYS = checks.SCHEDULER_SESSIONS + checks.API_SESSIONS
 
 
@@ -21,15 +22,15 @@ def ids(messages: Any) -> list[str]:
 
 @pytest.fixture
 def room(db: None, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let the server have room for so many sessions."""
-    return lambda count: monkeypatch.setattr(checks, "_room", lambda: count)
+    """Set how many sessions the server has room for."""
+    return lambda count: monkeypatch.setattr(session_room, "room", lambda: count)
 
 
 def needed(processes: int, threads: int) -> int:
     return ALWAYS + checks.SUPERVISOR_SESSIONS + processes * (threads + checks.WORKER_SESSIONS)
 
 
-def test_what_fits_is_not_warned_of_and_one_more_is(room) -> None:
+def test_sessions_that_fit_give_no_warning_and_one_more_does(room) -> None:
     room(needed(2, 8))
     assert sessions_that_do_not_fit(processes=2, threads=8) == []
     room(needed(2, 8) - 1)
@@ -71,7 +72,7 @@ def test_the_room_is_what_the_server_does_not_reserve(transactional_db) -> None:
             "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
         )
         (most,) = cursor.fetchone()
-    assert checks._room() == most
+    assert session_room.room() == most
 
 
 def test_the_room_is_no_more_than_the_databases_limit(transactional_db) -> None:
@@ -79,7 +80,7 @@ def test_the_room_is_no_more_than_the_databases_limit(transactional_db) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 9")
         try:
-            assert checks._room() == 9
+            assert session_room.room() == 9
         finally:
             cursor.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
 
@@ -88,5 +89,5 @@ def test_a_database_that_is_away_is_for_others_to_tell(db, monkeypatch) -> None:
     def away() -> int:
         raise OperationalError("away")
 
-    monkeypatch.setattr(checks, "_room", away)
+    monkeypatch.setattr(session_room, "room", away)
     assert sessions_that_do_not_fit(processes=99, threads=99) == []
