@@ -16,7 +16,7 @@ from tasks.db.batching import pause_after_batch_seconds
 from tasks.db.statements import keep_plans
 from tasks.lifecycle import Outcome
 from tasks.testing import failpoints
-from tasks.worker.error_report import tell
+from tasks.worker.error_report import report_of
 from tasks.worker.execution import Execution
 from tasks.worker.inflight import Inflight
 from tasks.worker.outcomes import outcome_of, reduced, undecided
@@ -97,7 +97,9 @@ class Completer:
         except BaseException as error:  # noqa: BLE001 - whatever it is, this thread has other tasks to run
             # Nobody should come here: what the user's code raises is caught where it is asked.
             log.error(
-                "cannot tell what follows from a run", task_id=str(execution.claimed.id), error=tell(error).traceback
+                "cannot tell what follows from a run",
+                task_id=str(execution.claimed.id),
+                error=report_of(error).traceback,
             )
             return undecided(execution, self._inflight.worker_id, error)
 
@@ -182,7 +184,7 @@ class Completer:
             middle = len(batch) // 2
             return self._write(batch[:middle]) + self._write(batch[middle:])
         execution, outcome = batch[0]
-        log.error("an outcome cannot be stored", task_id=str(outcome.task_id), error=tell(error).message[:1000])
+        log.error("an outcome cannot be stored", task_id=str(outcome.task_id), error=report_of(error).message[:1000])
         rest = reduced(outcome, error)
         if rest is not None:
             return self._write([(execution, rest)])

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 from dramatiq.middleware import Interrupt
 
 from tasks.lifecycle import Claimed
-from tasks.worker.error_report import Told
+from tasks.worker.error_report import ErrorReport
 
 R = TypeVar("R")
 
@@ -50,8 +50,8 @@ class Execution:
         self.is_captured = False
         #: What the attempt's record says beside its outcome; see ``remark``.
         self.note = ""
-        #: Its error in words, once somebody put it into words.
-        self.told: Told | None = None
+        #: What is recorded about its error, once the actor has raised one.
+        self.error_report: ErrorReport | None = None
         #: The actor committed its success itself.
         self.is_completed = False
         self.is_async = False

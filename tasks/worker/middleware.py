@@ -14,7 +14,7 @@ from dramatiq.middleware.middleware import MiddlewareError
 from tasks import current
 from tasks.registry import OWN_OPTIONS
 from tasks.worker import event_loop, open_transactions
-from tasks.worker.error_report import Untellable, tell
+from tasks.worker.error_report import OpaqueError, report_of
 
 if TYPE_CHECKING:
     from tasks.worker.execution import Execution
@@ -89,8 +89,8 @@ class CaptureOutcome(Middleware):
                 call = functools.partial(function, *args, **kwargs)
                 return execution.run(call, running.interrupter, is_async=is_async)
             except BaseException as error:
-                execution.told = told = tell(error, throws=actor.options.get("throws"))
-                if told.is_plain:
+                execution.error_report = report = report_of(error, throws=actor.options.get("throws"))
+                if report.is_inspectable:
                     raise
             finally:
                 # Here, and not in a hook: the first of those to run then would close what is open, and what was closed
@@ -98,10 +98,14 @@ class CaptureOutcome(Middleware):
                 open_transactions.tidy(
                     execution, before, error=execution.error, was_interrupted=bool(execution.interrupts)
                 )
-            log.error("an actor raised what nobody can look at", task_id=str(execution.claimed.id), error=told.message)
+            log.error(
+                "an exception cannot be inspected; a report stands in",
+                task_id=str(execution.claimed.id),
+                error=report.message,
+            )
             # Out of the handler, or the exception would be this one's context. Dramatiq looks at what it handles, so
             # that an exception which raises then would end the thread and the record of the attempt.
-            execution.error = Untellable(told.message)  # type: ignore[no-untyped-call]
+            execution.error = OpaqueError(report.message)  # type: ignore[no-untyped-call]
             raise execution.error
 
         actor.fn = captured

@@ -27,7 +27,7 @@ from tasks.payload import check_json, encode
 from tasks.registry import seconds
 from tasks.retry import MOST_SECONDS, Verdict, after_failure
 from tasks.states import AttemptOutcome, DeathReason
-from tasks.worker.error_report import NOTHING, Told, clean, name_of, tell, text_of
+from tasks.worker.error_report import NO_ERROR, ErrorReport, clean, name_of, report_of, text_of
 from tasks.worker.execution import Execution
 from tasks.worker.interrupter import Cancelled
 
@@ -357,7 +357,7 @@ def _outcome(
     note: str = "",
     **rest: Any,
 ) -> Outcome:
-    claimed, told = execution.claimed, _told(execution, error)
+    claimed, report = execution.claimed, _report(execution, error)
     return Outcome(
         task_id=claimed.id,
         attempt=claimed.attempt,
@@ -367,17 +367,17 @@ def _outcome(
         finished_at=execution.at(execution.finished_monotonic),
         actor=claimed.actor,
         note=_joined(execution.note, note),
-        error_type=told.error_type,
-        error_message=told.message,
-        traceback=told.traceback,
+        error_type=report.error_type,
+        error_message=report.message,
+        traceback=report.traceback,
         **rest,
     )
 
 
-def _told(execution: Execution, error: BaseException | None) -> Told:
+def _report(execution: Execution, error: BaseException | None) -> ErrorReport:
     if error is None:
-        return NOTHING
-    return execution.told if execution.told and error is execution.error else tell(error)
+        return NO_ERROR
+    return execution.error_report if execution.error_report and error is execution.error else report_of(error)
 
 
 def _joined(*notes: str) -> str:

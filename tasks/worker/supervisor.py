@@ -212,7 +212,7 @@ class Supervisor:
     def _note_end(self, child: Child) -> None:
         records, ending = child.recorder.read(), child.recorder.ending
         child.recorder.close()
-        kind, detail = child.killed or _told(ending, child.process.returncode)
+        kind, detail = child.killed or _classify(ending, child.process.returncode)
         self._ends.append(End(child.worker_id, kind, detail, records))
         if ending is Ending.RETIRED:
             log.info("worker process has retired", pid=child.process.pid)
@@ -279,7 +279,7 @@ class Supervisor:
             child.process.send_signal(number)
 
 
-def _told(ending: Ending, code: int) -> tuple[str, str]:
+def _classify(ending: Ending, code: int) -> tuple[str, str]:
     """Give the kind of a process's end, and words for it."""
     if ending is Ending.NONE:
         return "crashed", _describe(code)
