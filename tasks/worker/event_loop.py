@@ -1,9 +1,9 @@
-"""The event loop that ``async def`` actors share: Dramatiq's, made so that no coroutine can take the process along."""
+"""The event loop of ``async def`` actors: Dramatiq's, made safe against coroutines that would end the process."""
 
 import asyncio
 import functools
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 
-#: A busy machine may take a while for it.
+#: How long the loop's thread may take to start on a busy machine.
 START_SECONDS = 10.0
 #: How long the end of a worker waits for a loop that a coroutine blocks.
 END_SECONDS = 2.0
@@ -30,157 +30,164 @@ END_SECONDS = 2.0
 CLEAN_UP_SECONDS = 1.0
 
 
-class _Exit(BaseException):
-    """Carries a SystemExit or KeyboardInterrupt out of the loop, whose thread they would end."""
+class _CarriedExit(BaseException):
+    """Carries a SystemExit or KeyboardInterrupt out of the loop, whose thread either would end."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(error)
         self.error = error
 
 
-class _Flight:
-    """One call of a coroutine function, which must have landed before anything is said about its attempt.
+class _Call:
+    """One call of a coroutine function, which must end before its attempt gets an outcome.
 
-    An interrupt that arrives after Dramatiq has handed the coroutine to the loop and before it waits for it leaves the
-    coroutine running, beside the next attempt of its task.
+    An interrupt may arrive after Dramatiq has handed the coroutine to the loop and before it waits for the result. The
+    coroutine would then go on beside the next attempt of its task.
     """
 
     def __init__(self) -> None:
         self._task: asyncio.Task[Any] | None = None
-        self._is_called_off = False
-        self._landed = threading.Event()
+        self._is_cancelled = False
+        self._ended = threading.Event()
         self._run: current.Run | None = current.run()
-        #: Connections in a transaction that it began by hand, between its calls in the thread for such.
-        self.open: dict[str, BaseDatabaseWrapper] = {}
-        #: Databases in which it left one open in another thread.
-        self.left: list[str] = []
-        #: Threads whose sessions it has asked whether they are there.
-        self.asked: set[int] = set()
+        #: Connections in a transaction that the coroutine began by hand; kept while no function of its runs.
+        self.in_transaction: dict[str, BaseDatabaseWrapper] = {}
+        #: Databases in which it left a transaction open in another thread.
+        self.left_open: list[str] = []
+        #: Threads in which its sessions were checked.
+        self.checked_threads: set[int] = set()
 
     @property
-    def has_landed(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the coroutine has ended; tasks that it made may go on."""
-        return self._landed.is_set()
+        return self._ended.is_set()
 
-    async def fly(self, begin: Callable[[], Awaitable[Any]]) -> Any:
-        """Begin and await the coroutine in the loop, unless it was called off before."""
+    async def run(self, begin: Callable[[], Awaitable[Any]]) -> Any:
+        """Begin and await the coroutine in the loop, unless the call was cancelled before."""
         self._task = asyncio.current_task()
-        _flight.set(self)
+        _current_call.set(self)
         error: BaseException | None = None
         try:
-            # The loop's thread writes the task and then reads the flag, call_off() the other way round: one sees it.
-            if self._is_called_off:
+            # The loop's thread writes the task and then reads the flag; cancel() writes the flag and then reads the
+            # task. So at least one of them sees the other.
+            if self._is_cancelled:
                 raise asyncio.CancelledError
             return await begin()
         except BaseException as raised:
             error = raised
             raise
         finally:
-            self._landed.set()
+            self._ended.set()
             self._leave_nothing_open(error)
             error = None
 
     def _leave_nothing_open(self, error: BaseException | None) -> None:
-        # The thread of the calls writes what is open and then looks whether we have landed: one sees the other.
-        if self.open:
-            self.left += self.open
-            _of_loop(asyncio.get_running_loop()).submit(open_transactions.leave, {}, error)
+        # The other thread writes what is open and then looks whether the call has ended, so one of the two sees it.
+        if self.in_transaction:
+            self.left_open += self.in_transaction
+            _threads_of(asyncio.get_running_loop()).submit(open_transactions.leave, {}, error)
         self.report()
 
     def report(self) -> None:
-        """Say what it left open, once."""
-        left, self.left = self.left, []
+        """Report what the coroutine left open, once."""
+        left, self.left_open = self.left_open, []
         if left and self._run is not None:
             open_transactions.report(self._run, left)
 
-    def call_off(self, interrupt: Interrupt) -> None:
-        """Cancel what still runs; raise as Dramatiq does if it resists."""
-        self._is_called_off = True
+    def cancel(self, interrupt: Interrupt) -> None:
+        """Cancel the coroutine if it still runs; raise as Dramatiq does if it resists."""
+        self._is_cancelled = True
         task = self._task
-        if task is None or self._landed.is_set():
+        if task is None or self._ended.is_set():
             return
         task.get_loop().call_soon_threadsafe(task.cancel)
-        if not self._landed.wait(CLEAN_UP_SECONDS):
+        if not self._ended.wait(CLEAN_UP_SECONDS):
             raise RuntimeError("the coroutine goes on after its cancellation") from interrupt
 
 
-#: Who calls: coroutines and the tasks that they make inherit it.
-_flight: ContextVar[_Flight | None] = ContextVar("callboard_flight", default=None)
+#: The call that runs; coroutines and the tasks that they make inherit it.
+_current_call: ContextVar[_Call | None] = ContextVar("callboard_coroutine_call", default=None)
 
 
 class Threads(ThreadPoolExecutor):
-    """Threads for what coroutines do not do themselves, queries above all; asgiref's have sessions that nobody renews.
+    """Threads for what coroutines do not do themselves, above all queries. Sessions in asgiref's are never renewed.
 
-    One flight's transactions are never another's: what a call leaves open is taken out of its thread and put in again
-    for the same flight's next call. So transactions that are entered by hand work, in the one thread that all calls
-    share, and are rolled back when their flight lands.
+    Calls do not share transactions. What a function leaves open is taken out of its thread and put in again for the
+    next function of the same call. So transactions that are entered by hand work in the one thread that all calls
+    share, and are rolled back when their call ends.
 
     Parameters:
-        keeps: whether there is but one thread, which a flight's next call comes to as well.
+        keeps_transactions: whether there is only one thread, so that a call's next function runs there as well.
     """
 
-    def __init__(self, count: int | None, *, name: str, keeps: bool) -> None:
+    def __init__(self, count: int | None, *, name: str, keeps_transactions: bool) -> None:
         super().__init__(count, thread_name_prefix=name)
-        self._keeps = keeps
+        self._keeps_transactions = keeps_transactions
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call a function in a thread, for the flight that asks."""
-        return super().submit(self._call, _flight.get(), functools.partial(fn, *args, **kwargs))
+        """Run a function in a thread, for the call that submits it."""
+        return super().submit(self._run, _current_call.get(), functools.partial(fn, *args, **kwargs))
 
-    def _call(self, flight: _Flight | None, function: Callable[[], Any]) -> Any:
-        displaced = open_transactions.put_in(flight.open) if self._keeps and flight is not None and flight.open else {}
-        if sessions.is_renewal_due() or (flight is not None and threading.get_ident() not in flight.asked):
+    def _run(self, call: _Call | None, function: Callable[[], Any]) -> Any:
+        displaced = self._restore_transactions(call)
+        if sessions.is_renewal_due() or (call is not None and threading.get_ident() not in call.checked_threads):
             sessions.renew()
-        if flight is not None:
-            flight.asked.add(threading.get_ident())
+        if call is not None:
+            call.checked_threads.add(threading.get_ident())
         try:
             return function()
         finally:
-            self._leave(flight)
+            self._leave(call)
             if displaced:
                 open_transactions.close(displaced)
                 open_transactions.put_in(displaced)
 
-    def _leave(self, flight: _Flight | None) -> None:
-        if flight is None:
+    def _restore_transactions(self, call: _Call | None) -> Mapping[str, "BaseDatabaseWrapper"]:
+        """Put a call's open connections into this thread; return those that were there."""
+        if self._keeps_transactions and call is not None and call.in_transaction:
+            return open_transactions.put_in(call.in_transaction)
+        return {}
+
+    def _leave(self, call: _Call | None) -> None:
+        if call is None:
             open_transactions.leave({}, None)
             return
-        if self._keeps:
-            flight.open = open_transactions.take_out()
-            if not flight.open or not flight.has_landed:
+        if self._keeps_transactions:
+            call.in_transaction = open_transactions.take_out()
+            if not call.in_transaction or not call.has_ended:
                 return
-            # A call that its coroutine did not wait for.
-            open_transactions.put_in(flight.open)
-            flight.open = {}
-        flight.left += open_transactions.leave({}, None)
-        if flight.left and flight.has_landed:
-            flight.report()
+            # The coroutine has ended without waiting for this function.
+            open_transactions.put_in(call.in_transaction)
+            call.in_transaction = {}
+        call.left_open += open_transactions.leave({}, None)
+        if call.left_open and call.has_ended:
+            call.report()
 
 
-def _of_loop(loop: asyncio.AbstractEventLoop) -> Threads:
+def _threads_of(loop: asyncio.AbstractEventLoop) -> Threads:
     return cast(Threads, AsyncToSync.loop_thread_executors[loop])
 
 
-def outside(function: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
-    """Make a coroutine function callable from an actor's thread; whatever it raises arrives there."""
+def blocking(function: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    """Make a coroutine function a plain one that blocks its thread and raises there whatever the coroutine raises."""
 
-    async def carrying(flight: _Flight, *args: Any, **kwargs: Any) -> Any:
+    async def run(call: _Call, *args: Any, **kwargs: Any) -> Any:
         try:
-            return await flight.fly(functools.partial(function, *args, **kwargs))
+            return await call.run(functools.partial(function, *args, **kwargs))
         except (SystemExit, KeyboardInterrupt) as error:
-            raise _Exit(error) from error
+            raise _CarriedExit(error) from error
 
-    waiting = async_to_sync(carrying)
+    run_and_wait = async_to_sync(run)
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
-        flight = _Flight()
+        call = _Call()
         try:
-            return waiting(flight, *args, **kwargs)
-        except _Exit as carried:
+            return run_and_wait(call, *args, **kwargs)
+        except _CarriedExit as carried:
             raise carried.error from None
         except Interrupt as interrupt:
-            flight.call_off(interrupt)
+            call.cancel(interrupt)
             raise
 
     return called
@@ -189,25 +196,25 @@ def outside(function: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
 class BoundedAsyncIO(AsyncIO):
     """Dramatiq's AsyncIO whose thread does not outlive the process.
 
-    The stock one joins the loop's thread without a limit, and a coroutine that blocks the loop (``time.sleep``) would
-    keep a worker that has ended its work alive for ever, with nobody in its place.
+    The stock one joins the loop's thread without a limit. A coroutine that blocks the loop (``time.sleep``) would keep
+    a worker alive for ever after its last task, and no other worker would take its place.
     """
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Start the loop."""
         thread = EventLoopThread(self.logger)
         thread.daemon = True
-        serve(thread.loop)
+        attach_threads(thread.loop)
         thread.start(timeout=START_SECONDS)
         set_event_loop_thread(thread)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Stop the loop, or leave it to its blocker and the process's end."""
+        """Stop the loop; a loop that a coroutine blocks ends with the process."""
         thread = get_event_loop_thread()
         if thread is None:
             return
         set_event_loop_thread(None)
-        threads = _of_loop(thread.loop)
+        threads = _threads_of(thread.loop)
         threads.submit(connections.close_all)
         threads.shutdown(wait=False)
         del AsyncToSync.loop_thread_executors[thread.loop]
@@ -215,12 +222,12 @@ class BoundedAsyncIO(AsyncIO):
         thread.join(END_SECONDS)
 
 
-def serve(loop: asyncio.AbstractEventLoop) -> None:
-    """Give a loop its threads: one for what is thread-sensitive, as all of Django's ORM, and some for the rest."""
-    # asgiref looks here for the thread of a loop, and falls back to one for the process.
+def attach_threads(loop: asyncio.AbstractEventLoop) -> None:
+    """Give a loop its threads: one for thread-sensitive functions (all of Django's ORM), several for the rest."""
+    # asgiref looks up a loop's thread here and falls back to one for the whole process.
     executors = cast(dict[Any, Any], AsyncToSync.loop_thread_executors)
-    executors[loop] = Threads(1, name="async-sensitive", keeps=True)
-    loop.set_default_executor(Threads(None, name="async", keeps=False))
+    executors[loop] = Threads(1, name="async-sensitive", keeps_transactions=True)
+    loop.set_default_executor(Threads(None, name="async", keeps_transactions=False))
 
 
 def is_alive() -> bool:

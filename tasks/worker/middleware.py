@@ -77,7 +77,7 @@ class CaptureOutcome(Middleware):
         """Wrap the actor's function; called directly, or by another actor, it is the plain function."""
         running, original = self._running, inspect.unwrap(actor.fn)
         is_async = inspect.iscoroutinefunction(original)
-        function = event_loop.outside(original) if is_async else actor.fn
+        function = event_loop.blocking(original) if is_async else actor.fn
 
         @functools.wraps(function)
         def captured(*args: Any, **kwargs: Any) -> Any:

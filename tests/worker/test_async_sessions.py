@@ -270,5 +270,5 @@ async def measure() -> float:
             threads.submit(int).result()
         return (time.perf_counter() - began) / 300
 
-    with ThreadPoolExecutor(1) as stock, Threads(1, name="measured", keeps=True) as ours:
+    with ThreadPoolExecutor(1) as stock, Threads(1, name="measured", keeps_transactions=True) as ours:
         return min(cost(ours) for _ in range(5)) - min(cost(stock) for _ in range(5))

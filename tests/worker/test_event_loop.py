@@ -56,7 +56,7 @@ def test_an_interrupt_just_after_its_start_leaves_no_coroutine_running_beside_th
             raise
 
     with pytest.raises(Shutdown):
-        event_loop.outside(actor)()
+        event_loop.blocking(actor)()
     assert ends == ["cancelled"]
 
 
@@ -74,7 +74,7 @@ def test_a_coroutine_that_was_interrupted_before_the_loop_came_to_it_never_begin
     loop.loop.call_soon_threadsafe(block)
     assert is_blocked.wait(10)
     with pytest.raises(Shutdown):
-        event_loop.outside(actor)()
+        event_loop.blocking(actor)()
     go_on.set()
     wait_until(loop.handed.done)
     assert begun == []
@@ -94,7 +94,7 @@ def test_one_that_resists_is_told_from_one_that_was_interrupted(loop, monkeypatc
                 continue
 
     with pytest.raises(RuntimeError) as raised:
-        event_loop.outside(actor)()
+        event_loop.blocking(actor)()
     is_over.set()
     # What the execution knows it by.
     assert isinstance(raised.value.__cause__, TimeLimitExceeded)
