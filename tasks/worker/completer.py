@@ -133,7 +133,7 @@ class Completer:
             self._locked = [*self._locked[len(locked) :], *still_locked]
         self._next_try = time.monotonic() + LOCKED_PAUSE_SECONDS if self._locked else 0.0
         left = {id(execution) for execution, _ in still_locked}
-        self._inflight.let_go([execution for execution, _ in entries if id(execution) not in left])
+        self._inflight.forget([execution for execution, _ in entries if id(execution) not in left])
         if not self._is_stopping:
             time.sleep(pause_after_batch_seconds(time.monotonic() - began, moved=len(batch)))
 

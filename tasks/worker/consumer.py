@@ -81,26 +81,26 @@ class ClaimingConsumer(Consumer):
         completer: Completer,
         heartbeat: Heartbeat,
         drain: Drain,
-        came_by: Callable[[], None],
+        on_round: Callable[[], None],
     ) -> None:
         self._source, self._actors = broker.source, broker.actors
         self._served = served
         self._inflight, self._interrupter, self._completer = inflight, interrupter, completer
         self._heartbeat, self._drain = heartbeat, drain
-        self._came_by = came_by
+        self._on_round = on_round
         # Dramatiq finds the consumer of a message by its queue's name; any other would kill the worker thread.
-        self._anchor = served[0]
+        self._consumer_queue_name = served[0]
         self._ready: deque[ClaimedMessage] = deque()
         self._unclaimed: list[Taken] = []
         #: Claimed or stale, and not yet acknowledged.
-        self._done: list[Taken] = []
+        self._unacknowledged: list[Taken] = []
         #: Whether the broker may hold hints as taken by us that are not in hand: one of its replies was lost.
         self._is_in_doubt = False
         self._isolation = Isolation(inflight)
 
     def __next__(self) -> ClaimedMessage | None:
         """Return a claimed task, or None after a moment without one."""
-        self._came_by()
+        self._on_round()
         if not self._ready:
             self._refill()
         if not self._ready:
@@ -129,21 +129,21 @@ class ClaimingConsumer(Consumer):
             return
         self._inflight.end(execution)
         if execution.is_completed:
-            self._let_completed_go(execution)
+            self._forget_completed(execution)
         else:
             self._completer.add(execution)
         # Not sooner: add() runs the user's code (predicates, validators) in this thread. Meanwhile the thread takes no
         # other task, and a quarantined one must not start beside code that may crash the process.
         self._inflight.slots.release()
 
-    def _let_completed_go(self, execution: Execution) -> None:
+    def _forget_completed(self, execution: Execution) -> None:
         if execution.error is not None:
             log.warning(
                 "an actor raised after it had completed its task, which stays SUCCEEDED",
                 task_id=str(execution.claimed.id),
                 error=repr(execution.error)[:500],
             )
-        self._inflight.let_go([execution])
+        self._inflight.forget([execution])
 
     def _refill(self) -> None:
         inflight = self._inflight
@@ -152,14 +152,14 @@ class ClaimingConsumer(Consumer):
             self._give_back_hints()
             self._acknowledge()
             # What a claim that was under way brought after the drain began.
-            self._start_nothing_more()
+            self._put_back_unstarted()
             # Not began.wait(): it is set by now, and the consumer would spin beside what still runs.
             time.sleep(DRAINING_PAUSE_SECONDS)
             return
         if not self._heartbeat.has_lease:
             # The heartbeat goes on trying.
             self._acknowledge()
-            self._start_nothing_more()
+            self._put_back_unstarted()
             self._drain.began.wait(PAUSE_AFTER_ERROR_SECONDS)
             return
         try:
@@ -188,7 +188,7 @@ class ClaimingConsumer(Consumer):
             close_old_connections()
             self._drain.began.wait(PAUSE_AFTER_ERROR_SECONDS)
 
-    def _start_nothing_more(self) -> None:
+    def _put_back_unstarted(self) -> None:
         self._inflight.put_back_waiting(longer_than=0)
         self._isolation.put_back()
 
@@ -198,7 +198,7 @@ class ClaimingConsumer(Consumer):
             taken, self._unclaimed = self._unclaimed, []
             return taken
         # The last claim is acknowledged on the same way: its tasks have gone to the threads.
-        done, self._done = self._done, []
+        done, self._unacknowledged = self._unacknowledged, []
         if done:
             failpoints.reach("before_ack")
         taken = self._source.take(self._served, limit, done=done)
@@ -216,14 +216,14 @@ class ClaimingConsumer(Consumer):
             with call_timeout.bounded(SILENT_LEASES * settings.WORKER_LEASE_SECONDS):
                 claimed = lifecycle.claim_many(hints, worker_id=self._inflight.worker_id)
         except NotEntitled:
-            self._pass_on()
+            self._leave_hints_to_others()
             return
         failpoints.reach("after_claim")
         executions = [Execution(one, claimed_monotonic=asked) for one in claimed]
         self._inflight.hold(executions)
         # The rows protect the tasks now. Stale and foreign hints go the same way.
         self._unclaimed = []
-        self._done += taken
+        self._unacknowledged += taken
         bands = {one.hint.task_id: one.queue for one in taken if one.hint is not None}
         for execution in executions:
             if is_quarantined(execution.claimed):
@@ -231,7 +231,7 @@ class ClaimingConsumer(Consumer):
             else:
                 self._hand_out(execution, bands[execution.claimed.id])
 
-    def _pass_on(self) -> None:
+    def _leave_hints_to_others(self) -> None:
         """Leave hints to other workers: this one was asked to drain, or its lease is over, and learns it now."""
         self._give_back_hints()
         self._heartbeat.beat_soon()
@@ -239,9 +239,9 @@ class ClaimingConsumer(Consumer):
 
     def _acknowledge(self) -> None:
         """Acknowledge what was claimed, since nothing is taken for a while."""
-        if not self._done:
+        if not self._unacknowledged:
             return
-        done, self._done = self._done, []
+        done, self._unacknowledged = self._unacknowledged, []
         try:
             failpoints.reach("before_ack")
             self._source.done(done)
@@ -272,7 +272,7 @@ class ClaimingConsumer(Consumer):
         claimed: Claimed = execution.claimed
         args, kwargs = registry.get(claimed.actor).arguments.convert(claimed.args, claimed.payload)
         message: Message[Any] = Message(
-            queue_name=self._anchor,
+            queue_name=self._consumer_queue_name,
             actor_name=claimed.actor,
             args=args,
             kwargs=kwargs,

@@ -125,7 +125,7 @@ class Inflight:
             self._recorder.mark_stuck(execution.key)
         self.slots.release()
 
-    def let_go(self, executions: Iterable[Execution]) -> None:
+    def forget(self, executions: Iterable[Execution]) -> None:
         """Forget tasks whose attempt is closed in the database."""
         for execution in executions:
             self._held.pop(execution.key, None)

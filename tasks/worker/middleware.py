@@ -126,17 +126,17 @@ class CaptureOutcome(Middleware):
         self, broker: Broker, message: Any, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
         """Let go; whatever was raised outside the actor's function counts as its failure."""
-        execution = self._let_go(message)
+        execution = self._detach(message)
         if execution is not None:
             execution.capture_failure(exception)
 
     def after_skip_message(self, broker: Broker, message: Any) -> None:
         """A middleware of the user skipped the message: Dramatiq acknowledges such, so it counts as done."""
-        execution = self._let_go(message)
+        execution = self._detach(message)
         if execution is not None:
             execution.skip()
 
-    def _let_go(self, message: Any) -> "Execution | None":
+    def _detach(self, message: Any) -> "Execution | None":
         # Of the message, not of the thread: a middleware before ours may have kept our before-hook from running.
         execution: Execution | None = getattr(message, "execution", None)
         if execution is not None:

@@ -104,7 +104,7 @@ class WorkerRuntime:
             completer=self.completer,
             heartbeat=self.heartbeat,
             drain=self.drain,
-            came_by=self.watchdog.consumer_came_by,
+            on_round=self.watchdog.note_consumer_round,
         )
 
     def ask_to_retire(self) -> None:

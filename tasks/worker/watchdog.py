@@ -35,7 +35,7 @@ LATE_SECONDS = 0.5 * LOOK_SECONDS
 #: What a consumer may take that does not wait for the database: several answers of a Redis that is slow.
 STALE_CONSUMER_SECONDS = 30.0
 #: The last words of a process that ends itself.
-LAST_WORDS_SECONDS = 0.5
+FLUSH_SECONDS = 0.5
 
 
 class Fault(NamedTuple):
@@ -63,8 +63,8 @@ class Watchdog:
         self._worker = worker
         self._interrupter, self._completer, self._heartbeat = interrupter, completer, heartbeat
         self._drain, self._recorder = drain, recorder
-        self._seen = time.monotonic()
-        self._consumer: int | None = None
+        self._consumer_round = time.monotonic()
+        self._consumer_thread_id: int | None = None
         #: Since when the process runs without a break: threads cannot be blamed for what it stood still.
         self._awake_since = -inf
         self._stopped = threading.Event()
@@ -79,9 +79,9 @@ class Watchdog:
         self._stopped.set()
         self._recorder.stop_ticking()
 
-    def consumer_came_by(self) -> None:
+    def note_consumer_round(self) -> None:
         """The consumer thread is at the top of its loop."""
-        self._seen, self._consumer = time.monotonic(), threading.get_ident()
+        self._consumer_round, self._consumer_thread_id = time.monotonic(), threading.get_ident()
 
     def _run(self) -> None:
         next_look = time.monotonic() + LOOK_SECONDS
@@ -104,7 +104,7 @@ class Watchdog:
         """End the process, whatever hangs in it: nothing here waits for a lock that others take."""
         self._recorder.end_process(fault.ending)
         log.critical("worker ends itself; a fresh one takes over", reason=fault.reason, exit_code=fault.exit_code)
-        log_writer.flush(LAST_WORDS_SECONDS)
+        log_writer.flush(FLUSH_SECONDS)
         os._exit(fault.exit_code)
 
     def _fault(self) -> Fault | None:
@@ -139,8 +139,8 @@ class Watchdog:
         threads = [*self._worker.workers, *self._worker.consumers.values()]
         if not all(thread.is_alive() for thread in threads):
             return _unhealthy("a thread of Dramatiq's is dead")
-        is_stale = min(time.monotonic() - self._seen, awake_for) > STALE_CONSUMER_SECONDS
-        if is_stale and not call_timeout.is_calling(self._consumer):
+        is_stale = min(time.monotonic() - self._consumer_round, awake_for) > STALE_CONSUMER_SECONDS
+        if is_stale and not call_timeout.is_calling(self._consumer_thread_id):
             return _unhealthy(f"nothing was taken for {STALE_CONSUMER_SECONDS:g} s")
         return None
 

@@ -37,7 +37,7 @@ class Desk:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.written: list[Execution] = []
-        inflight: Any = SimpleNamespace(worker_id=worker.pk, let_go=self.written.extend)
+        inflight: Any = SimpleNamespace(worker_id=worker.pk, forget=self.written.extend)
         self.completer = Completer(inflight)
 
     def run(self, **fields: Any) -> Execution:

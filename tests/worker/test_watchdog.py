@@ -115,7 +115,7 @@ def test_a_thread_that_stands_still_ends_the_process_unless_it_waits_for_the_dat
 def test_threads_are_not_blamed_for_a_process_that_stood_still(dogged, parts, heartbeat, settings) -> None:
     # Suspended with its machine, for example: its threads need a moment after it goes on.
     parts.completer.stalled_for = settings.WORKER_LEASE_SECONDS + 1
-    heartbeat._moved = dogged._seen = time.monotonic() - 3600
+    heartbeat._moved = dogged._consumer_round = time.monotonic() - 3600
     dogged._awake_since = time.monotonic() - 1
     assert dogged._fault() is None
     dogged._awake_since -= settings.WORKER_LEASE_SECONDS + 1
@@ -123,16 +123,16 @@ def test_threads_are_not_blamed_for_a_process_that_stood_still(dogged, parts, he
 
 
 def test_a_consumer_that_waits_for_the_database_is_not_stale(dogged) -> None:
-    dogged.consumer_came_by()
-    dogged._seen = time.monotonic() - watchdog_module.STALE_CONSUMER_SECONDS - 1
+    dogged.note_consumer_round()
+    dogged._consumer_round = time.monotonic() - watchdog_module.STALE_CONSUMER_SECONDS - 1
     with call_timeout.bounded(60):
         assert dogged._fault() is None
 
 
 def test_a_consumer_that_does_not_come_by_ends_the_process(dogged, parts) -> None:
-    dogged._seen = time.monotonic() - watchdog_module.STALE_CONSUMER_SECONDS - 1
+    dogged._consumer_round = time.monotonic() - watchdog_module.STALE_CONSUMER_SECONDS - 1
     assert dogged._fault().ending is Ending.UNHEALTHY
-    dogged.consumer_came_by()
+    dogged.note_consumer_round()
     assert dogged._fault() is None
 
 
