@@ -44,7 +44,7 @@ class Completer:
         #: Their rows are locked by somebody; they wait alone.
         self._locked: list[Entry] = []
         self._next_try = 0.0
-        self._moved = time.monotonic()
+        self._progress_monotonic = time.monotonic()
         self._changed = threading.Condition()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="completer", daemon=True)
@@ -76,7 +76,7 @@ class Completer:
         """Seconds in which the thread did nothing about what waits, although it does not wait for the database."""
         if not self._waiting or call_timeout.is_calling(self._thread.ident):
             return 0
-        return time.monotonic() - self._moved
+        return time.monotonic() - self._progress_monotonic
 
     @property
     def is_alive(self) -> bool:
@@ -107,23 +107,23 @@ class Completer:
         keep_plans()
         while True:
             with self._changed:
-                self._changed.wait_for(self._can_go_on, self._patience())
+                self._changed.wait_for(self._has_work, self._wait_seconds())
                 batch = self._waiting[:MOST_PER_BATCH]
-            self._moved = time.monotonic()
-            locked = self._locked[:MOST_PER_BATCH] if self._moved >= self._next_try else []
+            self._progress_monotonic = time.monotonic()
+            locked = self._locked[:MOST_PER_BATCH] if self._progress_monotonic >= self._next_try else []
             if batch or locked:
-                self._do(batch, locked)
+                self._write_round(batch, locked)
             elif self._is_stopping and not self._locked:
                 connection.close()
                 return
 
-    def _can_go_on(self) -> bool:
+    def _has_work(self) -> bool:
         return bool(self._waiting) or (self._is_stopping and not self._locked)
 
-    def _patience(self) -> float | None:
+    def _wait_seconds(self) -> float | None:
         return max(0.0, self._next_try - time.monotonic()) if self._locked else None
 
-    def _do(self, batch: Sequence[Entry], locked: Sequence[Entry]) -> None:
+    def _write_round(self, batch: Sequence[Entry], locked: Sequence[Entry]) -> None:
         """Write what ended and what was locked the last time; then rest."""
         began = time.monotonic()
         entries = [*locked, *batch]
@@ -141,7 +141,7 @@ class Completer:
         """Write outcomes; return those whose rows somebody has locked."""
         tries = 0
         while True:
-            self._moved = time.monotonic()
+            self._progress_monotonic = time.monotonic()
             try:
                 failpoints.reach("before_completion")
                 with call_timeout.bounded(SILENT_LEASES * settings.WORKER_LEASE_SECONDS):

@@ -33,7 +33,7 @@ class Heartbeat:
         self._stopped = threading.Event()
         self._soon = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-        self._moved = time.monotonic()
+        self._beat_monotonic = time.monotonic()
         self._trusted_until = time.monotonic() + settings.WORKER_LEASE_SECONDS
         self._unconfirmed: set[tuple[UUID, int]] = set()
         self.is_gone = False
@@ -60,7 +60,7 @@ class Heartbeat:
     @property
     def stalled_for(self) -> float:
         """Seconds since the last beat began, unless it waits for the database."""
-        return 0 if call_timeout.is_calling(self._thread.ident) else time.monotonic() - self._moved
+        return 0 if call_timeout.is_calling(self._thread.ident) else time.monotonic() - self._beat_monotonic
 
     @property
     def has_lease(self) -> bool:
@@ -82,7 +82,7 @@ class Heartbeat:
 
     def _guarded_beat(self) -> bool:
         """Beat; False if it has to be tried again. Whatever goes wrong, the next one comes."""
-        self._moved = time.monotonic()
+        self._beat_monotonic = time.monotonic()
         try:
             close_old_connections()
             return self._beat()

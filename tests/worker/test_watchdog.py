@@ -104,7 +104,7 @@ def test_a_thread_that_stands_still_ends_the_process_unless_it_waits_for_the_dat
     if part == "completer":
         parts.completer.stalled_for = settings.WORKER_LEASE_SECONDS + 1
     else:
-        heartbeat._moved = time.monotonic() - settings.WORKER_LEASE_SECONDS - 1
+        heartbeat._beat_monotonic = time.monotonic() - settings.WORKER_LEASE_SECONDS - 1
     assert dogged._fault().ending is Ending.UNHEALTHY
     if part == "heartbeat":
         heartbeat._thread.ident = threading.get_ident()
@@ -115,7 +115,7 @@ def test_a_thread_that_stands_still_ends_the_process_unless_it_waits_for_the_dat
 def test_threads_are_not_blamed_for_a_process_that_stood_still(dogged, parts, heartbeat, settings) -> None:
     # Suspended with its machine, for example: its threads need a moment after it goes on.
     parts.completer.stalled_for = settings.WORKER_LEASE_SECONDS + 1
-    heartbeat._moved = dogged._consumer_round = time.monotonic() - 3600
+    heartbeat._beat_monotonic = dogged._consumer_round = time.monotonic() - 3600
     dogged._awake_since = time.monotonic() - 1
     assert dogged._fault() is None
     dogged._awake_since -= settings.WORKER_LEASE_SECONDS + 1
