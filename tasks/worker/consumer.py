@@ -163,7 +163,7 @@ class ClaimingConsumer(Consumer):
             self._drain.began.wait(PAUSE_AFTER_ERROR_SECONDS)
             return
         try:
-            if self._isolation.go_on(self._hand_out):
+            if self._isolation.start_next(self._hand_out):
                 self._acknowledge()
                 return
             inflight.put_back_waiting(longer_than=PUT_BACK_AFTER_SECONDS)

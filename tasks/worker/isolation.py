@@ -21,7 +21,7 @@ from tasks.worker.inflight import Inflight
 #: How long one process starts quarantined tasks before it takes others again.
 TURN_SECONDS = 5.0
 #: How long it waits, at first, for what runs to end; doubled each time that was too short.
-PATIENCE_SECONDS = 5.0
+WAIT_FOR_OTHERS_SECONDS = 5.0
 #: How often it looks meanwhile.
 LOOK_SECONDS = 0.1
 
@@ -40,30 +40,30 @@ class Isolation:
         self._inflight = inflight
         #: With the broker's queue each came from.
         self._waiting: deque[tuple[Execution, str]] = deque()
-        self._is_permitted = self._has_run = False
-        self._since = 0.0
-        self._patience = PATIENCE_SECONDS
+        self._is_permitted = self._has_started_one = False
+        self._turn_monotonic = 0.0
+        self._most_wait_seconds = WAIT_FOR_OTHERS_SECONDS
 
     def add(self, execution: Execution, broker_queue_name: str) -> None:
         """Take a quarantined task that was claimed."""
         self._waiting.append((execution, broker_queue_name))
 
-    def go_on(self, hand_out: HandOut) -> bool:
+    def start_next(self, hand_out: HandOut) -> bool:
         """Start the next one if nothing else runs; True while the process must take nothing else."""
         if not self._waiting and not self._is_permitted:
             return False
-        if not self._is_permitted and not self._begin():
+        if not self._is_permitted and not self._begin_turn():
             # Other processes run theirs; this one goes on.
             self.put_back(delay_seconds=random.uniform(1, 2))
             return False
         slots = self._inflight.slots
         if slots.held > len(self._waiting):
-            return self._wait_for_the_rest()
-        if self._waiting and (time.monotonic() - self._since < TURN_SECONDS or not self._has_run):
-            self._has_run, self._patience = True, PATIENCE_SECONDS
+            return self._wait_for_others()
+        if self._waiting and (time.monotonic() - self._turn_monotonic < TURN_SECONDS or not self._has_started_one):
+            self._has_started_one, self._most_wait_seconds = True, WAIT_FOR_OTHERS_SECONDS
             hand_out(*self._waiting.popleft())
             return True
-        self._end(delay_seconds=TURN_SECONDS)
+        self._end_turn(delay_seconds=TURN_SECONDS)
         return False
 
     def put_back(self, *, delay_seconds: float | None = None) -> None:
@@ -71,25 +71,25 @@ class Isolation:
         self._inflight.put_back([execution for execution, _ in self._waiting], delay_seconds=delay_seconds)
         self._waiting.clear()
 
-    def _begin(self) -> bool:
+    def _begin_turn(self) -> bool:
         with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
             self._is_permitted = workers.begin_isolation(self._inflight.worker_id)
-        self._since, self._has_run = time.monotonic(), False
+        self._turn_monotonic, self._has_started_one = time.monotonic(), False
         return self._is_permitted
 
-    def _wait_for_the_rest(self) -> bool:
+    def _wait_for_others(self) -> bool:
         """Wait for what runs beside the quarantined, or give up for now: its claims must not grow too old."""
-        if not self._has_run and time.monotonic() - self._since > self._patience:
-            self._patience = min(2 * self._patience, settings.STUCK_AFTER_SECONDS / 2)
-            self._end(delay_seconds=random.uniform(1, TURN_SECONDS))
+        if not self._has_started_one and time.monotonic() - self._turn_monotonic > self._most_wait_seconds:
+            self._most_wait_seconds = min(2 * self._most_wait_seconds, settings.STUCK_AFTER_SECONDS / 2)
+            self._end_turn(delay_seconds=random.uniform(1, TURN_SECONDS))
             return False
-        if self._has_run and self._waiting and time.monotonic() - self._since > TURN_SECONDS:
+        if self._has_started_one and self._waiting and time.monotonic() - self._turn_monotonic > TURN_SECONDS:
             # What was started takes long; another process may be sooner.
             self.put_back(delay_seconds=TURN_SECONDS)
         self._inflight.slots.wait(LOOK_SECONDS)
         return True
 
-    def _end(self, *, delay_seconds: float) -> None:
+    def _end_turn(self, *, delay_seconds: float) -> None:
         self.put_back(delay_seconds=delay_seconds)
         with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
             workers.end_isolation(self._inflight.worker_id)

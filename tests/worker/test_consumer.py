@@ -310,7 +310,7 @@ def test_quarantined_tasks_that_wait_are_put_back_when_the_worker_drains_or_lose
 
 
 def test_a_quarantined_task_does_not_keep_a_process_for_long_while_others_run(hand, monkeypatch) -> None:
-    monkeypatch.setattr(isolation, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(isolation, "WAIT_FOR_OTHERS_SECONDS", 0.1)
     neighbour, alone = submit(priority=7), suspect()
     hand.consumer._isolation = isolation.Isolation(hand.inflight)
     hand.publish(neighbour, alone)
