@@ -24,7 +24,7 @@ CLEAN_UP_SECONDS = 1.0
 #: A run that goes on for this part of what makes it stuck is interrupted once more.
 REPEAT_SHARE = 0.25
 #: For how long an interrupt waits for a moment in which it leaves no lock behind.
-PATIENCE_SECONDS = 2.0
+SAFE_MOMENT_SECONDS = 2.0
 #: How often it looks for one.
 LOOK_AGAIN_SECONDS = 0.001
 #: How many of a thread's innermost calls are looked at.
@@ -62,7 +62,7 @@ class Interrupter:
     def __init__(self) -> None:
         # A plain lock, whose __enter__ is C: an interrupt inside a Condition's Python __enter__ would leave it locked.
         self._lock = threading.Lock()
-        self._earlier = threading.Event()
+        self._wake = threading.Event()
         self._armed: dict[int, Execution] = {}
         self._next_look = inf
         self._is_stopped = False
@@ -76,7 +76,7 @@ class Interrupter:
     def stop(self) -> None:
         """Watch no longer."""
         self._is_stopped = True
-        self._earlier.set()
+        self._wake.set()
 
     @property
     def is_alive(self) -> bool:
@@ -95,7 +95,7 @@ class Interrupter:
             if limit:
                 execution.deadline = time.monotonic() + limit
                 if execution.deadline < self._next_look:
-                    self._earlier.set()
+                    self._wake.set()
             self._armed[id(execution)] = execution
             execution.is_armed = True
             if execution.wanted:
@@ -117,14 +117,14 @@ class Interrupter:
         """Raise ``reason`` in the thread that runs ``execution``, soon or once it starts; each reason is sent once."""
         with self._lock:
             self._want(execution, reason, time.monotonic())
-        self._earlier.set()
+        self._wake.set()
 
     def interrupt_all(self, reason: type[Interrupt]) -> None:
         """Raise ``reason`` in every thread that runs an actor."""
         with self._lock:
             for execution in self._armed.values():
                 self._want(execution, reason, time.monotonic())
-        self._earlier.set()
+        self._wake.set()
 
     def is_stuck(self, execution: Execution) -> bool:
         """Whether a run has outstayed its limit for so long that it is taken from this worker."""
@@ -150,12 +150,12 @@ class Interrupter:
 
     def _watch(self) -> None:
         while not self._is_stopped:
-            self._earlier.clear()
+            self._wake.clear()
             with self._lock:
                 now = time.monotonic()
                 self._next_look = min((self._attend(one, now) for one in self._armed.values()), default=inf)
             delay = self._next_look - time.monotonic()
-            self._earlier.wait(min(max(0.0, delay), threading.TIMEOUT_MAX))
+            self._wake.wait(min(max(0.0, delay), threading.TIMEOUT_MAX))
 
     def _attend(self, execution: Execution, now: float) -> float:
         """Send a run what is due; return when to look at it again."""
@@ -174,7 +174,7 @@ class Interrupter:
         since = max(since, execution.interrupted_monotonic + CLEAN_UP_SECONDS)
         if now < since:
             return min(since, deadline)
-        if now < since + PATIENCE_SECONDS and _may_leave_a_lock(execution.thread_id):
+        if now < since + SAFE_MOMENT_SECONDS and _may_leave_a_lock(execution.thread_id):
             return now + LOOK_AGAIN_SECONDS
         self._raise(execution, reason, now)
         return now

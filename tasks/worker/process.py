@@ -65,7 +65,7 @@ def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
     from dramatiq import Worker
 
     from tasks.worker.flight_recorder import Ending
-    from tasks.worker.grace import CLEAN_UP_SECONDS
+    from tasks.worker.grace_period import CLEAN_UP_SECONDS
     from tasks.worker.watchdog import EXIT_RETIRED, EXIT_UNFINISHED
 
     # An idle thread looks every half second whether it is to end; more often would be most of what a quiet stack costs.

@@ -24,7 +24,7 @@ from tasks.worker.completer import Completer
 from tasks.worker.consumer import ClaimingConsumer
 from tasks.worker.drain import Drain
 from tasks.worker.flight_recorder import Ending, NoRecorder, Recorder
-from tasks.worker.grace import Grace
+from tasks.worker.grace_period import GracePeriod
 from tasks.worker.heartbeat import Heartbeat
 from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Interrupter
@@ -64,7 +64,9 @@ class WorkerRuntime:
             drain=self.drain,
             recorder=self._recorder,
         )
-        self._grace = Grace(interrupt=self._interrupt_rest, end=self._end_hard if self._recorder.is_read else None)
+        self._grace_period = GracePeriod(
+            interrupt=self._interrupt_rest, end=self._end_hard if self._recorder.is_read else None
+        )
 
     def start(self) -> None:
         """Join the registry and put our consumer and work queue in the places of Dramatiq's."""
@@ -78,7 +80,7 @@ class WorkerRuntime:
         workers.declare_queues()
         workers.register(self.inflight.worker_id, queues=self.queues, threads=self._worker.worker_threads)
         self._broker.runtime = self
-        for part in (self.interrupter, self.completer, self.heartbeat, self._grace):
+        for part in (self.interrupter, self.completer, self.heartbeat, self._grace_period):
             part.start()
         notifier.notify(Event.DUE_ANYWHERE)
 
@@ -116,7 +118,7 @@ class WorkerRuntime:
         """Claim nothing more, return what has not started, and give what runs its grace."""
         self.drain.begin()
         self.inflight.put_back_waiting(longer_than=0)
-        self._grace.begin()
+        self._grace_period.begin()
 
     def stop(self) -> None:
         """Write the last outcomes and leave the registry."""
@@ -132,7 +134,7 @@ class WorkerRuntime:
             log.error("worker ends with tasks on hand; the sweeper will rescue them", count=len(self.inflight))
         self._broker.runtime = None
         connections.close_all()
-        self._grace.cancel()
+        self._grace_period.cancel()
 
     def say_ending(self, ending: Ending) -> None:
         """Tell the supervisor why this process ends: an end without a reason counts as a crash."""

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from scheduler_site import env, settings
-from tasks.worker.grace import CLEAN_UP_SECONDS
+from tasks.worker.grace_period import CLEAN_UP_SECONDS
 from tasks.worker.supervisor import LAST_SECONDS
 from tests import containers
 from tests.containers import ROOT

@@ -16,7 +16,7 @@ CLEAN_UP_SECONDS = 5.0
 LAST_SECONDS = 4.0
 
 
-class Grace:
+class GracePeriod:
     """Counts from the beginning of a stop.
 
     Parameters:
