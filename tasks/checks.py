@@ -12,7 +12,8 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Caution
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
 
-from tasks.queries import session_room
+from tasks.db.server import session_room
+from tasks.models import Worker
 
 #: The most database sessions of a process. A worker needs one more for each of its threads, and the api one for each
 #: thread that serves a request (``tests/acceptance/test_session_counts.py`` counts them).
@@ -67,12 +68,13 @@ def sessions_that_do_not_fit(*, processes: int, threads: int) -> list[CheckMessa
         threads: of each of them.
     """
     try:
-        room = session_room.room()
-        live = session_room.live_workers(except_on=socket.gethostname() if processes else None)
+        room = session_room()
+        live = Worker.objects.taking()
+        workers, working = (live.exclude(host=socket.gethostname()) if processes else live).counted()
     except DatabaseError:
         # The database is not migrated, or away: other messages tell that.
         return []
-    workers, working = live.processes + processes, live.threads + processes * threads
+    workers, working = workers + processes, working + processes * threads
     need = working + workers * WORKER_SESSIONS + (SUPERVISOR_SESSIONS if workers else 0) + SCHEDULER_SESSIONS
     need += settings.WEB_CONCURRENCY * API_SESSIONS
     if room is None or need <= room:

@@ -15,6 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from tasks.api.problems import problem
+from tasks.db.server import ping
 from tasks.errors import CallboardError, NotReady
 from tasks.models import Lease, Worker
 
@@ -76,8 +77,7 @@ def _attempted(look: Callable[[], str]) -> str:
 
 
 def _database() -> str:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+    ping()
     return OK
 
 

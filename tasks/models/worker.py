@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Self
+from typing import NamedTuple, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import Coalesce, Now
 
 from tasks.models.ids import new_id
 from tasks.states import WorkerStatus
@@ -32,6 +32,18 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
     def taking(self) -> Self:
         """Present and not draining."""
         return self.present().filter(status=WorkerStatus.ALIVE)
+
+    def counted(self) -> WorkerCount:
+        """Count these processes and their threads."""
+        found = self.order_by().aggregate(processes=Count("*"), threads=Coalesce(Sum("threads"), 0))
+        return WorkerCount(**found)
+
+
+class WorkerCount(NamedTuple):
+    """How many worker processes there are, and how many threads they have together."""
+
+    processes: int
+    threads: int
 
 
 class Worker(models.Model):

@@ -10,6 +10,7 @@ from django.db import OperationalError
 from django.db.migrations.executor import MigrationExecutor
 
 from tasks.api import health
+from tasks.db import server
 from tasks.errors import BrokerUnavailable
 from tasks.models import Lease, Worker, new_id
 from tasks.scheduler.leadership import LEASE
@@ -24,7 +25,7 @@ def no_database(monkeypatch):
     def fail(*args, **kwargs):
         raise OperationalError("could not connect to host db.internal")
 
-    monkeypatch.setattr(health, "connection", SimpleNamespace(cursor=fail))
+    monkeypatch.setattr(server, "connection", SimpleNamespace(cursor=fail))
 
 
 def _broker(monkeypatch, ping):

@@ -8,8 +8,8 @@ from django.db import OperationalError, connection
 
 from tasks import checks
 from tasks.checks import sessions_that_do_not_fit
+from tasks.db.server import session_room
 from tasks.models import Worker
-from tasks.queries import session_room
 from tests.factories import let_lease_run_out, make_worker
 
 #: Sessions that are counted whether or not workers run.
@@ -22,8 +22,8 @@ def ids(messages: Any) -> list[str]:
 
 @pytest.fixture
 def room(db: None, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Set how many sessions the server has room for."""
-    return lambda count: monkeypatch.setattr(session_room, "room", lambda: count)
+    """Let the server have room for so many sessions."""
+    return lambda count: monkeypatch.setattr(checks, "session_room", lambda: count)
 
 
 def needed(processes: int, threads: int) -> int:
@@ -72,7 +72,7 @@ def test_the_room_is_what_the_server_does_not_reserve(transactional_db) -> None:
             "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
         )
         (most,) = cursor.fetchone()
-    assert session_room.room() == most
+    assert session_room() == most
 
 
 def test_the_room_is_no_more_than_the_databases_limit(transactional_db) -> None:
@@ -80,7 +80,7 @@ def test_the_room_is_no_more_than_the_databases_limit(transactional_db) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 9")
         try:
-            assert session_room.room() == 9
+            assert session_room() == 9
         finally:
             cursor.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
 
@@ -89,5 +89,5 @@ def test_a_database_that_is_away_is_for_others_to_tell(db, monkeypatch) -> None:
     def away() -> int:
         raise OperationalError("away")
 
-    monkeypatch.setattr(session_room, "room", away)
+    monkeypatch.setattr(checks, "session_room", away)
     assert sessions_that_do_not_fit(processes=99, threads=99) == []

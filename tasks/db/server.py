@@ -1,0 +1,31 @@
+"""What the database server says about itself: that it answers, and how many sessions it has room for."""
+
+from django.db import connection
+
+
+def ping() -> None:
+    """Ask the server for a sign of life.
+
+    Raises:
+        django.db.DatabaseError: it is away, or refuses this process.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+_ROOM = """
+SELECT pg_backend_pid(), role.rolconnlimit, base.datconnlimit,
+       current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer
+       - coalesce(current_setting('reserved_connections', true), '0')::integer
+FROM pg_roles AS role, pg_database AS base
+WHERE role.rolname = session_user AND base.datname = current_database()
+"""
+
+
+def session_room() -> int | None:
+    """Tell how many sessions this user may have in this database; None behind a pooler, which shares them out."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ROOM)
+        process, *limits = cursor.fetchone()
+        is_pooled = process != cursor.connection.info.backend_pid
+    return None if is_pooled else min(limit for limit in limits if limit >= 0)
