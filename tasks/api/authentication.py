@@ -11,6 +11,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from tasks.models import ApiToken
+from tasks.queries.tokens import token_for_secret
 
 #: ``last_used_at`` is this coarse, so that a busy token does not cost a write per request.
 USED_AGAIN_AFTER = timedelta(minutes=1)
@@ -37,7 +38,7 @@ class BearerTokenAuthentication(BaseAuthentication):
         secret = secret.strip()
         if scheme.lower() != "bearer" or not secret or " " in secret or len(secret) > _LONGEST_SECRET:
             raise AuthenticationFailed('expected the header "Authorization: Bearer <token>"')
-        token = ApiToken.objects.for_secret(secret)
+        token = token_for_secret(secret)
         if token is None or not token.user.is_active:
             raise AuthenticationFailed("this token is unknown, expired or revoked")
         _note_use(token)

@@ -7,12 +7,11 @@ from tasks.models.ids import new_id
 from tasks.models.lease import Lease, Term
 from tasks.models.queue import Queue
 from tasks.models.task import Task, TaskQuerySet
-from tasks.models.token import ApiToken, ApiTokenQuerySet, all_scopes
+from tasks.models.token import ApiToken, all_scopes
 from tasks.models.worker import Worker, WorkerQuerySet
 
 __all__ = [
     "ApiToken",
-    "ApiTokenQuerySet",
     "Attempt",
     "IdempotencyKey",
     "Lease",

@@ -26,9 +26,9 @@ from gunicorn.workers.base import Worker
 
 from tasks import lifecycle
 from tasks.admin import TaskAdmin
-from tasks.api import problems
+from tasks.api import authentication, problems
 from tasks.errors import DatabaseUnavailable
-from tasks.models import ApiToken, ApiTokenQuerySet, Task
+from tasks.models import ApiToken, Task
 from tests.callers import TASKS, assert_problem
 
 
@@ -57,7 +57,7 @@ def test_a_database_that_is_down_is_a_503(alice, monkeypatch, error):
 
 @pytest.mark.parametrize("error", DOWN, ids=lambda error: type(error).__name__)
 def test_a_database_that_is_down_while_the_token_is_looked_up_is_a_503(alice, monkeypatch, error):
-    monkeypatch.setattr(ApiTokenQuerySet, "for_secret", _raises(error))
+    monkeypatch.setattr(authentication, "token_for_secret", _raises(error))
     response = alice.get(TASKS)
     assert_problem(response, 503, code="database_unavailable")
     assert response["Retry-After"] == "5"

@@ -14,6 +14,7 @@ from django.db import InternalError, OperationalError
 from scheduler_site.embedded.private import read_pairs, write_pairs
 from scheduler_site.embedded.server import one_line
 from tasks.models import ApiToken
+from tasks.queries.tokens import token_for_secret
 
 ADMIN = "admin"
 TOKEN_NAME = "manage.py prepare"  # noqa: S105
@@ -56,7 +57,7 @@ def _admin(known_password: str) -> tuple[AbstractUser, str]:
 
 def _token(user: AbstractUser, known_secret: str) -> str:
     """Keep the token that is known and still valid, else issue another."""
-    if known_secret and ApiToken.objects.for_secret(known_secret):
+    if known_secret and token_for_secret(known_secret):
         return known_secret
     _, secret = ApiToken.issue(user=user, name=TOKEN_NAME)
     return secret
