@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from dlq.models import DeadLetter, DeadLetterQuerySet
+from dlq.queries import Cause, error_line, open_causes
 from tasks import lifecycle
 from tasks.admin.display import display, display_age
 from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, QueueFilter
@@ -19,7 +20,6 @@ from tasks.admin.formatting import badge, count_text, escape_invisible, json_blo
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
 from tasks.models import Attempt, Task
-from tasks.queries.causes import Cause, error_line, open_causes
 from tasks.states import DeathReason, Resolution
 
 #: Counting open dead letters stops here.

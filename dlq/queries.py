@@ -1,9 +1,10 @@
-"""Open dead letters by cause: a broken deploy leaves hundreds of them, and one decision to make."""
+"""Open dead letters, grouped and counted: a broken deploy leaves hundreds of them, and one decision to make."""
 
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Count
 from django.db.models.functions import Left
 
 from dlq.models import DeadLetter
@@ -48,3 +49,8 @@ def open_causes(*, most: int) -> Causes:
 def error_line(error_type: str, message: str) -> str:
     """Write type and message of an error, of which either may be missing."""
     return f"{error_type}: {message}".strip(": ")
+
+
+def open_by_actor() -> dict[str, int]:
+    """Count all open dead letters by actor."""
+    return dict(DeadLetter.objects.open().order_by().values_list("actor").annotate(number=Count("*")))

@@ -8,13 +8,13 @@ from django.contrib.admin.utils import quote
 from django.db.models.functions import Now
 from django.urls import reverse
 
+from dlq.queries import open_causes
 from tasks.admin import operator_log
 from tasks.admin.formatting import count_text, escape_invisible, relative_time, shortened
 from tasks.admin.queue import stats_as_text
 from tasks.admin.worker import count_running, status_badge
 from tasks.models import Lease, Worker
 from tasks.queries import counts, queue_stats
-from tasks.queries.causes import open_causes
 from tasks.queries.queue_stats import QueueStats
 from tasks.scheduler.leadership import LEASE
 from tasks.states import Status

@@ -25,10 +25,12 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from dlq.queries import open_by_actor
 from tasks import __version__
-from tasks.db.statements import fetch
 from tasks.lifecycle import Moved, transitioned
-from tasks.states import FINAL
+from tasks.models import Worker
+from tasks.queries.counts import queue_sizes
+from tasks.states import FINAL, Status
 
 log = structlog.get_logger(__name__)
 
@@ -172,21 +174,6 @@ def _locked(mode: int) -> Iterator[None]:
         yield
 
 
-_QUEUE_SIZE = """
-SELECT queue, status, count(*), EXTRACT(EPOCH FROM statement_timestamp() - min(run_at))::double precision
-FROM callboard_task
-WHERE status IN ('PENDING', 'RETRYING', 'QUEUED', 'RUNNING')
-GROUP BY queue, status
-"""
-
-_WORKERS = """
-SELECT count(*), COALESCE(sum(threads), 0) FROM callboard_worker
-WHERE status <> 'GONE' AND lease_expires_at > statement_timestamp()
-"""
-
-_DEAD_LETTERS = "SELECT actor, count(*) FROM callboard_deadletter WHERE resolution = '' GROUP BY actor"
-
-
 class DatabaseGauges(Collector):
     """What only the database knows, looked up at most every few seconds."""
 
@@ -213,20 +200,20 @@ def _read_gauges() -> Iterator[Metric]:
         "callboard_oldest_due_seconds", "How long the oldest waiting task has been due.", labels=["queue"]
     )
     oldest: dict[str, float] = {}
-    for queue, status, count, seconds in fetch(_QUEUE_SIZE, {}):
-        size.add_metric([queue, status], count)
-        if status != "RUNNING":
+    for queue, status, number, seconds in queue_sizes():
+        size.add_metric([queue, status], number)
+        if status != Status.RUNNING:
             oldest[queue] = max(oldest.get(queue, 0.0), seconds)
     for queue, seconds in oldest.items():
         age.add_metric([queue], seconds)
-    ((workers, threads),) = fetch(_WORKERS, {})
+    processes, threads = Worker.objects.present().counted()
     letters = GaugeMetricFamily("callboard_dead_letters_open", "Dead letters nobody resolved.", labels=["actor"])
-    for actor, count in fetch(_DEAD_LETTERS, {}):
+    for actor, count in open_by_actor().items():
         letters.add_metric([actor], count)
     yield size
     yield age
     yield letters
-    yield GaugeMetricFamily("active_workers", "Worker processes that are present.", value=workers)
+    yield GaugeMetricFamily("active_workers", "Worker processes that are present.", value=processes)
     yield GaugeMetricFamily("callboard_worker_threads", "Actor threads of these.", value=threads)
 
 

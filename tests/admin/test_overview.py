@@ -6,11 +6,12 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from dlq import queries as dlq_queries
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.lifecycle import queues
 from tasks.models import ApiToken, Queue, Task, Worker
-from tasks.queries import causes, counts
+from tasks.queries import counts
 from tasks.states import Status
 from tests import factories
 from tests.admin.pages import html, list_of, page_of
@@ -38,7 +39,7 @@ def test_open_dead_letters_are_grouped_by_cause(root, worker):
 
 
 def test_what_is_open_is_counted_up_to_a_cap(root, worker, monkeypatch):
-    monkeypatch.setattr(causes, "MOST_LETTERS", 2)
+    monkeypatch.setattr(dlq_queries, "MOST_LETTERS", 2)
     for _ in range(3):
         factories.make_task(Status.DEAD, worker=worker)
     assert '<span class="count">2+</span>' in html(root.get(reverse("admin:index")))
