@@ -5,10 +5,12 @@ consumes is claimed from PostgreSQL first (``consume``). Only the dispatcher pub
 """
 
 import asyncio
+from collections.abc import Callable
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 from dramatiq import Message
+from dramatiq.broker import Consumer
 from dramatiq.brokers import redis as stock_redis
 from dramatiq.brokers import stub as stock_stub
 from dramatiq.results import Results
@@ -23,9 +25,6 @@ from tasks.priority import broker_queues, is_broker_queue
 
 if TYPE_CHECKING:
     from dramatiq import Broker as _Stock
-
-    from tasks.worker.consumer import ClaimingConsumer
-    from tasks.worker.runtime import WorkerRuntime
 else:
     _Stock = object
 
@@ -37,8 +36,8 @@ class CallboardBroker(_Stock):
     """What both brokers have in common."""
 
     source: Source
-    #: Set while this process is a worker.
-    runtime: "WorkerRuntime | None" = None
+    #: Makes the consumer of a broker queue; set by a worker for as long as this process is one.
+    make_consumer: Callable[[str], Consumer] | None = None
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """Submit a message as a task in the caller's transaction and return it with the task's id.
@@ -70,10 +69,10 @@ class CallboardBroker(_Stock):
             self._add_queue(band)
             self.emit_after("declare_queue", band)
 
-    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 1000) -> "ClaimingConsumer":
-        """Return the process's one consumer; the runtime lets Dramatiq start a single consumer thread."""
-        assert self.runtime is not None, "consume() needs a worker: start it with runworkers or rundramatiq"
-        return self.runtime.consumer(queue_name)
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 1000) -> Consumer:
+        """Return the process's one consumer; the worker lets Dramatiq start a single consumer thread."""
+        assert self.make_consumer is not None, "consume() needs a worker: start it with runworkers or rundramatiq"
+        return self.make_consumer(queue_name)
 
     def _add_queue(self, band: str) -> None:
         raise NotImplementedError

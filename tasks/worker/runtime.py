@@ -79,7 +79,7 @@ class WorkerRuntime:
             self._broker.broker_id = str(self.inflight.worker_id)
         workers.declare_queues()
         workers.register(self.inflight.worker_id, queues=self.queues, threads=self._worker.worker_threads)
-        self._broker.runtime = self
+        self._broker.make_consumer = self.consumer
         for part in (self.interrupter, self.completer, self.heartbeat, self._grace_period):
             part.start()
         notifier.notify(Event.DUE_ANYWHERE)
@@ -132,7 +132,7 @@ class WorkerRuntime:
             self._leave()
         else:
             log.error("worker ends with tasks on hand; the sweeper will rescue them", count=len(self.inflight))
-        self._broker.runtime = None
+        self._broker.make_consumer = None
         connections.close_all()
         self._grace_period.cancel()
 
