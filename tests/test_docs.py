@@ -3,18 +3,27 @@
 import json
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dramatiq
 import pytest
 from django.core.management import get_commands, load_command_class
+from django.db import connection
 from django.test import Client
 
+from scheduler_site import addresses, env
 from tasks.models import ApiToken, Task, new_id
+from tasks.states import AttemptOutcome, Status
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+#: Their first columns hold the words of other stacks; tests/test_coming_from.py reads that page column by column.
+OTHER_STACKS = "coming-from.md"
+#: Words in capitals that are settings of something else, or no settings.
+NOT_SETTINGS = {"INSTALLED_APPS"}
+OURS = [page for page in PAGES if page.name != OTHER_STACKS]
 
 
 def _blocks(language: str):
@@ -67,10 +76,64 @@ def test_curl_example_is_accepted(line: str, admin_user):
     assert Task.objects.get(pk=answer.json()["id"]).actor == json.loads(body)["actor"]
 
 
+@pytest.mark.parametrize("text", list(_blocks("sql")))
+@pytest.mark.usefixtures("db")
+def test_sql_example_runs(text: str):
+    with connection.cursor() as cursor:
+        cursor.execute(text)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_to_files_lead_somewhere(page: Path):
-    for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+def test_links_lead_somewhere(page: Path):
+    for target, _, anchor in re.findall(r"\]\((?!https?://)([^)#]*)(#([^)]+))?\)", page.read_text()):
+        linked = page.parent / target if target else page
+        assert linked.exists(), f"{page.name} links to {target}, which is not there"
+        if anchor:
+            assert anchor in _anchors(linked), f"{page.name} links to #{anchor}, a heading that {linked.name} has not"
+
+
+def _anchors(page: Path) -> set[str]:
+    """List the anchors that the host of the repository gives to a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [page for page in OURS if page.name != "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page: Path):
+    named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", page.read_text())
+    inside = [
+        one for one in named if (ROOT / one.partition("/")[0]).is_dir() and not one.startswith(("var/", ".venv/"))
+    ]
+    assert [one for one in inside if not (ROOT / one).exists()] == []
+
+
+@pytest.mark.parametrize("page", OURS, ids=lambda page: page.name)
+def test_settings_that_a_page_names_exist(page: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("BROKER_URL", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    # Looks at each name of a broker, because none of the first is set; knobs are those that were read.
+    addresses.broker_is_named()
+    named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", page.read_text()))
+    known = {*env.KNOBS, *env.ALSO_CALLED.values(), *env.NOT_A_SETTING, *map(str, Status), *map(str, AttemptOutcome)}
+    assert named - known - NOT_SETTINGS == set()
+
+
+@pytest.mark.parametrize("text", list(_blocks("log")))
+def test_log_lines_of_an_example_are_written_somewhere(text: str):
+    for line in text.splitlines():
+        assert f'"{line}"' in _source(), f"nothing logs “{line}”"
+
+
+@cache
+def _source() -> str:
+    files = [file for folder in ("tasks", "dlq", "scheduler_site") for file in (ROOT / folder).rglob("*.py")]
+    return "\n".join(file.read_text() for file in files)
+
+
+@pytest.mark.parametrize("page", OURS, ids=lambda page: page.name)
+def test_pages_of_the_admin_that_a_page_names_open(page: Path, admin_client: Client):
+    for address in re.findall(r"`(/admin/[^`]*)`", page.read_text()):
+        assert admin_client.get(address).status_code == 200, address
 
 
 def _manage_lines():
@@ -78,7 +141,7 @@ def _manage_lines():
         text = page.read_text()
         lines = re.findall(r"^ *manage\.py (.*)$", text, re.M) + re.findall(r"`manage\.py ([^`\n]+)`", text)
         for line in lines:
-            if not re.search(r"…|NOUN", line):
+            if not re.search(r"…|NOUN|\w\|\w", line):
                 yield pytest.param(line.partition(" | ")[0], id=f"{page.name}-{line}")
 
 
@@ -87,8 +150,19 @@ def test_command_of_an_example_can_be_typed(line: str):
     text = re.sub(r"\b(PROCESSES|THREADS)\b", "2", re.sub(r"\bID\b|\{id\}", str(new_id()), line))
     name, *words = shlex.split(text, comments=True)
     parser = load_command_class(get_commands()[name], name).create_parser("manage.py", name)
-    # An error if it cannot be.
-    parser.parse_args(words)
+    try:
+        parser.parse_args(words)
+    except SystemExit as end:
+        # `--version` and `--help` print and end.
+        if end.code:
+            raise
+
+
+def test_each_arrow_of_the_state_machine_is_a_verb_of_lifecycle():
+    arrows = re.findall(r"^    (\S+) --> (\S+): (\w+)", (ROOT / "docs" / "state_machine.md").read_text(), re.M)
+    assert {end for *ends, _ in arrows for end in ends} == {*map(str, Status), "[*]"} - {Status.BLOCKED}
+    for *_, verb in arrows:
+        assert (ROOT / "tasks" / "lifecycle" / f"{verb}.py").exists(), f"no file of lifecycle is named {verb}"
 
 
 def test_make_has_what_the_docs_name():
