@@ -1,0 +1,97 @@
+"""``callboard submit``."""
+
+import io
+
+import pytest
+from django.core.management.base import CommandError
+
+from tasks.models import Task
+from tasks.states import Status
+from tests.commands.cli import callboard, callboard_json, refused
+from tests.factories import bring, make_worker
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_task_is_submitted_with_all_its_options() -> None:
+    id = callboard(
+        "submit", "act", "--payload", "do=return", 'value={"a": [1]}', "--priority", "high", "--delay", "60",
+        "--queue", "other", "--tag", "x", "--tag", "y", "--max-retries", "7",
+    ).strip()  # fmt: skip
+    task = Task.objects.get(pk=id)
+    assert task.payload == {"do": "return", "value": {"a": [1]}}
+    assert (task.priority, task.queue, task.tags, task.max_retries) == (9, "other", ["x", "y"], 7)
+    assert task.owner_id is None
+    assert 55 < (task.run_at - task.created_at).total_seconds() < 65
+
+
+def test_pairs_are_json_where_they_can_be_and_text_otherwise() -> None:
+    shown = callboard_json("submit", "note", "--payload", "a=1", "b=true", "c=ü and more", 'd="7"', "e==", "f=")
+    assert shown["payload"] == {"a": 1, "b": True, "c": "ü and more", "d": "7", "e": "=", "f": ""}
+
+
+def test_a_payload_comes_from_a_file_or_standard_input(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "payload.json").write_text('{"from": "file"}')
+    assert callboard_json("submit", "note", "--payload", f"@{tmp_path}/payload.json")["payload"] == {"from": "file"}
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"from": "stdin"}'))
+    assert callboard_json("submit", "note", "--payload", "@-")["payload"] == {"from": "stdin"}
+
+
+def test_a_number_is_a_priority_too() -> None:
+    assert callboard_json("submit", "note", "--priority", "3")["priority"] == 3
+
+
+def test_actors_closed_to_the_api_are_open_to_operators() -> None:
+    assert callboard_json("submit", "private")["actor"] == "private"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["nobody"], "actor: no actor is declared as 'nobody'"),
+        (["act", "--payload", "{"], "--payload: expected a JSON object"),
+        (["act", "--payload", "[1]"], "expected a JSON object, @file or key=value"),
+        (["act", "--payload", "@/does/not/exist"], "--payload: cannot read /does/not/exist"),
+        (["act", "--payload", "{}"], "payload.do: the actor needs this argument"),
+        (["act", "--payload", "do=return", "--priority", "urgent"], "priority: expected a whole number from 1 to 10"),
+        (["act", "--payload", "do=return", "--delay", "-1"], "delay_seconds: expected a number of seconds"),
+        (["act", "--payload", "do=return", "--run-at", "noon"], "run_at: expected a date and time"),
+        (["act", "--payload", "do=return", "--queue", "nowhere"], "queue: no queue is called 'nowhere'"),
+    ],
+)
+def test_a_wrong_submission_is_one_line(words: list[str], says: str) -> None:
+    assert says in refused("submit", *words)[0]
+    assert not Task.objects.exists()
+
+
+def test_who_does_not_want_to_wait_longer_is_told() -> None:
+    make_worker()
+    with pytest.raises(CommandError, match="is still PENDING after 0 s; it goes on") as caught:
+        callboard("submit", "note", "--wait", "0")
+    assert caught.value.returncode == 2
+
+
+def test_what_holds_a_task_up_is_told() -> None:
+    says, _ = refused("submit", "note", "--wait", "0")
+    assert "is still PENDING, because no worker is there for its actor and queue, after 0 s" in says
+    make_worker()
+    callboard("queues", "pause", "default")
+    shown = callboard_json("tasks", "show", str(Task.objects.get().pk))
+    assert (shown["expected_start_seconds"], shown["held_up_because"]) == (None, "its queue is paused")
+    callboard("queues", "resume", "default")
+    shown = callboard_json("tasks", "show", str(Task.objects.get().pk))
+    assert (shown["expected_start_seconds"], shown["held_up_because"]) == (0, "")
+
+
+@pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.DEAD, Status.CANCELLED])
+def test_waiting_ends_with_the_task(worker, status: Status, instead_of_sleep) -> None:
+    def work(_: float) -> None:
+        """Do what scheduler and worker would while the command sleeps."""
+        bring(Task.objects.get(), status, worker)
+
+    instead_of_sleep("tasks.management.callboard.submit", work)
+    words = ["submit", "note", "--wait"]
+    if status is Status.SUCCEEDED:
+        assert callboard_json(*words)["result"] == {"answer": 42}
+    else:
+        assert f"is {status}: " in refused(*words)[0]
