@@ -1,4 +1,4 @@
-"""The built-in actors: to try things out, and to see what failing and hanging look like."""
+"""The built-in actors: for trying things out, and for seeing what a failure and a hang look like."""
 
 import math as mathematics
 import random
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tasks import current, outbound
 
-#: Beyond, a power takes longer to compute and more room to print than any caller meant.
+#: Larger powers take longer to compute, and more room to print, than any caller intends.
 LARGEST_POWER = 1e300
 
 Number = int | float
@@ -26,7 +26,7 @@ def _nap(seconds: float) -> None:
 
 
 def _printable(result: Number) -> Number:
-    """Turn a whole number beyond 64 bits into a float: readers of JSON would round it without saying so."""
+    """Turn a whole number beyond 64 bits into a float, because JSON parsers would round it silently."""
     return result if abs(result) < 2**63 else float(result)
 
 
@@ -71,7 +71,7 @@ if settings.BUILTIN_ACTORS:
     def http_request(
         url: str, method: str = "GET", headers: dict[str, str] | None = None, body: str | None = None
     ) -> dict[str, Any]:
-        """Send an HTTP request to a public address; the result has status, url, headers, body and is_truncated."""
+        """Send an HTTP request to a public address; return status, url, headers, body and is_truncated."""
         return asdict(outbound.request(url, method=method, headers=headers, body=body))
 
     @dramatiq.actor

@@ -1,4 +1,4 @@
-"""``tasks.current``: what a running actor may know and ask of its own task."""
+"""``tasks.current``: what a running actor can read and do about its own task."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class Completion:
-    """What an actor says about its success before it is committed; set ``result`` to keep one."""
+    """The success that an actor is about to commit; set ``result`` to keep a result."""
 
     result: Any = None
 
 
 class Run(Protocol):
-    """The part of a worker's ``Execution`` that the running actor may see."""
+    """The part of a worker's ``Execution`` that this module needs."""
 
     @property
     def claimed(self) -> "Claimed":
@@ -29,14 +29,14 @@ class Run(Protocol):
 
     @property
     def is_asked_to_stop(self) -> bool:
-        """Whether an interrupt is on its way or was sent."""
+        """Whether an interrupt was requested or sent."""
 
     def remark(self, note: str) -> None:
         """Add a sentence to the attempt's record."""
 
 
 class Running(NamedTuple):
-    """What a thread runs, and how the actor completes it in a transaction of its own."""
+    """The run of a thread, and how its actor completes it in a transaction of its own."""
 
     run: Run
     complete: Callable[[], AbstractContextManager[Completion]]
@@ -52,7 +52,7 @@ class NotInActor(CallboardError):
 
 
 def enter(run: Run, complete: Callable[[], AbstractContextManager[Completion]]) -> None:
-    """Make ``run`` current in this thread and in coroutines that it starts; the worker calls it."""
+    """Make ``run`` current in this thread and in coroutines that it starts. For the worker."""
     claimed = run.claimed
     _running.set(Running(run, complete))
     structlog.contextvars.bind_contextvars(
@@ -61,19 +61,19 @@ def enter(run: Run, complete: Callable[[], AbstractContextManager[Completion]]) 
 
 
 def leave() -> None:
-    """Forget it; the worker calls it."""
+    """Forget the current run. For the worker."""
     _running.set(None)
     structlog.contextvars.unbind_contextvars("trace_id", "task_id", "actor", "attempt")
 
 
 def run() -> Run | None:
-    """Tell what this thread or coroutine runs, if anything; for the worker."""
+    """Return the current run of this thread or coroutine, if any. For the worker."""
     running = _running.get()
     return running and running.run
 
 
 def task_id() -> UUID:
-    """The running task's id.
+    """Return the running task's id.
 
     Raises:
         NotInActor: called outside an actor.
@@ -82,25 +82,25 @@ def task_id() -> UUID:
 
 
 def idempotency_key() -> str:
-    """A key for what the task does elsewhere: the same for all of its attempts, another for every other task.
+    """Return a key for the task's calls to other services: the same for all of its attempts, unique to the task.
 
-    Give it to services that take one (``Idempotency-Key``), and a second attempt charges nobody twice.
+    Pass it to services that accept one (``Idempotency-Key``), so that a second attempt does not charge twice.
     """
     return f"callboard-{_claimed().id}"
 
 
 def attempt() -> int:
-    """The running attempt's number, 1 for the first."""
+    """Return the running attempt's number, 1 for the first."""
     return _claimed().attempt
 
 
 def estimated_seconds() -> float | None:
-    """How long the submitter expected the task to take; None if nobody said."""
+    """Return how long the submitter expects the task to take; None if it did not say."""
     return _claimed().estimated_seconds
 
 
 def is_cancelled() -> bool:
-    """Whether somebody asked to cancel the running task; a long loop may look and leave in its own way."""
+    """Tell whether the running task was asked to stop; a long loop may check this and end cleanly."""
     return _current().run.is_asked_to_stop
 
 
@@ -108,7 +108,7 @@ def snooze(*, seconds: float) -> None:
     """Leave the actor and run the task again later; no failure is counted.
 
     Raises:
-        Snooze: always; let it pass.
+        Snooze: always; do not catch it.
     """
     _claimed()
     raise Snooze(max(0.0, float(seconds)))
@@ -117,10 +117,10 @@ def snooze(*, seconds: float) -> None:
 def complete_in_transaction() -> AbstractContextManager[Completion]:
     """Open a transaction in which the actor's own writes and the task's success commit together, or neither does.
 
-    What is written in it through Django's default database happens exactly once, however many attempts it takes: a
-    worker that lost the task rolls back. The task has SUCCEEDED when the block ends; its result is what was put into
-    ``result`` of the object that the block gets, not what the actor returns. A result that cannot be kept is dropped:
-    the success commits without it, and the attempt has a note that says why::
+    Writes through Django's default database happen exactly once, however many attempts the task takes: a worker that
+    lost the task rolls back. The task has SUCCEEDED when the block ends. Its result is the ``result`` of the object
+    that the block yields, not the actor's return value. A result that cannot be kept is dropped: the success commits
+    without it, and a note on the attempt says why::
 
         with current.complete_in_transaction() as completion:
             account.withdraw(amount)
@@ -129,7 +129,7 @@ def complete_in_transaction() -> AbstractContextManager[Completion]:
     Raises:
         AttemptLost: at the end of the block; the task was given to another worker.
         FollowupNotSubmitted: at the end of the block; ``on_success`` or the next task of the pipeline cannot be
-            submitted, so what the block wrote is rolled back. The task dies without a retry.
+            submitted, so the block's writes are rolled back. The task dies without a retry.
         RuntimeError: the block is inside another transaction, which could still be rolled back.
     """
     return _current().complete()

@@ -1,8 +1,8 @@
-"""One HTTP request for whoever may submit a task, that cannot reach what only this machine may reach.
+"""HTTP requests for anyone who may submit a task; they cannot reach addresses inside this machine's network.
 
-A name is resolved once, every address it has must be public, and the connection goes to the address that was checked:
-a second look-up could answer differently (DNS rebinding). Redirects are checked in the same way. Proxies from the
-environment are not used. ``HTTP_REQUEST_ALLOWED_HOSTS`` names hosts that may be private all the same.
+A name is resolved once, all of its addresses must be public, and the connection goes to an address that was checked,
+because a second look-up could answer differently (DNS rebinding). Redirects are checked in the same way. Proxies from
+the environment are not used. ``HTTP_REQUEST_ALLOWED_HOSTS`` names hosts that may have private addresses.
 """
 
 import http.client
@@ -20,11 +20,11 @@ SCHEMES = {"http": 80, "https": 443}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 MOST_REDIRECTS = 5
 CONNECT_SECONDS = 5.0
-#: Set by us, or about the connection and not the request.
+#: Headers that this module sets, or that concern the connection and not the request.
 _RESERVED_HEADERS = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "proxy-authorization", "proxy-connection", "upgrade"}
 )
-#: Translated IPv4 addresses; Python calls them global, whatever they stand for (RFC 6052).
+#: Translated IPv4 addresses. Python calls them global, whatever IPv4 address they contain (RFC 6052).
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _6TO4 = ipaddress.ip_network("2002::/16")
 
@@ -34,12 +34,12 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Refused(ValueError):
-    """The request is not allowed, or not a request; its actor never retries it."""
+    """The request is invalid or not allowed; its actor does not retry it."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """What came back, its body as text and cut at ``HTTP_REQUEST_MAX_BYTES``."""
+    """The answer, with its body as text, cut at ``HTTP_REQUEST_MAX_BYTES``."""
 
     status: int
     url: str
@@ -55,7 +55,7 @@ def request(
 
     Raises:
         Refused: the URL, method, a header or an address is not allowed.
-        OSError, http.client.HTTPException: the other side did not answer properly; worth a retry.
+        OSError, http.client.HTTPException: the server did not answer properly; a retry may help.
     """
     method = method.upper()
     if method not in METHODS:
@@ -77,7 +77,7 @@ def _once(
     parts, port = _checked_url(url)
     wire = _wire(parts, port, deadline)
     connection = _CONNECTIONS[parts.scheme](parts.hostname or "", port)
-    # An open socket: http.client connects, with a look-up of its own, only when there is none.
+    # With an open socket http.client does not connect, which would look up the name again.
     connection.sock = wire
     try:
         connection.request(
@@ -98,7 +98,7 @@ def _redirected(url: str, location: str, status: int, method: str, body: str | N
     target = urljoin(url, location)
     if urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http":
         raise Refused("redirected from https to http")
-    # RFC 9110, 15.4: 303 always, and 301 and 302 by custom, turn a POST into a GET.
+    # RFC 9110, 15.4: 303 always turns a POST into a GET, and 301 and 302 do so by custom.
     keeps = status in (307, 308) or method in ("GET", "HEAD")
     return (target, method, body) if keeps else (target, "GET", None)
 
@@ -162,7 +162,7 @@ def _checked_addresses(host: str, port: int) -> list[Address]:
 
 
 def is_public(address: Address) -> bool:
-    """Tell whether an address, and any it stands for, belongs to the internet at large."""
+    """Tell whether an address, and every IPv4 address in it, is public."""
     return all(one.is_global and not one.is_multicast for one in _meant(address))
 
 
@@ -183,7 +183,7 @@ def _meant(address: Address) -> Iterator[Address]:
 def _read(answer: http.client.HTTPResponse, wire: socket.socket, deadline: float) -> tuple[str, bool]:
     most, chunks, size = settings.HTTP_REQUEST_MAX_BYTES, [], 0
     while size <= most:
-        # A server that sends a byte now and then must not outlast the limit.
+        # A server that sends single bytes slowly must not exceed the limit.
         wire.settimeout(_left(deadline))
         chunk = answer.read1(65_536)
         if not chunk:

@@ -1,4 +1,4 @@
-"""Database sessions of the product's own threads, and which sessions a thread has."""
+"""Database sessions: those of Callboard's own threads, and the ones that any thread has open."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from django.db.backends.signals import connection_created
 
 log = structlog.get_logger(__name__)
 
-#: For libpq: a server whose machine is gone answers nothing, and without these a session would wait for minutes.
+#: Options for libpq. A server whose machine is gone does not answer, and without these a session waits for minutes.
 NOTICES_DEAD_SERVER = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -22,11 +22,11 @@ NOTICES_DEAD_SERVER = {
 
 
 def use_direct_session(*, commits_asynchronously: bool = False) -> None:
-    """Give the calling thread a connection of its own kind; call it before the thread's first query.
+    """Give the calling thread a direct session for a leader's work; call it before the thread's first query.
 
-    The options go with the connection request, not with SET: a pooler would leak those to others. A statement that is
-    not done after a third of the lease is given up: while it waits for a lock it holds the term, and nobody could take
-    over.
+    The options are part of the connection request and not set by SET, which a pooler would leak to other clients. A
+    statement is cancelled after a third of the lease: while it waits for a lock it holds the term, and no other
+    scheduler could take over.
     """
     options = {"statement_timeout": f"{int(settings.LEADER_LEASE_SECONDS * 1000 / 3)}ms"}
     if commits_asynchronously:
@@ -41,16 +41,16 @@ def use_direct_session(*, commits_asynchronously: bool = False) -> None:
     }
 
 
-#: A session that was asked a moment ago is taken to be there; if it is not, its next statement fails and says so.
+#: A session that was checked this recently is trusted. If it is lost after all, its next statement fails.
 ASK_EVERY_SECONDS = 1.0
 
 
 class ThreadSessions(threading.local):
-    """What is known about a thread's sessions."""
+    """A thread's sessions, and when they were checked."""
 
     def __init__(self) -> None:
         self.asked = 0.0
-        #: Its connections that were ever open, by alias. To ask Django costs 5 µs, and every task would pay it twice.
+        #: Its connections that were ever open, by alias. Asking Django costs 5 µs, which every task would pay twice.
         self.connections: dict[str, BaseDatabaseWrapper] = {}
 
 
@@ -65,9 +65,9 @@ connection_created.connect(_note, dispatch_uid="callboard.sessions")
 
 
 def refresh() -> None:
-    """Give up the calling thread's session if it broke or is old, as Django does between requests.
+    """Close the calling thread's session if it is broken or old, as Django does between requests.
 
-    Django asks the server then, which costs as much as a small statement does; so not in every round.
+    Django then asks the server, which costs as much as a small statement, so this does it once a second at most.
     """
     now = time.monotonic()
     if connection.errors_occurred or now - this_thread.asked >= ASK_EVERY_SECONDS:
@@ -76,7 +76,7 @@ def refresh() -> None:
 
 
 def renew() -> None:
-    """Give up sessions of the calling thread that broke or are old, as Django does between requests."""
+    """Close all sessions of the calling thread that are broken or old, as Django does between requests."""
     for one in this_thread.connections.values():
         if not _is_open(one):
             one.close_if_unusable_or_obsolete()
@@ -84,7 +84,7 @@ def renew() -> None:
 
 
 def is_renewal_due() -> bool:
-    """Tell whether one of the calling thread's sessions broke, or was not asked for a while."""
+    """Tell whether one of the calling thread's sessions is broken, or was not checked for a while."""
     if not this_thread.connections:
         return False
     is_old = time.monotonic() - this_thread.asked >= ASK_EVERY_SECONDS
@@ -101,7 +101,7 @@ _IN_TRANSACTION = frozenset({1, 2, 3})
 
 
 def _is_open(one: BaseDatabaseWrapper) -> bool:
-    """Tell whether a connection is in a transaction, in whatever way it was begun: ``atomic()``, autocommit, BEGIN."""
+    """Tell whether a connection is in a transaction, begun by ``atomic()``, without autocommit, or by BEGIN."""
     if one.in_atomic_block or one.connection is None:
         return one.in_atomic_block
     if one.autocommit != one.settings_dict["AUTOCOMMIT"]:

@@ -1,4 +1,4 @@
-"""The completer: one thread that writes outcomes in batches, while actor threads go on with the next task."""
+"""The completer: one thread that writes outcomes in batches while actor threads run the next tasks."""
 
 import threading
 import time
@@ -24,11 +24,11 @@ from tasks.worker.outcomes import outcome_of, reduced, undecided
 log = structlog.get_logger(__name__)
 
 MOST_PER_BATCH = 500
-#: Outcomes that may wait to be written; beyond, the process claims nothing more.
+#: Outcomes that may wait to be written; at this number the process stops claiming.
 MOST_WAITING = 5_000
-#: A write may wait for a table's lock; every so many leases it is asked anew whether the database still answers.
+#: A write may wait for a table's lock. After so many leases it is retried, to see whether the database still answers.
 SILENT_LEASES = 4
-#: How often a row that somebody's transaction has locked is tried again.
+#: How often a row that another transaction has locked is tried again.
 LOCKED_PAUSE_SECONDS = 0.2
 RETRY_DELAYS_SECONDS = (0.1, 0.5, 1, 2, 4)
 
@@ -36,12 +36,12 @@ Entry = tuple[Execution, Outcome]
 
 
 class Completer:
-    """Writes what runs said about their attempts; waits for a database that is away, without limit."""
+    """Writes the outcomes of runs; waits without limit for a database that is away."""
 
     def __init__(self, inflight: Inflight) -> None:
         self._inflight = inflight
         self._waiting: list[Entry] = []
-        #: Their rows are locked by somebody; they wait alone.
+        #: Another transaction has locked their rows; only they wait for it.
         self._locked: list[Entry] = []
         self._next_try = 0.0
         self._progress_monotonic = time.monotonic()
@@ -54,7 +54,7 @@ class Completer:
         self._thread.start()
 
     def add(self, execution: Execution) -> None:
-        """Take an ended run; returns at once."""
+        """Decide the outcome of an ended run in the calling thread, and queue it; waits for no database."""
         entry = (execution, self._decide(execution))
         with self._changed:
             self._waiting.append(entry)
@@ -62,18 +62,18 @@ class Completer:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that nothing more should be claimed."""
+        """Whether so many outcomes wait that nothing more should be claimed."""
         return len(self._waiting) + len(self._locked) >= MOST_WAITING
 
     def unwritten(self, *, older_than_seconds: float) -> list[tuple[UUID, int]]:
-        """Task id and attempt of runs that ended that long ago and whose outcome waits to be written."""
+        """List task id and attempt of runs that ended that long ago and whose outcome is still unwritten."""
         before = time.monotonic() - older_than_seconds
         entries = [*self._locked, *self._waiting]
         return [one.key for one, _ in entries if (one.finished_monotonic or 0) < before]
 
     @property
     def stalled_for(self) -> float:
-        """Seconds in which the thread did nothing about what waits, although it does not wait for the database."""
+        """Seconds without progress while outcomes wait; 0 while the thread waits for the database."""
         if not self._waiting or call_timeout.is_calling(self._thread.ident):
             return 0
         return time.monotonic() - self._progress_monotonic
@@ -84,7 +84,7 @@ class Completer:
         return self._thread.is_alive()
 
     def stop(self, timeout: float) -> bool:
-        """Write what waits and end; False if that took longer than ``timeout`` seconds."""
+        """Write what waits and end; return False if that takes longer than ``timeout`` seconds."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify()
@@ -94,8 +94,8 @@ class Completer:
     def _decide(self, execution: Execution) -> Outcome:
         try:
             return outcome_of(execution, self._inflight.worker_id)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, this thread has other tasks to run
-            # Nobody should come here: what the user's code raises is caught where it is asked.
+        except BaseException as error:  # noqa: BLE001 - this thread has other tasks to run
+            # Not expected: what the user's code raises is caught where it is called.
             log.error(
                 "cannot tell what follows from a run",
                 task_id=str(execution.claimed.id),
@@ -124,7 +124,7 @@ class Completer:
         return max(0.0, self._next_try - time.monotonic()) if self._locked else None
 
     def _write_round(self, batch: Sequence[Entry], locked: Sequence[Entry]) -> None:
-        """Write what ended and what was locked the last time; then rest."""
+        """Write what has ended and what was locked in the last round; then pause."""
         began = time.monotonic()
         entries = [*locked, *batch]
         still_locked = self._write(entries)
@@ -138,7 +138,7 @@ class Completer:
             time.sleep(pause_after_batch_seconds(time.monotonic() - began, moved=len(batch)))
 
     def _write(self, batch: Sequence[Entry]) -> list[Entry]:
-        """Write outcomes; return those whose rows somebody has locked."""
+        """Write outcomes; return those whose rows are locked."""
         tries = 0
         while True:
             self._progress_monotonic = time.monotonic()
@@ -157,7 +157,7 @@ class Completer:
                 time.sleep(delay)
                 close_old_connections()
             except Exception as error:  # noqa: BLE001
-                # A follow-up that does not fit its actor, a validator of the user's that raises: one outcome's matter.
+                # One outcome is at fault: its follow-up does not fit its actor, or a user's validator raises.
                 return self._split(batch, error)
 
     def _complete(self, batch: Sequence[Entry]) -> list[Entry]:
@@ -166,7 +166,7 @@ class Completer:
         refused = [outcome for outcome in outcomes if (outcome.task_id, outcome.attempt) not in accepted]
         if not refused:
             return []
-        # A lost reply made us write twice, or somebody has locked the row, or the task was given to somebody else.
+        # Written before and the reply was lost, or the row is locked, or another worker has the task.
         recorded = lifecycle.recorded(refused)
         held = lifecycle.still_held(refused)
         for outcome in refused:
@@ -179,7 +179,7 @@ class Completer:
         return [entry for entry in batch if (entry[1].task_id, entry[1].attempt) in held]
 
     def _split(self, batch: Sequence[Entry], error: BaseException) -> list[Entry]:
-        """Find the outcome that cannot be stored, so that it alone loses what the database refuses."""
+        """Find the outcome that cannot be stored, so that only it loses what the database refuses."""
         if len(batch) > 1:
             middle = len(batch) // 2
             return self._write(batch[:middle]) + self._write(batch[middle:])

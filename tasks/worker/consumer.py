@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: What waits for a thread longer than this goes back: another process may be idle.
+#: A task that waits longer than this for a thread is put back, because another process may be idle.
 PUT_BACK_AFTER_SECONDS = 0.1
-#: How long to leave a database or broker alone that just failed.
+#: Pause after an error of the database or the broker.
 PAUSE_AFTER_ERROR_SECONDS = 0.5
-#: A claim may wait for a table's lock; every so many leases it is asked anew whether the database still answers.
+#: A claim may wait for a table's lock. After so many leases it is retried, to see whether the database still answers.
 SILENT_LEASES = 4
-#: How often a draining consumer looks whether it is to end.
+#: Pause between two rounds of a draining consumer.
 DRAINING_PAUSE_SECONDS = 0.05
-#: Dramatiq's worker would take the first for a delay of its own, and use the second in an isinstance().
+#: Dramatiq's worker would take the first for its own delay and pass the second to isinstance().
 _NOT_FOR_DRAMATIQ = frozenset({"eta", "throws"})
-#: A wake-up may be lost, so an idle worker looks by itself this often.
+#: An idle worker looks this often without a wake-up, because one may be lost.
 IDLE_WAIT_SECONDS = 1.0
 
 
@@ -57,7 +57,7 @@ class ClaimedMessage(MessageProxy):
         super().__init__(message)
         self.execution = execution
         self.inflight, self.interrupter = inflight, interrupter
-        #: In Dramatiq's work queue; that of an old task is its band's highest.
+        #: Its place in the work queue. An aged task gets the highest priority of the band it was dispatched to.
         self.priority = execution.claimed.priority
 
     def __str__(self) -> str:
@@ -67,8 +67,12 @@ class ClaimedMessage(MessageProxy):
 class ClaimingConsumer(Consumer):
     """The process's only consumer: serves all of its queues from Dramatiq's one consumer thread.
 
-    ``__next__`` never raises for a database or broker that is away: Dramatiq would strand the batch and sleep.
-    Dramatiq's ``ack`` and ``nack``, which come when the actor is done, only hand the outcome to the completer.
+    ``__next__`` never raises when the database or the broker is away: Dramatiq would strand the batch and sleep.
+    Dramatiq calls ``ack`` or ``nack`` when the actor is done; both only hand the outcome to the completer.
+
+    Parameters:
+        served: the broker's queues to take from, high bands first.
+        on_round: called at the top of each round, from the consumer thread.
     """
 
     def __init__(
@@ -88,13 +92,13 @@ class ClaimingConsumer(Consumer):
         self._inflight, self._interrupter, self._completer = inflight, interrupter, completer
         self._heartbeat, self._drain = heartbeat, drain
         self._on_round = on_round
-        # Dramatiq finds the consumer of a message by its queue's name; any other would kill the worker thread.
+        # Dramatiq looks up a message's consumer by its queue name. An unknown name would end the worker thread.
         self._consumer_queue_name = served[0]
         self._ready: deque[ClaimedMessage] = deque()
         self._unclaimed: list[Taken] = []
-        #: Claimed or stale, and not yet acknowledged.
+        #: Hints that were claimed or are stale.
         self._unacknowledged: list[Taken] = []
-        #: Whether the broker may hold hints as taken by us that are not in hand: one of its replies was lost.
+        #: Whether a reply of the broker was lost, so that it may count hints as taken that never arrived here.
         self._is_in_doubt = False
         self._isolation = Isolation(inflight)
 
@@ -109,18 +113,18 @@ class ClaimingConsumer(Consumer):
         return self._ready.popleft()
 
     def ack(self, message: Any) -> None:
-        """The actor is done: hand its outcome over."""
+        """Hand over the outcome of an actor that is done."""
         self._end(message.execution)
 
     def nack(self, message: Any) -> None:
-        """The message failed in Dramatiq's eyes: our outcome says what that means."""
+        """Hand over the outcome of a message that failed for Dramatiq; the outcome decides what follows."""
         message.execution.capture_failure(message._exception)
         self._end(message.execution)
 
     def _end(self, execution: Execution) -> None:
         execution.capture_failure(None)
         if isinstance(execution.error, Resisted):
-            # Its coroutine still runs, so nothing may be said about the attempt until the process is gone.
+            # Its coroutine still runs, so the attempt gets no outcome until the process is gone.
             log.error(
                 "a coroutine resists its cancellation; this worker ends for it", task_id=str(execution.claimed.id)
             )
@@ -132,8 +136,8 @@ class ClaimingConsumer(Consumer):
             self._forget_completed(execution)
         else:
             self._completer.add(execution)
-        # Not sooner: add() runs the user's code (predicates, validators) in this thread. Meanwhile the thread takes no
-        # other task, and a quarantined one must not start beside code that may crash the process.
+        # Not before add(), which runs the user's predicates and validators in this thread. Until they return the thread
+        # takes no other task, and no quarantined task may start beside code that can crash the process.
         self._inflight.slots.release()
 
     def _forget_completed(self, execution: Execution) -> None:
@@ -148,16 +152,16 @@ class ClaimingConsumer(Consumer):
     def _refill(self) -> None:
         inflight = self._inflight
         if self._drain.has_begun:
-            # First: others could start their tasks by now.
+            # First, so that other workers can start these tasks at once.
             self._give_back_hints()
             self._acknowledge()
-            # What a claim that was under way brought after the drain began.
+            # Tasks of a claim that was under way when the drain began.
             self._put_back_unstarted()
-            # Not began.wait(): it is set by now, and the consumer would spin beside what still runs.
+            # Not began.wait(), which returns at once by now: the consumer would spin beside running tasks.
             time.sleep(DRAINING_PAUSE_SECONDS)
             return
         if not self._heartbeat.has_lease:
-            # The heartbeat goes on trying.
+            # The heartbeat keeps trying to renew it.
             self._acknowledge()
             self._put_back_unstarted()
             self._drain.began.wait(PAUSE_AFTER_ERROR_SECONDS)
@@ -167,7 +171,7 @@ class ClaimingConsumer(Consumer):
                 self._acknowledge()
                 return
             inflight.put_back_waiting(longer_than=PUT_BACK_AFTER_SECONDS)
-            # While outcomes cannot be written, finished tasks must not pile up in memory.
+            # Finished tasks must not pile up in memory while outcomes cannot be written.
             if self._completer.is_full:
                 self._acknowledge()
                 self._drain.began.wait(PUT_BACK_AFTER_SECONDS)
@@ -194,10 +198,10 @@ class ClaimingConsumer(Consumer):
 
     def _take(self, limit: int) -> "list[Taken]":
         if self._unclaimed:
-            # What could not be claimed for an error is still ours to claim: it left the broker's list.
+            # A claim of these hints failed. They have left the broker's list, so only this process can claim them.
             taken, self._unclaimed = self._unclaimed, []
             return taken
-        # The last claim is acknowledged on the same way: its tasks have gone to the threads.
+        # The same call acknowledges the last claim, whose tasks have gone to the threads.
         done, self._unacknowledged = self._unacknowledged, []
         if done:
             failpoints.reach("before_ack")
@@ -212,7 +216,7 @@ class ClaimingConsumer(Consumer):
         failpoints.reach("before_claim")
         asked = time.monotonic()
         try:
-            # Without a limit a connection that is silent would keep this thread; a lock may take longer, and again.
+            # Without a limit a silent connection would block this thread. A wait for a lock may exceed it: then retry.
             with call_timeout.bounded(SILENT_LEASES * settings.WORKER_LEASE_SECONDS):
                 claimed = lifecycle.claim_many(hints, worker_id=self._inflight.worker_id)
         except NotEntitled:
@@ -221,7 +225,7 @@ class ClaimingConsumer(Consumer):
         failpoints.reach("after_claim")
         executions = [Execution(one, claimed_monotonic=asked) for one in claimed]
         self._inflight.hold(executions)
-        # The rows protect the tasks now. Stale and foreign hints go the same way.
+        # From here on the rows protect the tasks. Stale and foreign hints are acknowledged as well.
         self._unclaimed = []
         self._unacknowledged += taken
         bands = {one.hint.task_id: one.queue for one in taken if one.hint is not None}
@@ -232,13 +236,13 @@ class ClaimingConsumer(Consumer):
                 self._hand_out(execution, bands[execution.claimed.id])
 
     def _leave_hints_to_others(self) -> None:
-        """Leave hints to other workers: this one was asked to drain, or its lease is over, and learns it now."""
+        """Give hints back and ask the registry why: this worker drains, or its lease is over."""
         self._give_back_hints()
         self._heartbeat.beat_soon()
         self._drain.began.wait(PAUSE_AFTER_ERROR_SECONDS)
 
     def _acknowledge(self) -> None:
-        """Acknowledge what was claimed, since nothing is taken for a while."""
+        """Acknowledge claimed hints now, because no call of take() follows for a while."""
         if not self._unacknowledged:
             return
         done, self._unacknowledged = self._unacknowledged, []
@@ -247,21 +251,20 @@ class ClaimingConsumer(Consumer):
             self._source.done(done)
             failpoints.reach("after_ack")
         except BrokerUnavailable as error:
-            # No hurry: such a hint is stale, whenever it comes back.
+            # This can wait: a hint that comes back is stale.
             self._is_in_doubt = True
             log.warning("claimed hints are acknowledged later", error=str(error), count=len(done))
 
     def _hand_out(self, execution: Execution, broker_queue_name: str) -> None:
         actor = self._actors.get(execution.claimed.actor)
         if actor is None:
-            # A rolling deploy: another worker knows it. Not at once, or the two would play ping-pong.
+            # In a rolling deploy another worker knows the actor. Without a delay this one would claim the task again.
             self._inflight.put_back([execution], delay_seconds=1 + hash(execution.claimed.id) % 30)
             return
         try:
             message = self._message(execution)
         except BaseException as error:  # noqa: BLE001
-            # A row that makes no message is that task's failure, not the end of this consumer; a validator of the
-            # user's model may raise a SystemExit.
+            # Only this task fails, and the consumer goes on. Even SystemExit: a validator of the user's may raise it.
             execution.capture_failure(error)
             self._end(execution)
             return
@@ -288,7 +291,7 @@ class ClaimingConsumer(Consumer):
             return
         sessions.refresh()
         if self._is_in_doubt:
-            # Else what is not acknowledged would stay in the broker as long as this process lives.
+            # Otherwise unacknowledged hints would stay in the broker as long as this process lives.
             self._source.forget_taken(self._served)
             self._is_in_doubt = False
         self._source.wait(self._served, IDLE_WAIT_SECONDS)

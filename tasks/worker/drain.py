@@ -1,4 +1,4 @@
-"""The drain: this process claims nothing more, and ends once it holds nothing."""
+"""The drain: the process stops claiming, and ends once it holds nothing."""
 
 import os
 import resource
@@ -14,12 +14,12 @@ from tasks.worker.interrupter import Interrupter
 
 
 class Drain:
-    """Who asked this process to drain, and how it ends after that.
+    """Whether this process drains, for which reason, and how it ends after that.
 
     Attributes:
-        began: set when the process claims nothing more; it ends waits.
-        is_retiring: the process ends after what it holds, however long that takes.
-        has_ended_itself: the process ends for a fault, and not because its operator asked.
+        began: set when the process stops claiming; ends the consumer's waits.
+        is_retiring: the process ends after the tasks it holds, however long they take.
+        has_ended_itself: the process ends because of a fault, not because its operator asked.
     """
 
     def __init__(self, inflight: Inflight, interrupter: Interrupter, recorder: Recorder) -> None:
@@ -30,15 +30,15 @@ class Drain:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the process claims nothing more."""
+        """Whether the process has stopped claiming."""
         return self.began.is_set()
 
     def begin(self) -> None:
-        """Claim nothing more; what runs goes on."""
+        """Stop claiming; running tasks go on."""
         self.began.set()
 
     def request(self) -> None:
-        """Ask for a fresh process in this one's place; safe in a signal handler, and heeded by the heartbeat."""
+        """Ask for a fresh process in this one's place; the next heartbeat acts on it. Safe in a signal handler."""
         self._is_requested = True
 
     @property
@@ -52,7 +52,7 @@ class Drain:
         return bool((most_tasks and self._inflight.ended >= most_tasks) or (most_bytes and _peak_bytes() >= most_bytes))
 
     def retire(self) -> None:
-        """Claim nothing more and end once nothing is held; a supervisor starts another process right away."""
+        """Stop claiming, and end once nothing is held; the supervisor starts another process right away."""
         self.is_retiring = True
         self.begin()
         self._recorder.retire()
@@ -65,12 +65,12 @@ class Drain:
         if not self.is_retiring or self._is_ending:
             return
         if all(map(self._interrupter.is_stuck, self._inflight.executions)):
-            # Once: Dramatiq's own command takes a second signal for impatience.
+            # Only once: at a second signal Dramatiq's own command ends the process at once.
             self._is_ending = True
             os.kill(os.getpid(), signal.SIGTERM)
 
     def end_process(self) -> None:
-        """End the process as its operator would, with a grace for what runs; a supervisor starts a fresh one."""
+        """End the process as its operator would, with a grace period for running tasks; a fresh one is started."""
         self.has_ended_itself = True
         self.begin()
         os.kill(os.getpid(), signal.SIGTERM)

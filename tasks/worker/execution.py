@@ -1,4 +1,4 @@
-"""One run of one claimed task: its clock, its interrupts, and how it ended."""
+"""One execution of one claimed task: its clock, its interrupts, and how it ended."""
 
 import os
 import sys
@@ -20,21 +20,21 @@ R = TypeVar("R")
 
 
 class Resisted(Exception):
-    """An ``async def`` actor swallowed its cancellation and still runs; nothing may be said about its attempt."""
+    """An ``async def`` actor swallowed its cancellation and still runs, so its attempt cannot get an outcome."""
 
 
 class Guard(Protocol):
-    """What may interrupt a run; see ``Interrupter``."""
+    """The part of an ``Interrupter`` that a run needs."""
 
     @property
     def is_copied(self) -> bool:
-        """Whether this is a process that an actor forked."""
+        """Whether this process is a fork by an actor."""
 
     def arm(self, execution: "Execution") -> None:
-        """Allow interrupts of the calling thread, from now until ``disarm``."""
+        """Allow interrupts of the calling thread until ``disarm``."""
 
     def disarm(self, execution: "Execution") -> None:
-        """Forbid interrupts of the calling thread and catch one that is under way."""
+        """Forbid interrupts of the calling thread, and catch a pending one."""
 
 
 class Execution:
@@ -48,30 +48,30 @@ class Execution:
         self.result: Any = None
         self.error: BaseException | None = None
         self.is_captured = False
-        #: What the attempt's record says beside its outcome; see ``remark``.
+        #: Sentences in the attempt's record beside its outcome; see ``remark``.
         self.note = ""
         #: What is recorded about its error, once the actor has raised one.
         self.error_report: ErrorReport | None = None
-        #: The actor committed its success itself.
+        #: Whether the actor has committed its success itself.
         self.is_completed = False
         self.is_async = False
         self.thread_id = 0
-        #: Under the Interrupter's lock.
+        #: Guarded by the Interrupter's lock, as the rest below.
         self.deadline: float | None = None
         self.is_armed = False
-        #: Asked for and not sent, with the moment from which on they may be; and sent, in their order.
+        #: Interrupts that are requested, with the time from which they may be sent; then those sent, in order.
         self.wanted: dict[type[Interrupt], float] = {}
         self.interrupts: list[type[Interrupt]] = []
         self.interrupted_monotonic = -inf
 
     @property
     def is_asked_to_stop(self) -> bool:
-        """Whether an interrupt is on its way or was sent."""
+        """Whether an interrupt was requested or sent."""
         return bool(self.wanted or self.interrupts)
 
     @property
     def key(self) -> tuple[Any, int]:
-        """Task id and attempt number: what the row is fenced by."""
+        """Task id and attempt number, by which every write to the row is fenced."""
         return (self.claimed.id, self.claimed.attempt)
 
     @property
@@ -80,18 +80,18 @@ class Execution:
         return self.started_monotonic is not None
 
     def at(self, monotonic: float | None) -> datetime:
-        """Turn a moment of this process into the database's time, so that no clock of ours matters."""
+        """Convert a moment of this process to the database's time, so that this machine's clock does not matter."""
         moment = time.monotonic() if monotonic is None else monotonic
         return self.claimed.claimed_at + timedelta(seconds=max(0.0, moment - self._claimed_monotonic))
 
     def remark(self, note: str) -> None:
-        """Add a sentence to what the attempt's record says beside its outcome."""
+        """Add a sentence to the attempt's record, beside its outcome."""
         self.note = f"{self.note}; {note}" if self.note else note
 
     def run(self, function: Callable[[], R], guard: Guard, *, is_async: bool) -> R:
-        """Call the actor's function and capture how it ends, before anything else can go wrong."""
-        # An interrupt that arrives between the function's return and our next line would lose the result of a task that
-        # succeeded. A defaultdict calls its factory and keeps the result inside C, where no interrupt is delivered.
+        """Call the actor's function, and capture how it ends before anything else can go wrong."""
+        # An interrupt between the function's return and the next line would lose the result of a task that succeeded.
+        # A defaultdict calls its factory and keeps the result inside C, where no interrupt is delivered.
         results: defaultdict[str, R] = defaultdict(function)
         self.is_async = is_async
         self.started_monotonic = time.monotonic()
@@ -103,7 +103,7 @@ class Execution:
             finally:
                 self._disarm(guard)
         except BaseException as error:
-            # Once more: an interrupt can hit the very call that was to forbid it.
+            # Once more, because an interrupt can hit the very call that should forbid it.
             self._disarm(guard)
             self.finished_monotonic = time.monotonic()
             if not (results and isinstance(error, Interrupt)):
@@ -117,12 +117,12 @@ class Execution:
         return self._succeeded(results["of the actor"])
 
     def capture_failure(self, error: BaseException | None) -> None:
-        """Note that the run ended outside the actor's function; what the function itself said stays."""
+        """Note that the run ended outside the actor's function; an outcome of the function itself stays."""
         if not self.is_captured:
             self._failed(error or RuntimeError("the attempt ended without an outcome"))
 
     def skip(self) -> None:
-        """Note that a middleware skipped the run: it ends without a result."""
+        """Note that a middleware skipped the run, which ends without a result."""
         if not self.is_captured:
             self._succeeded(None)
 
@@ -132,7 +132,7 @@ class Execution:
 
     def _failed(self, error: BaseException) -> None:
         if self.is_async and isinstance(error, RuntimeError) and isinstance(error.__cause__, Interrupt):
-            # EventLoopThread.run_coroutine() says so when a coroutine outlives its cancellation by a second.
+            # EventLoopThread.run_coroutine() raises this when a coroutine outlives its cancellation by a second.
             error = Resisted(str(error))
         self.error, self.is_captured = error, True
 
@@ -141,14 +141,14 @@ class Execution:
             try:
                 guard.disarm(self)
             except Interrupt:
-                # It hit while we were on the way to the lock; behind it none is sent, so this ends.
+                # It arrived before disarm() had the lock. Under the lock none is sent, so the loop ends.
                 continue
             else:
                 return
 
 
 def _end_copy(error: BaseException | None) -> NoReturn:
-    """End a process that an actor forked and whose copy of the actor came back: it is no second worker."""
+    """End a forked process whose copy of the actor has returned; it must not go on as a second worker."""
     code = 0
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else int(error.code is not None)

@@ -1,7 +1,7 @@
-"""The flight recorder: a table in shared memory, outside the worker process, of what its threads run and have run.
+"""The flight recorder: a table in shared memory that lists which tasks a worker process runs and has run.
 
-It costs a task three small writes and no system call. When the process dies the supervisor reads it, so that only what
-was running is blamed for the crash, and what had ended without its outcome being written is known to have run.
+It costs a task three small writes and no system call. The supervisor reads it when the process has died. Then only
+running tasks are blamed for the crash, and tasks that had ended without a written outcome are known to have run.
 """
 
 import mmap
@@ -16,34 +16,34 @@ from uuid import UUID
 _RECORD = struct.Struct("=B16sId")
 _EMPTY, _RUNNING, _STUCK, _ENDED = 0, 1, 2, 3
 _SIZE = 32
-#: Beside one for each thread: more than the completer lets wait and the consumer claims on top of that.
+#: Beside one for each thread. More than the completer lets wait plus what the consumer claims on top of that.
 _RECORDS_FOR_ENDED = 6_000
 
 
 class Ending(IntEnum):
-    """Why a process ends, in its own words. An exit code cannot say it: an actor may end the process with any."""
+    """Why a process ends, as it recorded itself. Exit codes are no evidence: an actor may exit with any of them."""
 
-    #: It said nothing: whatever had started may have ended it.
+    #: No reason was recorded; any task that had started may have ended the process.
     NONE = 0
-    #: It was told to stop, and everything it held is written or given back.
+    #: It was asked to stop, and everything it held is written or put back.
     IN_ORDER = 1
-    #: It took nothing more and ended after what it held; another has its place already.
+    #: It stopped claiming and ended after the tasks it held; another process has its place already.
     RETIRED = 2
-    #: It had to end with something on hand.
+    #: It had to end while it still held tasks.
     UNFINISHED = 3
-    #: A thread of the engine was dead or stood still.
+    #: One of its own threads was dead or stood still.
     UNHEALTHY = 4
-    #: Its lease was over, and an actor could not be interrupted, or its tasks are others' by now.
+    #: Its lease was over, and an actor could not be interrupted or other workers have its tasks.
     LEASE_LOST = 5
 
     @property
     def is_fault(self) -> bool:
-        """Whether something went wrong in there, so that it must not go on like that without end."""
+        """Whether the process itself failed; a task that is there each time is blamed in the end."""
         return self in (Ending.UNHEALTHY, Ending.LEASE_LOST)
 
 
 class Record(NamedTuple):
-    """What a thread was running, or had run, when its process died."""
+    """A task that was running, or had ended unwritten, when its process died."""
 
     #: ``<task id>:<attempt>``.
     key: str
@@ -68,33 +68,33 @@ class FlightRecorder:
 
     @classmethod
     def create(cls, *, threads: int) -> "FlightRecorder":
-        """Make an empty one, whose descriptor a child process can inherit."""
+        """Make an empty recorder whose descriptor a child process can inherit."""
         with tempfile.TemporaryFile() as file:
-            # Not truncate(): on a full disk the first write to a page that is not there kills the writer.
+            # Not truncate(): on a full disk, the first write to a page without a block would kill the writer.
             os.posix_fallocate(file.fileno(), 0, _length(threads))
             return cls(os.dup(file.fileno()), threads=threads)
 
     @property
     def is_retiring(self) -> bool:
-        """Whether the process said that it takes nothing more, so that another may take its place already."""
+        """Whether the process has recorded that it retires, so that another may take its place already."""
         return bool(self._memory[-1])
 
     def retire(self) -> None:
-        """Say so."""
+        """Record that this process stops claiming and ends after the tasks it holds."""
         self._memory[-1] = 1
 
     @property
     def ending(self) -> Ending:
-        """Why the process says it ends."""
+        """The recorded reason for the end of the process."""
         return Ending(self._memory[-3])
 
     def end_process(self, ending: Ending) -> None:
-        """Say why this process ends, right before it does."""
+        """Record why this process ends, right before it does."""
         self._memory[-3] = ending
 
     @property
     def ticks(self) -> int:
-        """A number that changes as long as the process lets its threads run; 0 before that begins and after it ends."""
+        """A number that changes while the process lets its threads run; 0 before its first tick and after its last."""
         return self._memory[-2]
 
     def tick(self) -> None:
@@ -102,11 +102,11 @@ class FlightRecorder:
         self._memory[-2] = self._memory[-2] % 255 + 1
 
     def stop_ticking(self) -> None:
-        """Say that there will be no more signs of life."""
+        """Record that no more signs of life will come."""
         self._memory[-2] = 0
 
     def start(self, key: tuple[UUID, int], started_at: datetime) -> None:
-        """Note that a thread starts an actor. The state byte is written last: a torn record does not count."""
+        """Record that a thread starts an actor; the state byte is written last, so a torn record does not count."""
         task_id, attempt = key
         record = self._records[key] = self._free.pop()
         packed = _RECORD.pack(_RUNNING, task_id.bytes, attempt, started_at.timestamp())
@@ -115,22 +115,22 @@ class FlightRecorder:
         self._memory[offset] = _RUNNING
 
     def mark_stuck(self, key: tuple[UUID, int]) -> None:
-        """Note that the actor resists its limit and the process will end for it."""
+        """Record that the actor resists its limit, for which the process will end."""
         self._mark(key, _STUCK)
 
     def end(self, key: tuple[UUID, int]) -> None:
-        """Note that the actor has returned or raised."""
+        """Record that the actor has returned or raised."""
         self._mark(key, _ENDED)
 
     def forget(self, key: tuple[UUID, int]) -> None:
-        """Note that the outcome is written."""
+        """Remove a task whose outcome is written."""
         self._mark(key, _EMPTY)
         record = self._records.pop(key, None)
         if record is not None:
             self._free.append(record)
 
     def read(self) -> list[Record]:
-        """List what runs and what has ended unwritten."""
+        """List the tasks that run, and those that have ended unwritten."""
         found = []
         for index in range(self._size):
             state, task_id, attempt, since = _RECORD.unpack_from(self._memory, index * _SIZE)
@@ -140,7 +140,7 @@ class FlightRecorder:
         return found
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         self._memory.close()
         os.close(self.descriptor)
 
@@ -151,12 +151,12 @@ class FlightRecorder:
 
 
 class NoRecorder:
-    """Takes a flight recorder's place where no supervisor would read it."""
+    """Takes a flight recorder's place in a process without a supervisor; records nothing."""
 
     is_read = False
 
     def _ignore(self, *_: object) -> None:
-        """Keep nothing."""
+        """Record nothing."""
 
     start = mark_stuck = end = forget = retire = end_process = tick = stop_ticking = _ignore
 

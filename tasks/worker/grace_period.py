@@ -1,7 +1,7 @@
-"""The grace: what runs when a worker stops has so long to end; then it is interrupted, and at last the process ends.
+"""The grace period: running tasks may end in it when a worker stops; then they are interrupted, then the process ends.
 
-Its thread is there from the beginning, and waits in C: to start one takes a lock of the standard library that an
-interrupted actor may have left locked, and a stop that hangs is a stop all the same.
+Its thread starts with the worker and waits in C. Starting one at the stop would take a lock of the standard library
+that an interrupted actor may have left locked, and the stop would hang.
 """
 
 import threading
@@ -10,9 +10,9 @@ from queue import Empty, SimpleQueue
 
 from django.conf import settings
 
-#: After the grace, interrupted actors have this long to clean up.
+#: How long interrupted actors may clean up after the grace period.
 CLEAN_UP_SECONDS = 5.0
-#: After that the rest of an orderly end: outcomes, a farewell, the event loop.
+#: How long the rest of an orderly end may take after that: outcomes, leaving the registry, the event loop.
 LAST_SECONDS = 4.0
 
 
@@ -20,8 +20,8 @@ class GracePeriod:
     """Counts from the beginning of a stop.
 
     Parameters:
-        interrupt: called when the grace is over.
-        end: called when the process has not come to its end by itself; None where that is somebody else's business.
+        interrupt: called when the grace period is over.
+        end: called when the process has not ended by itself; None if no supervisor would replace the process.
     """
 
     def __init__(self, *, interrupt: Callable[[], None], end: Callable[[], None] | None) -> None:
@@ -30,15 +30,15 @@ class GracePeriod:
         self._thread = threading.Thread(target=self._run, name="grace", daemon=True)
 
     def start(self) -> None:
-        """Be ready."""
+        """Start the thread, which waits for ``begin``."""
         self._thread.start()
 
     def begin(self) -> None:
-        """Count from now on."""
+        """Start counting."""
         self._signals.put(None)
 
     def cancel(self) -> None:
-        """Do nothing any more: the end was reached, or there is none to come."""
+        """Call neither function any more; the process ends by itself."""
         self._signals.put(None)
         self._signals.put(None)
 

@@ -1,4 +1,4 @@
-"""The heartbeat: a worker's own thread and connection that keep its lease, and bring it news."""
+"""The heartbeat: a thread with its own connection that renews the worker's lease and fetches its instructions."""
 
 import threading
 import time
@@ -21,12 +21,12 @@ from tasks.worker.interrupter import Cancelled, Interrupter
 
 log = structlog.get_logger(__name__)
 
-#: After a beat that failed.
+#: Pause after a beat that failed.
 RETRY_SECONDS = 0.5
 
 
 class Heartbeat:
-    """Renews the lease every few seconds; learns of cancels, drains and of rows that nobody here holds."""
+    """Renews the lease every few seconds; learns of cancels, drains, and rows that this process does not hold."""
 
     def __init__(self, inflight: Inflight, interrupter: Interrupter, completer: Completer, drain: Drain) -> None:
         self._inflight, self._interrupter, self._completer, self._drain = inflight, interrupter, completer, drain
@@ -39,11 +39,11 @@ class Heartbeat:
         self.is_gone = False
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start beating."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Beat no longer."""
+        """Stop beating."""
         self._stopped.set()
         self._soon.set()
         self._thread.join(settings.HEARTBEAT_INTERVAL_SECONDS)
@@ -54,22 +54,22 @@ class Heartbeat:
         return self._thread.is_alive()
 
     def beat_soon(self) -> None:
-        """Beat at once; returns at once."""
+        """Ask for a beat now, without waiting for it."""
         self._soon.set()
 
     @property
     def stalled_for(self) -> float:
-        """Seconds since the last beat began, unless it waits for the database."""
+        """Seconds since the last beat began; 0 while it waits for the database."""
         return 0 if call_timeout.is_calling(self._thread.ident) else time.monotonic() - self._beat_monotonic
 
     @property
     def has_lease(self) -> bool:
-        """Whether nobody can have given our tasks away; counted from before the statement that renewed it."""
+        """Whether no other worker can have this one's tasks; counted from before the statement that renewed it."""
         return not self.is_gone and self.lease_over_for < 0
 
     @property
     def lease_over_for(self) -> float:
-        """Seconds since nobody has to believe in us any more; negative while somebody has."""
+        """Seconds since the lease ended; negative while it lasts."""
         return time.monotonic() - self._trusted_until
 
     def _run(self) -> None:
@@ -81,7 +81,7 @@ class Heartbeat:
         connection.close()
 
     def _guarded_beat(self) -> bool:
-        """Beat; False if it has to be tried again. Whatever goes wrong, the next one comes."""
+        """Beat; return False if it has to be retried. No error ends the heartbeat."""
         self._beat_monotonic = time.monotonic()
         try:
             close_old_connections()
@@ -101,10 +101,10 @@ class Heartbeat:
         except DatabaseProblem as error:
             if not is_lock_timeout(error):
                 raise
-            # Somebody has locked our row or its table, until now at least. As long as that lasts nobody can declare us
-            # gone either, and the sweeper then waits for a heartbeat before it does.
+            # Another session has locked this worker's row or its table, at least until now. As long as the lock lasts
+            # no sweeper can declare this worker gone either, and after it the sweeper waits for a heartbeat.
             self._trusted_until = time.monotonic() + settings.WORKER_LEASE_SECONDS
-            log.warning("the lease cannot be renewed for a lock; this worker goes on")
+            log.warning("a lock keeps the lease from being renewed; this worker goes on")
             return False
         self._heed(heard, asked)
         if not self.is_gone:
@@ -121,13 +121,13 @@ class Heartbeat:
             log.info("asked to drain; ending after what runs")
             self._drain.retire()
         elif self._drain.is_due and not heard.is_draining:
-            # Into the registry first: there it shows, and the dispatcher counts on us no longer.
+            # First in the registry, where operators see it and the dispatcher stops counting this worker's threads.
             with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
                 workers.ask_to_drain([self._inflight.worker_id])
             self._drain.retire()
 
     def _look_after_tasks(self) -> None:
-        """Interrupt what was cancelled, and return rows of ours that nobody here holds."""
+        """Interrupt cancelled tasks, and put back rows of this worker that it does not hold."""
         try:
             with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
                 concerns = workers.concerns(self._inflight.worker_id, self._inflight.keys)
@@ -135,7 +135,7 @@ class Heartbeat:
         except DatabaseProblem as error:
             if not is_lock_timeout(error):
                 raise
-            # The table of tasks is locked; the lease is renewed all the same.
+            # The table of tasks is locked. The lease has been renewed, so this can wait for the next beat.
             return
         for key in concerns.cancelled:
             execution = self._inflight.get(key)
@@ -143,10 +143,10 @@ class Heartbeat:
                 self._interrupter.interrupt(execution, Cancelled)
 
     def _put_back_unheld(self, unheld: Sequence[tuple[UUID, int]]) -> None:
-        """Return rows of which a claim was committed and its reply lost.
+        """Put back rows whose claim was committed although its reply was lost.
 
-        Only what two beats in a row found, and what is not held now: a beat that was on its way for long tells of a
-        time before the claim of what runs by now.
+        One beat finds them unconfirmed and the next has to confirm them; what is held by now is left alone. A beat
+        that took long may describe the time before the claim of a task that runs by now.
         """
         found = {key for key in unheld if key not in self._inflight}
         lost, self._unconfirmed = found & self._unconfirmed, found

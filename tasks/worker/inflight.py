@@ -1,4 +1,4 @@
-"""What a worker process holds: every claimed task whose outcome is not written yet."""
+"""In-flight tasks of a worker process: every claimed task whose outcome is not written yet."""
 
 import queue
 import time
@@ -21,7 +21,7 @@ from tasks.worker.slots import Slots
 
 log = structlog.get_logger(__name__)
 
-#: Task id and attempt number, which fence a row.
+#: Task id and attempt number, by which every write to the row is fenced.
 Key = tuple[UUID, int]
 
 
@@ -44,8 +44,8 @@ class Inflight:
 
     Attributes:
         slots: how many more may be claimed.
-        work_queue: what waits for a thread.
-        ended: how many runs have ended since the process began.
+        work_queue: messages that wait for a thread.
+        ended: number of runs that have ended since the process began.
     """
 
     def __init__(self, worker_id: UUID, *, threads: int, recorder: Recorder) -> None:
@@ -80,10 +80,10 @@ class Inflight:
         return len(self._unstarted)
 
     def get(self, key: Key) -> Execution | None:
-        """Find what is held by its key."""
+        """Find a held task by its key."""
         return self._held.get(key)
 
-    # --- In the order of a task's stay ---
+    # --- From claim to outcome ---
 
     def hold(self, executions: Sequence[Execution]) -> None:
         """Count claimed tasks as held."""
@@ -94,8 +94,8 @@ class Inflight:
     def hand_out(self) -> None:
         """Note that a claimed task goes to the work queue now.
 
-        If that is empty, the task's wait begins now. No thread has taken anything for a while because there was
-        nothing to take, and without this note the first task after a rest would be put back before a thread wakes.
+        If the queue is empty, the wait for a thread begins now. Otherwise the first task after an idle time would be
+        put back before a thread wakes, because no thread had taken anything for so long.
         """
         if self.work_queue.empty():
             self._last_start = time.monotonic()
@@ -114,10 +114,10 @@ class Inflight:
         self._recorder.end(execution.key)
 
     def end_resisting(self, execution: Execution, *, is_stuck: bool) -> None:
-        """Note that a task's thread is free although its coroutine still runs, so that nothing is known of its end.
+        """Note that a task's thread is free although its coroutine still runs; the task stays held.
 
         Parameters:
-            is_stuck: it resisted its time limit, which is a failure; to resist a shutdown or a cancel is none.
+            is_stuck: it resisted its time limit, which is a failure; resisting a shutdown or a cancel is not.
         """
         self._unstarted.pop(execution.key, None)
         self.ended += 1
@@ -137,7 +137,7 @@ class Inflight:
         """Return tasks that were not started to the table.
 
         Parameters:
-            delay_seconds: they are not due before then; by default they are due at once, in their old position.
+            delay_seconds: time until they are due; by default at once, in their old position.
         """
         if not executions:
             return
@@ -146,13 +146,13 @@ class Inflight:
             with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
                 lifecycle.put_back_many(keys, worker_id=self.worker_id, delay_seconds=delay_seconds)
         except DatabaseProblem as error:
-            # Their rows still name this worker. The next heartbeat finds that it does not hold them.
+            # Their rows still name this worker. The heartbeat will find that it does not hold them.
             log.warning("cannot put tasks back; the heartbeat will", error=str(error).strip(), count=len(keys))
             close_old_connections()
         self._release(executions)
 
     def put_back_waiting(self, *, longer_than: float) -> None:
-        """Return what waits for a thread if no thread has taken anything for ``longer_than`` seconds."""
+        """Return tasks that wait for a thread, if no thread has taken a task for ``longer_than`` seconds."""
         if not self._unstarted or time.monotonic() - self._last_start < longer_than:
             return
         waiting = []
@@ -165,7 +165,7 @@ class Inflight:
         self.put_back(waiting)
 
     def put_back_unstarted(self) -> None:
-        """Return everything that has not started."""
+        """Return all tasks that have not started."""
         self.put_back(list(self._unstarted.values()))
 
     def _release(self, executions: Iterable[Execution]) -> None:

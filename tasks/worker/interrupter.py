@@ -1,4 +1,4 @@
-"""The interrupter: stops running actors, at a moment in which that leaves no lock behind."""
+"""The interrupter: stops running actors, at a moment that leaves no lock locked."""
 
 import gc
 import os
@@ -19,17 +19,18 @@ class Cancelled(Interrupt):
     """Raised in a running actor whose task was cancelled."""
 
 
-#: Between two interrupts of one run: it may clean up after the first.
+#: Least time between two interrupts of one run, so that it can clean up after the first.
 CLEAN_UP_SECONDS = 1.0
-#: A run that goes on for this part of what makes it stuck is interrupted once more.
+#: A run that goes on after its time limit is interrupted again after this share of STUCK_AFTER_SECONDS.
 REPEAT_SHARE = 0.25
-#: For how long an interrupt waits for a moment in which it leaves no lock behind.
+#: How long an interrupt waits for a moment that leaves no lock locked.
 SAFE_MOMENT_SECONDS = 2.0
-#: How often it looks for one.
+#: Seconds between two looks for such a moment.
 LOOK_AGAIN_SECONDS = 0.001
-#: How many of a thread's innermost calls are looked at.
+#: How many of a thread's innermost frames are checked.
 _INNERMOST = 6
-#: An interrupt between a lock and the ``try`` that protects it leaves it locked for good, and here they lie apart.
+#: Modules that take a lock some instructions before the ``try`` that releases it. An interrupt in between would leave
+#: it locked for good.
 _LOCKING_MODULES = frozenset(
     {
         "logging", "threading", "queue", "contextlib", "weakref", "_weakrefset", "importlib._bootstrap",
@@ -54,13 +55,14 @@ os.register_at_fork(after_in_child=_count_fork)
 class Interrupter:
     """Stops running actors: at their time limit, for a shutdown, for a cancel. One thread for the process.
 
-    An interrupt is raised under the lock that arming and disarming take, and one that is under way when a run ends is
-    caught in ``disarm``: after it none can arrive, so it never hits a neighbour or the code that records the outcome.
-    Each reason is sent once, so that a run which swallows its cancel still meets its time limit; the limit is repeated.
+    An interrupt is raised under the lock that arming and disarming take, and ``disarm`` catches a pending one when
+    a run ends. After it none can arrive, so no interrupt hits the next task or the code that records the outcome. Each
+    reason is sent once, so that a run which swallows its cancel still meets its time limit; the limit is repeated.
     """
 
     def __init__(self) -> None:
-        # A plain lock, whose __enter__ is C: an interrupt inside a Condition's Python __enter__ would leave it locked.
+        # A plain lock, because its __enter__ is C. An interrupt inside a Condition's Python __enter__ would leave it
+        # locked.
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._armed: dict[int, Execution] = {}
@@ -70,11 +72,11 @@ class Interrupter:
         self._thread = threading.Thread(target=self._watch, name="interrupter", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch deadlines."""
+        """Start watching deadlines."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._is_stopped = True
         self._wake.set()
 
@@ -85,11 +87,11 @@ class Interrupter:
 
     @property
     def is_copied(self) -> bool:
-        """Whether this is a process that an actor forked, with a copy of everything but the threads."""
+        """Whether this process is a fork by an actor: a copy of everything except the threads."""
         return self._generation != _generation
 
     def arm(self, execution: Execution) -> None:
-        """Allow interrupts of the calling thread, from now until ``disarm``."""
+        """Allow interrupts of the calling thread until ``disarm``."""
         limit = execution.claimed.time_limit_seconds
         with self._lock:
             if limit:
@@ -99,13 +101,13 @@ class Interrupter:
             self._armed[id(execution)] = execution
             execution.is_armed = True
             if execution.wanted:
-                # A cancel that came before the start. Last, since it hits this very thread.
+                # A cancel came before the start. This is the last step because it interrupts this very thread.
                 self._raise(execution, next(iter(execution.wanted)), time.monotonic())
 
     def disarm(self, execution: Execution) -> None:
-        """Forbid interrupts of the calling thread and catch one that is under way."""
+        """Forbid interrupts of the calling thread, and catch a pending one."""
         if self.is_copied:
-            # Nobody interrupts here, and the lock may have been copied while it was locked.
+            # No interrupter thread runs in a fork, and the lock may have been copied in its locked state.
             return
         with self._lock:
             execution.is_armed = False
@@ -114,7 +116,7 @@ class Interrupter:
             _catch_pending()
 
     def interrupt(self, execution: Execution, reason: type[Interrupt]) -> None:
-        """Raise ``reason`` in the thread that runs ``execution``, soon or once it starts; each reason is sent once."""
+        """Raise ``reason`` in the thread that runs ``execution``, or when it starts; each reason is sent once."""
         with self._lock:
             self._want(execution, reason, time.monotonic())
         self._wake.set()
@@ -127,7 +129,7 @@ class Interrupter:
         self._wake.set()
 
     def is_stuck(self, execution: Execution) -> bool:
-        """Whether a run has outstayed its limit for so long that it is taken from this worker."""
+        """Whether a run has exceeded its limit for so long that the sweeper takes its task from this worker."""
         with self._lock:
             late = time.monotonic() - execution.deadline if execution.is_armed and execution.deadline else 0
         return late > settings.STUCK_AFTER_SECONDS
@@ -158,10 +160,10 @@ class Interrupter:
             self._wake.wait(min(max(0.0, delay), threading.TIMEOUT_MAX))
 
     def _attend(self, execution: Execution, now: float) -> float:
-        """Send a run what is due; return when to look at it again."""
+        """Send a run the interrupt that is due; return when to look at it again."""
         deadline = inf if execution.deadline is None else execution.deadline
         if TimeLimitExceeded in execution.interrupts:
-            # Swallowed, or it takes long to clean up: once more before it is taken for stuck.
+            # It swallowed the interrupt, or cleans up for long. Interrupt it once more before it counts as stuck.
             deadline = execution.interrupted_monotonic + max(
                 CLEAN_UP_SECONDS, REPEAT_SHARE * settings.STUCK_AFTER_SECONDS
             )
@@ -181,13 +183,13 @@ class Interrupter:
 
 
 def _may_leave_a_lock(thread_id: int) -> bool:
-    """Tell whether a thread is where an interrupt could leave a lock locked for good.
+    """Tell whether an interrupt could leave a lock locked at the place where a thread is now.
 
-    It does not move on meanwhile: it waits for the interpreter, which we have, and goes on where it stands.
+    The thread stays at that place during the check: it waits for the interpreter, which the calling thread has.
     """
     frame = _frames().get(thread_id)
     if frame is not None and frame.f_code.co_name == "wait" and frame.f_globals.get("__name__") == "threading":
-        # It let go of its lock, and takes it again on the way out.
+        # wait() has released its lock, and takes it again on the way out.
         return False
     for _ in range(_INNERMOST):
         if frame is None or frame.f_code is Execution.run.__code__:
@@ -199,7 +201,7 @@ def _may_leave_a_lock(thread_id: int) -> bool:
 
 
 def _frames() -> dict[int, Any]:
-    # Python 3.11 deadlocks if a garbage collection begins in there (python/cpython#106883).
+    # Python 3.11 deadlocks if a garbage collection begins in this call (python/cpython#106883).
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -210,10 +212,10 @@ def _frames() -> dict[int, Any]:
 
 
 def _catch_pending() -> None:
-    """Let an interrupt that was sent to the calling thread arrive here, if it has not yet.
+    """Let an interrupt that was sent to the calling thread arrive here if it has not arrived yet.
 
-    To clear it instead would leave the interpreter looking for it for ever: a call takes 1.65 times as long on 3.12,
-    and on 3.11 a thread that is traced hangs.
+    Clearing it instead would make the interpreter look for it for ever: calls take 1.65 times as long on 3.12, and on
+    3.11 a traced thread hangs.
     """
     try:
         for _ in range(100):

@@ -1,8 +1,8 @@
-"""Isolation: tasks that may be crashing workers run alone, in some of the processes, while the others go on.
+"""Isolation: tasks that may be crashing workers run alone in some of the processes, while the others go on.
 
-All that runs when a process crashes counts a crash. Most of it is innocent, and runs again like any other task: one
-more crash kills none of it. A task that one more crash would kill is quarantined: it runs only where nothing else
-does, so that the next crash has one task to blame and no other to hit.
+Every task that runs when a process crashes counts a crash. Most of them are innocent and run again like any other
+task, because one more crash does not kill them. A task that one more crash would kill is quarantined. It runs only
+where nothing else runs, so that the next crash has one task to blame and hits no other.
 """
 
 import random
@@ -20,9 +20,9 @@ from tasks.worker.inflight import Inflight
 
 #: How long one process starts quarantined tasks before it takes others again.
 TURN_SECONDS = 5.0
-#: How long it waits, at first, for what runs to end; doubled each time that was too short.
+#: How long it waits at first for running tasks to end; doubled each time that was too short.
 WAIT_FOR_OTHERS_SECONDS = 5.0
-#: How often it looks meanwhile.
+#: Seconds between two looks meanwhile.
 LOOK_SECONDS = 0.1
 
 HandOut = Callable[[Execution, str], None]
@@ -34,26 +34,26 @@ def is_quarantined(claimed: Claimed) -> bool:
 
 
 class Isolation:
-    """A process's quarantined tasks, from their claim to their start."""
+    """The quarantined tasks of a process, from their claim to their start."""
 
     def __init__(self, inflight: Inflight) -> None:
         self._inflight = inflight
-        #: With the broker's queue each came from.
+        #: Each with the broker's queue that it came from.
         self._waiting: deque[tuple[Execution, str]] = deque()
         self._is_permitted = self._has_started_one = False
         self._turn_monotonic = 0.0
         self._most_wait_seconds = WAIT_FOR_OTHERS_SECONDS
 
     def add(self, execution: Execution, broker_queue_name: str) -> None:
-        """Take a quarantined task that was claimed."""
+        """Take a claimed task that is quarantined."""
         self._waiting.append((execution, broker_queue_name))
 
     def start_next(self, hand_out: HandOut) -> bool:
-        """Start the next one if nothing else runs; True while the process must take nothing else."""
+        """Start the next one if nothing else runs; return True while the process must claim nothing else."""
         if not self._waiting and not self._is_permitted:
             return False
         if not self._is_permitted and not self._begin_turn():
-            # Other processes run theirs; this one goes on.
+            # Enough other processes run quarantined tasks; this one goes on with the rest.
             self.put_back(delay_seconds=random.uniform(1, 2))
             return False
         slots = self._inflight.slots
@@ -67,7 +67,7 @@ class Isolation:
         return False
 
     def put_back(self, *, delay_seconds: float | None = None) -> None:
-        """Return what has not started."""
+        """Put back the tasks that have not started."""
         self._inflight.put_back([execution for execution, _ in self._waiting], delay_seconds=delay_seconds)
         self._waiting.clear()
 
@@ -78,13 +78,13 @@ class Isolation:
         return self._is_permitted
 
     def _wait_for_others(self) -> bool:
-        """Wait for what runs beside the quarantined, or give up for now: its claims must not grow too old."""
+        """Wait for the other tasks to end, or give up for now, because claims must not grow too old."""
         if not self._has_started_one and time.monotonic() - self._turn_monotonic > self._most_wait_seconds:
             self._most_wait_seconds = min(2 * self._most_wait_seconds, settings.STUCK_AFTER_SECONDS / 2)
             self._end_turn(delay_seconds=random.uniform(1, TURN_SECONDS))
             return False
         if self._has_started_one and self._waiting and time.monotonic() - self._turn_monotonic > TURN_SECONDS:
-            # What was started takes long; another process may be sooner.
+            # The one that was started takes long; another process may run the rest sooner.
             self.put_back(delay_seconds=TURN_SECONDS)
         self._inflight.slots.wait(LOOK_SECONDS)
         return True

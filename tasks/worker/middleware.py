@@ -26,10 +26,10 @@ log = structlog.get_logger(__name__)
 
 
 class Compatibility(Middleware):
-    """Declares Dramatiq's option names that Callboard serves by other means, so that actors may use them.
+    """Declares Dramatiq's option names that Callboard implements elsewhere, so that actors may use them.
 
-    Limits are columns of the task, callbacks and pipe targets are submitted in the completion's transaction, results
-    are always stored, and every actor is interrupted at the end of a shutdown's grace.
+    Limits are columns of the task. Callbacks and pipe targets are submitted in the completion's transaction. Results
+    are always stored, and every actor is interrupted at the end of a shutdown's grace period.
     """
 
     @property
@@ -42,13 +42,13 @@ class Compatibility(Middleware):
 
 
 class InvalidOption(MiddlewareError):
-    """An actor's option cannot mean anything; of what hooks raise, Dramatiq lets only this kind through."""
+    """An actor's option is invalid. Dramatiq swallows every other kind of exception that a hook raises."""
 
 
 class Retries(Middleware):
-    """Declares the options of Dramatiq's Retries with their meaning; ``worker.outcomes`` decides by them.
+    """Declares the options of Dramatiq's Retries; ``worker.outcomes`` decides by them, with the same meaning.
 
-    A retry is a row with ``run_at``: nothing is enqueued here, so a broker that is down loses no retry.
+    A retry is a row with ``run_at``. Nothing is enqueued here, so a broker that is down loses no retry.
     """
 
     @property
@@ -57,7 +57,7 @@ class Retries(Middleware):
         return {"max_retries", "min_backoff", "max_backoff", "retry_when", "throws", "on_retry_exhausted"}
 
     def before_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
-        """Refuse a ``throws`` that only the first failure would find out about, in the worker thread it would kill."""
+        """Refuse an invalid ``throws`` now; otherwise the first failure would end its worker thread."""
         throws = actor.options.get("throws", ())
         try:
             isinstance(None, throws)
@@ -74,7 +74,7 @@ class CaptureOutcome(Middleware):
         self._running = threading.local()
 
     def after_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
-        """Wrap the actor's function; called directly, or by another actor, it is the plain function."""
+        """Wrap the actor's function; direct calls, also by other actors, still run the plain function."""
         running, original = self._running, inspect.unwrap(actor.fn)
         is_async = inspect.iscoroutinefunction(original)
         function = event_loop.blocking(original) if is_async else actor.fn
@@ -93,8 +93,8 @@ class CaptureOutcome(Middleware):
                 if report.is_inspectable:
                     raise
             finally:
-                # Here, and not in a hook: the first of those to run then would close what is open, and what was closed
-                # inside a block refuses every later task.
+                # Not in a hook: another hook may run first and close a connection inside its transaction, which then
+                # refuses every later task.
                 open_transactions.tidy(
                     execution, before, error=execution.error, was_interrupted=bool(execution.interrupts)
                 )
@@ -103,15 +103,15 @@ class CaptureOutcome(Middleware):
                 task_id=str(execution.claimed.id),
                 error=report.message,
             )
-            # Out of the handler, or the exception would be this one's context. Dramatiq looks at what it handles, so
-            # that an exception which raises then would end the thread and the record of the attempt.
+            # Outside the handler, or the original exception would be the context of this one. Dramatiq inspects what it
+            # handles, and an exception that raises then would end the thread and leave the attempt without an outcome.
             execution.error = OpaqueError(report.message)  # type: ignore[no-untyped-call]
             raise execution.error
 
         actor.fn = captured
 
     def before_process_message(self, broker: Broker, message: Any) -> None:
-        """Tell the wrapper which execution this thread is about to do."""
+        """Tell the wrapper which execution this thread is about to run."""
         execution: Execution | None = getattr(message, "execution", None)
         if execution is None:
             return
@@ -125,19 +125,19 @@ class CaptureOutcome(Middleware):
     def after_process_message(
         self, broker: Broker, message: Any, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
-        """Let go; whatever was raised outside the actor's function counts as its failure."""
+        """Detach the execution; an exception outside the actor's function counts as its failure."""
         execution = self._detach(message)
         if execution is not None:
             execution.capture_failure(exception)
 
     def after_skip_message(self, broker: Broker, message: Any) -> None:
-        """A middleware of the user skipped the message: Dramatiq acknowledges such, so it counts as done."""
+        """Detach the execution of a skipped message. Dramatiq acknowledges those, so it counts as done."""
         execution = self._detach(message)
         if execution is not None:
             execution.skip()
 
     def _detach(self, message: Any) -> "Execution | None":
-        # Of the message, not of the thread: a middleware before ours may have kept our before-hook from running.
+        # From the message, not from the thread: an earlier middleware may have kept the before-hook from running.
         execution: Execution | None = getattr(message, "execution", None)
         if execution is not None:
             self._running.execution = None
@@ -146,23 +146,23 @@ class CaptureOutcome(Middleware):
 
 
 class WorkerProcess(Middleware):
-    """Makes a process that runs a Dramatiq worker one of ours, however it was started."""
+    """Makes every process that runs a Dramatiq worker a Callboard worker, however it was started."""
 
     def __init__(self) -> None:
         self.runtime: WorkerRuntime | None = None
         self._identity: dict[str, Any] = {}
 
     def configure(self, *, worker_id: UUID, recorder: "FlightRecorder") -> None:
-        """Take the identity and the flight recorder that a supervisor gave."""
+        """Set the identity and the flight recorder that the supervisor has assigned."""
         self._identity = {"worker_id": worker_id, "recorder": recorder}
 
     def retire(self) -> None:
-        """Let the process end after what it holds, while a fresh one takes over; safe in a signal handler."""
+        """Let the process end after the tasks it holds while a fresh one takes over; safe in a signal handler."""
         if self.runtime is not None:
             self.runtime.ask_to_retire()
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Join the board and put our consumer and queue in the places of Dramatiq's."""
+        """Join the registry, and replace Dramatiq's consumer and work queue."""
         # Not at the top: django-dramatiq loads middleware before Django has models.
         from tasks.worker.runtime import WorkerRuntime
 
@@ -175,12 +175,12 @@ class WorkerProcess(Middleware):
         self.runtime.watch()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Take nothing more, return what has not started, and give what runs its grace."""
+        """Stop claiming, put back what has not started, and let running tasks have their grace period."""
         assert self.runtime is not None
         self.runtime.begin_stop()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Write the last outcomes and leave the board."""
+        """Write the last outcomes and leave the registry."""
         assert self.runtime is not None
         from tasks.broker.notifier import notifier
 

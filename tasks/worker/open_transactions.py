@@ -18,18 +18,18 @@ log = structlog.get_logger(__name__)
 
 
 class LeftOpen(Exception):
-    """What a block is rolled back with that its task has not left."""
+    """Raised into a block that its task has not left, to roll it back."""
 
 
 def open_blocks() -> dict[str, int]:
-    """Tell how deep the calling thread is in transactions, by alias of those that are open; ask before a run.
+    """Count the calling thread's nested transactions, by alias of its open connections; to be called before a run.
 
-    None is, unless somebody runs tasks in a transaction of their own, as a test may.
+    Usually none is open. A test may run tasks inside its own transaction.
     """
     found = {}
     for one in in_transaction():
         if one.closed_in_transaction:
-            # Somebody closed it in the middle of a block: it would refuse whoever comes next.
+            # It was closed inside a block, and would refuse the next task.
             _replace(one)
         else:
             found[one.alias] = len(one.atomic_blocks)
@@ -37,7 +37,7 @@ def open_blocks() -> dict[str, int]:
 
 
 def take_out() -> dict[str, BaseDatabaseWrapper]:
-    """Take what is in a transaction out of the calling thread, by alias; the next query there opens another session."""
+    """Take open connections out of the calling thread, by alias; its next query opens another session."""
     taken = {one.alias: one for one in in_transaction()}
     for one in taken.values():
         _forget(one)
@@ -45,7 +45,7 @@ def take_out() -> dict[str, BaseDatabaseWrapper]:
 
 
 def put_in(taken: Mapping[str, BaseDatabaseWrapper]) -> dict[str, BaseDatabaseWrapper]:
-    """Make these the calling thread's; return what was there, by alias, to be put in again."""
+    """Make these the calling thread's connections; return the previous ones, by alias, to be put in again."""
     before = {alias: one for alias, one in this_thread.connections.items() if alias in taken}
     for alias, one in taken.items():
         this_thread.connections[alias] = connections[alias] = one
@@ -60,13 +60,13 @@ def close(aliases: Iterable[str]) -> None:
 
 
 def tidy(run: Run, before: Mapping[str, int], *, error: BaseException | None, was_interrupted: bool) -> None:
-    """Bring the calling thread out of every transaction that a run has begun and not ended, and say whose it was.
+    """Roll back every transaction that a run has begun and not ended, and report it; never raises.
 
-    To be called when no interrupt can arrive any more. It never raises.
+    To be called when no interrupt can arrive any more.
 
     Parameters:
-        before: what ``open_blocks`` said when the run began.
-        error: what the run ended with.
+        before: the answer of ``open_blocks`` when the run began.
+        error: the exception that ended the run.
     """
     try:
         left = leave(before, error)
@@ -79,16 +79,16 @@ def tidy(run: Run, before: Mapping[str, int], *, error: BaseException | None, wa
 
 
 def leave(before: Mapping[str, int], error: BaseException | None) -> list[str]:
-    """Roll back and replace what is open in the calling thread and was not ``before``; return the aliases.
+    """Roll back and replace connections that are open now and were not ``before``; return their aliases.
 
     Parameters:
-        error: what the run ended with; its traceback keeps generators that are inside a transaction.
+        error: the exception that ended the run; its traceback may hold generators that are inside a transaction.
     """
     left = [one.alias for one in _left(before)]
     if not left:
         return left
-    # A suspended generator ends its block when it is collected, on the connection that the collecting thread has then.
-    # So now, in this thread.
+    # A suspended generator ends its block when it is collected, on the connection that the collecting thread then has.
+    # So it is collected now, in this thread.
     _clear_frames(error)
     gc.collect()
     for one in _left(before):
@@ -100,7 +100,7 @@ def leave(before: Mapping[str, int], error: BaseException | None) -> list[str]:
 
 
 def report(run: Run, aliases: list[str]) -> None:
-    """Say whose transaction was rolled back."""
+    """Report a run whose transaction was rolled back, in the log and on its attempt."""
     text = f"left a transaction open in database {', '.join(aliases)}; it was rolled back"
     log.warning(f"an actor {text}", task_id=str(run.claimed.id), actor=run.claimed.actor)
     run.remark(text)
@@ -138,16 +138,16 @@ def _forget(one: BaseDatabaseWrapper) -> None:
         del connections[one.alias]
 
 
-#: What holds the block of a ``with`` statement that is under way.
+#: Kinds of objects that hold the block of an unfinished ``with`` statement.
 _SUSPENDED = (MethodType, GeneratorType, CoroutineType, AsyncGeneratorType, FrameType)
 
 
 def _disown(block: Any, alias: str) -> None:
-    """Keep a generator that somebody holds from ending this block in the transaction of another task.
+    """Keep a generator that is still referenced from ending this block in the transaction of another task.
 
-    Whenever it is collected, or goes on, ``Atomic.__exit__`` looks up the connection of its thread by name, and would
-    end what is open there. So it finds no such name. A block that others use as well, as that of a decorator, is left
-    alone: nothing of a decorated function can be suspended.
+    When it is collected or goes on, ``Atomic.__exit__`` looks up the connection of its thread by name, and would end a
+    transaction that is open there. So the block gets a name that no connection has. A block with other users, such as
+    that of a decorator, is left alone: a decorated function cannot be suspended.
     """
     holders = [one for one in gc.get_referrers(block) if not isinstance(one, list)]
     if all(isinstance(one, _SUSPENDED) for one in holders):
@@ -155,7 +155,7 @@ def _disown(block: Any, alias: str) -> None:
 
 
 def _close_others(before: Mapping[str, int]) -> None:
-    """Close what is not in a transaction: an interrupt may have hit between taking an advisory lock and the ``try``."""
+    """Close the other connections: an interrupt may have hit between taking an advisory lock and the ``try``."""
     for alias, one in this_thread.connections.items():
         if alias not in before:
             one.close()

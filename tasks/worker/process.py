@@ -23,7 +23,7 @@ EXIT_OK = 0
 
 
 def main(arguments: list[str]) -> int:
-    """Run one worker process until it is told to stop; the exit code says whether all outcomes were written."""
+    """Run one worker process until it is asked to stop; the exit code says whether all outcomes were written."""
     options = _parse(arguments)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_site.settings")
     import django
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
 
 
 def handle_signals(stop: threading.Event) -> None:
-    """Set ``stop`` at SIGTERM and Ctrl-C in this process, and in none that an actor forks from it."""
+    """Set ``stop`` at SIGTERM and Ctrl-C in this process, but not in processes that an actor forks."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     os.register_at_fork(after_in_child=_forget_signals)
@@ -59,7 +59,7 @@ def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
     """Work until ``stop`` is set, then end in order.
 
     Parameters:
-        queues: ours, not the broker's; None means all that actors declare.
+        queues: queues of tasks, not of the broker; None means all that actors declare.
     """
     from django.conf import settings
     from dramatiq import Worker
@@ -68,7 +68,7 @@ def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
     from tasks.worker.grace_period import CLEAN_UP_SECONDS
     from tasks.worker.watchdog import EXIT_RETIRED, EXIT_UNFINISHED
 
-    # An idle thread looks every half second whether it is to end; more often would be most of what a quiet stack costs.
+    # An idle thread checks every half second whether it has to end; more often would dominate an idle stack's cost.
     worker = Worker(dramatiq.get_broker(), queues=queues, worker_threads=threads, worker_timeout=500)
     worker.start()
     stop.wait()
@@ -93,7 +93,7 @@ def _process() -> "WorkerProcess":
 
 
 def _stop_with_parent(descriptor: int, stop: threading.Event) -> None:
-    """End when the supervisor does, however it ends: its side of the pipe closes."""
+    """Stop when the supervisor ends, however it ends: its side of the pipe closes."""
     os.read(descriptor, 1)
     stop.set()
 
@@ -115,5 +115,5 @@ if __name__ == "__main__":
     notifier.flush()
     log_writer.flush()
     sys.stdout.flush()
-    # Threads that ignore their interrupt, or a stuck event loop, must not keep a finished process alive.
+    # Threads that ignore their interrupt, or a blocked event loop, must not keep a finished process alive.
     os._exit(code)

@@ -1,7 +1,7 @@
-"""A worker process's own parts around Dramatiq's: built here, started in order and stopped in order.
+"""The worker runtime: builds Callboard's parts of a worker process, starts them in order and stops them in order.
 
-The middleware ``WorkerProcess`` makes one, so that any way of starting a Dramatiq worker (``runworkers``,
-``rundramatiq``) brings it along.
+The middleware ``WorkerProcess`` makes one, so every way of starting a Dramatiq worker (``runworkers``,
+``rundramatiq``) includes it.
 """
 
 from uuid import UUID
@@ -38,8 +38,8 @@ class WorkerRuntime:
 
     Attributes:
         served: the broker's queues that it takes from, high bands first.
-        queues: the same for people: "default" for all of its bands, "default.high" for one.
-        is_finished: after the end, whether every outcome was written.
+        queues: the same in short: "default" for all of its bands, "default.high" for one.
+        is_finished: after the end, whether all outcomes were written.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class WorkerRuntime:
         )
 
     def start(self) -> None:
-        """Join the registry and put our consumer and work queue in the places of Dramatiq's."""
+        """Join the registry, and replace Dramatiq's consumer and work queue."""
         log_writer.start()
         self._worker.work_queue = self.inflight.work_queue
         # One consumer thread serves all queues; Dramatiq starts one for each queue that this set names.
         self._worker.consumer_whitelist = {self.served[0]}
         if isinstance(self._broker, RedisBroker):
-            # So that the sweeper can tell whose unacknowledged hints are in Redis.
+            # The sweeper learns from it which worker has the unacknowledged hints in Redis.
             self._broker.broker_id = str(self.inflight.worker_id)
         workers.declare_queues()
         workers.register(self.inflight.worker_id, queues=self.queues, threads=self._worker.worker_threads)
@@ -96,7 +96,7 @@ class WorkerRuntime:
         )
 
     def consumer(self, _broker_queue_name: str) -> ClaimingConsumer:
-        """Make the consumer for Dramatiq's one consumer thread, which calls this."""
+        """Make the consumer; Dramatiq's one consumer thread calls this."""
         keep_plans()
         return ClaimingConsumer(
             self._broker,
@@ -115,7 +115,7 @@ class WorkerRuntime:
         self.heartbeat.beat_soon()
 
     def begin_stop(self) -> None:
-        """Claim nothing more, return what has not started, and give what runs its grace."""
+        """Stop claiming, put back what has not started, and let running tasks have their grace period."""
         self.drain.begin()
         self.inflight.put_back_waiting(longer_than=0)
         self._grace_period.begin()
@@ -144,7 +144,7 @@ class WorkerRuntime:
         self.watchdog.end(Fault(Ending.UNFINISHED, EXIT_UNFINISHED, "its stop hangs"))
 
     def _interrupt_rest(self) -> None:
-        log.warning("grace is over; running tasks are interrupted and go back", count=len(self.inflight))
+        log.warning("grace period is over; running tasks are interrupted and put back", count=len(self.inflight))
         self.interrupter.interrupt_all(Shutdown)
 
     def _leave(self) -> None:

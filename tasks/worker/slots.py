@@ -1,9 +1,9 @@
-"""The slots of a worker process: how many tasks it may hold at a time."""
+"""Slots: how many tasks a worker process may hold at a time."""
 
 import threading
 import time
 
-#: How far ahead of its threads a process claims, measured in its own recent speed.
+#: How far ahead of its threads a process claims, in seconds of its own recent speed.
 LOOKAHEAD_SECONDS = 0.1
 MOST_LOOKAHEAD = 512
 
@@ -11,8 +11,8 @@ MOST_LOOKAHEAD = 512
 class Slots:
     """One slot per thread, and a lookahead of a few more while the process is fast.
 
-    The lookahead is what the threads finished in the last tenth of a second: tasks of a millisecond never wait for a
-    claim, and a task of a minute has none queued behind it.
+    The lookahead is the number of tasks that the threads finished in the last tenth of a second. So tasks of a
+    millisecond never wait for a claim, and no task waits behind one of a minute.
     """
 
     def __init__(self, threads: int) -> None:
@@ -29,7 +29,7 @@ class Slots:
             self._held += count
 
     def release(self, count: int = 1, *, finished: bool = True) -> None:
-        """Count tasks out: ``finished`` by their thread, or put back unstarted."""
+        """Count tasks out, either ``finished`` by their thread or put back unstarted."""
         with self._freed:
             self._held -= count
             self._finished += count if finished else 0
@@ -37,7 +37,7 @@ class Slots:
 
     @property
     def held(self) -> int:
-        """How many tasks are claimed and not ended."""
+        """How many tasks are claimed and have not ended."""
         return self._held
 
     def free(self) -> int:
@@ -47,12 +47,12 @@ class Slots:
             return max(0, self._threads + self._lookahead - self._held)
 
     def wait_for_one(self, timeout: float) -> None:
-        """Block until one more may be claimed, ``timeout`` seconds at most."""
+        """Block until one more may be claimed, at most ``timeout`` seconds."""
         with self._freed:
             self._freed.wait_for(lambda: self._held < self._threads + self._lookahead, timeout)
 
     def wait(self, timeout: float) -> None:
-        """Block until a task ends, ``timeout`` seconds at most."""
+        """Block until a task ends, at most ``timeout`` seconds."""
         with self._freed:
             self._freed.wait(timeout)
 

@@ -1,4 +1,4 @@
-"""The supervisor of worker processes: executes them, restarts the dead, and says at once who died of what."""
+"""The supervisor of worker processes: starts them, replaces those that end, and reports at once how they ended."""
 
 import os
 import signal
@@ -23,21 +23,21 @@ log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 0.1
 REPORT_PAUSE_SECONDS = 1.0
-#: How often a supervisor that ends tries to report to a database that is away.
+#: How often an ending supervisor tries to report to a database that is away.
 LAST_REPORTS = 3
-#: A process that dies sooner than this after its start is restarted with a growing delay.
+#: Processes that end sooner than this after their start are restarted with a growing delay.
 HEALTHY_AFTER_SECONDS = 10.0
 LONGEST_DELAY_SECONDS = 30.0
-#: Processes for each one wanted, those that retire and still have long tasks to finish among them.
+#: Most processes for each one wanted, including those that retire and still finish long tasks.
 MOST_PER_PLACE = 3
-#: Beyond the grace and the interrupts' clean-up: then the processes are killed.
+#: Time beyond the grace period until the remaining processes are killed.
 LAST_SECONDS = 10.0
 
-#: What a call to the database may take: meanwhile nobody is reaped or replaced.
+#: Longest call to the database. Meanwhile no process is reaped or replaced.
 CALL_SECONDS = 2.0
-#: How often the registry is asked who was declared gone.
+#: How often the registry is asked which workers were declared gone.
 GONE_LOOK_SECONDS = 2.0
-#: A process that was declared gone ends by itself sooner than this, or is killed.
+#: How long a process that was declared gone may take to end by itself before it is killed.
 GONE_GRACE_SECONDS = 2.0
 
 _ENDINGS = {
@@ -51,13 +51,13 @@ _ENDINGS = {
 
 @dataclass
 class Child:
-    """One worker process and what outlives it."""
+    """One worker process, and what the supervisor knows about it."""
 
     worker_id: UUID
     process: subprocess.Popen[bytes]
     recorder: FlightRecorder
     started_at: float = field(default_factory=time.monotonic)
-    #: By this supervisor: how its end is to be reported, and why.
+    #: Set if this supervisor killed it: the kind and the detail to report.
     killed: tuple[str, str] | None = None
     gone_since: float | None = None
     is_asked_to_retire: bool = False
@@ -69,7 +69,7 @@ class Child:
 
 @dataclass(frozen=True)
 class End:
-    """How a process ended, until the database knows."""
+    """How a process ended, kept until it is reported to the database."""
 
     worker_id: UUID
     #: See ``workers.report_end``.
@@ -79,7 +79,7 @@ class End:
 
 
 class Supervisor:
-    """Keeps ``processes`` workers of ``threads`` threads alive until it is told to stop."""
+    """Keeps ``processes`` workers of ``threads`` threads alive until it is asked to stop."""
 
     def __init__(self, *, processes: int, threads: int, queues: list[str], grace_seconds: float) -> None:
         self._processes = processes
@@ -94,13 +94,13 @@ class Supervisor:
         self._next_gone_look = 0.0
         self._stops = 0
         self._is_asked_to_reload = False
-        #: Still to be replaced, one after another.
+        #: Processes that a reload has still to replace, one after another.
         self._outdated: list[Child] = []
-        # Children end when our side closes, which the kernel does even after a kill -9.
+        # Children end when the write end closes, which happens even if the supervisor is killed with SIGKILL.
         self._read_end, self._write_end = os.pipe()
 
     def run(self) -> int:
-        """Work until SIGTERM or SIGINT, replace the processes at SIGHUP; return 0 when every one ended in order."""
+        """Work until SIGTERM or SIGINT, replace the processes at SIGHUP; return 0 if all ended in order."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
@@ -121,7 +121,7 @@ class Supervisor:
         self._is_asked_to_reload = True
 
     def _reload(self) -> None:
-        """Let the next process that is to be replaced retire, once its predecessor's successor works."""
+        """Let the next outdated process retire once the successor of the last one works."""
         if self._is_asked_to_reload:
             self._is_asked_to_reload = False
             self._outdated = list(self._children)
@@ -139,13 +139,13 @@ class Supervisor:
             try:
                 self._children.append(self._start())
             except OSError as error:
-                # No memory, processes or descriptors left: that passes, and the other processes still have us.
+                # Out of memory, processes or descriptors. That passes, and the other processes need a supervisor.
                 self._delay_next_start(lived_seconds=0)
                 wait_seconds = max(0.0, self._next_start - time.monotonic())
                 log.error("cannot start a worker process; trying again", error=str(error), wait_seconds=wait_seconds)
 
     def _is_short(self) -> bool:
-        """Tell whether a process is missing; one that retires is replaced while it finishes its last tasks."""
+        """Tell whether a process is missing; a retiring one is replaced while it finishes its last tasks."""
         taking = sum(not child.recorder.is_retiring for child in self._children)
         return taking < self._processes and len(self._children) < MOST_PER_PLACE * self._processes
 
@@ -168,12 +168,12 @@ class Supervisor:
         return subprocess.Popen(
             command,
             pass_fds=(recorder.descriptor, self._read_end),
-            # Ctrl-C in a terminal goes to the whole group; only the supervisor shall hear it.
+            # Ctrl-C in a terminal signals the whole process group; only the supervisor should get it.
             process_group=0,
         )
 
     def _end_hung(self) -> None:
-        """Kill what does not come back by itself."""
+        """Kill processes that hang."""
         for child in self._children:
             if child.hang_detector.is_held():
                 self._kill(child, "crashed", "a call kept its interpreter")
@@ -189,7 +189,7 @@ class Supervisor:
         child.process.wait()
 
     def _look_for_gone(self) -> None:
-        """Ask the registry whose tasks were given to others; such a process only looks alive."""
+        """Ask the registry which workers were declared gone; their tasks belong to others, and they must end."""
         if not self._children or time.monotonic() < self._next_gone_look:
             return
         self._next_gone_look = time.monotonic() + GONE_LOOK_SECONDS
@@ -197,7 +197,7 @@ class Supervisor:
             with call_timeout.bounded(CALL_SECONDS):
                 gone = workers.gone_among([child.worker_id for child in self._children])
         except DatabaseProblem:
-            # Whoever cannot be asked about cannot have been declared gone just now either.
+            # While the database is away no sweeper can declare a worker gone either.
             close_old_connections()
             return
         for child in self._children:
@@ -280,7 +280,7 @@ class Supervisor:
 
 
 def _classify(ending: Ending, code: int) -> tuple[str, str]:
-    """Give the kind of a process's end, and words for it."""
+    """Give the kind of a process's end, and its description."""
     if ending is Ending.NONE:
         return "crashed", _describe(code)
     return "faulted" if ending.is_fault else "stopped", _ENDINGS[ending]

@@ -18,7 +18,7 @@ from tasks.worker.outcomes import FollowupNotSubmitted, outcome_of
 
 
 class AttemptLost(CallboardError):
-    """The task was given to another worker; what this attempt wrote is rolled back."""
+    """The task was given to another worker; the writes of this attempt are rolled back."""
 
     code = "error"
 
@@ -31,7 +31,7 @@ def completing(execution: Execution, worker_id: UUID) -> Iterator[Completion]:
         yield completion
         _succeed(execution, worker_id, completion.result)
         failpoints.reach("before_own_commit")
-    # Not sooner: a commit that fails must leave the attempt open. If it went through and its reply was lost, the
+    # Only after the commit: one that fails must leave the attempt open. If it succeeded and its reply was lost, the
     # completer finds the attempt recorded.
     execution.is_completed = True
     failpoints.reach("after_own_commit")
@@ -41,8 +41,8 @@ def _succeed(execution: Execution, worker_id: UUID, result: Any) -> None:
     execution.result, execution.finished_monotonic = result, time.monotonic()
     outcome = outcome_of(execution, worker_id)
     if outcome.outcome is not AttemptOutcome.SUCCEEDED:
-        # Nothing is committed yet, so that it can be taken back as a whole; another attempt would end the same way.
+        # Nothing is committed yet, so everything can be rolled back. Another attempt would end the same way.
         raise FollowupNotSubmitted(outcome.error_message)
-    # Fenced like every completion: whoever was presumed dead finds that the attempt is no longer theirs.
+    # Fenced like every completion: a worker that was presumed dead finds that the attempt is no longer its own.
     if not lifecycle.complete_many([outcome], waits=True):
         raise AttemptLost()

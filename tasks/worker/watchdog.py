@@ -1,4 +1,4 @@
-"""The watchdog: ends a worker process that only looks alive; its supervisor starts a fresh one."""
+"""The watchdog: ends a worker process that no longer works; its supervisor starts a fresh one."""
 
 import os
 import threading
@@ -22,33 +22,33 @@ from tasks.worker.interrupter import Interrupter
 
 log = structlog.get_logger(__name__)
 
-#: Exit codes, for people: the supervisor goes by what the process wrote into its flight recorder.
+#: Exit codes, for operators. The supervisor reads the flight recorder instead.
 EXIT_UNHEALTHY = 70
 EXIT_LEASE_LOST = 75
 EXIT_UNFINISHED = 76
-#: No fault at all: it was asked to drain, or had done its share.
+#: Not a fault: the process was asked to drain, or had reached WORKER_MAX_TASKS or WORKER_MAX_MEMORY_MB.
 EXIT_RETIRED = 77
-#: How often it looks.
+#: Seconds between two looks.
 LOOK_SECONDS = 1.0
-#: If it comes by later than this, the whole process stood still: suspended, or without a processor.
+#: A look that comes later than this means that the whole process stood still: suspended, or without a processor.
 LATE_SECONDS = 0.5 * LOOK_SECONDS
-#: What a consumer may take that does not wait for the database: several answers of a Redis that is slow.
+#: Longest round of a consumer that does not wait for the database: several answers of a slow Redis.
 STALE_CONSUMER_SECONDS = 30.0
-#: The last words of a process that ends itself.
+#: Time to write the last log lines.
 FLUSH_SECONDS = 0.5
 
 
 class Fault(NamedTuple):
-    """Why a process must end, and what that says of the tasks in it."""
+    """Why a process must end, and which of its tasks are to blame."""
 
-    #: NONE blames what runs.
+    #: NONE blames the running tasks.
     ending: Ending
     exit_code: int
     reason: str
 
 
 class Watchdog:
-    """Looks once a second: are all threads there, does the consumer come by, do we still have our lease?"""
+    """Checks once a second that all threads live, that the consumer makes its rounds, and that the lease lasts."""
 
     def __init__(
         self,
@@ -65,22 +65,22 @@ class Watchdog:
         self._drain, self._recorder = drain, recorder
         self._consumer_round = time.monotonic()
         self._consumer_thread_id: int | None = None
-        #: Since when the process runs without a break: threads cannot be blamed for what it stood still.
+        #: Since when the process runs without a break. Threads are not blamed for time in which it stood still.
         self._awake_since = -inf
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start looking."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no longer."""
+        """Stop looking."""
         self._stopped.set()
         self._recorder.stop_ticking()
 
     def note_consumer_round(self) -> None:
-        """The consumer thread is at the top of its loop."""
+        """Note that the consumer thread is at the top of its loop."""
         self._consumer_round, self._consumer_thread_id = time.monotonic(), threading.get_ident()
 
     def _run(self) -> None:
@@ -101,7 +101,7 @@ class Watchdog:
             self.end(fault)
 
     def end(self, fault: Fault) -> None:
-        """End the process, whatever hangs in it: nothing here waits for a lock that others take."""
+        """End the process, whatever hangs in it; nothing here waits for a lock that another thread may hold."""
         self._recorder.end_process(fault.ending)
         log.critical("worker ends itself; a fresh one takes over", reason=fault.reason, exit_code=fault.exit_code)
         log_writer.flush(FLUSH_SECONDS)
@@ -115,8 +115,8 @@ class Watchdog:
         if heartbeat.is_gone:
             return _lease_lost("it was declared gone and its tasks given to others")
         if not heartbeat.has_lease:
-            # The database may be away for all, or only for us. What runs could run twice, so it is interrupted; what
-            # has ended keeps its outcome until somebody declares us gone.
+            # The database may be away for all workers or only for this one. Running tasks could run twice, so they are
+            # interrupted. Ended ones keep their outcomes until a sweeper declares this worker gone.
             self._interrupter.interrupt_all(Shutdown)
             if heartbeat.lease_over_for > settings.WORKER_LEASE_SECONDS and self._interrupter.running:
                 return _lease_lost("its lease is over and an actor cannot be interrupted")
@@ -124,7 +124,7 @@ class Watchdog:
 
     def _fault_of_threads(self) -> Fault | None:
         if not event_loop.is_alive():
-            # Only what runs in it can have stopped it.
+            # Only an actor that runs in it can have stopped it.
             return Fault(Ending.NONE, EXIT_UNHEALTHY, "an async actor ended the event loop")
         parts = (self._completer, self._heartbeat, self._interrupter)
         if not all(part.is_alive for part in parts):
