@@ -8,7 +8,7 @@ from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
 from tasks.hint import Hint
-from tasks.lifecycle.fence import CAN_STILL_START, DISPATCHABLE, IS_LEADING, LEAD, in_batch
+from tasks.lifecycle.fence import CAN_STILL_START, IS_LEADING, LEAD, in_batch, is_due_for
 from tasks.lifecycle.signals import Moved, announce
 from tasks.states import Status
 
@@ -62,9 +62,7 @@ WITH {LEAD}, unpaused AS MATERIALIZED (
         FROM (
             SELECT task.id, task.actor, task.expires_at
             FROM callboard_task AS task
-            WHERE {DISPATCHABLE}
-              AND task.queue = %(queue)s AND task.priority = probe.priority
-              AND task.run_at <= statement_timestamp() - probe.waited * interval '1 second'
+            WHERE {is_due_for("probe.waited")} AND task.queue = %(queue)s AND task.priority = probe.priority
               AND (task.run_at, task.id) > (
                   COALESCE(probe.after_run_at, '-infinity'),
                   COALESCE(probe.after_id, '00000000-0000-0000-0000-000000000000')

@@ -33,8 +33,6 @@ LIVE_WORKER = "worker.status = 'ALIVE' AND worker.lease_expires_at > statement_t
 #: A worker that was not declared gone. Silence alone gives nothing away: its tasks go to others from that declaration
 #: on, after which it cannot renew its lease.
 NOT_GONE = "worker.status <> 'GONE'"
-#: A worker that is there, draining or not.
-PRESENT_WORKER = f"{NOT_GONE} AND worker.lease_expires_at > statement_timestamp()"
 
 
 # --- Tasks by status ---
@@ -43,6 +41,13 @@ PRESENT_WORKER = f"{NOT_GONE} AND worker.lease_expires_at > statement_timestamp(
 DISPATCHABLE = any_of("task.status", DUE)
 #: A task whose time has come.
 IS_DUE = f"{DISPATCHABLE} AND task.run_at <= statement_timestamp()"
+
+
+def is_due_for(seconds: str) -> str:
+    """Say that a task has been due for so many seconds, given in SQL."""
+    return f"{IS_DUE} - {seconds} * interval '1 second'"
+
+
 #: A task that has not started and can still be edited, cancelled or expired.
 IS_WAITING = any_of("task.status", WAITING)
 #: A task that is not too old to start.
