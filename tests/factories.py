@@ -84,7 +84,7 @@ def start(task: Task, worker: Worker) -> Claimed:
 def outcome(claimed: Claimed, worker: Worker, **fields: Any) -> Outcome:
     """Say how an attempt ended; by default it succeeded."""
     values: dict[str, Any] = {
-        "outcome": AttemptOutcome.SUCCEEDED,
+        "ended_as": AttemptOutcome.SUCCEEDED,
         "started_at": claimed.claimed_at,
         "finished_at": claimed.claimed_at + timedelta(milliseconds=5),
         "actor": claimed.actor,
@@ -95,7 +95,7 @@ def outcome(claimed: Claimed, worker: Worker, **fields: Any) -> Outcome:
 def failure(claimed: Claimed, worker: Worker, **fields: Any) -> Outcome:
     """Say that an attempt failed; with ``death`` it was the last."""
     values: dict[str, Any] = {
-        "outcome": AttemptOutcome.FAILED,
+        "ended_as": AttemptOutcome.FAILED,
         "is_failure": True,
         "error_type": "RuntimeError",
         "error_message": "as asked",

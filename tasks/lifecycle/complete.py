@@ -26,7 +26,7 @@ class Outcome:
     """How one attempt ended and what follows.
 
     A failure with a ``death`` dies, another runs again after ``retry_delay_seconds``. ``started_at`` and
-    ``finished_at`` are the actor's own, on the database's clock. An ``outcome`` of None leaves no attempt row: it was
+    ``finished_at`` are the actor's own, on the database's clock. An ``ended_as`` of None leaves no attempt row: it was
     not started. ``followups`` are submitted when, and only when, the outcome is accepted. ``note`` says on the attempt
     what else happened, as a result that was dropped; it decides nothing.
     """
@@ -34,7 +34,7 @@ class Outcome:
     task_id: UUID
     attempt: int
     worker_id: UUID
-    outcome: AttemptOutcome | None
+    ended_as: AttemptOutcome | None
     started_at: datetime | None
     finished_at: datetime
     actor: str
@@ -52,9 +52,9 @@ class Outcome:
     @property
     def status(self) -> Status:
         """Where the task goes if nothing else was asked of it."""
-        if self.outcome is AttemptOutcome.SUCCEEDED:
+        if self.ended_as is AttemptOutcome.SUCCEEDED:
             return Status.SUCCEEDED
-        if self.outcome is AttemptOutcome.CANCELLED:
+        if self.ended_as is AttemptOutcome.CANCELLED:
             return Status.CANCELLED
         if self.death is not None:
             return Status.DEAD
@@ -67,7 +67,7 @@ class Outcome:
             "attempt": self.attempt,
             "worker": self.worker_id,
             "status": self.status,
-            "outcome": self.outcome,
+            "outcome": self.ended_as,
             "started_at": self.started_at,
             "finished_at": self.finished_at,
             "result": self.result,
@@ -264,20 +264,20 @@ def still_held(outcomes: Sequence[Outcome]) -> set[tuple[UUID, int]]:
 
 def succeed(outcome: Outcome) -> bool:
     """Write one success; False if the worker no longer holds the attempt."""
-    return bool(complete_many([replace(outcome, outcome=AttemptOutcome.SUCCEEDED)], waits=True))
+    return bool(complete_many([replace(outcome, ended_as=AttemptOutcome.SUCCEEDED)], waits=True))
 
 
 def fail(outcome: Outcome) -> bool:
     """Write one failure; False if the worker no longer holds the attempt."""
-    return bool(complete_many([replace(outcome, outcome=AttemptOutcome.FAILED, is_failure=True)], waits=True))
+    return bool(complete_many([replace(outcome, ended_as=AttemptOutcome.FAILED, is_failure=True)], waits=True))
 
 
 def snooze(outcome: Outcome, *, delay_seconds: float) -> bool:
     """Put one task off without counting a failure; False if the worker no longer holds the attempt."""
-    snoozed = replace(outcome, outcome=AttemptOutcome.SNOOZED, retry_delay_seconds=delay_seconds)
+    snoozed = replace(outcome, ended_as=AttemptOutcome.SNOOZED, retry_delay_seconds=delay_seconds)
     return bool(complete_many([snoozed], waits=True))
 
 
 def interrupt(outcome: Outcome) -> bool:
     """Stop one attempt for a shutdown, without counting a failure; False if the worker no longer holds it."""
-    return bool(complete_many([replace(outcome, outcome=AttemptOutcome.INTERRUPTED)], waits=True))
+    return bool(complete_many([replace(outcome, ended_as=AttemptOutcome.INTERRUPTED)], waits=True))

@@ -177,7 +177,7 @@ def _outcome(
         task_id=held.id,
         attempt=held.attempt,
         worker_id=held.worker_id,
-        outcome=outcome,
+        ended_as=outcome,
         started_at=None if outcome is None else started_at or held.started_at,
         finished_at=held.now,
         actor=held.actor,

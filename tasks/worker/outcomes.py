@@ -100,7 +100,7 @@ def reduced(outcome: Outcome, problem: BaseException) -> Outcome | None:
         message = ascii(outcome.error_message)[1:-1][-SHORT_MESSAGE:]
         note = _joined(outcome.note, f"the error was shortened: {why}")
         return replace(outcome, error_message=message, traceback="", note=note)
-    if outcome.outcome is AttemptOutcome.SUCCEEDED:
+    if outcome.ended_as is AttemptOutcome.SUCCEEDED:
         return _refused_success(outcome, why)
     if outcome.followups:
         return replace(outcome, followups=(), note=_joined(outcome.note, f"the callbacks were dropped: {why}"))
@@ -116,7 +116,7 @@ def _refused_success(outcome: Outcome, why: str) -> Outcome:
         error_type, what = FollowupNotSubmitted.__name__, f"what follows ({actors}) could not be submitted"
     return replace(
         outcome,
-        outcome=AttemptOutcome.FAILED,
+        ended_as=AttemptOutcome.FAILED,
         error_type=error_type,
         error_message=clean(f"the actor returned, but {what}: {why}; it is not run again", LONGEST_NOTE),
         is_failure=True,
@@ -362,7 +362,7 @@ def _outcome(
         task_id=claimed.id,
         attempt=claimed.attempt,
         worker_id=worker_id,
-        outcome=outcome,
+        ended_as=outcome,
         started_at=execution.at(execution.started_monotonic),
         finished_at=execution.at(execution.finished_monotonic),
         actor=claimed.actor,

@@ -40,7 +40,7 @@ def completing(execution: Execution, worker_id: UUID) -> Iterator[Completion]:
 def _succeed(execution: Execution, worker_id: UUID, result: Any) -> None:
     execution.result, execution.finished_monotonic = result, time.monotonic()
     outcome = outcome_of(execution, worker_id)
-    if outcome.outcome is not AttemptOutcome.SUCCEEDED:
+    if outcome.ended_as is not AttemptOutcome.SUCCEEDED:
         # Nothing is committed yet, so everything can be rolled back. Another attempt would end the same way.
         raise FollowupNotSubmitted(outcome.error_message)
     # Fenced like every completion: a worker that was presumed dead finds that the attempt is no longer its own.

@@ -147,7 +147,7 @@ def test_only_a_running_task_is_completed(worker, status: Status) -> None:
     task = make_task(status, worker=worker)
     attempts, result = Attempt.objects.count(), task.result
     said = lifecycle.Outcome(
-        task_id=task.pk, attempt=task.attempt, worker_id=worker.pk, outcome=AttemptOutcome.SUCCEEDED,
+        task_id=task.pk, attempt=task.attempt, worker_id=worker.pk, ended_as=AttemptOutcome.SUCCEEDED,
         started_at=None, finished_at=task.created_at, actor="act", result="late",
     )  # fmt: skip
     assert not lifecycle.succeed(said)
@@ -237,12 +237,12 @@ def test_a_success_that_finished_first_wins_over_a_cancel(worker) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"outcome": AttemptOutcome.CANCELLED},
-        {"outcome": AttemptOutcome.SNOOZED},
-        {"outcome": AttemptOutcome.INTERRUPTED},
-        {"outcome": AttemptOutcome.FAILED, "is_failure": True},
-        {"outcome": AttemptOutcome.FAILED, "is_failure": True, "death": DeathReason.NOT_RETRYABLE},
-        {"outcome": None},
+        {"ended_as": AttemptOutcome.CANCELLED},
+        {"ended_as": AttemptOutcome.SNOOZED},
+        {"ended_as": AttemptOutcome.INTERRUPTED},
+        {"ended_as": AttemptOutcome.FAILED, "is_failure": True},
+        {"ended_as": AttemptOutcome.FAILED, "is_failure": True, "death": DeathReason.NOT_RETRYABLE},
+        {"ended_as": None},
     ],
 )
 def test_a_cancel_wins_over_anything_but_a_success(worker, fields) -> None:
@@ -285,7 +285,7 @@ def test_a_retry_is_due_again_when_its_time_has_come(worker) -> None:
 
 def test_a_completion_names_no_foreign_task(worker) -> None:
     said = lifecycle.Outcome(
-        task_id=uuid4(), attempt=1, worker_id=worker.pk, outcome=AttemptOutcome.SUCCEEDED, started_at=None,
+        task_id=uuid4(), attempt=1, worker_id=worker.pk, ended_as=AttemptOutcome.SUCCEEDED, started_at=None,
         finished_at=worker.started_at, actor="act",
     )  # fmt: skip
     assert lifecycle.complete_many([said]) == []

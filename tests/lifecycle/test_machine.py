@@ -23,16 +23,16 @@ from tests import factories
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ENDS: dict[str, dict[str, Any]] = {
-    "succeed": {"outcome": AttemptOutcome.SUCCEEDED},
-    "retry": {"outcome": AttemptOutcome.FAILED, "is_failure": True, "error_type": "E", "retry_delay_seconds": 3600},
+    "succeed": {"ended_as": AttemptOutcome.SUCCEEDED},
+    "retry": {"ended_as": AttemptOutcome.FAILED, "is_failure": True, "error_type": "E", "retry_delay_seconds": 3600},
     "die": {
-        "outcome": AttemptOutcome.FAILED,
+        "ended_as": AttemptOutcome.FAILED,
         "is_failure": True,
         "error_type": "E",
         "death": DeathReason.MAX_RETRIES_EXCEEDED,
     },
-    "snooze": {"outcome": AttemptOutcome.SNOOZED, "retry_delay_seconds": 3600},
-    "interrupt": {"outcome": AttemptOutcome.INTERRUPTED},
+    "snooze": {"ended_as": AttemptOutcome.SNOOZED, "retry_delay_seconds": 3600},
+    "interrupt": {"ended_as": AttemptOutcome.INTERRUPTED},
 }
 FATES = {
     "succeed": Status.SUCCEEDED,

@@ -54,7 +54,7 @@ class Engine:
         if end == "succeed":
             return outcome(claimed, self._worker)
         if end == "snooze":
-            return outcome(claimed, self._worker, outcome=AttemptOutcome.SNOOZED)
+            return outcome(claimed, self._worker, ended_as=AttemptOutcome.SNOOZED)
         return failure(claimed, self._worker, death=DeathReason.NOT_RETRYABLE if end == "die" else None)
 
     def _lose_worker(self) -> None:

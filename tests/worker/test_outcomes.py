@@ -53,7 +53,7 @@ def deed(name: str, value: Any = None) -> BaseException:
 
 def test_a_result_is_a_success() -> None:
     said = decide(result={"a": [1, None, "ü"]})
-    assert (said.status, said.outcome, said.result) == (
+    assert (said.status, said.ended_as, said.result) == (
         Status.SUCCEEDED,
         AttemptOutcome.SUCCEEDED,
         {"a": [1, None, "ü"]},
@@ -70,7 +70,7 @@ UNSTORABLE = [
 @pytest.mark.parametrize("name", UNSTORABLE)
 def test_a_result_that_cannot_be_kept_is_a_success_without_it_and_a_note_says_why(name: str) -> None:
     said = decide(result=DEEDS[name](None))
-    assert (said.status, said.outcome, said.result) == (Status.SUCCEEDED, AttemptOutcome.SUCCEEDED, None)
+    assert (said.status, said.ended_as, said.result) == (Status.SUCCEEDED, AttemptOutcome.SUCCEEDED, None)
     assert (said.is_failure, said.error_type, said.death) == (False, "", None)
     assert said.note.startswith("the result was not kept: ")
 
@@ -126,11 +126,11 @@ def test_the_message_says_whether_to_keep_a_result_before_the_actor_does() -> No
 
 def test_a_snooze_a_shutdown_and_a_cancel_count_no_failure() -> None:
     snoozed = decide(error=Snooze(12.5))
-    assert (snoozed.outcome, snoozed.retry_delay_seconds, snoozed.status) == ("SNOOZED", 12.5, Status.PENDING)
+    assert (snoozed.ended_as, snoozed.retry_delay_seconds, snoozed.status) == ("SNOOZED", 12.5, Status.PENDING)
     interrupted = decide(error=Shutdown(), interrupt=Shutdown)
-    assert (interrupted.outcome, interrupted.status) == (AttemptOutcome.INTERRUPTED, Status.PENDING)
+    assert (interrupted.ended_as, interrupted.status) == (AttemptOutcome.INTERRUPTED, Status.PENDING)
     cancelled = decide(error=Cancelled(), interrupt=Cancelled)
-    assert (cancelled.outcome, cancelled.status) == (AttemptOutcome.CANCELLED, Status.CANCELLED)
+    assert (cancelled.ended_as, cancelled.status) == (AttemptOutcome.CANCELLED, Status.CANCELLED)
     assert not any(one.is_failure or one.death for one in (snoozed, interrupted, cancelled))
 
 
@@ -164,7 +164,7 @@ def test_a_failure_says_type_message_and_traceback() -> None:
 )
 def test_anything_raised_leaves_a_clear_record(name: str, error_type: str, message: str) -> None:
     said = decide(error=deed(name, "" if name == "exit" else None))
-    assert (said.outcome, said.error_type, said.error_message) == (AttemptOutcome.FAILED, error_type, message)
+    assert (said.ended_as, said.error_type, said.error_message) == (AttemptOutcome.FAILED, error_type, message)
     for text in (said.error_message, said.traceback):
         assert "\0" not in text
         text.encode()
@@ -191,7 +191,7 @@ def test_a_deep_recursion_leaves_a_short_traceback() -> None:
 
 def test_a_time_limit_is_a_failure_of_its_own_kind() -> None:
     said = decide(error=TimeLimitExceeded(), interrupt=TimeLimitExceeded)
-    assert (said.outcome, said.status) == (AttemptOutcome.TIMED_OUT, Status.RETRYING)
+    assert (said.ended_as, said.status) == (AttemptOutcome.TIMED_OUT, Status.RETRYING)
     last = decide(error=TimeLimitExceeded(), max_retries=0)
     assert last.death == DeathReason.TIME_LIMIT_EXCEEDED
 
@@ -212,7 +212,7 @@ def test_an_exception_that_raises_when_it_is_looked_at_is_a_failure_like_any_oth
     actor: str, name: str, error_type: str
 ) -> None:
     said = decide(actor=actor, error=deed(name), max_retries=3)
-    assert (said.outcome, said.error_type, said.status) == (AttemptOutcome.FAILED, error_type, Status.RETRYING)
+    assert (said.ended_as, said.error_type, said.status) == (AttemptOutcome.FAILED, error_type, Status.RETRYING)
 
 
 @pytest.mark.parametrize("delay", ["soon", object(), float("nan")])
@@ -372,7 +372,7 @@ def test_a_success_whose_followup_cannot_be_submitted_dies_and_is_not_run_again(
     targets = {"of add": pipe_target(), "of picky_about": picky_target()}
     options = {name: targets.get(str(value), value) for name, value in fields.get("options", {}).items()}
     said = decide(**{**fields, "options": options, "max_retries": max_retries})
-    assert (said.outcome, said.death) == (AttemptOutcome.FAILED, DeathReason.NOT_RETRYABLE)
+    assert (said.ended_as, said.death) == (AttemptOutcome.FAILED, DeathReason.NOT_RETRYABLE)
     assert (said.is_failure, said.followups, said.result) == (True, (), None)
     assert said.error_type == "FollowupNotSubmitted"
     assert said.error_message.startswith(f"the actor returned, but {named} cannot be submitted: ")
@@ -410,7 +410,7 @@ def test_followups_are_checked_once_and_not_by_the_thread_that_writes(monkeypatc
 
 def test_a_success_of_which_nothing_more_can_be_told_is_not_run_again() -> None:
     said = undecided(ended(result=1, max_retries=5), WORKER, ZeroDivisionError("ours"))
-    assert (said.outcome, said.death) == (AttemptOutcome.FAILED, DeathReason.NOT_RETRYABLE)
+    assert (said.ended_as, said.death) == (AttemptOutcome.FAILED, DeathReason.NOT_RETRYABLE)
     assert "ZeroDivisionError: ours" in said.error_message
 
 
@@ -440,7 +440,7 @@ def test_a_success_loses_its_result_then_dies_and_is_never_run_again() -> None:
     without_result, dead, bare = steps(decide(result=1, max_retries=5))
     assert (without_result.status, without_result.result) == (Status.SUCCEEDED, None)
     assert without_result.note == "the result was not kept: DataError: unsupported Unicode escape sequence"
-    assert (dead.outcome, dead.death, dead.error_type) == (
+    assert (dead.ended_as, dead.death, dead.error_type) == (
         AttemptOutcome.FAILED, DeathReason.NOT_RETRYABLE, "OutcomeNotStorable",
     )  # fmt: skip
     assert (bare.death, bare.error_message, bare.note) == (DeathReason.NOT_RETRYABLE, "", "")
