@@ -35,7 +35,7 @@ _EVENTS = {
 
 def connect() -> None:
     """Begin to write."""
-    transitioned.connect(_write, dispatch_uid="callboard.journal")
+    transitioned.connect(_write, dispatch_uid="callboard.transition_log")
 
 
 def _write(*, verb: str, moves: Sequence[Moved], **_: Any) -> None:

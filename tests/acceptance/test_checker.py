@@ -61,7 +61,7 @@ CLEAN = Evidence(
         tasks=[task("SUCCEEDED")],
         attempts=[attempt(1, "SUCCEEDED")],
         workers=[worker(FIRST, lease_over=20, gone=10)],
-        journal=moves("PENDING", "QUEUED", "RUNNING", "SUCCEEDED"),
+        move_log=moves("PENDING", "QUEUED", "RUNNING", "SUCCEEDED"),
     ),
 )
 #: A worker stood still for so long that its task was given to another.
@@ -72,7 +72,7 @@ TAKEN_OVER = Evidence(
         tasks=[task("SUCCEEDED", attempt=2)],
         attempts=[attempt(1, "LOST"), attempt(2, "SUCCEEDED", worker=SECOND)],
         workers=[worker(FIRST, lease_over=3, gone=4), worker(SECOND, lease_over=20, gone=10)],
-        journal=moves("PENDING", "QUEUED", "RUNNING", "PENDING", "QUEUED", "RUNNING", "SUCCEEDED"),
+        move_log=moves("PENDING", "QUEUED", "RUNNING", "PENDING", "QUEUED", "RUNNING", "SUCCEEDED"),
     ),
 )
 #: It failed for good.
@@ -84,7 +84,7 @@ DEAD = Evidence(
         attempts=[attempt(1, "FAILED")],
         letters=[LetterRow(TASK, "max_retries_exceeded", "")],
         workers=[worker(FIRST, lease_over=20, gone=10)],
-        journal=moves("PENDING", "QUEUED", "RUNNING", "DEAD"),
+        move_log=moves("PENDING", "QUEUED", "RUNNING", "DEAD"),
     ),
 )
 
@@ -121,23 +121,23 @@ BROKEN: dict[str, tuple[Callable[[], Evidence], str]] = {
         "I1: task other exists and nobody submitted it",
     ),
     "a final status changes": (
-        lambda: on_board(CLEAN, journal=moves("PENDING", "CANCELLED", "PENDING", "QUEUED", "RUNNING", "SUCCEEDED")),
+        lambda: on_board(CLEAN, move_log=moves("PENDING", "CANCELLED", "PENDING", "QUEUED", "RUNNING", "SUCCEEDED")),
         "I2: task task left a final status 1 times, an operator asked for it 0 times",
     ),
     "an illegal move": (
-        lambda: on_board(CLEAN, journal=moves("PENDING", "RUNNING", "SUCCEEDED")),
+        lambda: on_board(CLEAN, move_log=moves("PENDING", "RUNNING", "SUCCEEDED")),
         "I2: task task went from PENDING to RUNNING",
     ),
     "a success is not the end": (
-        lambda: on_board(CLEAN, journal=moves("PENDING", "QUEUED", "RUNNING", "SUCCEEDED", "PENDING")),
+        lambda: on_board(CLEAN, move_log=moves("PENDING", "QUEUED", "RUNNING", "SUCCEEDED", "PENDING")),
         "I2: task task went from SUCCEEDED to PENDING",
     ),
-    "a move that the journal did not see": (
-        lambda: on_board(CLEAN, journal=[*CLEAN.board.journal[:1], *CLEAN.board.journal[2:]]),
+    "a move that the log did not see": (
+        lambda: on_board(CLEAN, move_log=[*CLEAN.board.move_log[:1], *CLEAN.board.move_log[2:]]),
         "I2: task task was PENDING and then left QUEUED",
     ),
     "a number goes back": (
-        lambda: on_board(CLEAN, journal=[*CLEAN.board.journal[:3], CLEAN.board.journal[3]._replace(dispatch=0)]),
+        lambda: on_board(CLEAN, move_log=[*CLEAN.board.move_log[:3], CLEAN.board.move_log[3]._replace(dispatch=0)]),
         "I2: task task has numbers that went back at its move to SUCCEEDED",
     ),
     "two successes": (
@@ -197,11 +197,11 @@ BROKEN: dict[str, tuple[Callable[[], Evidence], str]] = {
         "I5: task task got 1 second lives, the client asked for 0",
     ),
     "a start before its time": (
-        lambda: on_board(CLEAN, journal=[move._replace(run_at=at(2)) for move in CLEAN.board.journal]),
+        lambda: on_board(CLEAN, move_log=[move._replace(run_at=at(2)) for move in CLEAN.board.move_log]),
         "I7: attempt 1 of task task started 1.000 s before its run_at",
     ),
     "a start without a claim": (
-        lambda: on_board(CLEAN, journal=moves("PENDING", "CANCELLED")),
+        lambda: on_board(CLEAN, move_log=moves("PENDING", "CANCELLED")),
         "I7: attempt 1 of task task started and was never claimed",
     ),
     "a death without a dead letter": (
@@ -250,8 +250,8 @@ def test_a_discarded_death_needs_no_open_dead_letter() -> None:
 
 def test_a_second_life_that_the_client_asked_for_is_no_violation() -> None:
     history = replace(accepted(TASK), second_lives=[TASK])
-    journal = moves("PENDING", "CANCELLED", "PENDING", "QUEUED", "RUNNING", "SUCCEEDED")
-    evidence = on_board(replace(CLEAN, history=history), journal=journal, events=[EventRow(TASK, "retry")])
+    move_log = moves("PENDING", "CANCELLED", "PENDING", "QUEUED", "RUNNING", "SUCCEEDED")
+    evidence = on_board(replace(CLEAN, history=history), move_log=move_log, events=[EventRow(TASK, "retry")])
     assert violations(evidence) == []
 
 

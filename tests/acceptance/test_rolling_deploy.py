@@ -44,7 +44,7 @@ def test_tasks_of_an_actor_that_no_worker_knows_wait_and_die_of_nothing(rig: Rig
     rig.await_workers(2)
     # Hints are for any worker of a queue: what the old one gets it gives back, after which it waits for a while.
     assert api.submit("novelty", count=20).status == 201
-    was_given_back = "SELECT count(*) FROM journal WHERE before = 'RUNNING' AND after = 'PENDING'"
+    was_given_back = "SELECT count(*) FROM move_log WHERE before = 'RUNNING' AND after = 'PENDING'"
     wait_until(lambda: rig.board.query(was_given_back)[0][0], timeout=30, what="the old worker to give some back")
     old.terminate()
     assert old.wait(15) == 0

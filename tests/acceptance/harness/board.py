@@ -86,7 +86,7 @@ class Snapshot:
     letters: Sequence[LetterRow] = ()
     workers: Sequence[WorkerRow] = ()
     events: Sequence[EventRow] = ()
-    journal: Sequence[Move] = field(default=(), repr=False)
+    move_log: Sequence[Move] = field(default=(), repr=False)
 
 
 _TASKS = """SELECT id::text, actor, status, dispatch, attempt, failures, crashes, max_retries, tags, error
@@ -97,7 +97,7 @@ _LETTERS = "SELECT task_id::text, reason, resolution FROM callboard_deadletter O
 _WORKERS = """SELECT id::text, pid, status, lease_expires_at, stopped_at, crash
 FROM callboard_worker ORDER BY id"""
 _EVENTS = "SELECT task_id::text, verb FROM callboard_taskevent ORDER BY id"
-_JOURNAL = "SELECT at, task_id::text, before, after, dispatch, attempt, run_at FROM journal ORDER BY id"
+_MOVE_LOG = "SELECT at, task_id::text, before, after, dispatch, attempt, run_at FROM move_log ORDER BY id"
 
 
 class Board:
@@ -122,14 +122,14 @@ class Board:
             letters=[LetterRow(*row) for row in self.query(_LETTERS)],
             workers=self.workers(),
             events=[EventRow(*row) for row in self.query(_EVENTS)],
-            journal=self._journal(),
+            move_log=self._move_log(),
         )
 
-    def _journal(self) -> list[Move]:
+    def _move_log(self) -> list[Move]:
         """Read the moves in portions; of a soak there are half a million, with few different words."""
-        with contextlib.closing(psycopg2.connect(self.url)) as connection, connection.cursor("journal") as cursor:
+        with contextlib.closing(psycopg2.connect(self.url)) as connection, connection.cursor("move_log") as cursor:
             cursor.itersize = 10_000
-            cursor.execute(_JOURNAL)
+            cursor.execute(_MOVE_LOG)
             return [
                 Move(at, sys.intern(task), before and sys.intern(before), sys.intern(after), *numbers)
                 for at, task, before, after, *numbers in cursor

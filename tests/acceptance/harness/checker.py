@@ -199,7 +199,9 @@ def _no_help_was_needed(evidence: Evidence) -> Iterator[str]:
 
 
 def _nothing_starts_early(evidence: Evidence) -> Iterator[str]:
-    claims = {(move.task, move.attempt): move.run_at for move in evidence.board.journal if move.after == Status.RUNNING}
+    claims = {
+        (move.task, move.attempt): move.run_at for move in evidence.board.move_log if move.after == Status.RUNNING
+    }
     for entry in evidence.ledger:
         if entry.event != "START":
             continue
@@ -233,7 +235,7 @@ def _nothing_is_left(evidence: Evidence) -> Iterator[str]:
 
 def _moves(evidence: Evidence) -> dict[str, list[Move]]:
     moves: dict[str, list[Move]] = defaultdict(list)
-    for move in evidence.board.journal:
+    for move in evidence.board.move_log:
         moves[move.task].append(move)
     return moves
 

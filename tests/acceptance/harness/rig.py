@@ -195,7 +195,7 @@ class Rig:
 
     def start_delays(self, tasks: Sequence[str]) -> list[float]:
         """Tell how long after its submission each of these tasks started for the first time, in seconds."""
-        submitted = dict(self.board.query("SELECT task_id::text, at FROM journal WHERE before IS NULL"))
+        submitted = dict(self.board.query("SELECT task_id::text, at FROM move_log WHERE before IS NULL"))
         started: dict[str, float] = {}
         for entry in self.ledger.entries():
             if entry.event == "START":

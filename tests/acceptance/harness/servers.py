@@ -17,24 +17,24 @@ from scheduler_site.embedded.servers import FAST_AND_LOOSE, PostgresServer
 ROOT = Path(__file__).resolve().parents[3]
 
 # Each change of a status, whoever makes it and however: what the checker holds against the rules of tasks.lifecycle.
-_JOURNAL = """
-CREATE TABLE journal (
+_MOVE_LOG = """
+CREATE TABLE move_log (
     id bigserial PRIMARY KEY, at timestamptz NOT NULL, task_id uuid NOT NULL, before text, after text NOT NULL,
     dispatch integer NOT NULL, attempt integer NOT NULL, run_at timestamptz NOT NULL
 );
-CREATE FUNCTION write_journal() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION write_move_log() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        INSERT INTO journal (at, task_id, before, after, dispatch, attempt, run_at)
+        INSERT INTO move_log (at, task_id, before, after, dispatch, attempt, run_at)
         VALUES (clock_timestamp(), NEW.id, NULL, NEW.status, NEW.dispatch, NEW.attempt, NEW.run_at);
     ELSIF NEW.status <> OLD.status THEN
-        INSERT INTO journal (at, task_id, before, after, dispatch, attempt, run_at)
+        INSERT INTO move_log (at, task_id, before, after, dispatch, attempt, run_at)
         VALUES (clock_timestamp(), NEW.id, OLD.status, NEW.status, NEW.dispatch, NEW.attempt, NEW.run_at);
     END IF;
     RETURN NULL;
 END $$;
-CREATE TRIGGER write_journal AFTER INSERT OR UPDATE OF status ON callboard_task
-FOR EACH ROW EXECUTE FUNCTION write_journal();
+CREATE TRIGGER write_move_log AFTER INSERT OR UPDATE OF status ON callboard_task
+FOR EACH ROW EXECUTE FUNCTION write_move_log();
 """
 
 
@@ -61,7 +61,7 @@ class Databases:
         self.server = server
         self._made = 0
         _migrate(server.url)
-        execute(server.url, _JOURNAL)
+        execute(server.url, _MOVE_LOG)
 
     @contextlib.contextmanager
     def fresh(self) -> Iterator[str]:
