@@ -11,7 +11,7 @@ from tasks import retry
 from tasks.states import DeathReason
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-BACKOFF = {"min_backoff_seconds": 2, "max_backoff_seconds": 3600}
+BACKOFF: dict[str, Any] = {"min_backoff_seconds": 2, "max_backoff_seconds": 3600}
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1e6), st.floats(0, 1e9))
@@ -45,7 +45,7 @@ def test_a_failure_with_retries_left_runs_again_after_its_backoff() -> None:
 
 @pytest.mark.parametrize("reason", [DeathReason.MAX_RETRIES_EXCEEDED, DeathReason.STUCK_TASK_TIMEOUT])
 def test_a_failure_without_retries_left_dies_of_what_the_caller_says(reason: DeathReason) -> None:
-    given = {} if reason == DeathReason.MAX_RETRIES_EXCEEDED else {"exhausted": reason}
+    given: dict[str, Any] = {} if reason == DeathReason.MAX_RETRIES_EXCEEDED else {"exhausted": reason}
     assert retry.after_failure(4, max_retries=3, **BACKOFF, **given).death == reason
 
 
