@@ -142,7 +142,7 @@ def test_a_body_of_ours_is_accepted_and_says_what_theirs_said(alice: Any, theirs
 def test_a_body_of_theirs_is_refused_and_each_foreign_field_is_named(alice: Any, theirs: str, mine: str) -> None:
     problem = assert_problem(post(alice, theirs), 400, code="invalid")
     given = json.loads(theirs)
-    wrong = {(name, "unknown_field") for name in given if name not in submissions.SUBMISSION_FIELDS}
+    wrong = {(name, "unknown_field") for name in given if name not in submissions.READERS}
     wrong |= {("payload", "invalid")} if isinstance(given["payload"], str) else set()
     wrong |= {("actor", "required")}
     assert {(error["field"], error["code"]) for error in problem["errors"]} == wrong

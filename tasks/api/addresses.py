@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
-from uuid import UUID
 
 from django.db.models import Model
 from django.http import HttpRequest
@@ -19,7 +18,7 @@ def parameters(request: Request) -> Mapping[str, Sequence[str]]:
     return dict(request._request.GET.lists())
 
 
-def urls_of(request: Request, name: str) -> Callable[[UUID], str]:
+def urls_of(request: Request, name: str) -> Callable[[str], str]:
     """Make the function that gives a row its address.
 
     Parameters:

@@ -3,13 +3,26 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.contract import fields
+from tasks.contract.actors import DEFAULTS
 from tasks.contract.idempotency_key import LONGEST as LONGEST_KEY
-from tasks.contract.submissions import EDITABLE_FIELDS, MOST_IN_BULK, MOST_RETRIES, NOT_SUPPORTED
+from tasks.contract.submissions import MOST_IN_BULK, NOT_SUPPORTED
 from tasks.contract.tasks import REMOVED
 from tasks.errors import STATUS_OF_CODE
 from tasks.priority import BANDS, HIGHEST, LOWEST
 from tasks.states import AttemptOutcome, DeathReason, Resolution, Status, WorkerStatus
+from tasks.submission import (
+    EDITABLE,
+    FIELDS,
+    JsonObject,
+    Kind,
+    Moment,
+    Priority,
+    Seconds,
+    Tags,
+    TaskField,
+    Text,
+    WholeNumber,
+)
 
 Schema = dict[str, Any]
 
@@ -74,39 +87,63 @@ ANYTHING: Schema = {}
 ANY_OBJECT: Schema = {"type": "object"}
 PRIORITY: Schema = {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}
 BAND = enum(band.name for band in BANDS)
-TAGS = array({"type": "string", "minLength": 1, "maxLength": 100}, maxItems=fields.MOST_TAGS)
 KEY: Schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}
 
-_SECONDS: Schema = {"type": "number", "minimum": 0, "maximum": fields.LONGEST_SECONDS}
 _BAND_IN_ANY_CASE = "|".join("".join(f"[{letter}{letter.upper()}]" for letter in band.name) for band in BANDS)
-_GIVEN_PRIORITY: Schema = {
-    "oneOf": [PRIORITY, {"type": "string", "pattern": rf"^\s*({_BAND_IN_ANY_CASE})\s*$"}],
-    "description": f"{LOWEST} to {HIGHEST}, {HIGHEST} runs first; or high (9), medium (5), low (2), in any case.",
-}
 
-#: What can be said of a task when it is submitted; which of them can be changed later, ``contract.submissions`` knows.
-SUBMISSION: Mapping[str, Schema] = {
-    "actor": about({**TEXT, "minLength": 1, "maxLength": 255}, "What runs it; GET actors lists them."),
-    "payload": about(ANY_OBJECT, "The actor's keyword arguments; GET actors has its schema."),
-    "priority": _GIVEN_PRIORITY,
-    "queue": about({**TEXT, "minLength": 1, "maxLength": 100}, "One that an actor declares; else the actor's own."),
-    "run_at": about(TIME, "Not started before, with its zone; the past means now. Not with delay_seconds."),
-    "delay_seconds": about(_SECONDS, "Not started before so many seconds from now."),
-    "max_retries": about(
-        {"type": "integer", "minimum": 0, "maximum": MOST_RETRIES},
-        "Executions after the first one that failed.",
-    ),
-    "min_backoff_seconds": about(_SECONDS, "Before the first retry; it doubles with each."),
-    "max_backoff_seconds": about(_SECONDS, "Where that doubling ends."),
-    "retry_for_seconds": about(_SECONDS, "Give up this long after the first failure."),
-    "time_limit_seconds": about(_SECONDS, "One execution is interrupted after that; 0 means never."),
-    "max_age_seconds": about(
-        {"type": "number", "exclusiveMinimum": 0, "maximum": fields.LONGEST_SECONDS},
-        "Dies if it has not started this long after submission.",
-    ),
-    "estimated_seconds": about(_SECONDS, "How long it is expected to run."),
-    "tags": about(TAGS, "Words to find it by."),
-}
+
+def _taken(kind: Kind) -> Schema:
+    """Describe what a submission may give."""
+    match kind:
+        case Text(longest):
+            return {**TEXT, "minLength": 1, "maxLength": longest}
+        case Priority():
+            return {"oneOf": [PRIORITY, {**TEXT, "pattern": rf"^\s*({_BAND_IN_ANY_CASE})\s*$"}]}
+        case Seconds(takes_zero, highest):
+            return {**NUMBER, "minimum" if takes_zero else "exclusiveMinimum": 0, "maximum": highest}
+        case WholeNumber(highest):
+            return {**INTEGER, "maximum": highest}
+        case Tags(most, longest):
+            return array({**TEXT, "minLength": 1, "maxLength": longest}, maxItems=most)
+    return _answered(kind)
+
+
+def _answered(kind: Kind) -> Schema:
+    """Describe what a task has."""
+    match kind:
+        case Text():
+            return TEXT
+        case JsonObject():
+            return ANY_OBJECT
+        case Moment():
+            return TIME
+        case Priority():
+            return PRIORITY
+        case Seconds():
+            return NUMBER
+        case WholeNumber():
+            return INTEGER
+        case Tags():
+            return array(TEXT)
+
+
+def _given(one: TaskField) -> Schema:
+    """Describe a field of a task that its submission may give."""
+    if not one.if_null:
+        return about(_answered(one.kind), one.help)
+    return about(or_null(_answered(one.kind)), f"{one.help} null: {one.if_null}.")
+
+
+_HINTS = {"actor": "GET actors lists them.", "payload": "GET actors has its schema."}
+
+
+def _help(one: TaskField) -> str:
+    default = "Default: the actor's." if one.actor_option else ""
+    return " ".join(filter(None, [one.help, default, _HINTS.get(one.name)]))
+
+
+#: The fields of a submission; an edit has those that are editable.
+SUBMISSION: Mapping[str, Schema] = {name: about(_taken(one.kind), _help(one)) for name, one in FIELDS.items()}
 
 
 def _nullable(schema: Schema) -> Schema:
@@ -132,14 +169,6 @@ def _submission(**more: Schema) -> Schema:
 _ONCE = "The same submission under the same key makes its tasks once within a day"
 _LATER = "For a later release: nothing yet."
 
-#: What a task inherits from its actor, in seconds.
-_LIMITS = (
-    "min_backoff_seconds",
-    "max_backoff_seconds",
-    "retry_for_seconds",
-    "time_limit_seconds",
-    "max_age_seconds",
-)
 _ERROR = _object(
     {
         "type": about(TEXT, "The exception's class, or the limit that was reached; may be empty."),
@@ -149,26 +178,14 @@ _ERROR = _object(
 _TASK = {
     "id": about(ID, "A UUIDv7: ids grow with time."),
     "url": about(URL, "Where it can be read again."),
-    "actor": about(TEXT, "What runs it."),
     "status": about(enum(Status), "SUCCEEDED, DEAD and CANCELLED are final."),
-    "payload": about(ANY_OBJECT, "The actor's keyword arguments."),
-    "priority": about(PRIORITY, f"{HIGHEST} runs first."),
     "band": about(BAND, "The third that its priority is in."),
-    "queue": about(TEXT, "Which workers take it."),
-    "run_at": about(TIME, "Not started before; while it waits for a retry, that one's time."),
-    "max_retries": about(or_null(INTEGER), "Executions after the first one that failed; null: for ever."),
-    "min_backoff_seconds": about(NUMBER, "Before the first retry; it doubles with each."),
-    "max_backoff_seconds": about(NUMBER, "Where that doubling ends."),
-    "retry_for_seconds": about(or_null(NUMBER), "It gives up this long after the first failure; null: never."),
-    "time_limit_seconds": about(NUMBER, "One execution is interrupted after that; 0: never."),
-    "max_age_seconds": about(or_null(NUMBER), "It dies if not started this long after submission; null: never."),
-    "estimated_seconds": about(or_null(NUMBER), "How long it is expected to run, as submitted."),
+    **{name: _given(one) for name, one in FIELDS.items() if one.is_column},
     "expected_start_seconds": about(
         or_null(NUMBER),
         "In how many seconds it starts, judged by what goes before it; null unless it waits, there is a worker for it, "
         "and it is read by itself.",
     ),
-    "tags": array(TEXT, description="Words to find it by."),
     "attempt": about(INTEGER, "Executions so far."),
     "failures": about(INTEGER, "Executions of this life that failed."),
     "crashes": about(INTEGER, "Workers that died under it in this life."),
@@ -215,7 +232,7 @@ _ACTOR = {
     "queue": about(TEXT, "Where its tasks go unless they say otherwise."),
     "payload_schema": about(ANY_OBJECT, "JSON Schema of the payload."),
     "defaults": about(
-        _object({name: _TASK[name] for name in ("priority", "max_retries", *_LIMITS)}),
+        _object({name: _TASK[name] for name in DEFAULTS}),
         "What a task gets that does not say otherwise.",
     ),
 }
@@ -299,7 +316,7 @@ SCHEMAS: Mapping[str, Schema] = {
         },
         required=["tasks"],
     ),
-    "Edit": _body({name: SUBMISSION[name] for name in EDITABLE_FIELDS}),
+    "Edit": _body({name: SUBMISSION[name] for name in EDITABLE}),
     "Task": _object(_TASK),
     "RemovedTask": about(
         _object(

@@ -21,7 +21,6 @@ from tasks.contract.idempotency_key import take_key
 from tasks.contract.pages import Order, page
 from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.submissions import (
-    EDITABLE_FIELDS,
     as_submitted,
     read_change,
     read_submission,
@@ -41,6 +40,7 @@ from tasks.lifecycle import Receipt
 from tasks.models import Task, TaskQuerySet
 from tasks.queries.forecast import Forecast, expected_start
 from tasks.states import Scope
+from tasks.submission import EDITABLE
 
 _BY_NUMBER = Order("number", False, lambda attempt: attempt.number, int)
 _BY_SERIAL = Order("id", False, lambda event: event.pk, int)
@@ -102,7 +102,7 @@ class TaskDetail(ApiView):
 
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any] | None:
         """Suggest what there is."""
-        return {name: answer[name] for name in EDITABLE_FIELDS if name in answer} or None
+        return {name: answer[name] for name in EDITABLE if name in answer} or None
 
     def get(self, request: Request, task_id: str) -> Response:
         """Read one task."""
@@ -114,7 +114,7 @@ class TaskDetail(ApiView):
         task = find_task(request, task_id)
         change = read_change(read_object(request))
         if not change:
-            raise InvalidTask(f"expected at least one of {', '.join(EDITABLE_FIELDS)}")
+            raise InvalidTask(f"expected at least one of {', '.join(EDITABLE)}")
         return self._edit(request, task, change)
 
     def put(self, request: Request, task_id: str) -> Response:

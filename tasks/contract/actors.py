@@ -6,6 +6,10 @@ from tasks import registry
 from tasks.contract.access import Caller
 from tasks.contract.values import number
 from tasks.registry import ActorSpec
+from tasks.submission import FIELDS
+
+#: What a task gets that its submission leaves out, by the actor's option; the queue is said beside them.
+DEFAULTS = {one.name: one.actor_option for one in FIELDS.values() if one.actor_option and one.name != "queue"}
 
 
 def submittable_by(caller: Caller) -> list[ActorSpec]:
@@ -21,13 +25,5 @@ def actor_as_dict(spec: ActorSpec) -> dict[str, Any]:
         "description": spec.description,
         "queue": spec.queue,
         "payload_schema": spec.arguments.schema,
-        "defaults": {
-            "priority": spec.default_priority,
-            "max_retries": spec.max_retries,
-            "min_backoff_seconds": number(spec.min_backoff_seconds),
-            "max_backoff_seconds": number(spec.max_backoff_seconds),
-            "retry_for_seconds": number(spec.retry_for_seconds),
-            "time_limit_seconds": number(spec.time_limit_seconds),
-            "max_age_seconds": number(spec.max_age_seconds),
-        },
+        "defaults": {name: number(getattr(spec, option)) for name, option in DEFAULTS.items()},
     }

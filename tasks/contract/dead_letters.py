@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from uuid import UUID
 
 from dlq.models import DeadLetter, DeadLetterQuerySet
 from tasks.contract import fields
@@ -20,14 +19,15 @@ FILTERS: Mapping[str, Filter] = {
 
 
 def dead_letter_as_dict(
-    letter: DeadLetter, *, url: Callable[[UUID], str], task_url: Callable[[UUID], str]
+    letter: DeadLetter, *, url: Callable[[str], str], task_url: Callable[[str], str]
 ) -> dict[str, Any]:
     """Write a dead letter."""
+    id, task_id = str(letter.pk), str(letter.task_id)
     return {
-        "id": str(letter.pk),
-        "url": url(letter.pk),
-        "task_id": str(letter.task_id),
-        "task_url": task_url(letter.task_id),
+        "id": id,
+        "url": url(id),
+        "task_id": task_id,
+        "task_url": task_url(task_id),
         "actor": letter.actor,
         "queue": letter.queue,
         "attempt": letter.attempt,

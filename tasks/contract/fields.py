@@ -10,13 +10,12 @@ from django.utils import timezone
 
 from tasks.errors import FieldError, InvalidQuery
 from tasks.priority import parse_priority
+from tasks.retry import MOST_SECONDS
 
 Reader = Callable[[Any], Any]
 
 #: A year of the far future would pass here and fail where PostgreSQL's calendar is longer than Python's.
-LONGEST_WAIT = timedelta(days=36_525)
-LONGEST_SECONDS = LONGEST_WAIT.total_seconds()
-MOST_TAGS = 50
+LONGEST_WAIT = timedelta(seconds=MOST_SECONDS)
 
 #: Any time that is past means now.
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -186,8 +185,8 @@ def seconds(*, above: float | None = None) -> Reader:
     def read(value: Any) -> float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # Written so that NaN, which compares false with everything, is refused too.
-        if not is_number or not 0 <= value <= LONGEST_SECONDS or (above is not None and value <= above):
-            bounds = f"from 0 to {LONGEST_SECONDS:.0f}" if above is None else f"above {above:g}"
+        if not is_number or not 0 <= value <= MOST_SECONDS or (above is not None and value <= above):
+            bounds = f"from 0 to {MOST_SECONDS:.0f}" if above is None else f"above {above:g}"
             raise Unfit("invalid", f"expected a number of seconds {bounds}, got {shown(value)}")
         return float(value)
 
@@ -219,18 +218,22 @@ def priority(value: Any) -> int:
         raise Unfit("invalid", str(error)) from error
 
 
-def tags(value: Any) -> list[str]:
+def tags(*, most: int, longest: int) -> Reader:
     """Read a list of short texts."""
-    if not isinstance(value, list) or len(value) > MOST_TAGS:
-        came = f"{len(value)} tags" if isinstance(value, list) else shown(value)
-        raise Unfit("invalid", f"expected an array of at most {MOST_TAGS} texts, got {came}")
-    read = text(100)
-    for position, tag in enumerate(value):
-        try:
-            read(tag)
-        except Unfit as error:
-            raise Unfit(error.code, f"tag {position}: {error}") from error
-    return value
+    read_one = text(longest)
+
+    def read(value: Any) -> list[str]:
+        if not isinstance(value, list) or len(value) > most:
+            came = f"{len(value)} tags" if isinstance(value, list) else shown(value)
+            raise Unfit("invalid", f"expected an array of at most {most} texts, got {came}")
+        for position, tag in enumerate(value):
+            try:
+                read_one(tag)
+            except Unfit as error:
+                raise Unfit(error.code, f"tag {position}: {error}") from error
+        return value
+
+    return read
 
 
 def flag(value: Any) -> bool:

@@ -11,32 +11,46 @@ from tasks.contract import fields
 from tasks.contract.access import Caller
 from tasks.contract.fields import Reader
 from tasks.errors import FieldError, InvalidTask
-from tasks.lifecycle import FOR_EVER, Submission
+from tasks.submission import (
+    EDITABLE,
+    FIELDS,
+    FOR_EVER,
+    JsonObject,
+    Kind,
+    Moment,
+    Priority,
+    Seconds,
+    Submission,
+    Tags,
+    Text,
+    WholeNumber,
+)
 from tasks.telemetry import trace
 
-MOST_RETRIES = 10_000
 MOST_IN_BULK = 1_000
 
-SUBMISSION_FIELDS: Mapping[str, Reader] = {
-    "actor": fields.text(255),
-    "payload": fields.an_object,
-    "priority": fields.priority,
-    "queue": fields.text(100),
-    "run_at": fields.moment,
-    "delay_seconds": fields.seconds(),
-    "max_retries": fields.whole_number(0, MOST_RETRIES),
-    "min_backoff_seconds": fields.seconds(),
-    "max_backoff_seconds": fields.seconds(),
-    "retry_for_seconds": fields.seconds(),
-    "time_limit_seconds": fields.seconds(),
-    "max_age_seconds": fields.seconds(above=0),
-    "estimated_seconds": fields.seconds(),
-    "tags": fields.tags,
-}
 
-EDITABLE_FIELDS: Mapping[str, Reader] = {
-    name: SUBMISSION_FIELDS[name] for name in ("priority", "run_at", "payload", "queue", "max_retries", "tags")
-}
+def _reader(kind: Kind) -> Reader:
+    match kind:
+        case Text(longest):
+            return fields.text(longest)
+        case JsonObject():
+            return fields.an_object
+        case Tags(most, longest):
+            return fields.tags(most=most, longest=longest)
+        case Moment():
+            return fields.moment
+        case Priority():
+            return fields.priority
+        case Seconds(takes_zero):
+            return fields.seconds(above=None if takes_zero else 0)
+        case WholeNumber(highest):
+            return fields.whole_number(0, highest)
+
+
+#: What reads each field of a submission.
+READERS: Mapping[str, Reader] = {name: _reader(one.kind) for name, one in FIELDS.items()}
+_EDIT_READERS: Mapping[str, Reader] = {name: READERS[name] for name in EDITABLE}
 
 #: Fields of the contract whose capabilities are not there; ignoring them would break a promise silently.
 NOT_SUPPORTED: Mapping[str, str] = {
@@ -53,13 +67,23 @@ def read_submission(body: Mapping[str, Any], *, caller: Caller) -> Submission:
         UnknownActor: no such actor, or none that can be submitted this way.
         NotAllowed: the caller may not submit for this actor or queue.
     """
-    values, errors = fields.read_fields(body, SUBMISSION_FIELDS, refused=NOT_SUPPORTED)
-    errors += _contradictions(body, values)
-    if errors:
-        raise InvalidTask(errors=errors)
+    values = read_values(body)
     spec = registry.get_open(values["actor"])
     caller.check(actor=spec.name, queue=values.get("queue") or spec.queue)
     return Submission(**values, owner_id=caller.owner_id, trace_id=trace.current())
+
+
+def read_values(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the fields of one task, for whichever actor and caller.
+
+    Raises:
+        InvalidTask: with one error per field.
+    """
+    values, errors = fields.read_fields(body, READERS, refused=NOT_SUPPORTED)
+    errors += _contradictions(body, values)
+    if errors:
+        raise InvalidTask(errors=errors)
+    return values
 
 
 def read_submissions(bodies: Any, *, caller: Caller) -> list[Submission]:
@@ -95,10 +119,10 @@ def read_change(body: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidTask: with one error per field.
     """
-    values, errors = fields.read_fields(body, EDITABLE_FIELDS, refused={})
+    values, errors = fields.read_fields(body, _EDIT_READERS, refused={})
     errors += [
         FieldError(name, "invalid", "expected a value, got null; leave it out to keep what is there")
-        for name in EDITABLE_FIELDS
+        for name in EDITABLE
         if name in body and body[name] is None
     ]
     if errors:
@@ -107,16 +131,12 @@ def read_change(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_submitted(actor: str) -> dict[str, Any]:
-    """Give all that can be edited the values of a submission that says nothing about it."""
-    spec = registry.get(actor)
-    return {
-        "priority": spec.default_priority,
-        "run_at": fields.LONG_AGO,
-        "payload": {},
-        "queue": spec.queue,
-        "max_retries": FOR_EVER if spec.max_retries is None else spec.max_retries,
-        "tags": [],
-    }
+    """Give every field that can be edited the value of a submission that leaves it out."""
+    spec, blank = registry.get(actor), Submission(actor=actor)
+    options = {name: FIELDS[name].actor_option for name in EDITABLE}
+    values = {name: getattr(spec, option) if option else getattr(blank, name) for name, option in options.items()}
+    max_retries = FOR_EVER if spec.max_retries is None else spec.max_retries
+    return values | {"run_at": fields.LONG_AGO, "max_retries": max_retries}
 
 
 def _contradictions(body: Mapping[str, Any], values: Mapping[str, Any]) -> list[FieldError]:

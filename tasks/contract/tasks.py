@@ -1,8 +1,8 @@
 """Tasks: how a row, its attempts and its events are written, and what a list of them can be filtered by."""
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
-from uuid import UUID
 
 from tasks.contract import fields
 from tasks.contract.filters import Filter, band, choice, moment, priority
@@ -11,6 +11,7 @@ from tasks.lifecycle import Receipt
 from tasks.models import Attempt, Task, TaskEvent, TaskQuerySet
 from tasks.queries.forecast import Forecast
 from tasks.states import Status
+from tasks.submission import FIELDS, Moment, Seconds
 
 #: Columns that ``task_as_dict`` does not write, so that a query for it need not read them.
 UNSEEN = ("args", "options", "checkpoint")
@@ -33,27 +34,17 @@ FILTERS: Mapping[str, Filter] = {
 }
 
 
-def task_as_dict(task: Task, *, url: Callable[[UUID], str], forecast: Forecast | None = None) -> dict[str, Any]:
-    """Give a task its shape on the wire; what is not built yet is null or empty, so that the shape stays."""
-    return {
-        "id": str(task.pk),
-        "url": url(task.pk),
-        "actor": task.actor,
-        "status": str(task.status),
-        "payload": task.payload,
-        "priority": task.priority,
-        "band": task.band,
-        "queue": task.queue,
-        "run_at": timestamp(task.run_at),
-        "max_retries": task.max_retries,
-        "min_backoff_seconds": number(task.min_backoff_seconds),
-        "max_backoff_seconds": number(task.max_backoff_seconds),
-        "retry_for_seconds": number(task.retry_for_seconds),
-        "time_limit_seconds": number(task.time_limit_seconds),
-        "max_age_seconds": number(task.max_age_seconds),
-        "estimated_seconds": number(task.estimated_seconds),
+def task_as_dict(task: Task, *, url: Callable[[str], str], forecast: Forecast | None = None) -> dict[str, Any]:
+    """Write a task; a field whose capability is not built yet is null or empty, so that the format stays the same."""
+    id = str(task.pk)
+    written: dict[str, Any] = {"id": id, "url": url(id), "status": str(task.status), "band": task.band}
+    written.update(zip(_COLUMNS, _columns(task), strict=True))
+    for name in _DURATIONS:
+        written[name] = number(written[name])
+    for name in _TIMES:
+        written[name] = timestamp(written[name])
+    written |= {
         "expected_start_seconds": number(forecast.seconds) if forecast else None,
-        "tags": task.tags,
         "attempt": task.attempt,
         "failures": task.failures,
         "crashes": task.crashes,
@@ -75,14 +66,22 @@ def task_as_dict(task: Task, *, url: Callable[[UUID], str], forecast: Forecast |
         "fairness_key": None,
         "batch": None,
     }
+    return written
 
 
-def receipt_as_list(receipt: Receipt, *, url: Callable[[UUID], str]) -> list[dict[str, Any]]:
+#: The fields that a submission may give; written from the columns of the same names.
+_COLUMNS = [one.name for one in FIELDS.values() if one.is_column]
+_DURATIONS = [name for name in _COLUMNS if isinstance(FIELDS[name].kind, Seconds)]
+_TIMES = [name for name in _COLUMNS if isinstance(FIELDS[name].kind, Moment)]
+_columns = attrgetter(*_COLUMNS)
+
+
+def receipt_as_list(receipt: Receipt, *, url: Callable[[str], str]) -> list[dict[str, Any]]:
     """Give what was submitted under a key its shape: each task as it is now; one that was removed by its id alone."""
     return [
         task_as_dict(receipt.tasks[id], url=url)
         if id in receipt.tasks
-        else {"id": str(id), "url": url(id), "status": REMOVED}
+        else {"id": str(id), "url": url(str(id)), "status": REMOVED}
         for id in receipt.ids
     ]
 

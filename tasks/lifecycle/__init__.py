@@ -20,8 +20,9 @@ from tasks.lifecycle.requeue import queued_long, requeue_many, take_back
 from tasks.lifecycle.rescue import rescue_lost, rescue_stuck
 from tasks.lifecycle.retry import retry, retry_many
 from tasks.lifecycle.signals import Moved, transitioned
-from tasks.lifecycle.submit import FOR_EVER, Submission, accept, submit, submit_many
+from tasks.lifecycle.submit import accept, submit, submit_many
 from tasks.lifecycle.submit_once import Receipt, submit_many_once, submit_once
+from tasks.submission import FOR_EVER, Submission
 
 __all__ = [
     "FOR_EVER",

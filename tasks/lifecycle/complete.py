@@ -16,9 +16,10 @@ from dlq.fingerprint import fingerprint
 from tasks.db.statements import as_json, fetch
 from tasks.lifecycle.fence import IS_LEADING, LEAD, any_of, in_batch, is_held
 from tasks.lifecycle.signals import Moved, announce
-from tasks.lifecycle.submit import Submission, submit_many
+from tasks.lifecycle.submit import submit_many
 from tasks.models import new_id
 from tasks.states import FINAL, AttemptOutcome, DeathReason, Status
+from tasks.submission import Submission
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,9 @@ from tasks.errors import FieldError, IllegalTransition, InvalidTask, VersionMism
 from tasks.lifecycle.fence import IS_WAITING
 from tasks.lifecycle.rows import columns_of, locked
 from tasks.lifecycle.signals import Moved, announce
-from tasks.lifecycle.submit import FOR_EVER, queue_exists, row_faults
+from tasks.lifecycle.submit import queue_exists, row_faults
 from tasks.states import WAITING, Status
+from tasks.submission import FOR_EVER
 
 # An edit of what is in the broker takes it back: the old hint would start it in the old place.
 _EDIT = f"""

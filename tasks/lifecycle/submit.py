@@ -1,8 +1,6 @@
 """submit: the one way in. A row in the caller's own transaction; the broker is never asked."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from math import inf
 from typing import Any
 from uuid import UUID
@@ -17,73 +15,47 @@ from tasks.errors import FieldError, InvalidTask
 from tasks.lifecycle.signals import Moved, announce
 from tasks.models import Queue, Task, new_id
 from tasks.payload import check_json
-from tasks.priority import HIGHEST, LOWEST
 from tasks.registry import ActorSpec
-from tasks.retry import MOST_SECONDS
 from tasks.states import Status
-
-#: As ``max_retries``: never give up. (None is taken: it means "as the actor says".)
-FOR_EVER = -1
-
+from tasks.submission import FIELDS, FOR_EVER, Priority, Seconds, Submission, WholeNumber
 
 #: Asked with the number of tasks when all are valid and before any is written; what it raises ends the submission.
 Admit = Callable[[int], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Submission:
-    """What to run; ``None`` means the actor's option, or else the setting. Times in seconds, ``run_at`` with zone.
-
-    ``max_retries=FOR_EVER`` retries without end. A follow-up carries what was accepted before and more around it, so
-    its bounds are wider.
-    """
-
-    actor: str
-    payload: Mapping[str, Any] = field(default_factory=dict)
-    args: Sequence[Any] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-    priority: int | None = None
-    queue: str | None = None
-    run_at: datetime | None = None
-    delay_seconds: float = 0
-    max_retries: int | None = None
-    min_backoff_seconds: float | None = None
-    max_backoff_seconds: float | None = None
-    retry_for_seconds: float | None = None
-    time_limit_seconds: float | None = None
-    max_age_seconds: float | None = None
-    estimated_seconds: float | None = None
-    tags: Sequence[str] = ()
-    owner_id: int | None = None
-    trace_id: str = ""
-    is_followup: bool = False
-    #: What ``checked`` made of it before, if somebody asked: it is written as it is, and no validator runs again.
-    row: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+#: Columns that no caller gives, with their types.
+_OTHERS = {
+    "id": "uuid",
+    "args": "jsonb",
+    "options": "jsonb",
+    "owner_id": "bigint",
+    "trace_id": "text",
+    "idempotency_key": "text",
+}
+#: Columns that are computed. Times are the database's, so that a caller's clock decides nothing; a run_at in the past
+#: means now.
+_COMPUTED = {
+    "run_at": (
+        "GREATEST(COALESCE(run_at, statement_timestamp() + delay_seconds * interval '1 second'), statement_timestamp())"
+    ),
+    "expires_at": "statement_timestamp() + max_age_seconds * interval '1 second'",
+}
 
 
-# One statement for any number of tasks. Times are the database's, so that a caller's clock decides nothing; a run_at in
-# the past means now.
-_INSERT = """
-INSERT INTO callboard_task (
-    id, actor, payload, args, options, queue, priority, run_at, max_retries, min_backoff_seconds, max_backoff_seconds,
-    retry_for_seconds, time_limit_seconds, max_age_seconds, expires_at, estimated_seconds, tags, owner_id, trace_id,
-    idempotency_key
-)
-SELECT
-    id, actor, payload, args, options, queue, priority,
-    GREATEST(COALESCE(run_at, statement_timestamp() + delay_seconds * interval '1 second'), statement_timestamp()),
-    max_retries, min_backoff_seconds, max_backoff_seconds, retry_for_seconds, time_limit_seconds,
-    max_age_seconds, statement_timestamp() + max_age_seconds * interval '1 second', estimated_seconds, tags, owner_id,
-    trace_id, idempotency_key
-FROM json_to_recordset(%(tasks)s) AS task (
-    id uuid, actor text, payload jsonb, args jsonb, options jsonb, queue text, priority smallint, run_at timestamptz,
-    delay_seconds double precision, max_retries integer, min_backoff_seconds double precision,
-    max_backoff_seconds double precision, retry_for_seconds double precision, time_limit_seconds double precision,
-    max_age_seconds double precision, estimated_seconds double precision, tags text[], owner_id bigint, trace_id text,
-    idempotency_key text
-)
+def _insertion() -> str:
+    """Write the one statement that inserts any number of tasks, from the declaration of their fields."""
+    types = _OTHERS | {one.name: one.kind.sql for one in FIELDS.values()}
+    columns = [*_OTHERS, *(one.name for one in FIELDS.values() if one.is_column), "expires_at"]
+    # Only names of the declaration are put in; values are parameters.
+    return f"""
+INSERT INTO callboard_task ({", ".join(columns)})
+SELECT {", ".join(_COMPUTED.get(name, name) for name in columns)}
+FROM json_to_recordset(%(tasks)s) AS task ({", ".join(f"{name} {sql}" for name, sql in types.items())})
 RETURNING id, run_at, expires_at, created_at
-"""
+"""  # noqa: S608
+
+
+_INSERT = _insertion()
 
 
 def submit(submission: Submission, *, admit: Admit | None = None) -> Task:
@@ -131,43 +103,28 @@ def checked(submission: Submission) -> dict[str, Any]:
         return dict(submission.row)
     spec = registry.get(submission.actor)
     registry.check_arguments(spec, args=submission.args, payload=submission.payload, is_followup=submission.is_followup)
-    row = {
-        "id": new_id(),
-        "actor": spec.name,
-        "payload": submission.payload,
-        "args": list(submission.args),
-        "options": submission.options,
-        "queue": submission.queue or spec.queue,
-        "priority": _first(submission.priority, spec.default_priority),
-        "run_at": submission.run_at,
-        "delay_seconds": submission.delay_seconds,
-        "max_retries": _without_end(_first(submission.max_retries, spec.max_retries)),
-        "min_backoff_seconds": _first(submission.min_backoff_seconds, spec.min_backoff_seconds),
-        "max_backoff_seconds": _first(submission.max_backoff_seconds, spec.max_backoff_seconds),
-        "retry_for_seconds": _first(submission.retry_for_seconds, spec.retry_for_seconds),
-        "time_limit_seconds": _finite(_first(submission.time_limit_seconds, spec.time_limit_seconds)),
-        "max_age_seconds": _first(submission.max_age_seconds, spec.max_age_seconds),
-        "estimated_seconds": submission.estimated_seconds,
-        "tags": list(submission.tags),
-        "owner_id": submission.owner_id,
-        "trace_id": submission.trace_id or uuid4().hex,
-        "idempotency_key": None,
-    }
+    row = vars(submission).copy()
+    del row["is_followup"], row["row"]
+    for name, option in _DEFAULTS:
+        if row[name] is None:
+            row[name] = getattr(spec, option)
+    if row["max_retries"] == FOR_EVER:
+        row["max_retries"] = None
+    if row["time_limit_seconds"] == inf:
+        # Dramatiq writes "no limit" as infinity.
+        row["time_limit_seconds"] = 0
+    row["id"] = new_id()
+    row["args"] = list(submission.args)
+    row["queue"] = row["queue"] or spec.queue
+    row["tags"] = list(submission.tags)
+    row["trace_id"] = submission.trace_id or uuid4().hex
+    row["idempotency_key"] = None
     _check_row(row, spec)
     return row
 
 
-def _first(given: Any, default: Any) -> Any:
-    return default if given is None else given
-
-
-def _without_end(max_retries: int | None) -> int | None:
-    return None if max_retries == FOR_EVER else max_retries
-
-
-def _finite(time_limit_seconds: float) -> float:
-    # Dramatiq's own word for "no limit" is infinity, ours is 0.
-    return 0 if time_limit_seconds == inf else time_limit_seconds
+#: Fields whose default is an option of the actor, with that option.
+_DEFAULTS = [(one.name, one.actor_option) for one in FIELDS.values() if one.actor_option]
 
 
 def _check_row(row: Mapping[str, Any], spec: ActorSpec) -> None:
@@ -178,28 +135,14 @@ def _check_row(row: Mapping[str, Any], spec: ActorSpec) -> None:
         raise InvalidTask(errors=errors)
 
 
-#: Columns that are durations.
-_DURATIONS = (
-    "delay_seconds",
-    "min_backoff_seconds",
-    "max_backoff_seconds",
-    "retry_for_seconds",
-    "time_limit_seconds",
-    "max_age_seconds",
-    "estimated_seconds",
-)
-
-
 def row_faults(row: Mapping[str, Any]) -> Iterator[FieldError]:
-    """Find in a row, or a part of one, what a door that is code (``send()``) may pass and no column can hold."""
-    if not LOWEST <= row.get("priority", LOWEST) <= HIGHEST:
-        yield FieldError("priority", "out_of_range", f"expected {LOWEST} to {HIGHEST}, got {row['priority']}")
-    for name in _DURATIONS:
+    """Find the values of a row, or of a part of one, that no column can hold; code (``send()``) may give any value."""
+    for name, lowest, highest in _RANGES:
+        value = row.get(name)
         # Written so that NaN, which compares false with everything, is a fault too.
-        if row.get(name) is not None and not 0 <= row[name] <= MOST_SECONDS:
-            yield FieldError(name, "out_of_range", f"expected 0 to {MOST_SECONDS:.0f} seconds, got {row[name]}")
-    if row.get("max_retries") is not None and not 0 <= row["max_retries"] < 2**31:
-        yield FieldError("max_retries", "out_of_range", f"expected 0 to {2**31 - 1}, got {row['max_retries']}")
+        if value is not None and not lowest <= value <= highest:
+            unit = " seconds" if isinstance(FIELDS[name].kind, Seconds) else ""
+            yield FieldError(name, "out_of_range", f"expected {lowest} to {highest:.0f}{unit}, got {value}")
     if row.get("run_at") is not None and not 1 < row["run_at"].year < _LATEST_YEAR:
         yield FieldError("run_at", "out_of_range", f"expected a year before {_LATEST_YEAR}, got {row['run_at']}")
     for name in ("options", "tags"):
@@ -209,7 +152,21 @@ def row_faults(row: Mapping[str, Any]) -> Iterator[FieldError]:
             )
 
 
-#: Delays from there on stay within what Python's dates can hold.
+def _ranges() -> Iterator[tuple[str, int, float]]:
+    for name, one in FIELDS.items():
+        match one.kind:
+            case Priority(lowest, highest):
+                yield name, lowest, highest
+            case Seconds(_, longest):
+                yield name, 0, longest
+            case WholeNumber(_, highest):
+                yield name, 0, highest
+
+
+#: The fields that are numbers, with the bounds of their columns.
+_RANGES = list(_ranges())
+
+#: Delays added to a date before this year stay within what Python's dates can hold.
 _LATEST_YEAR = 9000
 
 

@@ -12,8 +12,9 @@ from django.db import transaction
 
 from tasks.db.statements import fetch
 from tasks.errors import IdempotencyKeyReused
-from tasks.lifecycle.submit import Admit, Submission, checked, checked_many, write
+from tasks.lifecycle.submit import Admit, checked, checked_many, write
 from tasks.models import Task
+from tasks.submission import Submission
 
 
 class Receipt(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 
 from dlq.models import DeadLetter
 from tasks.contract import fields
-from tasks.contract.submissions import SUBMISSION_FIELDS
+from tasks.contract.submissions import READERS
 from tasks.models import IdempotencyKey, Queue, Task, TaskEvent, Worker
 from tests.api.bad_inputs import BULK, CASES, long_paths, many
 from tests.callers import TASKS, assert_problem
@@ -45,8 +45,8 @@ def test_what_is_no_json_is_malformed_rather_than_invalid(alice, name):
 
 @pytest.mark.parametrize(("theirs", "ours"), fields.INSTEAD.items())
 def test_who_uses_the_words_of_another_scheduler_is_told_ours(alice, theirs, ours):
-    assert ours in SUBMISSION_FIELDS
-    assert theirs not in SUBMISSION_FIELDS
+    assert ours in READERS
+    assert theirs not in READERS
     problem = assert_problem(alice.submit(**{theirs: "x"}), 400, field=theirs)
     (error,) = problem["errors"]
     assert f'"{ours}"' in error["message"]

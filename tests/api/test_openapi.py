@@ -19,6 +19,7 @@ from tasks.contract.pages import PAGE_PARAMETERS
 from tasks.errors import STATUS_OF_CODE, InvalidTask
 from tasks.management.commands import openapi as command
 from tasks.states import Status
+from tasks.submission import EDITABLE
 from tests import factories
 from tests.api.described import assert_described, assert_fits
 from tests.api.test_permissions import ROUTES, _patterns
@@ -56,13 +57,13 @@ def test_filters_are_those_that_are_read():
     assert _names("/api/v1/workers") == {*workers.FILTERS, *PAGE_PARAMETERS}
 
 
-_FIELDS = {*submissions.SUBMISSION_FIELDS, *submissions.NOT_SUPPORTED}
+_FIELDS = {*submissions.READERS, *submissions.NOT_SUPPORTED}
 
 
 def test_fields_are_those_that_are_read():
     schemas = DOCUMENT["components"]["schemas"]
     assert set(schemas["Submission"]["properties"]) == _FIELDS
-    assert set(schemas["Edit"]["properties"]) == set(submissions.EDITABLE_FIELDS)
+    assert set(schemas["Edit"]["properties"]) == set(EDITABLE)
     of_bulk = schemas["BulkSubmission"]["properties"]["tasks"]["items"]["properties"]
     assert set(of_bulk) == _FIELDS
 
@@ -219,7 +220,7 @@ def test_the_page_of_an_answer_has_a_field_for_a_body(browser):
 def test_the_page_of_a_task_or_queue_suggests_what_there_is(browser, alice):
     task = alice.submit("echo", payload={"message": "</textarea><script>"}, priority=7).json()
     text = browser.get(f"{TASKS}/{task['id']}").content.decode()
-    suggested = {name: task[name] for name in submissions.EDITABLE_FIELDS}
+    suggested = {name: task[name] for name in EDITABLE}
     assert escape(json.dumps(suggested, indent=2)) in text
     assert "</textarea><script>" not in text
     assert escape('"paused": true') in browser.get("/api/v1/queues/default").content.decode()

@@ -70,7 +70,7 @@ def find(rows: QuerySet[_Row], pk: UUID) -> _Row:
     return row
 
 
-def address(of: str) -> Callable[[UUID], str]:
+def address(of: str) -> Callable[[str], str]:
     """Make the function that gives rows their addresses; without the host, which no command knows.
 
     Parameters:

@@ -16,7 +16,7 @@ from django.core.management.base import CommandError
 
 from tasks import lifecycle, registry
 from tasks.contract import fields
-from tasks.contract.submissions import MOST_RETRIES
+from tasks.contract.submissions import READERS
 from tasks.lifecycle import Submission
 from tasks.management.callboard import parsing, payload
 from tasks.management.callboard.output import Output
@@ -270,7 +270,7 @@ def _mix(options: Namespace) -> Mix:
         payload=payload.read(options.payload),
         tag=options.tag or f"load-{secrets.token_hex(4)}",
         queue=options.queue,
-        max_retries=_optional("--max-retries", fields.whole_number(0, MOST_RETRIES), options.max_retries),
+        max_retries=_optional("--max-retries", READERS["max_retries"], options.max_retries),
     )
     if mix.failure_rate:
         registry.get(FAILING["actor"])

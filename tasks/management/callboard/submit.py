@@ -2,24 +2,25 @@
 
 import time
 from argparse import Namespace
+from typing import Any
 
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, CommandParser
 
 from tasks import lifecycle
-from tasks.contract import fields
-from tasks.contract.submissions import SUBMISSION_FIELDS
-from tasks.errors import InvalidTask
-from tasks.lifecycle import Submission
+from tasks.contract.submissions import read_values
 from tasks.management.callboard import parsing, payload, tasks
 from tasks.management.callboard.output import Output
 from tasks.models import Task
 from tasks.queries.forecast import expected_start
 from tasks.states import Status
+from tasks.submission import FIELDS, Moment, Seconds, Submission, Tags, TaskField, WholeNumber
 
 _SHORTEST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.05, 1.0
 #: How the command ends when its task has ended.
 EXIT_CODES = {Status.SUCCEEDED: 0, Status.DEAD: 1, Status.CANCELLED: 1}
 _HIDDEN = ("url",)
+#: The fields that are options; the actor is the argument, and the payload has several forms.
+_OPTIONS = [one for one in FIELDS.values() if one.name not in ("actor", "payload")]
 
 
 def register(commands: parsing.Commands) -> None:
@@ -35,13 +36,8 @@ def register(commands: parsing.Commands) -> None:
     )  # fmt: skip
     parser.add_argument("actor", metavar="ACTOR")
     payload.add_argument(parser)
-    parser.add_argument("--priority", help="1 to 10, where 10 runs first, or high, medium, low")
-    parser.add_argument("--queue", help="default: the actor's")
-    when = parser.add_mutually_exclusive_group()
-    when.add_argument("--delay", type=float, metavar="SECONDS", dest="delay_seconds", help="not before")
-    when.add_argument("--run-at", metavar="TIME", help="not before, as 2030-01-31T09:00:00Z")
-    parser.add_argument("--max-retries", type=int, metavar="N", help="default: the actor's")
-    parser.add_argument("--tag", action="append", dest="tags", metavar="TAG", help="may be repeated")
+    for one in _OPTIONS:
+        _add_option(parser, one)
     parser.add_argument(
         "--wait", nargs="?", type=float, const=float("inf"), metavar="SECONDS",
         help="wait until it has ended, for ever or so long; exits 0 if it succeeded",
@@ -62,15 +58,29 @@ def submit(options: Namespace, out: Output) -> None:
         raise CommandError(f"task {task.pk} is {task.status}: {task.error or 'no error'}", returncode=code)
 
 
+def _add_option(parser: CommandParser, one: TaskField) -> None:
+    """Define the option of a field: --time-limit SECONDS for time_limit_seconds, --tag TAG for one of the tags."""
+    name = one.name
+    how: dict[str, Any] = {"dest": one.name, "help": one.help + (" Default: the actor's." if one.actor_option else "")}
+    match one.kind:
+        case Seconds():
+            name, how = name.removesuffix("_seconds"), how | {"type": float, "metavar": "SECONDS"}
+        case WholeNumber():
+            how |= {"type": int, "metavar": "N"}
+        case Moment():
+            how |= {"metavar": "TIME", "help": f"{one.help} Such as 2030-01-31T09:00:00Z."}
+        case Tags():
+            name = name.removesuffix("s")
+            how |= {"action": "append", "metavar": name.upper(), "help": f"{one.help} May be repeated."}
+    parser.add_argument(f"--{name.replace('_', '-')}", **how)
+
+
 def _submission(options: Namespace) -> Submission:
-    names = ("actor", "priority", "queue", "delay_seconds", "run_at", "max_retries", "tags")
-    body = {name: getattr(options, name) for name in names} | {"payload": payload.read(options.payload)}
+    body = {one.name: getattr(options, one.name) for one in _OPTIONS}
+    body |= {"actor": options.actor, "payload": payload.read(options.payload)}
     if body["priority"] and body["priority"].isdigit():
         body["priority"] = int(body["priority"])
-    values, errors = fields.read_fields(body, SUBMISSION_FIELDS, refused={})
-    if errors:
-        raise InvalidTask(errors=errors)
-    return Submission(**values)
+    return Submission(**read_values(body))
 
 
 def _await_end(task: Task, *, seconds: float) -> Task:
