@@ -19,7 +19,9 @@ from redis.retry import Retry
 
 from tasks.broker import redis_url
 from tasks.broker.results import TaskResults
-from tasks.broker.sources import InProcessSource, RedisSource, Source
+from tasks.broker.sources.base import Source
+from tasks.broker.sources.inprocess import InProcessSource
+from tasks.broker.sources.redis import RedisSource
 from tasks.errors import NotSupported
 from tasks.priority import broker_queues, is_broker_queue
 

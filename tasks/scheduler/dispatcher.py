@@ -14,7 +14,7 @@ import structlog
 from django.db import Error as DatabaseProblem
 
 from tasks import lifecycle
-from tasks.broker.sources import Source
+from tasks.broker.sources.base import Source
 from tasks.db.clock import Clock
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint

@@ -62,8 +62,8 @@ class Scheduler:
 
     def _warn(self) -> None:
         try:
-            for risk in self._source.risks():
-                log.warning("the broker is not set up for hints", risk=risk)
+            for problem in self._source.misconfigurations():
+                log.warning("the broker is not set up for hints", problem=problem)
         except BrokerUnavailable as error:
             log.warning("broker is away; tasks wait in the database", error=str(error))
 

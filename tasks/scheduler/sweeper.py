@@ -13,7 +13,7 @@ from django.db import Error as DatabaseProblem
 from django.db import close_old_connections
 
 from tasks import lifecycle
-from tasks.broker.sources import Source
+from tasks.broker.sources.base import Source
 from tasks.db.clock import Clock
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint
@@ -25,7 +25,7 @@ from tasks.scheduler.loop import Loop
 log = structlog.get_logger(__name__)
 
 #: How often what dead processes left in the broker is removed.
-TIDY_SECONDS = 60.0
+CLEANING_SECONDS = 60.0
 #: A leader that just began looks at younger hints too: its predecessor may have died between commit and publish.
 FIRST_GRACE_SECONDS = 1.0
 
@@ -48,7 +48,7 @@ class Sweeper(Loop):
         self._leadership = leadership
         self._source = source
         self._term: int | None = None
-        self._tidied_at = time.monotonic()
+        self._cleaned_at = time.monotonic()
         self._closed_at = -inf
         self._reached = _BEGINNING
         self._clock = Clock()
@@ -69,7 +69,7 @@ class Sweeper(Loop):
         if are_all_heard:
             moved += self._do(self._rescue_stuck, term)
         self._do(partial(self._requeue_lost, grace=grace), term)
-        self._do(self._tidy, term)
+        self._do(self._remove_leftovers, term)
         self._term = term
         # A full batch means that there is more.
         return 0 if moved >= BATCH else settings.SWEEP_INTERVAL_SECONDS
@@ -145,8 +145,8 @@ class Sweeper(Loop):
                 log.warning("hints were lost; their tasks are dispatched again", queue=name, count=count)
         return total
 
-    def _tidy(self, term: int) -> int:  # noqa: ARG002 - a duty like the others
-        if time.monotonic() - self._tidied_at >= TIDY_SECONDS:
-            self._tidied_at = time.monotonic()
-            self._source.tidy(workers.present_ids())
+    def _remove_leftovers(self, term: int) -> int:  # noqa: ARG002 - a duty like the others
+        if time.monotonic() - self._cleaned_at >= CLEANING_SECONDS:
+            self._cleaned_at = time.monotonic()
+            self._source.remove_leftovers(workers.present_ids())
         return 0

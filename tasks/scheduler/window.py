@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-from tasks.broker.sources import Source
+from tasks.broker.sources.base import Source
 
 WINDOW_SECONDS = 0.1
 LARGEST_WINDOW = 1024

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.broker.brokers import CallboardBroker, InProcessBroker, RedisBroker
-from tasks.broker.sources import Source, Taken
+from tasks.broker.sources.base import Source, Taken
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint, encode
 from tasks.models import new_id
@@ -198,7 +198,7 @@ def test_of_a_queue_that_only_an_older_release_declared_everything_is_missing(so
 
 def test_a_broker_that_is_there_answers(source) -> None:
     source.ping()
-    source.tidy(set())
+    source.remove_leftovers(set())
 
 
 # --- Waiting (on Redis no wait is longer than two seconds; test_wakeup_tokens.py shows what ends it) ---
@@ -295,7 +295,7 @@ def test_what_a_silent_process_took_is_removed_and_a_present_one_keeps_its_own(r
     for process in (silent, present):
         assert len(process.source.take([HIGH], 1)) == 1
         redis_broker.client.zadd(f"{redis_broker.namespace}:__heartbeats__", {process.broker_id: 1})
-    redis_broker.source.tidy({present.broker_id})
+    redis_broker.source.remove_leftovers({present.broker_id})
     acks = {key for key in left(redis_broker) if "__acks__" in key}
     assert acks == {f"{redis_broker.namespace}:__acks__.{present.broker_id}.{HIGH}"}
     assert redis_broker.client.hlen(f"{redis_broker.namespace}:{HIGH}.msgs") == 1
@@ -309,7 +309,7 @@ def test_a_process_that_was_heard_of_lately_keeps_its_own(redis_url, redis_broke
     other = make_redis_broker(redis_url, redis_broker.namespace)
     redis_broker.source.publish_many([(HIGH, hint) for hint in hints(1)])
     other.source.take([HIGH], 1)
-    redis_broker.source.tidy(set())
+    redis_broker.source.remove_leftovers(set())
     assert f"{redis_broker.namespace}:__acks__.{other.broker_id}.{HIGH}" in left(redis_broker)
     other.close()
 
@@ -329,9 +329,9 @@ CALLS: dict[str, Callable[[Source], Any]] = {
     "put back": lambda source: source.put_back([Taken(HIGH, Hint(new_id(), 1), b"")]),
     "forget taken": lambda source: source.forget_taken([HIGH]),
     "missing": lambda source: source.missing("default", hints(1)),
-    "tidy": lambda source: source.tidy(set()),
+    "remove_leftovers": lambda source: source.remove_leftovers(set()),
     "ping": lambda source: source.ping(),
-    "risks": lambda source: source.risks(),
+    "misconfigurations": lambda source: source.misconfigurations(),
 }
 
 
@@ -351,13 +351,13 @@ def test_a_hint_is_its_own_id_and_body(redis_broker) -> None:
     assert redis_broker.client.hgetall(f"{key}.msgs") == {encode(hint).encode(): encode(hint).encode()}
 
 
-def test_a_redis_that_may_drop_hints_is_a_risk(redis_broker) -> None:
+def test_a_redis_that_may_drop_hints_is_misconfigured(redis_broker) -> None:
     client = redis_broker.client
-    assert redis_broker.source.risks() == []
+    assert redis_broker.source.misconfigurations() == []
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        (risk,) = redis_broker.source.risks()
+        (problem,) = redis_broker.source.misconfigurations()
     finally:
         client.config_set("maxmemory-policy", "noeviction")
-    assert "allkeys-lru" in risk
-    assert "noeviction" in risk
+    assert "allkeys-lru" in problem
+    assert "noeviction" in problem

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from dlq.models import DeadLetter
-from tasks.broker.sources import Taken
+from tasks.broker.sources.base import Taken
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint
 from tasks.models import Attempt, Task
@@ -52,7 +52,7 @@ class Broker:
     def __init__(self) -> None:
         self.queues: dict[str, list[Hint]] = defaultdict(list)
         self.is_away = self.refuses_hints = False
-        self.tidied: list[set[str]] = []
+        self.cleaned: list[set[str]] = []
         self.while_publishing: Callable[[], Any] = lambda: None
 
     @property
@@ -81,9 +81,9 @@ class Broker:
         ready = {hint for queue, held in self.queues.items() if queue.startswith(f"{name}.") for hint in held}
         return [hint for hint in hints if hint not in ready]
 
-    def tidy(self, present: set[str]) -> None:
+    def remove_leftovers(self, present: set[str]) -> None:
         self.ping()
-        self.tidied.append(present)
+        self.cleaned.append(present)
 
     def ping(self) -> None:
         if self.is_away:

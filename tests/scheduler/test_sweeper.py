@@ -259,14 +259,14 @@ def test_a_broker_that_is_away_keeps_nothing_else_from_being_done(transactional_
 
 
 def test_once_in_a_while_what_silent_processes_left_in_the_broker_goes(sweeper, broker, monkeypatch) -> None:
-    clock = SimpleNamespace(now=sweeper._tidied_at)
+    clock = SimpleNamespace(now=sweeper._cleaned_at)
     clock.monotonic = lambda: clock.now
     monkeypatch.setattr(module, "time", clock)
     present, gone = make_worker(), make_worker()
     workers.leave(gone.pk)
     sweeper.step()
-    assert broker.tidied == []
-    clock.now += module.TIDY_SECONDS
+    assert broker.cleaned == []
+    clock.now += module.CLEANING_SECONDS
     sweeper.step()
     sweeper.step()
-    assert broker.tidied == [{str(present.pk)}]
+    assert broker.cleaned == [{str(present.pk)}]

@@ -1,19 +1,14 @@
-"""The only code that knows a broker: one small class each, which carries hints and nothing else.
+"""Hints through Redis: the keys and the script of Dramatiq's broker, used in batches."""
 
-A hint is its own message id and message body. Private names of Dramatiq are touched here only;
-``tests/engine/test_dramatiq_contract.py`` fails when an upgrade moves one.
-"""
-
-import queue
-import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 import redis
 from dramatiq.brokers.redis import RedisBroker
-from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import current_millis
 
+from tasks.broker import dramatiq_internals
+from tasks.broker.sources.base import Taken
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint, decode, encode
 from tasks.priority import broker_queues
@@ -22,62 +17,15 @@ if TYPE_CHECKING:
     from redis.client import Pipeline
 
 
-class Taken(NamedTuple):
-    """What came off a broker's queue; ``hint`` is None if it is not one of ours."""
-
-    queue: str
-    hint: Hint | None
-    body: bytes | None
-
-
-class Source(Protocol):
-    """What the engine needs of a broker. Every method raises ``BrokerUnavailable`` if it does not answer.
-
-    ``queues`` name the broker's queues ("default.high"), ``name`` one of ours ("default").
-    """
-
-    def publish_many(self, hints: Sequence[tuple[str, Hint]]) -> None:
-        """Append hints to their queues and wake idle workers."""
-
-    def depth(self, queues: Sequence[str]) -> dict[str, int]:
-        """Count the hints that wait in each queue."""
-
-    def take(self, queues: Sequence[str], limit: int, *, done: Sequence[Taken] = ()) -> list[Taken]:
-        """Say what is ``done``, and take up to ``limit`` hints at once, queues in order of preference; never waits."""
-
-    def wait(self, queues: Sequence[str], timeout: float) -> None:
-        """Block until something may have been published to one of the queues, ``timeout`` seconds at most."""
-
-    def done(self, taken: Sequence[Taken]) -> None:
-        """Forget hints: their claims are committed, or they are stale or foreign."""
-
-    def put_back(self, taken: Sequence[Taken]) -> None:
-        """Return hints that were taken and not claimed."""
-
-    def forget_taken(self, queues: Sequence[str]) -> None:
-        """Forget whatever this process took and did not say to be done: it has none of it in hand."""
-
-    def missing(self, name: str, hints: Iterable[Hint]) -> list[Hint]:
-        """Find which hints are in none of the waiting lists of a queue."""
-
-    def tidy(self, present: set[str]) -> None:
-        """Remove what processes left behind that are not among ``present`` worker ids."""
-
-    def ping(self) -> None:
-        """Return if the broker answers."""
-
-    def risks(self) -> list[str]:
-        """Say what about the broker's settings is unfit for hints."""
-
-
 class RedisSource:
-    """Hints through the keys of Dramatiq's Redis broker.
+    """Hints through the keys of Dramatiq's Redis broker; a hint is its own message id and message body.
 
-    Its Lua script takes and puts back, and keeps Dramatiq's guarantee: what a process took and did not acknowledge
-    stays known. To publish and to acknowledge are two commands in there for each hint; here they are two for a batch.
+    Dramatiq's Lua script takes hints and puts them back, and keeps Dramatiq's guarantee: hints that a process took and
+    did not acknowledge stay known. The script publishes and acknowledges one hint at a time; here that is two commands
+    for a batch.
 
-    A list per queue wakes idle workers. It holds one token at most, which wakes one process; if that cannot take all
-    there is, it wakes the next.
+    A list per queue wakes idle workers. It holds one token at most, which wakes one process; if that process cannot
+    take all hints, it wakes the next.
     """
 
     def __init__(self, broker: RedisBroker) -> None:
@@ -86,7 +34,7 @@ class RedisSource:
     def publish_many(self, hints: Sequence[tuple[str, Hint]]) -> None:
         """See ``Source``."""
         by_queue = _by_queue((name, encode(hint)) for name, hint in hints)
-        # A transaction, here and below: half of it would leave hints that nobody looks for.
+        # A transaction, here and below: half of it would leave hints that no worker can find.
         with _translated(), self._broker.client.pipeline(transaction=True) as pipe:
             for name, ids in by_queue.items():
                 pipe.hset(self._messages_key(name), mapping={id: id for id in ids})
@@ -147,8 +95,8 @@ class RedisSource:
 
     def forget_taken(self, queues: Sequence[str]) -> None:
         """See ``Source``."""
-        # Only one thread takes for this process, and it has acknowledged all that it knows. What is left is foreign
-        # (its id is not its body), or was taken by a call whose reply was lost: the sweeper finds the tasks of those.
+        # Only one thread takes for this process, and it has acknowledged all hints that it knows. The rest is foreign
+        # (its id is not its body), or was taken by a call whose reply was lost: the sweeper requeues those tasks.
         client = self._broker.client
         with _translated(), client.pipeline(transaction=True) as pipe:
             ids: Any = {name: client.smembers(self._acks_key(name)) for name in queues}
@@ -163,7 +111,7 @@ class RedisSource:
             ready = {body for bodies in pipe.execute() for body in bodies}
         return [hint for hint in hints if encode(hint).encode() not in ready]
 
-    def tidy(self, present: set[str]) -> None:
+    def remove_leftovers(self, present: set[str]) -> None:
         """See ``Source``."""
         client, namespace = self._broker.client, self._broker.namespace
         with _translated():
@@ -181,7 +129,7 @@ class RedisSource:
         with _translated():
             self._broker.client.ping()
 
-    def risks(self) -> list[str]:
+    def misconfigurations(self) -> list[str]:
         """See ``Source``."""
         with _translated():
             memory: Any = self._broker.client.info("memory")
@@ -216,16 +164,16 @@ class RedisSource:
     def _run(
         self, commands: Sequence[tuple[Any, ...]], *, then: "Callable[[Pipeline], object] | None" = None
     ) -> list[Any]:
-        """Run commands of the stock script, and what ``then`` adds to the pipeline, in one round trip."""
+        """Run commands of Dramatiq's script, and those that ``then`` adds to the pipeline, in one round trip."""
         if not commands and then is None:
             return []
         broker, script = self._broker, self._broker.scripts["dispatch"]
         with _translated():
-            unpack: int = broker._max_unpack_size()  # type: ignore[no-untyped-call]
+            unpack = dramatiq_internals.max_unpack_size(broker)
             try:
                 return self._pipeline(script.sha, unpack, commands, then)
             except redis.exceptions.NoScriptError:
-                # Redis was restarted and forgot its scripts; none of the commands ran.
+                # Redis was restarted and has lost its scripts; none of the commands ran.
                 broker.client.script_load(script.script)
                 return self._pipeline(script.sha, unpack, commands, then)
 
@@ -236,7 +184,7 @@ class RedisSource:
         with broker.client.pipeline(transaction=False) as pipe:
             for command, name, *args in commands:
                 # The script's ARGV: command, time, queue, process, heartbeat timeout, dead letter TTL, maintenance
-                # (never: it runs KEYS and brings back stale hints; tidy() does what is needed), unpack size, arguments.
+                # (never: it runs KEYS and brings back stale hints; see remove_leftovers()), unpack size, arguments.
                 pipe.evalsha(
                     sha, 1, broker.namespace, command, current_millis(), name, broker.broker_id,
                     broker.heartbeat_timeout, broker.dead_message_ttl, 0, unpack, *args,
@@ -257,76 +205,8 @@ def _hints_by_queue(taken: Iterable[Taken]) -> dict[str, list[str]]:
     return _by_queue((one.queue, encode(one.hint)) for one in taken if one.hint is not None)
 
 
-class InProcessSource:
-    """Hints through the queues of Dramatiq's stub broker, for a scheduler and workers in one process."""
-
-    def __init__(self, broker: StubBroker) -> None:
-        self._broker = broker
-        self._published = threading.Condition()
-
-    def publish_many(self, hints: Sequence[tuple[str, Hint]]) -> None:
-        """See ``Source``."""
-        with self._published:
-            for name, hint in hints:
-                self._broker.queues[name].put(encode(hint).encode())
-            self._published.notify_all()
-
-    def depth(self, queues: Sequence[str]) -> dict[str, int]:
-        """See ``Source``."""
-        return {name: self._broker.queues[name].qsize() for name in queues}
-
-    def take(self, queues: Sequence[str], limit: int, *, done: Sequence[Taken] = ()) -> list[Taken]:
-        """See ``Source``."""
-        self.done(done)
-        taken: list[Taken] = []
-        for name in queues:
-            while len(taken) < limit:
-                try:
-                    body = self._broker.queues[name].get_nowait()
-                except queue.Empty:
-                    break
-                taken.append(Taken(name, decode(body), body))
-        return taken
-
-    def wait(self, queues: Sequence[str], timeout: float) -> None:
-        """See ``Source``."""
-        with self._published:
-            self._published.wait_for(lambda: any(self.depth(queues).values()), timeout)
-
-    def done(self, taken: Sequence[Taken]) -> None:
-        """See ``Source``."""
-        for one in taken:
-            self._broker.queues[one.queue].task_done()
-
-    def put_back(self, taken: Sequence[Taken]) -> None:
-        """See ``Source``."""
-        for one in taken:
-            self._broker.queues[one.queue].put(one.body)
-            self._broker.queues[one.queue].task_done()
-
-    def forget_taken(self, queues: Sequence[str]) -> None:
-        """No reply gets lost on the way to memory."""
-
-    def missing(self, name: str, hints: Iterable[Hint]) -> list[Hint]:
-        """See ``Source``."""
-        # A queue that an older release declared is not here, and nothing of it survived.
-        bands = [self._broker.queues[band] for band in broker_queues(name) if band in self._broker.queues]
-        ready = {body for band in bands for body in list(band.queue)}
-        return [hint for hint in hints if encode(hint).encode() not in ready]
-
-    def tidy(self, present: set[str]) -> None:
-        """Nothing outlives the process."""
-
-    def ping(self) -> None:
-        """Always there."""
-
-    def risks(self) -> list[str]:
-        """None in memory."""
-        return []
-
-
 class _translated:  # noqa: N801 - reads as a phrase: `with _translated():`
-    """Turn the client's errors into ours."""
+    """Turn the client's errors into ``BrokerUnavailable``."""
 
     def __enter__(self) -> None:
         pass

@@ -1,0 +1,1 @@
+"""How hints travel: one small class for each broker, behind one interface."""
