@@ -14,6 +14,7 @@ from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.middleware import TimeLimitExceeded
 
 from tasks import lifecycle, registry
+from tasks.broker import dramatiq_internals
 from tasks.broker.brokers import CallboardBroker
 from tasks.db import call_timeout, sessions
 from tasks.errors import BrokerUnavailable
@@ -29,7 +30,7 @@ from tasks.worker.interrupter import Interrupter
 from tasks.worker.isolation import Isolation, is_quarantined
 
 if TYPE_CHECKING:
-    from tasks.broker.sources import Taken
+    from tasks.broker.sources.base import Taken
     from tasks.lifecycle import Claimed
 
 log = structlog.get_logger(__name__)
@@ -118,7 +119,7 @@ class ClaimingConsumer(Consumer):
 
     def nack(self, message: Any) -> None:
         """Hand over the outcome of a message that failed for Dramatiq; the outcome decides what follows."""
-        message.execution.capture_failure(message._exception)
+        message.execution.capture_failure(dramatiq_internals.exception_of(message))
         self._end(message.execution)
 
     def _end(self, execution: Execution) -> None:

@@ -1,6 +1,7 @@
-"""What the engine takes for granted about Dramatiq 2.2: an upgrade that moves any of it fails here first.
+"""What the engine takes for granted about Dramatiq 2.2: an upgrade that changes any of it fails here first.
 
-One test for each private name that the engine touches and each habit that it builds on, in the order of a task's life.
+One test for each private name in ``tasks.broker.dramatiq_internals`` and each habit that the engine builds on, in the
+order of a task's life.
 """
 
 import asyncio as python_asyncio
@@ -28,6 +29,7 @@ from dramatiq.results import Missing, ResultBackend, Results
 from dramatiq.threading import raise_thread_exception, thread_id_ctype
 from dramatiq.worker import _WorkQueueItem, has_results_middleware
 
+from tasks.broker import dramatiq_internals
 from tasks.broker.brokers import InProcessBroker, RedisBroker
 from tasks.models import new_id
 from tests.waiting import wait_until
@@ -70,7 +72,8 @@ def test_stock_calls_send_the_arguments_that_we_send(stock, monkeypatch) -> None
     ((keys, args),) = sent
     assert keys == [stock.namespace]
     assert (args[0], args[2], args[3]) == ("ack", "default.high", stock.broker_id)
-    assert args[4:8] == [stock.heartbeat_timeout, stock.dead_message_ttl, 0, stock._max_unpack_size()]
+    unpack = dramatiq_internals.max_unpack_size(stock)
+    assert args[4:8] == [stock.heartbeat_timeout, stock.dead_message_ttl, 0, unpack]
     assert args[8:] == ["id"]
 
 
@@ -148,7 +151,7 @@ def test_a_messages_error_and_attributes_are_where_we_read_them() -> None:
     message = MessageProxy(Message("q", "a", (1,), {"b": 2}, {}))
     error = RuntimeError("x")
     message.stuff_exception(error)
-    assert message._exception is error
+    assert dramatiq_internals.exception_of(message) is error
     assert (message.failed, message.actor_name, message.args, message.kwargs) == (False, "a", (1,), {"b": 2})
 
 
