@@ -1,4 +1,4 @@
-# `make help` lists what there is. PYTHON=… chooses an interpreter; else the newest of 3.13, 3.12, 3.11 is taken.
+# `make help` lists the targets. PYTHON=… chooses an interpreter; the default is the newest of 3.13, 3.12 and 3.11.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -16,7 +16,7 @@ help:  ## Show this list
 run: venv  ## Set up and start everything: PostgreSQL, Redis, api, scheduler, workers (ARGS="--port 9000")
 	@exec $(bin)/python manage.py up $(ARGS)
 
-verify: venv  ## Check the stack that `make run` started end to end, in another terminal (ARGS="--destructive")
+verify: venv  ## Test the running stack of `make run` end to end, from another terminal (ARGS="--destructive")
 	@$(bin)/python manage.py callboard verify $(ARGS)
 
 bench: venv-dev  ## Measure speed and cost beside plain Dramatiq (ARGS="--only drain --repeats 5")
@@ -25,10 +25,10 @@ bench: venv-dev  ## Measure speed and cost beside plain Dramatiq (ARGS="--only d
 test: venv-dev  ## Run the fast tests, on a private PostgreSQL and Redis (ARGS="-k name")
 	@$(bin)/python -m pytest -m "not slow" -n logical --maxprocesses 4 $(ARGS)
 
-test-all: venv-dev  ## Run all tests, those that start whole stacks too
+test-all: venv-dev  ## Run all tests, including those that start whole stacks
 	@$(bin)/python -m pytest $(ARGS)
 
-soak: venv-dev  ## Break things under load and check what must hold (MINUTES=30 SEED=7)
+soak: venv-dev  ## Inject random faults under load and check the guarantees (MINUTES=30 SEED=7)
 	@$(bin)/python -m tests.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 lint: venv-dev  ## Check style and layers
@@ -39,14 +39,14 @@ lint: venv-dev  ## Check style and layers
 types: venv-dev  ## Check types
 	@$(bin)/mypy
 
-mutants: venv-dev  ## Take out one guard at a time; its test has to notice
+mutants: venv-dev  ## Remove one guard at a time; its test must fail
 	@$(bin)/python -m tests.mutants
 
-check: lint types mutants  ## Everything but the tests: style, layers, types, guards, migrations and docs/openapi.yaml in sync
+check: lint types mutants  ## Check all but the tests: style, layers, types, guards, migrations, docs/openapi.yaml
 	@$(bin)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@$(bin)/python manage.py openapi --check
 
-clean:  ## Remove the virtual environment and caches; data in var/ stays
+clean:  ## Remove the virtual environment and caches; keep the data in var/
 	@rm -rf $(venv) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
