@@ -162,12 +162,12 @@ class DeadLetterAdmin(OperatedAdmin):
         _RESOLUTION,
         _REASON,
         display("error", _error),
-        "queue",
+        display("queue", lambda letter: escape_invisible(letter.queue)),
         display_age("died_at"),
     )
     list_filter = (ResolutionFilter, CauseFilter, ReasonFilter, QueueFilter, ActorFilter)
     search_fields = ("id",)
-    search_help_text = "Error text, start of an actor name, or an ID"
+    search_help_text = "Error, actor or ID"
     change_form_template = "admin/dlq/deadletter/change_form.html"
     summary_fields = (
         _RESOLUTION,

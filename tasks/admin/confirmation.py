@@ -30,6 +30,7 @@ def confirmation(
     counts = _counts(model_admin, rows, legal)
     eligible = sum(count["eligible"] for count in counts)
     noun = model_admin.opts.verbose_name if row else model_admin.counted(min(eligible, MAX_AT_ONCE))
+    unnamed = min(eligible, MAX_AT_ONCE) - len(named)
     what = f"{noun} {model_admin.name_of(row)}" if row else noun
     context = {
         **model_admin.admin_site.each_context(request),
@@ -44,6 +45,7 @@ def confirmation(
         "eligible": eligible,
         "max_at_once": count_text(MAX_AT_ONCE),
         "named": [] if row else [model_admin.describe(one) for one in named],
+        "unnamed": count_text(unnamed) if unnamed > 0 else "",
         "is_across": is_across(request),
         "filters": _filters(model_admin, request) if is_across(request) else [],
         "until": named[0].pk if named and is_across(request) else "",

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from tasks import registry
-from tasks.admin.formatting import count_text
+from tasks.admin.formatting import count_text, escape_invisible
 from tasks.models import Queue, Task, TaskQuerySet
 from tasks.priority import BANDS
 from tasks.queries import counts
@@ -110,7 +110,7 @@ class QueueFilter(KnownValuesFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         """List the queues."""
-        return [(name, name) for name in Queue.objects.values_list("name", flat=True)]
+        return [(name, escape_invisible(name)) for name in Queue.objects.values_list("name", flat=True)]
 
     def filtered(self, rows: Any, value: str) -> QuerySet[Any]:
         """Keep one queue."""
@@ -124,7 +124,7 @@ class ActorFilter(KnownValuesFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         """List the declared actors."""
-        return [(name, name) for name in registry.actor_names()]
+        return [(name, escape_invisible(name)) for name in registry.actor_names()]
 
     def filtered(self, rows: Any, value: str) -> QuerySet[Any]:
         """Keep one actor."""

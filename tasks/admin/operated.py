@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 from tasks.admin import confirmation, operator_log
 from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.confirmation import is_across
+from tasks.admin.formatting import escape_invisible
 from tasks.admin.verb import Verb
 
 #: Rows that one statement changes.
@@ -47,6 +48,7 @@ class OperatedAdmin(ReadOnlyAdmin):
         row = self.get_object(request, pk)
         added = {
             "row_name": self.name_of(row) if row else "",
+            "subtitle": escape_invisible(str(row)) if row else "",
             "verb_buttons": self._verb_buttons(request, row),
             "operator_log": operator_log.entries_of(self.model, pk) if may_read_log else [],
         }
@@ -93,8 +95,8 @@ class OperatedAdmin(ReadOnlyAdmin):
         return None
 
     def name_of(self, row: Any) -> str:
-        """Name a row in a message."""
-        return str(row)
+        """Name a row in headings and messages."""
+        return escape_invisible(str(row))
 
     def describe(self, row: Any) -> str:
         """Tell a row from similar ones, in a line of the confirmation page."""

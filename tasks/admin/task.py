@@ -129,12 +129,12 @@ RETRY = Verb(
 
 
 _LIMITS = (
-    display("max retries", lambda task: "unlimited" if task.max_retries is None else f"{task.max_retries:,}"),
+    display("max retries", lambda task: "no limit" if task.max_retries is None else f"{task.max_retries:,}"),
     display_seconds("min_backoff_seconds", label="min backoff"),
     display_seconds("max_backoff_seconds", label="max backoff"),
-    display_seconds("retry_for_seconds", label="retry window", absent="unlimited"),
-    display_seconds("time_limit_seconds", label="time limit", zero="none"),
-    display_seconds("max_age_seconds", label="max age", absent="unlimited"),
+    display_seconds("retry_for_seconds", label="retry window", absent="no limit"),
+    display_seconds("time_limit_seconds", label="time limit", zero="no limit"),
+    display_seconds("max_age_seconds", label="max age", absent="no limit"),
     display_seconds("estimated_seconds", label="estimated duration"),
 )
 _COUNTS = (
@@ -166,7 +166,7 @@ class TaskAdmin(OperatedAdmin):
     list_display = (
         display("task", _name),
         display("status", _state),
-        "queue",
+        display("queue", lambda task: escape_invisible(task.queue)),
         display("priority", _priority),
         display("failures", _failures),
         display("tags", lambda task: tag_links(task.tags)),
@@ -175,7 +175,7 @@ class TaskAdmin(OperatedAdmin):
     )
     list_filter = (StatusFilter, BandFilter, QueueFilter, ActorFilter, CreatedFilter)
     search_fields = ("id",)
-    search_help_text = "ID, trace ID, tag, or start of an actor name"
+    search_help_text = "ID, trace ID, tag or actor"
     summary_fields = (
         display("status", _state),
         display("queue", lambda task: escape_invisible(task.queue)),

@@ -14,7 +14,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from tasks import registry
 from tasks.admin.display import display, display_age
-from tasks.admin.formatting import badge
+from tasks.admin.formatting import badge, escape_invisible
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
 from tasks.models import ApiToken, Queue, all_scopes
@@ -88,7 +88,7 @@ class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
         # Selected values stay on offer: an actor may be missing from the code while a deploy lasts.
         if name in self.fields:
             names = sorted(known | set(getattr(self.instance, name)))
-            cast(forms.MultipleChoiceField, self.fields[name]).choices = [(one, one) for one in names]
+            cast(forms.MultipleChoiceField, self.fields[name]).choices = [(one, escape_invisible(one)) for one in names]
 
     def clean_expires_at(self) -> Any:
         """Refuse a time in the past."""
@@ -108,8 +108,8 @@ class ApiTokenAdmin(OperatedAdmin):
     state_field = None
     empty_text = "No API tokens. Add one for each program that calls the API."
     list_display = (
-        "name",
-        "user",
+        display("name", lambda token: escape_invisible(token.name)),
+        display("user", lambda token: escape_invisible(str(token.user))),
         display("scopes", lambda token: ", ".join(token.scopes)),
         _STATUS,
         display_age("created_at"),

@@ -65,6 +65,9 @@
         }
     };
 
+    // On a phone the tabs are wider than the screen.
+    document.querySelector("#tabs [aria-current]")?.scrollIntoView({block: "nearest", inline: "nearest"});
+
     const loop = async function() {
         if (!isInUse()) {
             try {
