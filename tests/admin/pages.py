@@ -1,10 +1,15 @@
-"""Where the admin's pages are, and who looks at them."""
+"""Addresses of the admin's pages, and browsers that open them."""
 
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+
+from dlq.models import DeadLetter
+from tasks.models import ApiToken, Queue, Task, Worker
+
+MODELS = [Task, Worker, Queue, ApiToken, DeadLetter]
 
 
 def browser_of(user: User) -> Client:
@@ -15,22 +20,27 @@ def browser_of(user: User) -> Client:
 
 
 def list_of(model: Any) -> str:
-    """Give the address of a model's list."""
+    """Return the address of a model's list."""
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
 
 
 def page_of(row: Any) -> str:
-    """Give the address of a row's page."""
+    """Return the address of a row's page."""
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
 def verb_of(row: Any, verb: str) -> str:
-    """Give the address that a row's button posts to."""
+    """Return the address that a row's button posts to."""
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_do", args=[row.pk, verb])
 
 
 def html(response: Any) -> str:
-    """Check that it is a page, and return it."""
+    """Check that the response is a page, and return it."""
     assert response.status_code == 200
     text: str = response.content.decode()
     return text
+
+
+def messages_of(response: Any) -> list[str]:
+    """Return the messages on a page."""
+    return [str(message) for message in response.context["messages"]]

@@ -1,4 +1,4 @@
-"""How the admin writes values."""
+"""Values as text and HTML."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_json_is_pretty_cut_and_without_secrets():
         (-50.5, "in 50 s"),
     ],
 )
-def test_distances_have_a_unit_and_the_time_itself(monkeypatch, seconds, text):
+def test_relative_times_have_a_unit_and_the_exact_time_as_tooltip(monkeypatch, seconds, text):
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     monkeypatch.setattr(timezone, "now", lambda: now)
     shown = formatting.relative_time(now - timedelta(seconds=seconds))
@@ -60,7 +60,7 @@ def test_durations_have_their_two_largest_units(seconds, text):
     assert formatting.duration(seconds) == text
 
 
-def test_what_nobody_would_see_is_written_out():
+def test_invisible_characters_are_written_out():
     assert formatting.escape_invisible("a\u200bb\u202ec\x00\x1b[1m") == r"a\u200bb\u202ec\u0000\u001b[1m"
     assert formatting.escape_invisible("Grüße 👋\n\t") == "Grüße 👋\n\t"
 

@@ -1,4 +1,4 @@
-"""The admin's lists: filtered, searched, counted as far as that is cheap."""
+"""The admin's lists: filters, search, and counts that stay cheap."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests import factories
 from tests.admin.pages import html, list_of, page_of
 
 
-def test_lists_neither_count_nor_read_everything(root, life, django_assert_max_num_queries):
+def test_lists_neither_count_all_rows_nor_read_payloads(root, life, django_assert_max_num_queries):
     with django_assert_max_num_queries(12) as queries:
         html(root.get(list_of(Task)))
     statements = [query["sql"] for query in queries]
@@ -134,14 +134,14 @@ def test_dead_letters_are_filtered_and_searched(root, life, query, is_found):
     assert (page_of(letter) in html(root.get(list_of(DeadLetter), query))) == is_found
 
 
-def test_dead_letters_are_those_that_nobody_dealt_with_unless_others_are_asked_for(root, life, worker):
+def test_only_open_dead_letters_are_listed_by_default(root, life, worker):
     letter = factories.open_letter(factories.make_task(Status.DEAD, worker=worker))
     page = html(root.get(list_of(DeadLetter)))
     assert re.findall(r'"(/admin/dlq/deadletter/[^"]+/change/[^"]*)"', page) == [page_of(letter)]
     assert re.search(r'chip-open selected" aria-current="true">Open <b>1</b></a>', page)
 
 
-def test_states_are_links_with_counts_until_something_else_is_filtered(root, life):
+def test_statuses_are_links_with_counts_while_no_other_filter_is_applied(root, life):
     page = html(root.get(list_of(Task)))
     assert re.search(r'<a href="\?status=RUNNING" class="chip chip-running">Running <b>1</b></a>', page)
     page = html(root.get(list_of(Task), {"status": "RUNNING"}))
@@ -156,7 +156,13 @@ def test_empty_lists_say_so(root):
     assert "No workers." in html(root.get(list_of(Worker)))
 
 
-def test_workers_that_are_gone_are_shown_on_request(root, worker):
+def test_a_filter_without_matches_says_so(root):
+    assert "No tasks match." in html(root.get(list_of(Task), {"status": "DEAD"}))
+    assert "No dead letters match." in html(root.get(list_of(DeadLetter), {"q": "x"}))
+    assert "No workers match." in html(root.get(list_of(Worker), {"status": "silent"}))
+
+
+def test_gone_workers_are_hidden_by_default(root, worker):
     Worker.objects.filter(pk=worker.pk).update(status=WorkerStatus.GONE, stopped_at="2026-01-01T00:00:00Z")
     assert page_of(worker) not in root.get(list_of(Worker)).content.decode()
     assert page_of(worker) in root.get(list_of(Worker), {"status": "gone"}).content.decode()

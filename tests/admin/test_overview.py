@@ -1,4 +1,4 @@
-"""The admin's first page: how everything stands, and where to go on."""
+"""The overview: numbers, warnings, and links to lists."""
 
 import re
 
@@ -10,13 +10,11 @@ from dlq import queries as dlq_queries
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.lifecycle import queues
-from tasks.models import ApiToken, Queue, Task, Worker
+from tasks.models import Task
 from tasks.queries import counts
 from tasks.states import Status
 from tests import factories
-from tests.admin.pages import html, list_of, page_of
-
-MODELS = [Task, Worker, Queue, ApiToken, DeadLetter]
+from tests.admin.pages import MODELS, html, list_of, page_of
 
 
 def test_open_dead_letters_are_grouped_by_cause(root, worker):
@@ -38,14 +36,14 @@ def test_open_dead_letters_are_grouped_by_cause(root, worker):
     assert "1 × act: RuntimeError: the disk is full" in page, "the filter offers the others"
 
 
-def test_what_is_open_is_counted_up_to_a_cap(root, worker, monkeypatch):
+def test_open_dead_letters_are_counted_up_to_a_cap(root, worker, monkeypatch):
     monkeypatch.setattr(dlq_queries, "MOST_LETTERS", 2)
     for _ in range(3):
         factories.make_task(Status.DEAD, worker=worker)
     assert '<span class="count">2+</span>' in html(root.get(reverse("admin:index")))
 
 
-def test_every_page_leads_to_what_may_be_seen(root, life):
+def test_every_page_has_tabs_of_visible_lists(root, life):
     tabs = re.search(r'<nav id="tabs".*?</nav>', html(root.get(page_of(life))), re.DOTALL)
     assert tabs
     for model in MODELS:
@@ -61,7 +59,7 @@ def test_an_account_without_permissions_is_told_what_to_do(db):
     assert 'id="tabs"' not in page
 
 
-def test_the_overview_tells_how_everything_stands(root, worker):
+def test_the_overview_shows_counts_causes_and_warnings(root, worker):
     factories.make_lead()
     factories.make_task(Status.DEAD, worker=worker)
     factories.submit()
@@ -74,7 +72,7 @@ def test_the_overview_tells_how_everything_stands(root, worker):
     assert '<a href="/admin/dlq/deadletter/?actor=act"><bdi>act</bdi></a>' in page
 
 
-def test_the_overview_warns_when_nobody_works(root, worker):
+def test_the_overview_warns_when_no_worker_takes_tasks(root, worker):
     factories.submit()
     assert "No worker is taking tasks" not in html(root.get(reverse("admin:index")))
     factories.let_lease_run_out(worker)
@@ -83,7 +81,7 @@ def test_the_overview_warns_when_nobody_works(root, worker):
     assert "1 worker is silent" in page
 
 
-def test_the_overview_shows_what_one_may_see(life):
+def test_the_overview_shows_what_the_user_may_see(life):
     user = User.objects.create_user("nobody", is_staff=True)
     browser = Client()
     browser.force_login(user)
@@ -96,14 +94,14 @@ def test_the_overview_shows_what_one_may_see(life):
     assert "Queues" not in page
 
 
-def test_the_overview_asks_little(root, life, django_assert_max_num_queries):
+def test_the_overview_runs_few_and_bounded_queries(root, life, django_assert_max_num_queries):
     with django_assert_max_num_queries(16) as queries:
         html(root.get(reverse("admin:index")))
     unbounded = [query["sql"] for query in queries if "callboard_task" in query["sql"] and "LIMIT" not in query["sql"]]
     assert [sql for sql in unbounded if "RUNNING" not in sql] == [], "RUNNING has its own small index"
 
 
-def test_a_count_says_when_there_may_be_more(root, life, monkeypatch):
+def test_a_capped_count_has_a_plus_sign(root, life, monkeypatch):
     many = {status: counts.Count(10_000, True) for status in Status}
     monkeypatch.setattr(counts, "counts_by_status", lambda: many)
     assert re.search(r'Running <b title="At least this many[^"]*">10,000\+</b>', html(root.get(list_of(Task))))

@@ -1,7 +1,6 @@
-"""What operators do in the admin: asked first, permitted, done to what it can be done to, and kept in the log."""
+"""Verbs on one row: confirmed, permitted, and written to the operator log."""
 
 import re
-from urllib.parse import quote
 
 import pytest
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -10,36 +9,20 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.admin import confirmation, operated
 from tasks.admin.queue import PAUSE, RESUME
 from tasks.admin.task import CANCEL, RETRY
 from tasks.admin.token import REVOKE
 from tasks.admin.worker import DRAIN
 from tasks.lifecycle import queues
-from tasks.models import ApiToken, Queue, Task, TaskEvent, Worker
+from tasks.models import ApiToken, Queue, Task, TaskEvent
 from tasks.states import Resolution, Status, WorkerStatus
 from tests import factories
-from tests.admin.pages import browser_of, list_of, page_of, verb_of
+from tests.admin.pages import browser_of, list_of, messages_of, page_of, verb_of
 
 HOSTILE = "</pre><script>alert(1)</script>\u202e"
+
 VERBS = ["retry", "cancel", "redrive", "discard", "pause", "resume", "drain", "revoke"]
-
-
-def _press(browser, model, verb, rows, *, query="", across=False, **data):
-    """Press a button above a list, or answer the question that comes then."""
-    body = {"action": verb, ACTION_CHECKBOX_NAME: [str(row.pk) for row in rows], **data}
-    if across:
-        body["select_across"] = "1"
-    return browser.post(f"{list_of(model)}{query}", body, follow="confirmed" in data)
-
-
-def _messages(response):
-    return [str(message) for message in response.context["messages"]]
-
-
-# --- One row --------------------------------------------------------------------------------------------------------
 
 
 def _one_of_each(worker):
@@ -89,7 +72,7 @@ def test_a_verb_asks_then_acts_and_leaves_a_log_entry(root, case):
     # It cannot be done twice, and its button is gone.
     assert f'action="{verb_of(row, verb)}"' not in root.get(page_of(row)).content.decode()
     again = root.post(verb_of(row, verb), {"confirmed": "yes"}, follow=True)
-    assert "Nothing was done" in _messages(again)[0]
+    assert "Nothing was done" in messages_of(again)[0]
     assert LogEntry.objects.count() == 1
 
 
@@ -115,7 +98,7 @@ def test_a_form_of_another_site_is_refused(case):
 
 @pytest.mark.parametrize("case", VERBS, indirect=True)
 @pytest.mark.parametrize("who", ["viewer", "operator", "stranger"])
-def test_who_may(request, case, who):
+def test_viewers_and_strangers_are_refused(request, case, who):
     row, verb, is_done = case
     browser = Client() if who == "stranger" else request.getfixturevalue(who)
     is_allowed = who == "operator" and verb != "revoke"
@@ -148,7 +131,7 @@ def test_permissions_are_one_per_verb(case):
     assert is_done(row)
 
 
-def test_who_did_it_is_shown_to_those_who_may_read_the_log(db):
+def test_the_operator_log_is_shown_to_users_who_may_read_it(db):
     queue = Queue.objects.get(pk="default")
     browser_of(User.objects.create_superuser("root")).post(
         verb_of(queue, "pause"), {"confirmed": "yes", "reason": "too hot"}
@@ -158,6 +141,18 @@ def test_who_did_it_is_shown_to_those_who_may_read_the_log(db):
     assert "too hot" not in browser_of(user).get(page_of(queue)).content.decode()
     user.user_permissions.add(Permission.objects.get(codename="view_logentry"))
     assert "too hot" in browser_of(user).get(page_of(queue)).content.decode()
+
+
+def test_the_message_names_the_row_as_it_is_written(operator, worker):
+    letter = factories.open_letter(factories.make_task(Status.DEAD, worker=worker))
+    answer = operator.post(verb_of(letter, "redrive"), {"confirmed": "yes"}, follow=True)
+    assert f"<bdi>act …{str(letter.pk)[-8:]} was re-driven.</bdi>" in answer.content.decode()
+
+
+def test_the_confirmation_page_says_what_its_button_does(operator, db):
+    page = operator.post(verb_of(Queue.objects.get(pk="default"), "pause")).content.decode()
+    assert "Pause queue default?" in page
+    assert ">Pause queue</button>" in page
 
 
 def test_unknown_verbs_and_rows_are_not_found(root, worker):
@@ -173,7 +168,7 @@ def test_unknown_verbs_and_rows_are_not_found(root, worker):
     [("cancel", "cancel"), ("retry", "redrive"), ("redrive", "redrive"), ("discard", "discard")],
     indirect=["case"],
 )
-def test_events_name_who_did_it(operator, case, event):
+def test_task_events_name_the_operator(operator, case, event):
     row, verb, _ = case
     task_id = getattr(row, "task_id", row.pk)
     assert not TaskEvent.objects.filter(task=task_id, verb=event).exists()
@@ -181,7 +176,7 @@ def test_events_name_who_did_it(operator, case, event):
     assert TaskEvent.objects.get(task=task_id, verb=event).by == "olga"
 
 
-def test_what_runs_is_asked_to_stop(operator, worker):
+def test_a_running_task_is_asked_to_stop(operator, worker):
     task = factories.make_task(Status.RUNNING, worker=worker)
     operator.post(verb_of(task, "cancel"), {"confirmed": "yes"})
     task.refresh_from_db()
@@ -193,7 +188,7 @@ def test_what_runs_is_asked_to_stop(operator, worker):
 
 
 @pytest.mark.parametrize("status", list(Status))
-def test_buttons_offer_what_lifecycle_does(worker, status):
+def test_a_button_is_shown_exactly_when_lifecycle_accepts_the_verb(worker, status):
     for verb, act in ((CANCEL, lifecycle.cancel_many), (RETRY, lifecycle.retry_many)):
         task = factories.make_task(status, worker=worker)
         offered = verb.legal(Task.objects.filter(pk=task.pk)).exists()
@@ -220,157 +215,13 @@ def test_a_name_that_is_markup_stays_text(root):
     assert "&lt;script&gt;" in overview
 
 
-# --- Many rows ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def mixed(worker):
-    return [factories.make_task(status, worker=worker) for status in (Status.PENDING, Status.SUCCEEDED, Status.DEAD)]
-
-
-def test_a_selection_is_asked_about_with_counts(operator, mixed):
-    page = _press(operator, Task, "cancel", mixed).content.decode()
-    assert "Cancel 1 task?" in page
-    for status in ("Pending", "Succeeded", "Dead"):
-        assert status in page
-    assert Task.objects.filter(status=Status.CANCELLED).count() == 0
-
-
-def test_one_illegal_row_does_not_fail_the_others(operator, mixed):
-    answer = _press(operator, Task, "cancel", mixed, confirmed="yes", reason="cleaning")
-    assert _messages(answer) == [
-        "1 task cancelled, 2 skipped. Only tasks that have not ended can be cancelled, and only once."
-    ]
-    assert [Task.objects.get(pk=task.pk).status for task in mixed] == ["CANCELLED", "SUCCEEDED", "DEAD"]
-    entry = LogEntry.objects.get()
-    assert (entry.user.username, entry.object_repr, entry.object_id) == ("olga", "1 task", None)
-    assert entry.change_message == "1 task cancelled. Cancel: cleaning"
-
-
-def test_nothing_that_can_be_done_is_said(operator, mixed):
-    page = _press(operator, Task, "cancel", mixed[1:]).content.decode()
-    assert "Only tasks that have not ended can be cancelled" in page
-    answer = _press(operator, Task, "cancel", mixed[1:], confirmed="yes")
-    assert _messages(answer) == [
-        "0 tasks cancelled, 2 skipped. Only tasks that have not ended can be cancelled, and only once."
-    ]
-    assert not LogEntry.objects.exists()
-
-
-def test_all_that_match_the_filter_and_nothing_else(operator, worker):
-    waiting = [factories.submit() for _ in range(4)]
-    spared = factories.submit(queue="other")
-    query = "?queue=default"
-    question = _press(operator, Task, "cancel", waiting[:1], query=query, across=True).content.decode()
-    assert "Cancel 4 tasks?" in question
-    until = re.search(r'name="until" value="([^"]+)"', question)
-    assert until
-    assert until[1] == str(waiting[-1].pk)
-    late = factories.submit()
-    answer = _press(operator, Task, "cancel", waiting[:1], query=query, across=True, confirmed="yes", until=until[1])
-    assert _messages(answer) == ["4 tasks cancelled."]
-    assert set(Task.objects.filter(status=Status.CANCELLED)) == set(waiting)
-    for task in (spared, late):
-        task.refresh_from_db()
-        assert task.status == Status.PENDING
-
-
-def test_a_broken_deploy_is_repaired_from_the_overview(operator, worker):
-    for _ in range(3):
-        factories.make_task(Status.DEAD, worker=worker)
-    spared = factories.open_letter(factories.make_task(Status.DEAD, worker=worker))
-    DeadLetter.objects.filter(pk=spared.pk).update(fingerprint="f" * 32)
-    overview = operator.get(reverse("admin:index")).content.decode()
-    causes = re.findall(r'href="/admin/dlq/deadletter/(\?cause=[0-9a-f]+)"', overview)
-    letters = list(DeadLetter.objects.exclude(pk=spared.pk))
-    question = _press(operator, DeadLetter, "redrive", letters[:1], query=causes[0], across=True)
-    page = question.content.decode()
-    assert "Re-drive 3 dead letters?" in page
-    filters = re.findall(r'<bdi class="tag">([^<]+)</bdi>', page)
-    assert filters == ["resolution: Open", "cause: 3 × act: RuntimeError: as asked"]
-    assert "newest first, at most 10,000 at a time" in page
-    assert "RuntimeError: as asked" in page
-    answer = _press(
-        operator, DeadLetter, "redrive", letters[:1], query=causes[0], across=True, confirmed="yes",
-        until=str(max(letter.pk for letter in letters)),
-    )  # fmt: skip
-    assert _messages(answer) == ["3 dead letters re-driven."]
-    assert list(DeadLetter.objects.open()) == [spared]
-    assert Task.objects.filter(status=Status.PENDING).count() == 3
-
-
-def test_a_hostile_filter_stays_text_in_the_question(operator, mixed):
-    page = _press(operator, Task, "cancel", mixed, query=f"?q={quote(HOSTILE)}", across=True).content.decode()
-    assert "<script>alert" not in page
-    assert "&lt;script&gt;" in page
-
-
-def test_many_go_in_chunks_and_not_all_at_once(operator, monkeypatch):
-    monkeypatch.setattr(operated, "CHUNK", 2)
-    monkeypatch.setattr(confirmation, "MAX_AT_ONCE", 5)
-    sizes = []
-    cancel_many = lifecycle.cancel_many
-
-    def cancel_and_note(ids, by):
-        sizes.append(len(ids))
-        return cancel_many(ids, by=by)
-
-    monkeypatch.setattr(lifecycle, "cancel_many", cancel_and_note)
-    tasks = [factories.submit() for _ in range(7)]
-    answer = _press(operator, Task, "cancel", tasks[:1], across=True, confirmed="yes")
-    assert sizes == [2, 2, 1]
-    assert _messages(answer) == ["5 tasks cancelled. More than 5 match: repeat the action for the rest."]
-    assert Task.objects.filter(status=Status.CANCELLED).count() == 5
-    answer = _press(operator, Task, "cancel", tasks[:1], across=True, confirmed="yes")
-    assert _messages(answer) == ["2 tasks cancelled."]
-
-
-def test_a_forged_key_is_a_bad_request(operator):
-    task = factories.submit()
-    answer = _press(operator, Task, "cancel", [task], across=True, confirmed="yes", until="nonsense")
-    assert answer.status_code == 400
-    task.refresh_from_db()
-    assert task.status == Status.PENDING
-
-
-def test_a_viewer_has_neither_tick_boxes_nor_actions(viewer, mixed):
-    page = viewer.get(list_of(Task)).content.decode()
-    assert "action-select" not in page
-    assert "Run again" not in page
-    _press(viewer, Task, "cancel", mixed, confirmed="yes")
-    assert Task.objects.filter(status=Status.CANCELLED).count() == 0
-
-
-@pytest.mark.parametrize(
-    ("model", "verb", "count"),
-    [
-        (Task, "retry", "1 task set to run again"),
-        (DeadLetter, "redrive", "2 dead letters re-driven"),
-        (DeadLetter, "discard", "2 dead letters discarded"),
-        (Queue, "pause", "2 queues paused"),
-        (Worker, "drain", "1 worker asked to drain"),
-    ],
-)
-def test_every_list_has_its_verbs(operator, worker, model, verb, count):
-    rows = {
-        Task: [factories.make_task(Status.CANCELLED)],
-        DeadLetter: [factories.open_letter(factories.make_task(Status.DEAD, worker=worker)) for _ in "ab"],
-        Queue: list(Queue.objects.filter(name__in=factories.QUEUES)),
-        Worker: [worker],
-    }[model]
-    rows = list(DeadLetter.objects.all()) if model == DeadLetter else rows
-    assert _press(operator, model, verb, rows).status_code == 200
-    answer = _press(operator, model, verb, rows, confirmed="yes")
-    assert _messages(answer) == [f"{count}."]
-
-
 def test_every_verb_is_permitted_by_a_permission_that_exists(db):
     for verb in (CANCEL, RETRY, PAUSE, RESUME, DRAIN, REVOKE):
         app, codename = verb.permission.split(".")
         assert Permission.objects.filter(content_type__app_label=app, codename=codename).exists()
 
 
-def test_groups_have_what_they_are_named_after(db):
+def test_groups_have_the_permissions_of_their_role(db):
     names = {group.name: set(group.permissions.values_list("codename", flat=True)) for group in Group.objects.all()}
     views = {"view_task", "view_queue", "view_worker", "view_deadletter", "view_logentry"}
     assert names["viewer"] == views

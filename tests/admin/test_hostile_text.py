@@ -1,0 +1,111 @@
+"""Text of callers in the admin's pages: escaped, truncated, with invisible characters written out."""
+
+import re
+
+import pytest
+from django.contrib.auth.models import User
+from django.urls import reverse
+
+from dlq.models import DeadLetter
+from tasks import lifecycle
+from tasks.models import ApiToken, Queue, Task, TaskEvent, Worker
+from tasks.states import Status
+from tests import factories
+from tests.admin.pages import MODELS, html, list_of, page_of
+
+HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;"
+
+
+@pytest.fixture
+def hostile(worker):
+    task = factories.submit(
+        payload={"do": HOSTILE, "value": {HOSTILE: [HOSTILE, {"a": HOSTILE}]}}, tags=[HOSTILE[:100]]
+    )
+    claimed = factories.start(task, worker)
+    failed = factories.failure(
+        claimed,
+        worker,
+        error_type=HOSTILE,
+        error_message=HOSTILE,
+        traceback=HOSTILE,
+        death="not_retryable",
+        result={"r": HOSTILE},
+    )
+    lifecycle.complete_many([failed])
+    Task.objects.update(trace_id="<script>", checkpoint=HOSTILE, progress=[HOSTILE], args=[HOSTILE])
+    TaskEvent.objects.create(task=task, verb="<script>", by=HOSTILE, detail={"a": HOSTILE})
+    Worker.objects.update(host=HOSTILE, queues=[HOSTILE[:100]], actors=[HOSTILE], crash={"a": HOSTILE})
+    Queue.objects.create(name=f"~{HOSTILE[:90]}")
+    ApiToken.issue(user=User.objects.create_user("alice"), name=HOSTILE[:100])
+    task.refresh_from_db()
+    return task
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_hostile_text_stays_text(root, hostile, model):
+    pages = [html(root.get(path)) for path in (list_of(model), *(page_of(row) for row in model.objects.all()))]
+    pages.append(html(root.get(reverse("admin:index"))))
+    for page in pages:
+        assert "<script>" not in page
+        assert "<img src=x" not in page
+    assert "&lt;script&gt;" in pages[0] + pages[-2], "it is shown, escaped"
+    assert "&lt;script&gt;" in pages[-1], "as the cause of a death"
+
+
+def test_a_hostile_search_stays_text(root, hostile):
+    for model, query in ((Task, {}), (DeadLetter, {"cause": HOSTILE})):
+        assert "<script>" not in html(root.get(list_of(model), {"q": HOSTILE, **query}))
+
+
+def test_notes_on_attempts_are_shown_as_the_hostile_text_they_are(root, worker):
+    task = factories.make_task(Status.PENDING)
+    note = "the result was not kept: <b>why</b>"
+    lifecycle.complete_many(
+        [factories.failure(factories.start(task, worker), worker, death="not_retryable", note=note)]
+    )
+    for row in (task, factories.open_letter(task)):
+        assert "Note: <bdi>the result was not kept: &lt;b&gt;why&lt;/b&gt;</bdi>" in html(root.get(page_of(row)))
+
+
+def test_long_and_invisible_text_stays_in_its_place(root, worker):
+    task = factories.submit(payload={"do": "return", "value": "x" * 10_000}, tags=["\u202eright", "t" * 100])
+    claimed = factories.start(task, worker)
+    traceback = "\n".join(f'  File "a.py", line {n}' for n in range(60))
+    failed = factories.failure(
+        claimed, worker, error_message="\u200b\u202e" + "e" * 5_000, traceback=traceback, death="not_retryable"
+    )
+    lifecycle.complete_many([failed])
+    Task.objects.update(actor="a" * 200)
+    DeadLetter.objects.update(actor="a" * 200)
+    pages = [
+        html(root.get(path)) for path in (list_of(Task), page_of(task), list_of(DeadLetter), reverse("admin:index"))
+    ]
+    assert all("\u202e" not in page and "\u200b" not in page for page in pages)
+    assert "line 59" in pages[1]
+    assert ">" + "a" * 61 not in pages[0] + pages[2] + pages[3]
+    assert "e" * 501 not in pages[2]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_pages_run_no_inline_scripts_and_styles(root, life, model):
+    for path in [reverse("admin:index"), list_of(model), *(page_of(row) for row in model.objects.all())]:
+        response = root.get(path)
+        page = html(response)
+        assert "default-src 'self'" in response["Content-Security-Policy"]
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", page)
+        scripts = [script for script in re.findall(r"<script[^>]*>", page) if "application/json" not in script]
+        assert all("src=" in script for script in scripts)
+
+
+def test_invisible_characters_in_names_are_written_out(root, worker):
+    name = "a\u202eb"
+    queue = Queue.objects.create(name=name)
+    Worker.objects.update(host=name, queues=[name], actors=[name])
+    token, _ = ApiToken.issue(user=User.objects.create_user("alice"), name=name, queues=[name])
+    factories.submit()
+    Task.objects.update(queue=name)
+    lists = [list_of(model) for model in MODELS]
+    for path in (*lists, page_of(queue), page_of(worker), page_of(token), reverse("admin:index")):
+        text = re.sub(r"<[^>]*>", "", html(root.get(path)))
+        assert name not in text, path
+        assert r"a\u202eb" in text, path

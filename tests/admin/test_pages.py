@@ -1,0 +1,137 @@
+"""The admin's pages: they open, show and never change anything."""
+
+import re
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+from django_dramatiq.models import Task as DramatiqTask
+
+from dlq.models import DeadLetter
+from tasks.lifecycle.submit import FOR_EVER
+from tasks.models import ApiToken, Task, Worker
+from tasks.states import Status
+from tests import factories
+from tests.admin.pages import MODELS, html, list_of, page_of
+from tests.callers import Caller
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_lists_and_pages_open(root, life, model):
+    query = {"resolution": "all"} if model is DeadLetter else {}
+    assert "<table" in html(root.get(list_of(model), query))
+    for row in model.objects.all():
+        assert str(row) in html(root.get(page_of(row)))
+
+
+def test_the_index_links_to_every_list(root):
+    page = html(root.get(reverse("admin:index")))
+    for model in MODELS:
+        assert list_of(model) in page
+    assert "Callboard" in page
+
+
+def test_a_task_shows_its_attempts_and_history(root, life, worker):
+    page = html(root.get(page_of(life)))
+    assert '<span class="badge badge-running">Running</span>' in page
+    assert '<span class="badge badge-failed">Failed</span>' in page
+    assert "RuntimeError: as asked</bdi>" in page
+    assert re.search(r'<details id="attempt-1"[^>]*><summary>Traceback</summary><pre[^>]*>Traceback …</pre>', page)
+    assert page_of(worker) in page
+    assert re.search(r"<b>redrive</b> by <bdi>root</bdi>", page)
+
+
+def test_a_worker_shows_its_running_tasks(root, life, worker):
+    page = html(root.get(page_of(worker)))
+    assert page_of(life) in page
+    factories.let_lease_run_out(worker)
+    assert "badge-silent" in html(root.get(list_of(Worker)))
+
+
+def test_a_dead_letter_leads_to_its_task(root, life):
+    letter = DeadLetter.objects.get()
+    page = html(root.get(page_of(letter)))
+    assert page_of(life) in page
+    assert "Retries exhausted" in page
+    assert "Re-driven" in page
+    assert "root" in page
+
+
+def test_a_dead_letter_shows_error_traceback_payload_and_similar_ones(root, worker):
+    letters = [factories.open_letter(factories.make_task(Status.DEAD, worker=worker)) for _ in range(3)]
+    page = html(root.get(page_of(letters[0])))
+    assert '<pre class="data error" dir="ltr">RuntimeError: as asked</pre>' in page
+    assert '<pre class="data" dir="ltr">Traceback …</pre>' in page
+    assert "&quot;do&quot;" in page, "the payload"
+    assert f'cause={letters[0].fingerprint}">2 more with this cause</a>' in page
+    Task.objects.filter(pk=letters[0].task_id).delete()
+    assert "The task has been removed" in html(root.get(page_of(letters[0])))
+
+
+def test_a_payload_is_shown_only_to_users_who_may_view_tasks(worker):
+    letter = factories.open_letter(factories.make_task(Status.DEAD, worker=worker))
+    user = User.objects.create_user("viewer", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_deadletter"))
+    browser = Client()
+    browser.force_login(user)
+    assert "&quot;do&quot;" not in html(browser.get(page_of(letter)))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_nothing_is_added_changed_or_deleted(root, life, model):
+    row = model.objects.all()[0]
+    before = model.objects.values().get(pk=row.pk)
+    base = list_of(model)
+    if model is not ApiToken:
+        assert root.get(f"{base}add/").status_code == 403
+        assert root.post(f"{base}add/", {}).status_code == 403
+        assert root.post(page_of(row), {"actor": "x", "name": "x"}).status_code == 403
+    assert root.post(f"{page_of(row)[: -len('change/')]}delete/", {"post": "yes"}).status_code == 403
+    root.post(base, {"action": "delete_selected", "_selected_action": str(row.pk), "post": "yes"})
+    assert model.objects.values().get(pk=row.pk) == before
+
+
+def test_staff_users_see_what_they_have_permission_for(life):
+    user = User.objects.create_user("viewer", is_staff=True)
+    browser = Client()
+    browser.force_login(user)
+    assert browser.get(list_of(Task)).status_code == 403
+    assert browser.get(page_of(life)).status_code == 403
+    user.user_permissions.add(Permission.objects.get(codename="view_task", content_type__app_label="tasks"))
+    assert browser.get(list_of(Task)).status_code == 200
+    assert browser.get(page_of(life)).status_code == 200
+    assert browser.get(list_of(ApiToken)).status_code == 403
+
+
+def test_a_token_shows_neither_secret_nor_digest(root, life):
+    token = ApiToken.objects.get()
+    for path in (list_of(ApiToken), page_of(token)):
+        assert token.digest not in html(root.get(path))
+
+
+def test_anonymous_users_are_sent_to_the_login(db):
+    response = Client().get(list_of(Task))
+    assert response.status_code == 302
+    assert "/login/" in response["Location"]
+
+
+def test_a_token_does_not_log_in_to_the_admin(db):
+    staff = Caller(User.objects.create_superuser("root"))
+    assert staff.get(list_of(Task)).status_code == 302
+
+
+def test_dramatiqs_own_pages_are_gone():
+    assert not admin.site.is_registered(DramatiqTask)
+
+
+def test_limits_are_shown_as_durations(root, db):
+    task = factories.submit(time_limit_seconds=300, max_retries=FOR_EVER, min_backoff_seconds=0)
+    shown = dict(
+        re.findall(r"<label>([^<]+):</label>\s*<div class=\"readonly\">([^<]+)<", html(root.get(page_of(task))))
+    )
+    assert shown["Time limit"] == "5 min"
+    assert shown["Max retries"] == "no limit"
+    assert shown["Min backoff"] == "0 s"
+    assert shown["Max age"] == "no limit"

@@ -1,0 +1,169 @@
+"""Verbs on the rows of a list: counted first, done to the eligible ones, in chunks."""
+
+import re
+from urllib.parse import quote
+
+import pytest
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import LogEntry
+from django.urls import reverse
+
+from dlq.models import DeadLetter
+from tasks import lifecycle
+from tasks.admin import confirmation, operated
+from tasks.models import Queue, Task, Worker
+from tasks.states import Status
+from tests import factories
+from tests.admin.pages import list_of, messages_of
+
+HOSTILE = "</pre><script>alert(1)</script>\u202e"
+
+
+def _press(browser, model, verb, rows, *, query="", across=False, **data):
+    """Press a button above a list, or confirm."""
+    body = {"action": verb, ACTION_CHECKBOX_NAME: [str(row.pk) for row in rows], **data}
+    if across:
+        body["select_across"] = "1"
+    return browser.post(f"{list_of(model)}{query}", body, follow="confirmed" in data)
+
+
+@pytest.fixture
+def mixed(worker):
+    return [factories.make_task(status, worker=worker) for status in (Status.PENDING, Status.SUCCEEDED, Status.DEAD)]
+
+
+def test_the_confirmation_counts_the_selection_by_status(operator, mixed):
+    page = _press(operator, Task, "cancel", mixed).content.decode()
+    assert "Cancel 1 task?" in page
+    assert ">Cancel 1 task</button>" in page
+    for status in ("Pending", "Succeeded", "Dead"):
+        assert status in page
+    assert Task.objects.filter(status=Status.CANCELLED).count() == 0
+
+
+def test_one_illegal_row_does_not_fail_the_others(operator, mixed):
+    answer = _press(operator, Task, "cancel", mixed, confirmed="yes", reason="cleaning")
+    assert messages_of(answer) == [
+        "1 task cancelled, 2 skipped. Only tasks that have not ended can be cancelled, and only once."
+    ]
+    assert [Task.objects.get(pk=task.pk).status for task in mixed] == ["CANCELLED", "SUCCEEDED", "DEAD"]
+    entry = LogEntry.objects.get()
+    assert (entry.user.username, entry.object_repr, entry.object_id) == ("olga", "1 task", None)
+    assert entry.change_message == "1 task cancelled. Cancel: cleaning"
+
+
+def test_a_selection_without_eligible_rows_is_explained(operator, mixed):
+    page = _press(operator, Task, "cancel", mixed[1:]).content.decode()
+    assert "Only tasks that have not ended can be cancelled" in page
+    answer = _press(operator, Task, "cancel", mixed[1:], confirmed="yes")
+    assert messages_of(answer) == [
+        "0 tasks cancelled, 2 skipped. Only tasks that have not ended can be cancelled, and only once."
+    ]
+    assert not LogEntry.objects.exists()
+
+
+def test_all_matches_of_the_filter_and_no_other_rows(operator, worker):
+    waiting = [factories.submit() for _ in range(4)]
+    spared = factories.submit(queue="other")
+    query = "?queue=default"
+    question = _press(operator, Task, "cancel", waiting[:1], query=query, across=True).content.decode()
+    assert "Cancel 4 tasks?" in question
+    until = re.search(r'name="until" value="([^"]+)"', question)
+    assert until
+    assert until[1] == str(waiting[-1].pk)
+    late = factories.submit()
+    answer = _press(operator, Task, "cancel", waiting[:1], query=query, across=True, confirmed="yes", until=until[1])
+    assert messages_of(answer) == ["4 tasks cancelled."]
+    assert set(Task.objects.filter(status=Status.CANCELLED)) == set(waiting)
+    for task in (spared, late):
+        task.refresh_from_db()
+        assert task.status == Status.PENDING
+
+
+def test_a_broken_deploy_is_repaired_from_the_overview(operator, worker):
+    for _ in range(3):
+        factories.make_task(Status.DEAD, worker=worker)
+    spared = factories.open_letter(factories.make_task(Status.DEAD, worker=worker))
+    DeadLetter.objects.filter(pk=spared.pk).update(fingerprint="f" * 32)
+    overview = operator.get(reverse("admin:index")).content.decode()
+    causes = re.findall(r'href="/admin/dlq/deadletter/(\?cause=[0-9a-f]+)"', overview)
+    letters = list(DeadLetter.objects.exclude(pk=spared.pk))
+    question = _press(operator, DeadLetter, "redrive", letters[:1], query=causes[0], across=True)
+    page = question.content.decode()
+    assert "Re-drive 3 dead letters?" in page
+    filters = re.findall(r'<bdi class="tag">([^<]+)</bdi>', page)
+    assert filters == ["resolution: Open", "cause: 3 × act: RuntimeError: as asked"]
+    assert "newest first, at most 10,000 at a time" in page
+    assert "RuntimeError: as asked" in page
+    answer = _press(
+        operator, DeadLetter, "redrive", letters[:1], query=causes[0], across=True, confirmed="yes",
+        until=str(max(letter.pk for letter in letters)),
+    )  # fmt: skip
+    assert messages_of(answer) == ["3 dead letters re-driven."]
+    assert list(DeadLetter.objects.open()) == [spared]
+    assert Task.objects.filter(status=Status.PENDING).count() == 3
+
+
+def test_a_hostile_filter_stays_text_on_the_confirmation_page(operator, mixed):
+    page = _press(operator, Task, "cancel", mixed, query=f"?q={quote(HOSTILE)}", across=True).content.decode()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_many_rows_are_changed_in_chunks_up_to_a_cap(operator, monkeypatch):
+    monkeypatch.setattr(operated, "CHUNK", 2)
+    monkeypatch.setattr(confirmation, "MAX_AT_ONCE", 5)
+    sizes = []
+    cancel_many = lifecycle.cancel_many
+
+    def cancel_and_note(ids, by):
+        sizes.append(len(ids))
+        return cancel_many(ids, by=by)
+
+    monkeypatch.setattr(lifecycle, "cancel_many", cancel_and_note)
+    tasks = [factories.submit() for _ in range(7)]
+    answer = _press(operator, Task, "cancel", tasks[:1], across=True, confirmed="yes")
+    assert sizes == [2, 2, 1]
+    assert messages_of(answer) == ["5 tasks cancelled. More than 5 match: repeat the action for the rest."]
+    assert Task.objects.filter(status=Status.CANCELLED).count() == 5
+    answer = _press(operator, Task, "cancel", tasks[:1], across=True, confirmed="yes")
+    assert messages_of(answer) == ["2 tasks cancelled."]
+
+
+def test_a_forged_key_is_a_bad_request(operator):
+    task = factories.submit()
+    answer = _press(operator, Task, "cancel", [task], across=True, confirmed="yes", until="nonsense")
+    assert answer.status_code == 400
+    task.refresh_from_db()
+    assert task.status == Status.PENDING
+
+
+def test_a_viewer_has_neither_tick_boxes_nor_actions(viewer, mixed):
+    page = viewer.get(list_of(Task)).content.decode()
+    assert "action-select" not in page
+    assert "Run again" not in page
+    _press(viewer, Task, "cancel", mixed, confirmed="yes")
+    assert Task.objects.filter(status=Status.CANCELLED).count() == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "verb", "count"),
+    [
+        (Task, "retry", "1 task set to run again"),
+        (DeadLetter, "redrive", "2 dead letters re-driven"),
+        (DeadLetter, "discard", "2 dead letters discarded"),
+        (Queue, "pause", "2 queues paused"),
+        (Worker, "drain", "1 worker asked to drain"),
+    ],
+)
+def test_every_list_has_its_verbs(operator, worker, model, verb, count):
+    rows = {
+        Task: [factories.make_task(Status.CANCELLED)],
+        DeadLetter: [factories.open_letter(factories.make_task(Status.DEAD, worker=worker)) for _ in "ab"],
+        Queue: list(Queue.objects.filter(name__in=factories.QUEUES)),
+        Worker: [worker],
+    }[model]
+    rows = list(DeadLetter.objects.all()) if model == DeadLetter else rows
+    assert _press(operator, model, verb, rows).status_code == 200
+    answer = _press(operator, model, verb, rows, confirmed="yes")
+    assert messages_of(answer) == [f"{count}."]
