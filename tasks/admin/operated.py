@@ -68,7 +68,7 @@ class OperatedAdmin(ReadOnlyAdmin):
         if "confirmed" not in request.POST:
             return confirmation.confirmation(self, request, verb, rows, row=row)
         if verb.legal(rows).exists() and verb.run([row.pk], request.user.get_username()):
-            self.log_change(request, row, operator_log.note(verb, request))
+            self.log_change(request, row, operator_log.note(verb.label, request))
             self.message_user(request, f"{self.name_of(row)} was {verb.done}.", messages.SUCCESS)
         else:
             self.message_user(request, f"Nothing was done. {verb.condition}", messages.WARNING)
@@ -85,7 +85,7 @@ class OperatedAdmin(ReadOnlyAdmin):
         done = sum(verb.run(chosen[start : start + CHUNK], by) for start in range(0, len(chosen), CHUNK))
         summary = f"{self.counted(done)} {verb.done}"
         if done:
-            note = f"{summary}. {operator_log.note(verb, request)}"
+            note = operator_log.note(summary, request)
             operator_log.log_many(request, self.model, counted=self.counted(done), note=note)
         skipped = 0 if is_across(request) else max(len(request.POST.getlist(ACTION_CHECKBOX_NAME)) - done, 0)
         skipped_note = f", {skipped:,} skipped. {verb.condition}" if skipped else "."

@@ -1,4 +1,4 @@
-"""The operator log: Django's log entries as lines of a page, and the note that a verb leaves in them."""
+"""The operator log: Django's log entries as lines of a page, and the note that an operator's action leaves."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +9,6 @@ from django.db.models import Model
 from django.http import HttpRequest
 
 from tasks.admin.formatting import relative_time, shortened
-from tasks.admin.verb import Verb
 
 #: Entries on the overview.
 MAX_RECENT = 8
@@ -41,10 +40,10 @@ def log_many(request: HttpRequest, model: type[Model], *, counted: str, note: st
     )
 
 
-def note(verb: Verb, request: HttpRequest) -> str:
-    """Name the verb and the operator's reason."""
+def note(what: str, request: HttpRequest) -> str:
+    """Write what was done, and the operator's reason."""
     reason = request.POST.get("reason", "").strip()[:MAX_REASON_LENGTH]
-    return f"{verb.label}: {reason}" if reason else f"{verb.label}."
+    return f"{what}: {reason}" if reason else f"{what}."
 
 
 def _lines(entries: Iterable[LogEntry]) -> list[dict[str, Any]]:

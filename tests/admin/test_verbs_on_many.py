@@ -49,7 +49,7 @@ def test_one_illegal_row_does_not_fail_the_others(operator, mixed):
     assert [Task.objects.get(pk=task.pk).status for task in mixed] == ["CANCELLED", "SUCCEEDED", "DEAD"]
     entry = LogEntry.objects.get()
     assert (entry.user.username, entry.object_repr, entry.object_id) == ("olga", "1 task", None)
-    assert entry.change_message == "1 task cancelled. Cancel: cleaning"
+    assert entry.change_message == "1 task cancelled: cleaning"
 
 
 def test_a_selection_without_eligible_rows_is_explained(operator, mixed):
