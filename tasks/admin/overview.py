@@ -12,7 +12,7 @@ from dlq.queries import open_causes
 from tasks.admin import operator_log
 from tasks.admin.formatting import count_text, escape_invisible, relative_time, shortened
 from tasks.admin.queue import stats_as_text
-from tasks.admin.worker import count_running, status_badge
+from tasks.admin.worker import busy_threads, count_claimed, status_badge
 from tasks.models import Lease, Worker
 from tasks.queries import counts, queue_stats
 from tasks.queries.queue_stats import QueueStats
@@ -73,14 +73,14 @@ def _queue(stats: QueueStats) -> dict[str, Any]:
 def _workers() -> dict[str, Any]:
     present = list(Worker.objects.present().order_by("-pk")[: MAX_WORKERS + 1])
     shown = present[:MAX_WORKERS]
-    count_running(shown)
+    count_claimed(shown)
     return {
         "rows": [
             {
                 "name": escape_invisible(str(worker)),
                 "url": reverse("admin:tasks_worker_change", args=[worker.pk]),
                 "state": status_badge(worker),
-                "busy": f"{worker.busy} of {worker.threads}",  # type: ignore[attr-defined]
+                "busy": busy_threads(worker),
                 "heartbeat": relative_time(worker.heartbeat_at),
             }
             for worker in shown

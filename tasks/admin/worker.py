@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.db.models import Count
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html
 
 from tasks.admin.display import display, display_age, display_list
 from tasks.admin.filters import WorkerStatusFilter
@@ -28,7 +29,19 @@ def status_badge(worker: Worker) -> str:
 
 
 _STATUS = display("status", status_badge)
-_BUSY = display("busy threads", lambda worker: f"{getattr(worker, 'busy', 0)} of {worker.threads}")
+
+
+def busy_threads(worker: Any) -> str:
+    """Show how many threads are busy, and how many claimed tasks wait for one."""
+    ahead = worker.claimed - worker.threads
+    if ahead <= 0:
+        return f"{worker.claimed} of {worker.threads}"
+    return format_html(
+        '{0} of {0} <span class="quiet" title="Claimed tasks that wait for a thread">+{1}</span>', worker.threads, ahead
+    )
+
+
+_BUSY = display("busy threads", busy_threads)
 
 DRAIN = Verb(
     name="drain",
@@ -73,8 +86,8 @@ class WorkerAdmin(OperatedAdmin):
     )
 
     def annotate(self, rows: list[Worker]) -> None:
-        """Add the number of running tasks."""
-        count_running(rows)
+        """Add the numbers of their claimed tasks."""
+        count_claimed(rows)
 
     def page_context(self, request: HttpRequest, row: Worker) -> Mapping[str, Any]:
         """Add the running tasks and the crash report."""
@@ -88,9 +101,9 @@ class WorkerAdmin(OperatedAdmin):
         }
 
 
-def count_running(workers: list[Worker]) -> None:
-    """Set ``busy`` to the number of tasks that each worker runs."""
+def count_claimed(workers: list[Worker]) -> None:
+    """Set ``claimed`` to the number of tasks that each worker holds."""
     rows = Task.objects.running().filter(worker_id__in=[worker.pk for worker in workers])
-    busy = dict(rows.order_by().values_list("worker_id").annotate(n=Count("*")))
+    claimed = dict(rows.order_by().values_list("worker_id").annotate(n=Count("*")))
     for worker in workers:
-        worker.busy = busy.get(worker.pk, 0)  # type: ignore[attr-defined]
+        worker.claimed = claimed.get(worker.pk, 0)  # type: ignore[attr-defined]

@@ -50,6 +50,15 @@ def test_a_worker_shows_its_running_tasks(root, life, worker):
     assert "badge-silent" in html(root.get(list_of(Worker)))
 
 
+def test_claimed_tasks_beyond_the_threads_are_not_called_busy(root):
+    worker = factories.make_worker(threads=1)
+    busy = re.compile(r'<td class="(?:field-busy_threads|n)"[^>]*>1 of 1 (?:<span [^>]*>\+(\d)</span>)?')
+    for _ in range(3):
+        factories.start(factories.submit(), worker)
+    for path in (list_of(Worker), reverse("admin:index")):
+        assert busy.findall(html(root.get(path))) == ["2"]
+
+
 def test_a_dead_letter_leads_to_its_task(root, life):
     letter = DeadLetter.objects.get()
     page = html(root.get(page_of(letter)))
