@@ -1,6 +1,7 @@
 """What JSON Callboard takes: bounded in size and depth, and free of what PostgreSQL or another reader cannot hold."""
 
 import json
+import marshal
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -45,6 +46,15 @@ def encode(value: Any) -> bytes:
         TypeError, ValueError, RecursionError: it is not JSON.
     """
     return _ENCODER.encode(value).encode("utf-8", "strict")
+
+
+def plain_copy(value: Any) -> Any:
+    """Copy a JSON value into built-in types, so that writing it later calls no user's code and sees no later change."""
+    try:
+        # Takes a tenth of the time of JSON. It accepts built-in types only, and none of their subclasses.
+        return marshal.loads(marshal.dumps(value))  # noqa: S302 - the bytes come from the line itself
+    except ValueError:
+        return json.loads(encode(value))
 
 
 # json.dumps() would make one for each value.

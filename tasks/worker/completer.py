@@ -97,7 +97,7 @@ class Completer:
         except BaseException as error:  # noqa: BLE001 - this thread has other tasks to run
             # Not expected: what the user's code raises is caught where it is called.
             log.error(
-                "cannot tell what follows from a run",
+                "cannot decide the outcome of a run; a plain one is written",
                 task_id=str(execution.claimed.id),
                 error=report_of(error).traceback,
             )

@@ -5,9 +5,12 @@ from typing import Any, NamedTuple
 
 from dramatiq import RateLimitExceeded
 
+from tasks.errors import CallboardError, describe
+
 LONGEST_MESSAGE = 10_000
 LONGEST_TRACEBACK = 50_000
 LONGEST_NAME = 255
+LONGEST_REASON = 1_000
 
 #: Modules whose frames stand above an actor's function; a traceback begins below them.
 _CALLERS = ("tasks.worker.", "dramatiq.")
@@ -61,6 +64,21 @@ def text_of(error: BaseException) -> str:
         return clean(str(error), LONGEST_MESSAGE)
     except BaseException as broken:  # noqa: BLE001 - it is the user's code, and may raise SystemExit
         return f"<{name_of(error)} whose text raises {name_of(broken)}>"
+
+
+def reason_of(error: BaseException) -> str:
+    """Say in one line why something was refused."""
+    if is_kind(error, CallboardError):
+        errors = getattr(error, "errors", ())
+        return clean(describe(errors) if errors else text_of(error), LONGEST_REASON)
+    # Only the first line, because the next ones of a database error quote the row.
+    lines = text_of(error).splitlines()
+    return clean(f"{name_of(error)}: {lines[0] if lines else ''}".removesuffix(": "), LONGEST_REASON)
+
+
+def is_kind(error: BaseException, kind: type[BaseException]) -> bool:
+    """Tell whether an exception is of a class; isinstance() would ask the exception for its ``__class__``."""
+    return issubclass(type(error), kind)
 
 
 def clean(text: str, longest: int) -> str:

@@ -6,15 +6,16 @@ import threading
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from math import inf
 from typing import Any, NoReturn, Protocol, TypeVar
 
+import dramatiq
 from dramatiq.middleware import Interrupt
 
 from tasks.lifecycle import Claimed
-from tasks.worker.error_report import ErrorReport
+from tasks.worker.error_report import ErrorReport, is_kind
 
 R = TypeVar("R")
 
@@ -84,6 +85,12 @@ class Execution:
         moment = time.monotonic() if monotonic is None else monotonic
         return self.claimed.claimed_at + timedelta(seconds=max(0.0, moment - self._claimed_monotonic))
 
+    @property
+    def actor_options(self) -> Mapping[str, Any]:
+        """Dramatiq options of the task's actor; empty if this process does not know the actor."""
+        actor = dramatiq.get_broker().actors.get(self.claimed.actor)
+        return {} if actor is None else actor.options
+
     def remark(self, note: str) -> None:
         """Add a sentence to the attempt's record, beside its outcome."""
         self.note = f"{self.note}; {note}" if self.note else note
@@ -115,6 +122,11 @@ class Execution:
             _end_copy(None)
         self.finished_monotonic = time.monotonic()
         return self._succeeded(results["of the actor"])
+
+    def raise_interrupt(self, error: BaseException) -> None:
+        """Raise an interrupt again while the function still runs, as in ``complete_in_transaction()``."""
+        if self.is_armed and is_kind(error, Interrupt):
+            raise error
 
     def capture_failure(self, error: BaseException | None) -> None:
         """Note that the run ended outside the actor's function; an outcome of the function itself stays."""

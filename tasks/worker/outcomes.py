@@ -1,53 +1,40 @@
-"""What follows from how a run ended: succeed, retry, die, or neither. Reads an actor's options, writes nothing.
+"""Outcomes: what follows from how a run ended. Success, retry, death, or neither; it is decided and not written here.
 
-What comes after the function has returned never runs it again: a result that cannot be kept is dropped with a note, a
-follow-up that cannot be submitted is a death. All code of the user's that is asked here (texts of exceptions,
-predicates, validators, what a result is made of) is asked on the actor's thread and may raise whatever it likes.
+Nothing that happens after the function has returned runs it again. A result that cannot be kept is dropped with a
+note, and a follow-up that cannot be submitted is a death. The user's code that is called here (texts of exceptions,
+predicates, validators, a result's own methods) runs on the actor's thread and may raise anything.
 """
 
-import json
-import marshal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 from uuid import UUID
 
-import dramatiq
 import structlog
 from django.conf import settings
-from dramatiq import Message, Retry
-from dramatiq.middleware import Interrupt, Shutdown, TimeLimitExceeded
+from dramatiq import Retry
+from dramatiq.middleware import Shutdown, TimeLimitExceeded
 
-from tasks.broker.send import submission_of
-from tasks.errors import CallboardError, Snooze, describe
-from tasks.lifecycle import Outcome, Submission
-from tasks.lifecycle.submit import checked
-from tasks.payload import check_json, encode
+from tasks.errors import Snooze
+from tasks.lifecycle import Outcome
+from tasks.payload import check_json, plain_copy
 from tasks.registry import seconds
 from tasks.retry import MOST_SECONDS, Verdict, after_failure
 from tasks.states import AttemptOutcome, DeathReason
-from tasks.worker.error_report import NO_ERROR, ErrorReport, clean, name_of, report_of, text_of
+from tasks.worker.error_report import LONGEST_REASON, NO_ERROR, ErrorReport, clean, is_kind, reason_of, report_of
 from tasks.worker.execution import Execution
+from tasks.worker.followups import FollowupNotSubmitted, after_failed_run, after_success, submittable
 from tasks.worker.interrupter import Cancelled
 
 log = structlog.get_logger(__name__)
 
 LONGEST_NOTE = 2_000
-LONGEST_REASON = 1_000
-#: Of the message of a failure that the database refused as it was.
+#: Length to which the message of a failure is cut if the database refuses the whole.
 SHORT_MESSAGE = 500
-
-#: What is to be submitted, in words, and what makes the submission.
-Followup = tuple[str, Callable[[], Submission]]
-
-
-class FollowupNotSubmitted(Exception):
-    """A task succeeded and its callback, or the next task of its pipeline, cannot be submitted."""
 
 
 class OutcomeNotStorable(Exception):
-    """The database does not take what is to be written about an attempt."""
+    """The database refuses the outcome of an attempt."""
 
 
 def outcome_of(execution: Execution, worker_id: UUID) -> Outcome:
@@ -55,24 +42,24 @@ def outcome_of(execution: Execution, worker_id: UUID) -> Outcome:
     error = execution.error
     if error is None:
         return _success(execution, worker_id)
-    if _is(error, Snooze):
+    if is_kind(error, Snooze):
         delay = min(error.delay_seconds, MOST_SECONDS)  # type: ignore[attr-defined]
         return _outcome(execution, worker_id, AttemptOutcome.SNOOZED, retry_delay_seconds=delay)
-    if _is(error, Shutdown) and Shutdown in execution.interrupts:
+    if is_kind(error, Shutdown) and Shutdown in execution.interrupts:
         return _outcome(execution, worker_id, AttemptOutcome.INTERRUPTED, error=error)
-    if _is(error, Cancelled) and Cancelled in execution.interrupts:
+    if is_kind(error, Cancelled) and Cancelled in execution.interrupts:
         return _outcome(execution, worker_id, AttemptOutcome.CANCELLED, error=error)
     return _failure(execution, worker_id, error)
 
 
 def undecided(execution: Execution, worker_id: UUID, problem: BaseException) -> Outcome:
-    """Say what can be said when ``outcome_of`` raised, and ask no code of the user's again.
+    """Make an outcome without the user's code, for a run for which ``outcome_of`` raised.
 
     A function that returned is not run again; one that raised is, within ``max_retries``.
     """
     claimed = execution.claimed
     if execution.error is None:
-        reason = f"the actor returned, but what follows cannot be told: {_reason(problem)}; it is not run again"
+        reason = f"the actor returned, but its outcome cannot be decided: {reason_of(problem)}; it is not run again"
         return _dead(execution, worker_id, FollowupNotSubmitted(reason))
     delay, death = _verdict(execution, max_retries=claimed.max_retries)
     return _outcome(
@@ -80,7 +67,7 @@ def undecided(execution: Execution, worker_id: UUID, problem: BaseException) -> 
         worker_id,
         AttemptOutcome.FAILED,
         error=execution.error,
-        note=f"what follows from it could not be told: {_reason(problem)}",
+        note=f"its outcome could not be decided: {reason_of(problem)}",
         is_failure=True,
         death=death,
         retry_delay_seconds=delay,
@@ -88,12 +75,12 @@ def undecided(execution: Execution, worker_id: UUID, problem: BaseException) -> 
 
 
 def reduced(outcome: Outcome, problem: BaseException) -> Outcome | None:
-    """Leave out of an outcome what the database may have refused; None if nothing is left to leave out.
+    """Remove from an outcome what the database may have refused; return None if nothing is left to remove.
 
-    A success becomes one without a result, then a death: it is never run again. All others keep what was decided, with
-    shorter texts, then without their callbacks.
+    A success loses its result and then becomes a death, because it must not run again. All others keep what was
+    decided, first with shorter texts, then without their callbacks.
     """
-    why = _reason(problem)
+    why = reason_of(problem)
     if outcome.result is not None:
         return replace(outcome, result=None, note=_joined(outcome.note, f"the result was not kept: {why}"))
     if outcome.traceback or len(outcome.error_message) > SHORT_MESSAGE:
@@ -130,10 +117,10 @@ def _refused_success(outcome: Outcome, why: str) -> Outcome:
 
 def _success(execution: Execution, worker_id: UUID) -> Outcome:
     kept, note = _kept_result(execution)
-    followups, refused = _submittable(_on_success(execution), execution)
+    followups, refused = submittable(after_success(execution), execution)
     if refused:
-        # Neither on_failure nor on_retry_exhausted is called: the function did what it was to do, and a callback that
-        # makes up for a failure would do harm. The dead letter tells whoever cares.
+        # Neither on_failure nor on_retry_exhausted is called: the function has done its work, and a callback that
+        # compensates a failure would do harm. The dead letter records it.
         reason = f"the actor returned, but {'; '.join(refused)}; it is not run again"
         return _dead(execution, worker_id, FollowupNotSubmitted(reason))
     return _outcome(execution, worker_id, AttemptOutcome.SUCCEEDED, result=kept, note=note, followups=followups)
@@ -158,27 +145,18 @@ def _kept_result(execution: Execution) -> tuple[Any, str]:
     try:
         faults = check_json(execution.result, field="result", **bounds)
         if not faults:
-            return _plain(execution.result), ""
+            return plain_copy(execution.result), ""
         why = f"{faults[0].field}: {faults[0].message}"
-    except BaseException as error:  # noqa: BLE001 - what a result is made of is the user's code
-        _let_interrupts_by(error, execution)
-        why = f"it cannot be read: {_reason(error)}"
+    except BaseException as error:  # noqa: BLE001 - a result's methods are the user's code
+        execution.raise_interrupt(error)
+        why = f"it cannot be read: {reason_of(error)}"
     return None, f"the result was not kept: {clean(why, LONGEST_REASON)}"
 
 
 def _keeps_results(execution: Execution) -> bool:
-    """Heed Dramatiq's ``store_results``, of the message before that of the actor; results are kept by default."""
-    given = (options.get("store_results") for options in _options(execution))
+    """Read Dramatiq's ``store_results`` from the message, then from the actor; results are kept by default."""
+    given = (options.get("store_results") for options in (execution.claimed.options, execution.actor_options))
     return bool(next((value for value in given if value is not None), True))
-
-
-def _plain(value: Any) -> Any:
-    """Copy a JSON value, so that who writes it calls no code of the user's, and no actor's thread still changes it."""
-    try:
-        # A tenth of what JSON takes; it knows the built-in types themselves, and no class that was made from one.
-        return marshal.loads(marshal.dumps(value))  # noqa: S302 - our own bytes
-    except ValueError:
-        return json.loads(encode(value))
 
 
 # --- Failure ---------------------------------------------------------------------------------------------------------
@@ -186,16 +164,16 @@ def _plain(value: Any) -> Any:
 
 def _failure(execution: Execution, worker_id: UUID, error: BaseException) -> Outcome:
     claimed = execution.claimed
-    options = _actor_options(claimed.actor)
+    options = execution.actor_options
     delay, death = _what_follows(error, execution, options)
     is_exhausted = death is not None and not _is_thrown(error, options)
-    followups, refused = _submittable(_on_failure(execution, error, is_exhausted=is_exhausted), execution)
+    followups, refused = submittable(after_failed_run(execution, error, is_exhausted=is_exhausted), execution)
     for reason in refused:
-        log.error("a callback is dropped; the failure stays what it is", task_id=str(claimed.id), error=reason)
+        log.error("a callback is dropped; the failure itself is recorded", task_id=str(claimed.id), error=reason)
     return _outcome(
         execution,
         worker_id,
-        AttemptOutcome.TIMED_OUT if _is(error, TimeLimitExceeded) else AttemptOutcome.FAILED,
+        AttemptOutcome.TIMED_OUT if is_kind(error, TimeLimitExceeded) else AttemptOutcome.FAILED,
         error=error,
         is_failure=True,
         death=death,
@@ -206,9 +184,9 @@ def _failure(execution: Execution, worker_id: UUID, error: BaseException) -> Out
 
 
 def _what_follows(error: BaseException, execution: Execution, options: Mapping[str, Any]) -> Verdict:
-    """Dramatiq's rules in Dramatiq's order: ``throws``, then ``retry_when`` in place of ``max_retries``."""
+    """Apply Dramatiq's rules in Dramatiq's order: ``throws``, then ``retry_when`` instead of ``max_retries``."""
     claimed = execution.claimed
-    is_thrown, is_timeout = _is_thrown(error, options), _is(error, TimeLimitExceeded)
+    is_thrown, is_timeout = _is_thrown(error, options), is_kind(error, TimeLimitExceeded)
     wants_retry = None if is_thrown else _wants_retry(options.get("retry_when"), claimed.failures, error)
     verdict = _verdict(
         execution,
@@ -223,13 +201,13 @@ def _what_follows(error: BaseException, execution: Execution, options: Mapping[s
 
 def _named_delay(error: BaseException) -> float | None:
     """Read the delay that a ``dramatiq.Retry`` names; None if the backoff decides."""
-    if not _is(error, Retry):
+    if not is_kind(error, Retry):
         return None
     try:
         delay = error.delay  # type: ignore[attr-defined]
         return None if delay is None else min(max(0.0, seconds(delay)), MOST_SECONDS)
     except BaseException as broken:  # noqa: BLE001 - it is the user's class
-        log.warning("a retry names no delay that can be read; the backoff decides", error=_reason(broken))
+        log.warning("the delay of a retry cannot be read; the backoff decides", error=reason_of(broken))
         return None
 
 
@@ -244,108 +222,30 @@ def _verdict(execution: Execution, **rules: Any) -> Verdict:
 
 
 def _is_thrown(error: BaseException, options: Mapping[str, Any]) -> bool:
-    """Tell whether ``throws`` names it, or nothing of it can be mended by another run; it never had any retries."""
-    if _is(error, FollowupNotSubmitted):
-        # From complete_in_transaction(): what cannot be submitted now cannot be submitted by the next attempt.
+    """Tell whether ``throws`` names an error, or another run could not avoid it; then there are no retries."""
+    if is_kind(error, FollowupNotSubmitted):
+        # From complete_in_transaction(): the next attempt could not submit the follow-up either.
         return True
     throws: Any = options.get("throws") or ()
     try:
         return isinstance(error, throws)
     except BaseException as broken:  # noqa: BLE001 - it is the user's class
-        log.warning("an error cannot be compared with throws; max_retries decides", error=_reason(broken))
+        log.warning("an error cannot be compared with throws; max_retries decides", error=reason_of(broken))
         return False
 
 
 def _wants_retry(retry_when: Any, retries: int, error: BaseException) -> bool | None:
-    """Ask an actor's predicate; None if it has none, or if it raises: then ``max_retries`` decides."""
+    """Ask an actor's predicate; return None, so that ``max_retries`` decides, if there is none or it raises."""
     if retry_when is None:
         return None
     try:
         return bool(retry_when(retries, error))
     except BaseException as broken:  # noqa: BLE001 - it is the user's code
-        log.warning("retry_when raised; max_retries decides", error=_reason(broken))
+        log.warning("retry_when raised; max_retries decides", error=reason_of(broken))
         return None
 
 
-# --- Follow-ups ------------------------------------------------------------------------------------------------------
-
-
-def _submittable(wanted: Iterable[Followup], execution: Execution) -> tuple[list[Submission], list[str]]:
-    """Check follow-ups, and say which cannot be submitted and why.
-
-    Here and not when they are written: a validator is the user's code, and the thread that writes is everybody's.
-    """
-    ready, refused = [], []
-    for name, make in wanted:
-        try:
-            submission = make()
-            row = checked(submission)
-            ready.append(replace(submission, row={**row, "args": _plain(row["args"])}))
-        except BaseException as error:  # noqa: BLE001 - a validator is the user's code
-            _let_interrupts_by(error, execution)
-            refused.append(f"{name} cannot be submitted: {_reason(error)}")
-    return ready, refused
-
-
-def _on_success(execution: Execution) -> Iterator[Followup]:
-    """Dramatiq's ``on_success`` callback and the next message of a pipeline."""
-    callback = _callback_named("on_success", execution)
-    if callback:
-        yield f"on_success {callback!r:.100}", partial(_callback, callback, execution, execution.result)
-    target = execution.claimed.options.get("pipe_target")
-    if target is not None:
-        name = target.get("actor_name") if isinstance(target, dict) else target
-        yield f"pipe_target {name!r:.100}", partial(_next_of_pipeline, target, execution)
-
-
-def _next_of_pipeline(target: Mapping[str, Any], execution: Execution) -> Submission:
-    claimed = execution.claimed
-    message: Message[Any] = Message(**target)
-    if not (message.options.get("pipe_ignore") or _actor_options(claimed.actor).get("pipe_ignore")):
-        message = message.copy(args=(*message.args, execution.result))
-    following = submission_of(message, delay=message.options.get("delay"), trace_id=claimed.trace_id)
-    return replace(following, owner_id=claimed.owner_id, is_followup=True)
-
-
-def _on_failure(execution: Execution, error: BaseException, *, is_exhausted: bool) -> Iterator[Followup]:
-    """Dramatiq's ``on_failure`` (every failure) and ``on_retry_exhausted`` (the last one) callbacks."""
-    claimed = execution.claimed
-    callback = _callback_named("on_failure", execution)
-    if callback:
-        details = {"type": name_of(error), "message": text_of(error)}
-        yield f"on_failure {callback!r:.100}", partial(_callback, callback, execution, details)
-    callback = _callback_named("on_retry_exhausted", execution)
-    if callback and is_exhausted:
-        limits = {"retries": claimed.failures, "max_retries": claimed.max_retries}
-        yield f"on_retry_exhausted {callback!r:.100}", partial(_callback, callback, execution, limits)
-
-
-def _callback_named(option: str, execution: Execution) -> Any:
-    of_message, of_actor = _options(execution)
-    return of_message.get(option) or of_actor.get(option)
-
-
-def _callback(actor: str, execution: Execution, argument: Any) -> Submission:
-    claimed = execution.claimed
-    message = {
-        "queue_name": claimed.queue,
-        "actor_name": claimed.actor,
-        "args": claimed.args,
-        "kwargs": claimed.payload,
-        "options": {**claimed.options, "retries": claimed.failures},
-        "message_id": str(claimed.id),
-        "message_timestamp": int(claimed.claimed_at.timestamp() * 1000),
-    }
-    return Submission(
-        actor=actor,
-        args=[message, argument],
-        trace_id=claimed.trace_id,
-        owner_id=claimed.owner_id,
-        is_followup=True,
-    )
-
-
-# --- What all of them need -------------------------------------------------------------------------------------------
+# --- All outcomes ----------------------------------------------------------------------------------------------------
 
 
 def _outcome(
@@ -383,34 +283,3 @@ def _report(execution: Execution, error: BaseException | None) -> ErrorReport:
 def _joined(*notes: str) -> str:
     present = [note for note in notes if note]
     return clean("; ".join(present), LONGEST_NOTE) if present else ""
-
-
-def _is(error: BaseException, kind: type[BaseException]) -> bool:
-    # Not isinstance(): it asks the exception for its __class__.
-    return issubclass(type(error), kind)
-
-
-def _let_interrupts_by(error: BaseException, execution: Execution) -> None:
-    """Raise what was sent to the actor's thread: in ``complete_in_transaction()`` the function still runs."""
-    if execution.is_armed and _is(error, Interrupt):
-        raise error
-
-
-def _reason(error: BaseException) -> str:
-    """Say in a line why something was refused."""
-    if _is(error, CallboardError):
-        errors = getattr(error, "errors", ())
-        return clean(describe(errors) if errors else text_of(error), LONGEST_REASON)
-    # Of what the database says the first line only: the next ones quote the row.
-    lines = text_of(error).splitlines()
-    return clean(f"{name_of(error)}: {lines[0] if lines else ''}".removesuffix(": "), LONGEST_REASON)
-
-
-def _options(execution: Execution) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Options of the message and of its actor."""
-    return execution.claimed.options, _actor_options(execution.claimed.actor)
-
-
-def _actor_options(name: str) -> Mapping[str, Any]:
-    actor = dramatiq.get_broker().actors.get(name)
-    return {} if actor is None else actor.options

@@ -14,7 +14,8 @@ from tasks.errors import CallboardError
 from tasks.states import AttemptOutcome
 from tasks.testing import failpoints
 from tasks.worker.execution import Execution
-from tasks.worker.outcomes import FollowupNotSubmitted, outcome_of
+from tasks.worker.followups import FollowupNotSubmitted
+from tasks.worker.outcomes import outcome_of
 
 
 class AttemptLost(CallboardError):
