@@ -52,7 +52,7 @@ INSERT INTO callboard_task ({", ".join(columns)})
 SELECT {", ".join(_COMPUTED.get(name, name) for name in columns)}
 FROM json_to_recordset(%(tasks)s) AS task ({", ".join(f"{name} {sql}" for name, sql in types.items())})
 RETURNING id, run_at, expires_at, created_at
-"""  # noqa: S608
+"""
 
 
 _INSERT = _insertion()

@@ -10,9 +10,9 @@ from django.urls import reverse
 from django_dramatiq.models import Task as DramatiqTask
 
 from dlq.models import DeadLetter
-from tasks.lifecycle.submit import FOR_EVER
 from tasks.models import ApiToken, Task, Worker
 from tasks.states import Status
+from tasks.submission import FOR_EVER
 from tests import factories
 from tests.admin.pages import MODELS, html, list_of, page_of
 from tests.callers import Caller

@@ -108,7 +108,7 @@ def test_a_success_whose_followup_cannot_be_submitted_dies_and_is_not_run_again(
     targets = {"of add": pipe_target(), "of picky_about": picky_target()}
     options = {name: targets.get(str(value), value) for name, value in fields.get("options", {}).items()}
     said = decide(**{**fields, "options": options, "max_retries": max_retries})
-    assert (said.outcome, said.death) == (AttemptOutcome.FAILED, DeathReason.NOT_RETRYABLE)
+    assert (said.ended_as, said.death) == (AttemptOutcome.FAILED, DeathReason.NOT_RETRYABLE)
     assert (said.is_failure, said.followups, said.result) == (True, (), None)
     assert said.error_type == "FollowupNotSubmitted"
     assert said.error_message.startswith(f"the actor returned, but {named} cannot be submitted: ")
