@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from tasks.worker import consumer
 from tasks.worker.heartbeat import Heartbeat
+from tasks.worker.interrupter import Interrupter
+from tests.worker.manual import ManualWorker
 from tests.worker.parts import Parts
 
 
@@ -26,3 +29,17 @@ def lone(idle_engine: Any) -> Iterator[Any]:
     idle_engine.runtime.heartbeat.stop()
     yield idle_engine
     idle_engine.runtime.heartbeat._trusted_until = float("inf")
+
+
+@pytest.fixture
+def manual(idle_engine, monkeypatch) -> ManualWorker:
+    monkeypatch.setattr(consumer, "PAUSE_AFTER_ERROR_SECONDS", 0.02)
+    return ManualWorker(idle_engine.broker)
+
+
+@pytest.fixture
+def interrupter() -> Iterator[Interrupter]:
+    started = Interrupter()
+    started.start()
+    yield started
+    started.stop()

@@ -1,15 +1,11 @@
-"""How many tasks a process may hold, and in what order its threads get them."""
+"""Slots: how many tasks a process may hold."""
 
-import queue
 import threading
 import time
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from tasks.worker import slots as module
-from tasks.worker.inflight import PriorityWorkQueue
 from tasks.worker.slots import LOOKAHEAD_SECONDS, MOST_LOOKAHEAD, Slots
 from tests.waiting import wait_until
 
@@ -131,35 +127,3 @@ def test_a_wait_in_vain_ends_in_time(wait) -> None:
     began = time.monotonic()
     wait(slots, 0.05)
     assert 0.04 < time.monotonic() - began < 30
-
-
-# --- The work queue ---
-
-
-def item(priority: int, name: object = None) -> Any:
-    return SimpleNamespace(message=SimpleNamespace(priority=priority), name=name)
-
-
-def test_work_comes_in_the_order_of_priorities() -> None:
-    work = PriorityWorkQueue()
-    for priority in (3, 10, 1, 7, 5):
-        work.put(item(priority))
-    assert [work.get_nowait().message.priority for _ in range(5)] == [10, 7, 5, 3, 1]
-
-
-def test_work_of_one_priority_comes_in_the_order_of_its_arrival() -> None:
-    work = PriorityWorkQueue()
-    for name in range(100):
-        work.put(item(5, name))
-    assert [work.get_nowait().name for _ in range(100)] == list(range(100))
-
-
-def test_the_work_queue_is_a_queue_like_any_other() -> None:
-    work = PriorityWorkQueue()
-    with pytest.raises(queue.Empty):
-        work.get_nowait()
-    work.put(item(1))
-    assert (work.qsize(), work.unfinished_tasks) == (1, 1)
-    work.get_nowait()
-    work.task_done()
-    work.join()
