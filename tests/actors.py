@@ -22,29 +22,29 @@ noted: list[Any] = []
 
 
 class Expected(Exception):
-    """What ``throws`` names."""
+    """The exception that ``throws`` names."""
 
 
 class Unprintable(Exception):
-    """Its text cannot be had."""
+    """Has a text that cannot be read."""
 
     def __str__(self) -> str:
         raise ValueError("no text for you")
 
 
 class Rude(BaseException):
-    """No Exception, so no ``except Exception`` holds it."""
+    """A BaseException, which ``except Exception`` does not catch."""
 
 
 class ExitingText(Exception):
-    """Its text ends whoever asks for it."""
+    """Exits when its text is read."""
 
     def __str__(self) -> str:
         raise SystemExit("no text for you")
 
 
 class ExitingClass(Exception):
-    """It cannot be told what it is an instance of."""
+    """Exits when its class is asked for."""
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
@@ -52,7 +52,7 @@ class ExitingClass(Exception):
 
 
 class ExitingAttributes(Exception):
-    """Nothing of it can be read."""
+    """Raises when any of its attributes is read."""
 
     def __getattribute__(self, name: str) -> Any:
         raise KeyboardInterrupt
@@ -71,11 +71,11 @@ class _Nameless(type):
 
 
 class ExitingName(Exception, metaclass=_Nameless):
-    """Its class has no name that can be read."""
+    """Exits when the name of its class is read."""
 
 
 class _Text(str):
-    """A text that does nothing that texts do."""
+    """A text whose methods all exit."""
 
     def _exit(self, *_: Any, **__: Any) -> Any:
         raise SystemExit
@@ -84,18 +84,18 @@ class _Text(str):
 
 
 class ExitingMethods(Exception):
-    """Its text can be had, and is none."""
+    """Has a text whose methods all exit."""
 
     def __str__(self) -> str:
         return _Text("a text")
 
 
 class NotJson:
-    """A result that no JSON can carry."""
+    """A result that JSON cannot represent."""
 
 
 class ExitingResult(dict[str, Any]):
-    """A result that ends whoever reads it."""
+    """A result that exits when it is read."""
 
     def _exit(self, *_: Any, **__: Any) -> Any:
         raise SystemExit
@@ -104,7 +104,7 @@ class ExitingResult(dict[str, Any]):
 
 
 class ExitingKind:
-    """A result that cannot be told to be none."""
+    """A result that raises when its class is asked for."""
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
@@ -126,7 +126,7 @@ def _nested(depth: int) -> Any:
     return value
 
 
-#: What ``act`` can do, by name.
+#: Everything that ``act`` can do, by name.
 DEEDS: dict[str, Any] = {
     "return": lambda value: value,
     "raise": lambda value: _raise(RuntimeError(value or "as asked")),
@@ -167,7 +167,7 @@ DEEDS: dict[str, Any] = {
 
 
 def _complete(group: str, result: Any = "kept") -> str:
-    """Make a group in the transaction that ends the task."""
+    """Create a group in the transaction that completes the task."""
     with current.complete_in_transaction() as completion:
         Group.objects.create(name=group)
         completion.result = NotJson() if group == "not json" else result
@@ -196,7 +196,7 @@ def act(do: str, value: Any = None) -> Any:
 
 @dramatiq.actor(throws=Expected)
 async def act_async(do: str, value: Any = None) -> Any:
-    """Do it in a coroutine."""
+    """Do what ``do`` names, in a coroutine."""
     if do == "sleep":
         await asyncio.sleep(value)
         return value
@@ -262,7 +262,7 @@ def private() -> None:
 
 @dramatiq.actor(max_retries=1, min_backoff=1_000, max_backoff=4_000, time_limit=2_500, max_age=60_000, retry_for=9_000)
 def limited(do: str = "raise") -> Any:
-    """Have every limit, in Dramatiq's milliseconds."""
+    """Set every limit, in Dramatiq's milliseconds."""
     return DEEDS[do](None)
 
 
@@ -274,7 +274,7 @@ def never_gives_up() -> None:
 
 @dramatiq.actor(retry_when=lambda retries, error: retries < 1 and not isinstance(error, Expected))
 def picky(do: str) -> Any:
-    """Ask a predicate whether to run again."""
+    """Let a predicate decide about retries."""
     return DEEDS[do](None)
 
 
@@ -284,30 +284,30 @@ def _broken_predicate(retries: int, error: BaseException) -> bool:
 
 @dramatiq.actor(retry_when=_broken_predicate)
 def undecided() -> None:
-    """Have a predicate that raises."""
+    """Have a retry predicate that raises."""
     raise RuntimeError("again")
 
 
 @dramatiq.actor(max_retries=0, on_success="note", on_failure="note", on_retry_exhausted="note", throws=Expected)
 def with_callbacks(do: str, value: Any = None) -> Any:
-    """Call back."""
+    """Have every kind of callback."""
     return DEEDS[do](value)
 
 
 @dramatiq.actor(on_success="no_such_actor", on_failure="no_such_actor", on_retry_exhausted="note")
 def calls_back_nobody(do: str = "return", value: Any = "done") -> Any:
-    """Have callbacks that no broker knows."""
+    """Have callbacks that do not exist."""
     return DEEDS[do](value)
 
 
 @dramatiq.actor(store_results=False)
 def keeps_nothing(do: str = "return", value: Any = None) -> Any:
-    """Have results that nobody wants."""
+    """Store no results."""
     return DEEDS[do](value)
 
 
 class Exiting(pydantic.BaseModel):
-    """A model whose validator ends whoever asks it."""
+    """A model whose validator exits."""
 
     value: int
 
@@ -321,7 +321,7 @@ class Exiting(pydantic.BaseModel):
 
 @dramatiq.actor
 def picky_about(exiting: Exiting) -> None:
-    """Be the next of a pipeline, and hard to please."""
+    """Refuse some results as the next task of a pipeline."""
 
 
 class _ExitingMeta(type):
@@ -333,10 +333,10 @@ class _ExitingMeta(type):
 
 
 class ExitingThrows(Exception, metaclass=_ExitingMeta):
-    """Cannot be compared with."""
+    """Exits when an exception is compared with it."""
 
 
 @dramatiq.actor(throws=ExitingThrows)
 def throws_what_exits(do: str = "raise") -> Any:
-    """Name an exception that ends whoever compares with it."""
+    """Name an exception in ``throws`` that exits when it is compared."""
     return DEEDS[do](None)

@@ -1,6 +1,6 @@
-"""A pytest plugin: the tests run on a PostgreSQL and a Redis of their own, started by the same launcher as `up`.
+"""A pytest plugin that starts a private PostgreSQL and a private Redis for the tests, as `up` does.
 
-TEST_DATABASE_URL and TEST_REDIS_URL name others to use instead; everything in them may be wiped.
+TEST_DATABASE_URL and TEST_REDIS_URL name servers to use instead; tests may wipe everything in them.
 """
 
 import atexit
@@ -54,11 +54,11 @@ def _folder() -> Path:
 
 
 def _prepare() -> None:
-    """Start what is needed and describe it in the environment, where the settings and child processes find it."""
+    """Start the servers and set the environment, which the settings and child processes read."""
     database_url, redis_url = _database_url(), _redis_url()
     os.environ.update(
-        # Workers of a parallel run inherit these; they share PostgreSQL, with a database each, and have a Redis each,
-        # which tests wipe and freeze.
+        # Workers of a parallel run inherit these. They share PostgreSQL, with a database each. Each has its own Redis,
+        # because tests wipe and freeze it.
         TEST_DATABASE_URL=database_url,
         DATABASE_URL=database_url,
         DIRECT_DATABASE_URL=database_url,
@@ -69,14 +69,14 @@ def _prepare() -> None:
         HTTPS="false",
         BUILTIN_ACTORS="true",
         METRICS_DIR=str(_folder() / "metrics"),
-        # A developer's own settings must not decide about tests.
+        # Tests must not depend on a developer's own settings.
         ENV_FILE=os.devnull,
     )
     if redis_url:
         os.environ["TEST_REDIS_URL"] = redis_url
 
 
-# While this plugin is imported, because pytest-django reads the settings before any hook of ours would run.
+# At import, because pytest-django reads the settings before any hook of this plugin runs.
 try:
     _prepare()
 except LaunchError as error:
@@ -84,13 +84,13 @@ except LaunchError as error:
 
 
 def pytest_report_header() -> str:
-    """Say what the tests run on."""
+    """Name the servers that the tests run on."""
     return f"callboard: {', '.join(_header)}"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, Any, Any]:
-    """Write what a test printed so that it can travel: a worker of a parallel run ends at a lone surrogate."""
+    """Escape lone surrogates in what a test printed, because they would end a worker of a parallel run."""
     report = yield
     report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
     return report
@@ -98,7 +98,7 @@ def pytest_runtest_makereport() -> Generator[None, Any, Any]:
 
 @pytest.fixture(scope="session")
 def redis_url() -> str:
-    """Give the URL of a Redis that tests may wipe; skips without one."""
+    """Return the URL of a Redis that tests may wipe; skip the test if there is none."""
     url = os.environ["REDIS_URL"]
     if not url:
         pytest.skip(f"needs Redis: {HOW_TO_GET_REDIS}")

@@ -1,4 +1,4 @@
-"""Tasks in any state, made by the verbs that bring them there, so that no test starts from a row that cannot be."""
+"""Factories: tasks in any state, made by the verbs that lead there, so that no test starts from an impossible row."""
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
@@ -21,14 +21,14 @@ QUEUES = ("default", "other")
 
 
 class Lead(TypedDict):
-    """What a leader's verbs want to be called with."""
+    """Keyword arguments of a leader's verbs."""
 
     lease: str
     term: int
 
 
 def make_lead() -> Lead:
-    """Make the term that leaders' writes are fenced by, or take the one that there is."""
+    """Get or create the term by which a leader's writes are fenced."""
     term, _ = Term.objects.get_or_create(name=LEASE, defaults={"term": 1})
     return {"lease": term.name, "term": term.term}
 
@@ -42,19 +42,19 @@ def make_worker(*, threads: int = 4, queues: tuple[str, ...] = QUEUES) -> Worker
 
 
 def let_lease_run_out(worker: Worker) -> None:
-    """Make a worker silent for longer than its lease."""
+    """Let the lease of a worker end."""
     Worker.objects.filter(pk=worker.pk).update(lease_expires_at=F("lease_expires_at") - timedelta(days=1))
 
 
 def submit(actor: str = "act", **fields: Any) -> Task:
-    """Submit a task; ``act`` is told to return."""
+    """Submit a task; ``act`` returns by default."""
     if actor == "act" and "args" not in fields:
         fields.setdefault("payload", {"do": "return"})
     return lifecycle.submit(Submission(actor=actor, **fields))
 
 
 def dispatch(task: Task) -> Hint:
-    """Dispatch this task and no other; it has to be due."""
+    """Dispatch this task and no other; fail if it is not due."""
     probe = Probe(
         task.priority, band_of(task.priority), 1, after_run_at=task.run_at, after_id=UUID(int=task.pk.int - 1)
     )
@@ -64,7 +64,7 @@ def dispatch(task: Task) -> Hint:
 
 
 def dispatch_due(queue: str = "default", *, space: int = 100, actors: tuple[str, ...] = ("act",)) -> list[Hint]:
-    """Dispatch what is due in a queue, as the dispatcher would without positions."""
+    """Dispatch the due tasks of a queue, as the dispatcher does without cursors."""
     probes = [Probe(priority, band_of(priority), space) for priority in range(HIGHEST, LOWEST - 1, -1)]
     found = lifecycle.dispatch_many(queue, probes, space=space, actors=actors, **make_lead())
     return [one.hint for one in found]
@@ -82,7 +82,7 @@ def start(task: Task, worker: Worker) -> Claimed:
 
 
 def outcome(claimed: Claimed, worker: Worker, **fields: Any) -> Outcome:
-    """Say how an attempt ended; by default it succeeded."""
+    """Make the outcome of an attempt; by default a success."""
     values: dict[str, Any] = {
         "ended_as": AttemptOutcome.SUCCEEDED,
         "started_at": claimed.claimed_at,
@@ -93,7 +93,7 @@ def outcome(claimed: Claimed, worker: Worker, **fields: Any) -> Outcome:
 
 
 def failure(claimed: Claimed, worker: Worker, **fields: Any) -> Outcome:
-    """Say that an attempt failed; with ``death`` it was the last."""
+    """Make a failure; with ``death`` it is the last."""
     values: dict[str, Any] = {
         "ended_as": AttemptOutcome.FAILED,
         "is_failure": True,
@@ -108,8 +108,8 @@ def make_task(status: Status = Status.PENDING, *, worker: Worker | None = None, 
     """Make a task in this state.
 
     Parameters:
-        worker: who claims it; by default a new one.
-        fields: of the submission.
+        worker: the worker that claims it; by default a new one.
+        fields: fields of the submission.
     """
     task = submit(**fields)
     bring(task, status, worker)
@@ -118,14 +118,14 @@ def make_task(status: Status = Status.PENDING, *, worker: Worker | None = None, 
 
 
 def bring(task: Task, status: Status, worker: Worker | None = None) -> None:
-    """Bring a new task into this state."""
+    """Move a new task into this state."""
     if status is Status.PENDING:
         return
     if status is Status.CANCELLED:
         lifecycle.cancel(task.pk)
         return
     if status is Status.BLOCKED:
-        # No verb leads there yet: what waits for other tasks comes with dependencies.
+        # No verb leads there yet; dependencies will bring one.
         Task.objects.filter(pk=task.pk).update(status=Status.BLOCKED)
         return
     hint = dispatch(task)
@@ -150,26 +150,26 @@ def open_letter(task: Task) -> DeadLetter:
 
 
 def make_due(task: Task) -> None:
-    """Let a task's ``run_at`` come."""
+    """Make a task due."""
     Task.objects.filter(pk=task.pk).update(run_at=F("run_at") - timedelta(days=365))
     task.refresh_from_db()
 
 
 def age(task: Task, **columns: timedelta) -> None:
-    """Move some of a row's times into the past."""
+    """Move some times of a row into the past."""
     Task.objects.filter(pk=task.pk).update(**{name: F(name) - by for name, by in columns.items()})
     task.refresh_from_db()
 
 
 def database_now() -> Any:
-    """Tell the database's time."""
+    """Read the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         return cursor.fetchone()[0]
 
 
 def imagine_claim(actor: str = "act", **fields: Any) -> Claimed:
-    """Make what a claim would return, without a row."""
+    """Make a claim without a row."""
     values: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Claimed)) | {
         "id": new_id(),
         "attempt": 1,

@@ -1,4 +1,4 @@
-"""Waiting for what another thread or process will do: never a sleep of a guessed length."""
+"""Waiting for another thread or process, without sleeps of a guessed length."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ def wait_until(
     Parameters:
         timeout: seconds until the test fails.
         interval: seconds between two looks.
-        what: what was waited for, for the failure's message; a callable is asked at the end.
+        what: what is waited for, for the failure message; a callable is called at the end.
     """
     deadline = time.monotonic() + timeout
     while True:

@@ -1,4 +1,4 @@
-"""A worker's parts as the heartbeat and the watchdog see them, without a worker."""
+"""Fakes of a worker's parts, for tests of the heartbeat and the watchdog."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +31,7 @@ class FakeInflight:
 
 
 class FakeInterrupter:
-    """Collects whom it should interrupt."""
+    """Collects what it should interrupt."""
 
     is_alive = True
     running = 0
@@ -48,7 +48,7 @@ class FakeInterrupter:
 
 
 class FakeDrain:
-    """Counts how often it should retire."""
+    """Counts how often the process should retire."""
 
     def __init__(self) -> None:
         self.has_begun = self.is_due = False
@@ -63,7 +63,7 @@ class FakeDrain:
 
 
 class FakeRecorder:
-    """Collects why the process ends."""
+    """Collects the reasons for which the process ends."""
 
     def __init__(self) -> None:
         self.endings: list[Ending] = []
@@ -79,7 +79,7 @@ class FakeRecorder:
 
 
 class Parts:
-    """All of them."""
+    """One fake of each part."""
 
     def __init__(self) -> None:
         self.inflight: Any = FakeInflight()

@@ -1,4 +1,4 @@
-"""Sessions of async actors: one that is lost is replaced, and no coroutine's transaction is another's."""
+"""Sessions of async actors: a lost one is replaced, and coroutines do not share transactions."""
 
 import asyncio
 import gc
@@ -37,7 +37,7 @@ def _keep_nothing() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_groups_yet(direct_database: str) -> None:
-    # Those that the migrations make are there, or not, as the tests before left them.
+    # The groups of the migrations exist or not, depending on earlier tests.
     Group.objects.all().delete()
 
 
@@ -58,7 +58,7 @@ def ask(function: Callable[[], Any], **fields: Any) -> Any:
 
 
 def run(engine: Any, function: Callable[[], Any]) -> Any:
-    """Run an actor to its end; it has to succeed."""
+    """Run an actor to its end; fail unless it succeeds."""
     (task,) = engine.wait_for(ask(function))
     assert task.status == Status.SUCCEEDED, task.error
     return task
@@ -171,7 +171,7 @@ async def ask_again_after_an_error() -> int:
     raise AssertionError("the session was not lost")
 
 
-def test_a_coroutine_that_lost_its_session_gets_another(engine) -> None:
+def test_a_coroutine_that_lost_its_session_gets_a_new_one(engine) -> None:
     before = run(engine, session_of_the_orm).result
     task = ask(ask_again_after_an_error)
     assert events["is_open"].wait(10)
@@ -182,11 +182,11 @@ def test_a_coroutine_that_lost_its_session_gets_another(engine) -> None:
     assert ended.status == Status.SUCCEEDED, ended.error
 
 
-def test_a_session_that_is_there_is_kept(engine) -> None:
+def test_a_session_that_is_alive_is_kept(engine) -> None:
     assert run(engine, session_of_the_orm).result == run(engine, session_of_the_orm).result
 
 
-def test_asgiref_takes_our_thread(engine) -> None:
+def test_asgiref_uses_the_thread_of_the_loop(engine) -> None:
     assert run(engine, name_of_the_thread).result.startswith("async-sensitive")
 
 
@@ -237,7 +237,7 @@ def test_a_coroutines_transaction_is_its_own(engine, warnings) -> None:
     slow = ask(commit_by_hand_after_the_cue)
     assert events["is_open"].wait(10)
     others = [run(engine, write) for _ in range(2)]
-    # Committed, although the other one's transaction is still open in the same thread.
+    # They are committed although the slow one's transaction is still open in the same thread.
     assert {group.name for group in Group.objects.all()} == {str(one.pk) for one in others}
     events["go_on"].set()
     engine.wait_for(slow)
@@ -270,5 +270,5 @@ async def measure() -> float:
             threads.submit(int).result()
         return (time.perf_counter() - began) / 300
 
-    with ThreadPoolExecutor(1) as stock, Threads(1, name="measured", keeps_transactions=True) as ours:
-        return min(cost(ours) for _ in range(5)) - min(cost(stock) for _ in range(5))
+    with ThreadPoolExecutor(1) as stock, Threads(1, name="measured", keeps_transactions=True) as callboards:
+        return min(cost(callboards) for _ in range(5)) - min(cost(stock) for _ in range(5))

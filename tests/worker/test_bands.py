@@ -1,4 +1,4 @@
-"""Workers that serve one band: what they are offered, what they take, and what they do not count for."""
+"""Workers that serve single bands: which tasks they are offered and take, and how they register."""
 
 import pytest
 from dramatiq.brokers.stub import StubBroker
@@ -11,7 +11,7 @@ from tests.factories import submit
 from tests.waiting import wait_until
 
 
-def test_a_band_that_nobody_serves_gets_nothing_dispatched(scheduled) -> None:
+def test_nothing_is_dispatched_to_a_band_without_workers(scheduled) -> None:
     low, medium, high = (submit("note", args=[priority], priority=priority) for priority in (2, 5, 9))
     scheduled.start_worker(queues={"default.high", "default.low"})
     scheduled.wait_for(high, low)
@@ -45,7 +45,7 @@ def test_by_default_a_worker_serves_everything(inprocess_broker) -> None:
 
 
 @pytest.mark.parametrize("name", ["defalut", "defalut.high", "default.urgent"])
-def test_an_unknown_queue_is_refused_with_those_there_are(inprocess_broker, name: str) -> None:
+def test_an_unknown_queue_is_refused_and_the_declared_ones_are_named(inprocess_broker, name: str) -> None:
     with pytest.raises(SystemExit, match=f"no actor declares {name}; declared are: .*default"):
         _served(inprocess_broker, {"default", name})
 

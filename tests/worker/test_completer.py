@@ -1,4 +1,4 @@
-"""The completer: outcomes are written, whatever comes in between."""
+"""The completer: outcomes are written, whatever goes wrong."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +32,7 @@ def worker(transactional_db: None) -> Worker:
 
 
 class Desk:
-    """A completer, and what it said was written."""
+    """A completer, and the executions that it has written."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -46,7 +46,7 @@ class Desk:
         return Execution(factories.start(task, self.worker), claimed_monotonic=0.0)
 
     def end(self, execution: Execution, *, result: Any = None, error: BaseException | None = None) -> Task:
-        """Say how a run ended."""
+        """End a run."""
         execution.started_monotonic, execution.finished_monotonic = 1.0, 2.0
         execution.result, execution.error, execution.is_captured = result, error, True
         self.completer.add(execution)
@@ -99,7 +99,7 @@ def statuses() -> list[str]:
     return list(Task.objects.order_by("pk").values_list("status", flat=True))
 
 
-def test_what_waits_is_written_in_one_batch_in_the_order_of_its_end(desk, complete) -> None:
+def test_outcomes_that_wait_are_written_in_one_batch_in_the_order_of_their_end(desk, complete) -> None:
     batches: list[int] = []
     complete.append(counts(batches))
     runs = [desk.run() for _ in range(5)]
@@ -161,7 +161,7 @@ def test_a_callback_that_the_database_refuses_is_dropped_and_the_failure_stays(d
     assert not Task.objects.for_actor("note").exists()
 
 
-def test_what_can_never_be_stored_is_let_go_for_the_heartbeat_to_put_back(desk, complete) -> None:
+def test_an_outcome_that_can_never_be_stored_is_dropped_and_the_heartbeat_puts_its_task_back(desk, complete) -> None:
     complete += [fails(IntegrityError(str(time))) for time in range(4)]
     lost, kept = desk.run(), desk.run()
     desk.end(lost, result=1)
@@ -186,7 +186,7 @@ def test_a_commit_whose_reply_was_lost_is_recognised(desk, complete, caplog) -> 
     assert "late outcome refused" not in caplog.text
 
 
-def test_a_late_outcome_of_a_task_that_was_taken_away_is_refused_and_said(desk, caplog) -> None:
+def test_a_late_outcome_of_a_task_that_was_taken_away_is_refused_and_logged(desk, caplog) -> None:
     run = desk.run()
     lifecycle.put_back_many([run.key], worker_id=desk.worker.pk)
     task = desk.end(run, result="late")
@@ -239,7 +239,7 @@ def test_a_followup_whose_validator_raises_ends_its_task_alone(desk, monkeypatch
         Status.SUCCEEDED, Status.DEAD, Status.SUCCEEDED,
     ]  # fmt: skip
     assert DeadLetter.objects.get().reason == DeathReason.NOT_RETRYABLE
-    # The callback of the dead one was not submitted, that for failures neither: its function did what it was to do.
+    # The dead one submits neither its callback nor that for failures, because its function has done its work.
     assert Task.objects.for_actor("note").count() == 2
 
 
@@ -271,7 +271,7 @@ def test_of_two_attempts_in_one_batch_the_older_is_refused_with_its_followups(de
 
 
 @pytest.mark.parametrize("error", [KeyError("no such actor"), SystemExit(), KeyboardInterrupt()])
-def test_a_run_of_which_nobody_can_tell_what_follows_runs_again_only_if_it_failed(desk, monkeypatch, error) -> None:
+def test_a_run_whose_outcome_cannot_be_decided_runs_again_only_if_it_failed(desk, monkeypatch, error) -> None:
     def broken(*_: Any) -> Outcome:
         raise error
 
@@ -294,7 +294,7 @@ def test_a_stop_writes_what_waits(desk) -> None:
     assert statuses() == [Status.SUCCEEDED] * 3
 
 
-def test_a_stop_that_takes_too_long_says_so(desk, complete) -> None:
+def test_a_stop_that_takes_too_long_returns_false(desk, complete) -> None:
     goes_on = threading.Event()
 
     def hang(outcomes: Sequence[Outcome]) -> list[Moved]:
@@ -310,7 +310,7 @@ def test_a_stop_that_takes_too_long_says_so(desk, complete) -> None:
     assert statuses() == [Status.SUCCEEDED]
 
 
-def test_too_much_that_waits_is_full(desk, monkeypatch) -> None:
+def test_a_completer_with_too_many_waiting_outcomes_is_full(desk, monkeypatch) -> None:
     monkeypatch.setattr(module, "MOST_WAITING", 2)
     desk.end(desk.run(), result=1)
     assert not desk.completer.is_full

@@ -21,7 +21,7 @@ from tests.worker.manual import BAND, ManualWorker, claim_quarantined, fails_onc
 # --- Taking ---
 
 
-def test_a_hint_is_claimed_before_it_is_handed_out_and_acknowledged_on_the_way_to_the_next(manual) -> None:
+def test_a_hint_is_claimed_before_it_is_handed_out_and_acknowledged_with_the_next_take(manual) -> None:
     task = submit(payload={"do": "return", "value": 1}, priority=4)
     manual.publish(task)
     message = manual.next()
@@ -37,7 +37,7 @@ def test_a_hint_is_claimed_before_it_is_handed_out_and_acknowledged_on_the_way_t
     assert manual.unacknowledged == 0
 
 
-def test_no_more_is_taken_than_threads_are_free(manual) -> None:
+def test_no_more_hints_are_taken_than_threads_are_free(manual) -> None:
     manual.publish(*[submit() for _ in range(5)])
     assert [next(manual.consumer) is None for _ in range(2)] == [False, False]
     assert (manual.depth, manual.inflight.slots.free()) == (3, 0)
@@ -67,7 +67,7 @@ WAITS: dict[str, Callable[[ManualWorker], object]] = {
 
 
 @pytest.mark.parametrize("what", WAITS)
-def test_what_was_claimed_is_acknowledged_before_the_consumer_waits(manual, monkeypatch, what: str) -> None:
+def test_claimed_hints_are_acknowledged_before_the_consumer_waits(manual, monkeypatch, what: str) -> None:
     manual.publish(submit())
     manual.next()
     monkeypatch.setattr(manual.source, "take", pytest.fail)
@@ -76,7 +76,7 @@ def test_what_was_claimed_is_acknowledged_before_the_consumer_waits(manual, monk
     assert manual.unacknowledged == 0
 
 
-def test_an_old_task_goes_with_the_first_of_the_band_that_it_was_let_into(manual) -> None:
+def test_an_aged_task_gets_the_highest_priority_of_the_band_it_was_dispatched_to(manual) -> None:
     manual.publish(submit(priority=2), band="default.high")
     assert manual.next().priority == 10
 
@@ -92,7 +92,7 @@ def test_a_payload_never_shows_in_dramatiqs_log_lines(manual) -> None:
     assert "secret" not in f"{manual.next()}"
 
 
-def test_an_actor_that_this_process_does_not_know_goes_back_for_a_while(manual, monkeypatch) -> None:
+def test_a_task_whose_actor_this_process_does_not_know_is_put_back_with_a_delay(manual, monkeypatch) -> None:
     task = submit("add", payload={"a": 1})
     manual.publish(task)
     monkeypatch.delitem(manual.broker.actors, "add")
@@ -105,8 +105,8 @@ def test_an_actor_that_this_process_does_not_know_goes_back_for_a_while(manual, 
 # --- What ends ---
 
 
-def test_a_thread_takes_no_other_task_while_it_decides_what_follows_from_the_last(manual, monkeypatch) -> None:
-    # The user's predicates and validators run there, for as long as they like.
+def test_a_slot_stays_taken_while_the_outcome_of_its_task_is_decided(manual, monkeypatch) -> None:
+    # The user's predicates and validators may take long there.
     held: list[int] = []
     monkeypatch.setattr(manual.runtime.completer, "add", lambda _: held.append(manual.inflight.slots.held))
     manual.publish(submit())
@@ -118,7 +118,7 @@ def test_a_thread_takes_no_other_task_while_it_decides_what_follows_from_the_las
 
 
 def test_a_worker_that_was_asked_to_drain_gives_the_hints_it_takes_to_others(manual) -> None:
-    # It hears of the drain with its next heartbeat only; until then its claims are refused.
+    # It learns of the drain with its next heartbeat. Until then its claims are refused.
     task = submit()
     manual.publish(task)
     workers.ask_to_drain([manual.inflight.worker_id])
@@ -143,7 +143,7 @@ def test_hints_outlive_a_database_that_is_away(manual, monkeypatch, error: Excep
     assert manual.unacknowledged == 1
 
 
-def test_a_broker_that_is_away_while_hints_are_taken_is_asked_again(manual, monkeypatch) -> None:
+def test_taking_hints_is_retried_after_the_broker_was_away(manual, monkeypatch) -> None:
     fails_once(monkeypatch, manual.source, "take", BrokerUnavailable("away"))
     manual.publish(submit())
     assert next(manual.consumer) is None
@@ -151,21 +151,19 @@ def test_a_broker_that_is_away_while_hints_are_taken_is_asked_again(manual, monk
 
 
 @pytest.mark.parametrize("call", ["take", "done"])
-def test_a_broker_that_lost_a_reply_hears_once_the_worker_is_idle_that_nothing_is_in_hand(
-    manual, monkeypatch, call: str
-) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(manual.source, "forget_taken", told.append)
+def test_hints_of_a_lost_reply_are_released_once_the_worker_is_idle(manual, monkeypatch, call: str) -> None:
+    released: list[Any] = []
+    monkeypatch.setattr(manual.source, "forget_taken", released.append)
     fails_once(monkeypatch, manual.source, call, BrokerUnavailable("away"))
     manual.publish(submit())
     while (message := next(manual.consumer)) is None:
         pass
-    assert told == []
+    assert released == []
     manual.put(message)
     manual.inflight.put_back_waiting(longer_than=0)
     assert next(manual.consumer) is None
     assert next(manual.consumer) is None
-    assert told == [manual.runtime.served]
+    assert released == [manual.runtime.served]
 
 
 def test_a_worker_without_a_lease_claims_nothing_and_puts_back_what_waits(manual) -> None:
@@ -211,7 +209,7 @@ def rounds(manual: ManualWorker, seconds: float = 0.3) -> int:
     return count
 
 
-def test_a_draining_consumer_does_not_spin_beside_what_still_runs(manual) -> None:
+def test_a_draining_consumer_does_not_spin_while_tasks_still_run(manual) -> None:
     manual.runtime.drain.begin()
     assert rounds(manual) < 20
 
@@ -232,7 +230,7 @@ def test_one_consumer_thread_serves_all_queues(idle_engine) -> None:
     assert not [name for name in idle_engine.broker.queues if name.endswith(".DQ")]
 
 
-def test_a_message_that_cannot_be_built_keeps_an_idle_worker_from_nothing(engine) -> None:
+def test_a_message_that_cannot_be_built_does_not_keep_an_idle_worker_from_other_tasks(engine) -> None:
     broken = submit("ship", payload={"number": 7, "placed_on": "2030-02-03"}, delay_seconds=3600, max_retries=0)
     Task.objects.filter(pk=broken.pk).update(
         payload={"number": "what an older release allowed"}, run_at=broken.created_at
@@ -249,9 +247,9 @@ def test_a_model_may_be_sent_as_the_one_positional_argument(engine) -> None:
     assert done.result == "7/2030/0"
 
 
-def test_a_lost_wake_up_costs_an_idle_worker_no_more_than_its_own_look(idle_engine) -> None:
+def test_an_idle_worker_finds_a_task_without_a_wake_up(idle_engine) -> None:
     idle_engine.start_worker()
     hint = factories.dispatch(submit("note", args=[1]))
-    # Past the source, so that nobody is woken.
+    # Not through the source, which would wake the worker.
     idle_engine.broker.queues[BAND].put(f"{hint.task_id}:{hint.dispatch}".encode())
     wait_until(lambda: actors.noted)

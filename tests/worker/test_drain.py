@@ -101,7 +101,7 @@ def test_a_process_that_holds_nothing_does_not_end_unless_it_retires(stage) -> N
     assert stage.signals == []
 
 
-def test_a_process_that_ends_itself_says_so(stage) -> None:
+def test_a_process_that_ends_itself_for_a_fault_does_not_retire(stage) -> None:
     stage.drain.end_process()
     assert (stage.drain.has_begun, stage.drain.has_ended_itself, stage.drain.is_retiring) == (True, True, False)
     assert stage.signals == [signal.SIGTERM]

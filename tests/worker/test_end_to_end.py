@@ -143,7 +143,7 @@ def test_no_exception_ends_the_thread_it_was_raised_in(engine, actor: str, deed:
     wait_until(lambda: engine.runtime.inflight.slots.held == 0)
     assert engine.exits == engine.signals == []
     assert engine.runtime.completer.is_alive
-    # Where coroutines run.
+    # Coroutines run in it.
     assert event_loop.is_alive()
     assert all(thread.is_alive() for thread in engine.worker.workers)
 
@@ -199,7 +199,7 @@ def test_a_redriven_task_runs_again(engine) -> None:
     assert DeadLetter.objects.count() == 2
 
 
-def test_a_coroutine_that_resists_its_limit_ends_the_worker_and_nothing_is_said_about_it(engine) -> None:
+def test_a_coroutine_that_resists_its_limit_ends_the_worker_and_its_attempt_stays_open(engine) -> None:
     task = submit("resist", payload={"seconds": 15}, time_limit_seconds=0.1)
     wait_until(lambda: engine.signals, timeout=10)
     assert engine.runtime.drain.has_begun
@@ -221,14 +221,14 @@ def test_callbacks_run_with_the_outcome(engine) -> None:
     wait_until(lambda: len(actors.noted) == 3)
 
 
-def test_a_success_whose_callback_no_broker_knows_dies_at_once_and_says_why(engine) -> None:
+def test_a_success_whose_callback_is_unknown_dies_at_once_and_says_why(engine) -> None:
     (task,) = engine.wait_for(submit("calls_back_nobody", payload={}, max_retries=5, min_backoff_seconds=0))
     assert (task.status, task.attempt) == (Status.DEAD, 1)
     assert DeadLetter.objects.get().reason == DeathReason.NOT_RETRYABLE
     assert "no_such_actor" in task.error
 
 
-def test_a_failure_whose_callback_no_broker_knows_is_retried_as_it_says(engine) -> None:
+def test_a_failure_whose_callback_is_unknown_is_retried_like_any_other(engine) -> None:
     (task,) = engine.wait_for(
         submit("calls_back_nobody", payload={"do": "raise"}, max_retries=1, min_backoff_seconds=0)
     )
@@ -261,7 +261,7 @@ def test_retry_with_a_delay_in_an_actor(engine) -> None:
 # --- The end of a worker ---
 
 
-def test_a_stopped_worker_interrupts_what_outlives_the_grace_and_gives_it_back(engine, settings) -> None:
+def test_a_stopped_worker_interrupts_and_puts_back_tasks_that_outlast_the_grace_period(engine, settings) -> None:
     settings.SHUTDOWN_GRACE_SECONDS = 0.2
     engine.stop_worker()
     engine.start_worker(threads=1)
@@ -284,7 +284,7 @@ def test_a_stopped_worker_interrupts_what_outlives_the_grace_and_gives_it_back(e
         assert task.status == Status.SUCCEEDED
 
 
-def test_a_stopped_worker_leaves_the_board(engine) -> None:
+def test_a_stopped_worker_leaves_the_registry(engine) -> None:
     from tasks.models import Worker
 
     assert Worker.objects.present().count() == 1
@@ -293,7 +293,7 @@ def test_a_stopped_worker_leaves_the_board(engine) -> None:
     assert Worker.objects.get().crash is None
 
 
-def test_a_row_that_makes_no_message_fails_alone_and_leaves_nothing_unstarted(engine) -> None:
+def test_a_row_that_cannot_become_a_message_fails_alone_and_leaves_nothing_unstarted(engine) -> None:
     task = submit("ship", payload={"number": 7, "placed_on": "2030-02-03"}, delay_seconds=3600, max_retries=0)
     Task.objects.filter(pk=task.pk).update(payload={"number": "what an older release allowed"})
     Task.objects.filter(pk=task.pk).update(run_at=task.created_at)

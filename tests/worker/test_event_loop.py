@@ -1,4 +1,4 @@
-"""Coroutines of actors: none outlives what was said about its attempt."""
+"""Coroutines of actors: none runs on after its attempt has an outcome."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 
 
 class HastyLoop(EventLoopThread):
-    """An interrupt arrives after the coroutine was handed to the loop, and before anybody waits for it."""
+    """A loop whose caller is interrupted after it has handed the coroutine over and before it waits for it."""
 
     reason: type[Interrupt] = Shutdown
     #: Set by a coroutine that has begun; None interrupts before it can.
@@ -80,7 +80,7 @@ def test_a_coroutine_that_was_interrupted_before_the_loop_came_to_it_never_begin
     assert begun == []
 
 
-def test_one_that_resists_is_told_from_one_that_was_interrupted(loop, monkeypatch) -> None:
+def test_a_coroutine_that_resists_is_distinguished_from_one_that_was_interrupted(loop, monkeypatch) -> None:
     monkeypatch.setattr(event_loop, "CLEAN_UP_SECONDS", 0.05)
     loop.begun, is_over = threading.Event(), threading.Event()
     loop.reason = TimeLimitExceeded
@@ -96,5 +96,5 @@ def test_one_that_resists_is_told_from_one_that_was_interrupted(loop, monkeypatc
     with pytest.raises(RuntimeError) as raised:
         event_loop.blocking(actor)()
     is_over.set()
-    # What the execution knows it by.
+    # The execution recognises it by its cause.
     assert isinstance(raised.value.__cause__, TimeLimitExceeded)

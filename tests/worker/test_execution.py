@@ -91,7 +91,7 @@ def test_a_forked_copy_of_an_actor_ends_where_the_actor_returns(interrupter) -> 
         pids.append(os.fork())
         return "parent" if os.getpid() == parent else "child"
 
-    # Whatever ran on in the copy would write into this file.
+    # If the copy went on, it would write into this file.
     with tempfile.NamedTemporaryFile() as file:
         result = one.run(fork, interrupter, is_async=False)
         with Path(file.name).open("a") as behind:
@@ -101,7 +101,7 @@ def test_a_forked_copy_of_an_actor_ends_where_the_actor_returns(interrupter) -> 
 
 
 def test_an_actor_that_turns_its_interrupt_into_an_error_of_its_own_has_failed(interrupter) -> None:
-    # `raise … from` is good manners; only an event loop's own words mean that a coroutine still runs.
+    # Actors may use `raise … from` too. Only a RuntimeError of the event loop means that a coroutine still runs.
     def well_mannered() -> None:
         try:
             busy(20)

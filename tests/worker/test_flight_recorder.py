@@ -1,4 +1,4 @@
-"""The flight recorder: what a process was doing, seen from outside of it."""
+"""The flight recorder: what a process was running, read from outside."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def states(flight: FlightRecorder) -> dict[str, str]:
     return {one.key: kinds[one.is_stuck, one.has_ended] for one in flight.read()}
 
 
-def test_nothing_is_noted_at_first(flight) -> None:
+def test_a_new_recorder_is_empty(flight) -> None:
     assert flight.read() == []
 
 
@@ -44,14 +44,14 @@ def test_a_life_is_running_then_ended_then_forgotten(flight) -> None:
     assert flight.read() == []
 
 
-def test_what_resists_is_marked(flight) -> None:
+def test_a_task_that_resists_is_marked_stuck(flight) -> None:
     id = new_id()
     flight.start((id, 1), NOW)
     flight.mark_stuck((id, 1))
     assert states(flight) == {f"{id}:1": "stuck"}
 
 
-def test_what_never_started_can_be_ended_and_forgotten(flight) -> None:
+def test_a_task_that_never_started_can_be_ended_and_forgotten(flight) -> None:
     flight.end((new_id(), 1))
     flight.mark_stuck((new_id(), 1))
     flight.forget((new_id(), 1))
@@ -78,7 +78,7 @@ def test_there_is_room_for_all_that_may_run_and_wait_to_be_written(flight) -> No
 
 
 def test_a_torn_record_does_not_count(flight) -> None:
-    # All but the state byte, which is written last.
+    # Everything except the state byte, which is written last.
     id = new_id()
     flight.start((id, 1), NOW)
     flight._memory[flight._records[id, 1] * 32] = 0
@@ -105,7 +105,7 @@ def test_it_outlives_a_process_that_is_killed() -> None:
 
 
 def test_a_full_disk_is_found_out_when_the_recorder_is_made(monkeypatch) -> None:
-    # And not by the first task that runs, which SIGBUS would kill together with its process.
+    # Otherwise SIGBUS would kill the process when it records its first task.
     asked: list[tuple[int, int]] = []
 
     def allocate(descriptor: int, offset: int, length: int) -> None:
@@ -118,7 +118,7 @@ def test_a_full_disk_is_found_out_when_the_recorder_is_made(monkeypatch) -> None
     assert asked == [(0, (2 + flight_recorder._RECORDS_FOR_ENDED) * 32 + 3)]
 
 
-def test_a_process_that_retires_says_so(flight) -> None:
+def test_a_process_records_that_it_retires(flight) -> None:
     assert not flight.is_retiring
     flight.start((new_id(), 1), NOW)
     flight.retire()

@@ -55,7 +55,7 @@ def test_message_options_name_callbacks_too() -> None:
     assert [actor for actor, _ in called(said)] == ["note"]
 
 
-def test_neither_snooze_nor_shutdown_nor_cancel_calls_back() -> None:
+def test_snooze_shutdown_and_cancel_have_no_callbacks() -> None:
     for error in (Snooze(1), Shutdown(), Cancelled()):
         assert decide(actor="with_callbacks", error=error, interrupt=type(error)).followups == ()
 
@@ -127,7 +127,7 @@ def test_a_followup_that_takes_no_result_comes_although_the_result_cannot_be_kep
 
 
 @pytest.mark.parametrize(("max_retries", "status"), [(0, Status.DEAD), (3, Status.RETRYING)])
-def test_a_failure_whose_callback_cannot_be_submitted_stays_what_it_is(max_retries: int, status: Status) -> None:
+def test_a_failure_whose_callback_cannot_be_submitted_is_recorded_unchanged(max_retries: int, status: Status) -> None:
     said = decide(actor="calls_back_nobody", error=deed("raise"), max_retries=max_retries)
     assert (said.status, said.error_type, said.error_message) == (status, "RuntimeError", "as asked")
     assert said.note.startswith("on_failure 'no_such_actor' cannot be submitted: ")

@@ -47,13 +47,13 @@ def test_a_process_that_is_silent_and_idle_is_paused_or_starved(watched) -> None
     assert not watched.is_held_after(600, busy=0.5)
 
 
-def test_a_process_that_is_busy_and_gives_signs_of_life_is_well(watched) -> None:
+def test_a_process_that_is_busy_and_gives_signs_of_life_is_not_held(watched) -> None:
     for _ in range(600):
         watched.recorder.tick()
         assert not watched.is_held_after(5, busy=5)
 
 
-def test_a_process_that_has_not_begun_or_has_ended_its_signs_is_not_asked_for_any(watched) -> None:
+def test_a_process_before_its_first_and_after_its_last_sign_of_life_is_not_held(watched) -> None:
     assert not watched.is_held_after(600, busy=600)
     watched.recorder.tick()
     assert not watched.is_held_after(1, busy=1)

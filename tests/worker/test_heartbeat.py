@@ -1,4 +1,4 @@
-"""The heartbeat: what a worker learns from the registry."""
+"""The heartbeat: what a worker learns from the registry, and how it keeps its lease."""
 
 import threading
 import time
@@ -65,7 +65,7 @@ def put_back(monkeypatch) -> list[Key]:
     return returned
 
 
-# --- Rows that nobody holds ---
+# --- Rows that the process does not hold ---
 
 
 def test_a_row_that_two_beats_in_a_row_found_unheld_is_put_back_once(heartbeat, heard, put_back) -> None:
@@ -100,7 +100,7 @@ def test_a_stale_heartbeat_does_not_put_back_what_runs(parts, heartbeat, heard, 
     assert put_back == []
 
 
-def test_a_row_that_was_held_between_two_beats_is_no_suspect_any_more(parts, heartbeat, heard, put_back) -> None:
+def test_a_row_that_was_held_between_two_beats_is_no_longer_unconfirmed(parts, heartbeat, heard, put_back) -> None:
     key = (new_id(), 1)
     heard += [news(unheld=[key])] * 3
     heartbeat._beat()
@@ -122,7 +122,7 @@ def test_another_attempt_is_another_row(heartbeat, heard, put_back) -> None:
 # --- News ---
 
 
-def test_cancels_are_passed_on_and_a_drain_is_heeded_once(parts, heartbeat, heard) -> None:
+def test_cancels_are_passed_on_and_a_drain_begins_once(parts, heartbeat, heard) -> None:
     key = (new_id(), 1)
     heard += [news(cancelled=[key]), news(draining=True), news(draining=True)]
     for _ in range(3):
@@ -130,7 +130,7 @@ def test_cancels_are_passed_on_and_a_drain_is_heeded_once(parts, heartbeat, hear
     assert (parts.interrupter.interrupted, parts.drain.retirements) == ([key], 1)
 
 
-def test_who_is_worn_out_asks_for_its_own_drain_by_way_of_the_board(parts, heartbeat, heard, monkeypatch) -> None:
+def test_a_worker_that_is_due_for_a_drain_asks_for_it_in_the_registry(parts, heartbeat, heard, monkeypatch) -> None:
     asked: list[list[UUID]] = []
     monkeypatch.setattr(workers, "ask_to_drain", asked.append)
     heard += [news(), news(), news(draining=True), news(draining=True)]
@@ -145,7 +145,7 @@ def test_who_is_worn_out_asks_for_its_own_drain_by_way_of_the_board(parts, heart
     assert (asked, parts.drain.retirements) == ([[parts.inflight.worker_id]], 1)
 
 
-def test_a_registry_that_fails_while_news_is_heeded_does_not_end_the_heartbeat(
+def test_a_registry_that_fails_in_the_middle_of_a_beat_does_not_end_the_heartbeat(
     parts, heartbeat, heard, monkeypatch
 ) -> None:
     def away(_: Any) -> None:
@@ -179,7 +179,7 @@ def test_a_lock_on_its_row_costs_a_worker_nothing(heartbeat, heard) -> None:
     assert heartbeat.has_lease
 
 
-def test_a_lock_on_the_table_of_tasks_keeps_no_lease_from_being_renewed(heartbeat, heard, monkeypatch) -> None:
+def test_a_lock_on_the_table_of_tasks_does_not_keep_the_lease_from_being_renewed(heartbeat, heard, monkeypatch) -> None:
     def locked(*_: Any) -> Concerns:
         raise locked_out()
 
@@ -217,7 +217,7 @@ def test_a_beat_that_fails_renews_nothing_and_is_tried_again(heartbeat, heard, s
     assert heartbeat.has_lease
 
 
-def test_a_worker_that_was_declared_gone_has_no_lease_for_ever(heartbeat, heard) -> None:
+def test_a_worker_that_was_declared_gone_never_has_a_lease_again(heartbeat, heard) -> None:
     heard += [news(present=False)]
     heartbeat._beat()
     assert heartbeat.is_gone

@@ -29,7 +29,7 @@ def test_a_first_task_after_a_long_rest_is_not_put_back_before_a_thread_wakes(ma
     assert status(task) == Status.RUNNING
 
 
-def test_what_waits_while_no_thread_takes_anything_is_put_back(manual) -> None:
+def test_tasks_that_wait_while_no_thread_takes_any_are_put_back(manual) -> None:
     tasks = [submit() for _ in range(2)]
     manual.publish(*tasks)
     for _ in tasks:
@@ -52,7 +52,7 @@ def test_more_that_comes_while_something_waits_does_not_reset_the_clock(manual) 
     assert status(first) == Status.PENDING
 
 
-def test_what_has_started_is_not_put_back(manual) -> None:
+def test_a_task_that_has_started_is_not_put_back(manual) -> None:
     task = submit()
     manual.publish(task)
     manual.inflight.start(manual.next().execution)
@@ -61,7 +61,7 @@ def test_what_has_started_is_not_put_back(manual) -> None:
     assert status(task) == Status.RUNNING
 
 
-def test_what_cannot_be_put_back_is_held_no_more_so_that_the_heartbeat_finds_it(manual, monkeypatch) -> None:
+def test_a_task_that_cannot_be_put_back_is_no_longer_held_so_that_the_heartbeat_finds_it(manual, monkeypatch) -> None:
     task = submit()
     manual.publish(task)
     manual.put(manual.next())
@@ -107,7 +107,7 @@ def test_the_work_queue_is_a_queue_like_any_other() -> None:
 
 
 class Recorder:
-    """Collects what the flight recorder is told."""
+    """Collects the calls of a flight recorder's methods."""
 
     is_read = True
 

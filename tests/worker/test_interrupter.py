@@ -25,7 +25,7 @@ def test_a_run_is_interrupted_at_its_time_limit(interrupter) -> None:
     assert time.monotonic() - before >= 0.05
 
 
-def test_a_limit_of_zero_is_none(interrupter) -> None:
+def test_a_limit_of_zero_means_no_limit(interrupter) -> None:
     run(busy, interrupter, 20, time_limit_seconds=0.02)
     assert run(busy, interrupter, 0.1, time_limit_seconds=0).result == "done"
 
@@ -169,7 +169,7 @@ def test_a_run_that_is_traced_ends(interrupter) -> None:
         sys.settrace(None)
 
 
-def test_an_interrupt_after_the_end_hits_nobody(interrupter) -> None:
+def test_an_interrupt_after_the_end_has_no_effect(interrupter) -> None:
     one = run(lambda: "done", interrupter)
     interrupter.interrupt(one, Cancelled)
     interrupter.interrupt_all(Shutdown)
@@ -215,7 +215,7 @@ def test_an_interrupt_never_hits_after_disarm_and_no_outcome_is_lost(interrupter
     assert interrupter._armed == {}
 
 
-def test_a_run_that_outstays_its_limit_by_far_is_stuck(settings) -> None:
+def test_a_run_that_exceeds_its_limit_by_far_is_stuck(settings) -> None:
     settings.STUCK_AFTER_SECONDS = 180
     interrupter, limited, unlimited = Interrupter(), execution(time_limit_seconds=1), execution(time_limit_seconds=0)
     for one in (limited, unlimited):

@@ -16,7 +16,7 @@ def test_a_task_that_one_more_crash_does_not_kill_runs_like_any_other(manual) ->
     assert [manual.next().message_id for _ in range(2)] == [str(neighbour.pk), str(task.pk)]
 
 
-def test_a_quarantined_task_waits_until_all_else_has_ended_and_then_runs_with_nothing_beside_it(manual) -> None:
+def test_a_quarantined_task_waits_until_all_others_have_ended_and_then_runs_alone(manual) -> None:
     neighbour, alone, later = submit(priority=7), crashed_task(), submit()
     manual.publish(neighbour, alone)
     beside = manual.next()
@@ -42,8 +42,8 @@ def test_quarantined_tasks_run_one_by_one(manual) -> None:
     assert {first.message_id, second.message_id} == {str(task.pk) for task in tasks}
 
 
-def test_a_quarantined_task_does_not_start_while_it_is_decided_what_follows_from_another(manual, monkeypatch) -> None:
-    # The user's code decides, and may crash the process: what had started would be blamed.
+def test_no_quarantined_task_starts_while_the_outcome_of_another_is_decided(manual, monkeypatch) -> None:
+    # The user's code may crash the process there, and a task that had started would be blamed for it.
     started: list[Any] = []
     monkeypatch.setattr(manual.runtime.completer, "add", lambda _: started.append(next(manual.consumer)))
     manual.publish(*[crashed_task() for _ in range(2)])
@@ -76,7 +76,7 @@ def test_a_quarantined_task_does_not_keep_a_process_for_long_while_others_run(ma
         assert next(manual.consumer) is None
     assert (status(alone), alone.failures, alone.crashes) == (Status.PENDING, 0, 2)
     assert status(neighbour) == Status.RUNNING
-    # The process does other things meanwhile.
+    # Meanwhile the process runs other tasks.
     manual.publish(submit("note"))
     assert manual.next().actor_name == "note"
 
@@ -90,7 +90,7 @@ def test_only_half_of_the_workers_run_quarantined_tasks_and_the_others_go_on(man
     assert manual.next().message_id == str(ordinary.pk)
     assert next(manual.consumer) is None
     assert status(alone) == Status.PENDING
-    assert alone.run_at > alone.created_at, "not at once, or the two would play ping-pong"
+    assert alone.run_at > alone.created_at, "with a delay, or this worker would claim it again at once"
     workers.end_isolation(other.pk)
     manual.publish(crashed_task())
     manual.inflight.put_back_waiting(longer_than=0)
@@ -109,7 +109,9 @@ def test_a_process_takes_turns_between_quarantined_and_other_tasks(manual, monke
     assert sorted([status(first), status(second)]) == [Status.PENDING, Status.RUNNING]
 
 
-def test_a_quarantined_task_that_cannot_be_handed_out_keeps_the_process_from_nothing(manual, monkeypatch) -> None:
+def test_a_quarantined_task_that_cannot_be_handed_out_does_not_keep_the_process_from_other_tasks(
+    manual, monkeypatch
+) -> None:
     manual.publish(crashed_task())
     assert next(manual.consumer) is None
     monkeypatch.delitem(manual.broker.actors, "act")

@@ -1,4 +1,4 @@
-"""What an actor leaves open on its thread's connections: rolled back, named in the log, and nobody else's trouble."""
+"""Transactions that an actor leaves open: rolled back, reported, and harmless for later tasks."""
 
 import gc
 import time
@@ -34,7 +34,7 @@ def _keep_nothing() -> Iterator[None]:
 
 @pytest.fixture
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Collect what is said about what was left open."""
+    """Collect the log lines about transactions that were left open."""
     said: list[dict[str, Any]] = []
 
     def say(event: str, **more: Any) -> None:
@@ -195,7 +195,7 @@ def end_what_is_kept() -> None:
         list(kept.pop())
 
 
-def test_a_generator_that_goes_on_later_hurts_whoever_lets_it_and_nobody_else(single) -> None:
+def test_a_generator_that_goes_on_later_fails_its_caller_and_no_other_task(single) -> None:
     single.wait_for(ask(keep_a_generator))
     (failing,) = single.wait_for(ask(end_what_is_kept))
     assert failing.status == Status.DEAD
@@ -230,7 +230,7 @@ def test_what_an_interrupted_task_has_locked_in_its_session_is_unlocked(single) 
 
 @pytest.fixture
 def fresh(transactional_db: None) -> Iterator[None]:
-    """Give this thread another connection meanwhile: the usual one has to drop the database at the end."""
+    """Give this thread another connection meanwhile, because pytest-django needs the usual one at the end."""
     usual = connections["default"]
     connections["default"] = connections.create_connection("default")
     yield
@@ -246,7 +246,7 @@ def tidy(one: Execution, before: dict[str, int]) -> None:
     open_transactions.tidy(one, before, error=one.error, was_interrupted=bool(one.interrupts))
 
 
-def test_blocks_of_whoever_runs_the_task_stay(fresh, warnings) -> None:
+def test_a_transaction_around_the_run_stays_open(fresh, warnings) -> None:
     with transaction.atomic():
         Group.objects.create(name="of the caller")
         before = open_transactions.open_blocks()
@@ -280,7 +280,7 @@ def test_a_connection_that_was_closed_inside_a_block_is_replaced_before_the_next
 
 
 def test_an_interrupt_inside_django_leaves_a_connection_that_is_replaced(fresh, warnings) -> None:
-    # As it is between two lines of Atomic.__enter__: no block is on the stack yet.
+    # As between two lines of Atomic.__enter__, before the block is on the stack.
     before = open_transactions.open_blocks()
     connection.set_autocommit(False)
     connection.in_atomic_block = True
@@ -290,7 +290,7 @@ def test_an_interrupt_inside_django_leaves_a_connection_that_is_replaced(fresh, 
     assert Group.objects.count() == 1
 
 
-def test_every_database_is_looked_at(fresh, warnings) -> None:
+def test_every_database_is_checked(fresh, warnings) -> None:
     other = connections.create_connection("default")
     other.alias = "other"
     connections["other"] = other

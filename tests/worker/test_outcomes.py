@@ -45,7 +45,7 @@ def test_a_result_that_cannot_be_kept_is_a_success_without_it_and_a_note_says_wh
     assert said.note.startswith("the result was not kept: ")
 
 
-def test_a_note_says_which_value_is_no_json() -> None:
+def test_a_note_names_the_value_that_is_not_json() -> None:
     said = decide(result={"lines": [1, {"at": DEEDS["return date"](None)}]})
     assert said.note == "the result was not kept: result.lines.1.at: expected a JSON value, got date"
 
@@ -67,7 +67,7 @@ def test_a_result_that_its_actor_still_changes_is_kept_as_it_was() -> None:
 
 
 class Words(list[str]):
-    """A result of a class of the user's that JSON can carry."""
+    """A user's subclass of list, which JSON can represent."""
 
 
 class Colour(IntEnum):
@@ -81,7 +81,7 @@ def test_a_result_is_kept_in_plain_values() -> None:
 
 
 @pytest.mark.parametrize("result", [7, object(), DEEDS["return bigint"](None)])
-def test_results_that_nobody_wants_are_not_kept_and_leave_no_note(result: Any) -> None:
+def test_results_of_actors_that_store_none_are_not_kept_and_leave_no_note(result: Any) -> None:
     for fields in ({"actor": "keeps_nothing"}, {"options": {"store_results": False}}):
         said = decide(result=result, **fields)
         assert (said.status, said.result, said.note) == (Status.SUCCEEDED, None, "")
@@ -178,7 +178,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize(("name", "error_type"), HOSTILE)
 @pytest.mark.parametrize("actor", ["act", "picky", "undecided", "throws_what_exits", "calls_back_nobody"])
-def test_an_exception_that_raises_when_it_is_looked_at_is_a_failure_like_any_other(
+def test_an_exception_that_raises_when_it_is_inspected_is_a_failure_like_any_other(
     actor: str, name: str, error_type: str
 ) -> None:
     said = decide(actor=actor, error=deed(name), max_retries=3)
@@ -186,7 +186,7 @@ def test_an_exception_that_raises_when_it_is_looked_at_is_a_failure_like_any_oth
 
 
 @pytest.mark.parametrize("delay", ["soon", object(), float("nan")])
-def test_a_retry_whose_delay_makes_no_sense_is_one_all_the_same(delay: Any) -> None:
+def test_a_retry_whose_delay_cannot_be_read_is_still_a_retry(delay: Any) -> None:
     said = decide(error=dramatiq.Retry("later", delay=delay))
     assert (said.status, said.error_type) == (Status.RETRYING, "Retry")
 
@@ -212,7 +212,7 @@ def test_max_retries_counts_failures_and_nothing_else() -> None:
     assert decide(error=deed("raise"), max_retries=0).death == DeathReason.MAX_RETRIES_EXCEEDED
 
 
-def test_no_maximum_means_for_ever() -> None:
+def test_without_a_maximum_a_task_is_retried_for_ever() -> None:
     assert decide(error=deed("raise"), failures=10_000, max_retries=None).death is None
 
 
@@ -273,7 +273,7 @@ REFUSED = DataError("unsupported Unicode escape sequence\nDETAIL:  Failing row c
 
 
 def steps(said: Outcome) -> list[Outcome]:
-    """Take away from an outcome until nothing is left to take away."""
+    """Reduce an outcome until nothing is left to remove."""
     found = []
     while (rest := reduced(said, REFUSED)) is not None:
         found.append(said := rest)

@@ -46,7 +46,7 @@ def test_the_lookahead_is_what_was_finished_in_the_last_tenth_of_a_second(clock)
     assert slots.free() == 2 + 30 - 10
 
 
-def test_the_lookahead_is_a_speed_and_no_count(clock) -> None:
+def test_the_lookahead_is_a_rate_and_not_a_count(clock) -> None:
     slots = Slots(2)
     slots.acquire(30)
     slots.release(30)
@@ -54,7 +54,7 @@ def test_the_lookahead_is_a_speed_and_no_count(clock) -> None:
     assert slots.free() == 2 + 3
 
 
-def test_a_process_that_stops_finishing_looks_ahead_no_more(clock) -> None:
+def test_a_process_that_finishes_nothing_has_no_lookahead(clock) -> None:
     slots = Slots(2)
     slots.acquire(30)
     slots.release(30)
@@ -64,7 +64,7 @@ def test_a_process_that_stops_finishing_looks_ahead_no_more(clock) -> None:
     assert slots.free() == 2
 
 
-def test_what_is_put_back_is_no_speed(clock) -> None:
+def test_tasks_that_are_put_back_do_not_count_for_the_lookahead(clock) -> None:
     slots = Slots(2)
     slots.acquire(30)
     slots.release(30, finished=False)
@@ -99,8 +99,8 @@ def test_a_wait_ends_with_a_task(wait) -> None:
     thread.join()
 
 
-def test_a_wait_that_comes_after_the_last_task_has_ended_is_none() -> None:
-    # Between the consumer's look and its wait the task may end; nobody would wake it for what is over.
+def test_a_wait_that_begins_after_the_last_task_has_ended_returns_at_once() -> None:
+    # The task may end between the consumer's look and its wait, and no wake-up would follow.
     slots = Slots(1)
     slots.acquire(1)
     slots.release()
@@ -121,7 +121,7 @@ def test_a_wait_for_one_more_counts_the_lookahead(clock) -> None:
 
 
 @pytest.mark.parametrize("wait", [Slots.wait, Slots.wait_for_one])
-def test_a_wait_in_vain_ends_in_time(wait) -> None:
+def test_a_wait_ends_at_its_timeout(wait) -> None:
     slots = Slots(1)
     slots.acquire(1)
     began = time.monotonic()

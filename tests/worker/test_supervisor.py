@@ -1,4 +1,4 @@
-"""The supervisor: keeps its processes alive, says how they ended, and ends in order. Its children are imagined here."""
+"""The supervisor, with fake processes: keeps them alive, reports how they ended, and ends in order."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ NO_MEMORY = OSError(errno.ENOMEM, "Cannot allocate memory")
 
 
 class Process:
-    """A child that ends when the test says so, or at the signals that it heeds."""
+    """A child that ends when the test ends it, or at a signal that it obeys."""
 
     heeds: tuple[int, ...] = (signal.SIGTERM, signal.SIGKILL)
 
@@ -53,7 +53,7 @@ class Process:
 
 
 class Stage:
-    """A supervisor and what it sees of the world."""
+    """A supervisor with a fake clock, fake processes and a fake database."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -86,7 +86,7 @@ class Stage:
         self.events.append(event)
 
     def round(self) -> None:
-        """Do what ``run`` does again and again."""
+        """Run one round of the supervisor's loop."""
         self.supervisor._end_hung()
         self.supervisor._reap()
         self.supervisor._start_missing()
@@ -102,7 +102,7 @@ class Stage:
         return sum(process.returncode is None for process in self.processes)
 
     def end_last(self, code: int = 1, *, after: float = 0.5) -> None:
-        """Let the youngest process end some time after its start."""
+        """End the youngest process some time after its start."""
         self.now += after
         self.processes[-1].returncode = code
 
@@ -124,7 +124,7 @@ def stage(monkeypatch) -> Iterator[Stage]:
     monkeypatch.setattr(workers, "report_end", made.report_end)
     monkeypatch.setattr(workers, "gone_among", made.gone_among)
     monkeypatch.setattr(module, "notifier", made)
-    # The clock of a child's start was bound when the class was made.
+    # The class has bound the real clock for ``started_at``.
     monkeypatch.setattr(module, "Child", lambda *given: SimpleNamespace(**_child(*given), started_at=made.now))
     made.supervisor = Supervisor(processes=2, threads=1, queues=["default"], grace_seconds=5)
     yield made
@@ -147,7 +147,7 @@ def open_descriptors() -> int:
 # --- Starting again ---
 
 
-def test_as_many_as_were_asked_for_are_started_each_with_an_id_of_its_own(stage) -> None:
+def test_the_wanted_number_of_processes_is_started_each_with_its_own_id(stage) -> None:
     stage.round()
     stage.round()
     assert stage.alive == 2
@@ -155,14 +155,14 @@ def test_as_many_as_were_asked_for_are_started_each_with_an_id_of_its_own(stage)
     assert stage.processes[0].command[-2:] == ["--queues", "default"]
 
 
-def test_one_that_ended_is_replaced_at_once(stage) -> None:
+def test_a_process_that_ended_is_replaced_at_once(stage) -> None:
     stage.round()
     stage.end_last(after=HEALTHY_AFTER_SECONDS + 1)
     assert stage.delay() == 0
     assert stage.alive == 2
 
 
-def test_those_that_end_early_again_and_again_are_started_with_a_growing_delay(stage) -> None:
+def test_processes_that_end_early_repeatedly_are_started_with_a_growing_delay(stage) -> None:
     stage.round()
     delays = []
     for _ in range(9):
@@ -172,7 +172,7 @@ def test_those_that_end_early_again_and_again_are_started_with_a_growing_delay(s
     assert max(delays) == pytest.approx(LONGEST_DELAY_SECONDS, abs=0.1)
 
 
-def test_one_that_lived_long_enough_ends_the_delay(stage) -> None:
+def test_a_process_that_lived_long_enough_ends_the_delay(stage) -> None:
     stage.round()
     for _ in range(5):
         stage.end_last()
@@ -193,7 +193,7 @@ def test_a_machine_without_memory_for_a_process_does_not_end_the_supervisor_of_t
     assert stage.processes[0].signals == []
 
 
-def test_a_disk_without_room_for_a_flight_recorder_does_not_end_it_either(stage, monkeypatch) -> None:
+def test_a_disk_without_room_for_a_flight_recorder_does_not_end_the_supervisor(stage, monkeypatch) -> None:
     def full(**_: Any) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -206,17 +206,17 @@ def test_a_disk_without_room_for_a_flight_recorder_does_not_end_it_either(stage,
     assert stage.alive == 2
 
 
-def test_starts_in_vain_leave_nothing_open(stage) -> None:
+def test_failed_starts_leave_nothing_open(stage) -> None:
     before = open_descriptors()
     stage.failures += [NO_MEMORY] * 20
     while stage.failures:
         stage.round()
         stage.now += 60
-    # What an earlier test left may be closed meanwhile.
+    # Descriptors of an earlier test may be closed meanwhile.
     assert open_descriptors() <= before
 
 
-# --- Telling how they ended ---
+# --- Reporting how they ended ---
 
 
 @pytest.mark.parametrize(
@@ -237,9 +237,7 @@ def test_starts_in_vain_leave_nothing_open(stage) -> None:
         (77, Ending.NONE, "crashed", "exit code 77"),
     ],
 )
-def test_an_end_is_told_with_who_is_to_blame_and_what_ran(
-    stage, code: int, ending: Ending, kind: str, says: str
-) -> None:
+def test_an_end_is_reported_with_its_kind_and_what_ran(stage, code: int, ending: Ending, kind: str, says: str) -> None:
     stage.round()
     key = (new_id(), 3)
     recorder = stage.supervisor._children[-1].recorder
@@ -257,7 +255,7 @@ def test_an_end_is_told_with_who_is_to_blame_and_what_ran(
 
 
 @pytest.mark.parametrize(("sign", "kind"), [("is_held", "crashed"), ("is_silent", "faulted")])
-def test_one_that_hangs_is_killed_and_replaced(stage, sign: str, kind: str) -> None:
+def test_a_process_that_hangs_is_killed_and_replaced(stage, sign: str, kind: str) -> None:
     stage.round()
     setattr(stage.supervisor._children[0].hang_detector, sign, lambda: True)
     stage.round()
@@ -266,7 +264,7 @@ def test_one_that_hangs_is_killed_and_replaced(stage, sign: str, kind: str) -> N
     assert stage.alive == 2
 
 
-def test_one_that_was_declared_gone_and_goes_on_is_killed_and_replaced(stage) -> None:
+def test_a_process_that_was_declared_gone_and_goes_on_is_killed_and_replaced(stage) -> None:
     stage.round()
     stage.gone.add(stage.supervisor._children[0].worker_id)
     stage.now += module.GONE_LOOK_SECONDS
@@ -279,7 +277,7 @@ def test_one_that_was_declared_gone_and_goes_on_is_killed_and_replaced(stage) ->
     assert stage.alive == 2
 
 
-def test_a_registry_that_cannot_be_asked_ends_nobody(stage, monkeypatch) -> None:
+def test_a_registry_that_cannot_be_asked_ends_no_process(stage, monkeypatch) -> None:
     def away(_: Any) -> set[Any]:
         raise OperationalError("away")
 
@@ -321,7 +319,7 @@ def test_a_reload_replaces_the_processes_one_after_another(stage) -> None:
     assert [process.signals for process in stage.processes] == [[signal.SIGHUP]] * 2 + [[]] * 2
 
 
-def test_an_end_is_told_when_the_database_is_back_and_once(stage) -> None:
+def test_an_end_is_reported_once_when_the_database_is_back(stage) -> None:
     stage.round()
     ended = stage.processes[:]
     stage.database_errors += [OperationalError("away")] * 2
@@ -334,7 +332,7 @@ def test_an_end_is_told_when_the_database_is_back_and_once(stage) -> None:
     assert stage.database_errors == []
 
 
-def test_the_database_is_not_asked_all_the_time_while_it_is_away(stage) -> None:
+def test_reports_are_retried_with_a_pause_while_the_database_is_away(stage) -> None:
     stage.round()
     stage.database_errors += [OperationalError("away")] * 10
     stage.end_last()
@@ -344,7 +342,7 @@ def test_the_database_is_not_asked_all_the_time_while_it_is_away(stage) -> None:
     assert len(stage.database_errors) == 9
 
 
-def test_what_was_told_before_the_database_went_away_is_not_told_again(stage, monkeypatch) -> None:
+def test_what_was_reported_before_the_database_went_away_is_not_reported_again(stage, monkeypatch) -> None:
     stage.round()
     for process in stage.processes:
         process.returncode = 1
@@ -387,11 +385,11 @@ def test_a_second_signal_does_not_wait(stage, monkeypatch) -> None:
     assert stage.supervisor._stop() == 1
     assert [process.signals for process in stage.processes] == [[signal.SIGTERM, signal.SIGKILL]] * 2
     assert stage.now - began < 5
-    # Its operator wanted that; no task is to blame.
+    # The operator asked for it, so no task is to blame.
     assert {report.kind for report in stage.reports} == {"stopped"}
 
 
-def test_who_has_not_ended_after_the_grace_and_a_while_is_killed(stage, monkeypatch) -> None:
+def test_a_process_that_has_not_ended_after_the_grace_period_and_a_while_is_killed(stage, monkeypatch) -> None:
     monkeypatch.setattr(Process, "heeds", (signal.SIGKILL,))
     stage.round()
     stage.supervisor._stops = 1
@@ -401,7 +399,7 @@ def test_who_has_not_ended_after_the_grace_and_a_while_is_killed(stage, monkeypa
     assert stage.alive == 0
 
 
-def test_the_last_ends_are_told_again_to_a_database_that_was_just_away(stage) -> None:
+def test_the_last_ends_are_reported_again_after_the_database_was_away(stage) -> None:
     stage.round()
     stage.database_errors += [OperationalError("away")] * 2
     stage.end_last()
@@ -411,7 +409,7 @@ def test_the_last_ends_are_told_again_to_a_database_that_was_just_away(stage) ->
     assert len(stage.reports) == len(stage.processes) == 3
 
 
-def test_a_database_that_stays_away_does_not_keep_it_from_ending(stage) -> None:
+def test_a_database_that_stays_away_does_not_keep_the_supervisor_from_ending(stage) -> None:
     stage.round()
     stage.database_errors += [OperationalError("away")] * 100
     stage.supervisor._stops = 1

@@ -33,19 +33,19 @@ def test_the_writes_and_the_success_are_there_together(engine) -> None:
     wait_until(lambda: engine.runtime.inflight.slots.held == 0)
 
 
-def test_a_failure_takes_the_writes_back(engine) -> None:
+def test_a_failure_rolls_the_writes_back(engine) -> None:
     (task,) = engine.wait_for(book("raise"))
     assert (task.status, task.error) == (Status.DEAD, "RuntimeError: as asked")
     assert groups() == []
 
 
-def test_a_result_that_cannot_be_kept_takes_nothing_back(engine) -> None:
+def test_a_result_that_cannot_be_kept_rolls_nothing_back(engine) -> None:
     (task,) = engine.wait_for(book("not json"))
     assert (task.status, task.result, task.attempt, groups()) == (Status.SUCCEEDED, None, 1, ["not json"])
     assert task.attempts.get().note == "the result was not kept: result: expected a JSON value, got NotJson"
 
 
-def test_a_followup_that_cannot_be_submitted_takes_the_writes_back_and_no_attempt_follows(engine) -> None:
+def test_a_followup_that_cannot_be_submitted_rolls_the_writes_back_and_no_attempt_follows(engine) -> None:
     payload = {"do": "complete", "value": "booked"}
     (task,) = engine.wait_for(submit("calls_back_nobody", payload=payload, max_retries=5))
     assert (task.status, task.attempt, groups()) == (Status.DEAD, 1, [])
@@ -54,7 +54,7 @@ def test_a_followup_that_cannot_be_submitted_takes_the_writes_back_and_no_attemp
     assert "no_such_actor" in letter.error_message
 
 
-def test_a_time_limit_that_comes_while_the_result_is_looked_at_is_one(engine, monkeypatch) -> None:
+def test_a_time_limit_that_comes_while_the_result_is_checked_times_the_attempt_out(engine, monkeypatch) -> None:
     def check(value: Any, **_: Any) -> list[Any]:
         wait_until(lambda: False, timeout=30)
         return []
@@ -66,7 +66,7 @@ def test_a_time_limit_that_comes_while_the_result_is_looked_at_is_one(engine, mo
     assert task.attempts.get().outcome == AttemptOutcome.TIMED_OUT
 
 
-def test_inside_another_transaction_nothing_would_be_sure(engine) -> None:
+def test_inside_another_transaction_it_is_refused(engine) -> None:
     (task,) = engine.wait_for(book("booked", do="complete inside"))
     assert task.status == Status.DEAD
     assert "durable" in task.error
@@ -82,8 +82,8 @@ def test_what_an_actor_raises_after_its_completion_changes_nothing(engine, caplo
     assert "an actor raised after it had completed its task" in caplog.text
 
 
-def test_whoever_lost_the_task_writes_nothing(engine, monkeypatch) -> None:
-    # As after a pause past the lease: by the time of the commit another attempt is under way.
+def test_a_worker_that_lost_the_task_writes_nothing(engine, monkeypatch) -> None:
+    # As after a pause beyond the lease: another attempt is running when this one commits.
     def lose(name: str, create=Group.objects.create) -> None:
         create(name=name)
         Task.objects.update(attempt=7)

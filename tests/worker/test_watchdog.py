@@ -1,4 +1,4 @@
-"""The watchdog: when a worker process gives up."""
+"""The watchdog: when it ends a worker process."""
 
 import threading
 import time
@@ -24,7 +24,7 @@ from tests.worker.parts import Parts
 
 
 @pytest.fixture
-def dogged(parts: Parts, heartbeat: Any, monkeypatch) -> Watchdog:
+def watchdog(parts: Parts, heartbeat: Any, monkeypatch) -> Watchdog:
     heartbeat._thread = SimpleNamespace(is_alive=lambda: True, ident=1)
     monkeypatch.setattr(event_loop, "is_alive", lambda: True)
     thread = SimpleNamespace(is_alive=lambda: True)
@@ -43,102 +43,100 @@ def dead() -> Any:
     return SimpleNamespace(is_alive=lambda: False, ident=1)
 
 
-def test_a_healthy_worker_is_left_alone(dogged, parts) -> None:
-    assert dogged._fault() is None
+def test_a_healthy_worker_is_left_alone(watchdog, parts) -> None:
+    assert watchdog._fault() is None
     assert parts.interrupter.fences == []
 
 
-def test_a_worker_that_was_declared_gone_ends(dogged, heartbeat) -> None:
+def test_a_worker_that_was_declared_gone_ends(watchdog, heartbeat) -> None:
     heartbeat.is_gone = True
-    fault = dogged._fault()
+    fault = watchdog._fault()
     assert (fault.ending, fault.exit_code) == (Ending.LEASE_LOST, EXIT_LEASE_LOST)
     assert "declared gone" in fault.reason
 
 
-def test_a_worker_whose_lease_is_over_interrupts_what_runs_and_stays(dogged, parts, heartbeat) -> None:
+def test_a_worker_whose_lease_is_over_interrupts_its_tasks_and_stays(watchdog, parts, heartbeat) -> None:
     heartbeat._trusted_until = time.monotonic() - 1
     parts.interrupter.running = 1
-    assert dogged._fault() is None
+    assert watchdog._fault() is None
     assert parts.interrupter.fences == [Shutdown]
 
 
-def test_it_ends_when_an_actor_does_not_heed_the_interrupt_for_another_lease(
-    dogged, parts, heartbeat, settings
-) -> None:
+def test_it_ends_when_an_actor_ignores_the_interrupt_for_another_lease(watchdog, parts, heartbeat, settings) -> None:
     heartbeat._trusted_until = time.monotonic() - settings.WORKER_LEASE_SECONDS - 1
     parts.interrupter.running = 1
-    assert dogged._fault().exit_code == EXIT_LEASE_LOST
+    assert watchdog._fault().exit_code == EXIT_LEASE_LOST
 
 
-def test_with_nothing_that_runs_it_waits_for_the_database_for_ever(dogged, parts, heartbeat) -> None:
-    # What has ended keeps its outcome until then.
+def test_while_nothing_runs_it_waits_for_the_database_without_limit(watchdog, parts, heartbeat) -> None:
+    # Until then it keeps the outcomes of ended tasks.
     heartbeat._trusted_until = time.monotonic() - 86_400
-    assert dogged._fault() is None
+    assert watchdog._fault() is None
 
 
-def test_a_dead_thread_ends_the_process(dogged, parts, heartbeat, monkeypatch) -> None:
+def test_a_dead_thread_ends_the_process(watchdog, parts, heartbeat, monkeypatch) -> None:
     parts.completer.is_alive = False
-    assert dogged._fault().ending is Ending.UNHEALTHY
+    assert watchdog._fault().ending is Ending.UNHEALTHY
     parts.completer.is_alive = True
-    dogged._worker.workers.append(dead())
-    assert dogged._fault().ending is Ending.UNHEALTHY
-    dogged._worker.workers.pop()
-    dogged._worker.consumers["q"] = dead()
-    assert dogged._fault().ending is Ending.UNHEALTHY
-    # Threads of Dramatiq's end in a drain; ours do not.
+    watchdog._worker.workers.append(dead())
+    assert watchdog._fault().ending is Ending.UNHEALTHY
+    watchdog._worker.workers.pop()
+    watchdog._worker.consumers["q"] = dead()
+    assert watchdog._fault().ending is Ending.UNHEALTHY
+    # Dramatiq's threads end in a drain, Callboard's do not.
     parts.drain.has_begun = True
-    assert dogged._fault() is None
+    assert watchdog._fault() is None
     heartbeat._thread = dead()
-    assert dogged._fault().ending is Ending.UNHEALTHY
+    assert watchdog._fault().ending is Ending.UNHEALTHY
 
 
-def test_a_dead_event_loop_ends_the_process(dogged, monkeypatch) -> None:
+def test_a_dead_event_loop_ends_the_process(watchdog, monkeypatch) -> None:
     monkeypatch.setattr(event_loop, "is_alive", lambda: False)
-    assert dogged._fault().ending is Ending.NONE, "an actor did it, and what runs is to blame"
+    assert watchdog._fault().ending is Ending.NONE, "an actor ended it, so the running tasks are to blame"
 
 
 @pytest.mark.parametrize("part", ["completer", "heartbeat"])
 def test_a_thread_that_stands_still_ends_the_process_unless_it_waits_for_the_database(
-    dogged, parts, heartbeat, settings, part
+    watchdog, parts, heartbeat, settings, part
 ) -> None:
     if part == "completer":
         parts.completer.stalled_for = settings.WORKER_LEASE_SECONDS + 1
     else:
         heartbeat._beat_monotonic = time.monotonic() - settings.WORKER_LEASE_SECONDS - 1
-    assert dogged._fault().ending is Ending.UNHEALTHY
+    assert watchdog._fault().ending is Ending.UNHEALTHY
     if part == "heartbeat":
         heartbeat._thread.ident = threading.get_ident()
         with call_timeout.bounded(60):
-            assert dogged._fault() is None
+            assert watchdog._fault() is None
 
 
-def test_threads_are_not_blamed_for_a_process_that_stood_still(dogged, parts, heartbeat, settings) -> None:
-    # Suspended with its machine, for example: its threads need a moment after it goes on.
+def test_threads_are_not_blamed_for_a_process_that_stood_still(watchdog, parts, heartbeat, settings) -> None:
+    # After a suspend of the machine, for example, the threads need a moment.
     parts.completer.stalled_for = settings.WORKER_LEASE_SECONDS + 1
-    heartbeat._beat_monotonic = dogged._consumer_round = time.monotonic() - 3600
-    dogged._awake_since = time.monotonic() - 1
-    assert dogged._fault() is None
-    dogged._awake_since -= settings.WORKER_LEASE_SECONDS + 1
-    assert dogged._fault().ending is Ending.UNHEALTHY
+    heartbeat._beat_monotonic = watchdog._consumer_round = time.monotonic() - 3600
+    watchdog._awake_since = time.monotonic() - 1
+    assert watchdog._fault() is None
+    watchdog._awake_since -= settings.WORKER_LEASE_SECONDS + 1
+    assert watchdog._fault().ending is Ending.UNHEALTHY
 
 
-def test_a_consumer_that_waits_for_the_database_is_not_stale(dogged) -> None:
-    dogged.note_consumer_round()
-    dogged._consumer_round = time.monotonic() - watchdog_module.STALE_CONSUMER_SECONDS - 1
+def test_a_consumer_that_waits_for_the_database_is_not_stale(watchdog) -> None:
+    watchdog.note_consumer_round()
+    watchdog._consumer_round = time.monotonic() - watchdog_module.STALE_CONSUMER_SECONDS - 1
     with call_timeout.bounded(60):
-        assert dogged._fault() is None
+        assert watchdog._fault() is None
 
 
-def test_a_consumer_that_does_not_come_by_ends_the_process(dogged, parts) -> None:
-    dogged._consumer_round = time.monotonic() - watchdog_module.STALE_CONSUMER_SECONDS - 1
-    assert dogged._fault().ending is Ending.UNHEALTHY
-    dogged.note_consumer_round()
-    assert dogged._fault() is None
+def test_a_consumer_that_makes_no_rounds_ends_the_process(watchdog, parts) -> None:
+    watchdog._consumer_round = time.monotonic() - watchdog_module.STALE_CONSUMER_SECONDS - 1
+    assert watchdog._fault().ending is Ending.UNHEALTHY
+    watchdog.note_consumer_round()
+    assert watchdog._fault() is None
 
 
-def test_a_fault_ends_the_process_with_its_code(dogged, parts, heartbeat, monkeypatch) -> None:
+def test_a_fault_ends_the_process_with_its_code(watchdog, parts, heartbeat, monkeypatch) -> None:
     class Ended(BaseException):
-        """What os._exit does to a process, done to a thread."""
+        """Ends the thread, as os._exit() would end the process."""
 
     codes: list[int] = []
 
@@ -147,10 +145,10 @@ def test_a_fault_ends_the_process_with_its_code(dogged, parts, heartbeat, monkey
         raise Ended
 
     monkeypatch.setattr(watchdog_module, "os", SimpleNamespace(_exit=end))
-    monkeypatch.setattr(dogged, "_stopped", SimpleNamespace(wait=lambda _: False))
+    monkeypatch.setattr(watchdog, "_stopped", SimpleNamespace(wait=lambda _: False))
     heartbeat.is_gone = True
     with pytest.raises(Ended):
-        dogged._run()
+        watchdog._run()
     assert (codes, parts.recorder.endings) == ([EXIT_LEASE_LOST], [Ending.LEASE_LOST])
 
 
@@ -164,7 +162,7 @@ def run(engine: Any, **fields: Any) -> Task:
     return task
 
 
-def test_a_lease_that_is_over_interrupts_what_runs_keeps_what_ended_and_starts_nothing(lone, monkeypatch) -> None:
+def test_a_lease_that_is_over_interrupts_running_tasks_keeps_outcomes_and_starts_nothing(lone, monkeypatch) -> None:
     runtime = lone.runtime
     # The database is away for the completer only, so that an ended outcome waits.
     is_away = threading.Event()
@@ -205,7 +203,7 @@ def test_a_lease_that_comes_back_lets_the_worker_go_on(lone) -> None:
     assert lone.exits == []
 
 
-def test_an_interrupt_by_the_fence_is_a_shutdown(lone) -> None:
+def test_an_interrupt_for_a_lost_lease_is_a_shutdown(lone) -> None:
     task = run(lone, payload={"do": "sleep", "value": 60})
     wait_until(lambda: lone.runtime.interrupter.running)
     (execution,) = lone.runtime.inflight.executions
