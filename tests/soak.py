@@ -114,12 +114,12 @@ class Soak:
         self.found: list[str] = []
         #: Processes that a fault killed, or kept still: what they had not written may run again.
         self.felled: set[int] = set()
-        self.idleness = Idleness(rig.board, rig.ledger, children=self._workers, allowed_seconds=MOST_IDLE_SECONDS)
+        self.idleness = Idleness(rig.database, rig.ledger, children=self._workers, allowed_seconds=MOST_IDLE_SECONDS)
         self._submitted_at = 0.0
 
     def run(self, minutes: float) -> None:
         """Submit and break things for so long, or until a fault is too much for it."""
-        self.rig.board.query("CREATE TABLE booking (task uuid)")
+        self.rig.database.query("CREATE TABLE booking (task uuid)")
         until = time.monotonic() + minutes * 60
         self._keep_running()
         self.rig.await_workers(2 * SUPERVISORS)
@@ -152,7 +152,7 @@ class Soak:
         evidence = self.rig.close()
         again = repeated(evidence, felled=self.felled)
         self.found += [*violations(evidence), *again, *self.idleness.sentences, *self._bookings()]
-        rows = evidence.board
+        rows = evidence.rows
         successes = Counter(row.task for row in rows.attempts if row.outcome == "SUCCEEDED")
         times = sorted(second for seconds in self.recoveries.values() for second in seconds)
         ended = {task.id for task in rows.tasks if task.status in FINAL}
@@ -180,8 +180,8 @@ class Soak:
 
     def _bookings(self) -> list[str]:
         """Compare what was written in actors' own transactions with the tasks that succeeded."""
-        booked = self.rig.board.query("SELECT count(*), count(DISTINCT task) FROM booking")[0]
-        ((count,),) = self.rig.board.query(
+        booked = self.rig.database.query("SELECT count(*), count(DISTINCT task) FROM booking")[0]
+        ((count,),) = self.rig.database.query(
             "SELECT count(*) FROM callboard_task WHERE actor = 'book' AND status = 'SUCCEEDED'"
         )
         return [] if booked == (count, count) else [f"I2: rows booked, by tasks: {booked}; tasks: {count}"]
@@ -222,7 +222,7 @@ class Soak:
             if not tasks:
                 tasks.extend(self.rig.client.submit("effect", priority=10))
             with suppress(psycopg2.Error, StopIteration):
-                return bool(tasks) and self.rig.board.task(tasks[0]).status == "SUCCEEDED"
+                return bool(tasks) and self.rig.database.task(tasks[0]).status == "SUCCEEDED"
             return False
 
         wait_until(has_run, timeout=RECOVERY_SECONDS, interval=0.05, what=f"a new task to run after {fault}")
@@ -267,7 +267,7 @@ class Soak:
         os.kill(self.random.choice(self.supervisors).pid, signal.SIGHUP)
 
     def _drain_worker(self) -> None:
-        self.rig.board.query(
+        self.rig.database.query(
             "UPDATE callboard_worker SET status = 'DRAINING' WHERE id ="
             " (SELECT id FROM callboard_worker WHERE status = 'ALIVE' ORDER BY random() LIMIT 1)"
         )
@@ -315,7 +315,7 @@ class Soak:
 
     def _cut(self, condition: str) -> None:
         with suppress(psycopg2.Error):
-            self.rig.board.query(
+            self.rig.database.query(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 f" WHERE datname = current_database() AND pid <> pg_backend_pid() AND {condition}",
                 [],
@@ -323,17 +323,17 @@ class Soak:
 
     def _lock_rows(self) -> None:
         """Hold some running tasks for longer than it takes to be called stuck."""
-        running = self.rig.board.query(
+        running = self.rig.database.query(
             "SELECT id::text FROM callboard_task WHERE status = 'RUNNING' ORDER BY random() LIMIT 4"
         )
         with ExitStack() as stack:
             with suppress(psycopg2.Error):
-                stack.enter_context(locked_rows(self.rig.board, [id for (id,) in running]))
+                stack.enter_context(locked_rows(self.rig.database, [id for (id,) in running]))
             self._calm(self.random.uniform(1, 3) * LEASE_SECONDS)
 
     def _lock_table(self) -> None:
         """Hold a table for up to three leases; the client would wait for it, so it submits nothing meanwhile."""
-        with self.idleness.excused(), locked(self.rig.board, self.random.choice(_TABLES)):
+        with self.idleness.excused(), locked(self.rig.database, self.random.choice(_TABLES)):
             time.sleep(self.random.uniform(0.5, 3) * LEASE_SECONDS)
 
 

@@ -16,10 +16,10 @@ def test_a_task_whose_result_cannot_be_kept_has_its_effect_once(rig: Rig) -> Non
     tasks = [task for what in RESULTS for task in rig.client.submit("effect_and_return", count=3, what=what)]
     rig.verify(within=20)
     assert rig.effects() == dict.fromkeys(tasks, 1)
-    assert {row.status for row in rig.board.snapshot().tasks} == {"SUCCEEDED"}
-    assert rig.board.query("SELECT count(*) FROM callboard_attempt WHERE note LIKE 'the result was not kept: %%'") == [
-        (len(tasks),)
-    ]
+    assert {row.status for row in rig.database.snapshot().tasks} == {"SUCCEEDED"}
+    assert rig.database.query(
+        "SELECT count(*) FROM callboard_attempt WHERE note LIKE 'the result was not kept: %%'"
+    ) == [(len(tasks),)]
 
 
 def test_a_task_whose_callback_cannot_be_submitted_has_its_effect_once_and_says_why(rig: Rig) -> None:
@@ -28,8 +28,8 @@ def test_a_task_whose_callback_cannot_be_submitted_has_its_effect_once_and_says_
     tasks = rig.client.submit("effect_and_call_nobody", count=6)
     rig.verify(within=20)
     assert rig.effects() == dict.fromkeys(tasks, 1)
-    assert {(row.status, row.attempt) for row in rig.board.snapshot().tasks} == {("DEAD", 1)}
-    assert {row.reason for row in rig.board.snapshot().letters} == {"not_retryable"}
+    assert {(row.status, row.attempt) for row in rig.database.snapshot().tasks} == {("DEAD", 1)}
+    assert {row.reason for row in rig.database.snapshot().letters} == {"not_retryable"}
 
 
 @pytest.mark.parametrize("what", ["text", "class", "attributes"])
@@ -42,5 +42,5 @@ def test_an_exception_that_harms_whoever_looks_at_it_ends_neither_thread_nor_pro
     rig.verify(within=20)
     assert rig.effects() == dict.fromkeys(tasks, 1)
     # One process from the beginning to the end.
-    assert [row.crash for row in rig.board.workers()] == [None]
+    assert [row.crash for row in rig.database.workers()] == [None]
     assert "watchdog" not in workers.log.read_text()

@@ -26,7 +26,7 @@ def crash_everything(rig: Rig, *, seconds: float) -> list[str]:
     for child in children:
         kill(child)
     wait_until(
-        lambda: len([row for row in rig.board.present_workers() if row.pid not in children]) == 2,
+        lambda: len([row for row in rig.database.present_workers() if row.pid not in children]) == 2,
         timeout=20,
         what="two other processes",
     )
@@ -39,7 +39,7 @@ def crash_everything(rig: Rig, *, seconds: float) -> list[str]:
 
 
 def crashes(rig: Rig, tasks: list[str]) -> list[int]:
-    rows = {row.id: row for row in rig.board.snapshot().tasks}
+    rows = {row.id: row for row in rig.database.snapshot().tasks}
     assert {rows[task].status for task in tasks} == {"SUCCEEDED"}
     return [rows[task].crashes for task in tasks]
 
@@ -75,7 +75,7 @@ def test_a_poison_among_suspects_dies_alone(rig: Rig, how: str) -> None:
     ordinary = rig.client.submit("last", count=40, seconds=0.2)
     rig.verify(within=120)
     assert rig.outcomes(poison) == ["CRASHED"] * 3
-    assert [(letter.task, letter.reason) for letter in rig.board.snapshot().letters] == [(poison, "crash_loop")]
+    assert [(letter.task, letter.reason) for letter in rig.database.snapshot().letters] == [(poison, "crash_loop")]
     # One for the crash that nobody could tell apart, one for the poison's first, which is an ordinary task by then.
     assert max(crashes(rig, suspects)) <= 2
     assert max(crashes(rig, ordinary)) <= 1

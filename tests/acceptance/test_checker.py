@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.harness.board import AttemptRow, EventRow, LetterRow, Move, Snapshot, TaskRow, WorkerRow
 from tests.acceptance.harness.checker import Evidence, violations
+from tests.acceptance.harness.database import AttemptRow, EventRow, LetterRow, Move, Snapshot, TaskRow, WorkerRow
 from tests.acceptance.harness.history import History, Submission
 from tests.acceptance.harness.ledger import Entry
 from tests.acceptance.harness.repeats import repeated
@@ -57,7 +57,7 @@ def accepted(*ids: str) -> History:
 CLEAN = Evidence(
     history=accepted(TASK),
     ledger=[entry("START", 1, 1), entry("EFFECT", 1, 1.1), entry("END", 1, 1.2)],
-    board=Snapshot(
+    rows=Snapshot(
         tasks=[task("SUCCEEDED")],
         attempts=[attempt(1, "SUCCEEDED")],
         workers=[worker(FIRST, lease_over=20, gone=10)],
@@ -68,7 +68,7 @@ CLEAN = Evidence(
 TAKEN_OVER = Evidence(
     history=accepted(TASK),
     ledger=[entry("START", 1, 1), entry("START", 2, 5), entry("EFFECT", 2, 5.1), entry("TICK", 1, 5.5)],
-    board=Snapshot(
+    rows=Snapshot(
         tasks=[task("SUCCEEDED", attempt=2)],
         attempts=[attempt(1, "LOST"), attempt(2, "SUCCEEDED", worker=SECOND)],
         workers=[worker(FIRST, lease_over=3, gone=4), worker(SECOND, lease_over=20, gone=10)],
@@ -79,7 +79,7 @@ TAKEN_OVER = Evidence(
 DEAD = Evidence(
     history=accepted(TASK),
     ledger=[entry("START", 1, 1), entry("END", 1, 1.2)],
-    board=Snapshot(
+    rows=Snapshot(
         tasks=[task("DEAD", failures=1, max_retries=0)],
         attempts=[attempt(1, "FAILED")],
         letters=[LetterRow(TASK, "max_retries_exceeded", "")],
@@ -89,8 +89,8 @@ DEAD = Evidence(
 )
 
 
-def on_board(evidence: Evidence, **changes: Any) -> Evidence:
-    return replace(evidence, board=replace(evidence.board, **changes))
+def with_rows(evidence: Evidence, **changes: Any) -> Evidence:
+    return replace(evidence, rows=replace(evidence.rows, **changes))
 
 
 @pytest.mark.parametrize("evidence", [CLEAN, TAKEN_OVER, DEAD])
@@ -113,39 +113,39 @@ BROKEN: dict[str, tuple[Callable[[], Evidence], str]] = {
         "I1: submission-0 of 1 tasks was answered 'failed', and 1 of them exist",
     ),
     "a submission exists twice": (
-        lambda: on_board(CLEAN, tasks=[task("SUCCEEDED"), task("CANCELLED", id=OTHER)]),
+        lambda: with_rows(CLEAN, tasks=[task("SUCCEEDED"), task("CANCELLED", id=OTHER)]),
         "I1: submission-0 of 1 tasks was answered 'ok', and 2 of them exist",
     ),
     "a task that nobody submitted": (
-        lambda: on_board(CLEAN, tasks=[task("SUCCEEDED"), task("CANCELLED", id=OTHER, tags=[])]),
+        lambda: with_rows(CLEAN, tasks=[task("SUCCEEDED"), task("CANCELLED", id=OTHER, tags=[])]),
         "I1: task other exists and nobody submitted it",
     ),
     "a final status changes": (
-        lambda: on_board(CLEAN, move_log=moves("PENDING", "CANCELLED", "PENDING", "QUEUED", "RUNNING", "SUCCEEDED")),
+        lambda: with_rows(CLEAN, move_log=moves("PENDING", "CANCELLED", "PENDING", "QUEUED", "RUNNING", "SUCCEEDED")),
         "I2: task task left a final status 1 times, an operator asked for it 0 times",
     ),
     "an illegal move": (
-        lambda: on_board(CLEAN, move_log=moves("PENDING", "RUNNING", "SUCCEEDED")),
+        lambda: with_rows(CLEAN, move_log=moves("PENDING", "RUNNING", "SUCCEEDED")),
         "I2: task task went from PENDING to RUNNING",
     ),
     "a success is not the end": (
-        lambda: on_board(CLEAN, move_log=moves("PENDING", "QUEUED", "RUNNING", "SUCCEEDED", "PENDING")),
+        lambda: with_rows(CLEAN, move_log=moves("PENDING", "QUEUED", "RUNNING", "SUCCEEDED", "PENDING")),
         "I2: task task went from SUCCEEDED to PENDING",
     ),
     "a move that the log did not see": (
-        lambda: on_board(CLEAN, move_log=[*CLEAN.board.move_log[:1], *CLEAN.board.move_log[2:]]),
+        lambda: with_rows(CLEAN, move_log=[*CLEAN.rows.move_log[:1], *CLEAN.rows.move_log[2:]]),
         "I2: task task was PENDING and then left QUEUED",
     ),
     "a number goes back": (
-        lambda: on_board(CLEAN, move_log=[*CLEAN.board.move_log[:3], CLEAN.board.move_log[3]._replace(dispatch=0)]),
+        lambda: with_rows(CLEAN, move_log=[*CLEAN.rows.move_log[:3], CLEAN.rows.move_log[3]._replace(dispatch=0)]),
         "I2: task task has numbers that went back at its move to SUCCEEDED",
     ),
     "two successes": (
-        lambda: on_board(TAKEN_OVER, attempts=[attempt(1, "SUCCEEDED"), attempt(2, "SUCCEEDED", worker=SECOND)]),
+        lambda: with_rows(TAKEN_OVER, attempts=[attempt(1, "SUCCEEDED"), attempt(2, "SUCCEEDED", worker=SECOND)]),
         "I2: task task is SUCCEEDED and has 2 successful attempts",
     ),
     "a success without an attempt": (
-        lambda: on_board(CLEAN, attempts=[attempt(1, "LOST")]),
+        lambda: with_rows(CLEAN, attempts=[attempt(1, "LOST")]),
         "I2: task task is SUCCEEDED and has 0 successful attempts",
     ),
     "it goes on after its success": (
@@ -153,7 +153,7 @@ BROKEN: dict[str, tuple[Callable[[], Evidence], str]] = {
         "I2: task task succeeded in attempt 1 and went on with attempt 2",
     ),
     "a start without an attempt row": (
-        lambda: on_board(TAKEN_OVER, attempts=[attempt(2, "SUCCEEDED", worker=SECOND)]),
+        lambda: with_rows(TAKEN_OVER, attempts=[attempt(2, "SUCCEEDED", worker=SECOND)]),
         "I3: attempt 1 of task task started and has no row",
     ),
     "an attempt starts twice": (
@@ -161,67 +161,67 @@ BROKEN: dict[str, tuple[Callable[[], Evidence], str]] = {
         "I3: attempt 1 of task task started 2 times",
     ),
     "too many failures": (
-        lambda: on_board(CLEAN, tasks=[task("SUCCEEDED", failures=5)]),
+        lambda: with_rows(CLEAN, tasks=[task("SUCCEEDED", failures=5)]),
         "I3: task task failed 5 times, allowed are 4",
     ),
     "too many crashes": (
-        lambda: replace(on_board(DEAD, attempts=[attempt(1, "CRASHED"), attempt(2, "CRASHED")]), crash_limit=1),
+        lambda: replace(with_rows(DEAD, attempts=[attempt(1, "CRASHED"), attempt(2, "CRASHED")]), crash_limit=1),
         "I3: task task crashed 2 times, the limit is 1",
     ),
     "an overlap within the lease": (
-        lambda: on_board(
+        lambda: with_rows(
             TAKEN_OVER, workers=[worker(FIRST, lease_over=20, gone=10), worker(SECOND, lease_over=20, gone=10)]
         ),
         "I4: attempt 2 of task task started while attempt 1 ran and its worker first worker still had its lease",
     ),
     "a worker that was declared gone before its lease was over": (
-        lambda: on_board(
+        lambda: with_rows(
             TAKEN_OVER, workers=[worker(FIRST, lease_over=4.5, gone=4), worker(SECOND, lease_over=20, gone=10)]
         ),
         "I4: attempt 2 of task task started while attempt 1 ran and its worker first worker still had its lease",
     ),
     "the loser's outcome is accepted": (
-        lambda: on_board(TAKEN_OVER, attempts=[attempt(1, "FAILED"), attempt(2, "SUCCEEDED", worker=SECOND)]),
+        lambda: with_rows(TAKEN_OVER, attempts=[attempt(1, "FAILED"), attempt(2, "SUCCEEDED", worker=SECOND)]),
         "I4: attempt 1 of task task ran beside attempt 2 and its outcome FAILED was accepted",
     ),
     "the loser's time-out is accepted": (
-        lambda: on_board(TAKEN_OVER, attempts=[attempt(1, "TIMED_OUT"), attempt(2, "SUCCEEDED", worker=SECOND)]),
+        lambda: with_rows(TAKEN_OVER, attempts=[attempt(1, "TIMED_OUT"), attempt(2, "SUCCEEDED", worker=SECOND)]),
         "I4: attempt 1 of task task ran beside attempt 2 and its outcome TIMED_OUT was accepted",
     ),
     "a task that never ends": (
-        lambda: on_board(CLEAN, tasks=[task("QUEUED")]),
+        lambda: with_rows(CLEAN, tasks=[task("QUEUED")]),
         "I5: task task (effect) is still QUEUED",
     ),
     "an operator had to help": (
-        lambda: on_board(CLEAN, events=[EventRow(TASK, "retry")]),
+        lambda: with_rows(CLEAN, events=[EventRow(TASK, "retry")]),
         "I5: task task got 1 second lives, the client asked for 0",
     ),
     "a start before its time": (
-        lambda: on_board(CLEAN, move_log=[move._replace(run_at=at(2)) for move in CLEAN.board.move_log]),
+        lambda: with_rows(CLEAN, move_log=[move._replace(run_at=at(2)) for move in CLEAN.rows.move_log]),
         "I7: attempt 1 of task task started 1.000 s before its run_at",
     ),
     "a start without a claim": (
-        lambda: on_board(CLEAN, move_log=moves("PENDING", "CANCELLED")),
+        lambda: with_rows(CLEAN, move_log=moves("PENDING", "CANCELLED")),
         "I7: attempt 1 of task task started and was never claimed",
     ),
     "a death without a dead letter": (
-        lambda: on_board(DEAD, letters=[]),
+        lambda: with_rows(DEAD, letters=[]),
         "I8: task task is DEAD and has 0 open dead letters, expected 1",
     ),
     "two open dead letters": (
-        lambda: on_board(DEAD, letters=[*DEAD.board.letters, *DEAD.board.letters]),
+        lambda: with_rows(DEAD, letters=[*DEAD.rows.letters, *DEAD.rows.letters]),
         "I8: task task is DEAD and has 2 open dead letters, expected 1",
     ),
     "an open dead letter of a living task": (
-        lambda: on_board(CLEAN, letters=DEAD.board.letters),
+        lambda: with_rows(CLEAN, letters=DEAD.rows.letters),
         "I8: task task is SUCCEEDED and has 1 open dead letters, expected 0",
     ),
     "an open dead letter of nobody": (
-        lambda: on_board(CLEAN, letters=[LetterRow(OTHER, "gave_up", "")]),
+        lambda: with_rows(CLEAN, letters=[LetterRow(OTHER, "gave_up", "")]),
         "I8: an open dead letter names task other, which does not exist",
     ),
     "a worker that still counts as alive": (
-        lambda: on_board(CLEAN, workers=[worker(FIRST, lease_over=20, gone=None)]),
+        lambda: with_rows(CLEAN, workers=[worker(FIRST, lease_over=20, gone=None)]),
         "I9: worker first worker (pid 1) has ended and is still ALIVE",
     ),
     "an orphan": (
@@ -240,23 +240,23 @@ def test_the_checker_complains_of(what: str) -> None:
 def test_a_stuck_task_may_be_taken_from_a_worker_that_lives() -> None:
     stuck = attempt(1, "TIMED_OUT")._replace(error_type="Stuck")
     workers = [worker(FIRST, lease_over=20, gone=10), worker(SECOND, lease_over=20, gone=10)]
-    evidence = on_board(TAKEN_OVER, attempts=[stuck, attempt(2, "SUCCEEDED", worker=SECOND)], workers=workers)
+    evidence = with_rows(TAKEN_OVER, attempts=[stuck, attempt(2, "SUCCEEDED", worker=SECOND)], workers=workers)
     assert violations(evidence) == []
 
 
 def test_a_discarded_death_needs_no_open_dead_letter() -> None:
-    assert violations(on_board(DEAD, letters=[LetterRow(TASK, "gave_up", "DISCARDED")])) == []
+    assert violations(with_rows(DEAD, letters=[LetterRow(TASK, "gave_up", "DISCARDED")])) == []
 
 
 def test_a_second_life_that_the_client_asked_for_is_no_violation() -> None:
     history = replace(accepted(TASK), second_lives=[TASK])
     move_log = moves("PENDING", "CANCELLED", "PENDING", "QUEUED", "RUNNING", "SUCCEEDED")
-    evidence = on_board(replace(CLEAN, history=history), move_log=move_log, events=[EventRow(TASK, "retry")])
+    evidence = with_rows(replace(CLEAN, history=history), move_log=move_log, events=[EventRow(TASK, "retry")])
     assert violations(evidence) == []
 
 
 #: The actor ended well in its first attempt, and its task ran again.
-AGAIN = on_board(
+AGAIN = with_rows(
     replace(CLEAN, ledger=[entry("START", 1, 1), entry("END", 1, 1.2), entry("START", 2, 5), entry("END", 2, 5.2)]),
     tasks=[task("SUCCEEDED", attempt=2)],
     attempts=[attempt(1, "LOST"), attempt(2, "SUCCEEDED", worker=SECOND)],
@@ -275,20 +275,20 @@ def test_work_of_a_process_that_was_killed_may_be_repeated() -> None:
     fatal = task("DEAD", id=OTHER, actor="leave")
     taken_along = replace(AGAIN, ledger=[*AGAIN.ledger, entry("START", 1, 1.1, task=OTHER)])
     assert repeated(AGAIN, felled={1}) == []
-    assert repeated(on_board(AGAIN, workers=[crashed])) == []
-    assert repeated(on_board(taken_along, tasks=[task("SUCCEEDED"), fatal])) == []
-    assert repeated(on_board(AGAIN, workers=[stopped])) != []
+    assert repeated(with_rows(AGAIN, workers=[crashed])) == []
+    assert repeated(with_rows(taken_along, tasks=[task("SUCCEEDED"), fatal])) == []
+    assert repeated(with_rows(AGAIN, workers=[stopped])) != []
 
 
 def test_work_that_failed_or_was_interrupted_may_be_repeated() -> None:
     failed = [one._replace(note="RuntimeError") if one.event == "END" else one for one in AGAIN.ledger]
     late = [attempt(1, "TIMED_OUT")._replace(error_type="TimeLimitExceeded"), attempt(2, "SUCCEEDED")]
     assert repeated(replace(AGAIN, ledger=failed)) == []
-    assert repeated(on_board(AGAIN, attempts=late)) == []
+    assert repeated(with_rows(AGAIN, attempts=late)) == []
 
 
 def test_an_actor_that_ended_after_it_had_lost_its_task_finished_nothing() -> None:
     overtaken = [entry("START", 1, 1), entry("START", 2, 5), entry("END", 1, 5.1), entry("END", 2, 5.2)]
     gone = worker(FIRST, lease_over=0.5, gone=1.1)
     assert repeated(replace(AGAIN, ledger=overtaken)) == []
-    assert repeated(on_board(AGAIN, workers=[gone])) == []
+    assert repeated(with_rows(AGAIN, workers=[gone])) == []

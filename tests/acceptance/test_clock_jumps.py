@@ -49,9 +49,9 @@ def test_leases_and_due_times_are_not_moved_by_a_jump_of(rig: Rig, victim: str, 
     rig.client.submit("effect", count=5)
     rig.settle(40)
     assert time.monotonic() - began < 30, "somebody waited for a clock"
-    assert all(row.status == "ALIVE" for row in rig.board.workers()), "a lease was lost"
+    assert all(row.status == "ALIVE" for row in rig.database.workers()), "a lease was lost"
     rig.verify(within=10)
     process = next(one for one in rig.processes if one.name == f"{victim}-1")
     assert abs(clock_of(process) - time.time() - jump) < 30, "the clock did not jump"
     assert set(rig.effects().values()) == {1}
-    assert {row.crashes for row in rig.board.snapshot().tasks} == {0}
+    assert {row.crashes for row in rig.database.snapshot().tasks} == {0}

@@ -30,7 +30,7 @@ def test_each_outcome_counts_once_although_its_write_fails_again_and_again(rig: 
     assert rig.effects() == dict.fromkeys([*succeed, *fail], 1)
     assert {tuple(rig.outcomes(task)) for task in succeed} == {("SUCCEEDED",)}
     assert {tuple(rig.outcomes(task)) for task in fail} == {("FAILED", "SUCCEEDED")}
-    assert {rig.board.task(task).failures for task in fail} == {1}
+    assert {rig.database.task(task).failures for task in fail} == {1}
 
 
 def test_a_worker_that_stops_while_the_database_refuses_its_outcomes_loses_none(rig: Rig) -> None:
@@ -48,7 +48,7 @@ def test_a_worker_that_stops_while_the_database_refuses_its_outcomes_loses_none(
 
 
 def test_a_success_that_the_database_refuses_dies_alone_and_is_not_run_again(rig: Rig) -> None:
-    rig.board.query(_REFUSE)
+    rig.database.query(_REFUSE)
     rig.start_scheduler()
     workers = rig.start_workers(threads=4)
     tasks = rig.client.submit("effect", count=TASKS)
@@ -58,9 +58,11 @@ def test_a_success_that_the_database_refuses_dies_alone_and_is_not_run_again(rig
     (poison,) = rig.client.history.submissions[-1].task_ids
     tasks += rig.client.submit("effect", count=TASKS)
     rig.verify(within=30)
-    assert [(row.outcome, row.error_type) for row in rig.board.attempts(poison)] == [("FAILED", "OutcomeNotStorable")]
-    (letter,) = rig.board.snapshot().letters
+    assert [(row.outcome, row.error_type) for row in rig.database.attempts(poison)] == [
+        ("FAILED", "OutcomeNotStorable")
+    ]
+    (letter,) = rig.database.snapshot().letters
     assert (letter.task, letter.reason) == (poison, "not_retryable")
     assert rig.effects()[poison] == 1
     assert "an outcome cannot be stored" in workers.log.read_text()
-    assert {row.status for row in rig.board.snapshot().tasks if row.id in tasks} == {"SUCCEEDED"}
+    assert {row.status for row in rig.database.snapshot().tasks if row.id in tasks} == {"SUCCEEDED"}

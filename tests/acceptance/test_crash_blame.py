@@ -21,10 +21,10 @@ def test_a_task_that_crashes_its_worker_dies_as_crash_loop_and_its_neighbours_su
     neighbours += rig.client.submit("effect", count=NEIGHBOURS, priority=5)
     rig.verify(within=20)
     assert rig.outcomes(poison) == ["CRASHED"] * 3
-    row = rig.board.task(poison)
+    row = rig.database.task(poison)
     assert (row.status, row.crashes, row.failures) == ("DEAD", 3, 0)
-    assert [letter.reason for letter in rig.board.snapshot().letters] == ["crash_loop"]
-    rows = [task for task in rig.board.snapshot().tasks if task.id != poison]
+    assert [letter.reason for letter in rig.database.snapshot().letters] == ["crash_loop"]
+    rows = [task for task in rig.database.snapshot().tasks if task.id != poison]
     assert len(rows) == len(neighbours)
     assert {(task.status, task.crashes) for task in rows} == {("SUCCEEDED", 0)}
 
@@ -46,8 +46,8 @@ def test_neighbours_that_ran_beside_a_poison_each_time_succeed_in_the_end(rig: R
     neighbours = rig.client.submit("last", count=3, seconds=1.5, priority=7)
     (poison,) = rig.client.submit("crash", how="exit", priority=6)
     rig.verify(within=30)
-    assert rig.board.task(poison).status == "DEAD"
+    assert rig.database.task(poison).status == "DEAD"
     for neighbour in neighbours:
-        row = rig.board.task(neighbour)
+        row = rig.database.task(neighbour)
         # The one crash that nobody could tell apart; from then on suspects run alone.
         assert (row.status, row.crashes) == ("SUCCEEDED", 1)

@@ -29,7 +29,7 @@ def assert_is_told_to_come_back(api: Api) -> None:
 
 
 def assert_nothing_failed(rig: Rig) -> None:
-    rows = rig.board.snapshot().tasks
+    rows = rig.database.snapshot().tasks
     assert {(row.status, row.failures, row.crashes) for row in rows} == {("SUCCEEDED", 0, 0)}
 
 
@@ -54,7 +54,7 @@ def test_every_session_is_ended_again_and_again(rig: Rig) -> None:
     ended = []
     for step in range(3):
         rig.await_effects(5 + 10 * step, timeout=30)
-        ended.append(end_sessions(rig.board))
+        ended.append(end_sessions(rig.database))
         # Its own session is among the ended ones; it asks before it uses one.
         assert api.submit("last", seconds=SECONDS).status == 201
     assert min(ended) >= 6, "scheduler, worker and api have several each"
@@ -68,7 +68,7 @@ def test_there_is_no_connection_left_for_longer_than_a_lease(rig: Rig) -> None:
     api = start(rig)
     rig.client.submit("last", count=TASKS, seconds=SECONDS)
     rig.await_effects(5)
-    with without_free_connections(rig.board):
+    with without_free_connections(rig.database):
         began = time.monotonic()
         assert_is_told_to_come_back(api)
         wait_until(lambda: time.monotonic() - began > 3, what="all leases to be over")
@@ -84,7 +84,7 @@ def test_the_task_table_is_locked_for_20_seconds(rig: Rig) -> None:
     api = start(rig)
     rig.client.submit("last", count=TASKS, seconds=SECONDS)
     rig.await_effects(5)
-    with locked(rig.board, "callboard_task"):
+    with locked(rig.database, "callboard_task"):
         began = time.monotonic()
         assert api.answers
         wait_until(lambda: time.monotonic() - began > 20, timeout=30, what="the lock to last")

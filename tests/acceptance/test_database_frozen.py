@@ -44,10 +44,10 @@ def test_workers_let_go_of_what_they_may_have_lost_and_everybody_comes_back(rig:
     assert {effects[task] for task in running} == {1}
     # The one thread left may have ended one that nobody could write down before the lease was over.
     assert sum(effects[task] for task in waiting) <= len(waiting) + 1
-    rows = rig.board.snapshot().tasks
+    rows = rig.database.snapshot().tasks
     assert {(row.status, row.failures, row.crashes) for row in rows} == {("SUCCEEDED", 0, 0)}
     began_to_lead = sum(scheduler.log.read_text().count('"leading"') for scheduler in schedulers)
-    ((term,),) = rig.board.query("SELECT term FROM callboard_term")
+    ((term,),) = rig.database.query("SELECT term FROM callboard_term")
     assert began_to_lead == term >= 2, "one leader at a time, another term after the fault"
 
 

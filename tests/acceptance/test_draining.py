@@ -17,7 +17,7 @@ def assert_all_started_soon(rig: Rig, tasks: list[str]) -> None:
     late = [round(delay, 1) for delay in rig.start_delays(tasks) if delay > MOST_DELAY_SECONDS]
     assert not late, f"{len(late)} of {len(tasks)} tasks started late, after up to {max(late)} s"
     assert set(rig.runs().values()) == {1}
-    assert {(row.status, row.failures) for row in rig.board.snapshot().tasks} == {("SUCCEEDED", 0)}
+    assert {(row.status, row.failures) for row in rig.database.snapshot().tasks} == {("SUCCEEDED", 0)}
 
 
 def test_tasks_that_come_while_a_worker_drains_start_at_once(rig: Rig) -> None:
@@ -28,7 +28,7 @@ def test_tasks_that_come_while_a_worker_drains_start_at_once(rig: Rig) -> None:
     tasks: list[str] = []
     for _ in range(3):
         tasks += rig.client.submit("last", count=5, seconds=0.01)
-        rig.board.query(
+        rig.database.query(
             "UPDATE callboard_worker SET status = 'DRAINING'"
             " WHERE id = (SELECT id FROM callboard_worker WHERE status = 'ALIVE' ORDER BY id LIMIT 1)"
         )
@@ -36,7 +36,7 @@ def test_tasks_that_come_while_a_worker_drains_start_at_once(rig: Rig) -> None:
             tasks += rig.client.submit("last", count=2, seconds=0.01)
             rig.await_effects(len(tasks) - 20, timeout=20)
         wait_until(
-            lambda: [row.status for row in rig.board.present_workers()].count("ALIVE") == 2,
+            lambda: [row.status for row in rig.database.present_workers()].count("ALIVE") == 2,
             timeout=20,
             what="another worker in the place of the drained one",
         )
@@ -54,7 +54,7 @@ def test_tasks_that_come_while_workers_retire_start_at_once(rig: Rig) -> None:
         tasks += rig.client.submit("last", count=2, seconds=0.01)
         rig.await_effects(len(tasks) - 40, timeout=30)
     rig.verify(within=40)
-    assert len(rig.board.workers()) > 4
+    assert len(rig.database.workers()) > 4
     assert_all_started_soon(rig, tasks)
 
 

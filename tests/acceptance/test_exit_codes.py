@@ -19,9 +19,9 @@ def start(rig: Rig, *, threads: int = 1) -> None:
 
 def assert_died_as_crash_loop(rig: Rig, poison: str) -> None:
     assert rig.outcomes(poison) == ["CRASHED"] * 3
-    row = rig.board.task(poison)
+    row = rig.database.task(poison)
     assert (row.status, row.crashes, row.failures) == ("DEAD", 3, 0)
-    assert [letter.reason for letter in rig.board.snapshot().letters] == ["crash_loop"]
+    assert [letter.reason for letter in rig.database.snapshot().letters] == ["crash_loop"]
 
 
 @pytest.mark.parametrize("code", [77, *(pytest.param(code, marks=pytest.mark.slow) for code in (0, 1, 70, 75, 76))])
@@ -31,7 +31,7 @@ def test_a_task_that_ends_its_process_with_any_exit_code_dies_as_crash_loop(rig:
     neighbours = rig.client.submit("effect", count=NEIGHBOURS, priority=5)
     rig.verify(within=20)
     assert_died_as_crash_loop(rig, poison)
-    rows = {row.id: row for row in rig.board.snapshot().tasks}
+    rows = {row.id: row for row in rig.database.snapshot().tasks}
     assert {(rows[one].status, rows[one].crashes) for one in neighbours} == {("SUCCEEDED", 0)}
     # An outcome that was not written yet is lost with the process, and such a task runs again.
     runs = rig.runs()
@@ -47,7 +47,7 @@ def test_neighbours_of_a_task_that_ends_its_process_are_hit_once(rig: Rig, code:
     (poison,) = rig.client.submit("leave", code=code, priority=6)
     rig.verify(within=60)
     assert_died_as_crash_loop(rig, poison)
-    rows = {row.id: row for row in rig.board.snapshot().tasks}
+    rows = {row.id: row for row in rig.database.snapshot().tasks}
     assert {rows[one].status for one in neighbours} == {"SUCCEEDED"}
     assert max(rows[one].crashes for one in neighbours) <= 1
     runs = rig.runs()
@@ -60,11 +60,11 @@ def test_a_task_that_stops_the_event_loop_dies_as_crash_loop(rig: Rig) -> None:
     (poison,) = rig.client.submit("stop_loop", priority=6)
     neighbours = rig.client.submit("last", count=NEIGHBOURS, seconds=0.05)
     rig.verify(within=60)
-    row = rig.board.task(poison)
+    row = rig.database.task(poison)
     assert row.status == "DEAD"
     assert len(rig.outcomes(poison)) <= 8
-    assert [letter.reason for letter in rig.board.snapshot().letters] == ["crash_loop"]
-    rows = {row.id: row for row in rig.board.snapshot().tasks}
+    assert [letter.reason for letter in rig.database.snapshot().letters] == ["crash_loop"]
+    rows = {row.id: row for row in rig.database.snapshot().tasks}
     assert {rows[one].status for one in neighbours} == {"SUCCEEDED"}
     assert max(rows[one].crashes for one in neighbours) <= 1
 
@@ -77,16 +77,16 @@ def test_tasks_that_raise_something_odd_fail_and_die_and_their_process_goes_on(r
     poisons = {rig.client.submit(actor, how=how, priority=6)[0]: how for how in raised}
     neighbours = rig.client.submit("effect", count=10, priority=5)
     wait_until(
-        lambda: rig.board.counts().get("DEAD") == len(poisons),
+        lambda: rig.database.counts().get("DEAD") == len(poisons),
         timeout=40,
-        what=lambda: {poisons[row.id]: row.status for row in rig.board.snapshot().tasks if row.id in poisons},
+        what=lambda: {poisons[row.id]: row.status for row in rig.database.snapshot().tasks if row.id in poisons},
     )
     later = rig.client.submit("effect", count=10)
     rig.verify(within=10)
     assert {how: len(rig.outcomes(task)) for task, how in poisons.items()} == dict.fromkeys(raised, 2)
-    assert {letter.reason for letter in rig.board.snapshot().letters} == {"max_retries_exceeded"}
-    rows = {row.id: row for row in rig.board.snapshot().tasks}
+    assert {letter.reason for letter in rig.database.snapshot().letters} == {"max_retries_exceeded"}
+    rows = {row.id: row for row in rig.database.snapshot().tasks}
     assert {rows[one].status for one in [*neighbours, *later]} == {"SUCCEEDED"}
     runs = rig.runs()
     assert {runs[one] for one in [*neighbours, *later]} == {1}
-    assert len(rig.board.workers()) == 2
+    assert len(rig.database.workers()) == 2

@@ -41,7 +41,7 @@ def test_a_worker_is_killed_at(rig: Rig, name: str) -> None:
     if name in AFTER_THE_EFFECT:
         assert effects[-1] == 2
     elif name in ("before_claim", "after_claim", "before_completion", "after_completion"):
-        assert sum(task.crashes for task in rig.board.snapshot().tasks) <= 2, "at most what ran is blamed"
+        assert sum(task.crashes for task in rig.database.snapshot().tasks) <= 2, "at most what ran is blamed"
 
 
 @pytest.mark.parametrize("name", IN_THE_SCHEDULER)

@@ -30,11 +30,11 @@ def largest(process: Process) -> int:
 
 
 def has_run(rig: Rig, task: str) -> bool:
-    return rig.board.query("SELECT 1 FROM callboard_task WHERE id = %s AND status = 'SUCCEEDED'", [task]) != []
+    return rig.database.query("SELECT 1 FROM callboard_task WHERE id = %s AND status = 'SUCCEEDED'", [task]) != []
 
 
 def done(rig: Rig) -> int:
-    ((count,),) = rig.board.query("SELECT count(*) FROM callboard_task WHERE status = 'SUCCEEDED'")
+    ((count,),) = rig.database.query("SELECT count(*) FROM callboard_task WHERE status = 'SUCCEEDED'")
     return int(count)
 
 
@@ -57,7 +57,7 @@ def test_a_high_task_in_the_flood_runs_at_once_and_the_broker_holds_a_window_of_
     assert sorted(overtaken)[len(overtaken) // 2] < 2 * MOST_IN_THE_BROKER
     assert max(largest(scheduler), largest(workers)) < MOST_MEMORY_BYTES
     rig.verify(within=400)
-    rows = rig.board.snapshot().tasks
+    rows = rig.database.snapshot().tasks
     assert len(rows) == FLOOD + len(seen)
     assert {(row.status, row.attempt) for row in rows} == {("SUCCEEDED", 1)}
 
@@ -73,11 +73,11 @@ def test_hints_that_wait_for_slow_workers_do_not_multiply(rig: Rig) -> None:
     wait_until(lambda: rig.hints.waiting().get("default.medium"), what="hints")
     held = []
     oldest = "SELECT extract(epoch FROM now() - min(queued_at)) FROM callboard_task WHERE status = 'QUEUED'"
-    while (rig.board.query(oldest)[0][0] or 0) < 6:
+    while (rig.database.query(oldest)[0][0] or 0) < 6:
         held.append(rig.hints.waiting()["default.medium"])
     assert max(held) <= MOST_IN_THE_BROKER
     assert max(held) == min(held), "nothing was taken and nothing handed out again"
     rig.give_cue()
     rig.verify(within=90)
     assert rig.effects() == dict.fromkeys([*slow, *tasks], 1)
-    assert {row.dispatch for row in rig.board.snapshot().tasks} == {1}
+    assert {row.dispatch for row in rig.database.snapshot().tasks} == {1}

@@ -17,7 +17,7 @@ def test_an_actor_can_terminate_a_process_that_it_started(rig: Rig) -> None:
     start(rig)
     (task,) = rig.client.submit("multiprocess")
     rig.verify(within=15)
-    assert rig.outcomes(task) == ["SUCCEEDED"], rig.board.task(task).error
+    assert rig.outcomes(task) == ["SUCCEEDED"], rig.database.task(task).error
     assert [entry.note for entry in rig.ledger.of(task, "EFFECT")] == ["-15"]
 
 

@@ -29,11 +29,11 @@ def test_a_task_that_keeps_the_interpreter_dies_and_its_neighbours_succeed(rig: 
     rig.await_starts([holder])
     neighbours = rig.client.submit("last", count=NEIGHBOURS, seconds=0.05)
     rig.verify(within=100)
-    row = rig.board.task(holder)
+    row = rig.database.task(holder)
     assert row.status == "DEAD"
     assert len(rig.outcomes(holder)) <= MOST_ATTEMPTS
-    assert [letter.reason for letter in rig.board.snapshot().letters] == ["crash_loop"]
-    rows = {row.id: row for row in rig.board.snapshot().tasks}
+    assert [letter.reason for letter in rig.database.snapshot().letters] == ["crash_loop"]
+    rows = {row.id: row for row in rig.database.snapshot().tasks}
     assert {rows[task].status for task in neighbours} == {"SUCCEEDED"}
     # What ran beside it the first time may be blamed once; from then on it runs alone.
     assert max(rows[task].crashes for task in neighbours) <= 1
@@ -51,7 +51,7 @@ def test_a_process_that_a_sleeping_call_holds_is_replaced_within_a_lease_and_fiv
     )
     rig.client.submit("effect", count=5)
     rig.verify(within=15)
-    assert rig.board.task(holder).status == "SUCCEEDED"
+    assert rig.database.task(holder).status == "SUCCEEDED"
 
 
 def test_a_call_that_keeps_the_interpreter_for_less_than_a_lease_is_left_alone(rig: Rig) -> None:
@@ -61,4 +61,4 @@ def test_a_call_that_keeps_the_interpreter_for_less_than_a_lease_is_left_alone(r
     tasks = rig.client.submit("hold", count=4, seconds=0.3 * LEASE_SECONDS)
     rig.verify(within=20)
     assert [rig.outcomes(task) for task in tasks] == [["SUCCEEDED"]] * 4
-    assert len(rig.board.workers()) == 1
+    assert len(rig.database.workers()) == 1

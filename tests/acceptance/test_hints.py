@@ -25,7 +25,7 @@ def test_duplicates_of_every_hint_start_nothing_twice(rig: Rig) -> None:
     blockers = rig.client.submit("await_cue", count=4, priority=7, cue=rig.cue())
     rig.await_starts(blockers)
     tasks = rig.client.submit("effect", count=4)
-    wait_until(lambda: {rig.board.task(task).status for task in tasks} == {"QUEUED"}, what="all to be dispatched")
+    wait_until(lambda: {rig.database.task(task).status for task in tasks} == {"QUEUED"}, what="all to be dispatched")
     for task in tasks:
         for copy in range(DUPLICATES):
             rig.hints.push(f"{task}:1", id=f"copy-{copy}-{task}" if copy % 2 else None)
@@ -60,7 +60,7 @@ def test_a_hint_of_an_older_dispatch_starts_nothing_and_the_newest_does(rig: Rig
     blocker = rig.client.submit("await_cue", cue=rig.cue())
     rig.await_starts(blocker)
     (task,) = rig.client.submit("effect")
-    wait_until(lambda: rig.board.task(task).dispatch == 1, what="the first dispatch")
+    wait_until(lambda: rig.database.task(task).dispatch == 1, what="the first dispatch")
     # Taken back and handed over again, to another band; then that newer hint is lost.
     rig.client.edit(task, priority=9)
     wait_until(lambda: rig.hints.waiting().get("default.high"), what="the second dispatch")
@@ -71,7 +71,7 @@ def test_a_hint_of_an_older_dispatch_starts_nothing_and_the_newest_does(rig: Rig
     wait_until(lambda: not rig.hints.waiting(), what="the stale hints to be taken")
     honest = rig.client.submit("effect", count=3, priority=1)
     wait_until(lambda: all(rig.outcomes(one) == ["SUCCEEDED"] for one in honest), what="tasks behind them")
-    row = rig.board.task(task)
+    row = rig.database.task(task)
     assert (row.status, row.dispatch, row.attempt) == ("QUEUED", 2, 0), "a stale hint started it"
     rig.hints.push(f"{task}:2")
     rig.verify(within=8)

@@ -26,42 +26,42 @@ def test_python_code_is_interrupted_at_its_limit(rig: Rig) -> None:
     start(rig)
     task = submit(rig, "last", payload={"seconds": 60}, time_limit_seconds=1, max_retries=1, min_backoff_seconds=0.1)
     rig.verify(within=40)
-    assert [(row.outcome, row.error_type) for row in rig.board.attempts(task)] == [
+    assert [(row.outcome, row.error_type) for row in rig.database.attempts(task)] == [
         ("TIMED_OUT", "TimeLimitExceeded")
     ] * 2
-    for row in rig.board.attempts(task):
+    for row in rig.database.attempts(task):
         assert row.started_at is not None
         assert 1 <= (row.finished_at - row.started_at).total_seconds() < 1 + STUCK_AFTER_SECONDS
-    assert [letter.reason for letter in rig.board.snapshot().letters] == ["time_limit_exceeded"]
-    assert len(rig.board.workers()) == 1, "nobody had to be recycled"
+    assert [letter.reason for letter in rig.database.snapshot().letters] == ["time_limit_exceeded"]
+    assert len(rig.database.workers()) == 1, "nobody had to be recycled"
 
 
 def test_a_call_that_lets_no_interrupt_in_is_taken_away_and_its_late_outcome_refused(rig: Rig) -> None:
     start(rig)
-    (worker,) = rig.board.workers()
+    (worker,) = rig.database.workers()
     task = submit(rig, "resist", payload={"seconds": 7}, time_limit_seconds=0.5, min_backoff_seconds=0.1)
     rig.await_event("START", task=task, attempt=2, timeout=30)
     assert {entry.attempt for entry in rig.ledger.of(task, "END")} <= {2}, (
         "the first attempt still sleeps: this is the capacity that came back"
     )
     wait_until(lambda: rig.outcomes(task) == ["TIMED_OUT", "SUCCEEDED"], timeout=20, what="the second attempt")
-    (first, _) = rig.board.attempts(task)
+    (first, _) = rig.database.attempts(task)
     assert first.started_at is not None
     assert (first.finished_at - first.started_at).total_seconds() >= 0.5 + STUCK_AFTER_SECONDS
     rig.await_event("END", task=task, attempt=1, timeout=30)
     wait_until(lambda: len(rig.processes[1].children()) == 1, timeout=20, what="the process of the late one to end")
     rig.verify(within=20)
-    assert rig.board.attempts(task)[0] == first
-    assert rig.board.task(task).failures == 1
-    assert [row.status for row in rig.board.workers() if row.id == worker.id] == ["GONE"]
+    assert rig.database.attempts(task)[0] == first
+    assert rig.database.task(task).failures == 1
+    assert [row.status for row in rig.database.workers() if row.id == worker.id] == ["GONE"]
 
 
 def test_the_last_of_too_many_such_calls_dies_as_stuck(rig: Rig) -> None:
     start(rig)
     task = submit(rig, "resist", payload={"seconds": 4}, time_limit_seconds=0.5, max_retries=0)
     rig.verify(within=40)
-    assert [(row.outcome, row.error_type) for row in rig.board.attempts(task)] == [("TIMED_OUT", "Stuck")]
-    assert [letter.reason for letter in rig.board.snapshot().letters] == ["stuck_task_timeout"]
+    assert [(row.outcome, row.error_type) for row in rig.database.attempts(task)] == [("TIMED_OUT", "Stuck")]
+    assert [letter.reason for letter in rig.database.snapshot().letters] == ["stuck_task_timeout"]
 
 
 def test_calls_that_never_end_use_up_no_capacity(rig: Rig) -> None:
@@ -71,8 +71,8 @@ def test_calls_that_never_end_use_up_no_capacity(rig: Rig) -> None:
     wait_until(lambda: rig.outcomes(task) == ["TIMED_OUT"] * 5, timeout=80, what=lambda: rig.outcomes(task))
     rig.client.submit("effect", count=3)
     rig.verify(within=30)
-    assert rig.board.task(task).status == "DEAD"
-    assert {row.crashes for row in rig.board.snapshot().tasks} == {0}
+    assert rig.database.task(task).status == "DEAD"
+    assert {row.crashes for row in rig.database.snapshot().tasks} == {0}
 
 
 @pytest.mark.parametrize("actor", ["last", "resist"], ids=["in Python", "in a call that lets no interrupt in"])
@@ -86,4 +86,4 @@ def test_a_long_task_without_a_limit_runs_once(rig: Rig, actor: str) -> None:
     start, end = rig.ledger.of(task, "START"), rig.ledger.of(task, "END")
     assert len(start) == 1
     assert end[0].monotonic - start[0].monotonic >= 12
-    assert rig.board.task(task).dispatch == 1
+    assert rig.database.task(task).dispatch == 1

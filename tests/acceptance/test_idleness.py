@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tests.acceptance.harness.board import Board
+from tests.acceptance.harness.database import Database
 from tests.acceptance.harness.idleness import Idleness, _Seen, _Tail
 from tests.acceptance.harness.ledger import Ledger
 
@@ -12,7 +12,10 @@ ME = os.getpid()
 
 def watch(folder: Path, *, allowed_seconds: float = -1) -> Idleness:
     return Idleness(
-        Board("postgresql://nowhere"), Ledger(folder / "ledger"), children=lambda: [ME], allowed_seconds=allowed_seconds
+        Database("postgresql://nowhere"),
+        Ledger(folder / "ledger"),
+        children=lambda: [ME],
+        allowed_seconds=allowed_seconds,
     )
 
 

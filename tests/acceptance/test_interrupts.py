@@ -30,8 +30,8 @@ def test_a_task_that_swallows_its_cancel_still_meets_its_time_limit(rig: Rig) ->
     rig.verify(within=10)
     assert [entry.note for entry in rig.ledger.of(task, "SWALLOWED")] == ["Cancelled"]
     assert [entry.note for entry in rig.ledger.of(task, "END")] == ["TimeLimitExceeded"]
-    assert rig.board.task(task).status == "CANCELLED"
-    assert len(rig.board.workers()) == 1, "it ended by its limit, not as stuck"
+    assert rig.database.task(task).status == "CANCELLED"
+    assert len(rig.database.workers()) == 1, "it ended by its limit, not as stuck"
 
 
 @pytest.mark.slow
@@ -39,9 +39,9 @@ def test_a_task_that_swallows_its_time_limit_once_is_interrupted_again(rig: Rig)
     start(rig)
     task = submit(rig, "stubborn", payload={"seconds": 60, "times": 1}, time_limit_seconds=0.5, max_retries=0)
     rig.verify(within=10)
-    assert [letter.reason for letter in rig.board.snapshot().letters] == ["time_limit_exceeded"]
+    assert [letter.reason for letter in rig.database.snapshot().letters] == ["time_limit_exceeded"]
     assert rig.outcomes(task) == ["TIMED_OUT"]
-    assert len(rig.board.workers()) == 1
+    assert len(rig.database.workers()) == 1
 
 
 @pytest.mark.slow
@@ -52,8 +52,8 @@ def test_a_task_that_swallows_everything_is_taken_away_and_its_neighbours_succee
     rig.await_event("START", task=task)
     neighbours = rig.client.submit("last", count=40, seconds=0.2)
     rig.verify(within=40)
-    assert [letter.reason for letter in rig.board.snapshot().letters] == ["stuck_task_timeout"]
-    rows = {row.id: row for row in rig.board.snapshot().tasks}
+    assert [letter.reason for letter in rig.database.snapshot().letters] == ["stuck_task_timeout"]
+    rows = {row.id: row for row in rig.database.snapshot().tasks}
     assert {(rows[one].status, rows[one].failures, rows[one].crashes) for one in neighbours} == {("SUCCEEDED", 0, 0)}
 
 

@@ -19,7 +19,7 @@ def test_a_killed_worker_process_is_replaced_at_once_and_what_it_ran_runs_again(
     rig.verify(within=8)
     assert [rig.outcomes(task) for task in running] == [["CRASHED", "SUCCEEDED"]] * 2
     assert [rig.outcomes(task) for task in waiting] == [["SUCCEEDED"]] * 10
-    assert {rig.board.task(task).crashes for task in waiting} == {0}
+    assert {rig.database.task(task).crashes for task in waiting} == {0}
 
 
 def test_workers_end_when_their_supervisor_is_killed_and_no_orphan_goes_on_taking(rig: Rig) -> None:
@@ -51,7 +51,9 @@ def test_supervisor_and_workers_killed_together_cost_one_lease(rig: Rig) -> None
     rig.start_workers(threads=2)
     rig.verify(within=10)
     assert [rig.outcomes(task) for task in running] == [["LOST", "SUCCEEDED"]] * 2
-    assert {rig.board.task(task).crashes for task in running} == {0}, "nobody saw what happened, so nobody is to blame"
+    assert {rig.database.task(task).crashes for task in running} == {0}, (
+        "nobody saw what happened, so nobody is to blame"
+    )
 
 
 def test_a_killed_scheduler_is_replaced_by_the_one_that_stands_by(rig: Rig) -> None:

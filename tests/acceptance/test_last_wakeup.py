@@ -70,7 +70,7 @@ def submit_by(rig: Rig, *arguments: str) -> None:
 def assert_soon(rig: Rig) -> None:
     """Every task but the first has started soon after its submission."""
     rig.settle(10)
-    rows = rig.board.query(
+    rows = rig.database.query(
         "SELECT extract(epoch FROM attempt.started_at - task.created_at)::float FROM callboard_task AS task"
         " JOIN callboard_attempt AS attempt ON attempt.task_id = task.id ORDER BY task.id OFFSET 1"
     )
@@ -106,7 +106,7 @@ print(time.monotonic() - began)
 
 
 def test_a_process_ends_within_a_moment_and_without_a_word_when_the_database_is_silent(rig: Rig) -> None:
-    with closing(Proxy(rig.board.url)) as proxy, proxy.holding():
+    with closing(Proxy(rig.database.url)) as proxy, proxy.holding():
         ended = rig.run("-c", _SPEAK_TO_SILENCE, env={"DATABASE_URL": proxy.url})
     assert 0.4 < float(ended.stdout) < 1
     assert ended.stderr == ""

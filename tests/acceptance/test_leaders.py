@@ -31,7 +31,7 @@ def led_at(scheduler: Process) -> float:
 
 
 def term(rig: Rig) -> int:
-    ((number,),) = rig.board.query("SELECT term FROM callboard_term")
+    ((number,),) = rig.database.query("SELECT term FROM callboard_term")
     return int(number)
 
 
@@ -41,13 +41,13 @@ def has_passed(rig: Rig, number: int) -> bool:
 
 def steal_lease(rig: Rig) -> None:
     """End the lease without a word to its holder, who goes on to lead until it wants to renew."""
-    rig.board.query("UPDATE callboard_lease SET expires_at = now()")
+    rig.database.query("UPDATE callboard_lease SET expires_at = now()")
 
 
 def give_lease_to_nobody(rig: Rig) -> None:
     """Begin a term that no process knows of, as if another machine led."""
-    rig.board.query("UPDATE callboard_lease SET holder = gen_random_uuid(), expires_at = now() + interval '1 hour'")
-    rig.board.query("UPDATE callboard_term SET term = term + 1")
+    rig.database.query("UPDATE callboard_lease SET holder = gen_random_uuid(), expires_at = now() + interval '1 hour'")
+    rig.database.query("UPDATE callboard_term SET term = term + 1")
 
 
 def test_what_a_leader_that_stood_still_dispatches_in_an_old_term_changes_nothing(rig: Rig) -> None:
@@ -60,7 +60,7 @@ def test_what_a_leader_that_stood_still_dispatches_in_an_old_term_changes_nothin
     give_lease_to_nobody(rig)
     resume(leader.pid)
     wait_until(lambda: "leadership lost" in leader.log.read_text(), timeout=20, what="the leader to notice")
-    assert {(row.status, row.dispatch) for row in rig.board.snapshot().tasks} == {("PENDING", 0)}
+    assert {(row.status, row.dispatch) for row in rig.database.snapshot().tasks} == {("PENDING", 0)}
     steal_lease(rig)
     rig.verify(within=20)
     assert rig.effects() == dict.fromkeys(tasks, 1)
@@ -77,7 +77,7 @@ def test_hints_that_a_leader_publishes_after_another_took_over_start_nothing_twi
     wait_until(lambda: is_paused(leader.pid), timeout=20, what="the leader to stand between commit and publish")
     wait_until(lambda: leads(standby), timeout=20, what="the one that stands by to lead")
     rig.await_effects(10, timeout=20)
-    assert max(row.dispatch for row in rig.board.snapshot().tasks) >= 2, "the first dispatch was never published"
+    assert max(row.dispatch for row in rig.database.snapshot().tasks) >= 2, "the first dispatch was never published"
     resume(leader.pid)
     wait_until(lambda: "leadership lost" in leader.log.read_text(), timeout=20, what="the leader to notice")
     tasks += rig.client.submit("effect", count=10)

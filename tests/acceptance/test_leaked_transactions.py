@@ -18,7 +18,7 @@ def start(rig: Rig, *, threads: int = 1) -> None:
 
 
 def assert_at_first_try(rig: Rig, tasks: list[str]) -> None:
-    rows = {row.id: row for row in rig.board.snapshot().tasks}
+    rows = {row.id: row for row in rig.database.snapshot().tasks}
     assert {(rows[task].status, rows[task].error) for task in tasks} == {("SUCCEEDED", "")}
     runs = rig.runs()
     assert {runs[task] for task in tasks} == {1}
@@ -53,7 +53,7 @@ def test_an_actor_that_turns_autocommit_off_harms_no_later_task(rig: Rig) -> Non
     rig.verify(within=15)
     assert_at_first_try(rig, [leaking, *later])
     idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%%'"
-    assert rig.board.query(idle, []) == [(0,)]
+    assert rig.database.query(idle, []) == [(0,)]
 
 
 @pytest.mark.slow
@@ -74,11 +74,11 @@ def test_actors_ask_the_database_again_after_their_sessions_were_cut(rig: Rig, a
     start(rig, threads=2)
     first = rig.client.submit(actor, count=4)
     rig.settle(10)
-    end_sessions(rig.board)
+    end_sessions(rig.database)
     later = rig.client.submit(actor, count=QUESTIONS)
     rig.verify(within=20)
     assert_at_first_try(rig, first)
-    rows = {row.id: row for row in rig.board.snapshot().tasks}
+    rows = {row.id: row for row in rig.database.snapshot().tasks}
     # One that asked in the very moment may fail and come again.
     assert {rows[task].status for task in later} == {"SUCCEEDED"}
     assert sum(rows[task].failures for task in later) <= 2

@@ -9,7 +9,7 @@ TASKS = 10
 
 @pytest.fixture
 def single(rig: Rig) -> Rig:
-    rig.board.query("CREATE TABLE booking (task uuid)")
+    rig.database.query("CREATE TABLE booking (task uuid)")
     rig.start_scheduler()
     rig.start_workers(threads=1)
     rig.await_workers()
@@ -21,7 +21,7 @@ def test_tasks_that_follow_one_that_left_a_transaction_open_are_whole(single: Ri
         leaking = single.client.submit("leave_open")
         following = single.client.submit("book", count=TASKS)
         single.settle(10)
-        booked = [task for (task,) in single.board.query("SELECT task::text FROM booking")]
+        booked = [task for (task,) in single.database.query("SELECT task::text FROM booking")]
         assert set(following) <= set(booked)
         assert not set(leaking) & set(booked)
         assert {outcome for task in (*leaking, *following) for outcome in single.outcomes(task)} == {"SUCCEEDED"}
@@ -40,7 +40,7 @@ def test_async_tasks_after_a_lost_session_succeed_at_their_first_attempt(single:
     tasks = single.client.submit("ask_database")
     for _ in range(3):
         single.settle(10)
-        assert single.board.query(_END_ASYNC_SESSIONS) == [(True,)]
+        assert single.database.query(_END_ASYNC_SESSIONS) == [(True,)]
         tasks += single.client.submit("ask_database", count=TASKS)
     single.settle(10)
     assert {outcome for task in tasks for outcome in single.outcomes(task)} == {"SUCCEEDED"}

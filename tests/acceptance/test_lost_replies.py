@@ -23,14 +23,14 @@ def redis_proxy(rig: Rig) -> Iterator[Proxy]:
 
 @pytest.fixture
 def database_proxy(rig: Rig) -> Iterator[Proxy]:
-    proxy = Proxy(rig.board.url)
+    proxy = Proxy(rig.database.url)
     yield proxy
     proxy.close()
 
 
 def assert_each_ran_once(rig: Rig, tasks: list[str]) -> None:
     assert rig.effects() == dict.fromkeys(tasks, 1)
-    assert {row.failures + row.crashes for row in rig.board.snapshot().tasks} == {0}
+    assert {row.failures + row.crashes for row in rig.database.snapshot().tasks} == {0}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_postgresql_went_silent_for_good_in_all_connections_that_there_were(
     rig.client.submit("last", count=TASKS, seconds=0.05)
     rig.verify(within=80)
     assert len(rig.effects()) == 2 * TASKS
-    assert {row.failures + row.crashes for row in rig.board.snapshot().tasks} == {0}
+    assert {row.failures + row.crashes for row in rig.database.snapshot().tasks} == {0}
     silent = workers if process == "workers" else rig.processes[0]
     assert "the database was silent for too long" in silent.log.read_text()
 

@@ -12,15 +12,15 @@ TASKS = 12
 
 @pytest.fixture
 def booking(rig: Rig) -> Rig:
-    rig.board.query("CREATE TABLE booking (task uuid)")
+    rig.database.query("CREATE TABLE booking (task uuid)")
     rig.start_scheduler()
     return rig
 
 
 def assert_booked_once(rig: Rig, tasks: list[str]) -> None:
-    booked = [task for (task,) in rig.board.query("SELECT task::text FROM booking")]
+    booked = [task for (task,) in rig.database.query("SELECT task::text FROM booking")]
     assert sorted(booked) == sorted(tasks)
-    assert {row.status for row in rig.board.snapshot().tasks} == {"SUCCEEDED"}
+    assert {row.status for row in rig.database.snapshot().tasks} == {"SUCCEEDED"}
 
 
 @pytest.mark.parametrize("name", ["before_effect", "before_own_commit", "after_own_commit"])

@@ -58,7 +58,7 @@ def test_an_outcome_that_a_worker_writes_after_it_lost_the_task_changes_nothing(
     os.kill(late, signal.SIGCONT)
     wait_until(lambda: "worker process ended" in workers.log.read_text(), what="the late worker to end")
     assert not is_alive(late)
-    row = rig.board.task(task)
+    row = rig.database.task(task)
     assert (row.status, row.attempt) == ("RUNNING", 2), "the late outcome was accepted"
     assert rig.outcomes(task) == ["LOST"]
     rig.give_cue()

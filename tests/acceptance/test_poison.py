@@ -17,7 +17,7 @@ def start(rig: Rig) -> None:
 
 
 def assert_neighbours_succeeded(rig: Rig, neighbours: list[str]) -> None:
-    rows = [row for row in rig.board.snapshot().tasks if row.id in neighbours]
+    rows = [row for row in rig.database.snapshot().tasks if row.id in neighbours]
     assert len(rows) == len(neighbours)
     assert {row.status for row in rows} == {"SUCCEEDED"}
 
@@ -28,7 +28,7 @@ def test_a_task_that_is_killed_with_its_process_dies_as_crash_loop(rig: Rig) -> 
     neighbours = rig.client.submit("last", count=NEIGHBOURS, seconds=0.05)
     rig.verify(within=60)
     assert rig.outcomes(poison) == ["CRASHED"] * 3
-    assert [letter.reason for letter in rig.board.snapshot().letters] == ["crash_loop"]
+    assert [letter.reason for letter in rig.database.snapshot().letters] == ["crash_loop"]
     assert_neighbours_succeeded(rig, neighbours)
 
 
@@ -37,9 +37,9 @@ def test_a_task_that_wants_too_much_memory_fails_and_nothing_else_does(rig: Rig)
     (poison,) = rig.client.submit("devour", priority=6)
     neighbours = rig.client.submit("last", count=NEIGHBOURS, seconds=0.05)
     rig.verify(within=60)
-    assert [(row.outcome, row.error_type) for row in rig.board.attempts(poison)] == [("FAILED", "MemoryError")] * 2
+    assert [(row.outcome, row.error_type) for row in rig.database.attempts(poison)] == [("FAILED", "MemoryError")] * 2
     assert rig.effects() == dict.fromkeys(neighbours, 1)
-    assert {row.crashes for row in rig.board.snapshot().tasks} == {0}
+    assert {row.crashes for row in rig.database.snapshot().tasks} == {0}
 
 
 def test_a_task_that_keeps_the_interpreter_dies_as_crash_loop_and_the_others_run(rig: Rig) -> None:
@@ -51,5 +51,5 @@ def test_a_task_that_keeps_the_interpreter_dies_as_crash_loop_and_the_others_run
     # On a busy machine a lease may run out before its worker is found out; that blames nobody.
     assert rig.outcomes(poison).count("CRASHED") == 3
     assert set(rig.outcomes(poison)) <= {"CRASHED", "LOST"}
-    assert [letter.reason for letter in rig.board.snapshot().letters] == ["crash_loop"]
+    assert [letter.reason for letter in rig.database.snapshot().letters] == ["crash_loop"]
     assert_neighbours_succeeded(rig, neighbours)

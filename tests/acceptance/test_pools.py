@@ -15,7 +15,7 @@ import pytest
 from scheduler_site.embedded.processes import free_port, kill_session
 from scheduler_site.embedded.servers import RedisServer
 from tests import containers
-from tests.acceptance.harness.board import Board
+from tests.acceptance.harness.database import Database
 from tests.acceptance.harness.servers import Databases
 from tests.waiting import wait_until
 
@@ -26,7 +26,7 @@ class Machine:
     """A copy of the project, with a database and an operator."""
 
     def __init__(self, folder: Path, *, database_url: str, broker_url: str) -> None:
-        self.folder, self.board = folder, Board(database_url)
+        self.folder, self.database = folder, Database(database_url)
         containers.make_image(folder)
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -72,7 +72,7 @@ def test_a_pool_goes_on_until_it_is_stopped(machine: Machine) -> None:
     assert started["pid"] in machine.pids()
     stopped = machine.run("stop")
     assert (stopped.returncode, stopped.stdout) == (0, "NAME\tSTATUS\ndefault\tSTOPPED\n")
-    assert machine.board.present_workers() == []
+    assert machine.database.present_workers() == []
     assert machine.json("status")["results"] == []
     assert "workers have ended" in Path(started["log"]).read_text()
 

@@ -71,11 +71,11 @@ def test_submission_goes_on_and_all_runs_afterwards(
         while time.monotonic() - began < seconds:
             assert api.submit("effect").status == 201
         assert refused(rig) is error
-        assert rig.board.counts()["PENDING"] > 0, "nothing waits: the broker was not needed"
+        assert rig.database.counts()["PENDING"] > 0, "nothing waits: the broker was not needed"
     assert refused(rig) is None
     rig.verify(within=30)
     assert set(rig.effects().values()) == {1}
-    assert {row.failures + row.crashes for row in rig.board.snapshot().tasks} == {0}
+    assert {row.failures + row.crashes for row in rig.database.snapshot().tasks} == {0}
     assert "another takes its place" not in workers.log.read_text(), "a broker that is away ends no worker"
 
 

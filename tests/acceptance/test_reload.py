@@ -16,11 +16,11 @@ def hang_up(rig: Rig) -> None:
 
 
 def alive(rig: Rig) -> int:
-    return [row.status for row in rig.board.workers()].count("ALIVE")
+    return [row.status for row in rig.database.workers()].count("ALIVE")
 
 
 def assert_ran_once(rig: Rig) -> None:
-    rows = rig.board.snapshot().tasks
+    rows = rig.database.snapshot().tasks
     assert {(row.status, row.failures, row.crashes) for row in rows} == {("SUCCEEDED", 0, 0)}
     assert set(rig.runs().values()) == {1}
     assert set(rig.effects().values()) == {1}
@@ -61,7 +61,7 @@ def test_sighup_lets_a_long_task_end_and_a_second_one_is_no_other_signal(rig: Ri
     hang_up(rig)
     rig.client.submit("effect", count=10)
     rig.await_effects(10)
-    assert rig.board.task(long).status == "RUNNING"
+    assert rig.database.task(long).status == "RUNNING"
     rig.give_cue()
     wait_until(lambda: not before & set(workers.children()), timeout=20, what="the old process to end")
     rig.verify(within=20)

@@ -11,10 +11,10 @@ TASKS = 60
 
 
 def assert_nothing_failed(rig: Rig) -> None:
-    tasks = rig.board.snapshot().tasks
+    tasks = rig.database.snapshot().tasks
     assert {(task.status, task.failures, task.crashes) for task in tasks} == {("SUCCEEDED", 0, 0)}
     # Nothing that had started was interrupted; what waited for a thread may have been put back, and claimed again.
-    assert rig.board.query("SELECT DISTINCT outcome FROM callboard_attempt") == [("SUCCEEDED",)]
+    assert rig.database.query("SELECT DISTINCT outcome FROM callboard_attempt") == [("SUCCEEDED",)]
     assert sorted(rig.effects().values()) == [1] * len(tasks)
 
 
@@ -23,11 +23,11 @@ def test_a_process_that_has_done_its_share_finishes_what_it_runs_while_another_g
     workers = rig.start_workers(threads=2, env={"WORKER_MAX_TASKS": "5", "SHUTDOWN_GRACE_SECONDS": "0.2"})
     (long,) = rig.client.submit("await_cue", cue=rig.cue())
     rig.await_starts([long])
-    first = rig.board.workers()[0].id
+    first = rig.database.workers()[0].id
     rig.client.submit("last", count=TASKS, seconds=0.03)
     rig.await_effects(TASKS, timeout=30)
-    assert len(rig.board.workers()) > 2
-    assert [row.status for row in rig.board.workers() if row.id == first] == ["DRAINING"]
+    assert len(rig.database.workers()) > 2
+    assert [row.status for row in rig.database.workers() if row.id == first] == ["DRAINING"]
     rig.give_cue()
     rig.verify(within=10)
     assert_nothing_failed(rig)
@@ -40,12 +40,12 @@ def test_a_worker_that_is_asked_to_drain_ends_after_what_it_runs_and_another_tak
     rig.start_workers(threads=1)
     (long,) = rig.client.submit("await_cue", cue=rig.cue())
     rig.await_starts([long])
-    rig.board.query("UPDATE callboard_worker SET status = 'DRAINING'")
+    rig.database.query("UPDATE callboard_worker SET status = 'DRAINING'")
     rig.client.submit("effect", count=3)
     rig.await_effects(3)
-    assert rig.board.task(long).status == "RUNNING"
+    assert rig.database.task(long).status == "RUNNING"
     rig.give_cue()
-    wait_until(lambda: "GONE" in {row.status for row in rig.board.workers()}, what="the drained worker to leave")
+    wait_until(lambda: "GONE" in {row.status for row in rig.database.workers()}, what="the drained worker to leave")
     rig.verify(within=8)
     assert_nothing_failed(rig)
 
@@ -57,4 +57,4 @@ def test_a_process_that_has_grown_too_large_is_replaced(rig: Rig) -> None:
     rig.client.submit("last", count=10, seconds=0.1)
     rig.verify(within=30)
     assert_nothing_failed(rig)
-    assert len(rig.board.workers()) > 1
+    assert len(rig.database.workers()) > 1

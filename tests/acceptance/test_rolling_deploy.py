@@ -38,20 +38,20 @@ def test_tasks_of_an_actor_that_no_worker_knows_wait_and_die_of_nothing(rig: Rig
     assert api.submit("novelty", count=5).status == 201
     known = rig.client.submit("effect", count=10)
     rig.await_effects(10)
-    rows = {row.id: row for row in rig.board.snapshot().tasks}
+    rows = {row.id: row for row in rig.database.snapshot().tasks}
     assert {(row.status, row.dispatch) for row in rows.values() if row.actor == "novelty"} == {("PENDING", 0)}
     new = rig.start_workers(threads=2, env=NEXT)
     rig.await_workers(2)
     # Hints are for any worker of a queue: what the old one gets it gives back, after which it waits for a while.
     assert api.submit("novelty", count=20).status == 201
     was_given_back = "SELECT count(*) FROM move_log WHERE before = 'RUNNING' AND after = 'PENDING'"
-    wait_until(lambda: rig.board.query(was_given_back)[0][0], timeout=30, what="the old worker to give some back")
+    wait_until(lambda: rig.database.query(was_given_back)[0][0], timeout=30, what="the old worker to give some back")
     old.terminate()
     assert old.wait(15) == 0
     rig.verify(within=60)
     assert set(rig.effects().values()) == {1}
-    assert rig.board.snapshot().letters == []
-    assert {row.failures + row.crashes for row in rig.board.snapshot().tasks} == {0}
+    assert rig.database.snapshot().letters == []
+    assert {row.failures + row.crashes for row in rig.database.snapshot().tasks} == {0}
     started_by_new = {entry.pid for task in rows.keys() - set(known) for entry in rig.ledger.of(task, "START")}
     assert started_by_new.isdisjoint({entry.pid for task in known for entry in rig.ledger.of(task, "START")})
     assert new.code == 0
@@ -63,7 +63,7 @@ def test_this_release_works_and_starts_on_the_schema_of_the_next(rig: Rig) -> No
     api = rig.start_api()
     rig.client.submit("last", count=30, seconds=0.05)
     rig.await_effects(5)
-    rig.board.query(_NEXT_SCHEMA)
+    rig.database.query(_NEXT_SCHEMA)
     assert api.submit("fail", count=5, times=1).status == 201
     rig.client.submit("last", count=10, seconds=0.05)
     for process in (workers, scheduler):
@@ -77,13 +77,13 @@ def test_this_release_works_and_starts_on_the_schema_of_the_next(rig: Rig) -> No
 
 
 def test_the_next_release_waits_for_its_schema(rig: Rig) -> None:
-    names = rig.board.query("SELECT name FROM django_migrations WHERE app = 'tasks' ORDER BY name DESC LIMIT 2")
+    names = rig.database.query("SELECT name FROM django_migrations WHERE app = 'tasks' ORDER BY name DESC LIMIT 2")
     (last,), (before,) = names
     rig.manage("migrate", "tasks", before, "--verbosity", "0")
     processes = [rig.start_scheduler(), rig.start_workers(threads=2)]
     for process in processes:
         wait_until(partial(says, process, f"migrations are missing: tasks.{last}"), timeout=30, what="it to wait")
-    assert rig.board.workers() == []
+    assert rig.database.workers() == []
     rig.manage("migrate", "--verbosity", "0")
     tasks = rig.client.submit("effect", count=10)
     rig.verify(within=30)

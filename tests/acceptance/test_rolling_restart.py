@@ -41,7 +41,7 @@ def test_a_restart_of_everything_under_load_loses_and_fails_nothing(rig: Rig) ->
     # One that is asked to stop while it still boots just dies.
     wait_until(lambda: all(has_booted(process) for process in rig.processes), timeout=20, what="the last ones to boot")
     rig.verify(within=30)
-    tasks = rig.board.snapshot().tasks
+    tasks = rig.database.snapshot().tasks
     assert len(tasks) == rounds * TASKS_BETWEEN
     assert {(task.status, task.failures, task.crashes) for task in tasks} == {("SUCCEEDED", 0, 0)}
     assert sorted(rig.effects().values()) == [1] * len(tasks)

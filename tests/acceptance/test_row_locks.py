@@ -22,7 +22,7 @@ def submit(rig: Rig, count: int, seconds: float, priority: int) -> list[str]:
 
 def count_of(rig: Rig, tasks: list[str], status: str) -> int:
     statement = "SELECT count(*) FROM callboard_task WHERE id = ANY(%s::uuid[]) AND status = %s"
-    ((count,),) = rig.board.query(statement, [tasks, status])
+    ((count,),) = rig.database.query(statement, [tasks, status])
     return int(count)
 
 
@@ -33,7 +33,7 @@ def test_a_locked_row_waits_alone_and_all_others_are_written(rig: Rig, locked: i
     rig.await_workers()
     held = submit(rig, locked, seconds=0.5, priority=10)
     rig.await_starts(held)
-    with locked_rows(rig.board, held):
+    with locked_rows(rig.database, held):
         began = time.monotonic()
         assert count_of(rig, held, "RUNNING") == locked
         others = submit(rig, NEIGHBOURS, seconds=0.02, priority=5)
@@ -41,16 +41,16 @@ def test_a_locked_row_waits_alone_and_all_others_are_written(rig: Rig, locked: i
             lambda: count_of(rig, others, "SUCCEEDED") == NEIGHBOURS,
             timeout=LOCKED_SECONDS + 10,
             interval=0.1,
-            what=lambda: f"the others to be written; tasks are {rig.board.counts()}",
+            what=lambda: f"the others to be written; tasks are {rig.database.counts()}",
         )
         wait_until(lambda: time.monotonic() - began > LOCKED_SECONDS, timeout=20, what="the lock to last")
         assert count_of(rig, held, "RUNNING") == locked
     rig.verify(within=10)
-    rows = rig.board.snapshot().tasks
+    rows = rig.database.snapshot().tasks
     assert {(row.status, row.failures, row.crashes) for row in rows} == {("SUCCEEDED", 0, 0)}
     assert set(rig.runs().values()) == {1}
     assert set(rig.effects().values()) == {1}
-    assert len(rig.board.workers()) == 1
+    assert len(rig.database.workers()) == 1
 
 
 @pytest.mark.slow
@@ -60,7 +60,7 @@ def test_finished_work_that_cannot_be_written_for_a_row_lock_survives_an_orderly
     rig.await_workers()
     held = submit(rig, 1, seconds=0.3, priority=10)
     rig.await_starts(held)
-    with locked_rows(rig.board, held):
+    with locked_rows(rig.database, held):
         # Its outcome waits for the lock before that of anybody else comes.
         rig.await_event("END", task=held[0])
         others = submit(rig, 20, seconds=0.02, priority=5)
@@ -71,5 +71,5 @@ def test_finished_work_that_cannot_be_written_for_a_row_lock_survives_an_orderly
     rig.start_workers(threads=2)
     rig.await_workers()
     rig.verify(within=20)
-    assert {row.failures for row in rig.board.snapshot().tasks} == {0}
+    assert {row.failures for row in rig.database.snapshot().tasks} == {0}
     assert {rig.effects()[task] for task in others} == {1}

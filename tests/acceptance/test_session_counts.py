@@ -17,13 +17,13 @@ THREADS = 3
 
 def sessions_of(rig: Rig, *pids: int) -> int:
     """Count connections of processes with the database's server."""
-    port = urlsplit(rig.board.url).port
+    port = urlsplit(rig.database.url).port
     found = [one for pid in pids for one in psutil.Process(pid).net_connections("tcp")]
     return sum(bool(one.raddr) and one.raddr.port == port for one in found)
 
 
 def test_no_process_has_more_sessions_than_the_check_counts_with(rig: Rig) -> None:
-    rig.board.query("CREATE TABLE booking (task uuid)")
+    rig.database.query("CREATE TABLE booking (task uuid)")
     scheduler = rig.start_scheduler()
     workers = rig.start_workers(threads=THREADS)
     rig.await_workers()

@@ -21,10 +21,10 @@ def test_sigterm_lets_running_tasks_finish_and_returns_the_rest_at_once(rig: Rig
     running = rig.client.submit("await_cue", count=2, cue=rig.cue())
     rig.await_starts(running)
     waiting = rig.client.submit("effect", count=10)
-    wait_until(lambda: rig.board.counts().get("QUEUED"), what="hints in the broker")
+    wait_until(lambda: rig.database.counts().get("QUEUED"), what="hints in the broker")
     workers.terminate()
     wait_until(
-        lambda: {rig.board.task(task).status for task in waiting} <= {"PENDING", "QUEUED"}, what="none to be held"
+        lambda: {rig.database.task(task).status for task in waiting} <= {"PENDING", "QUEUED"}, what="none to be held"
     )
     rig.give_cue()
     assert workers.wait(5) == 0
@@ -45,7 +45,7 @@ def test_a_task_that_outlasts_the_grace_is_interrupted_and_runs_again_without_a_
     rig.start_workers(threads=1)
     rig.verify(within=8)
     assert rig.outcomes(task) == ["INTERRUPTED", "SUCCEEDED"]
-    row = rig.board.task(task)
+    row = rig.database.task(task)
     assert (row.failures, row.crashes) == (0, 0)
 
 
@@ -61,7 +61,7 @@ def test_a_task_that_ignores_interrupts_does_not_hold_up_the_end_and_runs_again(
     rig.start_workers(threads=1)
     rig.verify(within=8)
     assert rig.outcomes(task) == ["INTERRUPTED", "SUCCEEDED"]
-    row = rig.board.task(task)
+    row = rig.database.task(task)
     assert (row.failures, row.crashes) == (0, 0)
 
 
@@ -78,4 +78,4 @@ def test_a_second_sigterm_kills_and_loses_nothing(rig: Rig) -> None:
     rig.start_workers(threads=2)
     rig.verify(within=8)
     assert [rig.outcomes(task) for task in running] == [["INTERRUPTED", "SUCCEEDED"]] * 2
-    assert {rig.board.task(task).crashes for task in running} == {0}, "an operator's kill blames nobody"
+    assert {rig.database.task(task).crashes for task in running} == {0}, "an operator's kill blames nobody"

@@ -26,15 +26,15 @@ def await_ends(rig: Rig, tasks: list[str], *, timeout: float) -> None:
     """Wait until the database says that these tasks succeeded."""
     succeeded = "SELECT count(*) FROM callboard_task WHERE id = ANY(%s::uuid[]) AND status = 'SUCCEEDED'"
     wait_until(
-        lambda: rig.board.query(succeeded, [tasks]) == [(len(tasks),)],
+        lambda: rig.database.query(succeeded, [tasks]) == [(len(tasks),)],
         timeout=timeout,
         interval=0.05,
-        what=lambda: f"{len(tasks)} tasks to succeed; tasks are {rig.board.counts()}",
+        what=lambda: f"{len(tasks)} tasks to succeed; tasks are {rig.database.counts()}",
     )
 
 
 def assert_ran_once(rig: Rig, tasks: list[str]) -> None:
-    rows = [row for row in rig.board.snapshot().tasks if row.id in set(tasks)]
+    rows = [row for row in rig.database.snapshot().tasks if row.id in set(tasks)]
     assert {(row.status, row.failures, row.crashes) for row in rows} == {("SUCCEEDED", 0, 0)}
     runs = rig.runs()
     assert {runs[task] for task in tasks} == {1}
@@ -50,9 +50,9 @@ def test_tasks_that_log_without_pause_meet_their_limits_and_their_process_goes_o
     )
     rig.client.submit("effect", count=40, priority=3)
     rig.verify(within=60)
-    reasons = {letter.task: letter.reason for letter in rig.board.snapshot().letters}
+    reasons = {letter.task: letter.reason for letter in rig.database.snapshot().letters}
     assert reasons == dict.fromkeys(chatty, "time_limit_exceeded")
-    assert len(rig.board.workers()) == 1, "nobody had to be replaced"
+    assert len(rig.database.workers()) == 1, "nobody had to be replaced"
 
 
 def test_a_few_tasks_that_log_under_a_limit_leave_a_process_that_works(rig: Rig) -> None:
@@ -64,8 +64,8 @@ def test_a_few_tasks_that_log_under_a_limit_leave_a_process_that_works(rig: Rig)
     later = rig.client.submit("effect", count=10)
     rig.verify(within=5)
     assert_ran_once(rig, later)
-    assert {letter.reason for letter in rig.board.snapshot().letters} == {"time_limit_exceeded"}
-    assert len(rig.board.workers()) == 1
+    assert {letter.reason for letter in rig.database.snapshot().letters} == {"time_limit_exceeded"}
+    assert len(rig.database.workers()) == 1
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_actors_that_wait_for_a_lost_lock_are_stuck_and_the_others_go_on(rig: Ri
     rig.await_starts(waiting)
     later = rig.client.submit("last", count=40, seconds=0.1)
     rig.verify(within=40)
-    rows = {row.id: row for row in rig.board.snapshot().tasks}
+    rows = {row.id: row for row in rig.database.snapshot().tasks}
     assert {rows[task].status for task in later} == {"SUCCEEDED"}
     assert max(rows[task].crashes for task in later) <= 1
     assert {rows[task].status for task in waiting} == {"DEAD"}
@@ -114,8 +114,8 @@ def test_a_worker_whose_log_nobody_reads_is_replaced_when_it_dies(rig: Rig) -> N
     (poison,) = rig.client.submit("crash", how="kill")
     later = rig.client.submit("effect", count=10, priority=1)
     rig.verify(within=40)
-    assert rig.board.task(poison).status == "DEAD"
-    assert {rig.board.task(task).status for task in later} == {"SUCCEEDED"}
+    assert rig.database.task(poison).status == "DEAD"
+    assert {rig.database.task(task).status for task in later} == {"SUCCEEDED"}
 
 
 def test_a_process_that_stands_still_is_replaced(rig: Rig) -> None:
@@ -141,7 +141,7 @@ def test_a_process_that_was_declared_gone_and_cannot_end_itself_is_ended(rig: Ri
     (victim,) = workers.children()
     (thief,) = rig.client.submit("seize", what="handlers")
     rig.await_event("EFFECT", task=thief)
-    rig.board.query("UPDATE callboard_worker SET status = 'GONE', stopped_at = clock_timestamp()")
+    rig.database.query("UPDATE callboard_worker SET status = 'GONE', stopped_at = clock_timestamp()")
     wait_until(lambda: not is_alive(victim), timeout=REPLACED_SECONDS, what="the process that is gone to end")
     rig.verify(within=2 * START_SECONDS)
 
@@ -149,12 +149,12 @@ def test_a_process_that_was_declared_gone_and_cannot_end_itself_is_ended(rig: Ri
 @pytest.mark.slow
 def test_a_worker_that_is_deaf_to_signals_still_ends_when_it_is_drained(rig: Rig) -> None:
     start(rig)
-    first = rig.board.workers()[0].id
+    first = rig.database.workers()[0].id
     rig.client.submit("deafen", number=int(signal.SIGTERM))
     rig.settle(10)
-    rig.board.query("UPDATE callboard_worker SET status = 'DRAINING'")
+    rig.database.query("UPDATE callboard_worker SET status = 'DRAINING'")
     wait_until(
-        lambda: [row.status for row in rig.board.workers() if row.id == first] == ["GONE"],
+        lambda: [row.status for row in rig.database.workers() if row.id == first] == ["GONE"],
         timeout=REPLACED_SECONDS + START_SECONDS,
         what="the drained worker to leave",
     )

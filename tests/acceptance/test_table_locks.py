@@ -32,7 +32,7 @@ def test_a_locked_table_ends_no_worker_and_repeats_nothing(rig: Rig, table: str,
     rig.await_starts(running)
     others = rig.client.submit("last", count=TASKS, seconds=0.3)
     rig.await_effects(6)
-    with locked(rig.board, table):
+    with locked(rig.database, table):
         began = time.monotonic()
         wait_until(lambda: time.monotonic() - began > seconds, timeout=seconds + 10, what="the lock to last")
         assert set(workers.children()) == children, "a process that waits for a lock has ended"
@@ -41,7 +41,7 @@ def test_a_locked_table_ends_no_worker_and_repeats_nothing(rig: Rig, table: str,
     rig.verify(within=40)
     assert set(rig.effects().values()) == {1}
     assert set(rig.effects()) == {*running, *others}
-    rows = rig.board.snapshot().tasks
+    rows = rig.database.snapshot().tasks
     assert {(row.status, row.failures, row.crashes) for row in rows} == {("SUCCEEDED", 0, 0)}
     assert set(rig.runs().values()) == {1}
-    assert len(rig.board.workers()) == 2
+    assert len(rig.database.workers()) == 2

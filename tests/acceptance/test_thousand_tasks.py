@@ -18,7 +18,7 @@ def check(rig: Rig) -> None:
     rig.await_workers()
     tasks = rig.client.submit("effect", count=COUNT)
     rig.verify(within=30)
-    assert rig.board.counts() == {"SUCCEEDED": COUNT}
+    assert rig.database.counts() == {"SUCCEEDED": COUNT}
     assert rig.effects() == dict.fromkeys(tasks, 1)
 
 
@@ -55,7 +55,7 @@ def test_on_a_postgresql_and_a_redis_of_the_system(
             rig.start_scheduler()
             rig.start_workers(processes=2, threads=4)
             check(rig)
-            ((version,),) = rig.board.query("SHOW server_version")
+            ((version,),) = rig.database.query("SHOW server_version")
             assert int(version.split(".")[0]) == int(SystemPostgresServer.programs()[-1].parts[-3])
         finally:
             rig.clear()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scheduler_site.embedded.processes import free_port
-from tests.acceptance.harness.board import Board
+from tests.acceptance.harness.database import Database
 from tests.acceptance.harness.servers import ROOT, Databases, execute
 from tests.waiting import wait_until
 
@@ -95,7 +95,7 @@ def test_zero_seconds_means_not_to_look(databases: Databases, tmp_path: Path) ->
         log = tmp_path / "log"
         assert start(PROCESSES["script"], environment(url, seconds="0"), log).wait(20) == 0
         assert log.read_text() == ""
-        assert Board(url).counts() == {}
+        assert Database(url).counts() == {}
 
 
 def test_a_missing_address_is_no_reason_to_wait(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tasks.states import FINAL, AttemptOutcome, Resolution, Status
-from tests.acceptance.harness.board import AttemptRow, Move, Snapshot, TaskRow, WorkerRow
+from tests.acceptance.harness.database import AttemptRow, Move, Snapshot, TaskRow, WorkerRow
 from tests.acceptance.harness.history import History
 from tests.acceptance.harness.ledger import Entry
 
@@ -43,7 +43,7 @@ class Evidence:
 
     history: History
     ledger: Sequence[Entry]
-    board: Snapshot
+    rows: Snapshot
     #: Sentences about processes, hints and exit codes that should not be.
     residue: Sequence[str] = ()
     crash_limit: int = 3
@@ -53,7 +53,7 @@ class Evidence:
     def __post_init__(self) -> None:
         for entry in self.ledger:
             self._by_task[entry.task].append(entry)
-        self._rows.update({(row.task, row.number): row for row in self.board.attempts})
+        self._rows.update({(row.task, row.number): row for row in self.rows.attempts})
 
     def entries(self, task: str, event: str) -> list[Entry]:
         """What one task's actor did, of one kind."""
@@ -86,8 +86,8 @@ def violations(evidence: Evidence) -> list[str]:
 
 
 def _every_submission_ends(evidence: Evidence) -> Iterator[str]:
-    tasks = {task.id: task for task in evidence.board.tasks}
-    by_tag = Counter(tag for task in evidence.board.tasks for tag in task.tags)
+    tasks = {task.id: task for task in evidence.rows.tasks}
+    by_tag = Counter(tag for task in evidence.rows.tasks for tag in task.tags)
     for one in evidence.history.submissions:
         expected = {"ok": {one.count}, "failed": {0}, "unknown": {0, one.count}}[one.answer]
         if by_tag[one.name] not in expected:
@@ -100,13 +100,13 @@ def _every_submission_ends(evidence: Evidence) -> Iterator[str]:
         elif tasks[id].status not in FINAL:
             yield f"I1: task {id} was accepted and is {tasks[id].status}"
     names = {one.name for one in evidence.history.submissions}
-    for task in evidence.board.tasks:
+    for task in evidence.rows.tasks:
         if not names.intersection(task.tags):
             yield f"I1: task {task.id} exists and nobody submitted it"
 
 
 def _only_legal_moves(evidence: Evidence) -> Iterator[str]:
-    lives = Counter(event.task for event in evidence.board.events if event.verb in SECOND_LIFE)
+    lives = Counter(event.task for event in evidence.rows.events if event.verb in SECOND_LIFE)
     for task, moves in _moves(evidence).items():
         for move in moves:
             if move.after not in LEGAL_MOVES[move.before]:
@@ -123,7 +123,7 @@ def _only_legal_moves(evidence: Evidence) -> Iterator[str]:
 
 def _one_success(evidence: Evidence) -> Iterator[str]:
     attempts = _attempts(evidence)
-    for task in evidence.board.tasks:
+    for task in evidence.rows.tasks:
         rows = attempts[task.id]
         successes = [row.number for row in rows if row.outcome == AttemptOutcome.SUCCEEDED]
         expected = 1 if task.status == Status.SUCCEEDED else 0
@@ -136,7 +136,7 @@ def _one_success(evidence: Evidence) -> Iterator[str]:
 
 
 def _every_start_has_an_attempt(evidence: Evidence) -> Iterator[str]:
-    known = {(row.task, row.number) for row in evidence.board.attempts}
+    known = {(row.task, row.number) for row in evidence.rows.attempts}
     starts = Counter((entry.task, entry.attempt) for entry in evidence.ledger if entry.event == "START")
     for (task, attempt), count in starts.items():
         if (task, attempt) not in known:
@@ -147,8 +147,8 @@ def _every_start_has_an_attempt(evidence: Evidence) -> Iterator[str]:
 
 def _limits_hold(evidence: Evidence) -> Iterator[str]:
     attempts = _attempts(evidence)
-    lives = Counter(event.task for event in evidence.board.events if event.verb in SECOND_LIFE)
-    for task in evidence.board.tasks:
+    lives = Counter(event.task for event in evidence.rows.events if event.verb in SECOND_LIFE)
+    for task in evidence.rows.tasks:
         if task.max_retries is not None and task.failures > task.max_retries + 1:
             yield f"I3: task {task.id} failed {task.failures} times, allowed are {task.max_retries + 1}"
         crashed = sum(row.outcome == AttemptOutcome.CRASHED for row in attempts[task.id])
@@ -157,9 +157,9 @@ def _limits_hold(evidence: Evidence) -> Iterator[str]:
 
 
 def _no_overlap_within_a_lease(evidence: Evidence) -> Iterator[str]:
-    workers = {worker.id: worker for worker in evidence.board.workers}
-    attempts = {(row.task, row.number): row for row in evidence.board.attempts}
-    for task in evidence.board.tasks:
+    workers = {worker.id: worker for worker in evidence.rows.workers}
+    attempts = {(row.task, row.number): row for row in evidence.rows.attempts}
+    for task in evidence.rows.tasks:
         starts = sorted(evidence.entries(task.id, "START"), key=lambda entry: entry.attempt)
         for first, second in pairwise(starts):
             life = evidence.of_attempt(task.id, first.attempt)
@@ -189,19 +189,17 @@ def _had_lost_lease(worker: WorkerRow | None, wall: float) -> bool:
 
 def _no_help_was_needed(evidence: Evidence) -> Iterator[str]:
     asked = Counter(evidence.history.second_lives)
-    given = Counter(event.task for event in evidence.board.events if event.verb in SECOND_LIFE)
+    given = Counter(event.task for event in evidence.rows.events if event.verb in SECOND_LIFE)
     for task in given.keys() | asked.keys():
         if given[task] != asked[task]:
             yield f"I5: task {task} got {given[task]} second lives, the client asked for {asked[task]}"
-    for task_row in evidence.board.tasks:
+    for task_row in evidence.rows.tasks:
         if task_row.status not in FINAL:
             yield f"I5: task {task_row.id} ({task_row.actor}) is still {task_row.status}"
 
 
 def _nothing_starts_early(evidence: Evidence) -> Iterator[str]:
-    claims = {
-        (move.task, move.attempt): move.run_at for move in evidence.board.move_log if move.after == Status.RUNNING
-    }
+    claims = {(move.task, move.attempt): move.run_at for move in evidence.rows.move_log if move.after == Status.RUNNING}
     for entry in evidence.ledger:
         if entry.event != "START":
             continue
@@ -214,9 +212,9 @@ def _nothing_starts_early(evidence: Evidence) -> Iterator[str]:
 
 
 def _dead_letters_match(evidence: Evidence) -> Iterator[str]:
-    open_letters = Counter(letter.task for letter in evidence.board.letters if letter.resolution == Resolution.OPEN)
-    discarded = {letter.task for letter in evidence.board.letters if letter.resolution == Resolution.DISCARDED}
-    tasks = {task.id: task for task in evidence.board.tasks}
+    open_letters = Counter(letter.task for letter in evidence.rows.letters if letter.resolution == Resolution.OPEN)
+    discarded = {letter.task for letter in evidence.rows.letters if letter.resolution == Resolution.DISCARDED}
+    tasks = {task.id: task for task in evidence.rows.tasks}
     for id, task in tasks.items():
         expected = int(task.status == Status.DEAD and id not in discarded)
         if open_letters[id] != expected:
@@ -226,7 +224,7 @@ def _dead_letters_match(evidence: Evidence) -> Iterator[str]:
 
 
 def _nothing_is_left(evidence: Evidence) -> Iterator[str]:
-    for worker in evidence.board.workers:
+    for worker in evidence.rows.workers:
         if worker.status != "GONE":
             yield f"I9: worker {worker.id} (pid {worker.pid}) has ended and is still {worker.status}"
     for sentence in evidence.residue:
@@ -235,14 +233,14 @@ def _nothing_is_left(evidence: Evidence) -> Iterator[str]:
 
 def _moves(evidence: Evidence) -> dict[str, list[Move]]:
     moves: dict[str, list[Move]] = defaultdict(list)
-    for move in evidence.board.move_log:
+    for move in evidence.rows.move_log:
         moves[move.task].append(move)
     return moves
 
 
 def _attempts(evidence: Evidence) -> dict[str, list[AttemptRow]]:
     attempts: dict[str, list[AttemptRow]] = defaultdict(list)
-    for row in evidence.board.attempts:
+    for row in evidence.rows.attempts:
         attempts[row.task].append(row)
     return attempts
 

@@ -8,7 +8,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class by the name of a function
 
 from scheduler_site.embedded.server import Server
-from tests.acceptance.harness.board import Board
+from tests.acceptance.harness.database import Database
 from tests.acceptance.harness.processes import pause, resume
 from tests.waiting import wait_until
 
@@ -36,38 +36,38 @@ def frozen(server: Server) -> Iterator[None]:
                 resume(pid)
 
 
-def end_sessions(board: Board) -> int:
+def end_sessions(database: Database) -> int:
     """End every session with the database; tell how many there were."""
-    ((count, _),) = board.query(_OTHERS, [[]])
+    ((count, _),) = database.query(_OTHERS, [[]])
     return int(count)
 
 
 @contextlib.contextmanager
-def locked(board: Board, table: str) -> Iterator[None]:
+def locked(database: Database, table: str) -> Iterator[None]:
     """Hold a lock on a table that lets nobody even read it."""
-    with contextlib.closing(psycopg2.connect(board.url)) as session, session.cursor() as cursor:
+    with contextlib.closing(psycopg2.connect(database.url)) as session, session.cursor() as cursor:
         cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield
 
 
 @contextlib.contextmanager
-def locked_rows(board: Board, tasks: Sequence[str]) -> Iterator[None]:
+def locked_rows(database: Database, tasks: Sequence[str]) -> Iterator[None]:
     """Hold the rows of some tasks, as a transaction of somebody does who looks at them for a while."""
-    with contextlib.closing(psycopg2.connect(board.url)) as session, session.cursor() as cursor:
+    with contextlib.closing(psycopg2.connect(database.url)) as session, session.cursor() as cursor:
         cursor.execute("SELECT id FROM callboard_task WHERE id = ANY(%s::uuid[]) FOR UPDATE", [list(tasks)])
         yield
 
 
 @contextlib.contextmanager
-def without_free_connections(board: Board) -> Iterator[None]:
+def without_free_connections(database: Database) -> Iterator[None]:
     """Take every connection that the server has, and those of Callboard's processes as well."""
     with contextlib.ExitStack() as stack:
         hoard: list[Connection] = []
         stack.callback(_close_all, hoard)
-        chief = stack.enter_context(contextlib.closing(psycopg2.connect(board.url)))
+        chief = stack.enter_context(contextlib.closing(psycopg2.connect(database.url)))
         chief.autocommit = True
         # Again and again, because the processes want their connections back.
-        wait_until(lambda: _is_alone(chief, board, hoard), timeout=60, what="all connections to be ours")
+        wait_until(lambda: _is_alone(chief, database, hoard), timeout=60, what="all connections to be ours")
         yield
 
 
@@ -76,12 +76,12 @@ def _close_all(sessions: list[Connection]) -> None:
         session.close()
 
 
-def _is_alone(chief: Connection, board: Board, hoard: list[Connection]) -> bool:
+def _is_alone(chief: Connection, database: Database, hoard: list[Connection]) -> bool:
     """End the sessions of others and take all that is free; tell whether there were none to end."""
     with chief.cursor() as cursor:
         cursor.execute(_OTHERS, [[one.info.backend_pid for one in hoard]])
         ((count, _),) = cursor.fetchall()
     with contextlib.suppress(psycopg2.OperationalError):
         while True:
-            hoard.append(psycopg2.connect(board.url))
+            hoard.append(psycopg2.connect(database.url))
     return not count

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import psycopg2
 
-from tests.acceptance.harness.board import Board
+from tests.acceptance.harness.database import Database
 from tests.acceptance.harness.ledger import Ledger
 from tests.acceptance.harness.processes import is_alive, is_paused
 
@@ -43,9 +43,9 @@ class Idleness:
     """
 
     def __init__(
-        self, board: Board, ledger: Ledger, *, children: Callable[[], list[int]], allowed_seconds: float
+        self, database: Database, ledger: Ledger, *, children: Callable[[], list[int]], allowed_seconds: float
     ) -> None:
-        self._board, self._children, self._allowed = board, children, allowed_seconds
+        self._database, self._children, self._allowed = database, children, allowed_seconds
         self._tail = _Tail(ledger)
         self._since: dict[int, float] = {}
         self._told: set[int] = set()
@@ -91,7 +91,7 @@ class Idleness:
     def _look(self) -> _Seen | None:
         """Ask the database; None if it cannot answer, or a table is locked."""
         try:
-            with contextlib.closing(psycopg2.connect(self._board.url, connect_timeout=2)) as session:
+            with contextlib.closing(psycopg2.connect(self._database.url, connect_timeout=2)) as session:
                 session.autocommit = True
                 with session.cursor() as cursor:
                     cursor.execute("SET statement_timeout = '1s'")

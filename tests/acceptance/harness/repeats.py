@@ -24,7 +24,7 @@ def repeated(evidence: Evidence, *, felled: Collection[int] = ()) -> list[str]:
         felled: processes that somebody killed, or kept still past their lease.
     """
     excused = {*felled, *_crashed(evidence), *_with_a_fatal_actor(evidence)}
-    return [sentence for task in evidence.board.tasks for sentence in _of_task(evidence, task.id, excused)]
+    return [sentence for task in evidence.rows.tasks for sentence in _of_task(evidence, task.id, excused)]
 
 
 def _of_task(evidence: Evidence, task: str, excused: Collection[int]) -> Iterator[str]:
@@ -45,16 +45,16 @@ def _of_task(evidence: Evidence, task: str, excused: Collection[int]) -> Iterato
 
 
 def _crashed(evidence: Evidence) -> set[int]:
-    return {row.pid for row in evidence.board.workers if (row.crash or {}).get("kind") == "crashed"}
+    return {row.pid for row in evidence.rows.workers if (row.crash or {}).get("kind") == "crashed"}
 
 
 def _was_gone(evidence: Evidence, worker: str, end: Entry) -> bool:
-    stopped_at = next((row.stopped_at for row in evidence.board.workers if row.id == worker), None)
+    stopped_at = next((row.stopped_at for row in evidence.rows.workers if row.id == worker), None)
     return stopped_at is not None and stopped_at.timestamp() < end.wall
 
 
 def _with_a_fatal_actor(evidence: Evidence) -> set[int]:
-    fatal = {task.id for task in evidence.board.tasks if task.actor in FATAL}
+    fatal = {task.id for task in evidence.rows.tasks if task.actor in FATAL}
     starts = (entry for entry in evidence.ledger if entry.event == "START" and entry.task in fatal)
     return {entry.pid for entry in starts if not _succeeded(evidence, entry)}
 

@@ -15,9 +15,9 @@ import redis
 
 from scheduler_site.embedded.processes import free_port
 from tests.acceptance.harness.api import Api
-from tests.acceptance.harness.board import Board
 from tests.acceptance.harness.checker import Evidence, violations
 from tests.acceptance.harness.client import Client
+from tests.acceptance.harness.database import Database
 from tests.acceptance.harness.hints import Hints
 from tests.acceptance.harness.ledger import Ledger
 from tests.acceptance.harness.processes import Process
@@ -62,7 +62,7 @@ class Rig:
 
     def __init__(self, *, database_url: str, broker: Broker | None, folder: Path) -> None:
         self.folder = folder
-        self.board = Board(database_url)
+        self.database = Database(database_url)
         self.ledger = Ledger(folder / "ledger")
         #: As the fixture made it; what can be done to it is its own.
         self.redis: Any = broker
@@ -112,15 +112,15 @@ class Rig:
 
     def outcomes(self, task: str) -> list[str]:
         """Give the outcomes of a task's attempts."""
-        return [row.outcome for row in self.board.attempts(task)]
+        return [row.outcome for row in self.database.attempts(task)]
 
     def runs(self) -> Counter[str]:
         """Count the attempts of each task that started; a claim that was put back is none."""
-        return Counter(row.task for row in self.board.snapshot().attempts)
+        return Counter(row.task for row in self.database.snapshot().attempts)
 
     def await_workers(self, count: int = 1) -> None:
         """Wait until so many worker processes have registered."""
-        wait_until(lambda: len(self.board.present_workers()) >= count, timeout=20, what=f"{count} workers")
+        wait_until(lambda: len(self.database.present_workers()) >= count, timeout=20, what=f"{count} workers")
 
     def arm(self, failpoint: str, *, now: bool = True) -> dict[str, str]:
         """Give the variables of processes of which one, once, does what the fail point says: ``now``, or when a test
@@ -163,7 +163,7 @@ class Rig:
             "SECRET_KEY": "stage",
             "ENV_FILE": os.devnull,
             "LOG_FORMAT": "json",
-            "DATABASE_URL": self.board.url,
+            "DATABASE_URL": self.database.url,
             "BROKER_URL": self.redis.url if self.redis else "inprocess://",
             **CLOCKS,
             **self.ledger.variables,
@@ -195,7 +195,7 @@ class Rig:
 
     def start_delays(self, tasks: Sequence[str]) -> list[float]:
         """Tell how long after its submission each of these tasks started for the first time, in seconds."""
-        submitted = dict(self.board.query("SELECT task_id::text, at FROM move_log WHERE before IS NULL"))
+        submitted = dict(self.database.query("SELECT task_id::text, at FROM move_log WHERE before IS NULL"))
         started: dict[str, float] = {}
         for entry in self.ledger.entries():
             if entry.event == "START":
@@ -205,10 +205,10 @@ class Rig:
     def settle(self, seconds: float) -> None:
         """Wait until every task is final."""
         wait_until(
-            lambda: self.board.counts() and not self.board.unfinished(),
+            lambda: self.database.counts() and not self.database.unfinished(),
             timeout=seconds,
             interval=0.05,
-            what=lambda: f"all tasks to end; they are {self.board.counts()}",
+            what=lambda: f"all tasks to end; they are {self.database.counts()}",
         )
 
     # --- The verdict --------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class Rig:
     def close(self) -> Evidence:
         """Stop all processes in order; give what is known after that."""
         residue = [*self._residue_in_the_broker(), *self.stop()]
-        return Evidence(self.client.history, self.ledger.entries(), self.board.snapshot(), residue)
+        return Evidence(self.client.history, self.ledger.entries(), self.database.snapshot(), residue)
 
     def stop(self) -> list[str]:
         """Stop what runs in order; tell what did not end as it should."""
@@ -276,7 +276,7 @@ class Rig:
         try:
             hints = self.hints
             found = [f"{count} hints wait in {name} for nothing" for name, count in hints.waiting().items()]
-            for worker in self.board.present_workers():
+            for worker in self.database.present_workers():
                 held = hints.unacknowledged(worker.id)
                 found += [f"worker {worker.id} never acknowledged {sorted(held)[:3]}"] if held else []
         except redis.RedisError as error:

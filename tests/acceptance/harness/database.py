@@ -100,7 +100,7 @@ _EVENTS = "SELECT task_id::text, verb FROM callboard_taskevent ORDER BY id"
 _MOVE_LOG = "SELECT at, task_id::text, before, after, dispatch, attempt, run_at FROM move_log ORDER BY id"
 
 
-class Board:
+class Database:
     """One test's database."""
 
     def __init__(self, url: str) -> None:
