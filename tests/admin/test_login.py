@@ -104,3 +104,11 @@ def test_a_form_that_is_out_of_date_is_explained():
     browser.force_login(User.objects.get(username="root"))
     page = browser.post(reverse("admin:logout")).content.decode()
     assert "Nothing was changed" in page
+
+
+def test_the_page_after_the_logout_shows_no_tabs():
+    browser = Client()
+    browser.force_login(User.objects.get(username="root"))
+    page = browser.post(reverse("admin:logout")).content.decode()
+    assert "You are logged out." in page
+    assert 'id="tabs"' not in page
