@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
+from django.utils.html import format_html
 
-from tasks.admin.formatting import EMPTY, duration, escape_invisible, exact_time, json_block, relative_time
+from tasks.admin.formatting import EMPTY, count_text, duration, escape_invisible, exact_time, json_block, relative_time
+from tasks.submission import Seconds, TaskField
 
 Display = Callable[[Any], str]
 
@@ -33,14 +35,24 @@ def display_age(name: str, *, label: str = "") -> Display:
     return display(label or _label(name.removesuffix("_at")), lambda row: relative_time(getattr(row, name)))
 
 
-def display_seconds(name: str, *, label: str, absent: str = EMPTY, zero: str = "0 s") -> Display:
-    """Show a duration; ``absent`` stands for None and ``zero`` for 0."""
+def display_limit(field: TaskField, *, zero: str) -> Display:
+    """Show a declared duration or number of a task, with the declaration's help as its tooltip.
+
+    Parameters:
+        zero: stands for a duration of 0.
+    """
 
     def show(row: Any) -> str:
-        seconds = getattr(row, name)
-        return absent if seconds is None else duration(seconds) if seconds else zero
+        value = getattr(row, field.name)
+        if value is None:
+            text = field.if_null
+        elif isinstance(field.kind, Seconds):
+            text = duration(value) if value else zero
+        else:
+            text = count_text(value)
+        return format_html('<span title="{}">{}</span>', field.help, text)
 
-    return display(label, show)
+    return display(_label(field.name.removesuffix("_seconds")), show)
 
 
 def display_json(name: str, *, label: str = "") -> Display:

@@ -14,7 +14,7 @@ from django.utils.html import format_html
 
 from tasks import lifecycle
 from tasks.admin.base import AnnotatedChangeList
-from tasks.admin.display import display, display_json, display_seconds, display_time
+from tasks.admin.display import display, display_json, display_limit, display_time
 from tasks.admin.filters import ActorFilter, BandFilter, CreatedFilter, QueueFilter, StatusFilter
 from tasks.admin.formatting import (
     EMPTY,
@@ -35,6 +35,7 @@ from tasks.admin.timeline import between, timeline
 from tasks.admin.verb import Verb
 from tasks.models import Attempt, Task, TaskEvent
 from tasks.states import DUE, Status
+from tasks.submission import FIELDS, Seconds, WholeNumber
 
 #: Attempts and events that one page shows.
 MAX_SHOWN = 50
@@ -128,14 +129,12 @@ RETRY = Verb(
 )
 
 
-_LIMITS = (
-    display("max retries", lambda task: "no limit" if task.max_retries is None else f"{task.max_retries:,}"),
-    display_seconds("min_backoff_seconds", label="min backoff"),
-    display_seconds("max_backoff_seconds", label="max backoff"),
-    display_seconds("retry_for_seconds", label="retry window", absent="no limit"),
-    display_seconds("time_limit_seconds", label="time limit", zero="no limit"),
-    display_seconds("max_age_seconds", label="max age", absent="no limit"),
-    display_seconds("estimated_seconds", label="estimated duration"),
+#: Texts for a duration of 0.
+_NO_TIME = {"time_limit_seconds": "no limit"}
+_LIMITS = tuple(
+    display_limit(field, zero=_NO_TIME.get(field.name, "0 s"))
+    for field in FIELDS.values()
+    if field.is_column and isinstance(field.kind, Seconds | WholeNumber)
 )
 _COUNTS = (
     display("attempt number", lambda task: f"{task.attempt:,}"),

@@ -1,6 +1,7 @@
 """The admin's pages: they open, show and never change anything."""
 
 import re
+from html import unescape
 
 import pytest
 from django.contrib import admin
@@ -12,7 +13,7 @@ from django_dramatiq.models import Task as DramatiqTask
 from dlq.models import DeadLetter
 from tasks.models import ApiToken, Task, Worker
 from tasks.states import Status
-from tasks.submission import FOR_EVER
+from tasks.submission import FIELDS, FOR_EVER
 from tests import factories
 from tests.admin.pages import MODELS, html, list_of, page_of
 from tests.callers import Caller
@@ -135,12 +136,15 @@ def test_dramatiqs_own_pages_are_gone():
     assert not admin.site.is_registered(DramatiqTask)
 
 
-def test_limits_are_shown_as_durations(root, db):
+def test_limits_are_shown_as_durations_with_their_help(root, db):
     task = factories.submit(time_limit_seconds=300, max_retries=FOR_EVER, min_backoff_seconds=0)
-    shown = dict(
-        re.findall(r"<label>([^<]+):</label>\s*<div class=\"readonly\">([^<]+)<", html(root.get(page_of(task))))
-    )
+    page = html(root.get(page_of(task)))
+    rows = re.findall(r'<label>([^<]+):</label>\s*<div class="readonly"><span title="([^"]+)">([^<]+)<', page)
+    shown = {label: text for label, _, text in rows}
     assert shown["Time limit"] == "5 min"
-    assert shown["Max retries"] == "no limit"
     assert shown["Min backoff"] == "0 s"
+    assert shown["Max retries"] == FIELDS["max_retries"].if_null
     assert shown["Max age"] == "no limit"
+    assert {unescape(tooltip) for _, tooltip, _ in rows} <= {field.help for field in FIELDS.values()}
+    task = factories.submit(time_limit_seconds=0)
+    assert re.search(r"Time limit:</label>\s*<div[^>]*><span[^>]*>no limit<", html(root.get(page_of(task))))
