@@ -1,7 +1,7 @@
-"""``docs/coming-from.md``: what the page says of bodies, addresses, words, settings and commands is so.
+"""``docs/coming-from.md`` tells the truth about bodies, addresses, words, settings and commands.
 
-Everything is read from the page as it is printed, so that the two cannot drift apart. In its tables the first column is
-theirs; whatever stands in code quotes anywhere else is ours.
+The tests read the page itself, so that it and the code cannot drift apart. The first column of its tables has the words
+of other stacks ("theirs"); every other text in code quotes is Callboard's ("ours").
 """
 
 import json
@@ -40,14 +40,14 @@ PAGE = (ROOT / "docs" / "coming-from.md").read_text()
 # A whole engine inside the test's process.
 inprocess_broker, idle_engine, engine = engines.inprocess_broker, engines.idle_engine, engines.engine
 
-#: What theirs becomes in a body of ours; the page's table says the same.
+#: Their field names and ours; the page's table has the same pairs.
 FIELDS = {
     "name": "actor",
     "job_type": "actor",
     "execution_time": "estimated_seconds",
     "timeout_seconds": "time_limit_seconds",
 }
-#: The words for where a task is, in all five systems.
+#: The statuses of a task in all five stacks.
 THEIR_STATUSES = {
     *("PENDING", "ENQUEUED", "STARTED", "SUCCEEDED", "FAILED", "DEAD"),
     *("queued", "running", "completed", "failed", "retrying", "dead_letter"),
@@ -70,19 +70,19 @@ def section(title: str) -> str:
 
 
 def rows(text: str) -> list[Row]:
-    """Read the tables of a text, without their heads."""
+    """Read the rows of a text's tables, without the headings."""
     lines = re.findall(r"^\| (.*) \|$", text, re.M)
     found = [Row(*(cell.strip() for cell in line.split(" | "))) for line in (f"{line} " for line in lines)]
     return [row for row in found if row.theirs != "theirs"]
 
 
 def quoted(text: str) -> list[str]:
-    """List what stands in code quotes."""
+    """List the texts in code quotes."""
     return re.findall(r"`([^`\n]+)`", text)
 
 
 def ours() -> list[str]:
-    """List what the page says of Callboard in code quotes: everything but the first columns and the blocks."""
+    """List our texts in code quotes: those outside of first columns and code blocks."""
     prose = re.sub(r"^```.*?^```|^\|.*?\|$", "", PAGE, flags=re.M | re.S)
     return sorted(
         {one for text in [prose, *(f"{row.here} {row.differs}" for row in rows(PAGE))] for one in quoted(text)}
@@ -90,7 +90,7 @@ def ours() -> list[str]:
 
 
 def words(pattern: str) -> list[str]:
-    """List what of ours looks like this."""
+    """List our texts that match a pattern."""
     found = [one for one in ours() if re.fullmatch(pattern, one)]
     assert found, f"the page has nothing like {pattern}"
     return found
@@ -106,7 +106,7 @@ def pairs() -> list[Any]:
 
 
 def as_ours(theirs: dict[str, Any]) -> dict[str, Any]:
-    """Translate a body of theirs by the page's rules."""
+    """Translate their body by the page's rules."""
     body = {FIELDS.get(name, name): value for name, value in theirs.items()}
     if isinstance(body["payload"], str):
         body["payload"] = json.loads(body["payload"])
@@ -114,7 +114,7 @@ def as_ours(theirs: dict[str, Any]) -> dict[str, Any]:
 
 
 def post(caller: Any, text: str) -> Any:
-    """Post a body as it is printed."""
+    """Post a body exactly as the page prints it."""
     return caller.post(TASKS, text, content_type="application/json")
 
 
@@ -151,7 +151,7 @@ def test_a_body_of_theirs_is_refused_and_each_foreign_field_is_named(alice: Any,
 
 def test_bodies_do_what_the_page_says(engine: Any, alice: Any) -> None:
     bodies = {json.loads(pair.values[1])["actor"]: pair.values[1] for pair in pairs()}
-    # Without those that go out into the world, hang, or fail by chance.
+    # Without those that use the network, hang, or fail at random.
     run = ("simulate_work", "demo_fail", "sleep", "math", "echo")
     tasks = {actor: Task.objects.get(pk=post(alice, bodies[actor]).json()["id"]) for actor in ("demo_ok", *run)}
     ended = dict(zip(run, engine.wait_for(*(tasks[actor] for actor in run)), strict=True))
@@ -278,7 +278,7 @@ def test_every_foreign_setting_is_on_the_page() -> None:
 def test_settings_that_the_page_names_exist(monkeypatch: Any) -> None:
     for name in ("BROKER_URL", "REDIS_URL"):
         monkeypatch.delenv(name, raising=False)
-    # Looks at each name of a broker, because none of the first is set; knobs are those that were read.
+    # Reads every name of a broker, because the first ones are not set; KNOBS are the names read so far.
     addresses.broker_is_named()
     named = {one.split("=")[0] for one in words(r"[A-Z][A-Z_]+(=.*)?")}
     assert named - {str(status) for status in Status} <= env.KNOBS
@@ -297,7 +297,7 @@ def test_defaults_that_the_page_names_are_those_of_the_settings() -> None:
 def test_a_command_can_be_typed(line: str) -> None:
     _, name, *arguments = shlex.split(line.replace("{id}", str(new_id())))
     command = load_command_class(get_commands()[name], name)
-    # Errors are raised, because it is not called from a command line.
+    # A parser that is not called from a command line raises its errors.
     command.create_parser("manage.py", name).parse_args(arguments)
 
 
@@ -334,7 +334,7 @@ def test_metrics_have_the_names_and_labels_of_the_page(engine: Any, alice: Any, 
 
 
 def _labels_of_metrics() -> dict[str, set[str]]:
-    """Give the labels of everything that a scrape tells, once the outcome has been counted."""
+    """Map each metric of a scrape to its labels; empty until the outcome has been counted."""
     families = text_string_to_metric_families(metrics.render().decode())
     found = [sample for family in families for sample in family.samples]
     if not any(sample.name == "jobs_completed_total" for sample in found):

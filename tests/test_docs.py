@@ -111,7 +111,7 @@ def test_files_that_a_page_names_exist(page: Path):
 def test_settings_that_a_page_names_exist(page: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("BROKER_URL", "REDIS_URL"):
         monkeypatch.delenv(name, raising=False)
-    # Looks at each name of a broker, because none of the first is set; knobs are those that were read.
+    # Reads every name of a broker, because the first ones are not set; KNOBS are the names read so far.
     addresses.broker_is_named()
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", page.read_text()))
     known = {*env.KNOBS, *env.ALSO_CALLED.values(), *env.NOT_A_SETTING, *map(str, Status), *map(str, AttemptOutcome)}
