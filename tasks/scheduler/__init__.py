@@ -1,1 +1,1 @@
-"""What runs in the scheduler process: leadership, dispatcher, sweeper, pruner."""
+"""The scheduler process: leadership, dispatcher, sweeper and pruner, each a loop in a thread."""

@@ -64,7 +64,7 @@ class DueTasks(NamedTuple):
 
 
 class Dispatcher(Loop):
-    """Marks due tasks QUEUED, commits, publishes their hints; while this process leads."""
+    """Marks due tasks QUEUED, commits, and publishes their hints, while this process leads."""
 
     name = "dispatcher"
     # A dispatch that a crash of PostgreSQL undoes is PENDING again; its hint is stale, or wins the one claim there is.

@@ -1,9 +1,9 @@
-"""Leadership: one scheduler at a time, by a lease in the database and a term that fences what it writes.
+"""Leadership: one scheduler leads at a time, by a lease in the database and a term that fences its writes.
 
-The lease says who leads, the term makes it safe: every maintenance write holds the term's row FOR SHARE and names its
-number, so one that a deposed leader sends late matches nothing. A leader trusts itself only until the lease it asked
-for would be over, counted from before it asked, less a margin. So a lease that nobody renewed for as long as it lasts,
-by a follower's own clock, is over too, whatever the database's clock says: that one may have stepped back.
+The lease says which process leads, the term makes it safe: every maintenance write holds the term's row FOR SHARE and
+names its number, so a write that a deposed leader sends late changes nothing. A leader trusts its lease until its end,
+counted from before the request, less a margin. A follower also takes a lease that was not renewed for its whole length
+by the follower's own clock, whatever the database's clock says, since that may have stepped back.
 """
 
 import threading
@@ -38,20 +38,20 @@ class Leadership(Loop):
         self._term: int | None = None
         self._trusted_until = 0.0
         self._since = 0.0
-        #: The lease's end as another wrote it, and when that was seen first.
+        #: When the lease of another leader ends, and when this process first read that.
         self._seen: tuple[datetime | None, float] = (None, 0.0)
 
     @property
     def term(self) -> int | None:
-        """The term this process leads in, None while it does not or cannot be sure."""
+        """The term in which this process leads; None while it follows or cannot be sure."""
         with self._lock:
             return self._term if time.monotonic() < self._trusted_until else None
 
     @property
     def has_settled(self) -> bool:
-        """Whether workers had a heartbeat's time to be heard since this term began.
+        """Whether live workers had time for a heartbeat since this term began.
 
-        After the database was away every lease is over, the leader's too; workers that live renew theirs first.
+        After an outage of the database every lease is over, the leader's too; live workers renew theirs first.
         """
         return time.monotonic() - self._since > settings.HEARTBEAT_INTERVAL_SECONDS
 
@@ -67,7 +67,7 @@ class Leadership(Loop):
         return seconds / 5 if self._term is not None else min(0.5, seconds / 5)
 
     def resign(self) -> None:
-        """Let another lead at once."""
+        """Let another scheduler lead at once."""
         with self._lock:
             led, self._term = self._term is not None, None
         if not led:
@@ -94,7 +94,7 @@ class Leadership(Loop):
             log.info("leading", term=term)
 
     def _look(self) -> None:
-        """Note since when the lease of another has been as it is."""
+        """Note since when another leader has not renewed its lease."""
         expires_at = leases.end_of(LEASE)
         if expires_at != self._seen[0]:
             self._seen = (expires_at, time.monotonic())

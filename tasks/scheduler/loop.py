@@ -1,4 +1,4 @@
-"""A loop of the scheduler: one step again and again, in a thread, until it is stopped; errors are waited out."""
+"""A loop of the scheduler: repeats one step in a thread until it is stopped, and goes on after errors."""
 
 import threading
 import time
@@ -17,18 +17,18 @@ from tasks.errors import BrokerUnavailable
 log = structlog.get_logger(__name__)
 
 PAUSE_AFTER_ERROR_SECONDS = 1.0
-#: In leases: each statement has a third of one.
-SILENT_LEASES = 3
+#: A round may take this many leases; each of its statements has a third of one.
+STEP_LEASES = 3
 
 
 class Loop(ABC):
-    """Calls ``step`` and waits as long as it says, or until ``wake``."""
+    """Calls ``step`` and waits for as long as that returns, or until ``wake``."""
 
-    #: What logs and the thread call it.
+    #: In logs, and of the thread.
     name: str
-    #: Whether a commit may return before it is on disk; only where losing it in a crash of PostgreSQL does no harm.
+    #: Whether a commit may return before it is on disk: only if losing it in a crash of PostgreSQL does no harm.
     commits_asynchronously = False
-    #: How many tasks the last round moved; None for a loop that does not pause after a batch.
+    #: How many tasks the last round moved; None if no pause is due after it.
     moved: int | None = None
 
     def __init__(self) -> None:
@@ -38,25 +38,25 @@ class Loop(ABC):
 
     @abstractmethod
     def step(self) -> float:
-        """Do one round; return how many seconds the next one may wait."""
+        """Do one round; return after how many seconds the next one is due."""
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Make the next round start at once."""
+        """Start the next round at once."""
         self._wake.set()
 
     def stop(self) -> None:
-        """End after the current round, and wait for that."""
+        """Stop after the current round, and wait for its end."""
         self._stopped.set()
         self._wake.set()
         self._thread.join()
 
     @property
     def is_alive(self) -> bool:
-        """Whether its thread runs."""
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     def _run(self) -> None:
@@ -77,18 +77,18 @@ class Loop(ABC):
 
     def _rest(self, seconds: float | None) -> None:
         if seconds is None:
-            # Whatever wakes us: a dispatch that is taken back is news itself, and would make this a busy loop.
+            # Ignoring wake-ups: taking back a failed dispatch sends one, which would make this a busy loop.
             self._stopped.wait(PAUSE_AFTER_ERROR_SECONDS)
             return
         self._wake.wait(seconds)
         self._wake.clear()
 
     def _guarded_step(self) -> float | None:
-        """Do a round; None if it failed."""
-        # A connection that broke is never healed by itself in a thread that Django does not know.
+        """Do a round; return None if it failed."""
+        # Django renews broken connections only in the threads that serve its requests.
         sessions.refresh()
         try:
-            with call_timeout.bounded(SILENT_LEASES * settings.LEADER_LEASE_SECONDS):
+            with call_timeout.bounded(STEP_LEASES * settings.LEADER_LEASE_SECONDS):
                 return self.step()
         except (DatabaseProblem, BrokerUnavailable) as error:
             log.warning("round failed; trying again", loop=self.name, error=str(error).strip())

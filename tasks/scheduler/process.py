@@ -1,4 +1,4 @@
-"""The scheduler process: leadership, dispatcher and sweeper; several may run, one leads."""
+"""The scheduler process: leadership and the loops of the leader; several may run, one leads."""
 
 from collections.abc import Set
 
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 def broker() -> CallboardBroker:
-    """Return the process's broker, checked to be one of ours."""
+    """Return the process's broker; it must be one of Callboard's."""
     found = dramatiq.get_broker()
     assert isinstance(found, CallboardBroker), f"expected a broker of tasks.broker.brokers, got {type(found)}"
     return found
@@ -37,7 +37,7 @@ class Scheduler:
         self._listener = Listener(self._wake)
 
     def start(self) -> None:
-        """Begin; leading comes when the lease is free."""
+        """Start all loops; this process leads once the lease is free."""
         workers.declare_queues()
         if isinstance(broker(), InProcessBroker):
             notifier.local = self._wake
@@ -46,11 +46,11 @@ class Scheduler:
         self._sweeper.start()
         self._pruner.start()
         self._listener.start()
-        self._warn()
+        self._warn_of_misconfigurations()
         log.info("scheduler is ready", broker=settings.BROKER_URL.partition("://")[0])
 
     def stop(self) -> None:
-        """End the loops and let another lead at once."""
+        """Stop all loops and let another scheduler lead at once."""
         notifier.local = None
         self._listener.stop()
         self._dispatcher.stop()
@@ -60,7 +60,7 @@ class Scheduler:
         self._leadership.resign()
         log.info("scheduler has ended")
 
-    def _warn(self) -> None:
+    def _warn_of_misconfigurations(self) -> None:
         try:
             for problem in self._source.misconfigurations():
                 log.warning("the broker is not set up for hints", problem=problem)

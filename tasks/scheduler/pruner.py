@@ -1,4 +1,4 @@
-"""The pruner: removes what was kept long enough, a small batch at a time; while this process leads."""
+"""The pruner: removes old rows, a small batch at a time, while this process leads."""
 
 import time
 
@@ -15,60 +15,60 @@ from tasks.states import Status
 log = structlog.get_logger(__name__)
 
 BATCH = 1_000
-#: Between batches it rests so many times as long as one took, or a day's backlog of deletions would push aside what
-#: people wait for.
+#: The rest between batches is this many times as long as a batch took, or a day's backlog of deletions would slow down
+#: the tasks that people wait for.
 PAUSE_TIMES, LONGEST_PAUSE_SECONDS = 2, 0.2
-#: Between walks over the table.
+#: Between two passes over the table.
 REST_SECONDS = 60.0
 
 
 class Pruner(Loop):
-    """Walks over old tasks by age, again and again, and in between removes what else is kept long enough."""
+    """Passes over old tasks by age, again and again, and removes other old rows in between."""
 
     name = "pruner"
-    # What a crash of PostgreSQL brings back is removed again.
+    # Rows that a crash of PostgreSQL brings back are removed again.
     commits_asynchronously = True
 
     def __init__(self, leadership: Leadership) -> None:
         super().__init__()
         self._leadership = leadership
         self._position = self._letters = FIRST_ID
-        self._has_walked = False
+        self._has_passed = False
         self._removed = 0
 
     def step(self) -> float:
-        """Look at one batch."""
+        """Prune one batch."""
         term = self._leadership.term
         if term is None:
             return 1.0
         began = time.monotonic()
         if self._has_more(term):
             return min(PAUSE_TIMES * (time.monotonic() - began), LONGEST_PAUSE_SECONDS)
-        self._has_walked = False
+        self._has_passed = False
         return REST_SECONDS
 
     def _has_more(self, term: int) -> bool:
-        has_more = not self._has_walked and self._walk(term)
+        has_more = not self._has_passed and self._prune_tasks(term)
         expired = lifecycle.prune_keys(batch=BATCH, lease=LEASE, term=term)
         if has_more:
             return True
-        if not self._has_walked:
-            self._end_walk(term)
-        # Not any(): each has its turn.
+        if not self._has_passed:
+            self._end_pass(term)
+        # Not any(): each of them prunes a batch.
         return True in [expired == BATCH, self._prune_letters(term), self._prune_histories(term)]
 
-    def _walk(self, term: int) -> bool:
+    def _prune_tasks(self, term: int) -> bool:
         pruned = lifecycle.prune_many(self._position, keep_seconds=keep_seconds(), batch=BATCH, lease=LEASE, term=term)
         self._removed += pruned.removed
         self._position = pruned.position
         return pruned.seen == BATCH
 
-    def _end_walk(self, term: int) -> None:
+    def _end_pass(self, term: int) -> None:
         if self._removed:
             log.info("old tasks removed", count=self._removed)
         if settings.KEEP_WORKERS_SECONDS:
             workers.forget_gone(older_than_seconds=settings.KEEP_WORKERS_SECONDS, lease=LEASE, term=term)
-        self._position, self._removed, self._has_walked = FIRST_ID, 0, True
+        self._position, self._removed, self._has_passed = FIRST_ID, 0, True
 
     def _prune_letters(self, term: int) -> bool:
         discarded = 0
@@ -96,7 +96,7 @@ class Pruner(Loop):
 
 
 def keep_histories() -> dict[History, float]:
-    """How long the rows of each history are kept; 0 = for ever."""
+    """Return for how long the rows of each history are kept; 0 = for ever."""
     return {
         EVENTS: settings.KEEP_EVENTS_SECONDS,
         ADMIN_LOG: settings.KEEP_ADMIN_LOG_SECONDS,
@@ -105,7 +105,7 @@ def keep_histories() -> dict[History, float]:
 
 
 def keep_seconds() -> dict[str, float]:
-    """How long each final status is kept; a status that is kept for ever is not in it."""
+    """Return for how long tasks of each final status are kept; a status that is kept for ever is left out."""
     kept = {
         Status.SUCCEEDED: settings.KEEP_SUCCEEDED_SECONDS,
         Status.CANCELLED: settings.KEEP_CANCELLED_SECONDS,

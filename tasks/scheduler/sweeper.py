@@ -1,4 +1,4 @@
-"""The sweeper: finds what nobody moves on any more. Every write of it is fenced by the leader's term."""
+"""The sweeper: moves tasks on whose owner is gone. The leader's term fences every one of its writes."""
 
 import time
 from collections.abc import Callable
@@ -24,22 +24,22 @@ from tasks.scheduler.loop import Loop
 
 log = structlog.get_logger(__name__)
 
-#: How often what dead processes left in the broker is removed.
+#: How often the leftovers of dead processes are removed from the broker.
 CLEANING_SECONDS = 60.0
-#: A leader that just began looks at younger hints too: its predecessor may have died between commit and publish.
+#: A new leader checks younger hints too: its predecessor may have died between commit and publish.
 FIRST_GRACE_SECONDS = 1.0
 
-#: After workers could not write: their heartbeats come, each tries twice a second, before anybody is found silent.
+#: After workers could not write: each tries a heartbeat twice a second, before a worker counts as silent.
 REOPENING_SECONDS = 2.0
 
-#: Looked at in one sweep.
+#: Checked in one sweep.
 MOST_QUEUED = 5_000
 
 _BEGINNING = (datetime(2000, 1, 1, tzinfo=UTC), UUID(int=0))
 
 
 class Sweeper(Loop):
-    """Silent workers, their tasks, stuck tasks, lost hints, tasks too old to start; while this process leads."""
+    """Handles silent workers and their tasks, stuck tasks, lost hints and expired tasks while this process leads."""
 
     name = "sweeper"
 
@@ -61,12 +61,12 @@ class Sweeper(Loop):
         grace = settings.HINT_GRACE_SECONDS if term == self._term else FIRST_GRACE_SECONDS
         self._do(self._look_at_clock, term)
         self._do(self._look_at_tables, term)
-        # Those who could not write must not be blamed for it: they are heard first.
-        are_all_heard = self._have_workers_been_heard
-        if are_all_heard:
+        # Workers that could not write are not to blame: they get time for a heartbeat first.
+        had_time = self._had_time_for_heartbeats
+        if had_time:
             self._do(self._declare_silent_gone, term)
         moved = self._do(self._rescue_lost, term) + self._do(self._expire, term)
-        if are_all_heard:
+        if had_time:
             moved += self._do(self._rescue_stuck, term)
         self._do(partial(self._requeue_lost, grace=grace), term)
         self._do(self._remove_leftovers, term)
@@ -75,7 +75,7 @@ class Sweeper(Loop):
         return 0 if moved >= BATCH else settings.SWEEP_INTERVAL_SECONDS
 
     def _do(self, duty: Callable[[int], int], term: int) -> int:
-        """Do one duty; a row or a broker that it fails on must not keep the others from being done."""
+        """Do one duty; when it fails on a row or on the broker, the other duties are still done."""
         name = getattr(duty, "__name__", "requeue")
         try:
             return duty(term)
@@ -87,15 +87,15 @@ class Sweeper(Loop):
         return 0
 
     @property
-    def _have_workers_been_heard(self) -> bool:
-        """Whether workers that live had time for a heartbeat since they could not write, or the clock stepped."""
-        heard_after = settings.HEARTBEAT_INTERVAL_SECONDS + REOPENING_SECONDS
-        is_open = time.monotonic() - self._closed_at > heard_after
+    def _had_time_for_heartbeats(self) -> bool:
+        """Whether live workers had time for a heartbeat since they could not write, or the clock stepped."""
+        needed = settings.HEARTBEAT_INTERVAL_SECONDS + REOPENING_SECONDS
+        is_open = time.monotonic() - self._closed_at > needed
         return is_open and self._leadership.has_settled and self._clock.has_settled
 
     def _look_at_tables(self, term: int) -> int:  # noqa: ARG002 - a duty like the others
-        """Note when nobody can write: a lease that could not be renewed is not held against its worker."""
-        # Whatever keeps us from asking may keep them from writing.
+        """Note when tables are locked: no worker is declared gone for a lease that it could not renew."""
+        # An error here counts as locked: it may keep workers from writing too.
         closed_before, self._closed_at = self._closed_at, time.monotonic()
         if workers.are_tables_open():
             self._closed_at = closed_before
@@ -131,7 +131,7 @@ class Sweeper(Loop):
         return len(lifecycle.expire_many(lease=LEASE, term=term))
 
     def _requeue_lost(self, term: int, *, grace: float) -> int:
-        """Look at what has been QUEUED for long, one batch in each sweep, from where the last one ended."""
+        """Check tasks that have been QUEUED for long, a batch in each sweep, from where the last one ended."""
         found = lifecycle.queued_long(grace, after=self._reached, most=MOST_QUEUED)
         self._reached = (found[-1].queued_at, found[-1].hint.task_id) if len(found) == MOST_QUEUED else _BEGINNING
         waiting: dict[str, list[Hint]] = {}
