@@ -1,4 +1,4 @@
-"""App configuration: finds the declared actors and connects the engine to lifecycle."""
+"""App configuration: finds the declared actors and connects wake-ups, logs and metrics to lifecycle."""
 
 from importlib import import_module
 
@@ -16,7 +16,7 @@ class TasksConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Import every app's actors, so that each process knows what can be submitted."""
+        """Import every app's actors, so that each process knows all of them, and connect the signals."""
         from tasks import checks  # noqa: F401 - registers them
         from tasks.broker import notifier
         from tasks.lifecycle import workers
@@ -30,7 +30,7 @@ class TasksConfig(AppConfig):
 
 
 def discover_actors() -> None:
-    """Import the modules in which installed apps declare their actors, as ``rundramatiq`` would."""
+    """Import the modules in which installed apps declare their actors, as ``rundramatiq`` does."""
     for app in apps.get_app_configs():
         for name in settings.DRAMATIQ_AUTODISCOVER_MODULES:
             module = f"{app.name}.{name}"

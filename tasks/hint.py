@@ -1,4 +1,4 @@
-"""The hint: all that ever travels through a broker."""
+"""The hint: the only message that travels through a broker."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -8,7 +8,7 @@ _LONGEST = 36 + 1 + 10
 
 
 class Hint(NamedTuple):
-    """Which task, and which hand-over of it; whoever holds a hint may try to claim, and only the newest can."""
+    """A task and the number of its dispatch; the holder of a hint may try to claim, and only the newest succeeds."""
 
     task_id: UUID
     dispatch: int
@@ -20,7 +20,7 @@ def encode(hint: Hint) -> str:
 
 
 def decode(body: bytes | None) -> Hint | None:
-    """Read a hint; None if it is not one of ours. Whoever can write to the broker can write anything."""
+    """Read a hint; None if the message is anything else, since any client of the broker can write to it."""
     if body is None or len(body) > _LONGEST:
         return None
     try:
@@ -28,6 +28,6 @@ def decode(body: bytes | None) -> Hint | None:
         hint = Hint(UUID(task_id), int(dispatch))
     except ValueError:
         return None
-    # A forged number beyond PostgreSQL's integer would fail the claim of honest neighbours; another spelling of the
-    # same hint would not be found in the broker's lists.
+    # A forged number beyond PostgreSQL's integer would fail the claim of a whole batch; another spelling of the same
+    # hint would not be found in the broker's lists.
     return hint if 0 < hint.dispatch < 2**31 and encode(hint) == body.decode("ascii") else None

@@ -11,14 +11,14 @@ class Band(NamedTuple):
     name: str
     lowest: int
     highest: int
-    #: What the word ("high") means when a caller gives it as a priority.
+    #: The priority that a caller means by the band's name.
     default: int
 
 
 HIGH = Band("high", 8, 10, 9)
 MEDIUM = Band("medium", 4, 7, 5)
 LOW = Band("low", 1, 3, 2)
-#: In the order in which workers serve them.
+#: In the order in which workers take from them.
 BANDS = (HIGH, MEDIUM, LOW)
 
 LOWEST, HIGHEST = LOW.lowest, HIGH.highest
@@ -34,7 +34,7 @@ def band_of(priority: int) -> str:
 
 
 def broker_queue(queue: str, band: str) -> str:
-    """Name the broker's queue for one band of ours.
+    """Name the broker queue of a queue's band.
 
     >>> broker_queue("default", "high")
     'default.high'
@@ -43,12 +43,12 @@ def broker_queue(queue: str, band: str) -> str:
 
 
 def broker_queues(queue: str) -> list[str]:
-    """Name the broker's queues for all bands of ours, high first."""
+    """Name the broker queues of all bands of a queue, high first."""
     return [broker_queue(queue, band.name) for band in BANDS]
 
 
 def bands_named(name: str) -> list[str]:
-    """Name the broker's queues that a worker means who asks for a queue, or for one band of it.
+    """Name the broker queues that a name given to a worker means: all bands of a queue, or the one that it names.
 
     >>> bands_named("default"), bands_named("default.low")
     (['default.high', 'default.medium', 'default.low'], ['default.low'])
@@ -57,20 +57,20 @@ def bands_named(name: str) -> list[str]:
 
 
 def shortest_names(names: Collection[str]) -> list[str]:
-    """Say in few words which of the broker's queues these are: a queue of which all bands are there by its own name.
+    """Shorten a list of broker queues: a queue with all of its bands goes by its own name.
 
     >>> shortest_names(["default.high", "default.low", "mail.high", "mail.low", "mail.medium"])
     ['default.high', 'default.low', 'mail']
     """
-    said = []
+    shortest = []
     for queue in sorted({name.rpartition(".")[0] for name in names}):
         found = [name for name in broker_queues(queue) if name in names]
-        said += [queue] if len(found) == len(BANDS) else found
-    return said
+        shortest += [queue] if len(found) == len(BANDS) else found
+    return shortest
 
 
 def is_broker_queue(name: str) -> bool:
-    """Tell whether a name is that of a band in the broker.
+    """Tell whether a name is that of a broker queue: one with a band's ending.
 
     >>> is_broker_queue("default.high"), is_broker_queue("default")
     (True, False)
@@ -78,10 +78,10 @@ def is_broker_queue(name: str) -> bool:
     return name in broker_queues(name.rpartition(".")[0])
 
 
-# Asked for each task that starts.
+# Cached, because it is called for each task that starts.
 @cache
 def effective_priority(priority: int, broker_queue_name: str) -> int:
-    """Tell in which order a claimed task runs: an old one that was let into a higher band goes with its first.
+    """Return the priority at which a claimed task runs: an aged task that came with a higher band runs with its first.
 
     >>> effective_priority(9, "default.high"), effective_priority(1, "default.high")
     (9, 10)
@@ -94,7 +94,7 @@ def parse_priority(value: object) -> int:
     """Read a priority: a whole number from 1 to 10, or a band's name in any case.
 
     Raises:
-        ValueError: with a message fit for the caller.
+        ValueError: with a message that may be shown to the caller.
 
     >>> parse_priority("High"), parse_priority(3)
     (9, 3)

@@ -1,1 +1,1 @@
-"""What carries hints: Dramatiq's brokers as Callboard uses them, ``send()``, and wake-ups."""
+"""How hints reach workers: Dramatiq's brokers as Callboard uses them, ``send()``, and wake-ups."""

@@ -1,7 +1,8 @@
 """Dramatiq's brokers as Callboard uses them: stock classes and one mixin.
 
-What is sent becomes a row (``enqueue``), queues come in bands and never delay (``declare_queue``), and what a worker
-consumes is claimed from PostgreSQL first (``consume``). Only the dispatcher publishes, through ``source``.
+A sent message becomes a row (``enqueue``), a queue has a band for each third of its priorities and no delay queue
+(``declare_queue``), and a worker claims tasks from PostgreSQL before it runs them (``consume``). Only the dispatcher
+publishes, through ``source``.
 """
 
 import asyncio
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 else:
     _Stock = object
 
-#: Seconds until a call to Redis counts as failed. Nothing retries below us: a repeated script could run twice.
+#: Seconds until a call to Redis counts as failed. The client itself never retries: a script could run twice.
 REDIS_TIMEOUT_SECONDS = 5.0
 
 
 class CallboardBroker(_Stock):
-    """What both brokers have in common."""
+    """The part that all brokers share."""
 
     source: Source
     #: Makes the consumer of a broker queue; set by a worker for as long as this process is one.
@@ -60,10 +61,10 @@ class CallboardBroker(_Stock):
         return message
 
     def declare_queue(self, queue_name: str) -> None:
-        """Declare the bands of a queue; a delay is a row with run_at, so there are no delay queues."""
+        """Declare the bands of a queue; a delayed task is a row with ``run_at``, so there are no delay queues."""
         if is_broker_queue(queue_name):
-            # A worker that is told to serve it could mean either.
-            raise ValueError(f"expected a queue name that ends with no band's, got {queue_name!r}: rename the queue")
+            # For a worker that is told to serve it, the name would be ambiguous.
+            raise ValueError(f"expected a queue name without a band's ending, got {queue_name!r}: rename the queue")
         for band in broker_queues(queue_name):
             if band in self.queues:
                 continue
@@ -89,7 +90,7 @@ def _refuse_event_loop() -> None:
 
 
 def _with_results(middleware: list[Any] | None) -> list[Any]:
-    # Stock Results, or Dramatiq would warn of every result that it "has been discarded".
+    # Dramatiq's own Results, or it would warn of every result that it "has been discarded".
     results: Any = Results
     return [*(middleware or []), results(backend=TaskResults(), store_results=True)]
 
@@ -120,7 +121,7 @@ class RedisBroker(CallboardBroker, stock_redis.RedisBroker):
 
 
 class InProcessBroker(CallboardBroker, stock_stub.StubBroker):
-    """Hints through memory, for a scheduler and workers in one process."""
+    """Hints through memory, for a scheduler and workers that share a process."""
 
     def __init__(self, *, middleware: list[Any] | None = None) -> None:
         super().__init__(middleware=_with_results(middleware))

@@ -1,8 +1,8 @@
-"""Wake-ups: tell the leading scheduler, in whatever process it is, that there is something to do.
+"""Wake-ups: tell the leading scheduler, in whatever process it runs, that there is something to do.
 
-Submission must not pay for it: a NOTIFY inside the caller's transaction takes a lock on the whole cluster until the
-commit is on disk and halves the throughput of everybody's commits. So a commit leaves a note, and one thread per
-process sends at most one NOTIFY every 5 ms on its own connection. A lost wake-up costs the poll's second.
+A NOTIFY inside the caller's transaction would take a lock on the whole cluster until the commit is on disk, and halve
+the throughput of all commits. So a commit only leaves an event in memory, and one thread per process sends at most one
+NOTIFY every 5 ms on its own connection. A lost wake-up costs a second, the dispatcher's poll.
 """
 
 import atexit
@@ -35,72 +35,73 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 CHANNEL = "callboard"
-#: The first one goes at once, and under load the dispatcher takes a breath that is longer.
+#: Between two NOTIFYs; the first one goes at once. Under load the dispatcher's own pause is longer.
 SHORTEST_INTERVAL_SECONDS = 0.005
-#: What was committed later than this after its statement does not count as new: others were dispatched since. Half of
-#: how far the dispatcher looks back.
+#: A task that is committed later than this after its statement may be behind a cursor: others were dispatched since.
+#: Half of how far the dispatcher looks back.
 LONGEST_COMMIT_SECONDS = 0.5
-#: A process that says nothing gives its connection back.
+#: After this long without an event a process closes its connection.
 IDLE_SECONDS = 5.0
-#: How long the end of a process waits for its last wake-up.
+#: How long a process that ends waits until its last events are sent.
 FLUSH_SECONDS = 0.5
 
-# It changes no row, so PostgreSQL does not wait for the disk at its commit, as long as nothing else is in there.
+# A transaction with nothing but this changes no row, so PostgreSQL does not wait for the disk at its commit.
 _NOTIFY = f"NOTIFY {CHANNEL}, %(events)s"
 
 
 class Event(StrEnum):
-    """What a wake-up is for; it travels as the payload of NOTIFY."""
+    """The reason of a wake-up; it travels as the payload of NOTIFY."""
 
-    #: Tasks wait at the end of their line, as new ones do.
+    #: Tasks wait at the end of their priority level, as new ones do.
     DUE = "due"
-    #: Tasks wait again where they stood before, ahead of some that were dispatched since; or there are other workers.
+    #: Tasks may wait anywhere, ahead of some that were dispatched before; or workers have changed.
     DUE_ANYWHERE = "due-anywhere"
-    #: A worker process has ended, and maybe not in order.
+    #: A worker process has ended, maybe in a crash.
     WORKER_ENDED = "worker-ended"
 
 
 Wake = Callable[[Set[Event]], None]
 
-#: For who cannot know what was missed.
+#: After a connection was lost: any event may have been missed.
 ALL_EVENTS = frozenset(Event)
 
 
 class Notifier:
     """Sends NOTIFY for this process.
 
-    Actors submit, and an interrupt may hit them anywhere; so nothing here takes a lock whose ``__enter__`` is Python,
-    as that of an Event or a Condition is: it could be left locked, and whoever commits would wait for it for ever.
+    Actors submit tasks, and an interrupt may hit them anywhere. So nothing here takes a lock whose ``__enter__`` is
+    written in Python, such as that of an Event or a Condition: an interrupt could leave it locked, and every later
+    commit would wait for it for ever.
     """
 
     def __init__(self) -> None:
-        #: Called instead where scheduler and workers share a process.
+        #: Called instead of NOTIFY where scheduler and workers share a process.
         self.local: Wake | None = None
         self._is_ending = False
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
-        """Begin anew, in a forked child: it has no thread yet, and what its parent has to say is the parent's."""
+    def reset(self) -> None:
+        """Start afresh in a forked child: it has no thread yet, and its parent sends the parent's events."""
         self._lock = threading.Lock()
-        #: What to say, and who waits until all before them is said.
-        self._asked: SimpleQueue[Event | threading.Event] = SimpleQueue()
+        #: Events to send, and flags to set once all events before them are sent.
+        self._pending: SimpleQueue[Event | threading.Event] = SimpleQueue()
         self._pid: int | None = None
 
     def notify(self, event: Event) -> None:
-        """Ask for a wake-up; returns at once."""
+        """Ask for a wake-up; return at once."""
         if self.local is not None:
             self.local({event})
             return
         if self._pid == os.getpid() or self._start():
-            self._asked.put(event)
+            self._pending.put(event)
 
     def flush(self) -> None:
-        """Send what was asked for, before the process ends; gives up after a moment, and says nothing then."""
+        """Send all events before the process ends; give up after a moment, without a warning."""
         if self._pid != os.getpid():
             return
         sent = threading.Event()
         self._is_ending = True
-        self._asked.put(sent)
+        self._pending.put(sent)
         self._is_ending = not sent.wait(FLUSH_SECONDS)
 
     def _start(self) -> bool:
@@ -111,7 +112,7 @@ class Notifier:
             try:
                 threading.Thread(target=self._run, name="notifier", daemon=True).start()
             except RuntimeError as error:
-                # No process or memory left for a thread; the caller has done its work and must not fail.
+                # No thread is left, or no memory; the caller has done its work and must not fail.
                 log.warning("wake-ups are not sent; the scheduler polls", error=str(error))
                 return False
             self._pid = os.getpid()
@@ -119,14 +120,14 @@ class Notifier:
             return True
 
     def _run(self) -> None:
-        asked = self._asked
+        pending = self._pending
         while True:
             try:
-                first = asked.get(timeout=IDLE_SECONDS)
+                first = pending.get(timeout=IDLE_SECONDS)
             except Empty:
                 connection.close()
-                first = asked.get()
-            found = [first, *_all_of(asked)]
+                first = pending.get()
+            found = [first, *_all_of(pending)]
             events = {one for one in found if isinstance(one, Event)}
             if events:
                 self._send(events)
@@ -146,43 +147,43 @@ class Notifier:
                 log.warning("wake-up was not sent; the scheduler polls", error=str(error).strip())
 
 
-def _all_of(asked: SimpleQueue[T]) -> Iterator[T]:
+def _all_of(pending: SimpleQueue[T]) -> Iterator[T]:
     with suppress(Empty):
         while True:
-            yield asked.get_nowait()
+            yield pending.get_nowait()
 
 
 def _at_end(flush: Callable[[], None]) -> None:
-    """Call it when this process ends."""
+    """Call a function when this process ends."""
     if multiprocessing.parent_process() is None:
-        # Once, also where a fork has brought its parent's along.
+        # Once, although a fork inherits its parent's.
         atexit.unregister(flush)
         atexit.register(flush)
     else:
-        # Children of multiprocessing end by os._exit() and have ends of their own.
+        # Children of multiprocessing end by os._exit() and have finalizers of their own.
         Finalize(None, flush, exitpriority=0)
 
 
 notifier = Notifier()
-os.register_at_fork(after_in_child=notifier.forget)
+os.register_at_fork(after_in_child=notifier.reset)
 
 
 def connect() -> None:
-    """Send a wake-up whenever lifecycle has made something due."""
+    """Send a wake-up whenever lifecycle has made a task due."""
     transitioned.connect(_on_transition, dispatch_uid="callboard.wakeups")
     resumed.connect(_on_resumed, dispatch_uid="callboard.wakeups")
 
 
 def disconnect() -> None:
-    """Send none any more."""
+    """Stop sending wake-ups."""
     transitioned.disconnect(dispatch_uid="callboard.wakeups")
     resumed.disconnect(dispatch_uid="callboard.wakeups")
 
 
 def _on_transition(*, verb: str, moves: Any, at: float, **_: Any) -> None:
     if any(move.status in DUE for move in moves):
-        is_at_the_end = verb in _AT_THE_END and time.monotonic() - at < LONGEST_COMMIT_SECONDS
-        notifier.notify(Event.DUE if is_at_the_end else Event.DUE_ANYWHERE)
+        is_at_levels_end = verb in _AT_LEVELS_END and time.monotonic() - at < LONGEST_COMMIT_SECONDS
+        notifier.notify(Event.DUE if is_at_levels_end else Event.DUE_ANYWHERE)
 
 
 def _on_resumed(**_: Any) -> None:
@@ -190,14 +191,14 @@ def _on_resumed(**_: Any) -> None:
 
 
 #: Verbs that give every task a ``run_at`` of now or later.
-_AT_THE_END = frozenset({"submit", "complete"})
+_AT_LEVELS_END = frozenset({"submit", "complete"})
 
 
 _CONNECT: dict[str, Any] = {"connect_timeout": 5, **NOTICES_DEAD_SERVER}
 
 
 class Listener:
-    """Hears the wake-ups of all processes, on a connection of its own without a pooler in between."""
+    """Hears the wake-ups of all processes, on its own connection without a pooler in between."""
 
     def __init__(self, wake: Wake) -> None:
         self._wake = wake
@@ -206,11 +207,11 @@ class Listener:
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Start listening."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         self._stopped.set()
         os.write(self._writer, b"x")
         self._thread.join()
@@ -226,8 +227,8 @@ class Listener:
                 self._stopped.wait(1.0)
 
     def _listen(self) -> None:
-        # closing(): psycopg2's own context manager ends a transaction, not the connection. Keepalives find out that
-        # the server's machine is gone, which a silent LISTEN never would.
+        # closing(): psycopg2's own context manager ends a transaction, not the connection. Without keepalives a LISTEN
+        # would never notice that the server's machine is gone.
         with closing(psycopg2.connect(settings.DIRECT_DATABASE_URL, **_CONNECT)) as session:
             session.set_isolation_level(psycopg2.extensions.ISOLATION_LEVEL_AUTOCOMMIT)
             with session.cursor() as cursor:
@@ -241,5 +242,5 @@ class Listener:
                         session.poll()
                         events = {word for notify in session.notifies for word in notify.payload.split()}
                         session.notifies.clear()
-                        # Another release may say less, or more.
+                        # Another release may send no events, or unknown ones.
                         self._wake({Event(word) for word in events} if events and events <= ALL_EVENTS else ALL_EVENTS)

@@ -1,4 +1,4 @@
-"""Redis by its URL: plain, over TLS, or the master that Sentinel names.
+"""Redis by its URL: plain, over TLS, or the master behind Sentinel.
 
 ``redis://user:password@host:6379/0``, ``rediss://…`` for TLS (``?ssl_ca_certs=/path`` names the authority), and
 ``redis+sentinel://user:password@host1:26379,host2:26379/service/0`` (``rediss+sentinel://`` for TLS to all of them,
@@ -15,8 +15,8 @@ SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
 _SENTINEL_PORT = 26379
 
 
-class Service(NamedTuple):
-    """What a URL says about a master that is to be asked for."""
+class SentinelService(NamedTuple):
+    """The parts of a URL that names a master behind Sentinel."""
 
     sentinels: list[tuple[str, int]]
     name: str
@@ -28,7 +28,7 @@ def client(url: str, **options: Any) -> redis.Redis:
     """Make a client; it connects with its first command.
 
     Parameters:
-        options: of its connections, and of those to sentinels.
+        options: for connections to Redis and to sentinels.
 
     Raises:
         ValueError: the URL is not one of the forms above.
@@ -42,11 +42,11 @@ def client(url: str, **options: Any) -> redis.Redis:
 
 
 def is_sentinel(url: str) -> bool:
-    """Tell whether a URL names sentinels, not Redis itself."""
+    """Tell whether a URL names sentinels instead of Redis itself."""
     return urlsplit(url).scheme.endswith("+sentinel")
 
 
-def parse_service(url: str) -> Service:
+def parse_service(url: str) -> SentinelService:
     """Read the URL of a service behind sentinels.
 
     Raises:
@@ -65,7 +65,9 @@ def parse_service(url: str) -> Service:
     of_sentinels = {key: query.pop(f"sentinel_{key}", None) for key in ("username", "password")}
     tls = {"ssl": True} if parts.scheme.startswith("rediss") else {}
     options = {"username": username or None, "password": password or None, "db": int(number or 0), **query, **tls}
-    return Service([_address(host) for host in hosts.split(",")], name, options, {**of_sentinels, **query, **tls})
+    return SentinelService(
+        [_address(host) for host in hosts.split(",")], name, options, {**of_sentinels, **query, **tls}
+    )
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -74,7 +76,7 @@ def _address(text: str) -> tuple[str, int]:
 
 
 class Pool:
-    """Where Django's cache gets its connections."""
+    """The connection pool class of Django's cache."""
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> redis.ConnectionPool:

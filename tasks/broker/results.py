@@ -1,4 +1,4 @@
-"""Dramatiq's ``message.get_result()`` on the task's row."""
+"""Dramatiq's ``message.get_result()``, read from the task's row."""
 
 from typing import Any
 from uuid import UUID
@@ -11,16 +11,16 @@ from tasks.states import FINAL, Status
 
 
 class TaskResults(ResultBackend):
-    """Reads results where lifecycle wrote them; stores nothing."""
+    """Reads the results that lifecycle wrote; stores nothing."""
 
     def get_result(self, message: Any, *, block: bool = False, timeout: int | None = None) -> Any:
         """Return the task's result.
 
         Raises:
-            ResultMissing: it has not ended.
-            ResultFailure: it died or was cancelled.
-            ResultTimeout: it had not ended after ``timeout`` milliseconds.
-            NotSupported: the message never was a task; groups and pipelines keep such messages.
+            ResultMissing: the task has not ended.
+            ResultFailure: the task died or was cancelled.
+            ResultTimeout: the task had not ended after ``timeout`` milliseconds.
+            NotSupported: the message is not a task's; groups and pipelines keep such messages.
         """
         if _task_id(message) is None:
             raise NotSupported(
@@ -29,7 +29,7 @@ class TaskResults(ResultBackend):
         return super().get_result(message, block=block, timeout=timeout)
 
     def build_message_key(self, message: Any) -> str:
-        """The task's id; ``_get`` is called with it."""
+        """Return the task's id, with which ``_get`` is called."""
         return str(message.message_id)
 
     def _get(self, message_key: str) -> Any:
@@ -47,14 +47,14 @@ class TaskResults(ResultBackend):
         )
 
     def unwrap_result(self, res: Any) -> Any:
-        """A row holds plain results."""
+        """Return the result as it is: a row holds plain results."""
         return res
 
     def store_result(self, message: Any, result: Any, ttl: int) -> None:
-        """The completer has it already."""
+        """Do nothing: the completer stores it."""
 
     def store_exception(self, message: Any, exception: BaseException, ttl: int) -> None:
-        """The completer has it already."""
+        """Do nothing: the completer stores it."""
 
 
 def _task_id(message: Any) -> UUID | None:

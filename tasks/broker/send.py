@@ -1,4 +1,4 @@
-"""actor.send(): a Dramatiq message as a submission, with its options in their Dramatiq meaning."""
+"""``actor.send()``: reads a Dramatiq message as a submission; its options keep their meaning in Dramatiq."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from tasks.payload import encode
 from tasks.registry import seconds
 from tasks.telemetry import trace
 
-#: Message options that are columns of the task, with what reads their value.
+#: Message options that are columns of the task, each with the function that reads its value.
 _COLUMNS: dict[str, tuple[str, Any]] = {
     "max_retries": ("max_retries", int),
     "min_backoff": ("min_backoff_seconds", seconds),
@@ -22,7 +22,7 @@ _COLUMNS: dict[str, tuple[str, Any]] = {
     "priority": ("priority", int),
     "tags": ("tags", tuple),
 }
-#: What Dramatiq itself would have used to wait.
+#: Options by which Dramatiq itself would delay a message.
 _DELAYS = frozenset({"eta", "delay"})
 
 

@@ -1,1 +1,1 @@
-"""What tests need of the product: failpoints."""
+"""Hooks in the product for its tests: failpoints."""

@@ -1,9 +1,9 @@
-"""Places where tests make a process die, stop or fail: ``FAILPOINT=name:action`` in its environment.
+"""Places where tests make a process die, stop or fail, by ``FAILPOINT=name:action`` in its environment.
 
 Actions: ``kill`` (SIGKILL to itself), ``stop`` (SIGSTOP), ``error`` (a lost database connection), ``away`` (a broker
-that does not answer); ``error*N`` the first N times in a process. With ``FAILPOINT_TOKEN=path`` too, nothing happens
-unless that file is there, and whoever gets there first removes it: of many processes, and of all that take a dead one's
-place, one is hit, once. Without the variables ``reach`` is a dictionary look-up.
+that does not answer); ``error*N`` the first N times in a process. With ``FAILPOINT_TOKEN=path`` too, only the process
+that removes that file is hit: one of many, and once, however many take its place. Without the variables ``reach`` is a
+dictionary look-up.
 """
 
 import os
@@ -38,7 +38,7 @@ def _kill() -> None:
 
 
 def _stop() -> None:
-    # To this very thread: one to the process may be taken by another thread, and this one would go on for a moment.
+    # To this thread: another one could take a signal to the process, and this one would go on for a moment.
     signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
@@ -68,7 +68,7 @@ _token = os.environ.get("FAILPOINT_TOKEN", "")
 
 
 def reach(name: str) -> None:
-    """Do what the environment says shall happen at this place."""
+    """Do what the environment asks for at this place."""
     armed = _active.get(name)
     if armed is None or armed[1][0] == 0 or not _has_token():
         return

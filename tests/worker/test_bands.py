@@ -52,5 +52,5 @@ def test_an_unknown_queue_is_refused_and_the_declared_ones_are_named(inprocess_b
 
 def test_a_queue_cannot_be_named_like_a_band(inprocess_broker) -> None:
     assert isinstance(inprocess_broker, StubBroker)
-    with pytest.raises(ValueError, match=r"ends with no band's, got 'mail\.high'"):
+    with pytest.raises(ValueError, match=r"without a band's ending, got 'mail\.high'"):
         inprocess_broker.declare_queue("mail.high")
