@@ -1,4 +1,4 @@
-"""Gunicorn's settings, which it reads from here by itself; the command line wins."""
+"""Gunicorn's settings; it finds this file by its name, and the command line overrides it."""
 
 import os
 import signal
@@ -9,15 +9,15 @@ from types import FrameType
 
 logger_class = "tasks.telemetry.gunicorn_logger.GunicornLogger"
 
-# In compose's containers --bind is given and wins; there it is the port outside.
+# In the containers of compose, --bind overrides this; there API_PORT is the port on the host.
 bind = f"127.0.0.1:{os.environ.get('API_PORT', '').strip() or 8000}"
 
 _MANAGE = Path(__file__).with_name("manage.py")
 
 
 def post_worker_init(_worker: object) -> None:
-    """Give what gunicorn itself refuses the form of the API's errors."""
-    # Here, because code that is loaded any earlier would be in all workers, and a reload could not replace it.
+    """Answer requests that gunicorn itself refuses in the format of the API's errors."""
+    # Imported here: code that the master loads stays in all workers, and a reload could not replace it.
     from tasks.api import malformed_requests
 
     malformed_requests.install()
@@ -27,7 +27,7 @@ def on_starting(_server: object) -> None:
     """Wait for the database before the first worker starts, like every other process."""
     if os.environ.get("WAIT_SECONDS", "").strip() == "0":
         return
-    # In a process of its own: code loaded here would be in all workers, and a reload could not replace it.
+    # In a process of its own: code that the master loads stays in all workers, and a reload could not replace it.
     process = subprocess.Popen([sys.executable, str(_MANAGE), "waitready"])
 
     def stop(number: int, _frame: FrameType | None) -> None:

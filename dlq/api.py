@@ -22,7 +22,7 @@ class DeadLetterList(ApiView):
     """``GET dlq``."""
 
     def get(self, request: Request) -> Response:
-        """List dead letters, newest first; ``resolution=open`` are those that nobody has dealt with."""
+        """List dead letters, newest first; ``resolution=open`` lists the unresolved ones."""
         asked = parameters(request)
         found = page(filtered(_visible(request), asked, FILTERS), asked)
         return Response(page_as_dict(request, found, _writer(request)))
@@ -40,7 +40,7 @@ class DeadLetterRedrive(ApiView):
     """``POST dlq/{id}/redrive``."""
 
     def post(self, request: Request, letter_id: str) -> Response:
-        """Give the dead letter's task a second life."""
+        """Re-drive a dead letter: run its task again with a fresh set of retries."""
         letter = _find(request, letter_id)
         read_nothing(request)
         status = lifecycle.redrive(letter.pk, by=request.user.get_username())
@@ -51,7 +51,7 @@ class DeadLetterDiscard(ApiView):
     """``POST dlq/{id}/discard``."""
 
     def post(self, request: Request, letter_id: str) -> Response:
-        """Resolve the dead letter without running its task again."""
+        """Discard a dead letter: resolve it without running its task again."""
         letter = _find(request, letter_id)
         read_nothing(request)
         lifecycle.discard(letter.pk, by=request.user.get_username())

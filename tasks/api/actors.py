@@ -14,6 +14,6 @@ class ActorList(ApiView):
     """``GET actors``."""
 
     def get(self, request: Request) -> Response:
-        """List what can be submitted, by name."""
+        """List the actors that you can submit tasks to, by name."""
         fields.read_parameters(parameters(request), {})
         return Response({"results": [actor_as_dict(spec) for spec in submittable_by(caller_of(request))]})

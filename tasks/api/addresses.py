@@ -1,4 +1,4 @@
-"""Addresses: the URLs in answers, as the caller reaches this site, and the parameters of a request's own."""
+"""URLs: those in answers, as the caller reaches this site, and the query of a request."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""Who calls: bearer tokens, kept as hashes."""
+"""Authentication by bearer token; the database holds hashes of tokens."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from tasks.models import ApiToken
 from tasks.queries.tokens import token_for_secret
 
-#: ``last_used_at`` is this coarse, so that a busy token does not cost a write per request.
+#: ``last_used_at`` is written at most this often, so that a busy token does not cost a write per request.
 USED_AGAIN_AFTER = timedelta(minutes=1)
 
 _LONGEST_SECRET = 200
@@ -22,14 +22,14 @@ _LONGEST_SECRET = 200
 class BearerTokenAuthentication(BaseAuthentication):
     """``Authorization: Bearer <token>`` (RFC 6750).
 
-    The secret is looked up by its SHA-256 digest, so comparing takes no time that depends on the secret.
+    The secret is looked up by its SHA-256 digest, so the time of the look-up tells nothing about secrets.
     """
 
     def authenticate(self, request: Request) -> tuple[AbstractBaseUser, ApiToken] | None:
-        """Return the token's user and the token; None if the request has no such header.
+        """Give the token's user and the token; None if the request has no such header.
 
         Raises:
-            AuthenticationFailed: the header is malformed, or its token unknown, expired, revoked or of a blocked user.
+            AuthenticationFailed: the header is malformed, or its token is not valid, or its user is blocked.
         """
         header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
@@ -45,13 +45,13 @@ class BearerTokenAuthentication(BaseAuthentication):
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:
-        """Challenge for a 401."""
+        """Give the challenge of a 401."""
         return 'Bearer realm="callboard"'
 
 
 def _note_use(token: ApiToken) -> None:
     if token.last_used_at is not None and token.last_used_at > timezone.now() - USED_AGAIN_AFTER:
         return
-    # The condition is repeated in the statement: other requests with this token came at the same moment.
+    # The statement repeats the condition: another request with this token may have written it just now.
     stale = Q(last_used_at=None) | Q(last_used_at__lte=Now() - USED_AGAIN_AFTER)
     ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=Now())

@@ -1,4 +1,4 @@
-"""``/api/schema`` and ``/api/docs``: the description of the API, for programs and for people; open to everybody."""
+"""``/api/schema`` and ``/api/docs``: the OpenAPI description and its page, open to everybody."""
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -20,5 +20,5 @@ def schema(request: HttpRequest) -> HttpResponse:
 @csrf_exempt
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
-    """Show the description, with everything it needs from this site."""
+    """Show the description; every script and style comes from this site."""
     return render(request, "api/docs.html")

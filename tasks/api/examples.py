@@ -1,4 +1,4 @@
-"""Bodies to send as they are: the description shows them, and a test sends each to its operation."""
+"""Example bodies: the OpenAPI description shows them, and a test sends each one to its operation."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,17 +7,17 @@ from tasks.errors import CallboardError, InvalidTask, http_status
 
 _HELLO: dict[str, Any] = {"actor": "echo", "payload": {"message": "hello"}}
 
-#: Operation → what it does → body. The tasks that are edited are those of ``echo``.
+#: Operation → title → body. The edits are of tasks of ``echo``.
 EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
     "submitTask": {
         "Run at once": _HELLO,
-        "Run tomorrow, before others": {**_HELLO, "priority": "high", "run_at": "2030-01-31T09:00:00+01:00"},
-        "Run once, however often it is sent": {
+        "Run later, with high priority": {**_HELLO, "priority": "high", "run_at": "2030-01-31T09:00:00+01:00"},
+        "Run once, even if sent again": {
             **_HELLO,
             "idempotency_key": "order-4711-greeting",
             "tags": ["order-4711"],
         },
-        "Run with limits of its own": {
+        "Run with its own limits": {
             "actor": "math",
             "payload": {"operation": "divide", "a": 22, "b": 7},
             "delay_seconds": 60,
@@ -33,10 +33,10 @@ EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "All or none": {
             "tasks": [_HELLO, {**_HELLO, "priority": 10}, {"actor": "sleep", "payload": {"duration": 0.1}}]
         },
-        "Once, however often it is sent": {"tasks": [_HELLO], "idempotency_key": "import-2030-01-31"},
+        "Once, even if sent again": {"tasks": [_HELLO], "idempotency_key": "import-2030-01-31"},
     },
     "replaceTask": {
-        "All that can be changed": {
+        "All editable fields": {
             "payload": {"message": "goodbye"},
             "priority": 9,
             "run_at": "2030-01-31T09:00:00Z",
@@ -46,8 +46,8 @@ EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
         },
     },
     "editTask": {
-        "Put it before others": {"priority": "high"},
-        "Put it off": {"run_at": "2030-01-31T09:00:00Z", "tags": ["put-off"]},
+        "Raise the priority": {"priority": "high"},
+        "Postpone": {"run_at": "2030-01-31T09:00:00Z", "tags": ["put-off"]},
     },
     "changeQueue": {"Pause it": {"paused": True}, "Resume it": {"paused": False}},
 }
@@ -63,7 +63,7 @@ _FIELD_ERRORS = [
 
 
 def example_of(error: type[CallboardError]) -> dict[str, Any]:
-    """Show the problem that an error is answered as."""
+    """Write the problem that answers an error."""
     detail = (error.__doc__ or "").strip().splitlines()[0]
     return {
         "type": f"urn:callboard:error:{error.code}",

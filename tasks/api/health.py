@@ -1,4 +1,4 @@
-"""Probes: is this process alive, and can it take tasks. Open to everybody, so they name parts and nothing else."""
+"""Probes: is this process alive, and can it take tasks? Open to everybody, so they tell only states of components."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 @csrf_exempt
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
-    """``/healthz``: this process answers. Looks at nothing else, or a database restart would restart every process."""
+    """``/healthz``: this process answers. It checks nothing else, or a database restart would restart every process."""
     return JsonResponse({"status": OK})
 
 
@@ -45,7 +45,7 @@ def ready(request: HttpRequest) -> HttpResponse:
 @csrf_exempt
 @require_safe
 def health(request: HttpRequest) -> HttpResponse:
-    """``/health``: the same, and whether anybody dispatches and runs what is taken."""
+    """``/health``: as ``/readyz``, and whether a scheduler and workers are there to run the tasks."""
     components = _needed()
     if components["database"] == OK:
         components |= {"workers": _attempted(_workers), "scheduler": _attempted(_scheduler)}
@@ -64,7 +64,7 @@ def _needed() -> dict[str, str]:
 
 
 def _told() -> dict[str, str]:
-    """Look at what submission works without: accepted tasks wait in the database."""
+    """Check what submission does not need: accepted tasks wait in the database."""
     return {"broker": _attempted(_broker)}
 
 
@@ -72,7 +72,7 @@ def _attempted(look: Callable[[], str]) -> str:
     try:
         return look()
     except (DatabaseError, CallboardError) as error:
-        _log.warning("a health probe found a part down", part=look.__name__.strip("_"), error=str(error))
+        _log.warning("a health probe found a component down", component=look.__name__.strip("_"), error=str(error))
         return DOWN
 
 
@@ -86,14 +86,14 @@ def _migrations() -> str:
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             return MISSING
-        # Nobody takes them back under a running process, and looking costs more than the rest of a probe.
+        # Migrations are not reversed under a running process, and this check costs more than the rest of a probe.
         _migrated.set()
     return OK
 
 
 def _broker() -> str:
     broker: Any = dramatiq.get_broker()
-    # In a thread, because a broker that swallows packets must not make a ready process miss its probe.
+    # In a thread: a broker that drops packets must not make a ready process fail its probe.
     try:
         _pings.submit(broker.source.ping).result(timeout=BROKER_TIMEOUT_SECONDS)
     except TimeoutError:

@@ -20,6 +20,6 @@ def key_in_header(request: Request) -> str | None:
         # Its bytes are in some unknown encoding, and the same text in a body would be another key.
         message = f"expected ASCII, got {fields.shown(header)}; other text can be sent as {FIELD} in the body"
         raise InvalidTask(errors=[FieldError(HEADER, "bad_text", message)])
-    # The IETF's draft has a quoted string, most clients send it bare.
+    # The IETF draft quotes the key; most clients do not.
     is_quoted = len(header) > 1 and header[0] == header[-1] == '"'
     return header[1:-1] if is_quoted else header

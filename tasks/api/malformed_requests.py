@@ -1,4 +1,4 @@
-"""What the server refuses before Django sees it (a broken header, an address too long): in the form of all errors."""
+"""Requests that gunicorn refuses before Django sees them (a broken header, an address too long), as problems."""
 
 import socket
 
@@ -10,12 +10,12 @@ from tasks.telemetry import trace
 
 
 def install() -> None:
-    """Have gunicorn write our form in place of its page."""
+    """Make gunicorn write problems instead of its own page."""
     util.write_error = write
 
 
 def write(sock: socket.socket, status: int, reason: str, detail: str) -> None:
-    """Answer a refusal; the signature is that of ``gunicorn.util.write_error``."""
+    """Write a problem; the signature is that of ``gunicorn.util.write_error``."""
     trace_id = trace.new_trace_id()
     with trace.bound(trace_id):
         body = problems.encoded(MalformedRequest(detail or reason), status)

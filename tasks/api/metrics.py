@@ -1,4 +1,4 @@
-"""``/metrics``: for Prometheus on this machine, or with the token of a member of staff."""
+"""``/metrics``, for Prometheus: open to this machine, elsewhere with a token of staff."""
 
 from django.http import HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -10,15 +10,15 @@ from tasks.api.views import ApiView
 from tasks.contract.client_address import parsed
 from tasks.telemetry import metrics
 
-#: A request that came through a proxy comes from somewhere else, whatever its last hop's address is.
+#: A request with one of these came through a proxy, so its sender may be anywhere.
 PROXY_HEADERS = ("HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_FORWARDED_HOST")
 
 
-class IsNear(BasePermission):
-    """Lets in who asks from this machine without a proxy in between."""
+class IsLocal(BasePermission):
+    """Lets in requests from this machine that did not come through a proxy."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Look at the connection's address, never at what a header says."""
+        """Check the address of the connection; a header could claim any address."""
         if any(header in request.META for header in PROXY_HEADERS):
             return False
         address = parsed(request.META.get("REMOTE_ADDR", ""))
@@ -28,8 +28,8 @@ class IsNear(BasePermission):
 class Metrics(ApiView):
     """``GET /metrics``."""
 
-    permission_classes = (IsNear | IsAdminUser,)
+    permission_classes = (IsLocal | IsAdminUser,)
 
     def get(self, request: Request) -> HttpResponse:
-        """Write the counters of all processes of this machine and the database's gauges."""
+        """Write the counters of all processes on this machine and the gauges from the database."""
         return HttpResponse(metrics.render(), content_type=CONTENT_TYPE_LATEST)

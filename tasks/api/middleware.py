@@ -1,4 +1,4 @@
-"""What surrounds every request: its trace id, its access line, and one form for errors."""
+"""The outermost middleware: a request's trace id, its access log line, and one format for errors."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ from tasks.contract.fields import shown
 from tasks.errors import FieldError, MalformedRequest
 from tasks.telemetry import trace
 
-#: Pages run nothing but our own files, so text that slipped through escaping would still not run as a script.
+#: Pages run scripts from this site's files only, so text that slipped through escaping does not run as a script.
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self'; "
     "frame-ancestors 'none'"
@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 
 class RequestMiddleware:
-    """Trace, answer and record a request; the first of ``MIDDLEWARE``, so that it sees what the others refuse."""
+    """Traces, answers and logs a request; first in ``MIDDLEWARE``, so that it sees what the others refuse."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
@@ -49,7 +49,7 @@ class RequestMiddleware:
 
 
 def _refuse_foreign_host(request: HttpRequest) -> HttpResponse | None:
-    """Name what is wrong: Django answers a bare 400, and logs a traceback for each passing scanner."""
+    """Refuse with a reason: Django itself answers a bare 400, and logs a traceback for each passing scanner."""
     try:
         request.get_host()
     except DisallowedHost:
@@ -67,9 +67,9 @@ def _finish(request: HttpRequest, response: HttpResponseBase) -> None:
 
 
 def _record(request: HttpRequest, response: HttpResponseBase, *, seconds: float) -> None:
-    # A probe that found nothing wrong, every few seconds, is no news.
+    # Successful probes come every few seconds.
     is_quiet = response.status_code < 300 and request.path_info.rstrip("/") in _PROBES
-    # The path as it came over the wire and without its query: no control characters and no secrets in the log.
+    # The escaped path without its query: the log gets no control characters and no secrets.
     _log.log(
         logging.DEBUG if is_quiet else logging.INFO,
         "request",
@@ -82,5 +82,5 @@ def _record(request: HttpRequest, response: HttpResponseBase, *, seconds: float)
 
 @cache
 def _pages() -> tuple[str, ...]:
-    """Name the paths that browsers read, where errors stay HTML."""
+    """Name the paths of HTML pages, where errors stay HTML."""
     return (reverse("admin:index"), settings.STATIC_URL)

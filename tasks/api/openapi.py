@@ -1,7 +1,7 @@
-"""The OpenAPI 3.1 description of the REST API: a table of operations, beside that of ``schemas``.
+"""The OpenAPI 3.1 description of the REST API: a table of operations, beside the table of ``schemas``.
 
-Written by hand because the views are; tests hold every answer of the API's other tests against it, and the tables of
-readers and filters too. ``docs/openapi.yaml`` is this, written out by ``manage.py openapi``.
+The table is written by hand, as the views are. Tests hold every answer of the API's other tests against it, and the
+tables of readers and filters as well. ``manage.py openapi`` writes it to ``docs/openapi.yaml``.
 """
 
 import inspect
@@ -15,22 +15,8 @@ from django.urls import resolve
 
 from tasks import __version__
 from tasks.api.examples import EXAMPLES, example_of
-from tasks.api.schemas import (
-    BAND,
-    ID,
-    INTEGER,
-    KEY,
-    PRIORITY,
-    SCHEMAS,
-    TEXT,
-    TIME,
-    URL,
-    Schema,
-    about,
-    array,
-    enum,
-    ref,
-)
+from tasks.api.json_schema import ID, INTEGER, TEXT, TIME, URL, Schema, about, array, enum, ref
+from tasks.api.schemas import BAND, KEY, PRIORITY, SCHEMAS
 from tasks.contract.pages import DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES
 from tasks.errors import STATUS_OF_CODE, CallboardError, http_status
@@ -45,54 +31,55 @@ def _query(name: str, schema: Schema, description: str) -> Schema:
     return {"name": name, "in": "query", "schema": schema, "description": description}
 
 
-_CHOICE_IN_ANY_CASE = "In any case."
+_IN_ANY_CASE = "Upper or lower case."
 _PAGING = [
     _query(
         "limit",
         {"type": "integer", "minimum": 1, "maximum": MOST_PER_PAGE, "default": DEFAULT_LIMIT},
-        "How many there are on a page.",
+        "The most entries on a page.",
     ),
-    _query("cursor", TEXT, "From `next` or `previous`, unchanged."),
+    _query("cursor", TEXT, "The cursor of a `next` or `previous` address, unchanged."),
 ]
 _TASK_FILTERS = [
-    _query("status", array(enum(Status)), _CHOICE_IN_ANY_CASE + " May be repeated."),
-    _query("actor", TEXT, "Its whole name."),
-    _query("queue", TEXT, "Its whole name."),
-    _query("band", BAND, _CHOICE_IN_ANY_CASE),
-    _query("priority", PRIORITY, "As a number; by word it is the band."),
-    _query("tag", TEXT, "One of its tags."),
-    _query("created_after", TIME, "Submitted later than this."),
-    _query("created_before", TIME, "Submitted earlier than this."),
-    _query("run_after", TIME, "Not to start before some time later than this."),
-    _query("run_before", TIME, "May start before this."),
-    _query("search", TEXT, "An id or its first digits, an actor's first letters, or a tag."),
+    _query("status", array(enum(Status)), f"{_IN_ANY_CASE} May be repeated."),
+    _query("actor", TEXT, "The exact name."),
+    _query("queue", TEXT, "The exact name."),
+    _query("band", BAND, _IN_ANY_CASE),
+    _query("priority", PRIORITY, "A number; use `band` for names."),
+    _query("tag", TEXT, "A tag that the task has."),
+    _query("created_after", TIME, "Submitted after this time."),
+    _query("created_before", TIME, "Submitted before this time."),
+    _query("run_after", TIME, "With a run_at after this time."),
+    _query("run_before", TIME, "With a run_at before this time."),
+    _query("search", TEXT, "An id or its first digits, the beginning of an actor's name, or a tag."),
 ]
-_LETTER_FILTERS = [
-    _query("reason", enum(DeathReason.names), _CHOICE_IN_ANY_CASE),
-    _query("resolution", enum(Resolution.names), _CHOICE_IN_ANY_CASE),
-    _query("actor", TEXT, "Its whole name."),
-    _query("queue", TEXT, "Its whole name."),
-    _query("task", ID, "All deaths of one task."),
+_DEAD_LETTER_FILTERS = [
+    _query("reason", enum(DeathReason.names), _IN_ANY_CASE),
+    _query("resolution", enum(Resolution.names), _IN_ANY_CASE),
+    _query("actor", TEXT, "The exact name."),
+    _query("queue", TEXT, "The exact name."),
+    _query("task", ID, "The id of the task that died."),
 ]
-_WORKER_FILTERS = [_query("status", array(enum(WorkerStatus)), _CHOICE_IN_ANY_CASE + " May be repeated.")]
+_WORKER_FILTERS = [_query("status", array(enum(WorkerStatus)), f"{_IN_ANY_CASE} May be repeated.")]
 _MINUTES = [
     _query(
         "minutes",
         {"type": "integer", "minimum": 1, "maximum": LONGEST_MINUTES, "default": DEFAULT_MINUTES},
-        "How far back throughput and latencies are measured.",
+        "The period over which throughput and latencies are measured, up to now.",
     )
 ]
 _IDEMPOTENCY_KEY: Schema = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": KEY,
-    "description": "The same submission under the same key makes its tasks once within a day; or in the body.",
+    "description": "Submissions with the same key and content create their tasks once within a day. The body may "
+    "have the key instead.",
 }
 _IF_MATCH: Schema = {
     "name": "If-Match",
     "in": "header",
     "schema": TEXT,
-    "description": "The ETag of the version that was read; a task of another version is left alone (412).",
+    "description": "The ETag of the version that was read. A task of another version is not changed (412).",
 }
 
 # --- Operations --------------------------------------------------------------------------------------------------
@@ -100,16 +87,16 @@ _IF_MATCH: Schema = {
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one address: what it takes and what it answers."""
+    """One method of one address: its parameters, body and answers."""
 
     method: str
     path: str
     name: str
-    #: Status → name of a schema; "" is no body.
+    #: Status → name of a schema; "" means an empty body.
     answers: Mapping[int, str]
     body: str = ""
     parameters: Sequence[Schema] = ()
-    #: Errors with a meaning of their own here; every other one is a Problem all the same.
+    #: Statuses of errors that are described beyond the usual ones; every error is a Problem.
     errors: Sequence[int] = ()
     is_for_staff: bool = False
     is_open: bool = False
@@ -117,7 +104,7 @@ class Operation:
 
 
 _ONE = f"{BASE}/tasks/{{task_id}}"
-_LETTER = f"{BASE}/dlq/{{letter_id}}"
+_DEAD_LETTER = f"{BASE}/dlq/{{letter_id}}"
 _WORKER_PATH = f"{BASE}/workers/{{worker_id}}"
 _QUEUE = f"{BASE}/queues/{{name}}"
 
@@ -141,24 +128,24 @@ OPERATIONS: Sequence[Operation] = (
     Operation("get", f"{_ONE}/result", "readResult", {200: "Result"}),
     Operation("get", f"{_ONE}/events", "listEvents", {200: "EventPage"}, parameters=_PAGING),
     Operation(
-        "get", f"{BASE}/dlq", "listDeadLetters", {200: "DeadLetterPage"}, parameters=[*_LETTER_FILTERS, *_PAGING],
+        "get", f"{BASE}/dlq", "listDeadLetters", {200: "DeadLetterPage"}, parameters=[*_DEAD_LETTER_FILTERS, *_PAGING],
     ),
-    Operation("get", _LETTER, "readDeadLetter", {200: "DeadLetter"}),
-    Operation("post", f"{_LETTER}/redrive", "redriveDeadLetter", {200: "RedrivenLetter"}, errors=[409]),
-    Operation("post", f"{_LETTER}/discard", "discardDeadLetter", {200: "DeadLetter"}, errors=[409]),
+    Operation("get", _DEAD_LETTER, "readDeadLetter", {200: "DeadLetter"}),
+    Operation("post", f"{_DEAD_LETTER}/redrive", "redriveDeadLetter", {200: "RedrivenDeadLetter"}, errors=[409]),
+    Operation("post", f"{_DEAD_LETTER}/discard", "discardDeadLetter", {200: "DeadLetter"}, errors=[409]),
     Operation("get", f"{BASE}/actors", "listActors", {200: "Actors"}),
     Operation(
         "get", f"{BASE}/workers", "listWorkers", {200: "WorkerPage"},
         parameters=[*_WORKER_FILTERS, *_PAGING], is_for_staff=True,
     ),
-    Operation("get", _WORKER_PATH, "readWorker", {200: "WorkerAtWork"}, is_for_staff=True),
+    Operation("get", _WORKER_PATH, "readWorker", {200: "WorkerDetail"}, is_for_staff=True),
     Operation("delete", _WORKER_PATH, "drainWorker", {202: "Worker", 200: "Worker"}, is_for_staff=True),
     Operation("get", f"{BASE}/queues", "listQueues", {200: "Queues"}, is_for_staff=True),
     Operation("get", _QUEUE, "readQueue", {200: "Queue"}, is_for_staff=True),
     Operation("patch", _QUEUE, "changeQueue", {200: "Queue"}, body="QueueChange", is_for_staff=True),
     Operation("post", f"{_QUEUE}/pause", "pauseQueue", {200: "Queue"}, is_for_staff=True),
     Operation("post", f"{_QUEUE}/resume", "resumeQueue", {200: "Queue"}, is_for_staff=True),
-    Operation("get", f"{BASE}/stats", "readBoard", {200: "Board"}, parameters=_MINUTES, is_for_staff=True),
+    Operation("get", f"{BASE}/stats", "readStats", {200: "Stats"}, parameters=_MINUTES, is_for_staff=True),
     Operation("get", "/healthz", "isAlive", {200: "Health"}, errors=[405], is_open=True),
     Operation("get", "/readyz", "isReady", {200: "Health"}, errors=[405, 503], is_open=True),
     Operation("get", "/health", "readHealth", {200: "Health"}, errors=[405, 503], is_open=True),
@@ -166,73 +153,73 @@ OPERATIONS: Sequence[Operation] = (
 )  # fmt: skip
 
 _ABOUT = """\
-Tasks are submitted, looked at and steered here. Every address comes with and without a trailing slash. Fields that are
-null in a submission count as not given; fields that are unknown are refused. Times are ISO 8601 with a zone, durations
-are seconds.
+Submit tasks, look at them and act on them. Every address works with and without a trailing slash. In a submission, a
+null field counts as left out; unknown fields are refused. Times are ISO 8601 with a zone; durations are in seconds.
 
-Every error is an `application/problem+json`; its `code` is the contract, its messages are for people.
+Every error is an `application/problem+json`. Programs can rely on its `code`; its messages are for people.
 
-Every answer has the header `X-Trace-Id`; a request that sends it (32 hexadecimal digits) or `traceparent` chooses it.\
+Every answer has the header `X-Trace-Id`. A request can set it by sending `X-Trace-Id` (32 hexadecimal digits) or
+`traceparent`.\
 """
 
 _TAGS = {
-    "tasks": "Submit, look at, edit, cancel, retry and remove tasks.",
-    "dlq": "Dead letters: why tasks died; re-drive or discard them.",
-    "actors": "What can be submitted.",
-    "workers": "Worker processes, for staff.",
-    "queues": "Queues, for staff: how they stand, pause and resume.",
-    "stats": "The whole board, for staff.",
-    "health": "Probes and metrics.",
+    "tasks": "Submit, read, edit, cancel, retry and delete tasks.",
+    "dlq": "Dead letters say why tasks died; re-drive or discard them.",
+    "actors": "The actors that tasks can be submitted to.",
+    "workers": "Worker processes (staff only).",
+    "queues": "Read, pause and resume queues (staff only).",
+    "stats": "Statistics of the whole installation (staff only).",
+    "health": "Health probes and metrics.",
 }
 _SECURITY = {
     "token": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A token that the admin has issued. It has scopes (read, submit, operate) and may be limited to "
-        "actors and queues. What one user submits, nobody else sees but staff.",
+        "description": "A token issued in the admin. It has scopes (read, submit, operate) and may be limited to some "
+        "actors and queues. Only its owner and staff see a task.",
     },
     "session": {
         "type": "apiKey",
         "in": "cookie",
         "name": "sessionid",
-        "description": "Who is logged in to the admin; what is no GET needs the header X-CSRFToken too.",
+        "description": "The session of a user who is logged in to the admin. Unsafe methods need X-CSRFToken.",
     },
 }
 
 _MEANINGS = {
-    200: "As it is now.",
+    200: "The current state.",
     201: "Accepted.",
-    202: "It finishes what it runs, and leaves.",
-    204: "Removed.",
-    400: "Not valid; `errors` name the fields.",
-    401: "No valid token.",
-    403: "For staff, or the token lacks the scope, or is not for that actor or queue.",
-    405: "The address does not take that method; `Allow` lists those it takes.",
-    404: "There is none, or it is somebody else's.",
-    409: "Its status does not allow that.",
-    412: "It was changed since.",
-    413: "Larger than this server takes.",
-    415: "The body is no JSON in UTF-8, going by its headers.",
+    202: "The worker finishes its running tasks, then stops.",
+    204: "Deleted.",
+    400: "The request is not valid; `errors` name the fields.",
+    401: "The token is missing or not valid.",
+    403: "Only staff may do this, the token lacks the scope, or it is limited to other actors or queues.",
+    405: "The address does not support this method; `Allow` lists those that it supports.",
+    404: "It does not exist, or belongs to another user.",
+    409: "The current status does not allow this.",
+    412: "The task has been changed since it was read.",
+    413: "The request is too large.",
+    415: "The headers do not declare the body as JSON in UTF-8.",
     422: "The idempotency key belongs to another submission.",
-    429: "Too many tasks; `Retry-After` says when to try again.",
-    500: "What went wrong; with another status than those above, something in between.",
-    503: "Not ready, or the database does not answer.",
+    429: "Too many tasks were submitted; `Retry-After` says when to try again.",
+    500: "Unexpected error; other statuses come from a proxy.",
+    503: "The service is not ready, or the database does not answer.",
 }
 _LIMIT_HEADERS = {
-    "RateLimit-Limit": about(INTEGER, "Tasks per period; none of these for who is not limited."),
-    "RateLimit-Remaining": about(INTEGER, "Tasks that may be submitted now."),
-    "RateLimit-Reset": about(INTEGER, "Seconds until all of them may be submitted again."),
-    "RateLimit-Policy": about(TEXT, "The limit as the IETF's draft writes it since its version 07."),
-    "RateLimit": about(TEXT, "What is left, likewise."),
+    "RateLimit-Limit": about(INTEGER, "Tasks per period. Exempt callers get no RateLimit headers."),
+    "RateLimit-Remaining": about(INTEGER, "Tasks that can be submitted now."),
+    "RateLimit-Reset": about(INTEGER, "Seconds until RateLimit-Limit tasks can be submitted again."),
+    "RateLimit-Policy": about(TEXT, "The limit, as the IETF draft writes it since version 07."),
+    "RateLimit": about(TEXT, "What is left of it, as that draft writes it."),
 }
 _ERROR_HEADERS = {
-    401: {"WWW-Authenticate": about(TEXT, "What is wanted: Bearer.")},
-    405: {"Allow": about(TEXT, "The methods.")},
+    401: {"WWW-Authenticate": about(TEXT, "The authentication scheme: Bearer.")},
+    405: {"Allow": about(TEXT, "The supported methods.")},
     429: {
-        "Retry-After": about(INTEGER, "Seconds; none where a bulk is larger than any wait would allow."),
+        "Retry-After": about(INTEGER, "Seconds until a retry can succeed; absent for a bulk above the limit."),
         **_LIMIT_HEADERS,
     },
-    503: {"Retry-After": about(INTEGER, "Seconds.")},
+    503: {"Retry-After": about(INTEGER, "Seconds until the next attempt.")},
 }
 _PATH_PARAMETERS = {
     "task_id": "The task's id.",
@@ -240,12 +227,12 @@ _PATH_PARAMETERS = {
     "worker_id": "The worker's id.",
     "name": "The queue's name.",
 }
-_REPLAYED = "The task that was submitted under this key before, as it is now."
+_REPLAYED = "The task that was submitted earlier under this key, in its current state."
 
 
 @cache
 def document() -> Schema:
-    """Build the whole description."""
+    """Build the whole document."""
     paths: dict[str, Schema] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
@@ -255,7 +242,7 @@ def document() -> Schema:
             "title": "Callboard",
             "version": __version__,
             "description": _ABOUT,
-            "contact": {"name": "Whoever operates this installation"},
+            "contact": {"name": "The operator of this installation"},
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
@@ -282,7 +269,7 @@ def _problem(status: int) -> Schema:
 
 
 def _errors() -> Iterator[type[CallboardError]]:
-    """Walk the tree of errors; of those that share a code, the first."""
+    """Walk the tree of errors; of errors with the same code, the first."""
     kinds, seen = [CallboardError], set()
     while kinds:
         kind = kinds.pop(0)
@@ -329,13 +316,13 @@ def _answer(operation: Operation, status: int, name: str) -> Schema:
 def _headers(operation: Operation, status: int, *, is_replay: bool) -> dict[str, Schema]:
     headers: dict[str, Schema] = {}
     if is_replay:
-        headers["Idempotency-Replayed"] = about({"const": "true"}, "Nothing was submitted now.")
+        headers["Idempotency-Replayed"] = about({"const": "true"}, "This request submitted nothing.")
     elif status == 201:
         headers |= _LIMIT_HEADERS
     if operation.name == "submitTask":
-        headers["Location"] = about(URL, "Where the task can be read.")
+        headers["Location"] = about(URL, "The address of the task.")
     if operation.path.startswith(_ONE) and operation.answers.get(status) == "Task":
-        headers["ETag"] = about(TEXT, "The task's version, for If-Match; only edits change it.")
+        headers["ETag"] = about(TEXT, "The task's version for If-Match; only edits change it.")
     return headers
 
 
@@ -370,7 +357,8 @@ def _tag(operation: Operation) -> str:
 
 
 def _about(operation: Operation) -> str:
-    """Say what the view's own docstring says."""
+    """Take the docstring of the view's method, as Markdown."""
     function: Any = resolve(operation.path).func
     view = getattr(function, "view_class", None)
-    return inspect.getdoc(function if view is None else getattr(view, operation.method)) or ""
+    text = inspect.getdoc(function if view is None else getattr(view, operation.method)) or ""
+    return text.replace("``", "`")

@@ -1,4 +1,4 @@
-"""Request bodies: bounded, UTF-8, strict JSON; nothing hostile gets further than here."""
+"""Request bodies: bounded, in UTF-8 and strict JSON; hostile ones are refused here."""
 
 import json
 import re
@@ -14,18 +14,18 @@ from tasks.errors import FieldError, MalformedRequest, TooLarge, UnsupportedMedi
 
 _CHUNK = 64 * 1024
 
-#: Levels that a body has around a payload: itself, the list of a bulk, the task.
+#: The levels of a body around a payload: the body itself, the list of a bulk, the task.
 _LEVELS_AROUND_PAYLOAD = 3
 
 _MEDIA_TYPE = re.compile(r"application/(?:[\w.-]+\+)?json", re.IGNORECASE | re.ASCII)
-# No body, or a form without fields, which is how some clients send "no data".
+# An empty body, or a form without fields, which some clients send for "no data".
 _NOTHING = re.compile(rb"\s*(?:--[^\r\n]+--)?\s*")
-# A string that never ends matches to the end: else each quote in it would be tried as a start, in quadratic time.
+# An unterminated string matches to the end of the body: else each quote in it would be tried, in quadratic time.
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.?[^"\\]*)*(?:"|\Z)|[\[\]{}]', re.DOTALL)
 
 
 def read_object(request: Request, *, optional: bool = False) -> dict[str, Any]:
-    """Read the body as one JSON object; an empty one counts as ``{}`` where the body is optional.
+    """Read the body as one JSON object; an empty body counts as ``{}`` if it is optional.
 
     Raises:
         UnsupportedMediaType, TooLarge, MalformedRequest: 415, 413 or 400.
@@ -44,7 +44,7 @@ def read_object(request: Request, *, optional: bool = False) -> dict[str, Any]:
 
 
 def _read(request: HttpRequest) -> bytes:
-    """Read the body up to the limit; a declared length is believed when it says "too large"."""
+    """Read the body up to the limit; a declared length above the limit is refused unread."""
     most = settings.MAX_BODY_BYTES
     if _content_length(request) > most:
         raise _too_large()
@@ -61,12 +61,12 @@ def _part(stream: IO[bytes], size: int) -> bytes:
     try:
         return stream.read(size)
     except Exception as error:
-        # Each server has exceptions of its own for what it cannot read.
+        # Each server raises its own exceptions for a body that it cannot read.
         raise MalformedRequest("the body ended early, or its chunks cannot be read") from error
 
 
 def _stream(request: HttpRequest) -> IO[bytes]:
-    # Without a Content-Length Django takes the body for empty; a server that decodes chunks marks its end itself.
+    # Without a Content-Length Django assumes an empty body; a server that decodes chunks marks the end itself.
     if "CONTENT_LENGTH" not in request.META and request.META.get("wsgi.input_terminated"):
         return cast("IO[bytes]", request.META["wsgi.input"])
     return cast("IO[bytes]", request)
@@ -94,7 +94,7 @@ def _check_media_type(header: str) -> None:
 
 def _check_encoding(header: str) -> None:
     if header.strip().lower() not in {"", "identity"}:
-        raise UnsupportedMediaType(f"expected a body as it is, without Content-Encoding, got {shown(header)}")
+        raise UnsupportedMediaType(f"expected an unencoded body, got Content-Encoding: {shown(header)}")
 
 
 def _decode(raw: bytes) -> Any:
@@ -107,9 +107,9 @@ def _decode(raw: bytes) -> Any:
         return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise MalformedRequest(f"the body is no JSON: {error.msg} at {where}") from error
+        raise MalformedRequest(f"the body is not JSON: {error.msg} at {where}") from error
     except ValueError as error:
-        # Python reads no number of more than 4,300 digits.
+        # Python does not parse numbers of more than 4,300 digits.
         raise MalformedRequest("the body has a number with too many digits") from error
 
 
@@ -126,12 +126,12 @@ def _check_depth(text: str) -> None:
             if depth > deepest:
                 message = f"expected at most {settings.MAX_JSON_DEPTH} nested levels"
                 raise MalformedRequest(
-                    f"the body nests too deep: {message}", errors=[FieldError(field, "too_deep", message)]
+                    f"the body is nested too deeply: {message}", errors=[FieldError(field, "too_deep", message)]
                 )
         elif first in "]}":
             depth -= 1
         elif depth == 1:
-            # The last text on the first level before things go deeper is the name of the field.
+            # The last string on the first level, before the nesting starts, is the name of the field.
             field = shown(token[0][1:-1])[1:-1]
 
 
@@ -139,7 +139,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
-        message = "expected each name once in an object; readers disagree about which one counts"
+        message = "expected each name once in an object; JSON parsers disagree about which one counts"
         raise MalformedRequest(
             f"the body has {shown(twice)} twice", errors=[FieldError(shown(twice)[1:-1], "duplicate", message)]
         )
@@ -147,4 +147,4 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise MalformedRequest(f"the body is no JSON: it has no {name}, only finite numbers")
+    raise MalformedRequest(f"the body is not JSON: JSON has no {name}, only finite numbers")

@@ -1,4 +1,4 @@
-"""Permissions: what REST framework asks of ``tasks.contract.access``."""
+"""REST framework's permissions, decided by ``tasks.contract.access``."""
 
 from typing import Any
 
@@ -35,6 +35,6 @@ class HasScope(BasePermission):
 
 
 class IsStaff(IsAdminUser):
-    """Lets staff in, and tells others that the address is for staff."""
+    """Lets staff in, and tells others why not."""
 
-    message = "this is for staff: it is about the whole installation, not about tasks of yours"
+    message = "only staff may see this: it is about the whole installation, not only your tasks"

@@ -1,4 +1,7 @@
-"""If-Match (RFC 9110): change a task only if it is the version that the caller has read."""
+"""If-Match (RFC 9110): change a task only if it still has the version that the caller read.
+
+The verbs of lifecycle take that version as a number; this module reads it from the header.
+"""
 
 import re
 
@@ -18,11 +21,11 @@ def etag(task: Task) -> str:
 
 
 def expected_version(request: Request, task: Task) -> int | None:
-    """Give the version that a change must find, None if any will do.
+    """Read the version that the task must have, or None if any version will do.
 
     Raises:
-        MalformedRequest: the header is no list of entity tags.
-        VersionMismatch: it names other versions; a weak tag matches nothing.
+        MalformedRequest: the header is not a list of entity tags.
+        VersionMismatch: it names only other versions; a weak tag never matches.
     """
     header = request.META.get("HTTP_IF_MATCH")
     if header is None or header.strip() == "*":

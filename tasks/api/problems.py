@@ -1,4 +1,4 @@
-"""Every error answer is one JSON form, ``application/problem+json`` (RFC 9457), whoever raised it."""
+"""Every error answer has one format, ``application/problem+json`` (RFC 9457), wherever the error was raised."""
 
 import json
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ from tasks.telemetry import trace
 
 CONTENT_TYPE = "application/problem+json"
 
-#: When to try again after a 503.
+#: How long a caller should wait after a 503.
 RETRY_AFTER_SECONDS = 5
 
-#: What an error of Django or REST framework means. The first match counts, so subclasses come first.
+#: Errors of Django and REST framework, and the errors they become. The first match counts, so subclasses come first.
 _TRANSLATIONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type[CallboardError]], ...] = (
     ((OperationalError, InterfaceError), errors.DatabaseUnavailable),
     ((drf.NotAuthenticated, drf.AuthenticationFailed), errors.NotAuthenticated),
@@ -36,7 +36,7 @@ _TRANSLATIONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type[C
     ((drf.ParseError, SuspiciousOperation, UnreadablePostError), errors.MalformedRequest),
 )
 
-#: What a bare status of Django's own pages means.
+#: The errors that statuses of Django's own pages become.
 _OF_STATUS: dict[int, type[CallboardError]] = {
     errors.STATUS_OF_CODE[error.code][0]: error
     for error in (
@@ -57,7 +57,8 @@ _log = structlog.get_logger(__name__)
 def problem_response(exc: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
     """Answer an exception of a view; REST framework's ``EXCEPTION_HANDLER``.
 
-    What nobody foresaw is raised on, so that Django reports it with its traceback; ``normalise`` gives it its form.
+    An unexpected exception is raised again, so that Django reports it with its traceback; ``normalise`` then gives the
+    answer its format.
     """
     error = _translated(exc)
     if error is None:
@@ -88,7 +89,7 @@ def _is_browsed(context: Mapping[str, Any]) -> bool:
 
 
 def _page(error: CallboardError) -> Response:
-    # The script of the page's forms shows pages only; anything else it throws away.
+    # The script of the browsable page shows HTML only and drops any other answer.
     status = errors.http_status(error)
     return Response(_content(error, status), status=status, headers=_headers(error, status))
 
@@ -99,10 +100,10 @@ def _headers(error: CallboardError, status: int) -> dict[str, str]:
 
 
 def normalise(response: HttpResponseBase) -> None:
-    """Give an error answer that is not a problem yet (Django's own pages) that form, keeping its status and headers."""
+    """Turn an error answer that is not a problem (Django's own pages) into one; keep its status and headers."""
     is_problem = response.headers.get("Content-Type") == CONTENT_TYPE
     if is_problem or isinstance(response, Response) or not isinstance(response, HttpResponse):
-        # A Response of REST framework that is an error is one of our pages.
+        # An error in a Response of REST framework is a browsable page.
         return
     fallback = CallboardError if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR else errors.MalformedRequest
     error = _OF_STATUS.get(response.status_code, fallback)()
@@ -117,13 +118,13 @@ def _translated(exc: Exception) -> CallboardError | None:
     for kinds, error in _TRANSLATIONS:
         if isinstance(exc, kinds):
             if error is errors.DatabaseUnavailable:
-                _log.warning("the database does not answer, the caller is told to try again", error=_first_line(exc))
+                _log.warning("the database does not answer; the caller is told to try again", error=_first_line(exc))
             return error(_detail(exc))
     return None
 
 
 def _detail(exc: Exception) -> str | None:
-    """Quote messages that were written for the caller and say more than ours."""
+    """Give the messages that are written for the caller and say more than the default ones."""
     return str(exc.detail) if isinstance(exc, drf.AuthenticationFailed | drf.PermissionDenied) else None
 
 

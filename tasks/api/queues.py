@@ -1,4 +1,4 @@
-"""The REST API of queues: how they stand, pause and resume, for staff."""
+"""The REST API of queues, for staff: read, pause, resume."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -21,7 +21,7 @@ class QueueList(StaffView):
     """``GET queues``."""
 
     def get(self, request: Request) -> Response:
-        """List queues by name, with what waits and for how long."""
+        """List queues by name, with the number of waiting tasks and the longest wait."""
         fields.read_parameters(parameters(request), {})
         return Response({"results": [queue_as_dict(stats) for stats in all_queue_stats()]})
 
@@ -32,7 +32,7 @@ class QueueDetail(StaffView):
     FIELDS: ClassVar[Mapping[str, fields.Reader]] = {"paused": fields.flag}
 
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any]:
-        """Suggest the other of the two."""
+        """Suggest to pause or resume, whichever is possible."""
         return {"paused": answer.get("paused_at") is None}
 
     def get(self, request: Request, name: str) -> Response:
@@ -40,13 +40,13 @@ class QueueDetail(StaffView):
         return _answer(name)
 
     def patch(self, request: Request, name: str) -> Response:
-        """Change a queue: ``paused`` true or false."""
+        """Change a queue: set ``paused`` to true or false."""
         _check(request, name)
         values, errors = fields.read_fields(read_object(request), self.FIELDS, refused={})
         if not errors and not values:
             errors = [FieldError("paused", "required", "expected true or false")]
         if errors:
-            raise InvalidTask("the queue cannot be changed like that", errors=errors)
+            raise InvalidTask("the change is not valid", errors=errors)
         verb = queues.pause if values["paused"] else queues.resume
         verb(name, by=request.user.get_username())
         return _answer(name)
@@ -56,7 +56,7 @@ class QueuePause(StaffView):
     """``POST queues/{name}/pause``."""
 
     def post(self, request: Request, name: str) -> Response:
-        """Hand over nothing more of the queue, and take back what no worker has claimed."""
+        """Pause a queue: dispatch none of its tasks, and take back those that no worker has claimed."""
         _check(request, name)
         read_nothing(request)
         queues.pause(name, by=request.user.get_username())
@@ -67,7 +67,7 @@ class QueueResume(StaffView):
     """``POST queues/{name}/resume``."""
 
     def post(self, request: Request, name: str) -> Response:
-        """Hand over the queue's tasks again, at once."""
+        """Resume a queue: dispatch its tasks again, at once."""
         _check(request, name)
         read_nothing(request)
         queues.resume(name, by=request.user.get_username())

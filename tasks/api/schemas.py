@@ -1,8 +1,26 @@
-"""The shapes of what the API takes and answers, as JSON Schema (the ``components`` of its OpenAPI description)."""
+"""JSON Schemas of requests and answers: the ``components`` of the OpenAPI description."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
+from tasks.api.json_schema import (
+    ANY_OBJECT,
+    ANYTHING,
+    BOOLEAN,
+    ID,
+    INTEGER,
+    NUMBER,
+    TEXT,
+    TIME,
+    URL,
+    Schema,
+    about,
+    an_object,
+    array,
+    body,
+    enum,
+    or_null,
+    ref,
+)
 from tasks.contract.actors import DEFAULTS
 from tasks.contract.idempotency_key import LONGEST as LONGEST_KEY
 from tasks.contract.submissions import MOST_IN_BULK, NOT_SUPPORTED
@@ -24,67 +42,6 @@ from tasks.submission import (
     WholeNumber,
 )
 
-Schema = dict[str, Any]
-
-
-def ref(name: str) -> Schema:
-    """Point at a shape."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def or_null(schema: Schema) -> Schema:
-    """Allow null too."""
-    if "$ref" in schema:
-        return {"anyOf": [schema, {"type": "null"}]}
-    return {**schema, "type": [schema["type"], "null"]}
-
-
-def about(schema: Schema, description: str) -> Schema:
-    """Say what something is, times with their unit."""
-    return {**schema, "description": description}
-
-
-def array(items: Schema, **more: Any) -> Schema:
-    """Describe an array."""
-    return {"type": "array", "items": items, **more}
-
-
-def _object(properties: Mapping[str, Any], *, optional: Sequence[str] = ()) -> Schema:
-    """All properties there are, all of them given unless optional."""
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "properties": dict(properties), "required": required, "additionalProperties": False}
-
-
-def _body(properties: Mapping[str, Any], *, required: Sequence[str] = ()) -> Schema:
-    schema = _object(properties, optional=[name for name in properties if name not in required])
-    return schema if required else {key: value for key, value in schema.items() if key != "required"}
-
-
-def _page(items: str) -> Schema:
-    link = or_null({"type": "string", "format": "uri"})
-    return _object(
-        {
-            "results": array(ref(items), description="At most `limit` of them."),
-            "next": about(link, "The page after this one; null: this is the last."),
-            "previous": about(link, "The page before this one; null: this is the first."),
-        }
-    )
-
-
-def enum(values: Any) -> Schema:
-    """Describe a choice of words."""
-    return {"type": "string", "enum": [str(value) for value in values]}
-
-
-TEXT: Schema = {"type": "string"}
-INTEGER: Schema = {"type": "integer", "minimum": 0}
-NUMBER: Schema = {"type": "number"}
-BOOLEAN: Schema = {"type": "boolean"}
-ID: Schema = {"type": "string", "format": "uuid"}
-URL: Schema = {"type": "string", "format": "uri"}
-TIME: Schema = {"type": "string", "format": "date-time"}
-ANYTHING: Schema = {}
-ANY_OBJECT: Schema = {"type": "object"}
 PRIORITY: Schema = {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}
 BAND = enum(band.name for band in BANDS)
 KEY: Schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}
@@ -93,7 +50,7 @@ _BAND_IN_ANY_CASE = "|".join("".join(f"[{letter}{letter.upper()}]" for letter in
 
 
 def _taken(kind: Kind) -> Schema:
-    """Describe what a submission may give."""
+    """Describe a value as a submission gives it."""
     match kind:
         case Text(longest):
             return {**TEXT, "minLength": 1, "maxLength": longest}
@@ -109,7 +66,7 @@ def _taken(kind: Kind) -> Schema:
 
 
 def _answered(kind: Kind) -> Schema:
-    """Describe what a task has."""
+    """Describe a value as an answer gives it."""
     match kind:
         case Text():
             return TEXT
@@ -128,7 +85,7 @@ def _answered(kind: Kind) -> Schema:
 
 
 def _given(one: TaskField) -> Schema:
-    """Describe a field of a task that its submission may give."""
+    """Describe a field of a task as an answer gives it."""
     if not one.if_null:
         return about(_answered(one.kind), one.help)
     return about(or_null(_answered(one.kind)), f"{one.help} null: {one.if_null}.")
@@ -154,7 +111,7 @@ def _nullable(schema: Schema) -> Schema:
 
 
 def _refused(why: str) -> Schema:
-    """Describe a field that is known and not to be used: left out, null or empty."""
+    """Describe a field that must be left out, null or empty."""
     return {"type": ["array", "null"], "items": ANYTHING, "maxItems": 0, "description": f"{why[0].upper()}{why[1:]}."}
 
 
@@ -163,43 +120,59 @@ def _submission(**more: Schema) -> Schema:
         name: schema if name in ("actor", "payload") else _nullable(schema) for name, schema in SUBMISSION.items()
     }
     refused = {name: _refused(why) for name, why in NOT_SUPPORTED.items()}
-    return _body({**properties, **refused, **more}, required=["actor"])
+    return body({**properties, **refused, **more}, required=["actor"])
 
 
-_ONCE = "The same submission under the same key makes its tasks once within a day"
-_LATER = "For a later release: nothing yet."
+_ONCE = "Submissions with the same key and content create their tasks once within a day"
+_OR_HEADER = "It may be sent as the header Idempotency-Key instead."
+_LATER = "Reserved; empty in this release."
 
-_ERROR = _object(
+_ERROR = an_object(
     {
-        "type": about(TEXT, "The exception's class, or the limit that was reached; may be empty."),
-        "message": about(TEXT, "What it said, shortened."),
+        "type": about(TEXT, "The exception's class, or the limit that was exceeded; may be empty."),
+        "message": about(TEXT, "The exception's message, shortened."),
     }
 )
+
+
+def _page(items: str) -> Schema:
+    link = or_null({"type": "string", "format": "uri"})
+    return an_object(
+        {
+            "results": array(ref(items), description="At most `limit` entries."),
+            "next": about(link, "The next page; null on the last one."),
+            "previous": about(link, "The previous page; null on the first one."),
+        }
+    )
+
+
 _TASK = {
     "id": about(ID, "A UUIDv7: ids grow with time."),
-    "url": about(URL, "Where it can be read again."),
+    "url": about(URL, "The address of this resource."),
     "status": about(enum(Status), "SUCCEEDED, DEAD and CANCELLED are final."),
-    "band": about(BAND, "The third that its priority is in."),
+    "band": about(BAND, "The band of the priority."),
     **{name: _given(one) for name, one in FIELDS.items() if one.is_column},
     "expected_start_seconds": about(
         or_null(NUMBER),
-        "In how many seconds it starts, judged by what goes before it; null unless it waits, there is a worker for it, "
-        "and it is read by itself.",
+        "The expected time until the task starts, judged by the tasks ahead of it. Given only if the task waits, is "
+        "read by itself, and a live worker can run it; otherwise null.",
     ),
-    "attempt": about(INTEGER, "Executions so far."),
-    "failures": about(INTEGER, "Executions of this life that failed."),
-    "crashes": about(INTEGER, "Workers that died under it in this life."),
-    "result": about(ANYTHING, "What the actor returned; null until it has SUCCEEDED."),
-    "progress": about(ANYTHING, "What the actor said of it while it ran."),
-    "error": about(or_null(_ERROR), "Of the last failure."),
-    "created_at": about(TIME, "When it was submitted."),
-    "queued_at": about(or_null(TIME), "When it was handed to the broker last."),
-    "started_at": about(or_null(TIME), "When its last execution began."),
-    "finished_at": about(or_null(TIME), "When it became final."),
-    "cancel_requested_at": about(or_null(TIME), "When somebody asked it to stop while it ran."),
-    "trace_id": about(TEXT, "32 hexadecimal digits, on every log line about it."),
-    "idempotency_key": about(or_null(TEXT), "The key it was submitted under."),
-    # Capabilities of a later release; the shape stays.
+    "attempt": about(INTEGER, "Claims by workers so far; a claim that was put back unstarted counts too."),
+    "failures": about(
+        INTEGER, "Failed executions of its current life; a re-drive, or a retry after cancellation, starts a new life."
+    ),
+    "crashes": about(INTEGER, "Workers that died while they ran the task, in its current life."),
+    "result": about(ANYTHING, "The actor's return value; null until the task has SUCCEEDED."),
+    "progress": about(ANYTHING, "Reserved; null in this release."),
+    "error": about(or_null(_ERROR), "The last failure."),
+    "created_at": about(TIME, "When the task was submitted."),
+    "queued_at": about(or_null(TIME), "When the task was last handed to the broker."),
+    "started_at": about(or_null(TIME), "When the last execution began; while RUNNING, the time of the claim."),
+    "finished_at": about(or_null(TIME), "When the task became final."),
+    "cancel_requested_at": about(or_null(TIME), "When the running task was asked to stop."),
+    "trace_id": about(TEXT, "32 hexadecimal digits; every log line about the task has them."),
+    "idempotency_key": about(or_null(TEXT), "The idempotency key of its submission."),
+    # Reserved for later releases, so that the format stays the same.
     "depends_on": array(ID, description=_LATER),
     "waiting_for": array(ID, description=_LATER),
     "ref": about(or_null(TEXT), _LATER),
@@ -209,168 +182,173 @@ _TASK = {
     "batch": about(or_null(TEXT), _LATER),
 }
 _ATTEMPT = {
-    "number": about(INTEGER, "1 is the first."),
-    "outcome": about(enum(AttemptOutcome), "How it ended."),
-    "worker_id": about(ID, "Where it ran."),
-    "started_at": about(or_null(TIME), "null: it was claimed and never began."),
-    "finished_at": about(TIME, "When it ended."),
+    "number": about(INTEGER, "The claim's number, from 1. Claims that were put back leave gaps."),
+    "outcome": about(enum(AttemptOutcome), "How the attempt ended."),
+    "worker_id": about(ID, "The worker that ran it."),
+    "started_at": about(or_null(TIME), "null: the task was claimed and never started."),
+    "finished_at": about(TIME, "When the attempt ended."),
     "error": about(
-        or_null(_object({**_ERROR["properties"], "traceback": about(TEXT, "The last lines of it.")})),
-        "null: nothing went wrong.",
+        or_null(an_object({**_ERROR["properties"], "traceback": about(TEXT, "The last lines of the traceback.")})),
+        "null: no error.",
     ),
-    "note": about(or_null(TEXT), "What else happened, as a result that could not be kept; null: nothing."),
+    "note": about(or_null(TEXT), "A remark, for example that the result could not be stored; null: none."),
 }
 _EVENT = {
-    "verb": about(TEXT, "What was done: cancel, retry, redrive, edit, delete, rescue, …"),
-    "by": about(or_null(TEXT), "Whose doing; null: a repair."),
-    "at": about(TIME, "When."),
-    "detail": about(ANY_OBJECT, "What the verb has to say."),
+    "verb": about(TEXT, "The verb: cancel, retry, redrive, edit, delete, rescue, …"),
+    "by": about(or_null(TEXT), "Who did it; null: the scheduler."),
+    "at": about(TIME, "When it was done."),
+    "detail": about(ANY_OBJECT, "Details; they depend on the verb."),
 }
 _ACTOR = {
-    "name": about(TEXT, "For `actor` of a submission."),
-    "description": about(TEXT, "Its docstring."),
-    "queue": about(TEXT, "Where its tasks go unless they say otherwise."),
-    "payload_schema": about(ANY_OBJECT, "JSON Schema of the payload."),
+    "name": about(TEXT, "The value for `actor` in a submission."),
+    "description": about(TEXT, "The actor's docstring."),
+    "queue": about(TEXT, "The default queue of its tasks."),
+    "payload_schema": about(ANY_OBJECT, "The JSON Schema of the payload."),
     "defaults": about(
-        _object({name: _TASK[name] for name in DEFAULTS}),
-        "What a task gets that does not say otherwise.",
+        an_object({name: _TASK[name] for name in DEFAULTS}),
+        "The values of fields that a submission leaves out.",
     ),
 }
 _DEAD_LETTER = {
     "id": about(ID, "A UUIDv7: ids grow with time."),
-    "url": about(URL, "Where it can be read again."),
+    "url": about(URL, "The address of this resource."),
     "task_id": about(ID, "The task that died."),
-    "task_url": about(URL, "404 once the task was removed."),
-    "actor": about(TEXT, "What ran it."),
-    "queue": about(TEXT, "Where it was."),
-    "attempt": about(INTEGER, "Executions up to this death."),
-    "reason": about(enum(DeathReason), "Why it died."),
-    "error": about(or_null(_ERROR), "Of the last failure."),
-    "fingerprint": about(TEXT, "The same for deaths of the same cause."),
-    "died_at": about(TIME, "When."),
-    "resolution": about(enum(Resolution.names), "What was done about it; OPEN: nothing yet."),
-    "resolved_by": about(or_null(TEXT), "Who did it."),
-    "resolved_at": about(or_null(TIME), "When."),
+    "task_url": about(URL, "The address of the task; 404 once the task is removed."),
+    "actor": about(TEXT, "The task's actor."),
+    "queue": about(TEXT, "The task's queue when it died."),
+    "attempt": about(INTEGER, "Claims by workers up to this death; those put back unstarted count too."),
+    "reason": about(enum(DeathReason), "Why the task died."),
+    "error": about(or_null(_ERROR), "The last failure."),
+    "fingerprint": about(TEXT, "Deaths with the same cause have the same fingerprint."),
+    "died_at": about(TIME, "When the task died."),
+    "resolution": about(enum(Resolution.names), "How the dead letter was resolved; OPEN: not yet."),
+    "resolved_by": about(or_null(TEXT), "Who resolved it."),
+    "resolved_at": about(or_null(TIME), "When it was resolved."),
 }
 _WORKER = {
-    "id": about(ID, "Fresh for each boot."),
-    "host": about(TEXT, "The machine it runs on."),
-    "pid": about(INTEGER, "Its process there."),
-    "status": about(enum(WorkerStatus), "Its last word; one that went silent is judged by lease_expires_at."),
-    "queues": array(TEXT, description="Each a queue, or one band of it (default.high)."),
-    "actors": array(TEXT, description="What it can run."),
-    "threads": about(INTEGER, "How many tasks it runs at a time."),
-    "started_at": about(TIME, "When it booted."),
-    "heartbeat_at": about(TIME, "When it was heard last."),
-    "lease_expires_at": about(TIME, "From then on its tasks are given to others."),
-    "stopped_at": about(or_null(TIME), "When it left, or was found gone."),
+    "id": about(ID, "A new id for each start of the process."),
+    "host": about(TEXT, "The host that it runs on."),
+    "pid": about(INTEGER, "Its process id on that host."),
+    "status": about(
+        enum(WorkerStatus),
+        "The last reported status; after lease_expires_at the worker counts as lost.",
+    ),
+    "queues": array(TEXT, description="Queues that it serves, or single bands of them (default.high)."),
+    "actors": array(TEXT, description="Actors that it can run."),
+    "threads": about(INTEGER, "How many tasks it can run at the same time."),
+    "started_at": about(TIME, "When it started."),
+    "heartbeat_at": about(TIME, "Its last heartbeat."),
+    "lease_expires_at": about(TIME, "Without a heartbeat until then, other workers get its tasks."),
+    "stopped_at": about(or_null(TIME), "When it stopped, or was found gone."),
 }
 _QUEUE = {
-    "name": about(TEXT, "As actors declare it."),
-    "paused_at": about(or_null(TIME), "Since when nothing of it is handed over; null: it is not paused."),
-    "waiting": about(INTEGER, "Tasks not handed to the broker, due or not."),
-    "waiting_is_capped": about(BOOLEAN, "There may be more than were counted."),
-    "queued": about(INTEGER, "Tasks handed to the broker."),
-    "running": about(INTEGER, "Tasks that workers have."),
-    "oldest_due_seconds": about(or_null(NUMBER), "How long the oldest due task has waited."),
-    "threads": about(INTEGER, "Of live workers that serve it."),
+    "name": about(TEXT, "The name that actors declare."),
+    "paused_at": about(or_null(TIME), "When the queue was paused; null: it is not paused."),
+    "waiting": about(INTEGER, "Tasks that are not in the broker yet, due or not."),
+    "waiting_is_capped": about(BOOLEAN, "Whether counting stopped at a bound, so that there may be more."),
+    "queued": about(INTEGER, "Tasks in the broker."),
+    "running": about(INTEGER, "Tasks that workers have claimed."),
+    "oldest_due_seconds": about(or_null(NUMBER), "How long the oldest due task has been due; null: none is due."),
+    "threads": about(INTEGER, "Threads of live workers that serve the queue."),
 }
-_PERCENTILES = _object(
-    {f"p{percent}": about(or_null(NUMBER), f"{percent} % were not longer.") for percent in (50, 95, 99)}
+_PERCENTILES = an_object(
+    {f"p{percent}": about(or_null(NUMBER), f"{percent} % took no longer; null: no data.") for percent in (50, 95, 99)}
 )
 _RECENT = {
-    "minutes": about(INTEGER, "How far back."),
-    "attempts": {"type": "object", "additionalProperties": INTEGER, "description": "Number by outcome."},
-    "attempts_per_second": about(NUMBER, "On average."),
-    "is_capped": about(BOOLEAN, "There were more; the percentiles are of the latest."),
-    "wait_seconds": about(_PERCENTILES, "From being due to the start."),
-    "run_seconds": about(_PERCENTILES, "Of the actor."),
+    "minutes": about(INTEGER, "The period that was measured, up to now."),
+    "attempts": {"type": "object", "additionalProperties": INTEGER, "description": "Attempts that ended, by outcome."},
+    "attempts_per_second": about(NUMBER, "The average over the period."),
+    "is_capped": about(BOOLEAN, "Whether only the latest attempts were measured, because there were more."),
+    "wait_seconds": about(_PERCENTILES, "From the time a task was due to its start."),
+    "run_seconds": about(_PERCENTILES, "The actor's run time."),
 }
-#: What ``errors`` says of a field in one word.
+#: The codes in ``errors`` of a problem.
 FIELD_CODES = (
     *("bad_text", "duplicate", "exclusive", "invalid", "no_zone", "not_allowed", "not_json", "not_supported"),
     *("out_of_range", "required", "too_deep", "too_large", "too_long", "unknown_actor", "unknown_field"),
     *("unknown_host", "unknown_parameter", "unknown_queue"),
 )
 _FIELD_ERROR = {
-    "field": about(TEXT, "A dotted path (`tasks.3.payload.to`), a query parameter or a header."),
-    "code": about(enum(FIELD_CODES), "What is wrong, for programs."),
-    "message": about(TEXT, "What was expected, what came and what to do, for people."),
+    "field": about(TEXT, "The dotted path of a field (`tasks.3.payload.to`), a query parameter or a header."),
+    "code": about(enum(FIELD_CODES), "The kind of error, for programs."),
+    "message": about(TEXT, "What was expected, what was received and what to do, for people."),
 }
 _PROBLEM = {
-    "type": about({**TEXT, "pattern": "^urn:callboard:error:"}, "Ends in the code."),
-    "title": about(TEXT, "What the code means."),
+    "type": about({**TEXT, "pattern": "^urn:callboard:error:"}, "A URN that ends in the code."),
+    "title": about(TEXT, "The meaning of the code."),
     "status": about(INTEGER, "The HTTP status."),
-    "detail": about(TEXT, "What is the matter this time."),
-    "code": about(enum(STATUS_OF_CODE), "What went wrong, for programs."),
-    "trace_id": about(TEXT, "To find it in the logs; also in the header X-Trace-Id."),
-    "errors": array(_object(_FIELD_ERROR), description="What is wrong with which field; the first hundred."),
+    "detail": about(TEXT, "What went wrong in this request."),
+    "code": about(enum(STATUS_OF_CODE), "The kind of problem, for programs."),
+    "trace_id": about(TEXT, "The id of the request in the logs; also in the header X-Trace-Id."),
+    "errors": array(an_object(_FIELD_ERROR), description="Errors of single fields; the first hundred."),
 }
 
 SCHEMAS: Mapping[str, Schema] = {
-    "Submission": _submission(idempotency_key=about(or_null(KEY), f"{_ONCE}; or the header Idempotency-Key.")),
-    "BulkSubmission": _body(
+    "Submission": _submission(idempotency_key=about(or_null(KEY), f"{_ONCE}. {_OR_HEADER}")),
+    "BulkSubmission": body(
         {
-            "tasks": array(_submission(), minItems=1, maxItems=MOST_IN_BULK, description="Accepted all or none."),
-            "idempotency_key": about(or_null(KEY), f"{_ONCE}, of all of them; or the header Idempotency-Key."),
+            "tasks": array(_submission(), minItems=1, maxItems=MOST_IN_BULK, description="All are accepted, or none."),
+            "idempotency_key": about(or_null(KEY), f"{_ONCE}. It is for all tasks. {_OR_HEADER}"),
         },
         required=["tasks"],
     ),
-    "Edit": _body({name: SUBMISSION[name] for name in EDITABLE}),
-    "Task": _object(_TASK),
+    "Edit": body({name: SUBMISSION[name] for name in EDITABLE}),
+    "Task": an_object(_TASK),
     "RemovedTask": about(
-        _object(
+        an_object(
             {
                 "id": _TASK["id"],
-                "url": about(URL, "404 from now on."),
-                "status": about({"const": REMOVED}, "It was pruned or deleted."),
+                "url": about(URL, "The address of the task; it answers 404."),
+                "status": about({"const": REMOVED}, "The task was pruned or deleted."),
             }
         ),
-        "All that is known of a task that was submitted under this key and removed since.",
+        "A task that was submitted under this key and has been removed since.",
     ),
     "SubmittedTask": {"oneOf": [ref("Task"), ref("RemovedTask")]},
-    "SubmittedTasks": _object({"tasks": array(ref("SubmittedTask"), description="In the order of the submission.")}),
+    "SubmittedTasks": an_object({"tasks": array(ref("SubmittedTask"), description="In the order of the submission.")}),
     "TaskPage": _page("Task"),
-    "Result": _object({name: _TASK[name] for name in ("id", "status", "result", "error", "finished_at")}),
-    "Attempt": _object(_ATTEMPT),
+    "Result": an_object({name: _TASK[name] for name in ("id", "status", "result", "error", "finished_at")}),
+    "Attempt": an_object(_ATTEMPT),
     "AttemptPage": _page("Attempt"),
-    "Event": _object(_EVENT),
+    "Event": an_object(_EVENT),
     "EventPage": _page("Event"),
-    "Actor": _object(_ACTOR),
-    "Actors": _object({"results": array(ref("Actor"), description="By name.")}),
-    "DeadLetter": _object(_DEAD_LETTER),
+    "Actor": an_object(_ACTOR),
+    "Actors": an_object({"results": array(ref("Actor"), description="In order of name.")}),
+    "DeadLetter": an_object(_DEAD_LETTER),
     "DeadLetterPage": _page("DeadLetter"),
-    "RedrivenLetter": _object({**_DEAD_LETTER, "task_status": about(enum(Status), "Of its task, now.")}),
-    "Worker": _object(_WORKER),
+    "RedrivenDeadLetter": an_object(
+        {**_DEAD_LETTER, "task_status": about(enum(Status), "The task's status after the re-drive.")}
+    ),
+    "Worker": an_object(_WORKER),
     "WorkerPage": _page("Worker"),
-    "WorkerAtWork": _object({**_WORKER, "running": array(ID, description="Tasks that it runs.")}),
-    "Queue": _object(_QUEUE),
-    "Queues": _object({"results": array(ref("Queue"), description="By name.")}),
-    "QueueChange": _body({"paused": about(BOOLEAN, "Whether nothing of it is handed over.")}, required=["paused"]),
-    "Board": _object(
+    "WorkerDetail": an_object({**_WORKER, "running": array(ID, description="The tasks that it has claimed.")}),
+    "Queue": an_object(_QUEUE),
+    "Queues": an_object({"results": array(ref("Queue"), description="In order of name.")}),
+    "QueueChange": body({"paused": about(BOOLEAN, "Whether the queue is paused.")}, required=["paused"]),
+    "Stats": an_object(
         {
-            "tasks": about(_object({str(status): INTEGER for status in Status}), "Number by status."),
-            "capped": array(enum(Status), description="Statuses of which there may be more than were counted."),
-            "recent": about(_object(_RECENT), "What has happened lately."),
-            "queues": array(ref("Queue"), description="By name."),
-            "workers": array(ref("Worker"), description="Those that are present."),
+            "tasks": about(an_object({str(status): INTEGER for status in Status}), "Tasks by status."),
+            "capped": array(enum(Status), description="Statuses whose count stopped at a bound."),
+            "recent": about(an_object(_RECENT), "Throughput and latencies of the last minutes."),
+            "queues": array(ref("Queue"), description="In order of name."),
+            "workers": array(ref("Worker"), description="Workers that are present, newest first."),
         }
     ),
     "Health": about(
         {
             "type": "object",
             "properties": {
-                "status": about(enum(["ok"]), "Anything else is a problem with status 503."),
+                "status": about(enum(["ok"]), "Always ok; a component that is down makes the answer a 503 problem."),
                 "components": {
                     "type": "object",
                     "additionalProperties": TEXT,
-                    "description": "ok, down, missing or none, by part.",
+                    "description": "The state of each component: ok, down, missing or none.",
                 },
             },
             "required": ["status"],
             "additionalProperties": False,
         },
-        "How this process is.",
+        "The health of this process.",
     ),
     "Problem": {
         "type": "object",

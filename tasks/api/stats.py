@@ -1,4 +1,4 @@
-"""``GET stats``: the whole board at a bounded cost, for staff."""
+"""The REST API of statistics, for staff."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -18,6 +18,6 @@ class Stats(StaffView):
     PARAMETERS: ClassVar[Mapping[str, fields.Reader]] = {"minutes": fields.digits(1, LONGEST_MINUTES)}
 
     def get(self, request: Request) -> Response:
-        """Count by status and measure the last ``minutes``: throughput and latencies."""
+        """Count tasks by status, and measure throughput and latencies of the last ``minutes``."""
         asked = fields.read_parameters(parameters(request), self.PARAMETERS)
         return Response(stats_as_dict(minutes=asked.get("minutes", DEFAULT_MINUTES)))

@@ -1,4 +1,4 @@
-"""The REST API of tasks: each view validates, calls one verb and answers."""
+"""The REST API of tasks: each view validates, calls one verb and writes the answer."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -52,7 +52,7 @@ class TaskList(ApiView):
     scopes: ClassVar[Mapping[str, Scope]] = {"POST": Scope.SUBMIT}
 
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any]:
-        """Suggest the first example."""
+        """Suggest the first example of a submission."""
         return EXAMPLES["submitTask"]["Run at once"]
 
     def get(self, request: Request) -> Response:
@@ -75,14 +75,14 @@ class TaskList(ApiView):
 
 
 class TaskBulk(ApiView):
-    """``POST tasks/bulk`` submits many tasks in one transaction, all or none."""
+    """``POST tasks/bulk`` submits many tasks in one transaction: all or none."""
 
     scopes: ClassVar[Mapping[str, Scope]] = {"POST": Scope.SUBMIT}
 
     FIELDS: ClassVar[dict[str, fields.Reader]] = {"tasks": lambda value: value}
 
     def post(self, request: Request) -> Response:
-        """Submit them; the answer has the same order."""
+        """Submit many tasks in one transaction; the answer has the same order."""
         body, caller, url = read_object(request), caller_of(request), urls_of(request, "api-tasks")
         key, limit = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller)
         values, errors = fields.read_fields(body, self.FIELDS, refused={})
@@ -101,7 +101,7 @@ class TaskDetail(ApiView):
     """``GET``, ``PUT``, ``PATCH`` and ``DELETE tasks/{id}``."""
 
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any] | None:
-        """Suggest what there is."""
+        """Suggest the current values."""
         return {name: answer[name] for name in EDITABLE if name in answer} or None
 
     def get(self, request: Request, task_id: str) -> Response:
@@ -110,7 +110,7 @@ class TaskDetail(ApiView):
         return _answer(request, task, forecast=expected_start(task))
 
     def patch(self, request: Request, task_id: str) -> Response:
-        """Change some of what can be changed while a task waits."""
+        """Change some fields of a waiting task."""
         task = find_task(request, task_id)
         change = read_change(read_object(request))
         if not change:
@@ -118,13 +118,13 @@ class TaskDetail(ApiView):
         return self._edit(request, task, change)
 
     def put(self, request: Request, task_id: str) -> Response:
-        """Replace all that can be changed; what is left out becomes as if it had not been given at first."""
+        """Replace all editable fields of a waiting task; a field that is left out gets its default."""
         task = find_task(request, task_id)
         change = read_change(read_object(request))
         return self._edit(request, task, as_submitted(task.actor) | change)
 
     def delete(self, request: Request, task_id: str) -> Response:
-        """Remove a task that does not run; its dead letters and events stay."""
+        """Delete a task that is not running; its dead letters and events stay."""
         task = find_task(request, task_id)
         read_nothing(request)
         lifecycle.delete(task.pk, by=request.user.get_username(), version=expected_version(request, task))
@@ -141,7 +141,7 @@ class TaskCancel(ApiView):
     """``POST tasks/{id}/cancel``."""
 
     def post(self, request: Request, task_id: str) -> Response:
-        """Cancel what waits; ask what runs to stop."""
+        """Cancel a waiting task; ask a running one to stop."""
         task = find_task(request, task_id)
         read_nothing(request)
         lifecycle.cancel(task.pk, by=request.user.get_username())
@@ -152,7 +152,7 @@ class TaskRetry(ApiView):
     """``POST tasks/{id}/retry``."""
 
     def post(self, request: Request, task_id: str) -> Response:
-        """Run again what died, was cancelled, or waits for its next attempt."""
+        """Run a task again that died, was cancelled, or waits for a retry."""
         task = find_task(request, task_id)
         read_nothing(request)
         lifecycle.retry(task.pk, by=request.user.get_username())
@@ -163,7 +163,7 @@ class TaskAttempts(ApiView):
     """``GET tasks/{id}/attempts``."""
 
     def get(self, request: Request, task_id: str) -> Response:
-        """List a task's attempts that have ended, the first one first."""
+        """List the ended attempts of a task, oldest first."""
         asked, rows = parameters(request), find_task(request, task_id).attempts.all()
         found = page(filtered(rows, asked, {}), asked, order=_BY_NUMBER)
         return Response(page_as_dict(request, found, attempt_as_dict))
@@ -173,7 +173,7 @@ class TaskResult(ApiView):
     """``GET tasks/{id}/result``."""
 
     def get(self, request: Request, task_id: str) -> Response:
-        """Read what came of a task; ``result`` is null until it has SUCCEEDED."""
+        """Read the result of a task; ``result`` is null until the task has SUCCEEDED."""
         return Response(result_as_dict(find_task(request, task_id)))
 
 
@@ -181,14 +181,14 @@ class TaskEvents(ApiView):
     """``GET tasks/{id}/events``."""
 
     def get(self, request: Request, task_id: str) -> Response:
-        """List what people and repairs did to a task, the first thing first."""
+        """List what users and the scheduler did to a task, oldest first."""
         asked, rows = parameters(request), find_task(request, task_id).events.all()
         found = page(filtered(rows, asked, {}), asked, order=_BY_SERIAL)
         return Response(page_as_dict(request, found, event_as_dict))
 
 
 def find_task(request: Request, text: str) -> Task:
-    """Find the task of an address, see ``find``."""
+    """Find the task of an address among those that the caller may see."""
     return find(_visible_tasks(request), text, kind="task")
 
 

@@ -1,4 +1,4 @@
-"""Addresses of the API, of the probes and of the metrics, each with and without a trailing slash."""
+"""The URLs of the API, the probes and the metrics, each with and without a trailing slash."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from tasks.api import actors, documentation, health, metrics, queues, stats, tas
 
 
 def both(route: str, view: Callable[..., Any], name: str) -> list[URLPattern]:
-    """Route an address and its form with a slash; a redirect would lose the body of a POST."""
+    """Route a URL with and without a trailing slash; a redirect would lose the body of a POST."""
     return [path(route, view, name=name), path(f"{route}/", view)]
 
 

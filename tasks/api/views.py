@@ -1,4 +1,4 @@
-"""The base of all views of the API: who may call, what is answered, and in which form."""
+"""The base of all views of the API: permissions, content negotiation and the database call time-out."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -23,10 +23,10 @@ from tasks.states import Scope
 class Unread(BaseParser):
     """Leaves the body to ``read_object``.
 
-    REST framework's own parsers read without a limit, and as early as in the CSRF check of a session.
+    REST framework's own parsers read without a limit, as early as the CSRF check of a session.
     """
 
-    #: What the page of an answer suggests for a body.
+    #: What the browsable page sends a body as.
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> dict[str, Any]:
@@ -34,17 +34,17 @@ class Unread(BaseParser):
         return {}
 
 
-class JsonUnlessBrowsed(BaseContentNegotiation):
-    """Answers JSON whatever ``Accept`` says, as browsers and probes send anything; pages to staff who is logged in."""
+class JsonOrPage(BaseContentNegotiation):
+    """Answers JSON whatever ``Accept`` says, and browsable pages to browsers of logged-in staff."""
 
     def select_parser(self, request: Request, parsers: Any) -> BaseParser:
-        """Choose the one there is."""
+        """Choose the only parser."""
         return parsers[0]  # type: ignore[no-any-return]
 
     def select_renderer(
         self, request: Request, renderers: Any, format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
-        """Choose the page for a browser with a session of staff, whose token would be no browser's."""
+        """Choose the page for a browser with a session of staff; a client that sends a token is a program."""
         is_browser = request.META.get("HTTP_ACCEPT", "").startswith("text/html")
         if is_browser and "HTTP_AUTHORIZATION" not in request.META and request._request.user.is_staff:
             return renderers[-1], renderers[-1].media_type
@@ -52,42 +52,42 @@ class JsonUnlessBrowsed(BaseContentNegotiation):
 
 
 class ApiView(APIView):
-    """What all views of the API share."""
+    """The base of all views."""
 
     permission_classes: Sequence[Any] = (IsAuthenticated, HasScope)
-    #: What a method needs, where it is not "read" or "operate".
+    #: The scope of a method, if it is not "read" or "operate".
     scopes: ClassVar[Mapping[str, Scope]] = {}
     parser_classes = (Unread,)
     renderer_classes = (JSONRenderer, Page)
-    content_negotiation_class = JsonUnlessBrowsed
+    content_negotiation_class = JsonOrPage
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Answer; with a 503 if the database is silent for too long, which psycopg2 would wait for without limit."""
+        """Answer, with a 503 if the database does not reply in time; psycopg2 itself would wait for ever."""
         with call_timeout.bounded(settings.REQUEST_DATABASE_SECONDS):
             return super().dispatch(request, *args, **kwargs)
 
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any] | None:
-        """Suggest what the page of an answer has in its form for a method; None if that needs no body."""
+        """Suggest a body for a method, for the form of the browsable page; None if the method needs no body."""
         return None
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Keep answers out of caches: a task moves on without its ETag, which only edits change."""
+        """Forbid caching: a task changes its status while its ETag, which counts edits, stays the same."""
         response = super().finalize_response(request, response, *args, **kwargs)
         response.headers["Cache-Control"] = "no-store"
         return response
 
 
 class StaffView(ApiView):
-    """What is about the whole installation: hosts, workers, everybody's load."""
+    """The base of views on the whole installation: hosts, workers, everybody's load."""
 
     permission_classes = (IsStaff, HasScope)
 
 
 def read_nothing(request: Request) -> None:
-    """Read the body of a verb that takes no fields; it may be left out.
+    """Read the body of a verb that takes no fields; the body may be left out.
 
     Raises:
-        InvalidTask: it has fields.
+        InvalidTask: the body has fields.
     """
     _, errors = fields.read_fields(read_object(request, optional=True), {}, refused={})
     if errors:

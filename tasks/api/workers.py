@@ -1,4 +1,4 @@
-"""The REST API of workers: the registry, for staff."""
+"""The REST API of the worker registry, for staff."""
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,7 +18,7 @@ class WorkerList(StaffView):
     """``GET workers``."""
 
     def get(self, request: Request) -> Response:
-        """List worker processes, newest first, those that are gone too."""
+        """List worker processes, newest first, including those that are gone."""
         asked = parameters(request)
         found = page(filtered(Worker.objects.all(), asked, FILTERS), asked)
         return Response(page_as_dict(request, found, worker_as_dict))
@@ -28,13 +28,13 @@ class WorkerDetail(StaffView):
     """``GET`` and ``DELETE workers/{id}``."""
 
     def get(self, request: Request, worker_id: str) -> Response:
-        """Read one worker, with the ids of the tasks that it runs."""
+        """Read one worker, with the ids of the tasks that it has claimed."""
         worker = find(Worker.objects.all(), worker_id, kind="worker")
         running = Task.objects.held_by(worker.pk).order_by("id").values_list("id", flat=True)
         return Response(worker_as_dict(worker) | {"running": [str(task_id) for task_id in running]})
 
     def delete(self, request: Request, worker_id: str) -> Response:
-        """Ask a worker to finish what it runs and leave: 202 until it has, then 200."""
+        """Ask a worker to finish its running tasks and stop; the answer is 202 until it has stopped, then 200."""
         worker = find(Worker.objects.all(), worker_id, kind="worker")
         read_nothing(request)
         workers.ask_to_drain([worker.pk])

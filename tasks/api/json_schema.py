@@ -1,0 +1,56 @@
+"""The building blocks of JSON Schemas."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Schema = dict[str, Any]
+
+
+def ref(name: str) -> Schema:
+    """Refer to a schema by name."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def or_null(schema: Schema) -> Schema:
+    """Allow null as well."""
+    if "$ref" in schema:
+        return {"anyOf": [schema, {"type": "null"}]}
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def about(schema: Schema, description: str) -> Schema:
+    """Add a description."""
+    return {**schema, "description": description}
+
+
+def array(items: Schema, **more: Any) -> Schema:
+    """Describe an array."""
+    return {"type": "array", "items": items, **more}
+
+
+def an_object(properties: Mapping[str, Any], *, optional: Sequence[str] = ()) -> Schema:
+    """Describe an object without other properties; all are required unless optional."""
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": dict(properties), "required": required, "additionalProperties": False}
+
+
+def body(properties: Mapping[str, Any], *, required: Sequence[str] = ()) -> Schema:
+    """Describe the body of a request: an object whose properties are optional unless required."""
+    schema = an_object(properties, optional=[name for name in properties if name not in required])
+    return schema if required else {key: value for key, value in schema.items() if key != "required"}
+
+
+def enum(values: Any) -> Schema:
+    """Describe a choice of values."""
+    return {"type": "string", "enum": [str(value) for value in values]}
+
+
+TEXT: Schema = {"type": "string"}
+INTEGER: Schema = {"type": "integer", "minimum": 0}
+NUMBER: Schema = {"type": "number"}
+BOOLEAN: Schema = {"type": "boolean"}
+ID: Schema = {"type": "string", "format": "uuid"}
+URL: Schema = {"type": "string", "format": "uri"}
+TIME: Schema = {"type": "string", "format": "date-time"}
+ANYTHING: Schema = {}
+ANY_OBJECT: Schema = {"type": "object"}
