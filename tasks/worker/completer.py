@@ -57,6 +57,9 @@ class Completer:
         """Decide the outcome of an ended run in the calling thread, and queue it; waits for no database."""
         entry = (execution, self._decide(execution))
         with self._changed:
+            if not self._waiting:
+                # The thread had nothing to do, however long ago its last progress was.
+                self._progress_monotonic = time.monotonic()
             self._waiting.append(entry)
             self._changed.notify()
 
@@ -64,6 +67,11 @@ class Completer:
     def is_full(self) -> bool:
         """Whether so many outcomes wait that nothing more should be claimed."""
         return len(self._waiting) + len(self._locked) >= MOST_WAITING
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether outcomes wait that no lock of another transaction holds up."""
+        return bool(self._waiting)
 
     def unwritten(self, *, older_than_seconds: float) -> list[tuple[UUID, int]]:
         """List task id and attempt of runs that ended that long ago and whose outcome is still unwritten."""

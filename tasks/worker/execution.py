@@ -7,6 +7,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from math import inf
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -18,6 +19,10 @@ from tasks.lifecycle import Claimed
 from tasks.worker.error_report import ErrorReport, is_kind
 
 R = TypeVar("R")
+
+
+#: How long a forked copy of an actor has to write what it printed.
+LAST_WORDS_SECONDS = 1.0
 
 
 class Resisted(Exception):
@@ -165,8 +170,18 @@ def _end_copy(error: BaseException | None) -> NoReturn:
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
     elif error is not None:
-        traceback.print_exception(error)
         code = 1
+    # In a thread: the fork may have copied a stream while another thread held its lock, and to flush it takes for ever.
+    last_words = threading.Thread(target=_say_last_words, args=(error,), daemon=True)
+    with suppress(RuntimeError):
+        # There may be no memory left for a thread.
+        last_words.start()
+        last_words.join(LAST_WORDS_SECONDS)
+    os._exit(code)
+
+
+def _say_last_words(error: BaseException | None) -> None:
+    if error is not None and not isinstance(error, SystemExit):
+        traceback.print_exception(error)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(code)

@@ -38,6 +38,10 @@ STALE_CONSUMER_SECONDS = 30.0
 FLUSH_SECONDS = 0.5
 
 
+#: How long a process that ends itself waits for outcomes that are being written.
+OUTCOMES_SECONDS = 0.5
+
+
 class Fault(NamedTuple):
     """Why a process must end, and which of its tasks are to blame."""
 
@@ -104,8 +108,16 @@ class Watchdog:
         """End the process, whatever hangs in it; nothing here waits for a lock that another thread may hold."""
         self._recorder.end_process(fault.ending)
         log.critical("worker ends itself; a fresh one takes over", reason=fault.reason, exit_code=fault.exit_code)
+        if fault.ending is not Ending.LEASE_LOST:
+            self._let_outcomes_be_written()
         log_writer.flush(FLUSH_SECONDS)
         os._exit(fault.exit_code)
+
+    def _let_outcomes_be_written(self) -> None:
+        """Wait a moment for the outcomes of runs that have just ended; without them these would run again."""
+        until = time.monotonic() + OUTCOMES_SECONDS
+        while self._completer.is_writing and time.monotonic() < until:
+            time.sleep(OUTCOMES_SECONDS / 50)
 
     def _fault(self) -> Fault | None:
         return self._fault_of_lease() or self._fault_of_threads()

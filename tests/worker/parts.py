@@ -86,4 +86,6 @@ class Parts:
         self.interrupter: Any = FakeInterrupter()
         self.drain: Any = FakeDrain()
         self.recorder: Any = FakeRecorder()
-        self.completer: Any = SimpleNamespace(is_alive=True, stalled_for=0, unwritten=lambda older_than_seconds: [])
+        self.completer: Any = SimpleNamespace(
+            is_alive=True, stalled_for=0, is_writing=False, unwritten=lambda older_than_seconds: []
+        )

@@ -1,6 +1,7 @@
 """The completer: outcomes are written, whatever goes wrong."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -328,3 +329,11 @@ def test_a_backlog_is_written_a_batch_at_a_time(desk, complete, monkeypatch) -> 
         desk.end(desk.run(), result=1)
     desk.write(5)
     assert sizes == [2, 2, 1]
+
+
+def test_a_completer_that_rested_for_long_has_not_stalled_when_a_run_ends(desk) -> None:
+    # Its thread has not woken yet; the watchdog may look at that very moment, and would end the process.
+    desk.completer._progress_monotonic = time.monotonic() - 3600
+    desk.end(desk.run())
+    assert desk.completer.stalled_for < 10
+    desk.write()

@@ -1,7 +1,13 @@
 """Executions: how the end of a run is captured."""
 
+import io
 import os
+import select
+import signal
+import sys
 import tempfile
+import threading
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +16,7 @@ from dramatiq.middleware import TimeLimitExceeded
 
 from tasks.errors import Snooze
 from tests.actors import Rude, Unprintable
+from tests.waiting import wait_until
 from tests.worker.threads import busy, execution, run
 
 
@@ -98,6 +105,30 @@ def test_a_forked_copy_of_an_actor_ends_where_the_actor_returns(interrupter) -> 
             behind.write(f"{result}\n")
         os.waitpid(pids[0], 0)
         assert Path(file.name).read_text() == "parent\n"
+
+
+def test_a_forked_copy_ends_although_a_stream_was_copied_locked(interrupter, monkeypatch) -> None:
+    # A thread that logs holds the lock of the stream's buffer, because the pipe is full.
+    read_end, write_end = os.pipe()
+    stream = io.TextIOWrapper(io.BufferedWriter(io.FileIO(write_end, "w")))
+    writer = threading.Thread(target=stream.buffer.write, args=(b"x" * 1_000_000,))
+    writer.start()
+    wait_until(lambda: not select.select([], [write_end], [], 0)[1], what="the pipe to be full")
+    monkeypatch.setattr(sys, "stdout", stream)
+    pids: list[int] = []
+    execution().run(lambda: pids.append(os.fork()), interrupter, is_async=False)
+    try:
+        wait_until(lambda: os.waitpid(pids[0], os.WNOHANG)[0] == pids[0], what="the copy to end")
+    finally:
+        monkeypatch.undo()
+        os.set_blocking(read_end, False)
+        while writer.is_alive():
+            with suppress(BlockingIOError):
+                os.read(read_end, 65536)
+        stream.close()
+        os.close(read_end)
+        with suppress(ProcessLookupError):
+            os.kill(pids[0], signal.SIGKILL)
 
 
 def test_an_actor_that_turns_its_interrupt_into_an_error_of_its_own_has_failed(interrupter) -> None:

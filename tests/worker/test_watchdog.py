@@ -16,7 +16,7 @@ from tasks.states import AttemptOutcome, Status
 from tasks.worker import event_loop
 from tasks.worker import watchdog as watchdog_module
 from tasks.worker.flight_recorder import Ending
-from tasks.worker.watchdog import EXIT_LEASE_LOST, Watchdog
+from tasks.worker.watchdog import EXIT_LEASE_LOST, Fault, Watchdog
 from tests import factories
 from tests.factories import submit
 from tests.waiting import wait_until
@@ -150,6 +150,24 @@ def test_a_fault_ends_the_process_with_its_code(watchdog, parts, heartbeat, monk
     with pytest.raises(Ended):
         watchdog._run()
     assert (codes, parts.recorder.endings) == ([EXIT_LEASE_LOST], [Ending.LEASE_LOST])
+
+
+@pytest.mark.parametrize(
+    ("ending", "waits"), [(Ending.UNHEALTHY, True), (Ending.NONE, True), (Ending.LEASE_LOST, False)]
+)
+def test_a_process_that_ends_itself_lets_outcomes_be_written_first_while_it_has_its_lease(
+    watchdog, parts, monkeypatch, ending, waits
+) -> None:
+    parts.completer.is_writing = True
+    left: list[bool] = []
+
+    def write(_seconds: float) -> None:
+        parts.completer.is_writing = False
+
+    monkeypatch.setattr(watchdog_module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=write))
+    monkeypatch.setattr(watchdog_module, "os", SimpleNamespace(_exit=lambda _: left.append(parts.completer.is_writing)))
+    watchdog.end(Fault(ending, 70, "a test"))
+    assert left == [not waits]
 
 
 # --- In a real worker ---
