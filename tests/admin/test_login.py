@@ -1,4 +1,4 @@
-"""The admin's door: who tries too often waits, whoever it is and wherever from, and pages for errors say what to do."""
+"""Logins: the limit for addresses and user names; error pages and the page after the logout."""
 
 import re
 
@@ -27,7 +27,7 @@ def _limit(settings, db):
 
 @pytest.fixture(autouse=True)
 def _within_one_window(monkeypatch):
-    """Hold the limiter's clock: its windows are fixed, and one could end between two logins."""
+    """Stop the limiter's clock: its windows are fixed, and one could end between two logins."""
     monkeypatch.setattr("django_ratelimit.core.time.time", lambda: 1_900_000_000.0)
 
 
@@ -39,20 +39,20 @@ def _statuses(answers):
     return [answer.status_code for answer in answers]
 
 
-def test_an_address_that_guesses_names_waits():
+def test_an_address_that_guesses_user_names_is_limited():
     assert _statuses(_log_in(name) for name in ("a", "b", "c", "d")) == [200, 200, 200, 429]
-    assert _log_in("root", PASSWORD).status_code == 429, "the right password does not help"
-    assert _log_in("root", PASSWORD, address="192.0.2.2").status_code == 302, "others are not held up"
+    assert _log_in("root", PASSWORD).status_code == 429, "the right password is refused too"
+    assert _log_in("root", PASSWORD, address="192.0.2.2").status_code == 302, "other addresses are not limited"
 
 
-def test_a_name_that_is_guessed_from_everywhere_waits():
+def test_a_user_name_that_is_guessed_from_many_addresses_is_limited():
     addresses = [f"192.0.2.{n}" for n in range(1, 5)]
     assert _statuses(_log_in(address=address) for address in addresses) == [200, 200, 200, 429]
     for spelling in ("ROOT", " root "):
         assert _log_in(spelling, address="192.0.2.9").status_code == 429
 
 
-def test_the_page_says_how_long_to_wait():
+def test_the_page_tells_how_long_to_wait():
     answer = [_log_in() for _ in range(4)][-1]
     page = answer.content.decode()
     wait = int(answer["Retry-After"])
@@ -62,7 +62,7 @@ def test_the_page_says_how_long_to_wait():
     assert "default-src 'self'" in answer["Content-Security-Policy"]
 
 
-def test_looking_at_the_form_is_free():
+def test_opening_the_form_does_not_count():
     assert _statuses(Client().get(LOGIN) for _ in range(5)) == [200] * 5
 
 
@@ -71,7 +71,7 @@ def test_zero_means_no_limit(settings):
     assert 429 not in _statuses(_log_in() for _ in range(6))
 
 
-def test_nobody_is_locked_out_while_the_cache_is_away(monkeypatch):
+def test_logins_are_not_limited_while_the_cache_is_away(monkeypatch):
     def away(*_, **__):
         raise redis.ConnectionError("away")
 
@@ -80,7 +80,7 @@ def test_nobody_is_locked_out_while_the_cache_is_away(monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["/admin/nowhere/", "/admin/tasks/task/"])
-def test_pages_for_errors_keep_to_the_policy(path):
+def test_error_pages_obey_the_content_security_policy(path):
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(User.objects.create_user("new", is_staff=True))
     answers = [browser.get(path), browser.post(reverse("admin:password_change"), {})]
@@ -93,13 +93,13 @@ def test_pages_for_errors_keep_to_the_policy(path):
 
 
 @pytest.mark.parametrize("name", ["400", "403", "404", "429", "500"])
-def test_pages_for_errors_need_nothing_that_may_be_broken(name, django_assert_num_queries):
+def test_error_pages_need_no_database(name, django_assert_num_queries):
     with django_assert_num_queries(0):
         page = render_to_string(f"{name}.html")
     assert f"Error {name}" in page
 
 
-def test_a_form_that_is_out_of_date_is_explained():
+def test_an_expired_form_is_explained():
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(User.objects.get(username="root"))
     page = browser.post(reverse("admin:logout")).content.decode()

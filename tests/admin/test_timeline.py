@@ -13,7 +13,7 @@ def _steps(page):
     return re.findall(r'<li class="step-(\w+)"><b>([^<]+)</b>', page)
 
 
-def test_a_running_task_shows_its_way_so_far(root, life):
+def test_a_running_task_shows_its_steps_so_far(root, life):
     page = html(root.get(page_of(life)))
     steps = _steps(page)
     assert steps[0] == ("past", "Created")
@@ -21,14 +21,14 @@ def test_a_running_task_shows_its_way_so_far(root, life):
     assert ("past", "Last started") in steps
 
 
-def test_a_task_for_later_shows_what_is_ahead(root, db):
+def test_a_scheduled_task_shows_when_it_is_due(root, db):
     task = factories.submit(run_at=factories.database_now() + timedelta(hours=1))
     page = html(root.get(page_of(task)))
     assert ("ahead", "Due") in _steps(page)
     assert "+1 h" in page
 
 
-def test_a_waiting_task_tells_when_it_is_expected_to_start_or_what_holds_it_up(root, db):
+def test_a_waiting_task_shows_its_expected_start_or_its_obstacle(root, db):
     task = factories.submit()
     assert "no worker is there for its actor and queue" in html(root.get(page_of(task)))
     factories.make_worker(threads=1)

@@ -1,4 +1,4 @@
-"""Tokens in the admin: made, shown once, changed, revoked."""
+"""API tokens: created, shown once, changed, revoked."""
 
 import re
 
@@ -35,7 +35,7 @@ def test_a_new_tokens_secret_is_shown_once(root):
     assert LogEntry.objects.get().object_id == str(token.pk)
 
 
-def test_a_token_expires_when_it_is_told_to(root):
+def test_a_token_expires_at_the_given_time(root):
     alice = User.objects.create_user("alice")
     assert (
         "Must be in the future"
@@ -52,7 +52,7 @@ def test_a_token_expires_when_it_is_told_to(root):
     assert LogEntry.objects.count() == 2
 
 
-def test_a_tokens_reach_is_chosen_and_changed(root, worker):
+def test_scopes_actors_and_queues_are_selected_and_changed(root, worker):
     boss = User.objects.get(username="root")
     assert "Select a valid choice" in _make_token(root, boss, actors=["nobody"]).content.decode()
     assert "This field is required" in _make_token(root, boss, scopes=[]).content.decode()
@@ -65,7 +65,7 @@ def test_a_tokens_reach_is_chosen_and_changed(root, worker):
     assert (token.scopes, token.actors, token.queues) == (["operate"], ["of the last deploy"], [])
 
 
-def test_only_a_superuser_makes_tokens_for_others(db):
+def test_only_superusers_create_tokens_for_other_users(db):
     user = User.objects.create_user("eve", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=("add_apitoken", "view_apitoken")))
     boss = User.objects.create_superuser("boss")
@@ -75,12 +75,12 @@ def test_only_a_superuser_makes_tokens_for_others(db):
     assert "cb_" in _make_token(browser_of(user), user).content.decode()
 
 
-def test_operators_have_nothing_to_do_with_tokens(operator):
+def test_operators_have_no_access_to_tokens(operator):
     assert operator.get(list_of(ApiToken)).status_code == 403
     assert operator.get(reverse("admin:tasks_apitoken_add")).status_code == 403
 
 
-def test_a_revoked_token_is_not_revived(root):
+def test_a_revoked_token_cannot_be_changed(root):
     token, secret = ApiToken.issue(user=User.objects.create_user("alice"), name="laptop")
     root.post(verb_of(token, "revoke"), {"confirmed": "yes"})
     assert token_for_secret(secret) is None

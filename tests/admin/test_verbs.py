@@ -98,7 +98,7 @@ def test_a_form_of_another_site_is_refused(case):
 
 @pytest.mark.parametrize("case", VERBS, indirect=True)
 @pytest.mark.parametrize("who", ["viewer", "operator", "stranger"])
-def test_viewers_and_strangers_are_refused(request, case, who):
+def test_operators_are_allowed_and_viewers_and_strangers_refused(request, case, who):
     row, verb, is_done = case
     browser = Client() if who == "stranger" else request.getfixturevalue(who)
     is_allowed = who == "operator" and verb != "revoke"
