@@ -18,7 +18,7 @@ def key_in_header(request: Request) -> str | None:
         return None
     if not header.isascii():
         # Its bytes are in some unknown encoding, and the same text in a body would be another key.
-        message = f"expected ASCII, got {fields.shown(header)}; other text can be sent as {FIELD} in the body"
+        message = f"expected ASCII, got {fields.quoted(header)}; other text can be sent as {FIELD} in the body"
         raise InvalidTask(errors=[FieldError(HEADER, "bad_text", message)])
     # The IETF draft quotes the key; most clients do not.
     is_quoted = len(header) > 1 and header[0] == header[-1] == '"'

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.encoding import escape_uri_path
 
 from tasks.api import problems
-from tasks.contract.fields import shown
+from tasks.contract.fields import quoted
 from tasks.errors import FieldError, MalformedRequest
 from tasks.telemetry import trace
 
@@ -54,7 +54,7 @@ def _refuse_foreign_host(request: HttpRequest) -> HttpResponse | None:
         request.get_host()
     except DisallowedHost:
         host = request.META.get("HTTP_HOST", "")
-        message = f"this site does not answer to the host {shown(host)}; its operator can add it to ALLOWED_HOSTS"
+        message = f"this site does not answer to the host {quoted(host)}; its operator can add it to ALLOWED_HOSTS"
         return problems.problem(MalformedRequest(message, errors=[FieldError("Host", "unknown_host", message)]))
     return None
 

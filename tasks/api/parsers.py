@@ -9,7 +9,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from rest_framework.request import Request
 
-from tasks.contract.fields import shown
+from tasks.contract.fields import quoted
 from tasks.errors import FieldError, MalformedRequest, TooLarge, UnsupportedMediaType
 
 _CHUNK = 64 * 1024
@@ -39,7 +39,7 @@ def read_object(request: Request, *, optional: bool = False) -> dict[str, Any]:
     _check_encoding(request.META.get("HTTP_CONTENT_ENCODING", ""))
     value = _decode(raw)
     if not isinstance(value, dict):
-        raise MalformedRequest(f"expected a JSON object as the body, got {shown(value)}")
+        raise MalformedRequest(f"expected a JSON object as the body, got {quoted(value)}")
     return value
 
 
@@ -87,14 +87,14 @@ def _check_media_type(header: str) -> None:
     media_type, _, parameters = header.partition(";")
     charset = re.search(r"charset=\"?([^\";\s]*)", parameters, re.IGNORECASE)
     if not _MEDIA_TYPE.fullmatch(media_type.strip()):
-        raise UnsupportedMediaType(f"expected Content-Type: application/json, got {shown(header)}")
+        raise UnsupportedMediaType(f"expected Content-Type: application/json, got {quoted(header)}")
     if charset and charset[1].lower() not in {"utf-8", "utf8"}:
-        raise UnsupportedMediaType(f"expected a body in UTF-8, got {shown(charset[1])}")
+        raise UnsupportedMediaType(f"expected a body in UTF-8, got {quoted(charset[1])}")
 
 
 def _check_encoding(header: str) -> None:
     if header.strip().lower() not in {"", "identity"}:
-        raise UnsupportedMediaType(f"expected an unencoded body, got Content-Encoding: {shown(header)}")
+        raise UnsupportedMediaType(f"expected an unencoded body, got Content-Encoding: {quoted(header)}")
 
 
 def _decode(raw: bytes) -> Any:
@@ -132,7 +132,7 @@ def _check_depth(text: str) -> None:
             depth -= 1
         elif depth == 1:
             # The last string on the first level, before the nesting starts, is the name of the field.
-            field = shown(token[0][1:-1])[1:-1]
+            field = quoted(token[0][1:-1])[1:-1]
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
         message = "expected each name once in an object; JSON parsers disagree about which one counts"
         raise MalformedRequest(
-            f"the body has {shown(twice)} twice", errors=[FieldError(shown(twice)[1:-1], "duplicate", message)]
+            f"the body has {quoted(twice)} twice", errors=[FieldError(quoted(twice)[1:-1], "duplicate", message)]
         )
     return value
 

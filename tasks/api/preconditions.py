@@ -7,7 +7,7 @@ import re
 
 from rest_framework.request import Request
 
-from tasks.contract.fields import shown
+from tasks.contract.fields import quoted
 from tasks.errors import FieldError, MalformedRequest, VersionMismatch
 from tasks.models import Task
 
@@ -31,8 +31,8 @@ def expected_version(request: Request, task: Task) -> int | None:
     if header is None or header.strip() == "*":
         return None
     if not _TAGS.fullmatch(header):
-        message = f'expected an ETag with its quotes, such as "{task.version}", or *, got {shown(header)}'
+        message = f'expected an ETag with its quotes, such as "{task.version}", or *, got {quoted(header)}'
         raise MalformedRequest(message, errors=[FieldError("If-Match", "invalid", message)])
     if str(task.version) not in {tag for weak, tag in re.findall(_TAG, header) if not weak}:
-        raise VersionMismatch(shown(header), current=task.version, status=task.status)
+        raise VersionMismatch(quoted(header), current=task.version, status=task.status)
     return task.version

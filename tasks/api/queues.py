@@ -29,7 +29,7 @@ class QueueList(StaffView):
 class QueueDetail(StaffView):
     """``GET`` and ``PATCH queues/{name}``."""
 
-    FIELDS: ClassVar[Mapping[str, fields.Reader]] = {"paused": fields.flag}
+    FIELDS: ClassVar[Mapping[str, fields.Reader]] = {"paused": fields.boolean}
 
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any]:
         """Suggest to pause or resume, whichever is possible."""

@@ -108,5 +108,5 @@ def find(rows: QuerySet[Row], text: str, *, kind: str) -> Row:
 def _read_id(text: str) -> UUID:
     try:
         return fields.identifier(text)
-    except fields.Unfit as error:
+    except fields.InvalidValue as error:
         raise InvalidQuery(errors=[fields.field_error("id", error)]) from error

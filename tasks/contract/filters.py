@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from django.db.models import Model, QuerySet
 
 from tasks.contract import fields
-from tasks.contract.fields import Reader, Unfit
+from tasks.contract.fields import InvalidValue, Reader
 from tasks.contract.pages import PAGE_PARAMETERS
 from tasks.priority import BANDS, HIGHEST, LOWEST, Band
 
@@ -54,8 +54,8 @@ def choice(kind: type[_Choice]) -> Reader:
         try:
             return kind[value.upper()]
         except KeyError:
-            raise Unfit(
-                "invalid", f"expected one of {', '.join(kind.__members__)}, got {fields.shown(value)}"
+            raise InvalidValue(
+                "invalid", f"expected one of {', '.join(kind.__members__)}, got {fields.quoted(value)}"
             ) from None
 
     return read
@@ -63,14 +63,14 @@ def choice(kind: type[_Choice]) -> Reader:
 
 def moment(value: str) -> datetime:
     """Read a date and time."""
-    # A plus sign that was not escaped arrives as a space.
+    # An unescaped plus sign in a URL arrives as a space.
     return fields.moment(re.sub(r" (\d\d:?\d\d)$", r"+\1", value))
 
 
 def priority(value: str) -> int:
     """Read a priority as a number."""
     if not re.fullmatch(r"[0-9]{1,2}", value):
-        raise Unfit("invalid", f"expected {LOWEST} to {HIGHEST}, got {fields.shown(value)}; by word: band=high")
+        raise InvalidValue("invalid", f"expected {LOWEST} to {HIGHEST}, got {fields.quoted(value)}; by name: band=high")
     return int(fields.whole_number(LOWEST, HIGHEST)(int(value)))
 
 
@@ -79,4 +79,4 @@ def band(value: str) -> Band:
     for one in BANDS:
         if value.lower() == one.name:
             return one
-    raise Unfit("invalid", f"expected high, medium or low, got {fields.shown(value)}")
+    raise InvalidValue("invalid", f"expected high, medium or low, got {fields.quoted(value)}")

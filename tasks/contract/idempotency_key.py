@@ -29,5 +29,5 @@ def _checked(name: str, value: Any) -> str | None:
         return None
     try:
         return str(_read(value))
-    except fields.Unfit as error:
+    except fields.InvalidValue as error:
         raise InvalidTask(errors=[fields.field_error(name, error)]) from error

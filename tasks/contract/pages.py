@@ -56,7 +56,7 @@ class Cursor(NamedTuple):
         """Read a cursor that ``encode`` wrote."""
         raw = base64.urlsafe_b64decode(f"{text}=") if re.fullmatch(r"[A-Za-z0-9_-]{23}", text) else b"\xff"
         if raw[0] > 1:
-            raise fields.Unfit("invalid", "expected the cursor of a next or previous address, unchanged")
+            raise fields.InvalidValue("invalid", "expected the cursor of a next or previous address, unchanged")
         return cls(bool(raw[0]), int.from_bytes(raw[1:], "big"))
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tasks.contract.fields import shown
+from tasks.contract.fields import quoted
 from tasks.contract.values import timestamp
 from tasks.errors import NotFound
 from tasks.queries.queue_stats import QueueStats, all_queue_stats
@@ -17,7 +17,7 @@ def find_queue(name: str) -> QueueStats:
     for stats in all_queue_stats():
         if stats.name == name:
             return stats
-    raise NotFound(f"there is no queue {shown(name)}")
+    raise NotFound(f"there is no queue {quoted(name)}")
 
 
 def queue_as_dict(stats: QueueStats) -> dict[str, Any]:

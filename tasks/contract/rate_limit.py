@@ -1,4 +1,4 @@
-"""How many tasks a caller may submit: a token bucket by client address and by token, one unit per task.
+"""The submission limit: a token bucket per client address and per API token, one unit per task.
 
 The buckets live in Redis and are filled and emptied by one script on Redis's clock, so that any number of api processes
 share them. Without Redis one process may keep them in memory (``tasks.E002`` refuses more).
@@ -24,24 +24,24 @@ log = structlog.get_logger(__name__)
 
 REDIS_TIMEOUT_SECONDS = 1.0
 
-#: What the limit is called in the headers that name it.
+#: The name of the limit in headers.
 _POLICY = "submit"
 
 
 @dataclass(frozen=True)
 class Rate:
-    """So many units per so many seconds; a full bucket holds one period's."""
+    """A number of units per period; a full bucket holds the units of one period."""
 
     units: int
     seconds: float
 
     @property
     def per_second(self) -> float:
-        """How fast a bucket fills."""
+        """The rate at which a bucket fills."""
         return self.units / self.seconds
 
     def headers(self) -> dict[str, str]:
-        """Tell the caller of the limit itself."""
+        """Write the headers that describe the limit."""
         return {
             "RateLimit-Limit": str(self.units),
             "RateLimit-Policy": f'"{_POLICY}";q={self.units};w={math.ceil(self.seconds)}',
@@ -50,14 +50,14 @@ class Rate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the buckets said: whether all had enough, what the emptiest has left, how long until it has enough."""
+    """The buckets' answer: do all hold enough, what is left in the emptiest, how long until it holds enough."""
 
     is_allowed: bool
     left: float
     wait_seconds: float
 
     def headers(self, rate: Rate) -> dict[str, str]:
-        """Tell the caller, by draft-ietf-httpapi-ratelimit-headers up to -06 and since; Retry-After is RFC 9110's."""
+        """Write the headers of draft-ietf-httpapi-ratelimit-headers (to -06 and since) and Retry-After (RFC 9110)."""
         left, full_in = math.floor(self.left), math.ceil((rate.units - self.left) / rate.per_second)
         headers = rate.headers() | {
             "RateLimit-Remaining": str(left),
@@ -73,11 +73,11 @@ class Buckets(Protocol):
     """Where token buckets are kept."""
 
     def take(self, keys: Sequence[str], units: int, rate: Rate) -> Verdict:
-        """Take ``units`` out of every bucket, or out of none if one has not enough."""
+        """Take ``units`` out of every bucket, or out of none if one of them does not hold enough."""
 
 
-# KEYS: the buckets. ARGV: units, capacity, units per microsecond. A bucket is a hash of what it held and when; one that
-# is full again is as good as none and expires.
+# KEYS: the buckets. ARGV: units, capacity, units per microsecond. A bucket is a hash: its content and
+# the time of it. A bucket expires when it is full again, because a missing bucket counts as full.
 _SCRIPT = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -122,9 +122,9 @@ class RedisBuckets:
 
 
 class MemoryBuckets:
-    """Buckets of this process alone."""
+    """Buckets of this process only."""
 
-    #: Beyond, full buckets are thrown away.
+    #: Above this number, full buckets are dropped.
     _MOST = 10_000
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -186,7 +186,7 @@ def _check(caller: Caller, units: int) -> dict[str, str]:
     if caller.token is not None:
         keys.append(f"token.{caller.token.pk}")
     if units > rate.units:
-        # No Retry-After: however long the caller waits, no bucket holds that many.
+        # No Retry-After: a bucket never holds that many.
         raise TooManyTasks(
             f"expected at most {rate.units} tasks at once, as many as are allowed in {rate.seconds:g} s, got {units}; "
             "split them",
@@ -195,7 +195,7 @@ def _check(caller: Caller, units: int) -> dict[str, str]:
     try:
         verdict = _buckets().take(keys, units, rate)
     except redis.RedisError as error:
-        log.warning("submission limit cannot be checked", allowed=settings.SUBMIT_RATE_FAIL_OPEN, error=str(error))
+        log.warning("the submission limit cannot be checked", allowed=settings.SUBMIT_RATE_FAIL_OPEN, error=str(error))
         if settings.SUBMIT_RATE_FAIL_OPEN:
             return {}
         raise TooManyTasks(

@@ -35,7 +35,7 @@ def _reader(kind: Kind) -> Reader:
         case Text(longest):
             return fields.text(longest)
         case JsonObject():
-            return fields.an_object
+            return fields.json_object
         case Tags(most, longest):
             return fields.tags(most=most, longest=longest)
         case Moment():
@@ -48,15 +48,15 @@ def _reader(kind: Kind) -> Reader:
             return fields.whole_number(0, highest)
 
 
-#: What reads each field of a submission.
+#: The reader of each field of a submission.
 READERS: Mapping[str, Reader] = {name: _reader(one.kind) for name, one in FIELDS.items()}
 _EDIT_READERS: Mapping[str, Reader] = {name: READERS[name] for name in EDITABLE}
 
-#: Fields of the contract whose capabilities are not there; ignoring them would break a promise silently.
+#: Fields of capabilities that are not built yet. They are refused: ignoring them would silently break a promise.
 NOT_SUPPORTED: Mapping[str, str] = {
     name: f"{name} is not supported yet; leave it out"
     for name in ("depends_on", "ref", "unique", "concurrency_key", "fairness_key", "batch")
-} | {"idempotency_key": "a bulk has one key for all of its tasks, beside them or in the header Idempotency-Key"}
+} | {"idempotency_key": "a bulk has one key for all its tasks, beside them or in the header Idempotency-Key"}
 
 
 def read_submission(body: Mapping[str, Any], *, caller: Caller) -> Submission:
@@ -64,7 +64,7 @@ def read_submission(body: Mapping[str, Any], *, caller: Caller) -> Submission:
 
     Raises:
         InvalidTask: with one error per field.
-        UnknownActor: no such actor, or none that can be submitted this way.
+        UnknownActor: there is no such actor, or it is closed to the API.
         NotAllowed: the caller may not submit for this actor or queue.
     """
     values = read_values(body)
@@ -93,7 +93,7 @@ def read_submissions(bodies: Any, *, caller: Caller) -> list[Submission]:
         InvalidTask: with the errors of all of them, fields named ``tasks.<position>.<field>``.
     """
     if not isinstance(bodies, list) or not 1 <= len(bodies) <= MOST_IN_BULK:
-        came = f"{len(bodies)} of them" if isinstance(bodies, list) else fields.shown(bodies)
+        came = f"{len(bodies)} of them" if isinstance(bodies, list) else fields.quoted(bodies)
         message = f"expected an array of 1 to {MOST_IN_BULK} tasks, got {came}"
         raise InvalidTask(errors=[FieldError("tasks", "invalid", message)])
     submissions: list[Submission] = []
@@ -103,8 +103,8 @@ def read_submissions(bodies: Any, *, caller: Caller) -> list[Submission]:
             break
         path = f"tasks.{position}"
         try:
-            submissions.append(read_submission(fields.an_object(body), caller=caller))
-        except fields.Unfit as unfit:
+            submissions.append(read_submission(fields.json_object(body), caller=caller))
+        except fields.InvalidValue as unfit:
             errors.append(fields.field_error(path, unfit))
         except InvalidTask as error:
             errors += [FieldError(f"{path}.{one.field}", one.code, one.message) for one in error.errors]
@@ -114,14 +114,14 @@ def read_submissions(bodies: Any, *, caller: Caller) -> list[Submission]:
 
 
 def read_change(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Read an edit; null is refused, because it would be unclear whether it means "as before" or "as at first".
+    """Read an edit; null is refused, because it could mean "keep the value" or "reset it to the default".
 
     Raises:
         InvalidTask: with one error per field.
     """
     values, errors = fields.read_fields(body, _EDIT_READERS, refused={})
     errors += [
-        FieldError(name, "invalid", "expected a value, got null; leave it out to keep what is there")
+        FieldError(name, "invalid", "expected a value, got null; leave the field out to keep its value")
         for name in EDITABLE
         if name in body and body[name] is None
     ]
@@ -140,7 +140,7 @@ def as_submitted(actor: str) -> dict[str, Any]:
 
 
 def _contradictions(body: Mapping[str, Any], values: Mapping[str, Any]) -> list[FieldError]:
-    """List what is missing and which fields do not go together."""
+    """List missing fields, and fields that exclude one another."""
     found = []
     if body.get("actor") is None:
         found.append(FieldError("actor", "required", "expected an actor's name; GET /api/v1/actors lists them"))

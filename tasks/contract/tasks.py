@@ -16,7 +16,7 @@ from tasks.submission import FIELDS, Moment, Seconds
 #: Columns that ``task_as_dict`` does not write, so that a query for it need not read them.
 UNSEEN = ("args", "options", "checkpoint")
 
-#: In place of a status, where a task was pruned or deleted.
+#: Stands in place of the status of a task that was pruned or deleted.
 REMOVED = "REMOVED"
 
 FILTERS: Mapping[str, Filter] = {
@@ -77,7 +77,7 @@ _columns = attrgetter(*_COLUMNS)
 
 
 def receipt_as_list(receipt: Receipt, *, url: Callable[[str], str]) -> list[dict[str, Any]]:
-    """Give what was submitted under a key its shape: each task as it is now; one that was removed by its id alone."""
+    """Write the tasks of a submission under a key in their current state; a removed task is its id and address only."""
     return [
         task_as_dict(receipt.tasks[id], url=url)
         if id in receipt.tasks
@@ -87,7 +87,7 @@ def receipt_as_list(receipt: Receipt, *, url: Callable[[str], str]) -> list[dict
 
 
 def attempt_as_dict(attempt: Attempt) -> dict[str, Any]:
-    """Give an attempt its shape on the wire."""
+    """Write an attempt."""
     return {
         "number": attempt.number,
         "outcome": attempt.outcome,
@@ -100,7 +100,7 @@ def attempt_as_dict(attempt: Attempt) -> dict[str, Any]:
 
 
 def result_as_dict(task: Task) -> dict[str, Any]:
-    """Give what came of a task its shape on the wire."""
+    """Write the result of a task."""
     return {
         "id": str(task.pk),
         "status": str(task.status),
@@ -111,5 +111,5 @@ def result_as_dict(task: Task) -> dict[str, Any]:
 
 
 def event_as_dict(event: TaskEvent) -> dict[str, Any]:
-    """Give what a person or a repair did its shape on the wire."""
+    """Write an event: what a user or the scheduler did to a task."""
     return {"verb": event.verb, "by": event.by or None, "at": timestamp(event.at), "detail": event.detail}

@@ -1,4 +1,4 @@
-"""submit: the one way in. A row in the caller's own transaction; the broker is never asked."""
+"""submit: the one way in. It writes a row in the caller's own transaction and needs no broker."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
@@ -19,11 +19,11 @@ from tasks.registry import ActorSpec
 from tasks.states import Status
 from tasks.submission import FIELDS, FOR_EVER, Priority, Seconds, Submission, WholeNumber
 
-#: Asked with the number of tasks when all are valid and before any is written; what it raises ends the submission.
+#: Called with the number of tasks when all are valid, before any is written; it may raise to refuse them.
 Admit = Callable[[int], None]
 
 
-#: Columns that no caller gives, with their types.
+#: Columns beside the declared fields, with their types.
 _OTHERS = {
     "id": "uuid",
     "args": "jsonb",
@@ -32,8 +32,8 @@ _OTHERS = {
     "trace_id": "text",
     "idempotency_key": "text",
 }
-#: Columns that are computed. Times are the database's, so that a caller's clock decides nothing; a run_at in the past
-#: means now.
+#: Columns that are computed, by the clock of the database: the caller's clock may be wrong. A run_at in the past means
+#: now.
 _COMPUTED = {
     "run_at": (
         "GREATEST(COALESCE(run_at, statement_timestamp() + delay_seconds * interval '1 second'), statement_timestamp())"
@@ -46,7 +46,7 @@ def _insertion() -> str:
     """Write the one statement that inserts any number of tasks, from the declaration of their fields."""
     types = _OTHERS | {one.name: one.kind.sql for one in FIELDS.values()}
     columns = [*_OTHERS, *(one.name for one in FIELDS.values() if one.is_column), "expires_at"]
-    # Only names of the declaration are put in; values are parameters.
+    # Only names and types of the declaration are formatted in; values are parameters.
     return f"""
 INSERT INTO callboard_task ({", ".join(columns)})
 SELECT {", ".join(_COMPUTED.get(name, name) for name in columns)}
@@ -69,14 +69,14 @@ def submit(submission: Submission, *, admit: Admit | None = None) -> Task:
 
 
 def accept(submission: Submission) -> UUID:
-    """Accept one task as ``submit`` does and say its id only: to build the instance takes a tenth of ``send()``."""
+    """Accept one task like ``submit``, and return only its id: building the instance takes a tenth of ``send()``."""
     row = checked(submission)
     _insert([row])
     return row["id"]  # type: ignore[no-any-return]
 
 
 def submit_many(submissions: Sequence[Submission], *, admit: Admit | None = None) -> list[Task]:
-    """Accept many tasks in one statement, all or none; the answer has the same order.
+    """Accept many tasks in one statement, all or none; the result has the same order.
 
     Raises:
         InvalidTask: with the errors of all of them, fields named ``tasks.<position>.<field>``.
@@ -98,7 +98,7 @@ def checked_many(submissions: Sequence[Submission]) -> list[dict[str, Any]]:
 
 
 def checked(submission: Submission) -> dict[str, Any]:
-    """Turn a submission into its row, with what the actor's options and the settings add, or raise its errors."""
+    """Turn a submission into its row, with defaults from the actor's options and the settings, or raise its errors."""
     if submission.row is not None:
         return dict(submission.row)
     spec = registry.get(submission.actor)
@@ -136,7 +136,7 @@ def _check_row(row: Mapping[str, Any], spec: ActorSpec) -> None:
 
 
 def row_faults(row: Mapping[str, Any]) -> Iterator[FieldError]:
-    """Find the values of a row, or of a part of one, that no column can hold; code (``send()``) may give any value."""
+    """List the values of a (partial) row that no column can hold; doors check more, but code may give any value."""
     for name, lowest, highest in _RANGES:
         value = row.get(name)
         # Written so that NaN, which compares false with everything, is a fault too.
@@ -171,7 +171,7 @@ _LATEST_YEAR = 9000
 
 
 def queue_exists(name: str) -> bool:
-    """Tell whether some actor declares the queue, in this process or in one that ran before."""
+    """Tell whether an actor declares the queue, in this process or in an earlier one."""
     return name in registry.queue_names() or Queue.objects.filter(pk=name).exists()
 
 
@@ -185,7 +185,7 @@ def write(rows: Sequence[Mapping[str, Any]], *, admit: Admit | None = None) -> l
 
 
 def _insert(rows: Sequence[Mapping[str, Any]]) -> dict[UUID, Sequence[Any]]:
-    """Write rows and announce them; give by their ids what the database added."""
+    """Insert rows and announce them; return the columns that the database computed, by id."""
     given = [{name: value for name, value in row.items() if value is not None} for row in rows]
     inserted = fetch(_INSERT, {"tasks": as_json(given)}, prepared="callboard_submit", anywhere=True)
     announce("submit", [Moved(r["id"], Status.PENDING, r["actor"], r["queue"], r["trace_id"]) for r in rows])
@@ -193,13 +193,13 @@ def _insert(rows: Sequence[Mapping[str, Any]]) -> dict[UUID, Sequence[Any]]:
 
 
 def _task(names: Sequence[str], row: Mapping[str, Any], written: Sequence[Any]) -> Task:
-    """Build the instance from what was sent and what the database added, without reading it all back."""
+    """Build the instance from the row and the computed columns, without reading it back."""
     values = {**row, **_FRESH}
     _, values["run_at"], values["expires_at"], values["created_at"] = written
     return Task.from_db(DEFAULT_DB_ALIAS, names, [values.get(name) for name in names])
 
 
-#: What a row has by its column defaults where that is not NULL.
+#: Column defaults other than NULL.
 _FRESH: dict[str, Any] = {
     "status": Status.PENDING,
     "dispatch": 0,

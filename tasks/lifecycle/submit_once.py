@@ -1,4 +1,4 @@
-"""submit_once: a submission under a key makes its tasks once, however often and however concurrently it is sent."""
+"""submit_once: a submission under a key creates its tasks once, even if it is sent again or concurrently."""
 
 import hashlib
 import json
@@ -18,15 +18,16 @@ from tasks.submission import Submission
 
 
 class Receipt(NamedTuple):
-    """What is there for a key: the ids in the order of the submission, and those of the tasks that still exist."""
+    """The tasks of a key: their ids in the order of the submission, and those tasks that still exist."""
 
     ids: list[UUID]
     tasks: Mapping[UUID, Task]
     is_replayed: bool
 
 
-# Takes the key, or reads who has it, in one statement. A submission of the same key that has not committed yet is
-# waited for here; if it rolls back, the key is ours. An expired key that nobody removed yet is taken over.
+# Takes the key, or reads its holder, in one statement. It waits for another submission of the key that has not
+# committed yet; if that one rolls back, this one gets the key. A key that has expired and is not pruned yet is taken
+# over.
 _TAKE_KEY = """
 INSERT INTO callboard_idempotencykey AS held (owner_id, key, request_hash, task_ids, expires_at)
 VALUES (%(owner)s, %(key)s, %(hash)s, %(ids)s::uuid[], statement_timestamp() + %(seconds)s * interval '1 second')
@@ -40,7 +41,7 @@ RETURNING request_hash, task_ids
 
 
 def submit_once(submission: Submission, *, key: str, admit: Admit | None = None) -> Receipt:
-    """Accept one task, unless its owner has submitted it under this key before: then find that one.
+    """Accept one task, or find the task that its owner has submitted under this key before.
 
     Raises:
         InvalidTask, UnknownActor: as ``submit``.
@@ -50,7 +51,7 @@ def submit_once(submission: Submission, *, key: str, admit: Admit | None = None)
 
 
 def submit_many_once(submissions: Sequence[Submission], *, key: str, admit: Admit | None = None) -> Receipt:
-    """Accept many tasks, all or none, of one owner under one key.
+    """Accept many tasks of one owner under one key, all or none.
 
     Raises:
         InvalidTask: as ``submit_many``.
@@ -82,7 +83,7 @@ _NOTHING_GIVEN = Submission(actor="")
 
 
 def _hash(submissions: Sequence[Submission]) -> str:
-    """Hash what was asked for: by its meaning, so that white space, order and spellings of a value do not count.
+    """Hash the meaning of submissions: white space, the order of fields and spellings of a value do not count.
 
     What was not given is left out, so that a release with more fields still knows the keys of the one before.
     """

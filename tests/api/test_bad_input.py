@@ -43,7 +43,7 @@ def test_what_is_no_json_is_malformed_rather_than_invalid(alice, name):
     )
 
 
-@pytest.mark.parametrize(("theirs", "ours"), fields.INSTEAD.items())
+@pytest.mark.parametrize(("theirs", "ours"), fields.SYNONYMS.items())
 def test_who_uses_the_words_of_another_scheduler_is_told_ours(alice, theirs, ours):
     assert ours in READERS
     assert theirs not in READERS

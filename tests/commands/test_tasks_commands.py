@@ -59,7 +59,7 @@ def test_a_cut_list_says_so() -> None:
     ("words", "says"),
     [
         (["--status", "asleep"], "status: expected one of BLOCKED"),
-        (["--actor", "a", "--actor", "b"], "actor: expected it once"),
+        (["--actor", "a", "--actor", "b"], "actor: expected one value"),
         (["--created-after", "yesterday"], "created_after: expected a date and time"),
         (["--limit", "0"], "--limit: expected a whole number from 1 to 10000, got 0"),
         (["--limit", "all"], "tasks list: argument --limit: invalid int value: 'all'"),

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from tasks import lifecycle, registry
 from tasks.api import schemas
-from tasks.contract.fields import Unfit
+from tasks.contract.fields import InvalidValue
 from tasks.contract.submissions import READERS
 from tasks.contract.values import timestamp
 from tasks.models import Task
@@ -116,7 +116,7 @@ def test_what_is_read_and_what_is_described_have_the_same_bounds(name: str) -> N
         READERS[name](value)
         assert _is_described(name, value)
     for value in bad:
-        with pytest.raises(Unfit):
+        with pytest.raises(InvalidValue):
             READERS[name](value)
         assert not _is_described(name, value)
 

@@ -302,16 +302,16 @@ def _weight(text: str) -> float:
     try:
         return _positive(float(text))
     except ValueError:
-        raise fields.Unfit("invalid", f"expected a weight above 0, got {fields.shown(text)}") from None
+        raise fields.InvalidValue("invalid", f"expected a weight above 0, got {fields.quoted(text)}") from None
 
 
 def _positive(value: float) -> float:
     if not 0 < value < math.inf:
-        raise fields.Unfit("invalid", f"expected a number above 0, got {value:g}")
+        raise fields.InvalidValue("invalid", f"expected a number above 0, got {value:g}")
     return value
 
 
 def _share(value: float) -> float:
     if not 0 <= value <= 1:
-        raise fields.Unfit("invalid", f"expected 0 to 1, got {value:g}")
+        raise fields.InvalidValue("invalid", f"expected 0 to 1, got {value:g}")
     return value

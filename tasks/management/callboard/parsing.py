@@ -82,7 +82,7 @@ def read(name: str, reader: fields.Reader, value: Any) -> Any:
     """
     try:
         return reader(value)
-    except fields.Unfit as error:
+    except fields.InvalidValue as error:
         raise CommandError(f"{name}: {error}") from error
 
 
@@ -94,7 +94,7 @@ def identifier(text: str) -> UUID:
     """
     try:
         found: UUID = fields.identifier(text)
-    except fields.Unfit as error:
+    except fields.InvalidValue as error:
         raise ArgumentTypeError(str(error)) from error
     return found
 

@@ -46,14 +46,14 @@ def _object(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CommandError(f"--payload: expected a JSON object: {error}") from error
     if not isinstance(found, dict):
-        raise CommandError(f"--payload: expected a JSON object, got {fields.shown(found)}")
+        raise CommandError(f"--payload: expected a JSON object, got {fields.quoted(found)}")
     return found
 
 
 def _pair(word: str) -> tuple[str, Any]:
     key, equals, text = word.partition("=")
     if not equals or not key:
-        raise CommandError(f"--payload: expected a JSON object, @file or key=value, got {fields.shown(word)}")
+        raise CommandError(f"--payload: expected a JSON object, @file or key=value, got {fields.quoted(word)}")
     try:
         return key, json.loads(text)
     except (ValueError, RecursionError):
