@@ -1,4 +1,4 @@
-"""What a worker serves, as its command line says it: queues, bands, or bands of queues."""
+"""The queues and bands that a worker serves, as its command line gives them."""
 
 from argparse import ArgumentParser, _ArgumentGroup
 from collections.abc import Sequence
@@ -13,27 +13,27 @@ def add_arguments(parser: ArgumentParser | _ArgumentGroup) -> None:
     """Define ``--queues`` and ``--bands``."""
     parser.add_argument(
         "-Q", "--queues", nargs="*", default=[], metavar="QUEUE",
-        help="default: all that actors declare; default.high means one band",
+        help="queues to serve, or single bands such as default.high (default: all declared queues)",
     )  # fmt: skip
     parser.add_argument(
         "--bands", nargs="*", default=[], choices=[band.name for band in BANDS],
-        help="of these queues only the tasks of these bands (high: priority 8-10, medium: 4-7, low: 1-3)",
+        help="serve only these bands of the queues (high: priority 8-10, medium: 4-7, low: 1-3)",
     )  # fmt: skip
 
 
 def served(queues: Sequence[str], bands: Sequence[str]) -> list[str]:
-    """Name what a worker shall take from; nothing means everything.
+    """List the queues and bands that a worker takes tasks from; an empty list means all.
 
     Parameters:
-        queues: of ours or single bands of them; empty for all.
-        bands: that these are narrowed to; empty for all.
+        queues: queues, or single bands of them; empty means all.
+        bands: the bands to narrow the queues to; empty means all.
 
     Raises:
-        CommandError: no actor declares one of them, or nothing is left of them.
+        CommandError: no actor declares one of the queues, or the bands leave nothing of them.
     """
     declared = set(filter(is_broker_queue, dramatiq.get_broker().get_declared_queues()))
     known = shortest_names(declared)
-    # Here and not in each worker, which its supervisor would start again and again.
+    # Checked here: if a worker checked it, the supervisor would restart it again and again.
     unknown = [name for name in queues if not declared.issuperset(bands_named(name))]
     if unknown or not known:
         missing = ", ".join(unknown) or "any queue"

@@ -105,8 +105,8 @@ def test_what_was_broken_on_purpose_is_found(flaw: str, name: str, says: str) ->
 @pytest.mark.parametrize(
     ("flaw", "name", "says"),
     [
-        ("no keys", "deduplicates", "not available: this stack takes no idempotency keys"),
-        ("no limit", "limits", "not available: this stack limits no submissions"),
+        ("no keys", "deduplicates", "not available: this stack does not support idempotency keys"),
+        ("no limit", "limits", "not available: this stack does not limit submissions"),
     ],
 )
 def test_what_a_stack_does_not_offer_is_skipped(flaw: str, name: str, says: str) -> None:
@@ -155,7 +155,7 @@ def test_where_nothing_can_be_removed_it_is_named(capsys: pytest.CaptureFixture[
             "callboard", "verify", "--url", url, "--token", STAFF, "--user-token", USER, stdout=io.StringIO(),
             stderr=errors,
         )  # fmt: skip
-    assert re.search(r"\d+ tasks that have ended are left, tagged verify-[0-9a-f]{8}\.", errors.getvalue())
+    assert re.search(r"\d+ ended tasks with the tag verify-[0-9a-f]{8} are left\.", errors.getvalue())
 
 
 def refused(*words: str) -> str:
@@ -188,7 +188,7 @@ def test_a_wrong_option_is_one_line(words: list[str], says: str) -> None:
 
 def test_without_a_token_it_says_where_to_get_one(tmp_path: Path, settings: Any) -> None:
     settings.VAR_DIR = tmp_path
-    assert refused() == "no token: give --token, or start the stack with `make run`, which makes one"
+    assert refused() == "no token: give --token, or start the stack with `make run`, which creates one"
 
 
 @pytest.mark.django_db
@@ -227,7 +227,7 @@ def drilled(monkeypatch: pytest.MonkeyPatch, *, host: str = "", kill: Exception 
     ("given", "says"),
     [
         ({"host": "elsewhere"}, "the worker runs on elsewhere"),
-        ({"kill": ProcessLookupError()}, "there is no process 1 here"),
+        ({"kill": ProcessLookupError()}, "process 1 does not exist here"),
         ({"kill": PermissionError()}, "process 1 belongs to another account"),
     ],
 )
@@ -274,9 +274,9 @@ def test_a_running_stack_passes_even_the_crash_drill(project: Project) -> None:
 @pytest.mark.timeout(240)
 def test_a_running_stack_whose_dispatcher_prefers_low_priorities_fails(project: Project) -> None:
     _break(
-        project.folder / "tasks/engine/dispatcher.py",
-        "range(band.highest, band.lowest - 1, -1)",
-        "range(band.lowest, band.highest + 1)",
+        project.folder / "tasks/scheduler/capacity.py",
+        "range(priorities.highest, priorities.lowest - 1, -1)",
+        "range(priorities.lowest, priorities.highest + 1)",
     )
     with project.running():
         answer, reports = _verified(project)

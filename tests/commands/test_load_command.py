@@ -82,7 +82,7 @@ def test_ctrl_c_ends_it_with_the_sum_of_what_was(instead_of_sleep) -> None:
 
     instead_of_sleep("tasks.management.callboard.load", interrupt)
     out = io.StringIO()
-    with pytest.raises(CommandError, match="stopped; what was submitted stays") as caught:
+    with pytest.raises(CommandError, match="stopped; the submitted tasks stay") as caught:
         call_command("callboard", "load", "--count", "9", "--wait", "--json", stdout=out, stderr=io.StringIO())
     assert caught.value.returncode == 130
     assert json.loads(out.getvalue())["tasks"] == 9

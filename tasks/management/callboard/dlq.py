@@ -32,7 +32,7 @@ def register(commands: parsing.Commands) -> None:
         examples=["dlq list --actor send_mail", "dlq show ID", "dlq redrive ID ID", "dlq discard ID"],
     )  # fmt: skip
     listing = parsing.add_command(
-        nouns, "list", list_letters, help="list dead letters that nobody has dealt with, newest first",
+        nouns, "list", list_letters, help="list open dead letters, newest first",
         examples=[
             "dlq list --actor send_mail --reason max_retries_exceeded",
             "dlq list --resolution redriven",
@@ -40,10 +40,10 @@ def register(commands: parsing.Commands) -> None:
         ],
     )  # fmt: skip
     lists.add_options(listing, FILTERS)
-    listing.add_argument("--all", action="store_true", dest="is_all", help="resolved ones too")
+    listing.add_argument("--all", action="store_true", dest="is_all", help="include resolved ones")
     add_verb = partial(parsing.add_verb, nouns, noun="dlq", of="dead letter")
-    parsing.add_show(nouns, show, noun="dlq", help="show a dead letter and the traceback", of="dead letter")
-    add_verb("redrive", redrive, help="give the tasks of dead letters a second life")
+    parsing.add_show(nouns, show, noun="dlq", help="show a dead letter and its traceback", of="dead letter")
+    add_verb("redrive", redrive, help="run the tasks of dead letters again, with a fresh set of retries")
     add_verb("discard", discard, help="resolve dead letters without running their tasks again")
 
 
@@ -52,7 +52,7 @@ def list_letters(options: Namespace, out: Output) -> None:
     rows = DeadLetter.objects.all()
     if not (options.is_all or lists.has_filter(options, "resolution")):
         rows = rows.open()
-    lists.show(rows, options, out, filters=FILTERS, shape=_as_dict, columns=_LIST)
+    lists.show(rows, options, out, filters=FILTERS, write=_as_dict, columns=_LIST)
 
 
 def show(options: Namespace, out: Output) -> None:
@@ -81,5 +81,5 @@ def discard(options: Namespace, out: Output) -> None:
 
 
 def _as_dict(letter: DeadLetter) -> dict[str, Any]:
-    """Give a dead letter the shape of the REST API."""
+    """Write a dead letter as the REST API does."""
     return dead_letter_as_dict(letter, url=lists.address("api-dlq"), task_url=lists.address("api-tasks"))

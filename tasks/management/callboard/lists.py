@@ -1,4 +1,4 @@
-"""Lists of rows and single ones: filtered and shaped as by the REST API, as tables or as ids for ``xargs``."""
+"""Lists and single rows, filtered and written as in the REST API: tables, or ids for ``xargs``."""
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -16,26 +16,26 @@ from tasks.errors import NotFound
 from tasks.management.callboard import parsing
 from tasks.management.callboard.output import Column, Output
 
-#: More than a page of the API: one command should reach all that a bad release broke.
+#: More than a page of the API: one command should reach everything that a bad release broke.
 MOST_LISTED = 10_000
 
 _Row = TypeVar("_Row", bound=Model)
 
 
 def add_options(parser: CommandParser, filters: Mapping[str, Filter]) -> None:
-    """Take the filters of a list of the REST API, by the same names, and how much to print."""
+    """Define the filters of the REST API's list under the same names, and options on how much to print."""
     for name, one in filters.items():
         text = "may be repeated" if one.is_repeatable else None
         parser.add_argument(f"--{name.replace('_', '-')}", action="append", dest=_by(name), metavar="…", help=text)
     parser.add_argument(
         "--limit", type=int, default=DEFAULT_LIMIT, metavar="N",
-        help=f"at most so many, 1 to {MOST_LISTED} (default: %(default)s)",
+        help=f"print at most N, 1 to {MOST_LISTED} (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("-q", "--quiet", action="store_true", help="print the ids only, one per line, for xargs")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print only ids, one per line, for xargs")
 
 
 def has_filter(options: Namespace, name: str) -> bool:
-    """Tell whether one of ``add_options`` was given."""
+    """Tell whether a filter of ``add_options`` was given."""
     return getattr(options, _by(name)) is not None
 
 
@@ -45,24 +45,24 @@ def show(
     out: Output,
     *,
     filters: Mapping[str, Filter],
-    shape: Callable[[_Row], dict[str, Any]],
+    write: Callable[[_Row], dict[str, Any]],
     columns: Sequence[Column],
 ) -> None:
-    """Print what the options of ``add_options`` ask for, newest first, which is by id."""
+    """Print the rows that the options of ``add_options`` ask for, newest first (by id)."""
     limit = parsing.read("--limit", fields.whole_number(1, MOST_LISTED), options.limit)
     rows = filtered(rows, _given(options, filters), filters).order_by("-id")
     if options.quiet:
         out.lines(str(pk) for pk in rows.values_list("pk", flat=True)[:limit])
         return
     found = list(rows[: limit + 1])
-    out.rows([shape(row) for row in found[:limit]], columns, has_more=len(found) > limit)
+    out.rows([write(row) for row in found[:limit]], columns, has_more=len(found) > limit)
 
 
 def find(rows: QuerySet[_Row], pk: UUID) -> _Row:
-    """Find one of them.
+    """Find one row.
 
     Raises:
-        NotFound: there is none with this id.
+        NotFound: there is no row with this id.
     """
     row = rows.filter(pk=pk).first()
     if row is None:
@@ -71,7 +71,7 @@ def find(rows: QuerySet[_Row], pk: UUID) -> _Row:
 
 
 def address(of: str) -> Callable[[str], str]:
-    """Make the function that gives rows their addresses; without the host, which no command knows.
+    """Make the function that gives a row its address, without the host, which a command does not know.
 
     Parameters:
         of: the name of the list's URL.

@@ -1,4 +1,4 @@
-"""``callboard load``: a mix of tasks, as fast as possible or at a rate."""
+"""``callboard load``: submit a mix of tasks, at a rate or as fast as possible."""
 
 import math
 import random
@@ -24,12 +24,12 @@ from tasks.models import Task
 
 DEFAULT_COUNT = 1_000
 BATCH = 1_000
-#: At a rate, what is due is submitted so often.
+#: The interval of submissions at a rate.
 TICK_SECONDS = 0.05
 MOST_TASKS = 10_000_000
 POLL_SECONDS = 0.25
 
-#: What these get; other actors get --payload.
+#: The payloads of these actors; other actors get --payload.
 PAYLOADS: Mapping[str, dict[str, Any]] = {
     "echo": {"message": "load"},
     "sleep": {"duration": 0.02},
@@ -40,7 +40,7 @@ PAYLOADS: Mapping[str, dict[str, Any]] = {
 }
 DEFAULT_ACTORS = ("echo=6", "sleep=2", "math=2")
 DEFAULT_PRIORITIES = ("high=2", "medium=5", "low=3")
-#: A task that shall fail for good.
+#: A task that always fails.
 FAILING: Mapping[str, Any] = {"actor": "demo_fail", "payload": {"fail": True}}
 
 
@@ -56,38 +56,46 @@ def register(commands: parsing.Commands) -> None:
         ],
     )  # fmt: skip
     parser.add_argument(
-        "--count", type=int, metavar="N", help=f"how many (default: {DEFAULT_COUNT}, or --duration decides)"
+        "--count",
+        type=int,
+        metavar="N",
+        help=f"the number of tasks (default: {DEFAULT_COUNT}, or unlimited with --duration)",
     )
-    parser.add_argument("--rate", type=float, metavar="N", help="so many per second (default: as fast as possible)")
-    parser.add_argument("--duration", type=float, metavar="SECONDS", help="at most so long")
+    parser.add_argument("--rate", type=float, metavar="N", help="tasks per second (default: as fast as possible)")
+    parser.add_argument("--duration", type=float, metavar="SECONDS", help="stop after this time")
     parser.add_argument(
         "--actors", nargs="+", default=DEFAULT_ACTORS, metavar="NAME[=WEIGHT]",
-        help=f"what to run, and how often (default: {' '.join(DEFAULT_ACTORS)})",
+        help=f"actors and their shares (default: {' '.join(DEFAULT_ACTORS)})",
     )  # fmt: skip
     parser.add_argument(
         "--priorities", nargs="+", default=DEFAULT_PRIORITIES, metavar="PRIORITY[=WEIGHT]",
-        help=f"1 to 10 or high, medium, low, and how often (default: {' '.join(DEFAULT_PRIORITIES)})",
+        help=f"priorities (1 to 10, high, medium, low) and their shares (default: {' '.join(DEFAULT_PRIORITIES)})",
     )  # fmt: skip
     parser.add_argument(
         "--failure-rate",
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="of tasks that always fail, 0 to 1 (default: 0)",
+        help="the share of tasks that always fail, 0 to 1 (default: 0)",
     )
     payload.add_argument(parser)
-    parser.add_argument("--queue", help="default: the actors'")
+    parser.add_argument("--queue", help="the queue of all tasks (default: the actors')")
     parser.add_argument(
-        "--max-retries", type=int, metavar="N", help="default: the actors'; 0 for those that always fail"
+        "--max-retries",
+        type=int,
+        metavar="N",
+        help="retries of each task (default: the actors'; 0 for tasks that always fail)",
     )
-    parser.add_argument("--tag", help="of all of them (default: load-… and a random word)")
-    parser.add_argument("--seed", type=int, metavar="N", help="draws the same mix again (default: random, and printed)")
-    parser.add_argument("--wait", action="store_true", help="until all have ended, and count how")
+    parser.add_argument("--tag", help="the tag of all tasks (default: load- and a random word)")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="repeat the mix of an earlier seed (default: random, and printed)"
+    )
+    parser.add_argument("--wait", action="store_true", help="wait until all tasks have ended, and count them by status")
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How many tasks, how fast, how long; None means no bound, but one of count and duration there is."""
+    """How many tasks, how fast and for how long; None means no bound. At least one of count and duration is given."""
 
     count: int | None
     rate: float | None
@@ -95,14 +103,14 @@ class Pace:
 
     @property
     def total(self) -> int | None:
-        """How many there will be, if that can be told."""
+        """The number of tasks that will be submitted, if it is known."""
         by_time = None
         if self.rate is not None and self.duration_seconds is not None:
             by_time = int(self.rate * self.duration_seconds)
         return min((bound for bound in (self.count, by_time) if bound is not None), default=None)
 
     def due(self, *, elapsed_seconds: float, sent: int) -> int:
-        """Tell how many should be submitted now, a batch at most."""
+        """Tell how many tasks to submit now, at most a batch."""
         bounds = [BATCH]
         if self.total is not None:
             bounds.append(self.total - sent)
@@ -111,7 +119,7 @@ class Pace:
         return max(0, min(bounds))
 
     def is_over(self, *, elapsed_seconds: float, sent: int) -> bool:
-        """Tell whether everything was sent, or time is."""
+        """Tell whether all tasks are submitted, or the time is over."""
         is_late = self.duration_seconds is not None and elapsed_seconds >= self.duration_seconds
         return is_late or (self.total is not None and sent >= self.total)
 
@@ -121,7 +129,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Mix:
-    """What to draw tasks from: weights by name and by priority."""
+    """The mix to draw tasks from: weights of actors and priorities."""
 
     actors: Mapping[str, float]
     priorities: Mapping[int, float]
@@ -132,7 +140,7 @@ class Mix:
     max_retries: int | None
 
     def draw(self, dice: random.Random, count: int) -> list[Submission]:
-        """Draw so many tasks."""
+        """Draw a number of tasks."""
         return [self._one(dice) for _ in range(count)]
 
     def _one(self, dice: random.Random) -> Submission:
@@ -148,7 +156,7 @@ class Mix:
 
 @dataclass
 class Tally:
-    """What was submitted."""
+    """The tasks submitted so far."""
 
     began: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
@@ -158,16 +166,16 @@ class Tally:
 
     @property
     def count(self) -> int:
-        """How many."""
+        """The number of tasks."""
         return self.actors.total()
 
     @property
     def elapsed_seconds(self) -> float:
-        """Since the beginning."""
+        """The time since the start."""
         return time.monotonic() - self.began
 
     def add(self, tasks: Sequence[Task]) -> None:
-        """Count a batch; of all ids the lowest and the highest are kept."""
+        """Count a batch; only the lowest and the highest of all ids are kept."""
         ids = [*self.ids, *(task.pk for task in tasks)]
         self.ids = [min(ids), max(ids)]
         self.actors.update(task.actor for task in tasks)
@@ -179,7 +187,7 @@ class Tally:
 
 
 def load(options: Namespace, out: Output) -> None:
-    """Submit, wait if asked to, and sum up; Ctrl-C ends it with the sum of what was."""
+    """Submit, wait if asked to, and print a summary; Ctrl-C stops and prints the summary so far."""
     pace, mix = _pace(options), _mix(options)
     seed = random.randrange(2**32) if options.seed is None else options.seed
     tally = Tally()
@@ -195,7 +203,7 @@ def load(options: Namespace, out: Output) -> None:
         was_stopped = True
     _print(_summary(tally, tag=mix.tag, seed=seed, ended=ended), out)
     if was_stopped:
-        raise CommandError("stopped; what was submitted stays", returncode=128 + signal.SIGINT)
+        raise CommandError("stopped; the submitted tasks stay", returncode=128 + signal.SIGINT)
 
 
 def _submit_all(pace: Pace, mix: Mix, dice: random.Random, tally: Tally, tell: Callable[[int], None]) -> None:
@@ -211,7 +219,7 @@ def _submit_all(pace: Pace, mix: Mix, dice: random.Random, tally: Tally, tell: C
 
 
 def _await_end(tag: str, tally: Tally, tell: Callable[[int], None]) -> dict[str, int]:
-    """Wait until all have ended; count them by status."""
+    """Wait until all tasks have ended; count them by status."""
     tasks = Task.objects.filter(pk__range=tally.ids).tagged(tag)
     while (ended := tasks.final().count()) < tally.count:
         tell(ended)
@@ -250,7 +258,7 @@ def _print(summary: dict[str, Any], out: Output) -> None:
     out.record(told)
 
 
-# --- What the options say -------------------------------------------------------------------------------------------
+# --- Options -------------------------------------------------------------------------------------------------------
 
 
 def _pace(options: Namespace) -> Pace:
@@ -282,7 +290,7 @@ def _optional(name: str, reader: fields.Reader, value: Any) -> Any:
 
 
 def _weights(name: str, words: Sequence[str], read: Callable[[str], Any]) -> dict[Any, float]:
-    """Read ``NAME`` or ``NAME=WEIGHT`` of each word."""
+    """Read words of the form ``NAME`` or ``NAME=WEIGHT``."""
     found = {}
     for word in words:
         key, equals, weight = word.partition("=")

@@ -1,4 +1,4 @@
-"""Who operates: the account that runs the command, as audit events name it."""
+"""The operator: the account that runs the command, as audit events name it."""
 
 import getpass
 import os
@@ -11,6 +11,6 @@ def name() -> str:
     try:
         account = getpass.getuser()
     except (KeyError, OSError):
-        # A container's user id may have no account.
+        # The user id of a container may have no account.
         account = str(os.getuid())
     return f"cli:{account}"[:_LONGEST]

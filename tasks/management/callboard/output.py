@@ -1,4 +1,4 @@
-"""What the operators' commands print: tables on a terminal, plain lines in a pipe, JSON when asked for.
+"""The output of the operators' commands: tables on a terminal, plain lines in a pipe, JSON with ``--json``.
 
 Payloads, errors and names are hostile text: nothing in them reaches a terminal as a control sequence or as markup.
 """
@@ -21,7 +21,7 @@ from rich.text import Text
 
 from tasks.states import AttemptOutcome, Status, WorkerStatus
 
-#: How a word for a state looks.
+#: The styles of states.
 STYLES: Mapping[str, str] = {
     Status.BLOCKED: "dim",
     Status.PENDING: "cyan",
@@ -50,17 +50,17 @@ STYLES: Mapping[str, str] = {
 }
 
 _NOTHING = "–"
-#: Columns of a terminal that is wide, and of one with room for everything.
+#: The widths of a wide terminal, and of one with room for every column.
 WIDE, WIDEST = 120, 160
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 class Column(NamedTuple):
-    """One column: its title, and the key of what stands in it, dotted where that is nested.
+    """A column: its title, and the key of its value, dotted for a nested value.
 
     Parameters:
-        wraps: is text or names, which may go on in the next line; ids, states and numbers stay in one piece.
-        from_width: left out on a terminal that is narrower.
+        wraps: its text may continue on the next line; ids, states and numbers stay in one piece.
+        from_width: on a narrower terminal the column is left out.
     """
 
     title: str
@@ -71,13 +71,13 @@ class Column(NamedTuple):
 
 
 class _Stream:
-    """A stream of Django's commands without what that adds: a line's end to every write, red on standard error."""
+    """A stream of a Django command without Django's additions: a line end after every write, red on standard error."""
 
     def __init__(self, wrapper: OutputWrapper) -> None:
         self._wrapper = wrapper
 
     def write(self, text: str) -> None:
-        """Write it as it is."""
+        """Write text unchanged."""
         self._wrapper.write(text, style_func=str, ending="")
 
     def __getattr__(self, name: str) -> Any:
@@ -86,11 +86,11 @@ class _Stream:
 
 @dataclass(frozen=True)
 class Output:
-    """Where a command prints.
+    """Prints for a command.
 
     Parameters:
         console: standard output.
-        errors: standard error, for progress and remarks, so that they are in nobody's way.
+        errors: standard error, for progress and remarks, which must not mix with the output.
     """
 
     console: Console
@@ -99,26 +99,26 @@ class Output:
 
     @classmethod
     def to(cls, stdout: OutputWrapper, stderr: OutputWrapper, *, is_json: bool, no_color: bool) -> "Output":
-        """Print to these files."""
+        """Make an output to these files."""
         return cls(_console(stdout, no_color=no_color), _console(stderr, no_color=no_color), is_json)
 
     @property
     def is_plain(self) -> bool:
-        """Whether a program reads us rather than a person."""
+        """Whether a program, not a person, reads the output."""
         return not self.console.is_terminal
 
     def rows(self, results: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, has_more: bool = False) -> None:
-        """Print a list: ``{"results": […], "has_more": …}``, or one line for each."""
+        """Print a list: ``{"results": […], "has_more": …}``, a table, or one line per row."""
         if self.is_json:
             self.json({"results": results, "has_more": has_more})
         elif self.is_plain:
             self.lines(["\t".join(column.title for column in columns)])
-            self.lines("\t".join(_spelt(_find(row, column.key)) for column in columns) for row in results)
+            self.lines("\t".join(_written(_find(row, column.key)) for column in columns) for row in results)
         else:
             shown = [column for column in columns if self.console.width >= column.from_width]
             self.console.print(table(results, shown) if results else Text("none", style="dim"))
         if has_more:
-            self.remark("There are more; a higher --limit shows them, filters narrow them down.")
+            self.remark("There are more: use a higher --limit, or filters.")
 
     def record(
         self,
@@ -127,11 +127,11 @@ class Output:
         hidden: Sequence[str] = (),
         parts: Mapping[str, Sequence[Column]] | None = None,
     ) -> None:
-        """Print one thing: an object, or a line for each of its keys that has a value.
+        """Print one record: a JSON object, or a line per key.
 
         Parameters:
-            hidden: keys for JSON only.
-            parts: keys whose values are lists, printed as tables of these columns after the rest.
+            hidden: keys that are printed only as JSON.
+            parts: keys whose values are lists, printed after the others as tables of these columns.
         """
         parts = parts or {}
         if self.is_json:
@@ -139,7 +139,7 @@ class Output:
             return
         shown = {key: value for key, value in record.items() if key not in hidden and key not in parts}
         if self.is_plain:
-            self.lines(f"{key}\t{_spelt(value)}" for key, value in shown.items())
+            self.lines(f"{key}\t{_written(value)}" for key, value in shown.items())
         else:
             self.console.print(_pairs(shown))
         for name, columns in parts.items():
@@ -150,23 +150,23 @@ class Output:
         self.lines([json.dumps(value, ensure_ascii=False, indent=None if self.is_plain else 2)])
 
     def text(self, text: str, *, title: str = "") -> None:
-        """Print text of several lines, a traceback for example."""
+        """Print text of several lines, such as a traceback."""
         if title and not self.is_plain:
             self.console.print(Text(f"\n{title}", style="bold"))
         self.lines(clean(line) for line in text.splitlines())
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Print lines as they are."""
+        """Print lines unchanged."""
         for line in lines:
             self.console.file.write(f"{line}\n")
 
     def remark(self, text: str) -> None:
-        """Tell a person something, on standard error."""
+        """Print a remark for a person, on standard error."""
         self.errors.print(Text(text, style="dim"), soft_wrap=True)
 
     @contextmanager
     def progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """Show a bar on a terminal while something goes on, nothing elsewhere; give the function that moves it."""
+        """Show a progress bar, on a terminal only; yield the function that moves it."""
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         is_seen = self.errors.is_terminal
         with Progress(*columns, console=self.errors, transient=True, disable=not is_seen) as progress:
@@ -185,7 +185,7 @@ class Output:
 
 def _console(wrapper: OutputWrapper, *, no_color: bool) -> Console:
     file = cast(IO[str], _Stream(wrapper))
-    # None leaves it to NO_COLOR and the terminal.
+    # None leaves the decision to NO_COLOR and the terminal.
     return Console(file=file, no_color=no_color or None, markup=False, highlight=False, emoji=False)
 
 
@@ -201,7 +201,7 @@ def table(results: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> Ta
 
 
 def clean(text: str) -> str:
-    """Spell out what a terminal would obey or not show: control, format and private characters, lone surrogates.
+    """Escape characters that a terminal would obey or not show: control, format and private ones, lone surrogates.
 
     >>> clean("red \\x1b[31m")
     'red \\\\x1b[31m'
@@ -212,7 +212,7 @@ def clean(text: str) -> str:
 
 
 def distance(span: timedelta) -> str:
-    """Say roughly how long ago, or in how long.
+    """Write roughly how long ago, or in how long.
 
     >>> distance(timedelta(seconds=-90.5)), distance(timedelta(hours=3, minutes=5)), distance(timedelta(seconds=-0.3))
     ('1m 30s ago', 'in 3h 5m', 'now')
@@ -225,7 +225,7 @@ def distance(span: timedelta) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Say how long, in at most two units.
+    """Write a duration in at most two units.
 
     >>> duration(0.25), duration(75), duration(90_000)
     ('0.25s', '1m 15s', '1d 1h')
@@ -248,7 +248,7 @@ def _find(row: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-def _spelt(value: Any) -> str:
+def _written(value: Any) -> str:
     if value is None or value == []:
         return ""
     if isinstance(value, bool):
@@ -265,14 +265,14 @@ def _spelt(value: Any) -> str:
 
 
 def _cell(value: Any) -> RenderableType:
-    text = _spelt(value)
+    text = _written(value)
     if not text:
         return Text(_NOTHING, style="dim")
     return Text(_from_now(text) or text, style=STYLES.get(text, ""))
 
 
 def _from_now(text: str) -> str:
-    """Say how far away a time is; nothing of any other text."""
+    """Write how far away a time is; "" for any other text."""
     return distance(datetime.fromisoformat(text) - timezone.now()) if _TIME.fullmatch(text) else ""
 
 
@@ -282,7 +282,7 @@ def _pairs(record: Mapping[str, Any]) -> RenderableType:
     made.add_column(overflow="fold")
     for key, value in record.items():
         if value not in (None, [], {}, ""):
-            text = _spelt(value)
+            text = _written(value)
             near = f"  ({away})" if (away := _from_now(text)) else ""
             made.add_row(key, Text.assemble((text, STYLES.get(text, "")), (near, "dim")))
     return Group(Padding(made, 0))

@@ -1,4 +1,4 @@
-"""Parsers of the operators' commands: nouns, their commands, and what all of them take."""
+"""Parsers of the operators' commands: nouns, their commands, and the options that all of them have."""
 
 from argparse import SUPPRESS, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
 from collections.abc import Callable, Iterable
@@ -15,17 +15,17 @@ Run: TypeAlias = Callable[[Namespace, Output], None]
 
 
 class Parser(CommandParser):
-    """Refuses with one line, in the name of the command that was typed."""
+    """Reports errors in one line that names the command."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Refuse what is not known here, where the parser of all commands would not say which one does not know it."""
+        """Refuse unknown arguments here: the parser of all commands would not name the command."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
-        """End the command; without the usage, which is longer than the message."""
+        """End the command with the message, without the usage, which is longer."""
         told = f"{self.prog}: {message} (--help shows what it takes)"
         if not self.called_from_command_line:
             raise CommandError(told)
@@ -33,8 +33,8 @@ class Parser(CommandParser):
 
 
 def add_nouns(parser: CommandParser) -> Commands:
-    """Return where nouns, and commands without one, go."""
-    # Else the names of the commands would have the whole usage in front.
+    """Add the group of nouns, and of commands without a noun."""
+    # Without this, the whole usage would come before the name of each command.
     name, parser.usage = parser.prog, f"{parser.prog} NOUN [COMMAND] [options]"
     return parser.add_subparsers(
         title="nouns and commands", metavar="NOUN", required=True, prog=name, parser_class=Parser
@@ -42,43 +42,43 @@ def add_nouns(parser: CommandParser) -> Commands:
 
 
 def add_noun(commands: Commands, name: str, *, help: str, examples: Iterable[str]) -> Commands:  # noqa: A002 - argparse's word
-    """Add a noun, and return where its commands go.
+    """Add a noun, and return the group of its commands.
 
     Parameters:
-        examples: what follows ``manage.py callboard``.
+        examples: command lines without ``manage.py callboard``.
     """
     parser = _add(commands, name, help=help, examples=examples)
     return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
 
 def add_command(commands: Commands, name: str, run: Run, *, help: str, examples: Iterable[str]) -> CommandParser:  # noqa: A002
-    """Add a command with its help, its examples and ``--json``."""
+    """Add a command with help, examples and ``--json``."""
     parser = _add(commands, name, help=help, examples=examples)
     parser.add_argument("--json", action="store_true", dest="is_json", help="print JSON, with the keys of the REST API")
-    # As Django has it in front of the noun, for who types it where all options are.
-    parser.add_argument("--no-color", action="store_true", default=SUPPRESS, help="no colours on a terminal")
+    # Django takes this option before the noun; here it works among the other options.
+    parser.add_argument("--no-color", action="store_true", default=SUPPRESS, help="print without colours")
     parser.set_defaults(run=run)
     return parser
 
 
 def add_show(commands: Commands, run: Run, *, noun: str, help: str, of: str) -> None:  # noqa: A002
-    """Add the command that shows one thing."""
+    """Add the command that shows one row."""
     example = f"{noun} show 0198d3c2-7a31-7c4e-9d55-1f2a3b4c5d6e"
     parser = add_command(commands, "show", run, help=help, examples=[example])
-    parser.add_argument("id", type=identifier, metavar="ID", help=f"of a {of}")
+    parser.add_argument("id", type=identifier, metavar="ID", help=f"the id of a {of}")
 
 
 def add_verb(commands: Commands, name: str, run: Run, *, noun: str, help: str, of: str) -> None:  # noqa: A002
-    """Add a command that does something to one thing or several."""
+    """Add a command that applies a verb to one or more rows."""
     parser = add_command(commands, name, run, help=help, examples=[f"{noun} {name} ID ID ID"])
-    parser.add_argument("ids", nargs="+", type=identifier, metavar="ID", help=f"of {of}s")
+    parser.add_argument("ids", nargs="+", type=identifier, metavar="ID", help=f"ids of {of}s")
 
 
 def read(name: str, reader: fields.Reader, value: Any) -> Any:
-    """Read one option's value as the API would.
+    """Read the value of an option with a reader of the contract.
 
     Raises:
-        CommandError: it is not valid; says what was expected and what came.
+        CommandError: the value is not valid; the message says what was expected.
     """
     try:
         return reader(value)
@@ -90,7 +90,7 @@ def identifier(text: str) -> UUID:
     """Read an id.
 
     Raises:
-        ArgumentTypeError: it is none; the parser, who calls this, expects no other error.
+        ArgumentTypeError: it is not a UUID; argparse expects this error.
     """
     try:
         found: UUID = fields.identifier(text)

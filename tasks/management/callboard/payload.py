@@ -1,4 +1,4 @@
-"""A payload as the words of a command line: a JSON object, a file, or pairs."""
+"""The payload on the command line: a JSON object, a file, or pairs."""
 
 import json
 import sys
@@ -15,8 +15,8 @@ def add_argument(parser: CommandParser) -> None:
     """Define ``--payload``."""
     parser.add_argument(
         "--payload", nargs="+", default=[], metavar="JSON|@FILE|KEY=VALUE",
-        help="the actor's arguments: a JSON object, a file that holds one (@- is standard input), or pairs; "
-        "a value that is JSON counts as such, any other as text",
+        help="the actor's arguments: a JSON object, a file with one (@- is standard input), or pairs "
+        "whose values are JSON or else text",
     )  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def read(words: Sequence[str]) -> dict[str, Any]:
     """Read the payload from the words of the command line.
 
     Raises:
-        CommandError: they are none of the three forms.
+        CommandError: they have none of the three forms.
     """
     if len(words) == 1 and words[0].startswith("@"):
         return _object(_file(words[0][1:]))

@@ -1,4 +1,4 @@
-"""``callboard workers start | status | stop``: pools of workers in the background of this machine."""
+"""``callboard workers start | status | stop``: pools of workers in the background on this machine."""
 
 import os
 import socket
@@ -35,7 +35,7 @@ _COLUMNS = (
     Column("STARTED", "started_at"),
     Column("LOG", "log", wraps=True, from_width=WIDE),
 )
-#: Beyond WAIT_SECONDS, for which the supervisor itself waits for the database.
+#: In addition to WAIT_SECONDS, for which the supervisor waits for the database.
 _START_SECONDS = 30
 _TICK_SECONDS = 0.1
 
@@ -43,34 +43,38 @@ _TICK_SECONDS = 0.1
 def register(nouns: parsing.Commands) -> None:
     """Add the commands to those of ``workers``."""
     starting = parsing.add_command(
-        nouns, "start", start, help="start a pool of N worker processes in the background of this machine",
+        nouns, "start", start, help="start a pool of N worker processes in the background on this machine",
         examples=[
             "workers start 4",
             "workers start 2 --name mail -Q mail -t 16",
             "workers start 1 --name urgent --bands high",
         ],
     )  # fmt: skip
-    starting.add_argument("processes", type=int, metavar="N", help="how many processes")
+    starting.add_argument("processes", type=int, metavar="N", help="the number of processes")
     _add_name(starting, default="default")
-    starting.add_argument("-t", "--threads", type=int, default=8, help="actors at a time per process (default: 8)")
+    starting.add_argument(
+        "-t", "--threads", type=int, default=8, help="tasks that each process runs at the same time (default: 8)"
+    )
     serving.add_arguments(starting)
     showing = parsing.add_command(
-        nouns, "status", status, help="show the pools of this machine; exits with 1 if the one named does not run",
+        nouns, "status", status, help="show the pools on this machine; exit with 1 if the named one is not running",
         examples=["workers status", "workers status --name mail --json"],
     )  # fmt: skip
     _add_name(showing)
     stopping = parsing.add_command(
-        nouns, "stop", stop, help="stop a pool in order: what runs may finish within SHUTDOWN_GRACE_SECONDS",
+        nouns, "stop", stop, help="stop a pool; running tasks may finish within SHUTDOWN_GRACE_SECONDS",
         examples=["workers stop", "workers stop --name mail", "workers stop --all --now"],
     )  # fmt: skip
     chosen = stopping.add_mutually_exclusive_group()
-    chosen.add_argument("--name", default="default", help="of the pool (default: default)")
-    chosen.add_argument("--all", action="store_true", dest="is_all", help="every pool of this machine")
-    stopping.add_argument("--now", action="store_true", dest="is_forced", help="kill what runs; it will run again")
+    chosen.add_argument("--name", default="default", help="the name of the pool (default: default)")
+    chosen.add_argument("--all", action="store_true", dest="is_all", help="stop every pool on this machine")
+    stopping.add_argument(
+        "--now", action="store_true", dest="is_forced", help="kill the workers at once; their tasks run again"
+    )
 
 
 def start(options: Namespace, out: Output) -> None:
-    """Start a pool and wait until all of its workers are there."""
+    """Start a pool and wait until all its workers are present."""
     if options.processes < 1 or options.threads < 1:
         raise CommandError(f"expected at least 1 process and 1 thread, got {options.processes} and {options.threads}")
     served = serving.served(options.queues, options.bands)
@@ -91,7 +95,7 @@ def start(options: Namespace, out: Output) -> None:
 
 
 def status(options: Namespace, out: Output) -> None:
-    """Show what runs here."""
+    """Show the pools on this machine."""
     with _as_command_errors():
         pools = [Pool.named(options.name, folder=_folder())] if options.name else Pool.all(folder=_folder())
     rows = [_as_dict(pool) for pool in pools if pool.facts]
@@ -109,14 +113,14 @@ def stop(options: Namespace, out: Output) -> None:
         if not options.is_all and not pools[0].facts and pools[0].pid is None:
             raise CommandError(_no_such(options.name))
         for pool in pools:
-            out.remark(f"Stopping {pool.name}; what runs may finish first.")
+            out.remark(f"Stopping {pool.name}; running tasks may finish first.")
             pool.stop(seconds=settings.SHUTDOWN_GRACE_SECONDS + LAST_SECONDS + 5, is_forced=options.is_forced)
     rows = [{"name": pool.name, "status": "STOPPED"} for pool in pools]
     out.rows(rows, _COLUMNS[:2])
 
 
 def _add_name(parser: CommandParser, *, default: str | None = None) -> None:
-    text = f"of the pool (default: {default})" if default else "of one pool"
+    text = f"the name of the pool (default: {default})" if default else "show only this pool"
     parser.add_argument("--name", default=default, help=text)
 
 
@@ -132,7 +136,7 @@ def _await_workers(pool: Pool, process: "subprocess.Popen[bytes]") -> None:
             raise LaunchError(f"pool {pool.name} has ended: {clean(pool.last_line())} (log: {pool.log})")
         if time.monotonic() > deadline:
             raise LaunchError(
-                f"not all workers of pool {pool.name} are there yet: {clean(pool.last_line())} ({pool.log})"
+                f"pool {pool.name} has not started all its workers yet: {clean(pool.last_line())} ({pool.log})"
             )
         time.sleep(_TICK_SECONDS)
 
@@ -152,7 +156,7 @@ def _as_dict(pool: Pool) -> dict[str, Any]:
 
 
 def _present(supervisor: int) -> int | None:
-    """Count the workers that a supervisor has on the board; None if the database does not say."""
+    """Count the present workers of a supervisor; None if the database does not answer."""
     try:
         pids = list(Worker.objects.present().filter(host=socket.gethostname()).values_list("pid", flat=True))
     except DatabaseError:
@@ -161,7 +165,7 @@ def _present(supervisor: int) -> int | None:
 
 
 def _session(pid: int) -> int | None:
-    # A supervisor of a pool leads a session of its own, and its processes are in it.
+    # The supervisor of a pool leads its own session, and its processes belong to it.
     try:
         return os.getsid(pid)
     except OSError:

@@ -25,16 +25,16 @@ COLUMNS = (
 def register(commands: parsing.Commands) -> None:
     """Add the commands."""
     nouns = parsing.add_noun(
-        commands, "queues", help="look at queues, pause and resume them",
+        commands, "queues", help="list, pause and resume queues",
         examples=["queues list", "queues pause mail", "queues resume mail"],
     )  # fmt: skip
     parsing.add_command(
-        nouns, "list", list_queues, help="list queues with what waits and for how long",
+        nouns, "list", list_queues, help="list queues with their numbers of tasks and longest waits",
         examples=["queues list", "queues list --json"],
     )  # fmt: skip
     for name, run, text in (
-        ("pause", pause, "hand over nothing more; what runs goes on"),
-        ("resume", resume, "hand over again, at once"),
+        ("pause", pause, "dispatch no more tasks; running ones go on"),
+        ("resume", resume, "dispatch tasks again, at once"),
     ):
         one = parsing.add_command(
             nouns, name, run, help=text, examples=[f"queues {name} default", f"queues {name} a b"]
@@ -58,7 +58,7 @@ def resume(options: Namespace, out: Output) -> None:
 
 
 def _apply(verb: Callable[..., Queue], names: Sequence[str], out: Output) -> None:
-    """Do it to all of them, or to none if one is unknown, and print how they stand then."""
+    """Call the verb for each queue, or for none if one is unknown, and print the queues."""
     unknown = set(names) - {stats.name for stats in all_queue_stats()}
     if unknown:
         raise NotFound(f"there is no queue {', '.join(repr(name) for name in sorted(unknown))}")

@@ -1,4 +1,4 @@
-"""``callboard stats``: the whole board at a glance."""
+"""``callboard stats``: statistics of the whole installation."""
 
 from argparse import Namespace
 from typing import Any
@@ -22,16 +22,16 @@ _LATENCIES = (
 def register(commands: parsing.Commands) -> None:
     """Add the command."""
     parser = parsing.add_command(
-        commands, "stats", show, help="tasks by status, throughput, latencies, queues and workers at a glance",
+        commands, "stats", show, help="show tasks by status, throughput, latencies, queues and workers",
         examples=["stats", "stats --minutes 15 --json"],
     )  # fmt: skip
     parser.add_argument(
-        "--minutes", type=int, default=DEFAULT_MINUTES, metavar="N", help="how far to look back (default: %(default)s)"
+        "--minutes", type=int, default=DEFAULT_MINUTES, metavar="N", help="the period to measure (default: %(default)s)"
     )
 
 
 def show(options: Namespace, out: Output) -> None:
-    """Print the numbers."""
+    """Print the statistics."""
     minutes = parsing.read("--minutes", fields.whole_number(1, LONGEST_MINUTES), options.minutes)
     record = stats_as_dict(minutes=minutes)
     if out.is_json:

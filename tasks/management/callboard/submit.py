@@ -1,4 +1,4 @@
-"""``callboard submit``: one task, and what becomes of it."""
+"""``callboard submit``: submit one task, and wait for its end if asked to."""
 
 import time
 from argparse import Namespace
@@ -16,7 +16,7 @@ from tasks.states import Status
 from tasks.submission import FIELDS, Moment, Seconds, Submission, Tags, TaskField, WholeNumber
 
 _SHORTEST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.05, 1.0
-#: How the command ends when its task has ended.
+#: The exit codes of --wait, by the status of the task.
 EXIT_CODES = {Status.SUCCEEDED: 0, Status.DEAD: 1, Status.CANCELLED: 1}
 _HIDDEN = ("url",)
 #: The fields that are options; the actor is the argument, and the payload has several forms.
@@ -40,12 +40,12 @@ def register(commands: parsing.Commands) -> None:
         _add_option(parser, one)
     parser.add_argument(
         "--wait", nargs="?", type=float, const=float("inf"), metavar="SECONDS",
-        help="wait until it has ended, for ever or so long; exits 0 if it succeeded",
+        help="wait until the task has ended, at most this long; exit with 0 if it succeeded",
     )  # fmt: skip
 
 
 def submit(options: Namespace, out: Output) -> None:
-    """Submit it, and wait if asked to."""
+    """Submit the task, and wait if asked to."""
     task = lifecycle.submit(_submission(options))
     if options.wait is not None:
         task = _await_end(task, seconds=options.wait)
@@ -87,20 +87,20 @@ def _await_end(task: Task, *, seconds: float) -> Task:
     """Wait until a task has ended.
 
     Raises:
-        CommandError: it has not ended in so many seconds; it goes on.
+        CommandError: the task has not ended in time; it goes on.
     """
     deadline = time.monotonic() + seconds
     pause = _SHORTEST_POLL_SECONDS
     while not task.is_final:
         if time.monotonic() >= deadline:
-            raise CommandError(f"{_standing(task)} after {seconds:g} s; it goes on", returncode=2)
+            raise CommandError(f"{_described(task)} after {seconds:g} s; it goes on", returncode=2)
         time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
         pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
         task.refresh_from_db()
     return task
 
 
-def _standing(task: Task) -> str:
+def _described(task: Task) -> str:
     forecast = expected_start(task)
     why = f", because {forecast.obstacle}," if forecast and forecast.obstacle else ""
     return f"task {task.pk} is still {task.status}{why}"

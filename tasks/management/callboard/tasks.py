@@ -19,7 +19,7 @@ _LIST = (
     Column("PRIO", "priority", is_number=True),
     Column("CREATED", "created_at"),
     Column("QUEUE", "queue", wraps=True, from_width=WIDE),
-    Column("TRY", "attempt", is_number=True, from_width=WIDE),
+    Column("CLAIMS", "attempt", is_number=True, from_width=WIDE),
     Column("RUN AT", "run_at", from_width=WIDE),
     Column("ERROR", "error.message", wraps=True, from_width=WIDE),
 )
@@ -44,7 +44,7 @@ _EVENTS = (
 def register(commands: parsing.Commands) -> None:
     """Add the commands."""
     nouns = parsing.add_noun(
-        commands, "tasks", help="look at tasks, cancel them, run them again",
+        commands, "tasks", help="list, show, cancel and retry tasks",
         examples=["tasks list --status dead", "tasks show ID", "tasks cancel ID ID", "tasks retry ID"],
     )  # fmt: skip
     listing = parsing.add_command(
@@ -58,20 +58,20 @@ def register(commands: parsing.Commands) -> None:
     lists.add_options(listing, FILTERS)
     add_verb = partial(parsing.add_verb, nouns, noun="tasks", of="task")
     parsing.add_show(
-        nouns, show, noun="tasks", help="show a task, its attempts with tracebacks, and what was done to it", of="task"
+        nouns, show, noun="tasks", help="show a task, its attempts with tracebacks, and its events", of="task"
     )
-    add_verb("cancel", cancel, help="cancel what waits; ask what runs to stop")
-    add_verb("retry", retry, help="run again: DEAD is re-driven, RETRYING runs now, CANCELLED starts anew")
+    add_verb("cancel", cancel, help="cancel waiting tasks; ask running ones to stop")
+    add_verb("retry", retry, help="run tasks again: DEAD is re-driven, RETRYING runs now, CANCELLED restarts")
 
 
 def list_tasks(options: Namespace, out: Output) -> None:
     """List tasks."""
     rows = Task.objects.defer(*UNSEEN)
-    lists.show(rows, options, out, filters=FILTERS, shape=as_dict, columns=_LIST)
+    lists.show(rows, options, out, filters=FILTERS, write=as_dict, columns=_LIST)
 
 
 def show(options: Namespace, out: Output) -> None:
-    """Show one task with all that happened to it."""
+    """Show one task with its attempts and events."""
     task = lists.find(Task.objects.all(), options.id)
     attempts = [attempt_as_dict(attempt) for attempt in task.attempts.order_by("number")]
     events = [event_as_dict(event) for event in TaskEvent.objects.filter(task_id=task.pk)]
@@ -94,7 +94,7 @@ def retry(options: Namespace, out: Output) -> None:
 
 
 def as_dict(task: Task, *, forecast: Forecast | None = None) -> dict[str, Any]:
-    """Give a task the shape of the REST API."""
+    """Write a task as the REST API does."""
     return task_as_dict(task, url=lists.address("api-tasks"), forecast=forecast)
 
 

@@ -1,4 +1,4 @@
-"""One verb for several ids: each is tried, each gets its line, and one refusal makes the command fail."""
+"""One verb for several ids: each id is tried and printed, and one refusal makes the command fail."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,10 +13,10 @@ _COLUMNS = (Column("ID", "id"), Column("STATUS", "status"), Column("ERROR", "err
 
 
 def apply(ids: Sequence[UUID], verb: Callable[[UUID], str], out: Output) -> None:
-    """Call a verb for each id and print where it stands now, or why not.
+    """Call a verb for each id, and print the new status or the reason of the refusal.
 
     Raises:
-        CommandError: some were refused.
+        CommandError: at least one was refused.
     """
     results: list[dict[str, Any]] = []
     try:
@@ -25,7 +25,7 @@ def apply(ids: Sequence[UUID], verb: Callable[[UUID], str], out: Output) -> None
                 results.append(_try(id, verb))
                 tell(len(results))
     finally:
-        # After Ctrl-C, too: what was done is done.
+        # Also after Ctrl-C: some verbs have been carried out.
         out.rows(results, _COLUMNS)
     refused = sum(result["error"] is not None for result in results)
     if refused:

@@ -1,4 +1,4 @@
-"""``callboard verify``: an end-to-end check of a running stack, through its API like any caller."""
+"""``callboard verify``: check a running stack end to end, through its API like any client."""
 
 import time
 from argparse import Namespace
@@ -39,7 +39,7 @@ _COLUMNS = (
 
 
 class Check(NamedTuple):
-    """A name, and the function that makes the check; without what is needed, the others would only wait in vain."""
+    """A check: its name and function. If a needed check fails, the others would wait in vain and are not made."""
 
     name: str
     run: Callable[[Trial], str]
@@ -47,7 +47,7 @@ class Check(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What came of a check; verdict is PASSED, FAILED or SKIPPED."""
+    """The result of a check; ``verdict`` is PASSED, FAILED or SKIPPED."""
 
     name: str
     verdict: str
@@ -59,28 +59,32 @@ def register(commands: parsing.Commands) -> None:
     """Add the command."""
     parser = parsing.add_command(
         commands, "verify", verify,
-        help="check a running stack end to end; exits 1 if anything fails, and removes what it made",
+        help="check a running stack end to end, and remove the test tasks; exit with 1 if a check fails",
         examples=[
             "verify                                   (beside `make run`)",
-            "verify --destructive                     (kills a worker process, too)",
+            "verify --destructive                     (also kills a worker process)",
             "verify --url https://board.example.org --token @token.txt --user-token @user-token.txt --json",
         ],
     )  # fmt: skip
-    parser.add_argument("--url", help=f"of the api (default: where `manage.py up` runs, else {DEFAULT_URL})")
-    parser.add_argument("--token", help="of staff, or @file (default: what `make run` wrote to var/credentials)")
     parser.add_argument(
-        "--user-token", help="of somebody who is not staff, or @file, to try the submission limit "
-        "(default: made for the occasion where DATABASE_URL is the stack's)"
+        "--url", help=f"the address of the api (default: that of a running `manage.py up`, else {DEFAULT_URL})"
+    )
+    parser.add_argument(
+        "--token", help="a token of staff, or @file (default: the one that `make run` wrote to var/credentials)"
+    )
+    parser.add_argument(
+        "--user-token", help="a token of a user who is not staff, or @file, to check the submission limit "
+        "(default: a temporary one, if DATABASE_URL is that of the stack)"
     )  # fmt: skip
     parser.add_argument("--destructive", action="store_true", help="also kill a worker process in the middle of a task")
     parser.add_argument(
         "--patience", type=float, default=DEFAULT_PATIENCE_SECONDS, metavar="SECONDS",
-        help="how long any one thing may take (default: %(default)g)",
+        help="the time-out of each step (default: %(default)g)",
     )  # fmt: skip
 
 
 def verify(options: Namespace, out: Output) -> None:
-    """Make all checks, print the verdicts, and fail if one failed."""
+    """Make all checks, print the verdicts, and fail if a check failed."""
     patience = parsing.read("--patience", fields.seconds(above=0), options.patience)
     trial = Trial(_client(options), patience_seconds=patience)
     reports = list(_reports(trial, options, out))
@@ -100,7 +104,7 @@ def _failed(reports: Sequence[Report]) -> list[str]:
 
 
 def _reports(trial: Trial, options: Namespace, out: Output) -> Iterator[Report]:
-    """Make the first check, and the others if it passed."""
+    """Make the first check, and the others if it passes."""
     first = Check("answers", checks.answers)
     with _progress(out) as tell:
         report = _make(first, trial, tell)
@@ -144,7 +148,7 @@ def _make(check: Check, trial: Trial, tell: Callable[[str], None]) -> Report:
 
 @contextmanager
 def _progress(out: Output) -> Iterator[Callable[[str], None]]:
-    """Show which check is made: a bar on a terminal, a line for each elsewhere."""
+    """Show the current check: a bar on a terminal, a line per check elsewhere."""
     if not out.errors.is_terminal:
         yield lambda name: out.remark(f"checking: {name}")
         return
@@ -166,25 +170,25 @@ def _cleaning_up(trial: Trial, out: Output) -> Iterator[None]:
         try:
             left = trial.clean_up()
         except Unreachable as error:
-            out.remark(f"Could not clean up; what is left is tagged {trial.tag}: {error}")
+            out.remark(f"Could not clean up; the remaining tasks have the tag {trial.tag}: {error}")
         else:
             if left:
-                out.remark(f"{left} tasks that have ended are left, tagged {trial.tag}.")
+                out.remark(f"{left} ended tasks with the tag {trial.tag} are left.")
 
 
-# --- Who calls ------------------------------------------------------------------------------------------------------
+# --- Callers --------------------------------------------------------------------------------------------------------
 
 
 def _client(options: Namespace) -> Client:
     token = _secret(options.token) or read_pairs(settings.VAR_DIR / "credentials").get("API_TOKEN")
     if not token:
-        raise CommandError("no token: give --token, or start the stack with `make run`, which makes one")
+        raise CommandError("no token: give --token, or start the stack with `make run`, which creates one")
     url = options.url or read_pairs(settings.VAR_DIR / "run.env").get("API_URL") or DEFAULT_URL
     return Client(url, token)
 
 
 def _secret(given: str | None) -> str | None:
-    """Read a token, or the file that holds it, which is not seen in a list of processes."""
+    """Read a token, or a file with it, which keeps the token out of the process list."""
     if not given or not given.startswith("@"):
         return given
     try:
@@ -195,7 +199,7 @@ def _secret(given: str | None) -> str | None:
 
 @contextmanager
 def _limited(trial: Trial, options: Namespace) -> Iterator[bool]:
-    """Give the trial a caller that is not staff; yields whether our database is the stack's."""
+    """Give the trial a caller who is not staff; yield whether this command uses the stack's database."""
     is_beside = _is_beside(trial)
     if options.user_token:
         trial.limited = Client(trial.client.url, _secret(options.user_token) or "")
@@ -213,7 +217,7 @@ def _limited(trial: Trial, options: Namespace) -> Iterator[bool]:
 
 
 def _is_beside(trial: Trial) -> bool:
-    """Tell whether the database of this command is the stack's: it has to know a task that the stack was given."""
+    """Tell whether this command uses the stack's database: a task submitted to the stack has to be in it."""
     try:
         return Task.objects.filter(pk=trial.submit("echo", {"message": "beside"})["id"]).exists()
     except (DatabaseError, ImproperlyConfigured, Failed):

@@ -24,7 +24,7 @@ COLUMNS = (
 _RUNNING = (
     Column("ID", "id"),
     Column("ACTOR", "actor", wraps=True),
-    Column("TRY", "attempt", is_number=True),
+    Column("CLAIMS", "attempt", is_number=True),
     Column("STARTED", "started_at"),
 )
 
@@ -32,7 +32,7 @@ _RUNNING = (
 def register(commands: parsing.Commands) -> None:
     """Add the commands."""
     nouns = parsing.add_noun(
-        commands, "workers", help="look at worker processes, drain them, keep pools of them on this machine",
+        commands, "workers", help="list, show and drain worker processes; manage pools on this machine",
         examples=[
             "workers list",
             "workers list --all --json",
@@ -40,7 +40,7 @@ def register(commands: parsing.Commands) -> None:
         ],
     )  # fmt: skip
     listing = parsing.add_command(
-        nouns, "list", list_workers, help="list workers that are present, newest first",
+        nouns, "list", list_workers, help="list present workers, newest first",
         examples=[
             "workers list",
             "workers list --all --json",
@@ -48,11 +48,11 @@ def register(commands: parsing.Commands) -> None:
         ],
     )  # fmt: skip
     lists.add_options(listing, FILTERS)
-    listing.add_argument("--all", action="store_true", dest="is_all", help="those that are gone, too")
-    parsing.add_show(nouns, show, noun="workers", help="show a worker and what it runs", of="worker")
+    listing.add_argument("--all", action="store_true", dest="is_all", help="include workers that are gone")
+    parsing.add_show(nouns, show, noun="workers", help="show a worker and its tasks", of="worker")
     parsing.add_verb(
         nouns, "drain", drain, noun="workers", of="worker",
-        help="ask workers to finish what they run and end; a supervisor starts them anew",
+        help="ask workers to finish their tasks and stop; their supervisor starts new ones",
     )  # fmt: skip
     pool.register(nouns)
 
@@ -62,7 +62,7 @@ def list_workers(options: Namespace, out: Output) -> None:
     rows = Worker.objects.all()
     if not (options.is_all or lists.has_filter(options, "status")):
         rows = rows.present()
-    lists.show(rows, options, out, filters=FILTERS, shape=worker_as_dict, columns=COLUMNS)
+    lists.show(rows, options, out, filters=FILTERS, write=worker_as_dict, columns=COLUMNS)
 
 
 def show(options: Namespace, out: Output) -> None:
@@ -75,7 +75,7 @@ def show(options: Namespace, out: Output) -> None:
 
 
 def drain(options: Namespace, out: Output) -> None:
-    """Ask workers to end."""
+    """Ask workers to stop."""
     verbs.apply(options.ids, _drain, out)
 
 

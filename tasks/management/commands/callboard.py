@@ -22,13 +22,13 @@ MOST_ERRORS = 3
 
 
 class Command(BaseCommand):
-    """Look at what runs, and act on it."""
+    """Looks at tasks, queues and workers, and acts on them."""
 
     help = (
         "Look at tasks, dead letters, queues and workers, and act on them. Tables on a terminal, plain lines in a "
         "pipe, JSON with --json. `manage.py callboard NOUN COMMAND --help` has examples."
     )
-    # They are about servers to be started; `verify` even works without a database.
+    # The checks are about starting servers; `verify` even works without a database.
     requires_system_checks = []
 
     def get_version(self) -> str:
@@ -42,8 +42,8 @@ class Command(BaseCommand):
             module.register(commands)
 
     def handle(self, *, run: Any, is_json: bool, no_color: bool, **options: Any) -> None:
-        """Run the command; an error is one line."""
-        # Each submission and cancel would be a line between those of the answer.
+        """Run the command; print an error as one line."""
+        # Log lines of submissions and cancels would mix with the output.
         logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
         out = Output.to(self.stdout, self.stderr, is_json=is_json, no_color=no_color)
         with _one_line_errors():
@@ -56,22 +56,22 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except ImproperlyConfigured:
-        # Without DATABASE_URL; manage.py prints what to do.
+        # Such as a missing DATABASE_URL; manage.py prints what to do.
         raise
     except CallboardError as error:
-        raise CommandError(_told(error)) from error
+        raise CommandError(_described(error)) from error
     except DatabaseError as error:
         first_line, *_ = str(error).strip().splitlines() or [type(error).__name__]
         raise CommandError(f"the database does not answer as it should: {first_line}") from error
     except KeyboardInterrupt as error:
         raise CommandError("stopped", returncode=128 + signal.SIGINT) from error
     except BrokenPipeError:
-        # Whoever read us has read enough (`| head`); the interpreter must not try again when it ends.
+        # The reader has closed the pipe (`| head`); the interpreter must not flush again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
 
 
-def _told(error: CallboardError) -> str:
-    """Say what is wrong with the first fields; of a thousand tasks each may have the same mistake."""
+def _described(error: CallboardError) -> str:
+    """Describe the first errors only: a thousand tasks may all have the same one."""
     more = len(error.errors) - MOST_ERRORS
     return (describe(error.errors[:MOST_ERRORS]) or error.detail) + (f"; and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""``manage.py makesecrets``: passwords and keys for a new installation, each in a file for whom it concerns."""
+"""``manage.py makesecrets``: passwords and keys for a new installation, in a file per reader."""
 
 import secrets
 from pathlib import Path
@@ -8,29 +8,29 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from scheduler_site.embedded.private import read_pairs, write_pairs
 
-#: Letters and digits: nothing that a URL or a configuration file would have to quote.
+#: Hexadecimal digits, which need no quoting in URLs and configuration files.
 _BYTES = 24
 _REQUIREPASS = "requirepass "
 
 
 class Command(BaseCommand):
-    """Make what is missing and keep what is there."""
+    """Makes missing secrets and keeps existing ones."""
 
     help = (
         "Make random secrets unless they exist: app/callboard.env (SECRET_KEY, DATABASE_URL, BROKER_URL), "
         "postgres/password and redis/redis.conf. docker-compose.yml runs it before anything else."
     )
-    # They look at settings that this is about to make.
+    # The checks read settings that this command is about to make.
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the arguments."""
-        parser.add_argument("folder", type=Path, help="has folders app, postgres and redis, or gets them")
+        parser.add_argument("folder", type=Path, help="where the folders app, postgres and redis are, or will be made")
         parser.add_argument("--postgres-host", default="postgres", metavar="HOST", help="default: postgres")
         parser.add_argument("--redis-host", default="redis", metavar="HOST", help="default: redis")
 
     def handle(self, *, folder: Path, postgres_host: str, redis_host: str, **_: Any) -> None:
-        """Make them; the app's last, so that a run that was interrupted is simply repeated."""
+        """Make the secrets, the app's last, so that an interrupted run can simply be repeated."""
         try:
             password = _kept(folder / "postgres" / "password")
             broker = _kept(folder / "redis" / "redis.conf", before=_REQUIREPASS)
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         known = read_pairs(path)
         wanted = {"SECRET_KEY": known.get("SECRET_KEY") or secrets.token_hex(32), **addresses}
         if known == wanted:
-            self.stdout.write(f"{path} is there already")
+            self.stdout.write(f"{path} exists already")
             return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_pairs(path, wanted, comment="Made by manage.py makesecrets; delete SECRET_KEY to end all sessions.")
@@ -54,7 +54,7 @@ class Command(BaseCommand):
 
 
 def _kept(path: Path, *, before: str = "") -> str:
-    """Read a file's one secret, made on first use."""
+    """Read the secret of a file; make it on first use."""
     known = path.read_text().strip().removeprefix(before.strip()).strip() if path.exists() else ""
     if known:
         return known
@@ -62,7 +62,7 @@ def _kept(path: Path, *, before: str = "") -> str:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.write_text(f"{before}{secret}\n")
-    # Its server runs as another account, in a container that has this folder and no other.
+    # The server runs under another account, in a container that has only this folder.
     unfinished.chmod(0o644)
     unfinished.replace(path)
     return secret

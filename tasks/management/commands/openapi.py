@@ -1,4 +1,4 @@
-"""``manage.py openapi``: write docs/openapi.yaml, or check that it is what it should be."""
+"""``manage.py openapi``: write docs/openapi.yaml, or check that it is up to date."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from tasks.api import openapi
 
-HEAD = "# The REST API, as GET /api/schema gives it. Written by `manage.py openapi`; do not edit.\n"
+HEAD = "# The REST API, as GET /api/schema describes it. Written by `manage.py openapi`; do not edit.\n"
 
 
 class Command(BaseCommand):
@@ -17,7 +17,9 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file is out of date")
+        parser.add_argument(
+            "--check", action="store_true", help="write nothing; exit with 1 if the file is out of date"
+        )
 
     def handle(self, *args: Any, check: bool, **options: Any) -> None:
         path = settings.BASE_DIR / "docs" / "openapi.yaml"
@@ -30,11 +32,11 @@ class Command(BaseCommand):
 
 def written() -> str:
     """Write the description as YAML."""
-    # A tool of developers: nothing that runs in production needs it.
+    # A package for developers; production does not install it.
     import yaml
 
     class Plain(yaml.SafeDumper):
-        """Without anchors, which people cannot follow."""
+        """Writes no anchors, which are hard to read."""
 
         def ignore_aliases(self, data: Any) -> bool:
             return True

@@ -1,4 +1,4 @@
-"""``manage.py prepare``: an up-to-date database, and somebody who can log in."""
+"""``manage.py prepare``: migrate the database, and make an account that can log in."""
 
 import secrets
 from argparse import ArgumentParser
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             call_command("migrate", interactive=False, verbosity=0)
             self._make_operator(credentials)
         except (OperationalError, InternalError) as error:
-            # Away, or damaged: nothing that a traceback would explain.
+            # The database is away or damaged; a traceback would not help.
             raise CommandError(f"the database does not answer as it should: {one_line(str(error))}") from error
 
     def _make_operator(self, credentials: Path) -> None:
@@ -41,12 +41,12 @@ class Command(BaseCommand):
         write_pairs(
             credentials,
             {"ADMIN_USER": ADMIN, "ADMIN_PASSWORD": password, "API_TOKEN": token},
-            comment="Made by manage.py prepare; a password that was changed since is not known here.",
+            comment="Made by manage.py prepare; a password that was changed later is not here.",
         )
 
 
 def _admin(known_password: str) -> tuple[AbstractUser, str]:
-    """Find or make the admin; an existing one keeps its password, which is ours to show only if we know it."""
+    """Find or make the admin; an existing one keeps its password, which is returned only if it is known here."""
     users = get_user_model().objects
     user = users.filter(username=ADMIN).first()
     if user is not None:
@@ -56,7 +56,7 @@ def _admin(known_password: str) -> tuple[AbstractUser, str]:
 
 
 def _token(user: AbstractUser, known_secret: str) -> str:
-    """Keep the token that is known and still valid, else issue another."""
+    """Keep the known token if it is valid, else issue a new one."""
     if known_secret and token_for_secret(known_secret):
         return known_secret
     _, secret = ApiToken.issue(user=user, name=TOKEN_NAME)

@@ -1,4 +1,4 @@
-"""``manage.py runscheduler``: dispatch and repairs; run two, one leads."""
+"""``manage.py runscheduler``: dispatch and repairs; run two, of which one leads."""
 
 import threading
 from typing import Any
@@ -18,20 +18,24 @@ class Command(BaseCommand):
     """Run a scheduler until SIGTERM or Ctrl-C."""
 
     help = (
-        "Run a scheduler: dispatches due tasks and repairs what faults left behind. Run as many as you like, one "
-        "leads. With BROKER_URL=inprocess:// workers run in the same process: --with-workers."
+        "Run a scheduler, which dispatches due tasks and repairs what crashes leave behind. Run two or more: one "
+        "leads, the others stand by. With BROKER_URL=inprocess:// workers must run in the same process: --with-workers."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the options."""
-        parser.add_argument("--with-workers", action="store_true", help="work in this process too")
+        parser.add_argument("--with-workers", action="store_true", help="run workers in this process as well")
         parser.add_argument(
-            "-t", "--threads", type=int, default=8, help="with --with-workers: actors at a time (default: 8)"
+            "-t",
+            "--threads",
+            type=int,
+            default=8,
+            help="with --with-workers: tasks to run at the same time (default: 8)",
         )
         serving.add_arguments(parser.add_argument_group("with --with-workers"))
 
     def handle(self, *, with_workers: bool, threads: int, queues: list[str], bands: list[str], **_: Any) -> None:
-        """Schedule."""
+        """Run the scheduler."""
         if settings.BROKER_URL == IN_PROCESS_URL and not with_workers:
             raise CommandError(
                 "BROKER_URL is inprocess://, which no other process can reach: "

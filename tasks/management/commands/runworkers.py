@@ -19,14 +19,15 @@ log = structlog.get_logger(__name__)
 
 
 class Command(BaseCommand):
-    """Run workers until SIGTERM or Ctrl-C; a second one kills them."""
+    """Runs workers until SIGTERM or Ctrl-C; a second signal kills them."""
 
     help = (
-        "Run worker processes. SIGTERM or Ctrl-C: take nothing more, finish what runs within the grace, interrupt and "
-        "give back the rest; a second one kills.\n\nExamples:\n  manage.py runworkers\n"
+        "Run worker processes. On SIGTERM or Ctrl-C they take no more tasks, let running ones finish within "
+        "SHUTDOWN_GRACE_SECONDS, then interrupt and put back the rest. A second signal kills them.\n\n"
+        "Examples:\n  manage.py runworkers\n"
         "  manage.py runworkers -p 4 -t 16 -Q default mail\n"
-        "  manage.py runworkers --bands high      (of all queues only tasks of priority 8 to 10)\n"
-        "  manage.py runworkers -Q default.low    (of one queue only tasks of priority 1 to 3)"
+        "  manage.py runworkers --bands high      (only tasks of priority 8 to 10, of all queues)\n"
+        "  manage.py runworkers -Q default.low    (only tasks of priority 1 to 3, of one queue)"
     )
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -39,12 +40,20 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the options."""
-        parser.add_argument("-p", "--processes", type=int, default=os.cpu_count() or 1, help="default: one per CPU")
-        parser.add_argument("-t", "--threads", type=int, default=8, help="actors at a time per process (default: 8)")
+        parser.add_argument(
+            "-p",
+            "--processes",
+            type=int,
+            default=os.cpu_count() or 1,
+            help="the number of processes (default: one per CPU)",
+        )
+        parser.add_argument(
+            "-t", "--threads", type=int, default=8, help="tasks that each process runs at the same time (default: 8)"
+        )
         serving.add_arguments(parser)
 
     def handle(self, *, processes: int, threads: int, queues: list[str], bands: list[str], **_: Any) -> None:
-        """Supervise."""
+        """Run the supervisor."""
         if settings.BROKER_URL == IN_PROCESS_URL:
             raise CommandError(
                 "BROKER_URL is inprocess://, which cannot reach another process: "
@@ -66,5 +75,5 @@ class Command(BaseCommand):
 def _warn(processes: int, threads: int) -> None:
     for message in sessions_that_do_not_fit(processes=processes, threads=threads):
         log.warning(message.msg, check=message.id, hint=message.hint)
-    # The supervisor has nothing more to ask for long.
+    # The supervisor does not need the database again for a long time.
     connection.close()

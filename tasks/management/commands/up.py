@@ -30,38 +30,40 @@ from tasks import __version__
 
 HOST = "127.0.0.1"
 _LARGEST_PORT = 65_535
-#: Smaller ones are the system's.
+#: Smaller ports are reserved for the system.
 _SMALLEST_FREE_PORT = 1024
 _START_SECONDS = 60
-#: How long the banner waits for a scheduler and a worker, so that what is pasted from it runs at once.
+#: How long the banner waits for a scheduler and a worker, so that its example runs at once.
 _READY_SECONDS = 10
 _TICK_SECONDS = 0.25
 _RELOAD_TICKS = 4
 
 
 class StopRequest(BaseException):
-    """Ctrl-C, or another polite request to end; not an Exception, so that nothing mistakes it for an error."""
+    """Ctrl-C or another request to stop; not an Exception, so that nothing handles it as an error."""
 
 
 class Command(BaseCommand):
     help = "Start everything on this machine: PostgreSQL, Redis, api, scheduler and workers. Ctrl-C stops it."
-    # They would ask the database that is not started yet.
+    # The checks would need the database, which is not started yet.
     requires_system_checks = []
 
     def get_version(self) -> str:
         return __version__
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, help=f"where the api listens on {HOST} (default: API_PORT, 8000)")
+        parser.add_argument("--port", type=int, help=f"the port of the api on {HOST} (default: API_PORT, 8000)")
         mode = parser.add_mutually_exclusive_group()
-        mode.add_argument("--once", action="store_true", help="run a short end-to-end check, then stop; exits 0 or 1")
+        mode.add_argument(
+            "--once", action="store_true", help="run a short end-to-end check, then stop; exit with 0 or 1"
+        )
         mode.add_argument("--reload", action="store_true", help="restart when a file of this project changes")
 
     def handle(self, *args: Any, port: int | None, once: bool, reload: bool, **options: Any) -> None:
-        # A check may run beside anything; whoever types an address wants a known one.
+        # A check may run beside another stack; a person who types an address needs a known port.
         self.port = (free_port() if once else settings.API_PORT) if port is None else _checked(port)
         if once:
-            # The check reports for itself, and one of its tasks fails on purpose.
+            # The check prints its own report, and one of its tasks fails on purpose.
             os.environ.setdefault("LOG_LEVEL", "CRITICAL")
         self.is_stopping = self.is_forced = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -81,7 +83,7 @@ class Command(BaseCommand):
 
     @contextmanager
     def _stack(self) -> Iterator[Children]:
-        """Start the servers and processes; stop them in the opposite order, come what may."""
+        """Start the servers and processes; always stop them in the opposite order."""
         make_folder(settings.VAR_DIR)
         with ExitStack() as cleanup:
             cleanup.enter_context(only_one(settings.VAR_DIR / "up.lock"))
@@ -109,7 +111,7 @@ class Command(BaseCommand):
             yield children
 
     def _environment(self, servers: Mapping[str, str]) -> dict[str, str]:
-        """What differs from the settings' defaults while everything runs here; what somebody set stays."""
+        """Give the variables that differ from the defaults while everything runs here; those already set stay."""
         return {
             "DATABASE_URL": settings.DATABASE_URL,
             "DIRECT_DATABASE_URL": settings.DIRECT_DATABASE_URL,
@@ -117,13 +119,13 @@ class Command(BaseCommand):
             "SECRET_KEY": os.environ.get("SECRET_KEY") or kept_secret(settings.VAR_DIR / "secret_key"),
             "HTTPS": os.environ.get("HTTPS") or "false",
             "BUILTIN_ACTORS": os.environ.get("BUILTIN_ACTORS") or "true",
-            # `prepare` has migrated before anything else starts.
+            # `prepare` migrates before anything else starts.
             "WAIT_SECONDS": os.environ.get("WAIT_SECONDS") or "0",
             **servers,
         }
 
     def _processes(self, broker_url: str) -> list[Child]:
-        """In the order in which they stop: nobody takes a task whose outcome could not be stored."""
+        """List the processes in the order of stopping: no worker may take a task whose outcome could not be stored."""
         manage = [sys.executable, "manage.py"]
         patience = settings.SHUTDOWN_GRACE_SECONDS + 15
         gunicorn = [sys.executable, "-m", "gunicorn", "scheduler_site.wsgi", "--bind", f"{HOST}:{self.port}"]
@@ -164,7 +166,7 @@ class Command(BaseCommand):
             raise LaunchError(f"the check failed: {error}; LOG_LEVEL=INFO shows more") from error
 
     def _watch(self, children: Children, *, sources: SourceWatch | None) -> NoReturn:
-        """Keep everything running until somebody asks to stop."""
+        """Keep everything running until a request to stop."""
         self._say(self._banner())
         ticks = 0
         while True:
@@ -172,14 +174,14 @@ class Command(BaseCommand):
             ticks += 1
             children.check()
             for name in self.servers.revive():
-                self._say(f"{name} had ended; it runs again")
+                self._say(f"{name} had stopped; it was restarted")
             if sources and ticks % _RELOAD_TICKS == 0 and (changed := sources.changed()):
                 self._say(f"{changed} changed; restarting")
                 children.restart()
 
     def _banner(self) -> str:
         url, known = self._url(), _credentials()
-        password = known["ADMIN_PASSWORD"] or "(a password of your own; manage.py changepassword admin sets another)"
+        password = known["ADMIN_PASSWORD"] or "(your own password; manage.py changepassword admin sets a new one)"
         lines = [
             "",
             self.style.SUCCESS("Callboard is running."),
@@ -205,10 +207,10 @@ class Command(BaseCommand):
     def _announce_stop(self, children: Children) -> None:
         self.is_stopping = True
         if children.members:
-            self._say("Stopping; what runs may finish first. Ctrl-C ends it at once.")
+            self._say("Stopping; running tasks may finish first. Ctrl-C stops at once.")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """The first ends whatever is going on here, and the stack is stopped in order; the next one forces that."""
+        """Stop the stack in order on the first signal, and by force on the next one."""
         if self.is_stopping:
             self.is_forced = True
             return
@@ -235,7 +237,7 @@ def _checked(port: int) -> int:
 
 def _refuse_taken_port(port: int) -> None:
     with socket.socket() as probe:
-        # As gunicorn does: connections of an earlier run that linger are no reason to refuse.
+        # As gunicorn does: lingering connections of an earlier run do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -248,8 +250,8 @@ def _refuse_taken_port(port: int) -> None:
 
 @contextmanager
 def _written(path: Path, environment: Mapping[str, str]) -> Iterator[None]:
-    """Tell other terminals' commands where the servers are, as long as they run."""
-    write_pairs(path, environment, comment="Written by a running manage.py up, and gone with it.")
+    """Tell commands in other terminals where the servers are, while they run."""
+    write_pairs(path, environment, comment="Written by a running manage.py up, and deleted when it stops.")
     try:
         yield
     finally:
@@ -261,13 +263,13 @@ def _answers(url: str) -> bool:
 
 
 def _is_whole(url: str) -> bool:
-    """Tell whether somebody schedules and somebody works."""
+    """Tell whether a scheduler and workers are running."""
     parts = (_get(url) or {}).get("components", {})
     return all(parts.get(name) == "ok" for name in ("scheduler", "workers"))
 
 
 def _get(url: str) -> Any:
-    """Read a page of JSON; None if it does not answer with one."""
+    """Read JSON from a URL; None if there is none."""
     try:
         with urlopen(url, timeout=2) as answer:  # noqa: S310
             return json.load(answer)

@@ -9,17 +9,17 @@ from scheduler_site.waiting import wait_until_ready
 
 
 class Command(BaseCommand):
-    """Return when the database answers and is migrated; exit with 1 and one line if that takes too long."""
+    """Returns when the database answers and is migrated; exits with 1 and one line if that takes too long."""
 
     help = (
-        "Wait until the database answers and all migrations are applied, saying once a second what is missing. "
-        "Every process does so by itself when it starts; this is for scripts."
+        "Wait until the database answers and all migrations are applied; say once a second what is missing. "
+        "Every process waits by itself when it starts; this command is for scripts."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the options."""
         parser.add_argument(
-            "--seconds", type=float, default=settings.WAIT_SECONDS, help="at most (default: WAIT_SECONDS, 60)"
+            "--seconds", type=float, default=settings.WAIT_SECONDS, help="the longest wait (default: WAIT_SECONDS, 60)"
         )
 
     def handle(self, *, seconds: float, **_: Any) -> None:

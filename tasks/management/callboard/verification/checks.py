@@ -1,6 +1,6 @@
-"""What ``callboard verify`` checks, one function each: they return what they saw, or raise Failed or Skipped.
+"""The checks of ``callboard verify``, one function each: they return what they saw, or raise Failed or Skipped.
 
-Order and delays are read from the API's timestamps, which are the stack's clock and not ours.
+Order and delays are read from the API's timestamps: the stack's clock counts, not that of this machine.
 """
 
 import math
@@ -18,14 +18,14 @@ from tasks.states import AttemptOutcome, DeathReason, Resolution, Status, Worker
 NEEDED_ACTORS = frozenset({"echo", "sleep", "demo_fail", "demo_hang"})
 QUEUE = "default"
 
-#: How late a due task may start, and how far clocks of a database and a worker may be apart.
+#: How late a due task may start, and how far the clocks of a database and a worker may be apart.
 SLACK_SECONDS, CLOCK_SECONDS = 5.0, 0.2
 
 # --- It answers, it runs --------------------------------------------------------------------------------------------
 
 
 def answers(trial: Trial) -> str:
-    """The stack is whole, knows the token and has the built-in actors."""
+    """Check that every component is up, the token is valid and the built-in actors are there."""
     health = trial.client.call("GET", "/health")
     if health.status != 200:
         raise Failed(f"/health: {health.problem}")
@@ -39,24 +39,24 @@ def answers(trial: Trial) -> str:
 
 
 def runs(trial: Trial) -> str:
-    """A task runs and its result can be read."""
+    """Check that a task runs, and that its result can be read."""
     message = {"hello": "wörld", "n": [1, None, 2.5]}
     task = trial.finish(trial.submit("echo", {"message": message}))
     _expect_status(task, Status.SUCCEEDED)
     if task["result"] != message:
         raise Failed(f"expected the result {message}, got {task['result']}")
     seconds = _seconds_between(task["created_at"], task["finished_at"])
-    return f"echo gave its message back {seconds * 1000:.0f} ms after its submission"
+    return f"echo returned its message {seconds * 1000:.0f} ms after submission"
 
 
 def cancels(trial: Trial) -> str:
-    """What waits can be cancelled, and does not run."""
+    """Check that a waiting task can be cancelled, and does not run."""
     task = trial.submit("echo", {"message": 1}, delay_seconds=3600)
     trial.expect(200, trial.post(f"/tasks/{task['id']}/cancel"))
     task = trial.finish(task)
     _expect_status(task, Status.CANCELLED)
     if task["attempt"]:
-        raise Failed(f"expected no attempt of a task that was cancelled while it waited, got {task['attempt']}")
+        raise Failed(f"expected no claim of a task that was cancelled while it waited, got {task['attempt']}")
     return "a waiting task was cancelled"
 
 
@@ -64,23 +64,23 @@ def cancels(trial: Trial) -> str:
 
 GROUP = 25
 LOWEST_FIRST = (1, 8, 10)
-#: Above 8, so that it is worked off before what is compared, and below 10, which overtakes it.
+#: Above 8, so that these tasks run before the compared ones, and below 10, which overtakes them.
 SATURATION_PRIORITY = 9
 SATURATION_SECONDS, COMPARED_SECONDS = 0.3, 0.1
 MOST_SATURATION = 900
-#: Of the pairs compared. Some are in the wrong order by design: a worker with room takes what is there while the next
-#: batch is on its way. Were there no order at all, half would be, give or take 8 %.
+#: A share of the compared pairs. Some are in the wrong order by design: a worker with free threads takes what is there
+#: while the next batch is on its way. Without any order, half of them would be, give or take 8 %.
 MOST_WRONG = 0.25
 LEAST_WAITING = 0.8
 ROUNDS = 3
 
 
 def orders(trial: Trial) -> str:
-    """What was submitted later with a higher priority starts earlier.
+    """Check that tasks of a higher priority, submitted later, start earlier.
 
-    All threads are kept busy first; then come tasks of priority 1, 8 and 10, in this order. Of each pair the one of
-    higher priority has to start first. Where separate workers serve the low band, its tasks wait for nobody, and only
-    8 and 10, of one band, are compared.
+    All threads are kept busy first; then come tasks of priority 1, 8 and 10, in this order. Of each pair the
+    task of the higher priority has to start first. If separate workers serve the low band, its tasks do not wait for
+    the others; then only 8 and 10, of one band, are compared.
     """
     threads, is_low_apart = _capacity(trial)
     compared = [priority for priority in LOWEST_FIRST if priority > LOW.highest or not is_low_apart]
@@ -92,12 +92,12 @@ def orders(trial: Trial) -> str:
             return _judge(groups, compared)
         saturation = min(saturation * 4, MOST_SATURATION)
     raise Failed(
-        f"only {waited:.0%} of the lower tasks waited while the higher ones were submitted: order proves nothing"
+        f"only {waited:.0%} of the lower tasks waited while the higher ones were submitted; their order proves nothing"
     )
 
 
 def _capacity(trial: Trial) -> tuple[int, bool]:
-    """Tell how many threads serve the high band, and whether other workers serve the low one."""
+    """Tell how many threads serve the high band, and whether other workers serve the low band."""
     answer = trial.client.call("GET", f"{API}/workers?status={WorkerStatus.ALIVE}&limit=500")
     if answer.status != 200:
         return 0, False
@@ -108,7 +108,7 @@ def _capacity(trial: Trial) -> tuple[int, bool]:
 
 
 def _start_groups(trial: Trial, saturation: int) -> dict[int, list[dict[str, Any]]]:
-    """Submit lowest first, and wait until all have ended."""
+    """Submit the lowest priority first, and wait until all tasks have ended."""
 
     def group(priority: int, count: int, seconds: float) -> list[dict[str, Any]]:
         body = trial.body("sleep", {"duration": seconds}, priority=priority)
@@ -124,7 +124,7 @@ def _start_groups(trial: Trial, saturation: int) -> dict[int, list[dict[str, Any
 
 
 def _share_that_waited(groups: Mapping[int, Sequence[Mapping[str, Any]]], compared: Sequence[int]) -> float:
-    """Tell which share of the lower groups had not started when the highest was submitted."""
+    """Tell which share of the lower groups had not started when the highest group was submitted."""
     submitted = max(_time(task["created_at"]) for task in groups[compared[-1]])
     lower = [task for priority in compared[:-1] for task in groups[priority]]
     return sum(_time(task["started_at"]) > submitted for task in lower) / len(lower)
@@ -154,7 +154,7 @@ RETRIES = 2
 
 
 def retries(trial: Trial) -> str:
-    """What fails is tried again after delays that double, and dies when no retry is left."""
+    """Check that a failing task is retried after doubling delays, and dies when no retry is left."""
     task = trial.finish(
         trial.submit("demo_fail", {"fail": True}, max_retries=RETRIES, min_backoff_seconds=MIN_BACKOFF_SECONDS)
     )
@@ -166,7 +166,7 @@ def retries(trial: Trial) -> str:
     delays = [_seconds_between(before["finished_at"], after["started_at"]) for before, after in pairwise(attempts)]
     for number, delay in enumerate(delays):
         _expect_delay(delay, backoff=MIN_BACKOFF_SECONDS * 2**number)
-    return f"tried again after {' and '.join(f'{delay:.1f} s' for delay in delays)}, then DEAD"
+    return f"retried after {' and '.join(f'{delay:.1f} s' for delay in delays)}, then DEAD"
 
 
 def _expect_delay(delay: float, *, backoff: float) -> None:
@@ -176,24 +176,24 @@ def _expect_delay(delay: float, *, backoff: float) -> None:
 
 
 def redrives(trial: Trial) -> str:
-    """A death leaves one open dead letter; re-driving gives the task a second life, once."""
+    """Check that a death leaves one open dead letter, and that it can be re-driven once."""
     task = trial.finish(trial.submit("demo_fail", {"fail": True}, max_retries=0))
     _expect_status(task, Status.DEAD)
-    (letter,) = _expect_letters(trial, task, [Resolution.OPEN])
+    (letter,) = _expect_dead_letters(trial, task, [Resolution.OPEN])
     if letter["reason"] != DeathReason.MAX_RETRIES_EXCEEDED:
         raise Failed(f"expected the reason {DeathReason.MAX_RETRIES_EXCEEDED}, got {letter['reason']}")
     trial.expect(200, trial.post(f"/dlq/{letter['id']}/redrive"))
     second = trial.until(
-        lambda: next((new for new in trial.letters(task) if new["id"] != letter["id"]), None),
+        lambda: next((new for new in trial.dead_letters(task) if new["id"] != letter["id"]), None),
         what=lambda: "the re-driven task, which fails again, has no second dead letter",
     )
-    _expect_letters(trial, task, [Resolution.OPEN, Resolution.REDRIVEN])
+    _expect_dead_letters(trial, task, [Resolution.OPEN, Resolution.REDRIVEN])
     trial.expect(409, trial.post(f"/dlq/{letter['id']}/redrive"))
-    return f"re-driven, failed again in attempt {second['attempt']}; a second re-drive of the old letter is refused"
+    return f"re-driven, failed again in attempt {second['attempt']}; re-driving the old dead letter again is refused"
 
 
-def _expect_letters(trial: Trial, task: Mapping[str, Any], wanted: Sequence[Resolution]) -> list[dict[str, Any]]:
-    letters = trial.letters(task)
+def _expect_dead_letters(trial: Trial, task: Mapping[str, Any], wanted: Sequence[Resolution]) -> list[dict[str, Any]]:
+    letters = trial.dead_letters(task)
     names = [letter["resolution"] for letter in letters]
     if names != [resolution.name for resolution in wanted]:
         raise Failed(f"expected dead letters {[one.name for one in wanted]}, newest first, got {names}")
@@ -204,12 +204,12 @@ def _expect_letters(trial: Trial, task: Mapping[str, Any], wanted: Sequence[Reso
 
 
 def deduplicates(trial: Trial) -> str:
-    """The same key and body again is the same task; another body is refused."""
+    """Check that the same key and body give the same task, and that another body is refused."""
     key = {"Idempotency-Key": f"{trial.tag}-{secrets.token_hex(8)}"}
     body = trial.body("echo", {"message": "once"})
     first = trial.post("/tasks", body, headers=key)
     if first.status == 400 and _is_not_supported(first):
-        raise Skipped("not available: this stack takes no idempotency keys")
+        raise Skipped("not available: this stack does not support idempotency keys")
     task = trial.expect(201, first)
     again = trial.post("/tasks", body, headers=key)
     if trial.expect(200, again)["id"] != task["id"]:
@@ -224,23 +224,23 @@ def _is_not_supported(answer: Answer) -> bool:
     return any(error["code"] == "not_supported" for error in answer.body.get("errors", []))
 
 
-#: Beyond, filling a bucket would be a load test.
+#: Emptying a larger bucket would be a load test.
 MOST_UNITS = 1_000
 TRIES = 10
 
 
 def limits(trial: Trial) -> str:
-    """Who is not staff gets 429 with Retry-After when the bucket is empty; staff is not held up."""
+    """Check that an empty bucket answers 429 with Retry-After, and that staff is exempt."""
     if trial.limited is None:
-        raise Skipped("needs a token that is not staff: --user-token, or run where DATABASE_URL is the stack's")
-    # Nothing of this runs.
+        raise Skipped("needs a token of a user who is not staff: give --user-token, or use the stack's DATABASE_URL")
+    # These tasks never run.
     body = trial.body("echo", {"message": "limited"}, delay_seconds=3600)
     first = trial.post("/tasks", body, client=trial.limited)
     limit = first.headers.get("ratelimit-limit")
     if first.status == 201 and limit is None:
-        raise Skipped("not available: this stack limits no submissions")
+        raise Skipped("not available: this stack does not limit submissions")
     if int(limit or 0) > MOST_UNITS:
-        raise Skipped(f"{limit} at once are allowed, more than a check should submit")
+        raise Skipped(f"the limit is {limit} tasks at once, more than a check should submit")
     left = int(first.headers.get("ratelimit-remaining", 0))
     if left:
         trial.post("/tasks/bulk", {"tasks": [body] * left}, client=trial.limited)
@@ -249,12 +249,12 @@ def limits(trial: Trial) -> str:
     if not wait.isdigit() or int(wait) < 1:
         raise Failed(f"expected Retry-After in seconds with the 429, got {wait!r}")
     trial.expect(201, trial.post("/tasks", body))
-    return f"429 after {limit} tasks, Retry-After: {wait}; staff goes on"
+    return f"429 after {limit} tasks, Retry-After: {wait}; staff is exempt"
 
 
 def _await_refusal(trial: Trial, body: Mapping[str, Any]) -> Answer:
     for _ in range(TRIES):
-        # The bucket refills meanwhile, so the first may still be let in.
+        # The bucket refills in the meantime, so the first tries may still be accepted.
         answer = trial.post("/tasks", body, client=trial.limited)
         if answer.status == 429:
             return answer
@@ -262,12 +262,12 @@ def _await_refusal(trial: Trial, body: Mapping[str, Any]) -> Answer:
     raise Failed(f"expected 429 once the bucket is empty, got 201 {TRIES} times")
 
 
-# --- What they share ------------------------------------------------------------------------------------------------
+# --- Shared parts ---------------------------------------------------------------------------------------------------
 
 
 def _expect_status(task: Mapping[str, Any], status: Status) -> None:
     if task["status"] != status:
-        raise Failed(f"expected a task of {task['actor']} to end {status}, it is {task['status']}: {task['error']}")
+        raise Failed(f"expected a task of {task['actor']} to end as {status}, got {task['status']}: {task['error']}")
 
 
 def _time(text: str | None) -> float:

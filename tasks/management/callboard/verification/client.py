@@ -1,4 +1,4 @@
-"""A caller of the REST API over HTTP, like any other: addresses, a token, JSON."""
+"""An HTTP client of the REST API: addresses, a token, JSON."""
 
 import ipaddress
 import json
@@ -15,12 +15,12 @@ TIMEOUT_SECONDS = 30
 
 
 class Unreachable(Exception):
-    """Nothing answered, or not in JSON."""
+    """There was no answer, or it was not JSON."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; header names in lower case."""
+    """An answer; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -28,7 +28,7 @@ class Answer:
 
     @property
     def problem(self) -> str:
-        """What an error's body says."""
+        """The error in the body, in one line."""
         if not isinstance(self.body, dict):
             return f"{self.status}"
         fields = "; ".join(f"{one['field']}: {one['message']}" for one in self.body.get("errors", []))
@@ -39,7 +39,7 @@ class Client:
     """Calls one stack with one token.
 
     Raises:
-        CommandError: the address is none.
+        CommandError: the address is not an HTTP URL.
     """
 
     def __init__(self, url: str, token: str) -> None:
@@ -54,10 +54,10 @@ class Client:
         """Send one request; an error status is an answer.
 
         Parameters:
-            path: from ``/`` on.
+            path: starts with ``/``.
 
         Raises:
-            Unreachable: there was no answer, or none of the API's.
+            Unreachable: there was no answer, or it did not come from the API.
         """
         request = Request(  # noqa: S310 - the scheme was checked
             self.url + path,
@@ -80,7 +80,7 @@ def _answer(status: int, headers: Any, raw: bytes) -> Answer:
 
 
 def _opener(host: str) -> OpenerDirector:
-    # A proxy of the environment is for the world outside.
+    # A proxy of the environment is not meant for this machine.
     return build_opener(ProxyHandler({})) if _is_loopback(host) else build_opener()
 
 

@@ -1,6 +1,6 @@
-"""The crash drill: a worker process is killed in the middle of a task, and the task has to end all the same.
+"""The crash drill: it kills a worker process in the middle of a task, and the task still has to end.
 
-It needs to be on the worker's machine and to reach the stack's database, which says where the task runs.
+It has to run on the worker's machine, with the stack's database, which says where the task runs.
 """
 
 import os
@@ -11,15 +11,15 @@ from tasks.management.callboard.verification.trial import Failed, Skipped, Trial
 from tasks.models import Task, Worker
 from tasks.states import DeathReason, Status
 
-#: Long enough to be killed in it, short enough to wait for when it runs again.
+#: Long enough to be killed in time, short enough to wait for the second run.
 HANG_SECONDS = 6
 TIME_LIMIT_SECONDS = 60
 
 
 def survives_a_crash(trial: Trial, *, is_beside: bool) -> str:
-    """The task of a killed worker runs again, or dies as stuck."""
+    """Check that the task of a killed worker runs again, or dies as stuck."""
     if not is_beside:
-        raise Skipped("needs DATABASE_URL of the stack, which says where the task runs")
+        raise Skipped("needs the stack's DATABASE_URL, because the database says where the task runs")
     task = trial.submit(
         "demo_hang", {"sleep_sec": HANG_SECONDS}, priority="high", time_limit_seconds=TIME_LIMIT_SECONDS
     )
@@ -47,13 +47,13 @@ def _kill(worker: Worker) -> None:
     try:
         os.kill(worker.pid, signal.SIGKILL)
     except ProcessLookupError as error:
-        raise Skipped(f"there is no process {worker.pid} here; the worker may be in a container") from error
+        raise Skipped(f"process {worker.pid} does not exist here; the worker may be in a container") from error
     except PermissionError as error:
         raise Skipped(f"process {worker.pid} belongs to another account") from error
 
 
 def _expect_stuck(trial: Trial, task: dict[str, object]) -> str:
-    reasons = [letter["reason"] for letter in trial.letters(task)]
+    reasons = [letter["reason"] for letter in trial.dead_letters(task)]
     if DeathReason.STUCK_TASK_TIMEOUT not in reasons:
         raise Failed(f"expected the task to run again or to die as {DeathReason.STUCK_TASK_TIMEOUT}, got {reasons}")
     return f"the task died as {DeathReason.STUCK_TASK_TIMEOUT}"

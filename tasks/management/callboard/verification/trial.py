@@ -1,4 +1,4 @@
-"""One trial of a stack: what it submits, how it waits, what it leaves behind (nothing, as far as the API allows)."""
+"""A trial of a stack: it submits, waits, and cleans up as far as the API allows."""
 
 import secrets
 import time
@@ -15,19 +15,19 @@ T = TypeVar("T")
 
 
 class Failed(Exception):
-    """A check did not hold: what was expected and what came."""
+    """A check failed; the message says what was expected and what was found."""
 
 
 class Skipped(Exception):
-    """A check could not be made, and why."""
+    """A check could not be made; the message says why."""
 
 
 class Trial:
-    """Talks to one stack and remembers what it made there.
+    """Talks to one stack and remembers the tasks that it submitted.
 
     Parameters:
-        limited: a caller that is not staff, if there is one.
-        patience_seconds: how long any one thing may take.
+        limited: a caller who is not staff, if there is one.
+        patience_seconds: the time-out of each step.
     """
 
     def __init__(self, client: Client, *, limited: Client | None = None, patience_seconds: float) -> None:
@@ -61,14 +61,14 @@ class Trial:
         headers: Mapping[str, str] | None = None,
         client: Client | None = None,
     ) -> Answer:
-        """Send a POST and remember the tasks it made."""
+        """Send a POST and remember the tasks that it created."""
         answer = (client or self.client).call("POST", API + path, body, headers=headers)
         if answer.status == 201:
             self._made += [task["id"] for task in answer.body.get("tasks", [answer.body])]
         return answer
 
     def get(self, path: str) -> Any:
-        """Read something that has to be there."""
+        """Read a resource that must exist."""
         return self.expect(200, self.client.call("GET", API + path))
 
     def expect(self, status: int, answer: Answer) -> Any:
@@ -81,7 +81,7 @@ class Trial:
             raise Failed(f"expected {status}, got {answer.problem}")
         return answer.body
 
-    def letters(self, task: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def dead_letters(self, task: Mapping[str, Any]) -> list[dict[str, Any]]:
         """List the dead letters of a task, newest first."""
         found: list[dict[str, Any]] = self.get(f"/dlq?task={task['id']}")["results"]
         return found
@@ -89,10 +89,10 @@ class Trial:
     # --- Waiting ------------------------------------------------------------------------------------------------
 
     def until(self, look: Callable[[], T | None], *, what: Callable[[], str]) -> T:
-        """Look again and again until there is something.
+        """Poll until there is a result.
 
         Raises:
-            Failed: there was nothing in time; ``what`` says how it stands.
+            Failed: there was none in time; ``what`` describes the current state.
         """
         deadline = time.monotonic() + self.patience_seconds
         while (found := look()) is None:
@@ -114,7 +114,7 @@ class Trial:
     # --- Cleaning up --------------------------------------------------------------------------------------------
 
     def clean_up(self) -> int:
-        """Discard, cancel and remove what was made; return how many tasks are left because the API says so."""
+        """Discard dead letters, cancel and delete the tasks; return how many the API did not delete."""
         return sum(not self._remove(task_id) for task_id in self._made)
 
     def _remove(self, task_id: str) -> bool:
@@ -123,13 +123,13 @@ class Trial:
         if task.status != 200:
             return True
         if task.body["failures"] or task.body["status"] in FINAL:
-            for letter in self._open_letters(task_id):
+            for letter in self._open_dead_letters(task_id):
                 call("POST", f"{API}/dlq/{letter}/discard")
         if task.body["status"] not in FINAL:
             call("POST", f"{path}/cancel")
         return call("DELETE", path).status in {204, 404}
 
-    def _open_letters(self, task_id: str) -> list[str]:
+    def _open_dead_letters(self, task_id: str) -> list[str]:
         answer = self.client.call("GET", f"{API}/dlq?task={task_id}&resolution={Resolution.OPEN.name}")
         return [letter["id"] for letter in answer.body["results"]] if answer.status == 200 else []
 
