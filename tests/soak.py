@@ -1,8 +1,8 @@
-"""``make soak MINUTES=30``: real processes under load while one fault after another hits them, then the invariants.
+"""``make soak MINUTES=30``: run real processes under load, hit them with fault after fault, then check the invariants.
 
-Some of the load is hostile: it leaks locks and transactions, swallows interrupts, keeps the interpreter, ends its
-process. Faults come from a seed, which is printed; the same seed picks the same faults in the same order, though not
-the same victims. Prints the figures, and exits 1 if an invariant does not hold.
+Some of the load is hostile: it leaks locks and transactions, swallows interrupts, keeps the interpreter, or ends its
+process. Faults come from a seed, which is printed. The same seed picks the same faults in the same order, though not
+the same victims. The command prints its figures, and exits with 1 if an invariant does not hold.
 """
 
 import argparse
@@ -36,17 +36,17 @@ from tests.acceptance.harness.servers import Databases, start_postgres
 from tests.waiting import wait_until
 
 SCHEDULERS, SUPERVISORS = 2, 2
-#: Between two faults, so that there is something to recover to.
+#: Pause between two faults, in which the stack recovers.
 CALM_SECONDS = 4.0
-#: While the client can submit; that it cannot now and then is part of it.
+#: Submission rate while the client can submit; at times faults keep it from that.
 TASKS_PER_SECOND = 45
-#: What it catches up with after a call that took long.
+#: Most seconds of load that it makes up for after a slow call.
 MOST_SECONDS_AT_ONCE = 3.0
 LEASE_SECONDS = float(CLOCKS["WORKER_LEASE_SECONDS"])
 RECOVERY_SECONDS = 60.0
-#: A worker that does nothing for longer, while due work waits, has been forgotten by everybody.
+#: A worker that does nothing for longer while due work waits is a violation.
 MOST_IDLE_SECONDS = LEASE_SECONDS + 5
-#: Sentences printed of each invariant's violations.
+#: Most violations printed for each invariant.
 MOST_SENTENCES = 8
 _TABLES = ("callboard_task", "callboard_worker", "callboard_attempt")
 
@@ -58,7 +58,7 @@ def _load(actor: str, weight: float, /, **fields: Any) -> tuple[dict[str, Any], 
     return {"actor": actor, "payload": fields, **limits}, weight
 
 
-#: What is submitted, and how many of a hundred tasks it is.
+#: The tasks to submit, each with its share in percent.
 LOAD: tuple[tuple[dict[str, Any], float], ...] = (
     _load("effect", 63),
     _load("last", 14, seconds=0.1),
@@ -67,7 +67,7 @@ LOAD: tuple[tuple[dict[str, Any], float], ...] = (
     _load("fail", 1.5, times=9),
     _load("ask", 4),
     _load("ask_async", 4),
-    # Those that take their process along, three times each; every one costs two seconds of a processor.
+    # Tasks that end their process, three times each; every time costs two seconds of a processor.
     _load("crash", 0.02, how="exit"),
     _load("leave", 0.01, code=0),
     _load("leave", 0.01, code=70),
@@ -78,7 +78,7 @@ LOAD: tuple[tuple[dict[str, Any], float], ...] = (
     _load("stop_loop", 0.01),
     _load("stubborn", 0.01, seconds=120, time_limit_seconds=0.5, max_retries=0),
     _load("stubborn_async", 0.01, seconds=120, time_limit_seconds=0.5, max_retries=0),
-    # Those that leave something behind.
+    # Tasks that leave something behind.
     _load("seize", 0.005, what="handlers"),
     _load("seize", 0.005, what="blocks"),
     _load("trace", 0.005, how="sys"),
@@ -89,7 +89,7 @@ LOAD: tuple[tuple[dict[str, Any], float], ...] = (
     _load("leak", 0.02, how="autocommit"),
     _load("fork", 0.02),
     _load("multiprocess", 0.02),
-    # Those that end by themselves, or by their limit.
+    # Tasks that end by themselves or at their limit.
     _load("chatty", 0.25, time_limit_seconds=0.5, max_retries=0),
     _load("stubborn", 0.05, seconds=60, times=1, time_limit_seconds=0.5, max_retries=0),
     _load("hold", 0.02, seconds=0.3 * LEASE_SECONDS),
@@ -100,25 +100,25 @@ LOAD: tuple[tuple[dict[str, Any], float], ...] = (
 
 
 class Soak:
-    """A stack, a client that submits all the time, and a nemesis."""
+    """A stack under load, and the faults that hit it."""
 
     def __init__(self, rig: Rig, postgres: PostgresServer, broker: RedisServer, *, seed: int) -> None:
         self.rig, self.postgres, self.broker = rig, postgres, broker
         self.random = random.Random(seed)
-        # One of its own: how much load is drawn from the other depends on how fast the machine is.
+        # A generator of its own, because the draws for the load depend on the speed of the machine.
         self._choosing = random.Random(seed)
         self.schedulers: list[Process] = []
         self.supervisors: list[Process] = []
         self.faults: Counter[str] = Counter()
         self.recoveries: dict[str, list[float]] = {}
         self.found: list[str] = []
-        #: Processes that a fault killed, or kept still: what they had not written may run again.
+        #: Processes that a fault killed or paused; tasks whose outcome they had not written may run again.
         self.felled: set[int] = set()
         self.idleness = Idleness(rig.database, rig.ledger, children=self._workers, allowed_seconds=MOST_IDLE_SECONDS)
         self._submitted_at = 0.0
 
     def run(self, minutes: float) -> None:
-        """Submit and break things for so long, or until a fault is too much for it."""
+        """Submit tasks and break things for so long, or until the stack does not recover from a fault."""
         self.rig.database.query("CREATE TABLE booking (task uuid)")
         until = time.monotonic() + minutes * 60
         self._keep_running()
@@ -141,13 +141,13 @@ class Soak:
         print(f"{name:<26} recovered in {seconds:5.1f} s, {max(0.0, left_seconds) / 60:4.1f} min left", flush=True)  # noqa: T201
 
     def verdict(self) -> dict[str, Any]:
-        """Let everything end and check it; the figures, with the violations in ``found``."""
+        """Let everything end and check it; return the figures, and put the violations into ``found``."""
         self._keep_running()
         try:
             self.rig.settle(180)
         except AssertionError as error:
             self.found.append(f"I5: {error}")
-        # What nobody works on in the end is the worst of it.
+        # The watch includes this end, because tasks that no worker takes would show here.
         self.idleness.stop()
         evidence = self.rig.close()
         again = repeated(evidence, felled=self.felled)
@@ -179,7 +179,7 @@ class Soak:
         }
 
     def _bookings(self) -> list[str]:
-        """Compare what was written in actors' own transactions with the tasks that succeeded."""
+        """Compare the rows written in actors' own transactions with the tasks that succeeded."""
         booked = self.rig.database.query("SELECT count(*), count(DISTINCT task) FROM booking")[0]
         ((count,),) = self.rig.database.query(
             "SELECT count(*) FROM callboard_task WHERE actor = 'book' AND status = 'SUCCEEDED'"
@@ -213,7 +213,7 @@ class Soak:
         self.rig.client.submit_all([{**fields, "priority": self.random.randint(1, 10)} for fields, _ in chosen])
 
     def _recover(self, fault: str) -> float:
-        """Tell how long it takes until a task that is submitted now has run."""
+        """Measure how long it takes until a task that is submitted now has run."""
         began = time.monotonic()
         tasks: list[str] = []
 
@@ -308,7 +308,7 @@ class Soak:
             self._calm(0.4)
 
     def _cut_sessions_of_actors(self) -> None:
-        """Cut those that actors use, the asynchronous ones among them."""
+        """Cut the sessions of actors, including asynchronous ones."""
         for _ in range(3):
             self._cut("query ILIKE 'SELECT COUNT(*)%%FROM \"callboard_task\"%%'")
             self._calm(0.4)
@@ -322,7 +322,7 @@ class Soak:
             )
 
     def _lock_rows(self) -> None:
-        """Hold some running tasks for longer than it takes to be called stuck."""
+        """Lock the rows of some running tasks until these would count as stuck."""
         running = self.rig.database.query(
             "SELECT id::text FROM callboard_task WHERE status = 'RUNNING' ORDER BY random() LIMIT 4"
         )
@@ -332,7 +332,7 @@ class Soak:
             self._calm(self.random.uniform(1, 3) * LEASE_SECONDS)
 
     def _lock_table(self) -> None:
-        """Hold a table for up to three leases; the client would wait for it, so it submits nothing meanwhile."""
+        """Lock a table for up to three leases; the client would wait for the lock, so it submits nothing meanwhile."""
         with self.idleness.excused(), locked(self.rig.database, self.random.choice(_TABLES)):
             time.sleep(self.random.uniform(0.5, 3) * LEASE_SECONDS)
 
@@ -359,7 +359,7 @@ FAULTS: tuple[Callable[[Soak], None], ...] = (
 
 
 def main(arguments: list[str]) -> int:
-    """Run it and print the figures."""
+    """Run a soak and print the figures."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=None, help="default: another one each time")

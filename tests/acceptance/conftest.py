@@ -1,4 +1,4 @@
-"""Fixtures: servers for the session, a rig for each test, and the processes' last words when a test fails."""
+"""Fixtures: servers for the session, a rig for each test, and the processes' last log lines when a test fails."""
 
 import shutil
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def databases(servers_folder: Path) -> Iterator[Databases]:
 
 @pytest.fixture
 def redis_server(servers_folder: Path) -> Iterator[RedisServer]:
-    """A Redis in memory, to be killed at will; skips where there is none."""
+    """A Redis in memory that tests may kill; skips the test without Redis."""
     if not RedisServer.is_available(servers_folder):
         pytest.skip(f"needs Redis: {HOW_TO_GET_REDIS}")
     server = RedisServer(servers_folder)

@@ -1,4 +1,4 @@
-"""A stack that only pretends: it answers as the API would, at once, and with the flaws a test asks for."""
+"""A fake stack: it answers as the API does, at once, and with the flaws that a test asks for."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ Reply = tuple[int, dict[str, str], Any]
 
 
 class FakeStack:
-    """Tasks in memory; their times are made up when somebody reads them.
+    """Tasks in memory, whose times are made up when they are read.
 
     Parameters:
         flaws: what it does wrong, by name; see where they are asked for.

@@ -1,4 +1,4 @@
-"""The site's settings and, in front of its actors, those of the stage."""
+"""The site's settings with the stage as an additional app."""
 
 from scheduler_site.settings import *  # noqa: F403
 from scheduler_site.settings import INSTALLED_APPS

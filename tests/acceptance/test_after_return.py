@@ -1,4 +1,4 @@
-"""What comes after an actor's function: it never runs again for it, and nobody else pays for it."""
+"""Results and callbacks that cannot be stored: the function does not run again, and no other task suffers."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_a_task_whose_callback_cannot_be_submitted_has_its_effect_once_and_says_
 
 
 @pytest.mark.parametrize("what", ["text", "class", "attributes"])
-def test_an_exception_that_harms_whoever_looks_at_it_ends_neither_thread_nor_process(rig: Rig, what: str) -> None:
+def test_an_exception_that_raises_when_it_is_inspected_ends_neither_thread_nor_process(rig: Rig, what: str) -> None:
     rig.start_scheduler()
     workers = rig.start_workers(threads=THREADS)
     hostile = {"actor": "fail_hostile", "payload": {"what": what}, "max_retries": 0}
@@ -41,6 +41,6 @@ def test_an_exception_that_harms_whoever_looks_at_it_ends_neither_thread_nor_pro
     tasks = rig.client.submit("effect", count=3 * THREADS)
     rig.verify(within=20)
     assert rig.effects() == dict.fromkeys(tasks, 1)
-    # One process from the beginning to the end.
+    # The same process served them all.
     assert [row.crash for row in rig.database.workers()] == [None]
     assert "watchdog" not in workers.log.read_text()

@@ -40,7 +40,7 @@ def worker(id: str, *, lease_over: float, gone: float | None) -> WorkerRow:
 
 
 def moves(*statuses: str, id: str = TASK) -> list[Move]:
-    """The way through these states: a dispatch counts at QUEUED, an attempt at RUNNING; each takes a tenth."""
+    """Move through these states, 0.1 s each; QUEUED counts a dispatch, RUNNING an attempt."""
     found, before, dispatch, number = [], None, 0, 0
     for step, status in enumerate(statuses):
         dispatch, number = dispatch + (status == "QUEUED"), number + (status == "RUNNING")
@@ -53,7 +53,7 @@ def accepted(*ids: str) -> History:
     return History([Submission("submission-0", "ok", len(ids), ids)])
 
 
-#: One task that was submitted, run and done.
+#: One task that was submitted and succeeded.
 CLEAN = Evidence(
     history=accepted(TASK),
     ledger=[entry("START", 1, 1), entry("EFFECT", 1, 1.1), entry("END", 1, 1.2)],
@@ -64,7 +64,7 @@ CLEAN = Evidence(
         move_log=moves("PENDING", "QUEUED", "RUNNING", "SUCCEEDED"),
     ),
 )
-#: A worker stood still for so long that its task was given to another.
+#: A worker stood still so long that its task was given to another.
 TAKEN_OVER = Evidence(
     history=accepted(TASK),
     ledger=[entry("START", 1, 1), entry("START", 2, 5), entry("EFFECT", 2, 5.1), entry("TICK", 1, 5.5)],
@@ -75,7 +75,7 @@ TAKEN_OVER = Evidence(
         move_log=moves("PENDING", "QUEUED", "RUNNING", "PENDING", "QUEUED", "RUNNING", "SUCCEEDED"),
     ),
 )
-#: It failed for good.
+#: A task that died.
 DEAD = Evidence(
     history=accepted(TASK),
     ledger=[entry("START", 1, 1), entry("END", 1, 1.2)],
@@ -98,7 +98,7 @@ def test_a_clean_history_has_no_violations(evidence: Evidence) -> None:
     assert violations(evidence) == []
 
 
-#: What is broken, how, and the sentence that says so.
+#: Each kind of violation: its name, a history that has it, and the sentence that the checker finds.
 BROKEN: dict[str, tuple[Callable[[], Evidence], str]] = {
     "an accepted task is gone": (
         lambda: replace(CLEAN, history=accepted(TASK, OTHER)),
@@ -232,7 +232,7 @@ BROKEN: dict[str, tuple[Callable[[], Evidence], str]] = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_the_checker_complains_of(what: str) -> None:
+def test_the_checker_finds(what: str) -> None:
     broken, sentence = BROKEN[what]
     assert sentence in violations(broken())
 
@@ -255,7 +255,7 @@ def test_a_second_life_that_the_client_asked_for_is_no_violation() -> None:
     assert violations(evidence) == []
 
 
-#: The actor ended well in its first attempt, and its task ran again.
+#: The actor succeeded in its first attempt, and its task ran again.
 AGAIN = with_rows(
     replace(CLEAN, ledger=[entry("START", 1, 1), entry("END", 1, 1.2), entry("START", 2, 5), entry("END", 2, 5.2)]),
     tasks=[task("SUCCEEDED", attempt=2)],

@@ -48,7 +48,7 @@ def test_leases_and_due_times_are_not_moved_by_a_jump_of(rig: Rig, victim: str, 
     assert api.submit("effect", count=5).status == 201
     rig.client.submit("effect", count=5)
     rig.settle(40)
-    assert time.monotonic() - began < 30, "somebody waited for a clock"
+    assert time.monotonic() - began < 30, "a process waited for the wrong clock"
     assert all(row.status == "ALIVE" for row in rig.database.workers()), "a lease was lost"
     rig.verify(within=10)
     process = next(one for one in rig.processes if one.name == f"{victim}-1")

@@ -1,4 +1,4 @@
-"""F14: outcomes that cannot be written, at first or at all, and commits of which nobody hears."""
+"""F14: outcomes that cannot be written at first or at all, and commits whose replies are lost."""
 
 import pytest
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 FAULT = "F14"
 TASKS, TIMES = 12, 5
 
-#: The database refuses the success of one task; only its death goes through.
+#: Lets the database refuse the success of one task, but not its death.
 _REFUSE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE EXCEPTION 'refused by the test' USING ERRCODE = 'check_violation'; END $$;
@@ -41,7 +41,7 @@ def test_a_worker_that_stops_while_the_database_refuses_its_outcomes_loses_none(
     workers.terminate()
     assert workers.wait(15) == 0
     rig.start_workers(threads=2)
-    # There may be nothing left for it to do, and one that is asked to stop while it still boots just dies.
+    # A process that is asked to stop while it still boots just dies, so wait until it has booted.
     rig.await_workers()
     rig.verify(within=30)
     assert rig.effects() == dict.fromkeys(tasks, 1)

@@ -62,13 +62,13 @@ class Container:
             self.process = spawn(command, env=self.environment(), output=output, cwd=self._stack.image)
 
     def environment(self) -> dict[str, str]:
-        """Give the image's variables and the service's, and nothing of ours but where programs are."""
+        """Return the variables of the image and of the service, and of this environment only the PATH."""
         variables = {**containers.image_environment(), **self.service.get("environment", {})}
         words = self.translated([str(value) for value in variables.values()])
         return {**dict(zip(variables, words, strict=True)), "PATH": os.environ["PATH"]}
 
     def translated(self, words: list[str]) -> list[str]:
-        """Say the same about this machine."""
+        """Translate words of the file to this machine."""
         return [word for one in words for word in self._translate(one)]
 
     def is_healthy(self) -> bool:
@@ -82,7 +82,7 @@ class Container:
         return answer.returncode == 0
 
     def stop(self) -> int:
-        """Do as ``docker stop``: ask, wait for the grace period, and give the exit code."""
+        """Stop as ``docker stop`` does: ask, wait for the grace period, and return the exit code."""
         assert self.process is not None
         self.process.terminate()
         return self.process.wait(containers.seconds(self.service.get("stop_grace_period", "10s")))
@@ -123,7 +123,7 @@ class Stack:
         self.running: dict[str, Container] = {}
 
     def up(self) -> None:
-        """Start one service after the other, each when what it depends on is as far as it asks."""
+        """Start one service after the other, each when its ``depends_on`` conditions hold."""
         for name in containers.in_order(self.services):
             for other, how in self.services[name].get("depends_on", {}).items():
                 self._await(other, how["condition"])
@@ -133,7 +133,7 @@ class Stack:
         return [one for name, one in self.running.items() if name.rpartition("-")[0] == service]
 
     def stop(self) -> dict[str, int]:
-        """Stop everything in the opposite order and give the exit codes."""
+        """Stop everything in the opposite order and return the exit codes."""
         return {name: one.stop() for name, one in reversed(self.running.items()) if one.process is not None}
 
     def clear(self) -> None:
@@ -155,13 +155,13 @@ class Stack:
                 container.start()
 
     def _start_postgres(self, container: Container) -> None:
-        """Do as the image does: a superuser and a database with these names, and the password of that file."""
+        """Set up as the image does: a superuser and a database with these names, and the password of that file."""
         environment = container.environment()
         password = Path(environment["POSTGRES_PASSWORD_FILE"]).read_text().strip()
         assert environment["POSTGRES_USER"] == environment["POSTGRES_DB"] == PostgresServer.name
         server = self.postgres = start_postgres(self.folder)
         execute(server.url, f"ALTER ROLE {PostgresServer.name} PASSWORD '{password}'")
-        # What the names `postgres` and `redis` lead to in the network.
+        # The addresses that the names `postgres` and `redis` stand for in the network.
         file = self.folder / "volumes" / "app-secrets" / "callboard.env"
         text = file.read_text().replace("@postgres:5432/", f"@127.0.0.1:{server.port}/")
         file.write_text(text.replace("@redis:6379/", f"@127.0.0.1:{self.redis_port}/"))
@@ -266,7 +266,7 @@ def test_redis_runs_as_written(stack: Stack) -> None:
 
 
 def test_the_checks_of_the_servers_images(stack: Stack) -> None:
-    """Run what is installed here; the images bring both programs along."""
+    """Run the check with the programs that are installed here; the images contain both."""
     if not shutil.which("redis-cli"):
         pytest.skip("needs redis-cli")
     (container,) = stack.replicas("redis")
@@ -282,7 +282,7 @@ def test_the_checks_of_the_servers_images(stack: Stack) -> None:
 
 def test_a_second_up_keeps_secrets_and_credentials(stack: Stack) -> None:
     before = stack.secrets, stack.credentials
-    # The file's own host names, as the second run meets them in a network.
+    # The host names of the file, as a second run sees them in the network.
     for name in ("secrets", "migrate"):
         container = Container(stack, f"{name}-again", stack.services[name])
         more = ["--postgres-host=127.0.0.1", "--redis-host=127.0.0.1"] if name == "secrets" else []
@@ -311,7 +311,7 @@ def test_no_log_shows_a_secret(stack: Stack) -> None:
 
 
 def test_everything_stops_in_order_within_its_grace(stack: Stack) -> None:
-    """Last of all, because it ends the stack."""
+    """Run last, because this ends the stack."""
     began = time.monotonic()
     codes = stack.stop()
     assert set(codes.values()) == {0}, codes

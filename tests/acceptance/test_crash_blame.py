@@ -15,7 +15,7 @@ NEIGHBOURS = 100
 def test_a_task_that_crashes_its_worker_dies_as_crash_loop_and_its_neighbours_succeed(rig: Rig, how: str) -> None:
     rig.start_scheduler()
     rig.start_workers(processes=2, threads=1)
-    # Fast ones first, so that its worker claims ahead: those behind it are claimed and not started when it goes off.
+    # Fast tasks come first, so that the worker claims ahead: those behind the poison are claimed and not started.
     neighbours = rig.client.submit("effect", count=NEIGHBOURS, priority=7)
     (poison,) = rig.client.submit("crash", how=how, priority=6)
     neighbours += rig.client.submit("effect", count=NEIGHBOURS, priority=5)
@@ -49,5 +49,5 @@ def test_neighbours_that_ran_beside_a_poison_each_time_succeed_in_the_end(rig: R
     assert rig.database.task(poison).status == "DEAD"
     for neighbour in neighbours:
         row = rig.database.task(neighbour)
-        # The one crash that nobody could tell apart; from then on suspects run alone.
+        # The first crash hits all; from the second on the tasks that may be guilty run alone.
         assert (row.status, row.crashes) == ("SUCCEEDED", 1)

@@ -25,7 +25,7 @@ def assert_is_told_to_come_back(api: Api) -> None:
     reply = api.submit("effect")
     assert (reply.status, reply.body["code"]) == (503, "database_unavailable")
     assert int(reply.headers["Retry-After"]) > 0
-    assert api.answers, "a database that is away is no reason to restart the api"
+    assert api.answers, "the api must not be restarted because the database is away"
 
 
 def assert_nothing_failed(rig: Rig) -> None:
@@ -55,7 +55,7 @@ def test_every_session_is_ended_again_and_again(rig: Rig) -> None:
     for step in range(3):
         rig.await_effects(5 + 10 * step, timeout=30)
         ended.append(end_sessions(rig.database))
-        # Its own session is among the ended ones; it asks before it uses one.
+        # The api's own session was ended too; it checks a session before it uses it.
         assert api.submit("last", seconds=SECONDS).status == 201
     assert min(ended) >= 6, "scheduler, worker and api have several each"
     rig.verify(within=30)

@@ -1,4 +1,4 @@
-"""F9: PostgreSQL stands still for longer than everybody's lease, with all connections open."""
+"""F9: PostgreSQL stands still for longer than all leases, with all connections open."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ FAULT = "F9"
 SECONDS = 4.0
 
 
-def test_workers_let_go_of_what_they_may_have_lost_and_everybody_comes_back(rig: Rig, databases: Databases) -> None:
+def test_workers_interrupt_what_they_may_have_lost_and_all_processes_recover(rig: Rig, databases: Databases) -> None:
     schedulers = [rig.start_scheduler(), rig.start_scheduler()]
     rig.start_workers(processes=2, threads=2)
     rig.await_workers(2)
@@ -42,7 +42,7 @@ def test_workers_let_go_of_what_they_may_have_lost_and_everybody_comes_back(rig:
     rig.verify(within=40)
     effects = rig.effects()
     assert {effects[task] for task in running} == {1}
-    # The one thread left may have ended one that nobody could write down before the lease was over.
+    # The free thread may have ended a task whose outcome could not be written before the lease was over.
     assert sum(effects[task] for task in waiting) <= len(waiting) + 1
     rows = rig.database.snapshot().tasks
     assert {(row.status, row.failures, row.crashes) for row in rows} == {("SUCCEEDED", 0, 0)}

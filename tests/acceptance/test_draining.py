@@ -1,4 +1,4 @@
-"""F26: a worker that takes nothing more gives back what it took, so that others start it at once."""
+"""F26: a draining worker gives hints back, so that other workers start their tasks at once."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 FAULT = "F26"
-#: As in production: what was swallowed shows by the grace after which a hint counts as lost.
+#: As in production: a lost hint delays its task by this grace.
 CLOCKS = {"HINT_GRACE_SECONDS": "10", "HEARTBEAT_INTERVAL_SECONDS": "1", "WORKER_LEASE_SECONDS": "5"}
 MOST_DELAY_SECONDS = 4.0
 

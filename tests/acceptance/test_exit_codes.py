@@ -1,4 +1,4 @@
-"""F22: a process ends in odd ways. What had started is blamed for it, whatever the exit code says; nobody else is."""
+"""F22: processes that end with odd exit codes. The tasks that had started are blamed, and no others."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_a_task_that_ends_its_process_with_any_exit_code_dies_as_crash_loop(rig:
     assert_died_as_crash_loop(rig, poison)
     rows = {row.id: row for row in rig.database.snapshot().tasks}
     assert {(rows[one].status, rows[one].crashes) for one in neighbours} == {("SUCCEEDED", 0)}
-    # An outcome that was not written yet is lost with the process, and such a task runs again.
+    # An outcome that was not written yet is lost with the process, so its task runs again.
     runs = rig.runs()
     assert max(runs[one] for one in neighbours) <= 2
 

@@ -1,4 +1,4 @@
-"""F2: death, and a lost connection, exactly between two steps of a task's way."""
+"""F2: a kill, and a lost connection, exactly between two steps of a task's life."""
 
 import pytest
 
@@ -13,7 +13,7 @@ IN_THE_SCHEDULER = ("before_dispatch", "after_dispatch", "after_publish")
 IN_A_WORKER = tuple(
     name for name in failpoints.NAMES if name not in IN_THE_SCHEDULER and not name.endswith("_own_commit")
 )
-#: Where a task that was hit has had its effect already: it has it twice, which at-least-once allows.
+#: Fail points after the effect of a task: its effect happens twice, which at-least-once allows.
 AFTER_THE_EFFECT = frozenset({"after_effect", "before_completion"})
 TASKS = 12
 
@@ -65,7 +65,7 @@ def test_a_worker_loses_its_connection_at(rig: Rig, name: str) -> None:
     assert "worker process ended" not in workers.log.read_text()
 
 
-def test_hints_whose_acknowledgement_was_not_heard_are_acknowledged_later(rig: Rig) -> None:
+def test_hints_whose_acknowledgement_failed_are_acknowledged_later(rig: Rig) -> None:
     rig.start_scheduler()
     rig.start_workers(threads=2, env=rig.arm("before_ack:away"))
     rig.client.submit("last", count=TASKS, seconds=0.02)
@@ -75,7 +75,7 @@ def test_hints_whose_acknowledgement_was_not_heard_are_acknowledged_later(rig: R
 
 
 @pytest.mark.slow
-def test_a_worker_whose_claim_was_committed_and_never_answered_gives_it_back(rig: Rig) -> None:
+def test_a_worker_whose_claim_was_committed_and_never_answered_puts_it_back(rig: Rig) -> None:
     rig.start_scheduler()
     rig.start_workers(threads=2, env=rig.arm("after_claim:error"))
     rig.client.submit("effect", count=TASKS)

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FAULT = "F18"
 FLOOD, PORTION = 50_000, 1_000
 LEAST_HIGH, MOST_HIGH = 4, 20
-#: What the broker's lists may hold of one band: the dispatcher's largest window, and one publish on its way.
+#: Most hints of one band in the broker: the dispatcher's largest window, and one publish on its way.
 MOST_IN_THE_BROKER = 2 * 1_024
 MOST_MEMORY_BYTES = 400_000_000
 
@@ -53,7 +53,7 @@ def test_a_high_task_in_the_flood_runs_at_once_and_the_broker_holds_a_window_of_
         seen.append(sum(rig.hints.waiting().values()))
     assert len(seen) >= LEAST_HIGH, "the flood was over too soon"
     assert max(seen) <= MOST_IN_THE_BROKER
-    # What had been handed out when it came goes first; of what waits in the database, nothing.
+    # Only tasks that had been dispatched before it go first, and none that wait in the database.
     assert sorted(overtaken)[len(overtaken) // 2] < 2 * MOST_IN_THE_BROKER
     assert max(largest(scheduler), largest(workers)) < MOST_MEMORY_BYTES
     rig.verify(within=400)
@@ -63,7 +63,7 @@ def test_a_high_task_in_the_flood_runs_at_once_and_the_broker_holds_a_window_of_
 
 
 def test_hints_that_wait_for_slow_workers_do_not_multiply(rig: Rig) -> None:
-    """They are far older than the grace after which a hint may count as lost."""
+    """Let hints wait far longer than the grace after which they may count as lost."""
     rig.start_scheduler()
     rig.start_workers(processes=1, threads=2)
     rig.await_workers()

@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 FAULT = "F21"
 LEASE_SECONDS = float(CLOCKS["WORKER_LEASE_SECONDS"])
 NEIGHBOURS = 40
-#: Ends that blame nobody, on a busy machine, beside the crashes that count.
+#: Ends on a busy machine that blame no task, beside the crashes that count.
 MOST_ATTEMPTS = 8
 
 
@@ -35,7 +35,7 @@ def test_a_task_that_keeps_the_interpreter_dies_and_its_neighbours_succeed(rig: 
     assert [letter.reason for letter in rig.database.snapshot().letters] == ["crash_loop"]
     rows = {row.id: row for row in rig.database.snapshot().tasks}
     assert {rows[task].status for task in neighbours} == {"SUCCEEDED"}
-    # What ran beside it the first time may be blamed once; from then on it runs alone.
+    # The tasks beside it may be blamed for the first crash; from then on it runs alone.
     assert max(rows[task].crashes for task in neighbours) <= 1
 
 

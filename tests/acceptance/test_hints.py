@@ -1,4 +1,4 @@
-"""F12: hints that are duplicate, stale, forged, foreign or no text at all have no effect, and stop nobody."""
+"""F12: duplicate, stale, forged, foreign and undecodable hints have no effect and stop no worker."""
 
 import json
 from uuid import uuid4
@@ -21,7 +21,7 @@ def start(rig: Rig) -> None:
 
 def test_duplicates_of_every_hint_start_nothing_twice(rig: Rig) -> None:
     start(rig)
-    # Both workers are busy, so the hints of these stay in the list until all duplicates are beside them.
+    # Both workers are busy, so these hints stay in the list until all duplicates are beside them.
     blockers = rig.client.submit("await_cue", count=4, priority=7, cue=rig.cue())
     rig.await_starts(blockers)
     tasks = rig.client.submit("effect", count=4)
@@ -61,7 +61,7 @@ def test_a_hint_of_an_older_dispatch_starts_nothing_and_the_newest_does(rig: Rig
     rig.await_starts(blocker)
     (task,) = rig.client.submit("effect")
     wait_until(lambda: rig.database.task(task).dispatch == 1, what="the first dispatch")
-    # Taken back and handed over again, to another band; then that newer hint is lost.
+    # Requeued and dispatched to another band; then the newer hint is lost.
     rig.client.edit(task, priority=9)
     wait_until(lambda: rig.hints.waiting().get("default.high"), what="the second dispatch")
     rig.hints.client.delete("callboard:default.high")
@@ -88,7 +88,7 @@ def test_a_hint_for_a_task_that_is_not_yet_due_does_not_start_it_early(rig: Rig)
     assert rig.outcomes(task) == ["SUCCEEDED"]
 
 
-def test_rubbish_in_the_lists_is_dropped_and_honest_tasks_run(rig: Rig) -> None:
+def test_garbage_in_the_lists_is_dropped_and_valid_tasks_run(rig: Rig) -> None:
     start(rig)
     someone = str(uuid4())
     foreign: Message[None] = Message(queue_name="default", actor_name="effect", args=(), kwargs={}, options={})
@@ -101,7 +101,7 @@ def test_rubbish_in_the_lists_is_dropped_and_honest_tasks_run(rig: Rig) -> None:
     for queue in ("default.high", "default.medium", "default.low"):
         for number, body in enumerate(rubbish):
             rig.hints.push(body, queue=queue, id=f"rubbish-{number}")
-        # An id in the list whose body is gone, as after an expiry by hand.
+        # An id in the list whose body is gone, as after an expiry.
         rig.hints.client.rpush(f"callboard:{queue}", "no-such-body")
     honest = [id for priority in (2, 5, 9) for id in rig.client.submit("effect", count=5, priority=priority)]
     rig.verify(within=8)

@@ -33,10 +33,10 @@ def test_python_code_is_interrupted_at_its_limit(rig: Rig) -> None:
         assert row.started_at is not None
         assert 1 <= (row.finished_at - row.started_at).total_seconds() < 1 + STUCK_AFTER_SECONDS
     assert [letter.reason for letter in rig.database.snapshot().letters] == ["time_limit_exceeded"]
-    assert len(rig.database.workers()) == 1, "nobody had to be recycled"
+    assert len(rig.database.workers()) == 1, "no worker had to be recycled"
 
 
-def test_a_call_that_lets_no_interrupt_in_is_taken_away_and_its_late_outcome_refused(rig: Rig) -> None:
+def test_a_task_in_an_uninterruptible_call_is_taken_away_and_its_late_outcome_refused(rig: Rig) -> None:
     start(rig)
     (worker,) = rig.database.workers()
     task = submit(rig, "resist", payload={"seconds": 7}, time_limit_seconds=0.5, min_backoff_seconds=0.1)

@@ -1,4 +1,4 @@
-"""The watch for idle workers finds them, and never ends unnoticed."""
+"""The watch for idle workers finds them, and its own end does not go unnoticed."""
 
 import os
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_a_process_that_starts_is_given_time(tmp_path: Path) -> None:
     idleness = watch(tmp_path)
     idleness._judge(ME, _Seen(is_work_due=True, status={}, threads={}))
     assert idleness.sentences == []
-    assert look(idleness) != [], "from its registration on it is a worker"
+    assert look(idleness) != [], "it counts as a worker from its registration on"
 
 
 def test_a_worker_that_drains_or_has_all_threads_busy_is_left_alone(tmp_path: Path) -> None:

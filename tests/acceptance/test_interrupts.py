@@ -1,4 +1,4 @@
-"""F20: actors that swallow interrupts, and threads that are traced, keep nothing of the process but their own time."""
+"""F20: actors that swallow interrupts, and traced threads, harm only their own task."""
 
 import time
 

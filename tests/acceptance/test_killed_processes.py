@@ -31,7 +31,7 @@ def test_workers_end_when_their_supervisor_is_killed_and_no_orphan_goes_on_takin
     assert len(children) == 2
     workers.kill()
     wait_until(lambda: not any(map(is_alive, children)), timeout=6, what="the orphans to end by themselves")
-    # They had their grace: what ran is done, and nothing was lost.
+    # They had their grace period, so running tasks are done and nothing was lost.
     assert [rig.outcomes(task) for task in running] == [["SUCCEEDED"]] * 2
     later = rig.client.submit("effect", count=5)
     rig.start_workers(threads=2)
@@ -56,7 +56,7 @@ def test_supervisor_and_workers_killed_together_cost_one_lease(rig: Rig) -> None
     )
 
 
-def test_a_killed_scheduler_is_replaced_by_the_one_that_stands_by(rig: Rig) -> None:
+def test_a_killed_scheduler_is_replaced_by_the_standby(rig: Rig) -> None:
     leader = rig.start_scheduler()
     rig.start_workers(threads=2)
     rig.client.submit("last", count=10, seconds=0.05)

@@ -1,4 +1,4 @@
-"""Who submits and ends at once: the task starts as soon as if its submitter had stayed, however that one ends."""
+"""Processes that submit a task and end at once: the task starts as soon as with a process that stays."""
 
 from contextlib import closing
 
@@ -11,7 +11,7 @@ from tests.acceptance.harness.rig import Rig
 pytestmark = pytest.mark.slow
 
 TIMES = 3
-#: The scheduler's poll comes once a second: of three tasks that wait for it one starts later, nearly always.
+#: The scheduler polls once a second, so of three tasks that wait for the poll one nearly always starts later.
 SOON_SECONDS = 0.3
 
 _SUBMIT = """
@@ -21,7 +21,7 @@ from tasks.lifecycle import Submission, submit
 def submit_one():
     submit(Submission(actor="effect", tags=[os.environ["TAG"]]))
 """
-#: Processes that submit one task, the only wake-up that they ask for, and end.
+#: Programs that submit one task, which sends their only wake-up, and end.
 SUBMITTERS = {
     "a script": f"{_SUBMIT}submit_one()",
     "a script that exits with an error": f"{_SUBMIT}submit_one(); raise SystemExit(3)",
@@ -55,7 +55,7 @@ def running(rig: Rig) -> Rig:
     rig.start_scheduler()
     rig.start_workers(threads=2)
     rig.await_workers()
-    # The first task waits for whatever has to be loaded.
+    # The first task waits for imports.
     rig.client.submit("effect")
     rig.settle(15)
     return rig
@@ -68,7 +68,7 @@ def submit_by(rig: Rig, *arguments: str) -> None:
 
 
 def assert_soon(rig: Rig) -> None:
-    """Every task but the first has started soon after its submission."""
+    """Check that every task except the first has started soon after its submission."""
     rig.settle(10)
     rows = rig.database.query(
         "SELECT extract(epoch FROM attempt.started_at - task.created_at)::float FROM callboard_task AS task"
@@ -105,7 +105,7 @@ print(time.monotonic() - began)
 """
 
 
-def test_a_process_ends_within_a_moment_and_without_a_word_when_the_database_is_silent(rig: Rig) -> None:
+def test_a_process_ends_at_once_and_silently_when_the_database_does_not_answer(rig: Rig) -> None:
     with closing(Proxy(rig.database.url)) as proxy, proxy.holding():
         ended = rig.run("-c", _SPEAK_TO_SILENCE, env={"DATABASE_URL": proxy.url})
     assert 0.4 < float(ended.stdout) < 1

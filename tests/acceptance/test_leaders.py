@@ -1,4 +1,4 @@
-"""F10: the leading scheduler is killed, stands still past its lease, or is not the only one that leads."""
+"""F10: the leading scheduler is killed, stands still past its lease, or leads beside another."""
 
 import json
 import time
@@ -40,12 +40,12 @@ def has_passed(rig: Rig, number: int) -> bool:
 
 
 def steal_lease(rig: Rig) -> None:
-    """End the lease without a word to its holder, who goes on to lead until it wants to renew."""
+    """End the lease behind its holder's back; it goes on leading until it renews."""
     rig.database.query("UPDATE callboard_lease SET expires_at = now()")
 
 
 def give_lease_to_nobody(rig: Rig) -> None:
-    """Begin a term that no process knows of, as if another machine led."""
+    """Begin a term that no process knows, as if another machine led."""
     rig.database.query("UPDATE callboard_lease SET holder = gen_random_uuid(), expires_at = now() + interval '1 hour'")
     rig.database.query("UPDATE callboard_term SET term = term + 1")
 
@@ -75,7 +75,7 @@ def test_hints_that_a_leader_publishes_after_another_took_over_start_nothing_twi
     rig.token.touch()
     tasks = rig.client.submit("effect", count=10)
     wait_until(lambda: is_paused(leader.pid), timeout=20, what="the leader to stand between commit and publish")
-    wait_until(lambda: leads(standby), timeout=20, what="the one that stands by to lead")
+    wait_until(lambda: leads(standby), timeout=20, what="the standby to lead")
     rig.await_effects(10, timeout=20)
     assert max(row.dispatch for row in rig.database.snapshot().tasks) >= 2, "the first dispatch was never published"
     resume(leader.pid)
@@ -91,7 +91,7 @@ def test_two_schedulers_that_lead_at_once_again_and_again_start_nothing_twice(ri
     rig.start_workers(processes=2, threads=2)
     rig.await_workers(2)
     tasks: list[str] = []
-    # Who takes the free lease is whoever looks first, so it goes on until each did twice.
+    # The scheduler that looks first takes the free lease, so this goes on until each has led twice.
     for theft in range(10 * STOLEN):
         if theft >= STOLEN and all(leads(scheduler, 2) for scheduler in schedulers):
             break

@@ -1,4 +1,4 @@
-"""F23: what an actor leaves of its database sessions, and sessions that are cut under asynchronous actors."""
+"""F23: sessions that actors leave in a bad state, and sessions that are cut under asynchronous actors."""
 
 import json
 
@@ -42,7 +42,7 @@ def test_a_transaction_that_an_actor_leaves_open_harms_no_later_task(rig: Rig, h
     later += rig.client.submit("collect", count=1) + rig.client.submit("ask", count=QUESTIONS // 2)
     rig.verify(within=15)
     assert_at_first_try(rig, [leaking, *later])
-    assert warnings_about(rig, leaking), "nobody was told which task leaks"
+    assert warnings_about(rig, leaking), "the log does not name the task that leaks"
 
 
 def test_an_actor_that_turns_autocommit_off_harms_no_later_task(rig: Rig) -> None:
@@ -79,6 +79,6 @@ def test_actors_ask_the_database_again_after_their_sessions_were_cut(rig: Rig, a
     rig.verify(within=20)
     assert_at_first_try(rig, first)
     rows = {row.id: row for row in rig.database.snapshot().tasks}
-    # One that asked in the very moment may fail and come again.
+    # A task that queries at that very moment may fail and be retried.
     assert {rows[task].status for task in later} == {"SUCCEEDED"}
     assert sum(rows[task].failures for task in later) <= 2

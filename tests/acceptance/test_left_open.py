@@ -1,4 +1,4 @@
-"""A transaction that a task leaves open is its own matter, and so is a session that async actors lose."""
+"""Transactions that a task leaves open, and sessions that async actors lose, harm no other task."""
 
 import pytest
 

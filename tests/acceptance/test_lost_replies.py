@@ -38,7 +38,9 @@ def assert_each_ran_once(rig: Rig, tasks: list[str]) -> None:
     [("workers", b"fetch"), ("workers", b"SREM"), ("scheduler", b"HSET"), ("scheduler", b"LLEN")],
     ids=["a worker takes", "a worker acknowledges", "the dispatcher publishes", "the dispatcher counts"],
 )
-def test_redis_did_it_and_the_reply_was_lost_when(rig: Rig, redis_proxy: Proxy, process: str, command: bytes) -> None:
+def test_redis_executed_the_command_and_the_reply_was_lost_when(
+    rig: Rig, redis_proxy: Proxy, process: str, command: bytes
+) -> None:
     by_proxy = {"BROKER_URL": redis_proxy.url}
     rig.start_scheduler(env=by_proxy if process == "scheduler" else None)
     rig.start_workers(threads=2, env=by_proxy if process == "workers" else None)
@@ -53,7 +55,7 @@ def test_redis_did_it_and_the_reply_was_lost_when(rig: Rig, redis_proxy: Proxy, 
 
 @pytest.mark.parametrize("seconds", [0.2, 6], ids=["in time", "later than anybody waits"])
 def test_redis_answers_late(rig: Rig, redis_proxy: Proxy, seconds: float) -> None:
-    # Not the rig's short grace: a hint that is on its way to a worker would count as lost.
+    # Longer than the rig's short grace, in which a hint on its way to a worker would count as lost.
     rig.start_scheduler(env={"BROKER_URL": redis_proxy.url, "HINT_GRACE_SECONDS": "10"})
     rig.start_workers(threads=2, env={"BROKER_URL": redis_proxy.url})
     rig.await_workers()
@@ -70,7 +72,7 @@ def test_redis_answers_late(rig: Rig, redis_proxy: Proxy, seconds: float) -> Non
     assert_each_ran_once(rig, tasks)
 
 
-def test_redis_forgot_the_connections_and_never_said_so(rig: Rig, redis_proxy: Proxy) -> None:
+def test_redis_dropped_the_connections_silently(rig: Rig, redis_proxy: Proxy) -> None:
     rig.start_scheduler(env={"BROKER_URL": redis_proxy.url})
     rig.start_workers(processes=2, threads=2, env={"BROKER_URL": redis_proxy.url})
     rig.await_workers(2)
@@ -94,7 +96,7 @@ def test_redis_forgot_the_connections_and_never_said_so(rig: Rig, redis_proxy: P
     ],
     ids=["outcomes", "a heartbeat", "a claim", "a dispatch", "the lease", "listening"],
 )
-def test_postgresql_did_it_and_the_reply_was_lost(
+def test_postgresql_executed_the_statement_and_the_reply_was_lost(
     rig: Rig, database_proxy: Proxy, process: str, statement: bytes
 ) -> None:
     by_proxy = {"DATABASE_URL": database_proxy.url}
@@ -114,7 +116,7 @@ def test_postgresql_did_it_and_the_reply_was_lost(
 
 
 @pytest.mark.parametrize("process", ["workers", "scheduler"])
-def test_postgresql_went_silent_for_good_in_all_connections_that_there_were(
+def test_postgresql_never_answers_again_on_any_existing_connection(
     rig: Rig, database_proxy: Proxy, process: str
 ) -> None:
     by_proxy = {"DATABASE_URL": database_proxy.url}
@@ -145,7 +147,7 @@ def test_a_submission_whose_reply_was_lost_may_be_repeated_under_its_key(rig: Ri
         database_proxy.lose_replies(statement)
         reply = api.submit("effect", count=3, key=key, tries=2)
         assert database_proxy.lost == lost + 1
-        # The statement that was not committed was undone, the commit that nobody heard of was not.
+        # An uncommitted statement was rolled back; a commit whose reply was lost was not.
         assert reply.status == (201 if key == "one" else 200), reply
     rig.verify(within=30)
     assert len(rig.effects()) == 9

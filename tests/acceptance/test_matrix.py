@@ -13,10 +13,10 @@ ROWS = {
     "F1": "kill -9 of worker, supervisor, scheduler",
     "F2": "kill -9, and a lost connection, at exact points",
     "F3": "a worker paused past its lease",
-    "F4": "SIGTERM once, twice, with tasks that outlast the grace",
+    "F4": "SIGTERM once, twice, with tasks that outlast the grace period",
     "F5": "Redis restarted, emptied, away",
-    "F6": "Redis frozen, read-only, out of memory, hanging up",
-    "F7": "replies lost, late, and connections open halfway",
+    "F6": "Redis frozen, read-only, out of memory, closing connections",
+    "F7": "replies lost or late, and half-open connections",
     "F8": "PostgreSQL restarted, sessions ended, no connection left, a locked table",
     "F9": "PostgreSQL frozen for twice a lease",
     "F10": "leader killed, paused past its lease, two leaders",
@@ -29,21 +29,21 @@ ROWS = {
     "F17": "rolling deploys: an actor, or a schema, that one side does not know",
     "F18": "50,000 tasks due at once",
     "F19": "identical submissions at once and again",
-    "F20": "locks that are never given back, interrupts that are swallowed, a log that nobody reads",
+    "F20": "locks that are never released, interrupts that are swallowed, a log pipe without a reader",
     "F21": "the interpreter held for longer than a lease, again and again",
     "F22": "odd ends: exit codes, a stopped event loop, exceptions that raise",
     "F23": "leaked transactions, cut sessions of async actors",
     "F24": "a row lock on a running task for longer than stuck",
     "F25": "a table locked for up to five minutes",
     "F26": "workers that drain or retire under load",
-    "F27": "suspects of a crash beside fresh work and a poison",
+    "F27": "tasks that a crash hit, beside fresh work and a poison task",
     "F28": "SIGHUP to a supervisor, processes forked by actors",
 }
 #: Rows of which `make test` runs something.
 FAST = frozenset(
     {"F1", "F2", "F3", "F4", "F5", "F8", "F10", "F12", "F16", "F19", "F20", "F22", "F23", "F24", "F25", "F28"}
 )
-NOT_RUN = {"F15": "RabbitMQ is no broker of ours yet"}
+NOT_RUN = {"F15": "RabbitMQ is not supported yet"}
 
 
 def found() -> dict[str, dict[str, bool]]:
@@ -65,7 +65,7 @@ def found() -> dict[str, dict[str, bool]]:
 
 
 def described(row: str, tests: dict[str, bool]) -> str:
-    """Say in one line what runs for a row, or why nothing does."""
+    """Describe in one line what runs for a row, or why nothing runs."""
     if row in NOT_RUN:
         return f"{row:<4}NOT RUN, {NOT_RUN[row]}: {ROWS[row]}"
     files = Counter(name.partition("::")[0] for name in tests)
@@ -83,5 +83,5 @@ def test_every_row_that_one_machine_can_run_has_a_test(
         for row in ROWS:
             terminal.write_line(described(row, rows[row]))
     assert {row for row in ROWS if rows[row]} == ROWS.keys() - NOT_RUN.keys()
-    assert rows.keys() <= ROWS.keys(), "a FAULT that is no row"
+    assert rows.keys() <= ROWS.keys(), "a FAULT that is not a row"
     assert {row for row in ROWS if not all(rows[row].values())} >= FAST

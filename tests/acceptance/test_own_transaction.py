@@ -37,14 +37,14 @@ def test_rows_of_a_worker_that_stood_still_past_its_lease_are_rolled_back(bookin
     workers = booking.start_workers(processes=2, threads=1, env=booking.arm("before_effect:stop"))
     (task,) = booking.client.submit("book")
     booking.await_event("START", task=task, attempt=2)
-    # Else it would kill the one that stands still, whose tasks are others' by now.
+    # Otherwise it would kill the process that stands still, because other workers have its tasks.
     pause(workers.pid)
     booking.settle(10)
     late = worker_of(booking, task, 1)
     resume(late)
     wait_until(lambda: not is_alive(late), what="the late worker to end")
     resume(workers.pid)
-    wait_until(lambda: "its worker lost its lease" in workers.log.read_text(), what="the supervisor to hear of it")
+    wait_until(lambda: "its worker lost its lease" in workers.log.read_text(), what="the supervisor to notice")
     booking.verify(within=8)
     assert_booked_once(booking, [task])
     assert booking.outcomes(task) == ["LOST", "SUCCEEDED"]

@@ -1,4 +1,4 @@
-"""F13: tasks that no interrupt stops: out of memory, shot by the kernel, or in a loop that keeps the interpreter."""
+"""F13: tasks that no interrupt stops: out of memory, killed by the kernel, or in a loop that keeps the interpreter."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_a_task_that_keeps_the_interpreter_dies_as_crash_loop_and_the_others_run
     rig.await_starts([poison])
     neighbours = rig.client.submit("last", count=NEIGHBOURS, seconds=0.05)
     rig.verify(within=90)
-    # On a busy machine a lease may run out before its worker is found out; that blames nobody.
+    # On a busy machine a lease may run out before the supervisor acts; that blames no task.
     assert rig.outcomes(poison).count("CRASHED") == 3
     assert set(rig.outcomes(poison)) <= {"CRASHED", "LOST"}
     assert [letter.reason for letter in rig.database.snapshot().letters] == ["crash_loop"]

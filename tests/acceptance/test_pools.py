@@ -95,7 +95,7 @@ def test_a_pool_that_died_is_shown_as_ended_and_can_be_started_again(machine: Ma
     second = machine.json("start", "1")
     assert second["pid"] != first["pid"]
     with suppress(ProcessLookupError):
-        # Its id now belongs to nobody, or to somebody else: the lock says which pool runs.
+        # Its process id may belong to no process or to another one; the lock decides which pool runs.
         os.kill(first["pid"], 0)
     assert machine.json("status", "--name", "default")["results"][0]["pid"] == second["pid"]
     assert machine.json("stop", "--now")["results"] == [{"name": "default", "status": "STOPPED"}]
@@ -106,7 +106,7 @@ def test_without_actors_there_is_nothing_to_start(machine: Machine) -> None:
     assert (answer.returncode, answer.stderr) == (1, "CommandError: no actor declares any queue; declared are: none\n")
 
 
-def test_a_start_in_vain_is_one_line(machine: Machine) -> None:
+def test_a_failed_start_is_one_line(machine: Machine) -> None:
     answer = machine.run("start", "1", DATABASE_URL=f"postgres://nobody@127.0.0.1:{free_port()}/none")
     assert answer.returncode == 1
     (line,) = answer.stderr.strip().splitlines()

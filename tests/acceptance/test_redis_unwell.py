@@ -1,4 +1,4 @@
-"""F6: Redis is there and of no use: frozen, read-only, out of memory, or hanging up on everybody."""
+"""F6: Redis is up but useless: frozen, read-only, out of memory, or closing all connections."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ def standing_still(rig: Rig) -> Iterator[None]:
 
 @contextmanager
 def read_only(rig: Rig) -> Iterator[None]:
-    """Make it the replica of a master that is not there."""
+    """Make it the replica of a master that does not exist."""
     with rig.hints.client as client:
         client.replicaof("127.0.0.1", 1)
         yield
@@ -39,7 +39,7 @@ def out_of_memory(rig: Rig) -> Iterator[None]:
 
 
 def refused(rig: Rig) -> type[Exception] | None:
-    """Write something; tell which error that is."""
+    """Write something; return the error."""
     with redis.Redis.from_url(rig.redis.url, socket_timeout=1) as client:
         try:
             client.set("probe", "x")
@@ -89,7 +89,7 @@ def test_every_connection_to_redis_is_ended_again_and_again(rig: Rig) -> None:
         for step in range(8):
             rig.await_effects(5 + step * 10, timeout=40)
             ended.append(int(client.client_kill_filter(_type="normal", skipme=True)))
-    # One each of the scheduler and the two workers, at the least, unless they had not come back yet.
+    # At least one each of the scheduler and the two workers, unless they had not reconnected yet.
     assert max(ended) >= 3
     rig.verify(within=30)
     assert set(rig.effects().values()) == {1}

@@ -43,13 +43,13 @@ def test_sighup_replaces_the_workers_one_after_another(rig: Rig) -> None:
     wait_until(are_replaced, timeout=30, what="other processes")
     assert workers.code is None, "the supervisor ended"
     wait_until(lambda: alive(rig) == 2, timeout=15, what="two workers")
-    assert min(fewest) >= 1, "one after another: somebody always works"
+    assert min(fewest) >= 1, "one after another: a process always works"
     rig.verify(within=20)
     assert_ran_once(rig)
 
 
 @pytest.mark.slow
-def test_sighup_lets_a_long_task_end_and_a_second_one_is_no_other_signal(rig: Rig) -> None:
+def test_sighup_lets_a_long_task_end_and_a_second_one_changes_nothing(rig: Rig) -> None:
     rig.start_scheduler()
     workers = rig.start_workers(processes=1, threads=2, env={"SHUTDOWN_GRACE_SECONDS": "0.2"})
     rig.await_workers()

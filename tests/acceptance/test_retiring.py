@@ -1,4 +1,4 @@
-"""Workers that are asked to drain, or have done their share, are replaced without losing or failing anything."""
+"""Workers that are asked to drain, or reach their limits, are replaced; no task is lost or fails."""
 
 import pytest
 
@@ -13,12 +13,12 @@ TASKS = 60
 def assert_nothing_failed(rig: Rig) -> None:
     tasks = rig.database.snapshot().tasks
     assert {(task.status, task.failures, task.crashes) for task in tasks} == {("SUCCEEDED", 0, 0)}
-    # Nothing that had started was interrupted; what waited for a thread may have been put back, and claimed again.
+    # No started task was interrupted; tasks that waited for a thread may have been put back and claimed again.
     assert rig.database.query("SELECT DISTINCT outcome FROM callboard_attempt") == [("SUCCEEDED",)]
     assert sorted(rig.effects().values()) == [1] * len(tasks)
 
 
-def test_a_process_that_has_done_its_share_finishes_what_it_runs_while_another_goes_on(rig: Rig) -> None:
+def test_a_process_that_has_run_enough_tasks_finishes_what_it_runs_while_another_goes_on(rig: Rig) -> None:
     rig.start_scheduler()
     workers = rig.start_workers(threads=2, env={"WORKER_MAX_TASKS": "5", "SHUTDOWN_GRACE_SECONDS": "0.2"})
     (long,) = rig.client.submit("await_cue", cue=rig.cue())

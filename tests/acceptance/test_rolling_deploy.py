@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 FAULT = "F17"
 NEXT = {"STAGE_RELEASE": "next"}
 
-#: What a migration of the next release may do before the processes of this one are gone: it adds.
+#: A migration of the next release, which may only add while processes of this one still run.
 _NEXT_SCHEMA = """
 ALTER TABLE callboard_task ADD COLUMN novelty text NOT NULL DEFAULT 'new', ADD COLUMN more jsonb;
 ALTER TABLE callboard_attempt ADD COLUMN novelty integer NOT NULL DEFAULT 1;
@@ -30,7 +30,7 @@ def says(process: Process, words: str) -> bool:
     return words in process.log.read_text()
 
 
-def test_tasks_of_an_actor_that_no_worker_knows_wait_and_die_of_nothing(rig: Rig) -> None:
+def test_tasks_of_an_actor_that_no_worker_knows_wait_and_do_not_die(rig: Rig) -> None:
     rig.start_scheduler()
     old = rig.start_workers(threads=2)
     rig.await_workers()
@@ -42,7 +42,7 @@ def test_tasks_of_an_actor_that_no_worker_knows_wait_and_die_of_nothing(rig: Rig
     assert {(row.status, row.dispatch) for row in rows.values() if row.actor == "novelty"} == {("PENDING", 0)}
     new = rig.start_workers(threads=2, env=NEXT)
     rig.await_workers(2)
-    # Hints are for any worker of a queue: what the old one gets it gives back, after which it waits for a while.
+    # Any worker of a queue may get a hint. The old one puts such tasks back, and they wait for a while.
     assert api.submit("novelty", count=20).status == 201
     was_given_back = "SELECT count(*) FROM move_log WHERE before = 'RUNNING' AND after = 'PENDING'"
     wait_until(lambda: rig.database.query(was_given_back)[0][0], timeout=30, what="the old worker to give some back")

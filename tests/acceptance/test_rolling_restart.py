@@ -38,7 +38,7 @@ def test_a_restart_of_everything_under_load_loses_and_fails_nothing(rig: Rig) ->
         submit(rig)
         rounds += 3
     rig.settle(30)
-    # One that is asked to stop while it still boots just dies.
+    # A process that is asked to stop while it still boots just dies.
     wait_until(lambda: all(has_booted(process) for process in rig.processes), timeout=20, what="the last ones to boot")
     rig.verify(within=30)
     tasks = rig.database.snapshot().tasks

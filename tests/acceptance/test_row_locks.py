@@ -1,4 +1,4 @@
-"""F24: a session of somebody holds the row of one running task for longer than its task may take to be called stuck."""
+"""F24: another session locks the row of a running task until the task would count as stuck."""
 
 import time
 
@@ -11,7 +11,7 @@ from tests.waiting import wait_until
 FAULT = "F24"
 NEIGHBOURS = 200
 LIMIT_SECONDS = 1.0
-#: Longer than the limit and the grace after it.
+#: Longer than the time limit plus STUCK_AFTER_SECONDS.
 LOCKED_SECONDS = LIMIT_SECONDS + float(CLOCKS["STUCK_AFTER_SECONDS"]) + 2
 
 
@@ -54,14 +54,14 @@ def test_a_locked_row_waits_alone_and_all_others_are_written(rig: Rig, locked: i
 
 
 @pytest.mark.slow
-def test_finished_work_that_cannot_be_written_for_a_row_lock_survives_an_orderly_end(rig: Rig) -> None:
+def test_outcomes_that_wait_for_a_row_lock_survive_an_orderly_end(rig: Rig) -> None:
     rig.start_scheduler()
     workers = rig.start_workers(threads=4)
     rig.await_workers()
     held = submit(rig, 1, seconds=0.3, priority=10)
     rig.await_starts(held)
     with locked_rows(rig.database, held):
-        # Its outcome waits for the lock before that of anybody else comes.
+        # Its outcome waits for the lock before the outcomes of other tasks come.
         rig.await_event("END", task=held[0])
         others = submit(rig, 20, seconds=0.02, priority=5)
         rig.await_effects(len(others) + 1)

@@ -1,4 +1,4 @@
-"""Private servers: what survives a restart, a crash and the death of whoever started them."""
+"""Private servers: what survives a restart, a crash and the end of the process that started them."""
 
 import contextlib
 import os
@@ -112,7 +112,7 @@ def test_a_leftover_of_a_crashed_run_is_ended(postgres: PostgresServer) -> None:
         successor.stop()
 
 
-def test_a_pid_file_with_somebody_elses_id_is_no_obstacle(stopped: PostgresServer) -> None:
+def test_a_pid_file_with_the_id_of_another_process_is_no_obstacle(stopped: PostgresServer) -> None:
     (stopped.data / "postmaster.pid").write_text(f"{os.getppid()}\n{stopped.data}\n")
     stopped.start()
     assert run_sql(stopped.url, "SELECT 1") == [(1,)]
@@ -140,7 +140,7 @@ def test_data_of_a_version_that_is_not_there_is_refused(stopped: PostgresServer)
         file.write_text(version)
 
 
-def test_servers_die_with_whoever_started_them(folder: Path) -> None:
+def test_servers_end_with_the_process_that_started_them(folder: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
         "from scheduler_site.embedded.servers import PostgresServer, RedisServer\n"

@@ -1,4 +1,4 @@
-"""How many database sessions each process has at most: what docs/deploy.md and the system check count with."""
+"""Most database sessions of each process, as docs/deploy.md and the system check assume."""
 
 from collections import Counter
 from urllib.parse import urlsplit
@@ -30,7 +30,7 @@ def test_no_process_has_more_sessions_than_the_check_counts_with(rig: Rig) -> No
     most: Counter[str] = Counter()
 
     def look() -> bool:
-        # Failures make the worker say that something is due, and so do submissions the client.
+        # Failures make the worker send wake-ups, and submissions make the client send them.
         rig.client.submit("book", count=5 * THREADS)
         rig.client.submit("ask_database")
         rig.client.submit("fail", times=1)

@@ -1,4 +1,4 @@
-"""F4: SIGTERM once, twice, and with tasks that outlast the grace."""
+"""F4: SIGTERM once, twice, and with tasks that outlast the grace period."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""F20: a lock of the standard library that nobody gives back, and a log that nobody reads, stop no worker."""
+"""F20: locks of the standard library that are never released, and log pipes without a reader, stop no worker."""
 
 import signal
 import time
@@ -10,7 +10,7 @@ from tests.acceptance.harness.rig import CLOCKS, Rig
 from tests.waiting import wait_until
 
 FAULT = "F20"
-#: After this, whatever hangs has been replaced; a new process needs a few seconds on a busy machine.
+#: Time until a process that hangs has been replaced; a new one needs a few seconds on a busy machine.
 REPLACED_SECONDS = float(CLOCKS["WORKER_LEASE_SECONDS"]) + 5
 START_SECONDS = 8.0
 _LESS_LIKELY = ("logging", "queues", "import")
@@ -23,7 +23,7 @@ def start(rig: Rig, *, threads: int = 2, is_read: bool = True) -> None:
 
 
 def await_ends(rig: Rig, tasks: list[str], *, timeout: float) -> None:
-    """Wait until the database says that these tasks succeeded."""
+    """Wait until these tasks have succeeded."""
     succeeded = "SELECT count(*) FROM callboard_task WHERE id = ANY(%s::uuid[]) AND status = 'SUCCEEDED'"
     wait_until(
         lambda: rig.database.query(succeeded, [tasks]) == [(len(tasks),)],
@@ -52,7 +52,7 @@ def test_tasks_that_log_without_pause_meet_their_limits_and_their_process_goes_o
     rig.verify(within=60)
     reasons = {letter.task: letter.reason for letter in rig.database.snapshot().letters}
     assert reasons == dict.fromkeys(chatty, "time_limit_exceeded")
-    assert len(rig.database.workers()) == 1, "nobody had to be replaced"
+    assert len(rig.database.workers()) == 1, "no worker had to be replaced"
 
 
 def test_a_few_tasks_that_log_under_a_limit_leave_a_process_that_works(rig: Rig) -> None:
@@ -72,7 +72,7 @@ def test_a_few_tasks_that_log_under_a_limit_leave_a_process_that_works(rig: Rig)
     "what",
     ["handlers", "threads", "blocks", *(pytest.param(what, marks=pytest.mark.slow) for what in _LESS_LIKELY)],
 )
-def test_a_lock_that_an_actor_keeps_stops_no_other_task(rig: Rig, what: str) -> None:
+def test_a_lock_that_an_actor_never_releases_stops_no_other_task(rig: Rig, what: str) -> None:
     start(rig)
     (thief,) = rig.client.submit("seize", what=what)
     rig.await_event("EFFECT", task=thief)
@@ -101,7 +101,7 @@ def test_actors_that_wait_for_a_lost_lock_are_stuck_and_the_others_go_on(rig: Ri
     assert {rows[task].status for task in waiting} == {"DEAD"}
 
 
-def test_a_log_that_nobody_reads_stops_nobody(rig: Rig) -> None:
+def test_a_log_pipe_without_a_reader_stops_no_worker(rig: Rig) -> None:
     start(rig, is_read=False)
     tasks = rig.client.submit("effect", count=30)
     rig.verify(within=15)
@@ -109,7 +109,7 @@ def test_a_log_that_nobody_reads_stops_nobody(rig: Rig) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_whose_log_nobody_reads_is_replaced_when_it_dies(rig: Rig) -> None:
+def test_a_worker_whose_log_pipe_has_no_reader_is_replaced_when_it_dies(rig: Rig) -> None:
     start(rig, is_read=False)
     (poison,) = rig.client.submit("crash", how="kill")
     later = rig.client.submit("effect", count=10, priority=1)
@@ -147,7 +147,7 @@ def test_a_process_that_was_declared_gone_and_cannot_end_itself_is_ended(rig: Ri
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_deaf_to_signals_still_ends_when_it_is_drained(rig: Rig) -> None:
+def test_a_worker_that_ignores_signals_still_ends_when_it_is_drained(rig: Rig) -> None:
     start(rig)
     first = rig.database.workers()[0].id
     rig.client.submit("deafen", number=int(signal.SIGTERM))

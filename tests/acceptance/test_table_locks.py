@@ -1,4 +1,4 @@
-"""F25: a table is locked by a migration or a VACUUM FULL, for up to minutes. Everybody waits; nobody is cut off."""
+"""F25: a migration or a VACUUM FULL locks a table for up to minutes. All processes wait, and none is ended."""
 
 import time
 
@@ -24,7 +24,7 @@ def test_a_locked_table_ends_no_worker_and_repeats_nothing(rig: Rig, table: str,
     workers = rig.start_workers(processes=2, threads=4)
     rig.await_workers(2)
     children = set(workers.children())
-    # No limit: what runs may run for as long as the lock is there.
+    # Without a limit, so that tasks may run for as long as the lock lasts.
     cue = {"cue": rig.cue(), "seconds": seconds + 60}
     running = rig.client.submit_all(
         [{"actor": "await_cue", "payload": cue, "priority": 10, "time_limit_seconds": 0}] * 2

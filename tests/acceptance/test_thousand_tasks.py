@@ -1,4 +1,4 @@
-"""1,000 tasks in one bulk submission, on each of the stacks that we promise."""
+"""1,000 tasks in one bulk submission, on each supported stack."""
 
 import shutil
 from collections.abc import Iterator

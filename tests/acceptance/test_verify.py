@@ -1,4 +1,4 @@
-"""``callboard verify``: what holds passes, what was broken on purpose fails, and nothing is left behind."""
+"""``callboard verify``: sound stacks pass, broken ones fail, and nothing is left behind."""
 
 import io
 import json
@@ -28,7 +28,7 @@ CHECKS = [
 
 
 def verify(stack: FakeStack, *words: str, user_token: bool = True) -> tuple[int, dict[str, tuple[str, str]]]:
-    """Verify a fake stack; give the exit code, and verdict and detail by check."""
+    """Verify a fake stack; return the exit code, and verdict and detail by check."""
     out = io.StringIO()
     code = 0
     with serving(stack) as url:
@@ -66,7 +66,7 @@ def test_a_stack_that_runs_nothing_is_not_tried_any_further() -> None:
 
 
 def check(name: str, stack: FakeStack) -> str:
-    """Make one check, the one of this function's name."""
+    """Run only the check with this function's name."""
     with serving(stack) as url:
         trial = Trial(Client(url, STAFF), limited=Client(url, USER), patience_seconds=1)
         return str(getattr(checks, name)(trial))
@@ -114,7 +114,7 @@ def test_what_a_stack_does_not_offer_is_skipped(flaw: str, name: str, says: str)
         check(name, FakeStack(flaw))
 
 
-def test_workers_of_their_own_for_the_low_band_owe_no_order_to_the_high_one() -> None:
+def test_separate_workers_for_the_low_band_need_no_order_with_the_high_one() -> None:
     served = [["default.high", "default.medium"], ["default.low"]]
     workers = [{"status": "ALIVE", "threads": 4, "queues": queues} for queues in served]
     detail = check("orders", FakeStack(workers=workers))
@@ -192,7 +192,7 @@ def test_without_a_token_it_says_where_to_get_one(tmp_path: Path, settings: Any)
 
 
 @pytest.mark.django_db
-def test_the_token_made_for_the_occasion_is_of_no_staff_and_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_temporary_token_is_not_a_staff_token_and_is_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
 
     def limits(trial: Any) -> str:
@@ -210,7 +210,7 @@ def test_the_token_made_for_the_occasion_is_of_no_staff_and_gone_afterwards(monk
 
 
 def drilled(monkeypatch: pytest.MonkeyPatch, *, host: str = "", kill: Exception | None = None) -> str:
-    """Drill a fake stack whose worker is said to be on this machine; nothing is killed."""
+    """Run the drill against a fake stack whose worker claims to be on this machine; nothing is killed."""
     worker = Worker(host=host or socket.gethostname(), pid=1)
 
     def pretend(_pid: int, _signal: int) -> None:

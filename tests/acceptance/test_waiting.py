@@ -90,7 +90,7 @@ def test_a_stop_while_it_waits_ends_it_at_once(tmp_path: Path) -> None:
         assert "Traceback" not in log.read_text()
 
 
-def test_zero_seconds_means_not_to_look(databases: Databases, tmp_path: Path) -> None:
+def test_zero_seconds_means_not_to_wait(databases: Databases, tmp_path: Path) -> None:
     with databases.fresh() as url:
         log = tmp_path / "log"
         assert start(PROCESSES["script"], environment(url, seconds="0"), log).wait(20) == 0

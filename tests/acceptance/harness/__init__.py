@@ -1,1 +1,1 @@
-"""Real processes and servers, faults done to them, and a checker of what must hold all the same."""
+"""Real processes and servers, faults that are done to them, and a checker of the invariants."""

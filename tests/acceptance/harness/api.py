@@ -1,4 +1,4 @@
-"""The REST API as its users meet it: gunicorn's process, called over HTTP, with every submission in the history."""
+"""The REST API as users see it: gunicorn's process, called over HTTP, with every submission in the history."""
 
 import json
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from urllib.request import Request, urlopen
 from tests.acceptance.harness.history import Answer, History, Submission
 from tests.acceptance.harness.processes import Process
 
-#: A lock may keep a request waiting for as long as it lasts.
+#: A request may wait for a lock as long as the lock lasts.
 TIMEOUT_SECONDS = 40
 
 
 class Reply(NamedTuple):
-    """What the API said; status 0 if nothing."""
+    """An answer of the API; status 0 if none came."""
 
     status: int
     headers: Mapping[str, str]
@@ -23,7 +23,7 @@ class Reply(NamedTuple):
 
 
 class Api:
-    """One api process and a token for it."""
+    """One API process, and a token for it."""
 
     def __init__(self, process: Process, *, port: int, token: str, history: History) -> None:
         self.process = process
@@ -32,7 +32,7 @@ class Api:
         self._history = history
 
     def call(self, path: str, body: Any = None, **headers: str) -> Reply:
-        """Send a request; errors are replies too."""
+        """Send a request; an error is a reply too."""
         request = Request(
             f"{self._root}{path}",
             data=None if body is None else json.dumps(body).encode(),
@@ -65,12 +65,12 @@ class Api:
 
     @property
     def answers(self) -> bool:
-        """Whether the process takes requests."""
+        """Whether the process accepts requests."""
         return self.call("/healthz").status == 200
 
 
 def _meaning(status: int) -> Answer:
-    # A 5xx, or nothing, may come of a commit whose reply was lost.
+    # After a 5xx, or without an answer, the commit may have succeeded.
     if status in {200, 201}:
         return "ok"
     return "failed" if 400 <= status < 500 else "unknown"

@@ -18,7 +18,7 @@ from tests.acceptance.harness.database import AttemptRow, Move, Snapshot, TaskRo
 from tests.acceptance.harness.history import History
 from tests.acceptance.harness.ledger import Entry
 
-#: The rules of tasks.lifecycle, written down a second time.
+#: The rules of tasks.lifecycle, written a second time on purpose.
 LEGAL_MOVES: dict[str | None, frozenset[str]] = {
     None: frozenset({Status.PENDING, Status.BLOCKED}),
     Status.BLOCKED: frozenset({Status.PENDING, Status.CANCELLED, Status.DEAD}),
@@ -31,7 +31,7 @@ LEGAL_MOVES: dict[str | None, frozenset[str]] = {
     Status.CANCELLED: frozenset({Status.PENDING, Status.BLOCKED}),
 }
 SECOND_LIFE = frozenset({"retry", "redrive"})
-#: The database's clock and the actors' are the same, read at different moments.
+#: The database and the actors read the same clock, at different moments.
 CLOCK_TOLERANCE_SECONDS = 0.002
 #: Error type of a task that was taken from a living worker, because it resisted its time limit.
 _STUCK = "Stuck"
@@ -44,7 +44,7 @@ class Evidence:
     history: History
     ledger: Sequence[Entry]
     rows: Snapshot
-    #: Sentences about processes, hints and exit codes that should not be.
+    #: Sentences about leftover processes and hints, and wrong exit codes.
     residue: Sequence[str] = ()
     crash_limit: int = 3
     _by_task: dict[str, list[Entry]] = field(init=False, default_factory=lambda: defaultdict(list), repr=False)
@@ -56,20 +56,20 @@ class Evidence:
         self._rows.update({(row.task, row.number): row for row in self.rows.attempts})
 
     def entries(self, task: str, event: str) -> list[Entry]:
-        """What one task's actor did, of one kind."""
+        """List one task's entries of one kind."""
         return [entry for entry in self._by_task[task] if entry.event == event]
 
     def attempt(self, task: str, number: int) -> AttemptRow | None:
-        """What the database says of one attempt."""
+        """Find the row of one attempt."""
         return self._rows.get((task, number))
 
     def of_attempt(self, task: str, attempt: int) -> list[Entry]:
-        """What one attempt did."""
+        """List the entries of one attempt."""
         return [entry for entry in self._by_task[task] if entry.attempt == attempt]
 
 
 def violations(evidence: Evidence) -> list[str]:
-    """List every breach as a sentence that begins with its invariant; an empty list is what we want."""
+    """List every violation as a sentence that begins with its invariant."""
     checks = (
         _every_submission_ends,
         _only_legal_moves,
@@ -167,7 +167,7 @@ def _no_overlap_within_a_lease(evidence: Evidence) -> Iterator[str]:
                 continue
             row = attempts.get((task.id, first.attempt))
             if row is None:
-                continue  # I3 says so
+                continue  # I3 reports it
             if row.outcome != AttemptOutcome.LOST and row.error_type != _STUCK:
                 yield (
                     f"I4: attempt {first.attempt} of task {task.id} ran beside attempt {second.attempt} "

@@ -12,7 +12,7 @@ from tests.acceptance.harness.servers import ROOT
 
 
 class Client:
-    """Talks to ``submitter``, which ends with us: its input does."""
+    """Talks to ``submitter``, which ends when its input closes."""
 
     def __init__(self, *, env: Mapping[str, str], folder: Path) -> None:
         self.history = History()
@@ -24,7 +24,7 @@ class Client:
             )  # fmt: skip
 
     def submit(self, actor: str, *, count: int = 1, priority: int | None = None, **payload: Any) -> list[str]:
-        """Submit tasks in one call and give their ids; none if the call did not succeed."""
+        """Submit tasks in one call and return their ids; none if the call failed."""
         return self.submit_all([{"actor": actor, "payload": payload, "priority": priority}] * count)
 
     def submit_all(self, tasks: list[dict[str, Any]]) -> list[str]:
@@ -36,21 +36,21 @@ class Client:
         return list(ids)
 
     def cancel(self, task: str) -> str:
-        """Cancel a task; give its status."""
+        """Cancel a task; return its status."""
         return str(self._ask({"verb": "cancel", "id": task})["result"])
 
     def retry(self, task: str) -> str:
-        """Give a task a second life; give its status."""
+        """Retry or re-drive a task; return its status."""
         status = str(self._ask({"verb": "retry", "id": task})["result"])
         self.history.second_lives.append(task)
         return status
 
     def edit(self, task: str, **change: Any) -> str:
-        """Change a waiting task; give its status."""
+        """Change a waiting task; return its status."""
         return str(self._ask({"verb": "edit", "id": task, "change": change})["result"])
 
     def issue_token(self) -> str:
-        """Make an operator and a token of theirs; give its secret."""
+        """Create an operator with a token; return its secret."""
         return str(self._ask({"verb": "issue"})["result"])
 
     def close(self) -> None:

@@ -1,10 +1,10 @@
-"""A clock of a process's own, which a test sets forward and back: a library in front of the C library's."""
+"""A clock that a test sets forward and back for some processes, by a library loaded before the C library."""
 
 import shutil
 import subprocess
 from pathlib import Path
 
-#: What says why a test cannot run.
+#: The reason for which such tests are skipped.
 NEEDS = "needs a C compiler (cc) for a clock of a process's own"
 
 _SOURCE = r"""
@@ -69,16 +69,16 @@ class Clock:
 
     @staticmethod
     def is_available() -> bool:
-        """Whether there is what it takes."""
+        """Whether this machine can build it."""
         return shutil.which("cc") is not None
 
     @property
     def variables(self) -> dict[str, str]:
-        """What a process needs in its environment to go by this clock."""
+        """Environment variables of a process that uses this clock."""
         return {"LD_PRELOAD": str(self._library), "STAGE_CLOCK": str(self._offset)}
 
     def jump(self, seconds: int) -> None:
-        """Set the clock that far off, at once."""
+        """Set the clock off by so much, at once."""
         file = self._offset.with_suffix(".new")
         file.write_text(str(seconds))
         file.rename(self._offset)

@@ -1,4 +1,4 @@
-"""What the database says, read without Django and without locks."""
+"""A test's database, read without Django and without locks."""
 
 import contextlib
 import sys
@@ -79,7 +79,7 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All of it, at one moment."""
+    """All rows at one moment."""
 
     tasks: Sequence[TaskRow] = ()
     attempts: Sequence[AttemptRow] = ()
@@ -107,7 +107,7 @@ class Database:
         self.url = url
 
     def query(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement on a connection of its own; give its rows."""
+        """Run a statement on its own connection; return its rows."""
         with contextlib.closing(psycopg2.connect(self.url)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -126,7 +126,7 @@ class Database:
         )
 
     def _move_log(self) -> list[Move]:
-        """Read the moves in portions; of a soak there are half a million, with few different words."""
+        """Read the moves in portions. A soak has half a million, so equal texts are shared."""
         with contextlib.closing(psycopg2.connect(self.url)) as connection, connection.cursor("move_log") as cursor:
             cursor.itersize = 10_000
             cursor.execute(_MOVE_LOG)
@@ -144,11 +144,11 @@ class Database:
         return [AttemptRow(*row) for row in self.query(_ATTEMPTS, {"id": id})]
 
     def workers(self) -> list[WorkerRow]:
-        """Read who works or has worked."""
+        """Read all workers, past ones included."""
         return [WorkerRow(*row) for row in self.query(_WORKERS)]
 
     def present_workers(self) -> list[WorkerRow]:
-        """Read who works."""
+        """Read the workers that are present."""
         return [row for row in self.workers() if row.status != "GONE"]
 
     def counts(self) -> dict[str, int]:

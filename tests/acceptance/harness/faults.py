@@ -12,7 +12,7 @@ from tests.acceptance.harness.database import Database
 from tests.acceptance.harness.processes import pause, resume
 from tests.waiting import wait_until
 
-#: Everybody's sessions in this database but the one that asks and those of the tests' own.
+#: All sessions in this database except the one that asks and those of the tests.
 _OTHERS = """
 SELECT count(*), bool_and(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> ALL(%s::integer[]) AND pid <> pg_backend_pid()
@@ -21,8 +21,8 @@ WHERE datname = current_database() AND pid <> ALL(%s::integer[]) AND pid <> pg_b
 
 @contextlib.contextmanager
 def frozen(server: Server) -> Iterator[None]:
-    """Stop a server and all its children in their tracks; connections to it stay open and get no answer."""
-    # The parent first, so that it starts no more.
+    """Freeze a server and all its children; connections to it stay open and get no answer."""
+    # The parent first, so that it starts no more children.
     pids = [server.pid]
     pause(server.pid)
     try:
@@ -37,14 +37,14 @@ def frozen(server: Server) -> Iterator[None]:
 
 
 def end_sessions(database: Database) -> int:
-    """End every session with the database; tell how many there were."""
+    """End every session with the database; return how many there were."""
     ((count, _),) = database.query(_OTHERS, [[]])
     return int(count)
 
 
 @contextlib.contextmanager
 def locked(database: Database, table: str) -> Iterator[None]:
-    """Hold a lock on a table that lets nobody even read it."""
+    """Hold a lock on a table that blocks even reads."""
     with contextlib.closing(psycopg2.connect(database.url)) as session, session.cursor() as cursor:
         cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield
@@ -52,7 +52,7 @@ def locked(database: Database, table: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_rows(database: Database, tasks: Sequence[str]) -> Iterator[None]:
-    """Hold the rows of some tasks, as a transaction of somebody does who looks at them for a while."""
+    """Lock the rows of some tasks, as another transaction may do for a while."""
     with contextlib.closing(psycopg2.connect(database.url)) as session, session.cursor() as cursor:
         cursor.execute("SELECT id FROM callboard_task WHERE id = ANY(%s::uuid[]) FOR UPDATE", [list(tasks)])
         yield
@@ -60,14 +60,14 @@ def locked_rows(database: Database, tasks: Sequence[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_free_connections(database: Database) -> Iterator[None]:
-    """Take every connection that the server has, and those of Callboard's processes as well."""
+    """Take every connection of the server, including those of Callboard's processes."""
     with contextlib.ExitStack() as stack:
         hoard: list[Connection] = []
         stack.callback(_close_all, hoard)
         chief = stack.enter_context(contextlib.closing(psycopg2.connect(database.url)))
         chief.autocommit = True
-        # Again and again, because the processes want their connections back.
-        wait_until(lambda: _is_alone(chief, database, hoard), timeout=60, what="all connections to be ours")
+        # Repeatedly, because the processes reconnect.
+        wait_until(lambda: _is_alone(chief, database, hoard), timeout=60, what="all connections to be taken")
         yield
 
 
@@ -77,7 +77,7 @@ def _close_all(sessions: list[Connection]) -> None:
 
 
 def _is_alone(chief: Connection, database: Database, hoard: list[Connection]) -> bool:
-    """End the sessions of others and take all that is free; tell whether there were none to end."""
+    """End the sessions of others and take all free connections; return whether there were none to end."""
     with chief.cursor() as cursor:
         cursor.execute(_OTHERS, [[one.info.backend_pid for one in hoard]])
         ((count, _),) = cursor.fetchall()

@@ -1,4 +1,4 @@
-"""The broker's lists, looked at and tampered with: what a faulty or hostile neighbour on the same Redis could do."""
+"""The broker's lists, read and tampered with as a faulty or hostile client of the same Redis could do."""
 
 from typing import Any
 
@@ -18,26 +18,26 @@ class Hints:
         self._broker = RedisBroker(client=self.client, namespace=NAMESPACE, middleware=[])
 
     def push(self, body: bytes | str, *, queue: str = "default.medium", id: str | None = None) -> None:
-        """Append a message to a list with the stock script, under its own text as its id unless told otherwise."""
+        """Append a message to a list with the stock script; its id is its own text by default."""
         body = body.encode() if isinstance(body, str) else body
         self._broker.do_enqueue(queue, id or body, body)
 
     def waiting(self, queue: str = "default") -> dict[str, int]:
-        """Count what waits in each band's list; empty ones are left out."""
+        """Count the hints in each band's list; empty lists are left out."""
         names = [broker_queue(queue, band.name) for band in BANDS]
         lengths = {name: int(self.client.llen(f"{NAMESPACE}:{name}")) for name in names}
         return {name: length for name, length in lengths.items() if length}
 
     def unacknowledged(self, worker: str) -> set[str]:
-        """Find what a worker took and did not acknowledge."""
+        """Find hints that a worker took and did not acknowledge."""
         keys = self.client.scan_iter(match=f"{NAMESPACE}:__acks__.{worker}.*")
         members: Any = [id for key in keys for id in self.client.smembers(key)]
         return {id.decode(errors="replace") for id in members}
 
     def bodies(self, queue: str = "default.medium") -> int:
-        """Count the messages whose body is kept: those that wait and those that were taken."""
+        """Count the messages whose body is kept, whether they wait or were taken."""
         return int(self.client.hlen(f"{NAMESPACE}:{queue}.msgs"))
 
     def flush(self) -> None:
-        """Lose everything."""
+        """Delete everything."""
         self.client.flushall()

@@ -1,9 +1,9 @@
-"""The client's own record of what it asked for and what it was told."""
+"""The client's own record of its calls and their answers."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-#: ``unknown``: the connection broke before an answer came; the tasks may exist or not, but not in part.
+#: ``unknown``: the connection broke before an answer came. All of the tasks may exist, or none.
 Answer = Literal["ok", "failed", "unknown"]
 
 
@@ -11,7 +11,7 @@ Answer = Literal["ok", "failed", "unknown"]
 class Submission:
     """One call that submits tasks."""
 
-    #: Tag on each of its tasks.
+    #: The tag on each of its tasks.
     name: str
     answer: Answer
     count: int
@@ -28,5 +28,5 @@ class History:
 
     @property
     def accepted(self) -> list[str]:
-        """Ids that the client was promised."""
+        """Ids of all accepted tasks."""
         return [id for one in self.submissions if one.answer == "ok" for id in one.task_ids]

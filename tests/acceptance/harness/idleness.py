@@ -1,4 +1,4 @@
-"""Watches for worker processes that do nothing while due work waits, and for those that nobody replaces."""
+"""Watches for worker processes that do nothing while due work waits, and for missing ones that are not replaced."""
 
 import contextlib
 import json
@@ -15,9 +15,9 @@ from tests.acceptance.harness.ledger import Ledger
 from tests.acceptance.harness.processes import is_alive, is_paused
 
 LOOK_SECONDS = 0.5
-#: A due task that is younger waits for nobody's fault.
+#: A due task may wait this long without a fault.
 DUE_SECONDS = 1.0
-#: A process needs a few seconds to start, on a busy machine many; until then it is nobody's worker.
+#: A process needs seconds to start, and many on a busy machine. It is not watched before that.
 START_SECONDS = 30.0
 _STARTING = "not registered"
 
@@ -27,7 +27,7 @@ _WORKERS = "SELECT pid, status, threads FROM callboard_worker"
 
 
 class _Seen(NamedTuple):
-    """What one look at the database found."""
+    """The result of one look at the database."""
 
     is_work_due: bool
     status: dict[int, str]
@@ -35,7 +35,7 @@ class _Seen(NamedTuple):
 
 
 class Idleness:
-    """One thread that looks twice a second at the ledger, the board and the processes.
+    """One thread that looks twice a second at the ledger, the database and the processes.
 
     Parameters:
         children: process ids of the workers that supervisors have now.
@@ -57,11 +57,11 @@ class Idleness:
         self.longest = 0.0
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start looking."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no longer; that nobody looked, because the thread had died, is a finding too."""
+        """Stop looking; a thread that had died is a finding too."""
         if not self._thread.is_alive():
             self.sentences.append("I11: the watch for idle workers ended early, so what it found says nothing")
         self._stopped.set()
@@ -69,7 +69,7 @@ class Idleness:
 
     @contextlib.contextmanager
     def excused(self) -> Iterator[None]:
-        """Count nothing during an outage, in which nobody can get work; it counts from its end."""
+        """Do not count an outage, in which no worker can get work; idle times count from its end."""
         self._outages += 1
         try:
             yield
@@ -89,7 +89,7 @@ class Idleness:
             self._since = {pid: since for pid, since in self._since.items() if pid in children}
 
     def _look(self) -> _Seen | None:
-        """Ask the database; None if it cannot answer, or a table is locked."""
+        """Ask the database; return None if it cannot answer or a table is locked."""
         try:
             with contextlib.closing(psycopg2.connect(self._database.url, connect_timeout=2)) as session:
                 session.autocommit = True
@@ -107,11 +107,11 @@ class Idleness:
         status = seen.status.get(pid, _STARTING)
         now, running = time.monotonic(), self._tail.running[pid]
         if status != _STARTING and pid not in self._registered:
-            # What it took to start is over; from here on it is a worker.
+            # It has started; from here on it counts as a worker.
             self._registered.add(pid)
             self._since.pop(pid, None)
         is_excused = status == "DRAINING" or is_paused(pid) or not is_alive(pid)
-        # They may sleep in one call each, which leaves no entry.
+        # Each thread may sleep in one call, which leaves no entry.
         is_busy = status != "GONE" and len(running) >= seen.threads.get(pid, 1)
         if is_excused or is_busy:
             self._since.pop(pid, None)
@@ -130,23 +130,23 @@ class Idleness:
 
 
 class _Tail:
-    """What the ledger says of each process, read as it grows."""
+    """The ledger's entries by process, read as it grows."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._offset = 0
-        #: Moment of a process's last entry.
+        #: Time of each process's last entry.
         self.last: dict[int, float] = {}
-        #: Task and attempt of what has started there and not ended.
+        #: Task and attempt of runs that have started there and not ended.
         self.running: dict[int, set[tuple[str, int]]] = defaultdict(set)
 
     def read(self) -> None:
-        """Read what was added."""
+        """Read the new entries."""
         if not self._ledger.path.exists():
             return
         with self._ledger.path.open("rb") as file:
             file.seek(self._offset)
-            # The last line may be on its way: a reader can see the first half of another process's write.
+            # The last line may be incomplete: a reader can see the first half of another process's write.
             lines, end, _ = file.read().rpartition(b"\n")
         self._offset += len(lines) + len(end)
         for line in lines.splitlines():

@@ -1,4 +1,4 @@
-"""The effects ledger: an append-only file in which actors say what they do, whatever happens to database and broker."""
+"""The effects ledger: an append-only file of what actors do, independent of database and broker."""
 
 import json
 import os
@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 _VARIABLE = "STAGE_LEDGER"
-#: What the test's clock showed when the machine's began to count, for processes whose own clock is wrong.
+#: The test's clock at the machine's monotonic zero, for processes whose own clock is wrong.
 _EPOCH = "STAGE_EPOCH"
 
 
 class Entry(NamedTuple):
-    """One thing that an actor did: START, TICK (a sign of life), EFFECT, END, or what is its own."""
+    """One event of an actor: START, TICK (a sign of life), EFFECT, END, or one of its own."""
 
     event: str
     task: str
     attempt: int
     pid: int
-    #: Comparable across the processes of this machine, and never set.
+    #: Monotonic; comparable across the processes of this machine.
     monotonic: float
-    #: Seconds since 1970: comparable with the database's clock, which is on this machine too.
+    #: Seconds since 1970; comparable with the database's clock, which is on this machine too.
     wall: float
-    #: With END: the exception it ended by.
+    #: With END, the exception that ended the run.
     note: str = ""
 
 
@@ -40,11 +40,11 @@ class Ledger:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What a process needs in its environment to write here."""
+        """Environment variables of a process that writes here."""
         return {_VARIABLE: str(self.path), _EPOCH: repr(time.time() - time.monotonic())}
 
     def write(self, event: str, *, task: str, attempt: int, note: str = "") -> None:
-        """Append an entry in one write, so that entries of many processes never mix and a kill leaves no half."""
+        """Append an entry in one write, so that entries of processes never mix and a kill leaves no partial one."""
         now = time.monotonic()
         wall = now + float(os.environ[_EPOCH]) if _EPOCH in os.environ else time.time()
         entry = Entry(event, task, attempt, os.getpid(), now, wall, note)
@@ -55,11 +55,11 @@ class Ledger:
             os.close(descriptor)
 
     def entries(self) -> list[Entry]:
-        """Read what was written so far, in the order of writing."""
+        """Read all entries so far, in the order of writing."""
         if not self.path.exists():
             return []
         with self.path.open() as file:
-            # The last line may be on its way.
+            # The last line may be incomplete.
             return [_entry(*json.loads(line)) for line in file if line.endswith("\n")]
 
     def of(self, task: str, event: str) -> list[Entry]:
@@ -68,5 +68,5 @@ class Ledger:
 
 
 def _entry(event: str, task: str, attempt: int, pid: int, monotonic: float, wall: float, note: str) -> Entry:
-    # A soak has a million entries, and few different words in them.
+    # A soak has a million entries with few different texts.
     return Entry(sys.intern(event), sys.intern(task), attempt, pid, monotonic, wall, sys.intern(note))

@@ -21,7 +21,7 @@ _JOURNAL = '"tasks.telemetry.transition_log"'
 
 
 class Process:
-    """One process of ours and whatever it starts; its output goes to a file, or into a pipe that nobody reads."""
+    """A process with its children; its output goes to a file, or into a pipe without a reader."""
 
     def __init__(
         self, name: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path, is_read: bool = True
@@ -35,7 +35,7 @@ class Process:
 
     @contextmanager
     def _full_pipe(self) -> Iterator[IO[bytes]]:
-        """Make a pipe with no room in it; it stays open at our end, so that a write waits and does not fail."""
+        """Make a full pipe; its read end stays open, so that a write blocks instead of failing."""
         self.log.touch()
         self._unread, entry = os.pipe()
         fcntl.fcntl(entry, fcntl.F_SETPIPE_SZ, 4096)
@@ -49,24 +49,24 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     @property
     def code(self) -> int | None:
-        """Its exit code, negative for a signal; None while it lives."""
+        """The exit code, negative for a signal; None while the process lives."""
         return self._process.poll()
 
     def children(self) -> list[int]:
-        """Find the processes that it started and that live: worker processes, if it is a supervisor."""
+        """Find its living children: worker processes if it is a supervisor."""
         try:
             return [child.pid for child in psutil.Process(self.pid).children()]
         except psutil.NoSuchProcess:
             return []
 
     def living(self) -> list[int]:
-        """Find everything of its session that lives, its orphans too."""
-        # In a long run another's session may have got the number of one that ended; its home is another, too.
+        """Find all living processes of its session, orphans included."""
+        # In a long run another session may get the id of an ended one, but it has another HOME.
         return [
             pid
             for pid in psutil.pids()
@@ -74,23 +74,23 @@ class Process:
         ]
 
     def kill(self) -> None:
-        """Kill it, and nothing that it started, and wait for that."""
+        """Kill it, but none of its children, and wait until it has ended."""
         self._process.kill()
         self._process.wait()
 
     def terminate(self) -> None:
-        """Ask it to stop, once."""
+        """Ask it to stop with one SIGTERM."""
         self._process.terminate()
 
     def wait(self, seconds: float) -> int:
-        """Wait for its end and give its exit code."""
+        """Wait for its end and return its exit code."""
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.name} has not ended after {seconds:g} s") from None
 
     def clear(self) -> None:
-        """End whatever is left of it, paused or orphaned, at the end of a test."""
+        """End what is left of it at the end of a test, paused and orphaned processes included."""
         kill_session(self.pid)
         self._process.wait()
         if self._unread is not None:
@@ -98,7 +98,7 @@ class Process:
             self._unread = None
 
     def tail(self) -> str:
-        """Give the last lines that it wrote, without those that say what each task did."""
+        """Return its last log lines, without those about single tasks."""
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if _JOURNAL not in line]
         return "\n".join(lines[-TAIL_LINES:])
 
@@ -126,7 +126,7 @@ def kill(pid: int) -> None:
 
 
 def pause(pid: int) -> None:
-    """Stop a process in its tracks, and wait until it stands."""
+    """Stop a process by SIGSTOP, and wait until it stands still."""
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: is_paused(pid), timeout=5, what=f"process {pid} to stand still")
 

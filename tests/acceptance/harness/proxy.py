@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server: it loses, delays and withholds what the server says."""
+"""A TCP proxy in front of a server, which loses, delays and withholds the server's replies."""
 
 import socket
 import threading
@@ -11,7 +11,7 @@ _CHUNK = 65_536
 
 
 class Proxy:
-    """Passes on what comes until it is told otherwise.
+    """Forwards everything until a test tells it otherwise.
 
     Parameters:
         url: of the server behind it.
@@ -38,7 +38,7 @@ class Proxy:
         self._threads[0].start()
 
     def lose_replies(self, needle: bytes, *, count: int = 1) -> None:
-        """Pass on the next ``count`` requests that contain ``needle``, lose what the server answers, and hang up."""
+        """Forward the next ``count`` requests that contain ``needle``, lose their replies, and close the connection."""
         with self._lock:
             self._needle, self._count = needle, count
 
@@ -49,20 +49,20 @@ class Proxy:
 
     @contextmanager
     def delaying(self, seconds: float) -> Iterator[None]:
-        """Pass on every reply that much later."""
+        """Delay every reply by so much."""
         self._delay_seconds = seconds
         yield
         self._delay_seconds = 0.0
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Pass nothing on meanwhile, as a network that swallows packets; all of it arrives afterwards."""
+        """Forward nothing meanwhile, as a network that drops packets; everything arrives afterwards."""
         self._is_open.clear()
         yield
         self._is_open.set()
 
     def open_halfway(self) -> int:
-        """Forget every connection on the server's side alone: the client's stays open and silent; tell how many."""
+        """Close every connection on the server's side only; the client's stays open and silent. Return how many."""
         with self._lock:
             connections = [one for one in self._connections if one.is_passing]
         for connection in connections:
@@ -70,7 +70,7 @@ class Proxy:
         return len(connections)
 
     def close(self) -> None:
-        """Hang up on everybody."""
+        """Close all connections."""
         self._is_open.set()
         with suppress(OSError):
             self._door.shutdown(socket.SHUT_RDWR)
@@ -133,7 +133,7 @@ class Proxy:
 
 
 class _Connection:
-    """One client's connection and ours to the server."""
+    """One client's connection, and the proxy's to the server."""
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self.client, self.server = client, server
@@ -141,7 +141,7 @@ class _Connection:
         self.is_losing = False
 
     def pump(self, source: socket.socket, pass_on: Callable[[bytes], None]) -> None:
-        """Pass on what comes from one side until either hangs up."""
+        """Forward from one side until either closes."""
         try:
             while data := source.recv(_CHUNK):
                 if self.is_passing:
@@ -152,17 +152,17 @@ class _Connection:
             self.hang_up()
 
     def forget_server(self) -> None:
-        """Hang up on the server, and let the client talk into the void."""
+        """Close the connection to the server, and leave the client's open without answers."""
         self.is_passing = False
         _shut(self.server)
 
     def hang_up(self) -> None:
-        """Hang up on both."""
+        """Close both connections."""
         _shut(self.client)
         _shut(self.server)
 
 
 def _shut(side: socket.socket) -> None:
-    # Not close(): a thread may still read from it, and its number could be given away under it.
+    # Not close(): a thread may still read from it, and the descriptor could be reused meanwhile.
     with suppress(OSError):
         side.shutdown(socket.SHUT_RDWR)

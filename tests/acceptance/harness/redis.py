@@ -1,4 +1,4 @@
-"""Redis in other clothes: over TLS with users, and behind Sentinel."""
+"""Other set-ups of Redis: over TLS with users, and behind Sentinel."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ from tests.waiting import wait_until
 
 
 class Server:
-    """A redis-server of the operating system's packages with a configuration of its own."""
+    """A redis-server of the operating system's packages with its own configuration."""
 
     def __init__(self, folder: Path, name: str, lines: Sequence[str], *arguments: str, url: str) -> None:
         program = shutil.which("redis-server")
@@ -45,7 +45,7 @@ class Server:
 
 
 def over_tls(folder: Path) -> Server:
-    """Start one that takes nothing but TLS, from a user who may touch no key outside our prefix."""
+    """Start a Redis that only accepts TLS, and a user that may only touch keys with Callboard's prefix."""
     certificate, key, port = folder / "cert.pem", folder / "key.pem", free_port()
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
@@ -62,7 +62,7 @@ def over_tls(folder: Path) -> Server:
 
 
 class Sentinels:
-    """A master, a replica, and a sentinel that makes the one into the other."""
+    """A master, a replica, and a sentinel that promotes the replica."""
 
     def __init__(self, folder: Path) -> None:
         ports = [free_port() for _ in range(3)]

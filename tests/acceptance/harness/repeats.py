@@ -1,4 +1,4 @@
-"""Finished work that was done again, although the process that had finished it lived on and could have said so."""
+"""Finished work that was repeated although the process that had finished it lived on and could have reported it."""
 
 from collections.abc import Collection, Iterator
 
@@ -6,14 +6,14 @@ from tasks.states import AttemptOutcome
 from tests.acceptance.harness.checker import Evidence
 from tests.acceptance.harness.ledger import Entry
 
-#: Actors of the stage that take their process along.
+#: Actors of the stage that end their process.
 FATAL = frozenset({"crash", "leave", "hold", "stop_loop", "spin"})
-#: An interrupt may land between the last line of an actor and its return: then it has not finished.
+#: An interrupt may hit between the last line of an actor and its return; then it has not finished.
 _INTERRUPTED = frozenset({"TimeLimitExceeded", "Shutdown"})
 
 
 def repeated(evidence: Evidence, *, felled: Collection[int] = ()) -> list[str]:
-    """Say of each task that started again after its actor had ended well what it did.
+    """Describe each task that started again after its actor had ended well.
 
     An outcome lives in the memory of its process until it is written, so what finished in a process that was killed may
     run again. What the supervisor reported as a crash counts as killed, and so does a process in which a fatal actor

@@ -24,7 +24,7 @@ from tests.acceptance.harness.processes import Process
 from tests.acceptance.harness.servers import ROOT
 from tests.waiting import wait_until
 
-#: Short enough that a fault is over within seconds, long enough for a busy machine not to lose a lease by itself.
+#: Short enough that a fault is over within seconds, long enough that a busy machine does not lose a lease by itself.
 CLOCKS = {
     "HEARTBEAT_INTERVAL_SECONDS": "0.3",
     "WORKER_LEASE_SECONDS": "2",
@@ -35,8 +35,8 @@ CLOCKS = {
     "SHUTDOWN_GRACE_SECONDS": "2",
     "DEFAULT_MIN_BACKOFF_SECONDS": "0.2",
 }
-#: After the last task ended, hints that still lie about are gone this soon: an acknowledgement on a connection that is
-#: dead and does not know it is given up after five, and said again by a worker that is idle.
+#: Time until the last hints are gone after the last task. An acknowledgement on a dead connection times out after five
+#: seconds, and an idle worker sends it again.
 TIDY_SECONDS = 8
 STOP_SECONDS = 15
 
@@ -46,7 +46,7 @@ class Broker(Protocol):
 
     @property
     def url(self) -> str:
-        """What goes into BROKER_URL."""
+        """The value of BROKER_URL."""
 
     def stop(self, *, immediate: bool = False) -> None:
         """End it."""
@@ -64,7 +64,7 @@ class Rig:
         self.folder = folder
         self.database = Database(database_url)
         self.ledger = Ledger(folder / "ledger")
-        #: As the fixture made it; what can be done to it is its own.
+        #: As the fixture made it; its faults depend on its class.
         self.redis: Any = broker
         self.token = folder / "failpoint"
         self.processes: list[Process] = []
@@ -74,18 +74,18 @@ class Rig:
     # --- Processes ----------------------------------------------------------------------------------------------
 
     def start_scheduler(self, *arguments: str, env: Mapping[str, str] | None = None) -> Process:
-        """Start ``runscheduler``; ``env`` comes on top of what all processes get."""
+        """Start ``runscheduler``; ``env`` extends the environment of all processes."""
         return self._start("scheduler", ["manage.py", "runscheduler", *arguments], env or {})
 
     def start_workers(
         self, *, processes: int = 1, threads: int = 4, env: Mapping[str, str] | None = None, is_read: bool = True
     ) -> Process:
-        """Start ``runworkers``; ``env`` comes on top of what all processes get; ``is_read`` tells of its output."""
+        """Start ``runworkers``; ``env`` extends the environment; without ``is_read`` its output has no reader."""
         counts = ["-p", str(processes), "-t", str(threads)]
         return self._start("workers", ["manage.py", "runworkers", *counts], env or {}, is_read=is_read)
 
     def start_api(self, *, env: Mapping[str, str] | None = None) -> Api:
-        """Start gunicorn with one process, and wait until it answers; ``env`` comes on top of what all get."""
+        """Start gunicorn with one process, and wait until it answers; ``env`` extends the environment."""
         port = free_port()
         arguments = ["--bind", f"127.0.0.1:{port}", "--threads", "4", "--graceful-timeout", "1", "--no-control-socket"]
         command = ["-m", "gunicorn", "scheduler_site.wsgi", *arguments]
@@ -99,23 +99,23 @@ class Rig:
         subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, env=self._environment({}), check=True)
 
     def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Run Python with these arguments to its end; give its code and what it wrote."""
+        """Run Python with these arguments to its end; return its exit code and output."""
         command, variables = [sys.executable, *arguments], self._environment(env or {})
         return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=30)
 
     @property
     def client(self) -> Client:
-        """The client, started when it is first needed."""
+        """The client, started on first use."""
         if self._client is None:
             self._client = Client(env=self._environment({}), folder=self.folder)
         return self._client
 
     def outcomes(self, task: str) -> list[str]:
-        """Give the outcomes of a task's attempts."""
+        """List the outcomes of a task's attempts."""
         return [row.outcome for row in self.database.attempts(task)]
 
     def runs(self) -> Counter[str]:
-        """Count the attempts of each task that started; a claim that was put back is none."""
+        """Count the attempts of each task; a claim that was put back is not an attempt."""
         return Counter(row.task for row in self.database.snapshot().attempts)
 
     def await_workers(self, count: int = 1) -> None:
@@ -123,8 +123,10 @@ class Rig:
         wait_until(lambda: len(self.database.present_workers()) >= count, timeout=20, what=f"{count} workers")
 
     def arm(self, failpoint: str, *, now: bool = True) -> dict[str, str]:
-        """Give the variables of processes of which one, once, does what the fail point says: ``now``, or when a test
-        touches ``token``.
+        """Return the environment of processes of which one hits the fail point, once.
+
+        Parameters:
+            now: arm it now; otherwise the test arms it by touching ``token``.
         """
         if now:
             self.token.touch()
@@ -135,7 +137,7 @@ class Rig:
         return str(self.folder / f"cue-{name}")
 
     def give_cue(self, name: str = "cue") -> None:
-        """Let the actors that await it end."""
+        """Let the actors that wait for the cue end."""
         Path(self.cue(name)).touch()
 
     @property
@@ -194,7 +196,7 @@ class Rig:
         return Counter(entry.task for entry in self.ledger.entries() if entry.event == "EFFECT")
 
     def start_delays(self, tasks: Sequence[str]) -> list[float]:
-        """Tell how long after its submission each of these tasks started for the first time, in seconds."""
+        """Measure the seconds from submission to first start of each of these tasks."""
         submitted = dict(self.database.query("SELECT task_id::text, at FROM move_log WHERE before IS NULL"))
         started: dict[str, float] = {}
         for entry in self.ledger.entries():
@@ -214,7 +216,7 @@ class Rig:
     # --- The verdict --------------------------------------------------------------------------------------------
 
     def verify(self, *, within: float) -> None:
-        """Let everything settle in so many seconds, stop all processes in order, and check I1 to I9.
+        """Wait until all tasks are final, stop all processes in order, and check I1 to I9.
 
         Raises:
             AssertionError: with one sentence for each violation.
@@ -226,14 +228,14 @@ class Rig:
         assert not found, "\n".join(found)
 
     def close(self) -> Evidence:
-        """Stop all processes in order; give what is known after that."""
+        """Stop all processes in order; return the evidence."""
         residue = [*self._residue_in_the_broker(), *self.stop()]
         return Evidence(self.client.history, self.ledger.entries(), self.database.snapshot(), residue)
 
     def stop(self) -> list[str]:
-        """Stop what runs in order; tell what did not end as it should."""
+        """Stop all processes in order; describe those that did not end as they should."""
         running = [process for process in self.processes if process.code is None]
-        # Workers first, so that the scheduler hears of their ends.
+        # Workers first, so that the scheduler learns of their ends.
         for process in sorted(running, key=lambda one: not one.name.startswith("workers")):
             process.terminate()
         residue = []
@@ -250,7 +252,7 @@ class Rig:
         return residue
 
     def clear(self) -> None:
-        """End everything, however the test went."""
+        """End everything, whatever the test's result."""
         for process in self.processes:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGCONT)
@@ -261,7 +263,7 @@ class Rig:
             self.redis.stop(immediate=True)
 
     def tails(self) -> list[tuple[str, str]]:
-        """Give the last lines of every log."""
+        """Return the last lines of every log."""
         return [(process.name, process.tail()) for process in self.processes]
 
     def _residue_in_the_broker(self) -> list[str]:

@@ -16,7 +16,7 @@ from scheduler_site.embedded.servers import FAST_AND_LOOSE, PostgresServer
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# Each change of a status, whoever makes it and however: what the checker holds against the rules of tasks.lifecycle.
+# Records each change of a status, whatever makes it. The checker compares it with the rules of tasks.lifecycle.
 _MOVE_LOG = """
 CREATE TABLE move_log (
     id bigserial PRIMARY KEY, at timestamptz NOT NULL, task_id uuid NOT NULL, before text, after text NOT NULL,
@@ -39,11 +39,11 @@ FOR EACH ROW EXECUTE FUNCTION write_move_log();
 
 
 class SystemPostgresServer(PostgresServer):
-    """The PostgreSQL that the operating system's packages installed, not the wheel's."""
+    """The PostgreSQL of the operating system's packages, not the wheel's."""
 
     @staticmethod
     def programs() -> list[Path]:
-        """List what is installed, the newest last."""
+        """List the installed versions, the newest last."""
         return sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
     def start(self) -> str:
@@ -55,7 +55,7 @@ class SystemPostgresServer(PostgresServer):
 
 
 class Databases:
-    """Databases of one server, each a copy of one that is migrated once."""
+    """Databases of one server, each a copy of a template that is migrated once."""
 
     def __init__(self, server: PostgresServer) -> None:
         self.server = server
@@ -65,7 +65,7 @@ class Databases:
 
     @contextlib.contextmanager
     def fresh(self) -> Iterator[str]:
-        """Give the URL of an empty database with all tables, and drop it afterwards."""
+        """Yield the URL of an empty database with all tables, and drop it afterwards."""
         self._made += 1
         name = f"stage_{self._made}"
         execute(self._admin_url, f"CREATE DATABASE {name} TEMPLATE {PostgresServer.name} STRATEGY FILE_COPY")
@@ -78,14 +78,14 @@ class Databases:
 
 
 def start_postgres(folder: Path, *, kind: type[PostgresServer] = PostgresServer) -> PostgresServer:
-    """Start a server that is fast and may lose everything in a power cut, but not when it is killed."""
+    """Start a fast server, which may lose data in a power cut but not when it is killed."""
     server = kind(folder, settings={**FAST_AND_LOOSE, "synchronous_commit": "on"})
     server.start()
     return server
 
 
 def execute(url: str, statement: str) -> None:
-    """Run a statement on a connection of its own."""
+    """Run a statement on its own connection."""
     with contextlib.closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:

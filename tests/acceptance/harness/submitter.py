@@ -31,7 +31,7 @@ def _answer(command: dict[str, Any]) -> dict[str, Any]:
     except CallboardError as error:
         return {"answer": "failed", "error": str(error)}
     except DatabaseError as error:
-        # The commit may have gone through.
+        # The commit may have succeeded.
         return {"answer": "unknown", "error": str(error)}
 
 

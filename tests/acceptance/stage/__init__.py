@@ -1,1 +1,1 @@
-"""A Django app whose actors write down what they do, so that a checker can hold it against the database."""
+"""A Django app whose actors record what they do, so that a checker can compare it with the database."""

@@ -31,7 +31,7 @@ def effect() -> None:
         failpoints.reach("after_effect")
 
 
-#: Results that no row can keep, and one that asks for them ends by.
+#: Results that no row can keep, and one that exits when it is read.
 RESULTS: dict[str, Any] = {
     "date": lambda: datetime(2030, 1, 2, tzinfo=UTC),
     "decimal": lambda: Decimal("1.10"),
@@ -45,7 +45,7 @@ RESULTS: dict[str, Any] = {
 
 
 class Exiting(dict[str, Any]):
-    """A result that ends whoever reads it."""
+    """A result that exits when it is read."""
 
     def items(self) -> Any:
         """Exit."""
@@ -56,7 +56,7 @@ class Exiting(dict[str, Any]):
 
 @dramatiq.actor(min_backoff=100, max_backoff=200)
 def effect_and_return(what: str) -> Any:
-    """Have one effect and return what cannot be kept."""
+    """Have one effect and return a result that cannot be kept."""
     with performance():
         write("EFFECT")
     return RESULTS[what]()
@@ -64,20 +64,20 @@ def effect_and_return(what: str) -> Any:
 
 @dramatiq.actor(min_backoff=100, max_backoff=200, on_success="nobody")
 def effect_and_call_nobody() -> None:
-    """Have one effect and a callback that no broker knows."""
+    """Have one effect and a callback that does not exist."""
     with performance():
         write("EFFECT")
 
 
 class ExitingText(Exception):
-    """Its text ends whoever asks for it."""
+    """Exits when its text is read."""
 
     def __str__(self) -> str:
         raise SystemExit
 
 
 class ExitingClass(Exception):
-    """It cannot be told what it is an instance of."""
+    """Exits when its class is asked for."""
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
@@ -85,7 +85,7 @@ class ExitingClass(Exception):
 
 
 class ExitingAttributes(Exception):
-    """Nothing of it can be read."""
+    """Raises when any of its attributes is read."""
 
     def __getattribute__(self, name: str) -> Any:
         raise KeyboardInterrupt
@@ -93,14 +93,14 @@ class ExitingAttributes(Exception):
 
 @dramatiq.actor
 def fail_hostile(what: str) -> None:
-    """Raise what harms whoever looks at it."""
+    """Raise an exception that raises when it is inspected."""
     with performance():
         raise {"text": ExitingText, "class": ExitingClass, "attributes": ExitingAttributes}[what]
 
 
 @dramatiq.actor(min_backoff=100, max_backoff=200)
 def book() -> None:
-    """Write a row in the transaction that ends the task."""
+    """Write a row in the transaction that completes the task."""
     with performance():
         with current.complete_in_transaction():
             with connection.cursor() as cursor:
@@ -119,7 +119,7 @@ def last(seconds: float) -> None:
 
 @dramatiq.actor
 def await_cue(cue: str, seconds: float = 30) -> None:
-    """Run until a file is there."""
+    """Run until a file exists."""
     with performance():
         nap_until(Path(cue).exists, seconds)
         write("EFFECT")
@@ -127,7 +127,7 @@ def await_cue(cue: str, seconds: float = 30) -> None:
 
 @dramatiq.actor
 def resist(seconds: float, times: int = 1) -> None:
-    """Sleep in one call that no interrupt gets into, the first times."""
+    """Sleep in one uninterruptible call in the first attempts."""
     with performance():
         if current.attempt() <= times:
             time.sleep(seconds)
@@ -145,18 +145,18 @@ def fail(times: int) -> None:
 
 @dramatiq.actor
 def crash(how: str) -> None:
-    """Take the process along: ``exit``, ``segfault`` or ``kill``, as the kernel does when memory is short."""
+    """End the process by ``exit``, ``segfault`` or ``kill``, as the kernel does when memory is short."""
     with performance():
         if how == "exit":
             os._exit(7)
         signal.raise_signal({"segfault": signal.SIGSEGV, "kill": signal.SIGKILL}[how])
-        # The signal is delivered to the process; this thread must not go on before it is.
+        # The signal goes to the process; this thread must wait for its delivery.
         threading.Event().wait()
 
 
 @dramatiq.actor(min_backoff=100, max_backoff=200, max_retries=1)
 def devour() -> None:
-    """Want more memory than the process may have."""
+    """Allocate more memory than the process may have."""
     with performance():
         before = resource.getrlimit(resource.RLIMIT_AS)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -169,14 +169,14 @@ def devour() -> None:
 
 @dramatiq.actor
 def spin() -> None:
-    """Keep the interpreter, in a call that lets no other thread of the process run and no interrupt in."""
+    """Keep the interpreter in a call during which no other thread runs and no interrupt arrives."""
     with performance():
         re.match("(a+)+$", "a" * 100 + "b")
 
 
 @dramatiq.actor
 def leave_open() -> None:
-    """Leave a transaction open in which it has written."""
+    """Write in a transaction and leave it open."""
     with performance():
         transaction.atomic().__enter__()
         with connection.cursor() as cursor:
@@ -201,6 +201,6 @@ if os.environ.get("STAGE_RELEASE") == "next":
 
     @dramatiq.actor
     def novelty() -> None:
-        """Do what the release before does not know of."""
+        """Do something that the release before does not know."""
         with performance():
             write("EFFECT")

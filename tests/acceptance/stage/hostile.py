@@ -1,4 +1,4 @@
-"""Actors that do what no actor should: each must harm itself and nobody else.
+"""Actors that do what no actor should; each must harm only itself.
 
 ``attempts`` says how many first attempts misbehave; later ones have their effect and end.
 """
@@ -29,7 +29,7 @@ from tests.acceptance.stage.performance import NAP_SECONDS, nap_until, performan
 log = logging.getLogger(__name__)
 
 ALWAYS = 1_000
-#: What leaked stays leaked: nothing may be collected by chance.
+#: Keeps leaked objects alive, so that none is collected by chance.
 _kept: list[Any] = []
 
 
@@ -49,7 +49,7 @@ def chatty(seconds: float = 60, every_ms: float = 5) -> None:
 
 @dramatiq.actor(min_backoff=100, max_backoff=200)
 def stubborn(seconds: float, times: int = ALWAYS, attempts: int = ALWAYS) -> None:
-    """Swallow so many interrupts and go on; each is noted as SWALLOWED."""
+    """Swallow so many interrupts and go on; each is recorded as SWALLOWED."""
     with performance():
         until = time.monotonic() + (seconds if current.attempt() <= attempts else 0)
         while time.monotonic() < until:
@@ -89,7 +89,7 @@ def hold(seconds: float, busy: bool = False, attempts: int = ALWAYS) -> None:
 
 
 def _hold_busy(seconds: float) -> None:
-    # In time of a processor, so that on a busy machine it takes longer and never shorter.
+    # In processor time, so that it takes longer on a busy machine and never less.
     began = time.thread_time()
     sum(range(5_000_000))
     sum(range(int(5e6 * seconds / (time.thread_time() - began))))
@@ -100,7 +100,7 @@ def _hold_busy(seconds: float) -> None:
 
 @dramatiq.actor(min_backoff=100, max_backoff=200)
 def leave(code: int, attempts: int = ALWAYS) -> None:
-    """End the process with an exit code of its choice."""
+    """End the process with a given exit code."""
     with performance():
         if current.attempt() <= attempts:
             os._exit(code)
@@ -118,7 +118,7 @@ async def stop_loop(attempts: int = ALWAYS) -> None:
 
 
 class Unprintable(Exception):
-    """Raises when somebody wants to know what it is."""
+    """Raises when its text is read."""
 
     def __str__(self) -> str:
         """Raise."""
@@ -128,17 +128,17 @@ class Unprintable(Exception):
 
 
 class Deadly(Exception):
-    """Ends whoever looks at it."""
+    """Exits when its text is read."""
 
     def __str__(self) -> str:
-        """Raise what most handlers let through."""
+        """Raise an exception that most handlers do not catch."""
         raise SystemExit(1)
 
     __repr__ = __str__
 
 
 class Alien(BaseException):
-    """Is no Exception."""
+    """A BaseException that is not an Exception."""
 
 
 _RAISED: dict[str, Callable[[], BaseException]] = {
@@ -154,14 +154,14 @@ _RAISED: dict[str, Callable[[], BaseException]] = {
 
 @dramatiq.actor(min_backoff=100, max_backoff=200, max_retries=1)
 def explode(how: str) -> None:
-    """Raise what is hard to catch or to print."""
+    """Raise an exception that is hard to catch or to print."""
     with performance():
         raise _RAISED[how]()
 
 
 @dramatiq.actor(min_backoff=100, max_backoff=200, max_retries=1)
 async def explode_async(how: str) -> None:
-    """Raise it in the event loop."""
+    """Raise such an exception in the event loop."""
     with performance():
         raise _RAISED[how]()
 
@@ -171,7 +171,7 @@ async def explode_async(how: str) -> None:
 
 @dramatiq.actor(min_backoff=100, max_backoff=200)
 def ask() -> int:
-    """Ask the database by the ORM."""
+    """Query the database by the ORM."""
     with performance():
         count = Task.objects.count()
         write("EFFECT")
@@ -180,7 +180,7 @@ def ask() -> int:
 
 @dramatiq.actor(min_backoff=100, max_backoff=200)
 async def ask_async() -> int:
-    """Ask the database by the asynchronous ORM."""
+    """Query the database by the asynchronous ORM."""
     with performance():
         count = await Task.objects.acount()
         write("EFFECT")
@@ -217,7 +217,7 @@ def _leak_suspended() -> None:
 
 
 def _leak_cycle() -> None:
-    # The collector closes it some time, in whatever thread it runs.
+    # The garbage collector closes it at some time, in the thread where it happens to run.
     ring: list[Any] = [_suspended()]
     ring.append(ring)
 
@@ -276,7 +276,7 @@ def multiprocess() -> None:
 
 
 def _linger(parent: int) -> None:
-    # As long as its parent, which may be killed.
+    # As long as its parent lives, which may be killed.
     while os.getppid() == parent:
         time.sleep(1)
 
@@ -299,16 +299,16 @@ def deafen(number: int) -> None:
 
 
 class _Blocker(logging.Handler):
-    """Never returns from a record."""
+    """A log handler that never returns."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Wait for ever, with the handler's lock."""
+        """Wait for ever while holding the handler's lock."""
         threading.Event().wait()
 
 
 @dramatiq.actor
 def seize(what: str) -> None:
-    """Take a lock of the standard library and never let go: ``handlers``, ``logging``, ``queues``, ``import``,
+    """Take a lock of the standard library and never release it: ``handlers``, ``logging``, ``queues``, ``import``,
     ``threads``; or put in a logging handler that ``blocks`` for ever.
     """
     with performance():
@@ -326,7 +326,7 @@ def _seize_logging() -> None:
 
 
 def _seize_queues() -> None:
-    # Of handlers only, as an interrupt in a call of logging would: what is the engine's own no actor gets hold of.
+    # Only locks of handlers, as after an interrupt in a logging call; actors cannot take Callboard's own locks.
     for handler in logging.getLogger().handlers:
         mutex = getattr(getattr(handler, "queue", None), "mutex", None)
         if mutex is not None:
@@ -338,7 +338,7 @@ def _seize_import() -> None:
 
 
 def _seize_threads() -> None:
-    # What an interrupt in Thread.start() leaves behind.
+    # The state after an interrupt in Thread.start().
     threading._active_limbo_lock.acquire()  # type: ignore[attr-defined]
 
 

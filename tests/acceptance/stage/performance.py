@@ -1,4 +1,4 @@
-"""What every actor of the stage does: entries in the ledger for its start, its effect, signs of life and its end."""
+"""The ledger entries of every actor: its start, its effect, signs of life and its end."""
 
 import time
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ NAP_SECONDS = 0.02
 
 
 def write(event: str, note: str = "") -> None:
-    """Append an entry of the running attempt."""
+    """Append an entry for the running attempt."""
     Ledger.of_environment().write(event, task=str(current.task_id()), attempt=current.attempt(), note=note)
 
 
 @contextmanager
 def performance() -> Iterator[None]:
-    """Write the start, and the end with what it ended by; a process that dies writes no end."""
+    """Write the start, and the end with the exception if there was one; a process that dies writes no end."""
     write("START")
     try:
         yield
@@ -28,7 +28,7 @@ def performance() -> Iterator[None]:
 
 
 def nap_until(condition: object, seconds: float) -> None:
-    """Show signs of life until then; short naps, so that interrupts get through."""
+    """Write signs of life until then; sleep in short naps, so that interrupts arrive."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and not (callable(condition) and condition()):
         time.sleep(NAP_SECONDS)
