@@ -1,1 +1,1 @@
-"""What runs in a worker process, and the supervisor that starts it: claim, run, complete."""
+"""The worker process: claims tasks, runs them and writes their outcomes; and the supervisor that starts it."""

@@ -151,15 +151,8 @@ class ClaimingConsumer(Consumer):
         self._inflight.forget([execution])
 
     def _refill(self) -> None:
-        inflight = self._inflight
         if self._drain.has_begun:
-            # First, so that other workers can start these tasks at once.
-            self._give_back_hints()
-            self._acknowledge()
-            # Tasks of a claim that was under way when the drain began.
-            self._put_back_unstarted()
-            # Not began.wait(), which returns at once by now: the consumer would spin beside running tasks.
-            time.sleep(DRAINING_PAUSE_SECONDS)
+            self._give_everything_back()
             return
         if not self._heartbeat.has_lease:
             # The heartbeat keeps trying to renew it.
@@ -168,34 +161,47 @@ class ClaimingConsumer(Consumer):
             self._drain.began.wait(PAUSE_AFTER_ERROR_SECONDS)
             return
         try:
-            if self._isolation.start_next(self._hand_out):
-                self._acknowledge()
-                return
-            inflight.put_back_waiting(longer_than=PUT_BACK_AFTER_SECONDS)
-            # Finished tasks must not pile up in memory while outcomes cannot be written.
-            if self._completer.is_full:
-                self._acknowledge()
-                self._drain.began.wait(PUT_BACK_AFTER_SECONDS)
-                return
-            free = inflight.slots.free()
-            if free == 0:
-                self._acknowledge()
-                inflight.slots.wait_for_one(PUT_BACK_AFTER_SECONDS / 2 if inflight.unstarted else IDLE_WAIT_SECONDS)
-                return
-            taken = self._take(free)
-            if taken:
-                self._claim(taken)
-            else:
-                self._wait()
+            self._take_and_claim()
         except (DatabaseError, BrokerUnavailable) as error:
             self._is_in_doubt = self._is_in_doubt or isinstance(error, BrokerUnavailable)
             log.warning("cannot claim; trying again", error=str(error), wait_seconds=PAUSE_AFTER_ERROR_SECONDS)
             close_old_connections()
             self._drain.began.wait(PAUSE_AFTER_ERROR_SECONDS)
 
+    def _give_everything_back(self) -> None:
+        # First, so that other workers can start these tasks at once.
+        self._give_back_hints()
+        self._acknowledge()
+        # Tasks of a claim that was under way when the drain began.
+        self._put_back_unstarted()
+        # Not began.wait(), which returns at once by now: the consumer would spin beside running tasks.
+        time.sleep(DRAINING_PAUSE_SECONDS)
+
     def _put_back_unstarted(self) -> None:
         self._inflight.put_back_waiting(longer_than=0)
         self._isolation.put_back()
+
+    def _take_and_claim(self) -> None:
+        inflight = self._inflight
+        if self._isolation.start_next(self._hand_out):
+            self._acknowledge()
+            return
+        inflight.put_back_waiting(longer_than=PUT_BACK_AFTER_SECONDS)
+        # Finished tasks must not pile up in memory while outcomes cannot be written.
+        if self._completer.is_full:
+            self._acknowledge()
+            self._drain.began.wait(PUT_BACK_AFTER_SECONDS)
+            return
+        free = inflight.slots.free()
+        if free == 0:
+            self._acknowledge()
+            inflight.slots.wait_for_one(PUT_BACK_AFTER_SECONDS / 2 if inflight.unstarted else IDLE_WAIT_SECONDS)
+            return
+        taken = self._take(free)
+        if taken:
+            self._claim(taken)
+        else:
+            self._wait()
 
     def _take(self, limit: int) -> "list[Taken]":
         if self._unclaimed:

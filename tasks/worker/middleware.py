@@ -3,6 +3,7 @@
 import functools
 import inspect
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from tasks.worker import event_loop, open_transactions
 from tasks.worker.error_report import OpaqueError, report_of
 
 if TYPE_CHECKING:
-    from tasks.worker.execution import Execution
+    from tasks.worker.execution import Execution, Guard
     from tasks.worker.flight_recorder import FlightRecorder
     from tasks.worker.runtime import WorkerRuntime
 
@@ -84,29 +85,8 @@ class CaptureOutcome(Middleware):
             execution: Execution | None = getattr(running, "execution", None)
             if execution is None or execution.has_started or execution.claimed.actor != actor.actor_name:
                 return function(*args, **kwargs)
-            before = open_transactions.open_blocks()
-            try:
-                call = functools.partial(function, *args, **kwargs)
-                return execution.run(call, running.interrupter, is_async=is_async)
-            except BaseException as error:
-                execution.error_report = report = report_of(error, throws=actor.options.get("throws"))
-                if report.is_inspectable:
-                    raise
-            finally:
-                # Not in a hook: another hook may run first and close a connection inside its transaction, which then
-                # refuses every later task.
-                open_transactions.tidy(
-                    execution, before, error=execution.error, was_interrupted=bool(execution.interrupts)
-                )
-            log.error(
-                "an exception cannot be inspected; a report stands in",
-                task_id=str(execution.claimed.id),
-                error=report.message,
-            )
-            # Outside the handler, or the original exception would be the context of this one. Dramatiq inspects what it
-            # handles, and an exception that raises then would end the thread and leave the attempt without an outcome.
-            execution.error = OpaqueError(report.message)  # type: ignore[no-untyped-call]
-            raise execution.error
+            call = functools.partial(function, *args, **kwargs)
+            return _run(execution, call, running.interrupter, is_async=is_async, throws=actor.options.get("throws"))
 
         actor.fn = captured
 
@@ -143,6 +123,26 @@ class CaptureOutcome(Middleware):
             self._running.execution = None
             current.leave()
         return execution
+
+
+def _run(execution: "Execution", call: Callable[[], Any], guard: "Guard", *, is_async: bool, throws: Any) -> Any:
+    before = open_transactions.open_blocks()
+    try:
+        return execution.run(call, guard, is_async=is_async)
+    except BaseException as error:
+        execution.error_report = report = report_of(error, throws=throws)
+        if report.is_inspectable:
+            raise
+    finally:
+        # Not in a hook: another hook may run first and close a connection inside its transaction, which then refuses
+        # every later task.
+        open_transactions.tidy(execution, before, error=execution.error, was_interrupted=bool(execution.interrupts))
+    task_id = str(execution.claimed.id)
+    log.error("an exception cannot be inspected; a report stands in", task_id=task_id, error=report.message)
+    # Outside the handler, or the original exception would be the context of this one. Dramatiq inspects what it
+    # handles, and an exception that raises then would end the thread and leave the attempt without an outcome.
+    execution.error = OpaqueError(report.message)  # type: ignore[no-untyped-call]
+    raise execution.error
 
 
 class WorkerProcess(Middleware):
