@@ -48,7 +48,7 @@ class Idleness:
         self._database, self._children, self._allowed = database, children, allowed_seconds
         self._tail = _Tail(ledger)
         self._since: dict[int, float] = {}
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
         self._registered: set[int] = set()
         self._outages = 0
         self._stopped = threading.Event()
@@ -121,8 +121,8 @@ class Idleness:
         if status != _STARTING:
             self.longest = max(self.longest, idle)
         allowed = START_SECONDS if status == _STARTING else self._allowed
-        if idle > allowed and pid not in self._told:
-            self._told.add(pid)
+        if idle > allowed and pid not in self._reported:
+            self._reported.add(pid)
             self.sentences.append(
                 f"I11: worker process {pid} ({status}, {len(running)} actors running) did nothing for {idle:.1f} s "
                 f"while work was due"
