@@ -1,4 +1,4 @@
-"""Where PostgreSQL and the broker are: one URL each, and the spellings of other stacks turned into it or refused."""
+"""The addresses of PostgreSQL and the broker: one URL each; the spellings of other stacks are converted or refused."""
 
 import re
 from typing import Any
@@ -11,26 +11,26 @@ from scheduler_site import env
 from tasks.broker import redis_url as redis
 
 POSTGRES_SCHEMES = ("postgres", "postgresql")
-#: Every one of them names a broker; the first that is set counts.
+#: Each of them names a broker; the first that is set counts.
 _BROKER_URLS = ("BROKER_URL", "RABBITMQ_URL", "REDIS_URL")
-#: Scheduler and workers in one process, nothing to install: ``runscheduler --with-workers``.
+#: Scheduler and workers in one process, without a broker to install: ``runscheduler --with-workers``.
 IN_PROCESS_URL = "inprocess://"
 
 
 def database_is_named() -> bool:
-    """Tell whether the environment says where PostgreSQL is, in one way or another."""
+    """Tell whether the environment names a PostgreSQL, in any spelling."""
     return bool(env.text("DATABASE_URL") or env.text("POSTGRES_HOST"))
 
 
 def broker_is_named() -> bool:
-    """Tell whether the environment says which broker to use, in one way or another."""
+    """Tell whether the environment names a broker, in any spelling."""
     return any(env.text(name) for name in (*_BROKER_URLS, "REDIS_HOST"))
 
 
 def database_url(name: str, default: str = "") -> str:
-    """Read a PostgreSQL URL, or '' when there is none.
+    """Read a PostgreSQL URL; '' if there is none.
 
-    SQLAlchemy's ``postgresql+driver://`` means the same server and is understood; other databases are refused.
+    SQLAlchemy's ``postgresql+driver://`` means the same server and is accepted; other databases are refused.
     """
     url = env.text(name, default)
     if not url:
@@ -60,7 +60,7 @@ def database_url_from_parts() -> str:
 
 
 def database_settings(url: str, *, max_age_seconds: float) -> dict[str, Any]:
-    """Turn a PostgreSQL URL into Django's dictionary; without one, a database that says what to set."""
+    """Turn a PostgreSQL URL into Django's dictionary; '' into a backend whose error says what to set."""
     if not url:
         return {"ENGINE": "scheduler_site.no_database"}
     config: dict[str, Any] = dict(Env.db_url_config(url))
@@ -68,13 +68,13 @@ def database_settings(url: str, *, max_age_seconds: float) -> dict[str, Any]:
         raise ImproperlyConfigured(f"DATABASE_URL: expected a database name after the last /, got {redacted(url)!r}.")
     config.setdefault("CONN_MAX_AGE", max_age_seconds)
     config.setdefault("CONN_HEALTH_CHECKS", True)
-    # A host that swallows packets must not hold a request or a worker thread for minutes.
+    # A host that drops packets must not hold a request or a worker thread for minutes.
     config["OPTIONS"] = {"connect_timeout": 5, **config.get("OPTIONS", {})}
     return config
 
 
 def broker_url() -> str:
-    """Read ``BROKER_URL``; ``REDIS_URL`` or ``REDIS_HOST`` alone mean that Redis is the broker."""
+    """Read ``BROKER_URL``; ``REDIS_URL`` or ``REDIS_HOST`` alone make Redis the broker."""
     for name in _BROKER_URLS:
         if url := env.text(name):
             return _checked_broker_url(name, url)
@@ -84,7 +84,7 @@ def broker_url() -> str:
 
 
 def redis_url(broker: str) -> str:
-    """Read ``REDIS_URL``, by default the broker's; '' when there is no Redis at all."""
+    """Read ``REDIS_URL``, by default the broker's; '' if there is no Redis at all."""
     default = broker if _scheme(broker) in redis.SCHEMES else _redis_url_from_parts()
     url = env.text("REDIS_URL", default)
     if url and _scheme(url) not in redis.SCHEMES:
@@ -95,14 +95,14 @@ def redis_url(broker: str) -> str:
 
 
 def broker_settings(url: str, *, namespace: str) -> tuple[str, dict[str, Any]]:
-    """Name the broker class for a URL and its options, as ``DRAMATIQ_BROKER`` wants them."""
+    """Return the broker class for a URL and its options, as ``DRAMATIQ_BROKER`` takes them."""
     if url == IN_PROCESS_URL:
         return "tasks.broker.brokers.InProcessBroker", {}
     return "tasks.broker.brokers.RedisBroker", {"url": url, "namespace": namespace}
 
 
 def redacted(url: str) -> str:
-    """Blank the password out of a URL, so that an error can quote it."""
+    """Mask the password in a URL, so that an error can quote it."""
     return re.sub(r"://([^:/@]*):.*@", r"://\1:***@", url)
 
 
@@ -134,11 +134,11 @@ def _scheme(url: str) -> str:
 
 
 def _refuse_parts(prefix: str, parts: tuple[str, ...], *, url: str) -> None:
-    """Refuse parts of an address without its host: somebody means a server, and would get a private one."""
+    """Refuse parts of an address without a host: they mean a server, and `up` would start a private one instead."""
     for name in (f"{prefix}_{part}" for part in parts):
         if env.text(name):
             raise ImproperlyConfigured(
-                f"{name} is set, but not where the server is: set {prefix}_HOST or {url} as well."
+                f"{name} is set, but the server's address is not: set {prefix}_HOST or {url} as well."
             )
 
 

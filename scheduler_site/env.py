@@ -1,4 +1,4 @@
-"""The only module that reads the environment: typed knobs, each with one error that says expected and came."""
+"""The only module that reads the environment: typed settings, whose errors say what was expected and what came."""
 
 import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -7,24 +7,24 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
-#: Every knob read so far, by name; a test holds ``.env.example`` against it.
-KNOBS: set[str] = set()
+#: The name of every setting read so far; a test compares ``.env.example`` with it.
+SETTINGS: set[str] = set()
 
-#: Our name of a knob, and what other stacks call it: understood where ours is not set.
+#: The name of a setting, and the name that other stacks give it, which is read if the first is not set.
 ALSO_CALLED = {
     "DEFAULT_TIME_LIMIT_SECONDS": "DEFAULT_TIMEOUT_SECONDS",
     "HEARTBEAT_INTERVAL_SECONDS": "HEARTBEAT_INTERVAL",
     "KEEP_SUCCEEDED_SECONDS": "JOB_TTL_SECONDS",
     "STUCK_AFTER_SECONDS": "STUCK_AFTER_SEC",
 }
-#: Knobs of other stacks for what is no setting here, each with what to do in place of it. Ignoring them would be worse:
-#: whoever set one relies on it.
+#: Settings of other stacks that Callboard does not have, each with what to do instead. They are refused rather than
+#: ignored, because a set variable is relied on.
 NOT_A_SETTING = {
-    "API_HOST": "where the api listens is said to what starts it, as in gunicorn --bind HOST:PORT",
+    "API_HOST": "give the api's address to the server that runs it: gunicorn --bind HOST:PORT",
     "GRPC_PORT": "gRPC comes with a later release; until then submit over REST",
-    "WORKER_CONCURRENCY": "how many threads a worker has is said to what starts it: manage.py runworkers --threads N",
-    "WORKER_ID": "workers get an id at each start; a pool has a name: manage.py callboard workers start N --name NAME",
-    "WORKER_POOL_SIZE": "how many workers run is said to what starts them: manage.py runworkers --processes N",
+    "WORKER_CONCURRENCY": "give the number of threads to the command: manage.py runworkers --threads N",
+    "WORKER_ID": "a worker gets its id when it starts; name its pool: manage.py callboard workers start N --name NAME",
+    "WORKER_POOL_SIZE": "give the number of workers to the command: manage.py runworkers --processes N",
 }
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -32,21 +32,21 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 
 
 def load_file(path: Path) -> None:
-    """Read ``NAME=value`` lines into the environment; what is set there already wins."""
+    """Read ``NAME=value`` lines into the environment; variables that are set already stay."""
     if path.is_file() and os.access(path, os.R_OK):
         Env.read_env(path)
 
 
 def refuse_foreign() -> None:
-    """Refuse what other stacks set in the environment and Callboard would not look at."""
+    """Refuse variables of other stacks that Callboard would ignore."""
     for name, instead in NOT_A_SETTING.items():
         if _given(name):
-            raise ImproperlyConfigured(f"{name} is no setting of Callboard, remove it: {instead}.")
+            raise ImproperlyConfigured(f"{name} is not a setting of Callboard, remove it: {instead}.")
 
 
 def text(name: str, default: str = "") -> str:
     """Read a string; empty counts as not set, because compose files and shells write ``NAME=`` for that."""
-    KNOBS.add(name)
+    SETTINGS.add(name)
     return _given(name) or _given(ALSO_CALLED.get(name, "")) or default
 
 
@@ -60,7 +60,7 @@ def names(name: str, default: list[str]) -> list[str]:
 
 
 def flag(name: str, default: bool) -> bool:
-    """Read a yes or no."""
+    """Read true or false."""
     value = text(name).lower()
     if not value:
         return default
@@ -91,13 +91,13 @@ def integer(name: str, default: int, *, minimum: int = 0, maximum: int | None = 
 
 
 def seconds(name: str, default: float, *, minimum: float = 0) -> float:
-    """Read a duration in seconds; fractions are fine."""
+    """Read a duration in seconds, which may be a fraction."""
     value = text(name, str(default))
     try:
         number = float(value)
     except ValueError:
         number = None
-    # Written so that NaN, which compares false with everything, is refused too.
+    # Refuses NaN too, which compares false with everything.
     if number is None or not minimum <= number < float("inf"):
         raise ImproperlyConfigured(f"{name}: expected a number of seconds, at least {minimum:g}, got {value!r}.")
     return int(number) if number.is_integer() else number
@@ -107,7 +107,7 @@ _PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def rate(name: str, default: str) -> tuple[int, float] | None:
-    """Read ``units/period`` (50/m, 5/s, 1000/h) as units and seconds; None for 0, which switches it off."""
+    """Read ``units/period`` (50/m, 5/s, 1000/h) as units and seconds; None for 0, which means no limit."""
     value = text(name, default)
     if value == "0":
         return None

@@ -1,7 +1,7 @@
-"""All settings, from environment variables: each knob once, with its unit and its default.
+"""All settings, from environment variables: each one once, with its unit and its default.
 
-``.env`` in the project's folder is read too (ENV_FILE names another), and so is what a running ``manage.py up`` wrote
-about its servers; the environment wins over both. An empty value counts as not set.
+``.env`` in the project's folder is read too (ENV_FILE names another), and so are the addresses of a running
+``manage.py up``; the environment wins over both. An empty value counts as not set.
 """
 
 import os
@@ -16,11 +16,11 @@ VAR_DIR = BASE_DIR / "var"
 
 env.load_file(BASE_DIR / env.text("ENV_FILE", ".env"))
 env.refuse_foreign()
-# What nobody named, `manage.py up` starts privately.
+# `manage.py up` starts private servers for those that the environment does not name.
 PRIVATE_DATABASE = not addresses.database_is_named()
 PRIVATE_BROKER = not addresses.broker_is_named()
 if PRIVATE_DATABASE and private.is_running(VAR_DIR / "up.lock"):
-    # So that `manage.py shell` and friends work from another terminal beside a running `up`.
+    # So that `manage.py shell` and other commands work in a second terminal beside a running `up`.
     env.load_file(VAR_DIR / "run.env")
 
 # --- Site --------------------------------------------------------------------------------------------------------
@@ -31,11 +31,11 @@ DEBUG = env.flag("DEBUG", False)
 SECRET_KEY = env.text("SECRET_KEY", "only-for-development" if DEBUG else "")
 # Host names the site answers to, separated by commas.
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
-# Whether people reach the site over HTTPS; then cookies are never sent in the clear. Default: unless DEBUG.
+# Whether people reach the site over HTTPS; then cookies are never sent over plain HTTP. Default: unless DEBUG.
 HTTPS = env.flag("HTTPS", not DEBUG)
-# Origins (https://host) whose forms are accepted where a proxy changes the host name, separated by commas.
+# Origins (https://host) whose forms are accepted, for proxies that change the host name, separated by commas.
 CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS", [])
-# The least important log line that is written.
+# The lowest level of log lines that are written.
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 # json: one object per line; console: for people; auto: console on a terminal, json elsewhere.
 LOG_FORMAT = env.choice("LOG_FORMAT", "auto", ("auto", "json", "console"))
@@ -46,11 +46,11 @@ LOG_FORMAT = env.choice("LOG_FORMAT", "auto", ("auto", "json", "console"))
 DATABASE_URL = addresses.database_url("DATABASE_URL", addresses.database_url_from_parts())
 # The same database without a pooler in between, for LISTEN and the leader's session. Default: DATABASE_URL.
 DIRECT_DATABASE_URL = addresses.database_url("DIRECT_DATABASE_URL", DATABASE_URL)
-# How long a process that starts waits for the database and its migrations before it gives up; 0 = it does not look.
+# How long a starting process waits for the database and its migrations before it gives up; 0 = it does not check.
 WAIT_SECONDS = env.seconds("WAIT_SECONDS", 60)
 # How long an idle connection of the api is kept, in seconds.
 DATABASE_MAX_AGE_SECONDS = env.seconds("DATABASE_MAX_AGE_SECONDS", 60)
-# How long a request of the api waits for a database that does not answer; then it is a 503.
+# How long a request to the api waits for a database that does not answer, before it gets a 503.
 REQUEST_DATABASE_SECONDS = env.seconds("REQUEST_DATABASE_SECONDS", 30, minimum=1)
 # redis://, rediss://, redis+sentinel://host:port,host:port/service, or inprocess:// for scheduler and workers in one
 # process. Default: REDIS_URL, else inprocess://.
@@ -60,58 +60,57 @@ BROKER_NAMESPACE = env.text("BROKER_NAMESPACE", "callboard")
 # Redis of the submission limits. Default: BROKER_URL if that is Redis.
 REDIS_URL = addresses.redis_url(BROKER_URL)
 
-# --- What a task gets when nobody says otherwise -----------------------------------------------------------------
+# --- Defaults of a task ------------------------------------------------------------------------------------------
 
-# The queue of actors that name none.
+# The queue of actors that name no queue.
 DEFAULT_QUEUE = env.text("DEFAULT_QUEUE", "default")
 # 1 to 10; 10 runs first.
 DEFAULT_PRIORITY = env.integer("DEFAULT_PRIORITY", 5, minimum=1, maximum=10)
 # Retries after the first failure.
 DEFAULT_MAX_RETRIES = env.integer("DEFAULT_MAX_RETRIES", 3)
-# Delay before the first retry; it doubles with each, plus up to a quarter of jitter.
+# The delay before the first retry; each further retry doubles it. Up to a quarter of jitter is added.
 DEFAULT_MIN_BACKOFF_SECONDS = env.seconds("DEFAULT_MIN_BACKOFF_SECONDS", 2)
-# Where that doubling ends.
+# The longest delay before a retry, without the jitter.
 DEFAULT_MAX_BACKOFF_SECONDS = env.seconds("DEFAULT_MAX_BACKOFF_SECONDS", 3600)
 # How long one execution may take before it is interrupted; 0 = no limit.
 DEFAULT_TIME_LIMIT_SECONDS = env.seconds("DEFAULT_TIME_LIMIT_SECONDS", 300)
 
 # --- Limits ------------------------------------------------------------------------------------------------------
 
-# A request's body, in bytes.
+# The largest body of a request, in bytes.
 MAX_BODY_BYTES = env.integer("MAX_BODY_BYTES", 4 * 1024 * 1024, minimum=1024)
-# One task's payload, as JSON, in bytes.
+# The largest payload of a task, as JSON, in bytes.
 MAX_PAYLOAD_BYTES = env.integer("MAX_PAYLOAD_BYTES", 256 * 1024, minimum=1024)
-# One task's result, as JSON, in bytes.
+# The largest result of a task, as JSON, in bytes.
 MAX_RESULT_BYTES = env.integer("MAX_RESULT_BYTES", 256 * 1024, minimum=1024)
 # How deep lists and objects may nest in a payload or result.
 MAX_JSON_DEPTH = env.integer("MAX_JSON_DEPTH", 32, minimum=1, maximum=200)
-# How many tasks one client address, and one token, may submit: 50/m, 5/s, 1000/h; 0 = any number. Staff is exempt.
+# How many tasks a client address, and a token, may submit: 50/m, 5/s, 1000/h; 0 = no limit. Staff is exempt.
 SUBMIT_RATE_LIMIT = env.rate("SUBMIT_RATE_LIMIT", "50/m")
-# Whether tasks are taken while the limit cannot be checked, because Redis is away.
+# Whether tasks are accepted while Redis is away, so that the limit cannot be checked.
 SUBMIT_RATE_FAIL_OPEN = env.flag("SUBMIT_RATE_FAIL_OPEN", True)
-# How often one client address, and one user name, may try to log in to the admin; 0 = any number.
+# How often a client address, and a user name, may try to log in to the admin; 0 = no limit.
 LOGIN_RATE_LIMIT = env.rate("LOGIN_RATE_LIMIT", "10/m")
-# Addresses of proxies whose X-Forwarded-For is believed, separated by commas; anybody else's is not.
+# Addresses of proxies whose X-Forwarded-For header is trusted, separated by commas; from others it is ignored.
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
-# Where the api listens under `manage.py up`, under gunicorn unless its --bind says otherwise, and outside of compose's
-# containers.
+# The api's port under `manage.py up`, under gunicorn without --bind, and on the host under compose.
 API_PORT = env.integer("API_PORT", 8000, minimum=1, maximum=65535)
-# How many api processes gunicorn runs on this machine; gunicorn reads the same variable.
+# How many api processes gunicorn starts on this machine; gunicorn reads the same variable.
 WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 1, minimum=1)
-# Worker deaths under one task before it dies as `crash_loop`.
+# How many worker processes may die under a task before it dies as `crash_loop`.
 CRASH_LIMIT = env.integer("CRASH_LIMIT", 3, minimum=1)
 
-# --- How long what has ended is kept, after its end; 0 = for ever ------------------------------------------------
+# --- Retention: how long rows are kept after their end; 0 = for ever ---------------------------------------------
 
 KEEP_SUCCEEDED_SECONDS = env.seconds("KEEP_SUCCEEDED_SECONDS", 86_400)
 KEEP_CANCELLED_SECONDS = env.seconds("KEEP_CANCELLED_SECONDS", 7 * 86_400)
 # Dead tasks stay at least until their dead letter is re-driven or discarded.
 KEEP_DEAD_SECONDS = env.seconds("KEEP_DEAD_SECONDS", 30 * 86_400)
-# Dead letters that were re-driven or discarded, since then; at least as long as their task is there and dead.
+# Dead letters after they were re-driven or discarded; at least as long as their task exists and is DEAD.
 KEEP_DEAD_LETTERS_SECONDS = env.seconds("KEEP_DEAD_LETTERS_SECONDS", 90 * 86_400)
-# Dead letters that nobody re-drove or discarded, since the death: then they are discarded.
+# Open dead letters after the death; then they are discarded.
 KEEP_OPEN_DEAD_LETTERS_SECONDS = env.seconds("KEEP_OPEN_DEAD_LETTERS_SECONDS", 0)
-# Who did what to a task, at whatever door.
+# Events: who did what to a task, by API, admin or command.
 KEEP_EVENTS_SECONDS = env.seconds("KEEP_EVENTS_SECONDS", 365 * 86_400)
 # The admin's own log of changes.
 KEEP_ADMIN_LOG_SECONDS = env.seconds("KEEP_ADMIN_LOG_SECONDS", 365 * 86_400)
@@ -125,55 +124,55 @@ IDEMPOTENCY_KEY_SECONDS = env.seconds("IDEMPOTENCY_KEY_SECONDS", 86_400, minimum
 
 # --- The engine's clocks -----------------------------------------------------------------------------------------
 
-# How often a worker says that it is alive.
+# How often a worker sends a heartbeat.
 HEARTBEAT_INTERVAL_SECONDS = env.seconds("HEARTBEAT_INTERVAL_SECONDS", 5, minimum=0.05)
-# How long a worker is believed after its last heartbeat; then its tasks go back.
+# How long a worker counts as alive after its last heartbeat; then its tasks go to others.
 WORKER_LEASE_SECONDS = env.seconds("WORKER_LEASE_SECONDS", 15, minimum=0.2)
-# How long a leading scheduler is believed; then another takes over.
+# How long a scheduler leads without renewing its lease; then another takes over.
 LEADER_LEASE_SECONDS = env.seconds("LEADER_LEASE_SECONDS", 10, minimum=0.2)
-# How often the sweeper looks for lost workers, lost hints and expired tasks.
+# How often the sweeper looks for lost workers, stuck tasks, lost hints and expired tasks.
 SWEEP_INTERVAL_SECONDS = env.seconds("SWEEP_INTERVAL_SECONDS", 1, minimum=0.05)
 # How long a task may be QUEUED before the sweeper asks the broker whether its hint is still there.
 HINT_GRACE_SECONDS = env.seconds("HINT_GRACE_SECONDS", 10)
-# How long a task may outstay its time limit before it is taken from its worker as stuck.
+# How long a task may run past its time limit before it is taken from its worker as stuck.
 STUCK_AFTER_SECONDS = env.seconds("STUCK_AFTER_SECONDS", 180)
-# How long a task must be due for its priority to count one higher when a band has a place for old ones; 0 = never.
+# After each such time that a task is due, it ages: its effective priority grows by one; 0 = tasks do not age.
 AGEING_SECONDS = env.seconds("AGEING_SECONDS", 60)
-# How long running tasks may go on after a worker is asked to stop; then they are interrupted and go back.
+# How long running tasks may go on after a worker is asked to stop; then they are interrupted and requeued.
 SHUTDOWN_GRACE_SECONDS = env.seconds("SHUTDOWN_GRACE_SECONDS", 30)
-# After how many tasks, about, a worker process is replaced by a fresh one; 0 = never.
+# After about how many tasks a worker process is replaced by a fresh one; 0 = never.
 WORKER_MAX_TASKS = env.integer("WORKER_MAX_TASKS", 0, minimum=0)
-# From how much memory on (its peak, in MB) a worker process is replaced by a fresh one; 0 = never.
+# At which peak memory, in MB, a worker process is replaced by a fresh one; 0 = never.
 WORKER_MAX_MEMORY_MB = env.integer("WORKER_MAX_MEMORY_MB", 0, minimum=0)
 
 # --- Actors ------------------------------------------------------------------------------------------------------
 
-# Whether echo, sleep and the demo actors exist. Default: as DEBUG; `manage.py up` switches them on.
+# Whether echo, sleep and the demo actors exist. Default: the value of DEBUG; `manage.py up` switches them on.
 BUILTIN_ACTORS = env.flag("BUILTIN_ACTORS", DEBUG)
 
-# How long one request of `http_request` may take in all.
+# How long a request of `http_request` may take in total.
 HTTP_REQUEST_TIMEOUT_SECONDS = env.seconds("HTTP_REQUEST_TIMEOUT_SECONDS", 30, minimum=0.1)
-# How much of an answer `http_request` keeps, in bytes.
+# How much of a response `http_request` keeps, in bytes.
 HTTP_REQUEST_MAX_BYTES = env.integer("HTTP_REQUEST_MAX_BYTES", 100_000, minimum=1)
 # Hosts that `http_request` may reach although their address is private, separated by commas.
 HTTP_REQUEST_ALLOWED_HOSTS = env.names("HTTP_REQUEST_ALLOWED_HOSTS", [])
 
 # --- Metrics -----------------------------------------------------------------------------------------------------
 
-# Where the processes of one machine keep their counters; any of them can then tell those of all.
+# The folder in which all processes of a machine keep their counters, so that each of them can report the sums.
 METRICS_DIR = env.text("METRICS_DIR", str(VAR_DIR / "metrics"))
-# Port on which scheduler and workers serve /metrics by themselves; 0 = not.
+# The port on which scheduler and workers serve /metrics themselves; 0 = they do not.
 METRICS_PORT = env.integer("METRICS_PORT", 0, minimum=0, maximum=65535)
-# The address they listen on; anybody who reaches it can read.
+# The address of that port; everyone who can reach it can read the metrics.
 METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
 Path(METRICS_DIR).mkdir(mode=0o700, parents=True, exist_ok=True)
-# prometheus_client reads it once, when it is imported first: later would mean one file per process and no sum.
+# prometheus_client reads it once, at its first import; without it each process would report only its own counters.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = METRICS_DIR
 
 # --- Django ------------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    # django.contrib.admin, with our own site
+    # django.contrib.admin with Callboard's own site.
     "scheduler_site.control_plane.ControlPlaneConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -189,7 +188,7 @@ INSTALLED_APPS = [
     "dlq.apps.DlqConfig",
 ]
 MIDDLEWARE = [
-    # First, so that what the others refuse has its trace id, its access line and its form too.
+    # First, so that the others' refusals get a trace id, an access log line and the problem format too.
     "tasks.api.middleware.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -218,13 +217,13 @@ ROOT_URLCONF = "scheduler_site.urls"
 WSGI_APPLICATION = "scheduler_site.wsgi.application"
 
 DATABASES = {"default": addresses.database_settings(DATABASE_URL, max_age_seconds=DATABASE_MAX_AGE_SECONDS)}
-# What the scheduler's sessions have different; empty when there is no pooler to go around.
+# The settings of sessions that bypass the pooler; empty if there is none.
 DIRECT_DATABASE = (
     addresses.database_settings(DIRECT_DATABASE_URL, max_age_seconds=DATABASE_MAX_AGE_SECONDS)
     if DIRECT_DATABASE_URL != DATABASE_URL
     else {}
 )
-# Counts logins, for all processes where there is Redis. It may be away: then logins are not limited.
+# Counts logins, with Redis for all processes together. While Redis is away, logins are not limited.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -243,7 +242,7 @@ LANGUAGE_CODE = "en-us"
 USE_I18N = False
 
 STATIC_URL = "static/"
-# Where collectstatic puts files for a web server in front. Default: nowhere, the api serves them from the packages.
+# Where collectstatic puts files for a web server in front. Default: nowhere; the api serves them itself.
 STATIC_ROOT = env.text("STATIC_ROOT") or None
 WHITENOISE_USE_FINDERS = True
 
@@ -258,7 +257,7 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
-# The API takes its paths with and without the trailing slash; a redirect would lose the body of a POST.
+# The API accepts paths with and without the trailing slash; a redirect would lose the body of a POST.
 APPEND_SLASH = False
 
 REST_FRAMEWORK = {
@@ -270,7 +269,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "EXCEPTION_HANDLER": "tasks.api.problems.problem_response",
-    # No `?format=…`: what a query may have is checked by name.
+    # No `?format=…`: every query parameter is checked by name.
     "URL_FORMAT_OVERRIDE": None,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
@@ -281,7 +280,7 @@ _broker_class, _broker_options = addresses.broker_settings(BROKER_URL, namespace
 DRAMATIQ_BROKER = {
     "BROKER": _broker_class,
     "OPTIONS": _broker_options,
-    # In the order of their before-hooks. DbConnections first: it must close what all others opened.
+    # In the order of their before-hooks. DbConnections first: it must close the connections of all others.
     "MIDDLEWARE": [
         "django_dramatiq.middleware.DbConnectionsMiddleware",
         "tasks.worker.event_loop.BoundedAsyncIO",
@@ -292,13 +291,13 @@ DRAMATIQ_BROKER = {
         "tasks.worker.middleware.WorkerProcess",
     ],
 }
-# Where actors are looked for in every installed app.
+# The modules of every installed app that may declare actors.
 DRAMATIQ_AUTODISCOVER_MODULES = ("actors", "tasks")
 # Its `delete_old_tasks` deletes from a table that Callboard does not use.
 DRAMATIQ_IGNORED_MODULES = ("django_dramatiq.tasks",)
 
 # --- Logs --------------------------------------------------------------------------------------------------------
 
-# Django calls the first with the second, once, while it starts.
+# Django calls this function once with LOGGING while it starts.
 LOGGING_CONFIG = "tasks.telemetry.logs.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}

@@ -281,7 +281,7 @@ def test_settings_that_the_page_names_exist(monkeypatch: Any) -> None:
     # Reads every name of a broker, because the first ones are not set; KNOBS are the names read so far.
     addresses.broker_is_named()
     named = {one.split("=")[0] for one in words(r"[A-Z][A-Z_]+(=.*)?")}
-    assert named - {str(status) for status in Status} <= env.KNOBS
+    assert named - {str(status) for status in Status} <= env.SETTINGS
 
 
 def test_defaults_that_the_page_names_are_those_of_the_settings() -> None:

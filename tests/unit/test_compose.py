@@ -92,7 +92,7 @@ def test_every_variable_has_a_default_and_is_explained() -> None:
 
 def test_our_services_set_only_what_the_settings_read() -> None:
     assert settings.DATABASES  # read, so all knobs are known
-    assert {name for one in OURS.values() for name in one["environment"]} <= env.KNOBS
+    assert {name for one in OURS.values() for name in one["environment"]} <= env.SETTINGS
 
 
 def test_each_secret_goes_only_to_whom_it_concerns() -> None:

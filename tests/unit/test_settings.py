@@ -30,8 +30,8 @@ def load_settings(expression: str, **environment: str) -> subprocess.CompletedPr
 def test_the_example_file_shows_every_knob() -> None:
     assert settings.DATABASES  # read, so all knobs are known
     shown = set(re.findall(r"^#([A-Z_]+)=", (ROOT / ".env.example").read_text(), flags=re.M))
-    aliases = {name for name in env.KNOBS if name.startswith(("POSTGRES_", "REDIS_")) and name != "REDIS_URL"}
-    assert shown == env.KNOBS - aliases - {"RABBITMQ_URL", "ENV_FILE"}
+    aliases = {name for name in env.SETTINGS if name.startswith(("POSTGRES_", "REDIS_")) and name != "REDIS_URL"}
+    assert shown == env.SETTINGS - aliases - {"RABBITMQ_URL", "ENV_FILE"}
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,12 @@ def test_the_example_file_shows_every_knob() -> None:
         ("REDIS_URL", "http://host", "REDIS_URL: expected redis://, rediss:// or inprocess://, got 'http://host'"),
         ("BROKER_URL", "redis+sentinel://a:1,b:2", "BROKER_URL: expected redis+sentinel://host:port,host:port/service"),
         ("BROKER_URL", "redis+sentinel://a:x/main", "BROKER_URL: "),
-        ("POSTGRES_USER", "me", "POSTGRES_USER is set, but not where the server is: set POSTGRES_HOST or DATABASE_URL"),
-        ("REDIS_DB", "2", "REDIS_DB is set, but not where the server is: set REDIS_HOST or BROKER_URL as well."),
+        (
+            "POSTGRES_USER",
+            "me",
+            "POSTGRES_USER is set, but the server's address is not: set POSTGRES_HOST or DATABASE_URL",
+        ),
+        ("REDIS_DB", "2", "REDIS_DB is set, but the server's address is not: set REDIS_HOST or BROKER_URL as well."),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_right_ones(name: str, value: str, message: str) -> None:
@@ -104,7 +108,7 @@ def test_other_names_of_a_knob_are_understood_where_ours_is_not_set(ours: str, t
 @pytest.mark.parametrize("theirs", env.NOT_A_SETTING)
 def test_what_is_no_setting_here_is_refused_with_what_replaces_it(theirs: str) -> None:
     refused = load_settings("settings.DEBUG", **{theirs: "1"}).stderr.splitlines()[-1]
-    assert f"{theirs} is no setting of Callboard, remove it: {env.NOT_A_SETTING[theirs]}." in refused
+    assert f"{theirs} is not a setting of Callboard, remove it: {env.NOT_A_SETTING[theirs]}." in refused
     assert load_settings("settings.DEBUG", **{theirs: ""}).stdout.strip() == "False"
 
 
@@ -115,7 +119,10 @@ def test_a_refused_setting_is_one_line_and_no_traceback() -> None:
     )
     assert answer.returncode == 1
     assert answer.stderr.splitlines() == [
-        "GRPC_PORT is no setting of Callboard, remove it: gRPC comes with a later release; until then submit over REST."
+        (
+            "GRPC_PORT is not a setting of Callboard, remove it: "
+            "gRPC comes with a later release; until then submit over REST."
+        )
     ]
 
 
