@@ -1,4 +1,4 @@
-"""Pools of workers in the background of one machine: a supervisor each, with a pid file, a log and what it was told."""
+"""Pools of workers in the background of one machine: a supervisor each, with a pid file, a log and its parameters."""
 
 import contextlib
 import fcntl
@@ -23,11 +23,11 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 class Pool:
     """A supervisor that goes on when its terminal closes.
 
-    It runs as long as its pid file is locked: the supervisor inherits the lock and takes it along however it ends, so a
-    recycled process id is never mistaken for it.
+    It runs for as long as its pid file is locked: the supervisor inherits the lock, which ends with it however it ends,
+    so a recycled process id is never mistaken for it.
 
     Parameters:
-        folder: of all pools' files.
+        folder: holds the files of all pools.
     """
 
     folder: Path
@@ -35,10 +35,10 @@ class Pool:
 
     @classmethod
     def named(cls, name: str, *, folder: Path) -> "Pool":
-        """Check the name, which becomes a file's.
+        """Return the pool of a name, which becomes part of a file name.
 
         Raises:
-            LaunchError: it is no name.
+            LaunchError: the name is not allowed.
         """
         if not _NAME.fullmatch(name):
             raise LaunchError(f"--name: expected lower case letters, digits, - and _, at most 40, got {name!r}")
@@ -51,19 +51,19 @@ class Pool:
 
     @property
     def pid_file(self) -> Path:
-        """Holds the supervisor's process id, and the lock."""
+        """The file with the supervisor's process id and lock."""
         return self.folder / f"{self.name}.pid"
 
     @property
     def log(self) -> Path:
-        """Takes whatever its processes write."""
+        """The file with the output of its processes."""
         return self.folder / f"{self.name}.log"
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What it was started with; empty if it was not, or was stopped."""
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of its start; empty if it was not started, or was stopped."""
         try:
-            found: dict[str, Any] = json.loads(self._facts_file.read_text())
+            found: dict[str, Any] = json.loads(self._parameters_file.read_text())
         except FileNotFoundError:
             return {}
         return found
@@ -75,15 +75,15 @@ class Pool:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                # Still empty for a moment while it is started.
+                # The file is still empty for a moment while the supervisor starts.
                 return int(file.read() or 0) or None
         return None
 
-    def start(self, command: Sequence[str], *, cwd: Path, facts: Mapping[str, Any]) -> "subprocess.Popen[bytes]":
-        """Start a supervisor that outlives us.
+    def start(self, command: Sequence[str], *, cwd: Path, parameters: Mapping[str, Any]) -> "subprocess.Popen[bytes]":
+        """Start a supervisor that outlives this process.
 
         Raises:
-            LaunchError: it runs already, or its files cannot be written.
+            LaunchError: the pool runs already, or its files cannot be written.
         """
         make_folder(self.folder)
         with self._lock() as lock, self.log.open("ab") as log:
@@ -93,23 +93,23 @@ class Pool:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Away from our terminal: its hang-up and its Ctrl-C are not meant for it.
+                # The hang-up and the Ctrl-C of this terminal must not reach the supervisor.
                 start_new_session=True,
                 pass_fds=[lock],
             )
             os.truncate(lock, 0)
             os.write(lock, f"{process.pid}\n".encode())
-            self._facts_file.write_text(json.dumps(facts))
+            self._parameters_file.write_text(json.dumps(parameters))
         return process
 
     def stop(self, *, seconds: float, is_forced: bool) -> None:
-        """Ask it to stop and wait until it has.
+        """Ask the supervisor to stop and wait for its end.
 
         Parameters:
-            is_forced: ask twice, which kills what runs.
+            is_forced: ask twice, which kills running tasks.
 
         Raises:
-            LaunchError: it has not ended in time.
+            LaunchError: the supervisor has not ended in time.
         """
         pid = self.pid
         if pid is not None:
@@ -118,15 +118,15 @@ class Pool:
                 self._ask(pid)
             if not wait_for(lambda: self.pid is None, seconds=seconds):
                 raise LaunchError(f"pool {self.name} (pid {pid}) has not ended after {seconds:g} s; see {self.log}")
-        self._facts_file.unlink(missing_ok=True)
+        self._parameters_file.unlink(missing_ok=True)
 
     def last_line(self) -> str:
-        """Give what it wrote last."""
+        """Return the last line of its log."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "the log is empty"
 
     @property
-    def _facts_file(self) -> Path:
+    def _parameters_file(self) -> Path:
         return self.folder / f"{self.name}.json"
 
     @contextlib.contextmanager
@@ -139,7 +139,7 @@ class Pool:
                 )
             yield descriptor
         finally:
-            # The supervisor has its own by now.
+            # The supervisor has inherited its own by now.
             os.close(descriptor)
 
     def _ask(self, pid: int) -> None:

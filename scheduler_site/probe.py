@@ -8,7 +8,7 @@ TIMEOUT_SECONDS = 4
 
 
 def answers(url: str) -> bool:
-    """Tell whether a process answers; one that wants credentials lives as well."""
+    """Tell whether a process answers; a demand for credentials is an answer too."""
     try:
         with urlopen(url, timeout=TIMEOUT_SECONDS):  # noqa: S310
             return True
@@ -19,4 +19,4 @@ def answers(url: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if answers(sys.argv[1]) else f"no good answer from {sys.argv[1]}")
+    sys.exit(0 if answers(sys.argv[1]) else f"{sys.argv[1]} does not answer, or with an error")

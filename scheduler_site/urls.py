@@ -1,4 +1,4 @@
-"""Which address leads where: the API and probes of ``tasks.api`` and ``dlq.api``, and the admin."""
+"""The site's URLs: the API and probes of ``tasks.api`` and ``dlq.api``, and the admin."""
 
 from django.contrib import admin
 from django.urls import include, path

@@ -1,4 +1,4 @@
-"""Waiting for the database and its migrations before a process begins: said once a second, given up in the end."""
+"""Waits for the database and its migrations before a process starts; logs it once a second, and gives up in the end."""
 
 import time
 
@@ -16,17 +16,17 @@ from tasks.errors import BrokerUnavailable
 log = structlog.get_logger(__name__)
 
 PAUSE_SECONDS = 1.0
-#: A fresh database lacks dozens; the first say enough.
+#: A fresh database lacks dozens of migrations; naming the first is enough.
 MOST_NAMES = 3
 
 
 def wait_until_ready(seconds: float | None = None) -> None:
     """Return as soon as the database answers and is migrated.
 
-    Redis is not waited for: tasks are accepted and kept without it, and what is due goes out when it comes back.
+    Redis is not waited for: tasks are accepted and kept without it, and dispatched once it answers.
 
     Parameters:
-        seconds: how long at most; by default ``WAIT_SECONDS``; 0 = do not even look.
+        seconds: how long at most; by default ``WAIT_SECONDS``; 0 = do not check at all.
 
     Raises:
         CommandError: one line that says what is missing and what to do.
@@ -44,19 +44,19 @@ def wait_until_ready(seconds: float | None = None) -> None:
             time.sleep(min(PAUSE_SECONDS, left))
     except KeyboardInterrupt:
         raise CommandError("stopped while waiting for the database") from None
-    _tell_about_broker()
+    _warn_of_broker()
 
 
 def _missing() -> str:
     try:
         migrations = _missing_migrations()
     except ImproperlyConfigured:
-        # No DATABASE_URL: that does not come by waiting.
+        # DATABASE_URL is not set: waiting does not help.
         raise
     except DatabaseError as error:
         return f"the database does not answer: {' '.join(str(error).split())[:300]}"
     finally:
-        # Not kept for later: a server that restarts again would leave a broken one behind.
+        # Not kept for later: a server that restarts once more would leave it broken.
         connection.close()
     if not migrations:
         return ""
@@ -70,10 +70,10 @@ def _missing_migrations() -> list[str]:
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
 
 
-def _tell_about_broker() -> None:
+def _warn_of_broker() -> None:
     broker = dramatiq.get_broker()
     assert isinstance(broker, CallboardBroker)
     try:
         broker.source.ping()
     except BrokerUnavailable as error:
-        log.warning(f"going on without the broker, tasks wait in the database until it answers: {error}")
+        log.warning(f"going on without the broker; tasks wait in the database until it answers: {error}")

@@ -9,5 +9,5 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_site.settings")
 
 application = get_wsgi_application()
 
-# Read here, so that a missing key ends the start and not the first login.
+# Read here, so that a missing key fails at the start and not at the first login.
 settings.SECRET_KEY  # noqa: B018

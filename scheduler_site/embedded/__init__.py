@@ -1,1 +1,1 @@
-"""Private servers for one machine: found, started, supervised and stopped, with nothing to install by hand."""
+"""Private servers for one machine: finds, starts, supervises and stops them, with nothing to install by hand."""

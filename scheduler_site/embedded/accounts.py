@@ -1,4 +1,4 @@
-"""Which account the servers run as, and folders that this account can use."""
+"""The account that the private servers run as, and folders that this account can use."""
 
 import hashlib
 import os
@@ -10,12 +10,12 @@ from typing import TypedDict
 
 from scheduler_site.embedded.errors import LaunchError
 
-#: In this order; both exist for running things with few rights, so none is ever created.
+#: In order of preference; both exist to run programs with few rights, so none is ever created.
 _UNPRIVILEGED = ("postgres", "nobody")
 
 
 class AccountOptions(TypedDict, total=False):
-    """How ``subprocess`` wants to be told about an account; nothing means our own."""
+    """The options of ``subprocess`` for an account; none of them for the current one."""
 
     user: int
     group: int
@@ -24,21 +24,21 @@ class AccountOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Account:
-    """An account other than our own."""
+    """An account other than the current one."""
 
     name: str
     uid: int
     gid: int
 
     def as_options(self) -> AccountOptions:
-        """Give the options of ``subprocess`` that start a process under this account."""
+        """Return the options of ``subprocess`` that start a process under this account."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
 def account_for(folder: Path) -> Account | None:
-    """Choose the account for servers whose data is in ``folder``; None means our own.
+    """Choose the account for servers whose data is in ``folder``; None means the current one.
 
-    PostgreSQL refuses to run as root. The owner of an existing folder keeps it, whatever accounts came since.
+    PostgreSQL refuses to run as root. An existing folder stays with its owner, even if a preferred account exists now.
     """
     if os.geteuid() != 0:
         return None
@@ -48,13 +48,13 @@ def account_for(folder: Path) -> Account | None:
     try:
         return _account(pwd.getpwuid(owner))
     except KeyError:
-        raise LaunchError(f"{folder} belongs to user id {owner}, which no account has; chown it to postgres") from None
+        raise LaunchError(f"{folder} belongs to user id {owner}, which has no account; chown it to postgres") from None
 
 
 def servers_folder(project: Path, *, var: Path) -> Path:
-    """Make the folder for a project's servers: in its own ``var``, or, as root, where another account gets to.
+    """Make the folder for a project's servers: in its own ``var``, or, as root, where another account can enter.
 
-    Root's project may be in a folder that nobody else can enter, and other people's folders are not ours to open.
+    Root's project may be in a folder that no other account can enter, and opening up such a folder is not acceptable.
     """
     if os.geteuid() != 0:
         return _private(var / "servers", account=None)
@@ -64,14 +64,14 @@ def servers_folder(project: Path, *, var: Path) -> Path:
 
 
 def temporary_folder() -> Path:
-    """Make a private folder for servers that live as long as a test run; the caller removes it."""
-    # /tmp and not TMPDIR for root: that may be inside a folder of root's own.
+    """Make a private folder for servers of a test run; the caller removes it."""
+    # /tmp and not TMPDIR for root: TMPDIR may be inside a folder that only root can enter.
     folder = Path(tempfile.mkdtemp(prefix="callboard-", dir="/tmp" if os.geteuid() == 0 else None))  # noqa: S108
     return _private(folder, account=account_for(folder))
 
 
 def give(path: Path, account: Account | None) -> None:
-    """Hand a file or folder of ours to the servers' account."""
+    """Give a file or folder to the servers' account."""
     if account:
         os.chown(path, account.uid, account.gid)
 
@@ -92,8 +92,8 @@ def _unprivileged() -> Account:
         except KeyError:
             continue
     raise LaunchError(
-        f"as root, the private servers need an account with few rights, and there is neither "
-        f"{' nor '.join(_UNPRIVILEGED)}; run as an ordinary user, or set DATABASE_URL and BROKER_URL"
+        f"as root, the private servers need an account with few rights, but neither "
+        f"{' nor '.join(_UNPRIVILEGED)} exists; run as an ordinary user, or set DATABASE_URL and BROKER_URL"
     )
 
 

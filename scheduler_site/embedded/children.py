@@ -1,4 +1,4 @@
-"""The processes of a stack: started, started again when they die, stopped in order."""
+"""The processes of a stack: starts them, restarts those that die, and stops them in order."""
 
 import os
 import signal
@@ -11,13 +11,13 @@ from pathlib import Path
 from scheduler_site.embedded.processes import kill_session, spawn, wait_for
 
 _LONGEST_PAUSE_SECONDS = 30.0
-#: One that ran this long had no trouble starting.
+#: A process that ran this long has started without trouble.
 _HEALTHY_AFTER_SECONDS = 30.0
 
 
 @dataclass
 class Child:
-    """One process and how often in a row it died young."""
+    """A process, and how often in a row it died soon after its start."""
 
     name: str
     command: Sequence[str]
@@ -29,17 +29,17 @@ class Child:
     resume_at: float = 0
 
     def is_running(self) -> bool:
-        """Tell whether its process lives."""
+        """Tell whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
 
 class Children:
-    """All of them, in the order in which they are stopped.
+    """The processes, in the order in which they are stopped.
 
-    Args:
+    Parameters:
         env: their whole environment.
         cwd: their working directory.
-        report: takes a line for the person at the terminal.
+        report: prints a line on the terminal.
     """
 
     def __init__(self, *, env: Mapping[str, str], cwd: Path, report: Callable[[str], None]) -> None:
@@ -52,7 +52,7 @@ class Children:
         """Run a command to its end.
 
         Raises:
-            subprocess.CalledProcessError: it failed; it has said why.
+            subprocess.CalledProcessError: it failed, and has printed the reason.
         """
         process = spawn(command, env=self.env, cwd=self.cwd)
         self.members = [Child(name, command, process=process)]
@@ -62,13 +62,13 @@ class Children:
             raise subprocess.CalledProcessError(code, command)
 
     def start(self, *children: Child) -> None:
-        """Start them, and keep them running from now on."""
+        """Start processes, and keep them running from now on."""
         for child in children:
             self.members.append(child)
             self._start(child)
 
     def check(self) -> None:
-        """Start again what died, after a pause that doubles as long as it keeps dying."""
+        """Restart processes that died, after a pause that doubles while they keep dying."""
         now = time.monotonic()
         for child in self.members:
             if child.process is None:
@@ -81,13 +81,13 @@ class Children:
                 self.report(f"{child.name} ended with {_ending(code)}; starting it again in {pause:g} s")
 
     def restart(self) -> None:
-        """Stop and start all of them."""
+        """Stop all processes and start them again."""
         members = list(self.members)
         self.stop(is_forced=lambda: False)
         self.start(*(Child(child.name, child.command, child.patience_seconds) for child in members))
 
     def stop(self, *, is_forced: Callable[[], bool]) -> None:
-        """Stop one after the other; as soon as ``is_forced`` says so, or patience ends, by force."""
+        """Stop one after the other; by force if ``is_forced`` says so or one takes longer than its patience."""
         while self.members:
             child = self.members[0]
             if child.process is not None:
@@ -103,13 +103,13 @@ def _stop(process: subprocess.Popen[bytes], *, patience_seconds: float, is_force
     if not is_forced():
         process.terminate()
         wait_for(lambda: _has_ended(process) or is_forced(), seconds=patience_seconds)
-    # Before it is waited for: until then its id, and with it the name of its session, is nobody else's.
+    # Before the exit code is taken: until then no other process or session can get this id.
     kill_session(process.pid)
     process.wait()
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Ask without taking the exit code, so that the id stays taken."""
+    """Tell whether a process has ended, without taking its exit code, so that its id stays in use."""
     flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
     return process.returncode is not None or os.waitid(os.P_PID, process.pid, flags) is not None
 

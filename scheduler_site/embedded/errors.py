@@ -1,5 +1,5 @@
-"""What goes wrong while private servers start."""
+"""The error of private servers that cannot start."""
 
 
 class LaunchError(Exception):
-    """One line for the person at the terminal: what was found, and what to do about it."""
+    """A start failed; the message is one line for the terminal: what was found, and what to do about it."""

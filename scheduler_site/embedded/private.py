@@ -1,4 +1,4 @@
-"""Files that only their owner may read: credentials, keys, what a running stack is made of."""
+"""Files that only their owner may read: credentials, keys, and the state of a running stack."""
 
 import fcntl
 import os
@@ -10,12 +10,12 @@ from pathlib import Path
 from scheduler_site.embedded.errors import LaunchError
 from scheduler_site.embedded.processes import wait_for
 
-#: Somebody who only looks holds a lock for a moment, too.
+#: A process that only checks a lock holds it for a moment too.
 _LOCK_SECONDS = 0.5
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder that only we can enter, or close one that was made open."""
+    """Make a folder that only its owner can enter, or close an existing one to others."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -23,7 +23,7 @@ def make_folder(folder: Path) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise LaunchError(f"cannot write to {folder}; it belongs to another account, see `ls -ld {folder}`")
     if folder.stat().st_mode & 0o077:
-        # Whoever makes a folder inside it first makes it as open as the umask allows.
+        # If a folder inside it was made first, it came into being as open as the umask allows.
         _close(folder)
 
 
@@ -35,7 +35,7 @@ def _close(folder: Path) -> None:
 
 
 def write_pairs(path: Path, pairs: Mapping[str, str], *, comment: str) -> None:
-    """Write ``NAME=value`` lines, all or nothing."""
+    """Write ``NAME=value`` lines, all of them or none."""
     lines = [f"# {comment}", *(f"{name}={value}" for name, value in pairs.items())]
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.unlink(missing_ok=True)
@@ -45,7 +45,7 @@ def write_pairs(path: Path, pairs: Mapping[str, str], *, comment: str) -> None:
 
 
 def read_pairs(path: Path) -> dict[str, str]:
-    """Read what ``write_pairs`` wrote; nothing when there is no such file."""
+    """Read the pairs that ``write_pairs`` wrote; none if there is no such file."""
     if not path.exists():
         return {}
     lines = (line.partition("=") for line in path.read_text().splitlines() if not line.startswith("#"))
@@ -53,7 +53,7 @@ def read_pairs(path: Path) -> dict[str, str]:
 
 
 def kept_secret(path: Path) -> str:
-    """Read a random key, made on first use."""
+    """Read a random key; the first call makes it."""
     if not read_pairs(path).get("SECRET_KEY"):
         write_pairs(
             path, {"SECRET_KEY": secrets.token_urlsafe(50)}, comment="Signs sessions; delete it to end them all."
@@ -66,11 +66,11 @@ def only_one(path: Path) -> Iterator[None]:
     """Hold a lock that ends with this process, however it ends.
 
     Raises:
-        LaunchError: another process holds it; names its id.
+        LaunchError: another process holds it; the message names its id.
     """
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
         if not take_lock(file.fileno()):
-            raise LaunchError(f"already running, pid {file.read().strip() or 'unknown'}; stop that one first")
+            raise LaunchError(f"already running, pid {file.read().strip() or 'unknown'}; stop that process first")
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -78,12 +78,12 @@ def only_one(path: Path) -> Iterator[None]:
 
 
 def take_lock(descriptor: int) -> bool:
-    """Lock an open file for ourselves, as long as it or a copy of it is open; tell whether nobody else has it."""
+    """Lock an open file for as long as it, or a copy of the descriptor, is open; False if another process holds it."""
     return wait_for(lambda: _locks(descriptor, fcntl.LOCK_EX), seconds=_LOCK_SECONDS)
 
 
 def is_running(path: Path) -> bool:
-    """Tell whether somebody holds the lock of ``only_one``, whose process id may be anybody's by now."""
+    """Tell whether a process holds the lock of ``only_one``; the id in the file may be a recycled one."""
     try:
         with path.open() as file:
             return not _locks(file.fileno(), fcntl.LOCK_SH)

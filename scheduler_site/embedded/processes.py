@@ -1,4 +1,4 @@
-"""Starting processes that never outlive us, and ending them."""
+"""Starts processes that never outlive this one, and ends them."""
 
 import contextlib
 import ctypes
@@ -20,7 +20,7 @@ _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 _POLL_SECONDS = 0.02
 
-#: What a server sees of our environment: nothing that could change its locale, time zone or libraries.
+#: The environment of servers: nothing of ours that could change their locale, time zone or libraries.
 CLEAN_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
@@ -34,15 +34,15 @@ def spawn(
     cwd: Path | str = "/",
     die_with: signal.Signals = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
-    """Start a process in its own session, so that a Ctrl-C meant for us does not reach it.
+    """Start a process in its own session, so that a Ctrl-C at the terminal does not reach it.
 
     On Linux the kernel sends it ``die_with`` when the *thread* that called this ends, by kill -9 or otherwise: call it
     from a thread that lives as long as the process should. Elsewhere it outlives a parent that is killed with -9.
 
-    Args:
-        text: what it reads on its standard input; nothing by default.
-        output: where both of its streams go; ours by default.
-        account: whom it runs as; us by default.
+    Parameters:
+        text: its standard input; empty by default.
+        output: takes its standard output and error; by default they go where this process's go.
+        account: the account that it runs as; the current one by default.
     """
     process = subprocess.Popen(
         command,
@@ -57,14 +57,14 @@ def spawn(
         **(account.as_options() if account else {}),
     )
     if process.stdin:
-        # A process that died at once has said why on its output.
+        # A process that died at once has printed the reason.
         with contextlib.suppress(BrokenPipeError), process.stdin:
             process.stdin.write(text)
     return process
 
 
 def end(process: subprocess.Popen[bytes], *steps: tuple[signal.Signals, float]) -> None:
-    """Send each signal in turn and wait its seconds; kill what is still there after the last."""
+    """Send each signal in turn and wait for its seconds; kill the process if it still runs after the last."""
     for number, seconds in steps:
         if process.poll() is not None:
             return
@@ -77,7 +77,7 @@ def end(process: subprocess.Popen[bytes], *steps: tuple[signal.Signals, float]) 
 
 
 def kill_session(leader: int) -> None:
-    """Kill everything that a process from ``spawn`` started and left, process groups of their own included."""
+    """Kill every process of the session that ``spawn`` began, those in other process groups too."""
     members = _session_members(leader)
     for pid in members:
         with contextlib.suppress(ProcessLookupError):
@@ -85,7 +85,7 @@ def kill_session(leader: int) -> None:
 
 
 def end_leftover(pid: int, *, folder: Path, number: signal.Signals) -> None:
-    """End a server of a crashed run that still works in ``folder``; any other process with that id is left alone."""
+    """End a server of a crashed run that still works in ``folder``; leave any other process with that id alone."""
     if not _works_in(pid, folder):
         return
     with contextlib.suppress(ProcessLookupError):
@@ -95,7 +95,7 @@ def end_leftover(pid: int, *, folder: Path, number: signal.Signals) -> None:
 
 
 def free_port() -> int:
-    """Find a port on the loopback interface that nobody uses just now."""
+    """Find a port on the loopback interface that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -103,7 +103,7 @@ def free_port() -> int:
 
 
 def wait_for(condition: Callable[[], bool], *, seconds: float) -> bool:
-    """Ask again and again until it holds; tell whether it did in time."""
+    """Poll a condition until it holds; False if it did not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -114,11 +114,11 @@ def wait_for(condition: Callable[[], bool], *, seconds: float) -> bool:
 
 def _session_members(leader: int) -> list[int]:
     if not Path("/proc/self/stat").exists():
-        return [-leader]  # elsewhere only its own process group can be named
+        return [-leader]  # without /proc only its own process group can be addressed
     members = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError):
-            # "pid (name) state ppid pgrp session …"; the name may hold anything, parentheses too.
+            # "pid (name) state ppid pgrp session …"; the name may contain anything, even parentheses.
             fields = (entry / "stat").read_text().rpartition(")")[2].split()
             if int(fields[3]) == leader:
                 members.append(int(entry.name))
@@ -140,7 +140,7 @@ def _dying_with(parent: int, number: signal.Signals) -> Callable[[], None] | Non
 
 
 def _works_in(pid: int, folder: Path) -> bool:
-    """Both servers change into their data folder, so a recycled process id is never mistaken for one of them."""
+    """Tell whether a process is the server of a folder: servers change into theirs, and recycled ids do not count."""
     try:
         return Path(f"/proc/{pid}/cwd").readlink() == folder.resolve()
     except OSError:

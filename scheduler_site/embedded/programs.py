@@ -1,4 +1,4 @@
-"""Finding the servers' programs: in the wheels, in the system's folders, on the PATH."""
+"""Finds the servers' programs: in the wheels, in the system's folders, on the PATH."""
 
 import importlib.util
 import os
@@ -24,7 +24,7 @@ HOW_TO_GET_POSTGRES = (
 
 @dataclass(frozen=True)
 class Program:
-    """A server's program and what stands beside it."""
+    """A server's program; its other programs are in the same folder."""
 
     path: Path
     version: tuple[int, ...]
@@ -33,10 +33,10 @@ class Program:
 def find_postgres(*, store: Path, account: Account | None, major: int | None = None) -> Program:
     """Find PostgreSQL: the wheel's, then the system's newest, then the one on the PATH.
 
-    Args:
-        store: where a copy goes if the account cannot execute the original.
-        account: who will run it; None means us.
-        major: the version that wrote the data, when there is data already.
+    Parameters:
+        store: the folder for a copy, if the account cannot execute the original.
+        account: the account that will run it; None means the current one.
+        major: the version that wrote the data, if there is data already.
     """
     seen = []
     for path in _postgres_candidates():
@@ -54,7 +54,7 @@ def find_postgres(*, store: Path, account: Account | None, major: int | None = N
 
 
 def find_redis(*, store: Path, account: Account | None) -> Program | None:
-    """Find Redis or Valkey: on the PATH, then the wheel's; None when there is none."""
+    """Find Redis or Valkey: on the PATH, then in the wheel; None if there is none."""
     for path in _redis_candidates():
         program = _usable(path, store=store, account=account)
         if program and program.version >= OLDEST_REDIS:
@@ -80,13 +80,13 @@ def _redis_candidates() -> Iterator[Path]:
 
 
 def _package_folder(name: str) -> Path | None:
-    """Find an installed package without importing it: its helpers do more than we want."""
+    """Find an installed package without importing it, because its helpers do more than is wanted."""
     spec = importlib.util.find_spec(name)
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
 def _usable(path: Path, *, store: Path, account: Account | None) -> Program | None:
-    """Give the program as the account can execute it, from a copy if need be; None if it cannot be executed at all."""
+    """Return the program that the account can execute, a copy if need be; None if there is no way."""
     if not os.access(path, os.X_OK):
         return None
     version = _version(path, account)
@@ -117,12 +117,12 @@ def _version(path: Path, account: Account | None) -> tuple[int, ...] | None:
 def _copied(path: Path, *, store: Path) -> Path:
     """Copy a program to where the servers' account can execute it, once per version of its package.
 
-    A folder that people of other accounts cannot enter is not ours to open up, so the programs move instead.
+    Opening up a folder that other accounts cannot enter is not acceptable, so the programs are copied out of it.
     """
     package = next((folder for folder in path.parents if folder.parent.name == "site-packages"), None)
     if package is None:
         return path
-    # The size stands for the version: a new wheel gets a new copy.
+    # The size identifies the version: a new wheel gets a new copy.
     target = store / f"programs-{package.name}-{path.stat().st_size}"
     tree = path.parents[1]
     copy = target / tree.relative_to(package.parent)
@@ -130,7 +130,7 @@ def _copied(path: Path, *, store: Path) -> Path:
         unfinished = target.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         shutil.copytree(tree, unfinished / tree.relative_to(package.parent), symlinks=True)
-        # Shared libraries of a wheel lie beside its package, and the programs look for them there.
+        # The programs look for the wheel's shared libraries in a folder beside its package.
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.is_dir():
             shutil.copytree(libraries, unfinished / libraries.name)

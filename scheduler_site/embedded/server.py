@@ -1,4 +1,4 @@
-"""What a private server is, whatever it serves: one process, one folder, one log, one port on the loopback."""
+"""The base of private servers: one process, one folder, one log, one port on the loopback interface."""
 
 import contextlib
 import re
@@ -19,13 +19,13 @@ _ATTEMPTS = 5
 
 
 class Server(ABC):
-    """A server process of our own; subclasses say what to run and when it is ready."""
+    """A private server process; subclasses define what to run and when it is ready."""
 
     #: For messages.
     title: ClassVar[str]
-    #: Stops it in order.
+    #: The signal for an orderly stop.
     gentle: ClassVar[signal.Signals]
-    #: Stops it as a crash would, without leaving processes behind.
+    #: The signal for a stop like a crash, which leaves no processes behind.
     abrupt: ClassVar[signal.Signals]
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
@@ -39,25 +39,25 @@ class Server(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """Everything a client needs to connect."""
+        """The URL with everything that a client needs to connect."""
 
     @abstractmethod
     def start(self) -> str:
-        """Start it, on the port of the last start if there was one; give its URL."""
+        """Start the server, on the port of the last start if there was one; return its URL."""
 
     @property
     def pid(self) -> int:
-        """The process id; it stays known after the process died."""
+        """The process id, also after the process died."""
         if self._process is None:
             raise LaunchError(f"{self.title} is not started; call start() first")
         return self._process.pid
 
     def is_running(self) -> bool:
-        """Tell whether its process lives."""
+        """Tell whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self, *, immediate: bool = False) -> None:
-        """Stop it in order, or, ``immediate``, as a crash would."""
+        """Stop the server in order; if ``immediate``, like a crash."""
         if self._process is None:
             return
         steps = [(self.abrupt, 5.0)] if immediate else [(self.gentle, float(PATIENCE_SECONDS)), (self.abrupt, 5.0)]
@@ -65,24 +65,24 @@ class Server(ABC):
         self._process = None
 
     def restart(self, *, immediate: bool = False) -> str:
-        """Stop and start it on the same port."""
+        """Stop the server and start it on the same port."""
         self.stop(immediate=immediate)
         return self.start()
 
     @abstractmethod
     def _is_ready(self) -> bool:
-        """Ask whether it answers yet."""
+        """Tell whether the server answers."""
 
     @abstractmethod
     def _command(self, program: Path) -> Sequence[str | Path]:
-        """Give the command line for the port chosen."""
+        """Return the command line for the chosen port."""
 
     def _input(self) -> bytes:
-        """Give what it reads on its standard input: secrets, which a command line would show to everybody."""
+        """Return the standard input: secrets, which a command line would show to every account."""
         return b""
 
     def _run(self, program: Path) -> None:
-        """Start the program and wait until it is ready; a free port that somebody took meanwhile is replaced."""
+        """Start the program and wait until it is ready; if another process took the free port, try another port."""
         fixed = self.port is not None
         for _ in range(_ATTEMPTS):
             self.port = self.port if fixed else free_port()
@@ -119,28 +119,28 @@ class Server(ABC):
 
     @contextlib.contextmanager
     def _fresh_log(self) -> Iterator[IO[bytes]]:
-        """Open the log of one run; the run before is kept beside it."""
+        """Open the log of this run; the log of the run before is kept beside it."""
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".previous.log"))
         self.log.touch(mode=0o600)
-        # Appending, because both of a server's streams write to it.
+        # In append mode, because both output streams of the server write to it.
         with self.log.open("ab") as output:
             yield output
 
     def _last_error(self) -> str:
-        """Find what the log says last about why, without times and process ids."""
+        """Return the log's last error, without times and process ids."""
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
         fatal = [re.sub(r"^.*?(?=FATAL:|PANIC:)", "", line) for line in lines if re.search("FATAL:|PANIC:", line)]
-        return one_line(fatal[-1] if fatal else " ".join(lines[-4:])) or "it said nothing"
+        return one_line(fatal[-1] if fatal else " ".join(lines[-4:])) or "the log is empty"
 
 
 def one_line(text: str) -> str:
-    """Fold a message into one line of bearable length."""
+    """Fold a message into one line of at most 300 characters."""
     return " ".join(text.split())[:300]
 
 
 def read_number(path: Path) -> int | None:
-    """Read the number on a file's first line; None when there is none."""
+    """Read the number on a file's first line; None if there is none."""
     try:
         return int(path.read_text().split(maxsplit=1)[0])
     except (OSError, ValueError, IndexError):

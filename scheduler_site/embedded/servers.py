@@ -1,7 +1,7 @@
-"""Private PostgreSQL and Redis servers: loopback only, random passwords, gone when we are gone.
+"""Private PostgreSQL and Redis servers: on the loopback interface, with random passwords, ending with this process.
 
-Used by ``manage.py up``, by the tests, and by whoever wants to see what happens when a server dies. As root, servers
-run under an account with few rights, which must be able to enter their folder: ``accounts.temporary_folder()``.
+``manage.py up``, tests and benchmarks use them. As root, servers run under an account with few rights, which must be
+able to enter their folder: ``accounts.temporary_folder()``.
 """
 
 import contextlib
@@ -28,21 +28,21 @@ FAST_AND_LOOSE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes
 
 
 class PostgresServer(Server):
-    """A PostgreSQL of our own; its folder holds data, password and log.
+    """A private PostgreSQL; its folder holds data, password and log.
 
-    Args:
+    Parameters:
         folder: made by ``accounts.servers_folder`` or ``accounts.temporary_folder``.
-        port: chosen anew at each first start when not given.
-        settings: beside our own, as in postgresql.conf.
+        port: by default a free one, chosen at the first start.
+        settings: in addition to the defaults, as in postgresql.conf.
     """
 
     title = "PostgreSQL"
-    # "Fast shutdown": running transactions are rolled back, and the data is left clean.
+    # "Fast shutdown": rolls running transactions back and leaves the data clean.
     gentle = signal.SIGINT
     # "Immediate shutdown": the next start recovers, as after a crash.
     abrupt = signal.SIGQUIT
 
-    #: Of the superuser and of the database.
+    #: Name of the superuser and of the database.
     name = "callboard"
 
     def __init__(self, folder: Path, *, port: int | None = None, settings: Mapping[str, str] | None = None) -> None:
@@ -58,11 +58,11 @@ class PostgresServer(Server):
 
     @property
     def url(self) -> str:
-        """``postgres://…`` with everything a client needs."""
+        """``postgres://…`` with everything that a client needs."""
         return self._url_of(self.name)
 
     def start(self) -> str:
-        """Start it, with a new data folder if there is none; give its URL.
+        """Start the server, with a new data folder if there is none; return its URL.
 
         Raises:
             LaunchError: no PostgreSQL, data of another version, or damaged data.
@@ -86,7 +86,7 @@ class PostgresServer(Server):
 
     def _may_work_next_time(self, log: str, *, port_is_fixed: bool) -> bool:
         if "shared memory block" in log:
-            # Backends of a killed postmaster are not gone yet; each notices within a moment.
+            # Backends of a killed postmaster still run; each of them ends within a moment.
             time.sleep(0.5)
             return True
         return super()._may_work_next_time(log, port_is_fixed=port_is_fixed)
@@ -95,16 +95,16 @@ class PostgresServer(Server):
         return f"; restore {self.data}, or move it away to start afresh"
 
     def _major_of_data(self) -> int | None:
-        """Tell which version wrote the data; None when there is none yet."""
+        """Return the version that wrote the data; None if there is no data yet."""
         if not self.data.exists():
             return None
         major = read_number(self.data / "PG_VERSION")
         if major is None:
-            raise LaunchError(f"PostgreSQL's data is damaged, it has no PG_VERSION{self._advice()}")
+            raise LaunchError(f"PostgreSQL's data is damaged: PG_VERSION is missing{self._advice()}")
         return major
 
     def _initialise(self, initdb: Path) -> None:
-        """Make the data folder beside its final place, so that an interrupted run leaves no half of one."""
+        """Make the data folder beside its final place, so that an interrupted run leaves none that is half made."""
         unfinished = self.folder / "postgres.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         self._choose_password()
@@ -120,7 +120,7 @@ class PostgresServer(Server):
         unfinished.rename(self.data)
 
     def _end_leftover(self) -> None:
-        """End what a crashed run left; PostgreSQL would believe its pid file if the id belongs to somebody again."""
+        """End the server of a crashed run, and remove its pid file, whose id may belong to another process by now."""
         pid_file = self.data / "postmaster.pid"
         if pid := read_number(pid_file):
             end_leftover(pid, folder=self.data, number=self.gentle)
@@ -160,16 +160,16 @@ class PostgresServer(Server):
         try:
             return self._password_file.read_text().strip()
         except OSError:
-            raise LaunchError(f"{self._password_file} is gone; restore it, or move {self.data} away") from None
+            raise LaunchError(f"{self._password_file} is missing; restore it, or move {self.data} away") from None
 
 
 class RedisServer(Server):
-    """A Redis (or Valkey) of our own; in memory only unless told to keep its data.
+    """A private Redis or Valkey, by default in memory only.
 
-    Args:
+    Parameters:
         folder: made by ``accounts.servers_folder`` or ``accounts.temporary_folder``.
-        port: chosen anew at each first start when not given.
-        persistent: keep an append-only file.
+        port: by default a free one, chosen at the first start.
+        persistent: whether to keep an append-only file.
     """
 
     title = "Redis"
@@ -184,19 +184,19 @@ class RedisServer(Server):
 
     @classmethod
     def is_available(cls, folder: Path) -> bool:
-        """Tell whether there is a program to start for servers in this folder."""
+        """Tell whether a program exists that servers in this folder can run."""
         return find_redis(store=folder, account=account_for(folder)) is not None
 
     @property
     def url(self) -> str:
-        """``redis://…`` with everything a client needs."""
+        """``redis://…`` with everything that a client needs."""
         return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
     def start(self) -> str:
-        """Start it; give its URL. Without persistence it comes up empty.
+        """Start the server, empty unless it is persistent; return its URL.
 
         Raises:
-            LaunchError: no Redis, or data that it cannot read.
+            LaunchError: no Redis was found, or it cannot read its data.
         """
         program = find_redis(store=self.folder, account=self.account)
         if program is None:
@@ -220,13 +220,13 @@ class RedisServer(Server):
             f'dir "{self.data}"',
             'save ""',
             f"appendonly {'yes' if self.persistent else 'no'}",
-            # A broker that silently drops messages when memory is short would be worse than one that refuses.
+            # When memory is short, refusing messages is better than dropping some silently.
             "maxmemory-policy noeviction",
         ]
         return "\n".join(lines).encode() + b"\n"
 
     def _is_ready(self) -> bool:
-        # Refused while it starts, and while it loads its data.
+        # Redis refuses this while it starts, and while it loads its data.
         with (
             contextlib.suppress(redis.ConnectionError, redis.TimeoutError),
             contextlib.closing(redis.Redis.from_url(self.url, socket_connect_timeout=1, socket_timeout=1)) as client,

@@ -1,4 +1,4 @@
-"""Watching a project's files for ``up --reload``."""
+"""Watches a project's files for ``up --reload``."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,14 +8,14 @@ _NOT_SOURCES = frozenset({"var", "tests", "node_modules", "__pycache__"})
 
 
 class SourceWatch:
-    """Compares modification times; a thousand files cost some milliseconds, and no platform needs anything else."""
+    """Compares modification times: a thousand files take some milliseconds, and this works on every platform."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._seen = self._snapshot()
 
     def changed(self) -> str:
-        """Name a file that changed, came or went since the last call, relative to the folder; '' for none."""
+        """Return the relative path of a file that changed, came or went since the last call; '' if there is none."""
         before, self._seen = self._seen, self._snapshot()
         names = sorted(path for path, _ in set(before.items()) ^ set(self._seen.items()))
         return str(names[0].relative_to(self.folder)) if names else ""

@@ -1,4 +1,4 @@
-"""The private servers that a stack on one machine needs: those which nobody named in the environment."""
+"""The private servers of a stack on one machine: those that the environment does not name."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from scheduler_site.embedded.servers import HOW_TO_GET_REDIS, PostgresServer, Re
 
 
 class PrivateServers:
-    """PostgreSQL and Redis for one project; with neither wanted, an empty set.
+    """PostgreSQL and Redis for one project, or one of them, or neither.
 
-    Args:
-        project: its folder; each has servers and data of its own.
-        var: its folder for private data.
+    Parameters:
+        project: the project's folder; each project has its own servers and data.
+        var: the project's folder for private data.
         database: whether PostgreSQL is wanted.
-        broker: whether Redis is wanted; without a program for it, the broker is the in-process one.
+        broker: whether Redis is wanted; if there is no program for it, the broker is the in-process one.
     """
 
     def __init__(self, project: Path, *, var: Path, database: bool, broker: bool) -> None:
@@ -26,7 +26,7 @@ class PrivateServers:
         self.lacks_redis = broker and not has_redis
 
     def start(self) -> dict[str, str]:
-        """Start them; give the environment variables that lead there."""
+        """Start the servers; return the environment variables with their addresses."""
         environment = {}
         if self.postgres:
             environment["DATABASE_URL"] = environment["DIRECT_DATABASE_URL"] = self.postgres.start()
@@ -37,19 +37,19 @@ class PrivateServers:
         return environment
 
     def revive(self) -> list[str]:
-        """Start again, at the same address, what died; give the names."""
+        """Restart the servers that died, at the same addresses; return their names."""
         died = [server for server in self._all() if not server.is_running()]
         for server in died:
             server.start()
         return [server.title for server in died]
 
     def stop(self, *, immediate: bool = False) -> None:
-        """Stop them."""
+        """Stop the servers."""
         for server in reversed(self._all()):
             server.stop(immediate=immediate)
 
     def description(self) -> list[str]:
-        """Say in a line or two what runs where."""
+        """Describe in a line or two which servers run, and where."""
         lines = []
         if servers := self._all():
             account = servers[0].account

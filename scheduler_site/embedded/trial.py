@@ -1,4 +1,4 @@
-"""A short end-to-end check of a running stack, through HTTP like any caller."""
+"""A short end-to-end check of a running stack over HTTP."""
 
 import json
 import time
@@ -13,15 +13,15 @@ _POLL_SECONDS = 0.1
 
 
 class TrialError(Exception):
-    """A check that did not hold: what was expected and what came."""
+    """A check failed; the message says what was expected and what came."""
 
 
 class Trial:
-    """Submits a few tasks and sees what becomes of them.
+    """Submits a few tasks and checks how they end.
 
-    Args:
-        url: where the api is, without a slash at the end.
-        token: of a caller that may see its own tasks and dead letters.
+    Parameters:
+        url: the api's address, without a slash at the end.
+        token: belongs to a caller that may see its own tasks and dead letters.
         keep_going: called between polls; raises to give up.
     """
 
@@ -31,10 +31,10 @@ class Trial:
         self.keep_going = keep_going
 
     def run(self) -> Iterator[str]:
-        """Check one thing after the other, and name each that held.
+        """Make one check after the other; yield a line for each that passed.
 
         Raises:
-            TrialError: at the first that did not.
+            TrialError: the first check that failed.
         """
         yield from self._check_success()
         yield from self._check_bulk()
@@ -43,13 +43,13 @@ class Trial:
     def _check_success(self) -> Iterator[str]:
         task = self._finish(self._submit({"actor": "echo", "payload": {"message": {"hello": "world"}}}))
         self._expect(task, status="SUCCEEDED", result={"hello": "world"})
-        yield "echo ran and gave its message back"
+        yield "echo ran and returned its message"
 
     def _check_bulk(self) -> Iterator[str]:
         tasks = [{"actor": "sleep", "payload": {"duration": 0.05}, "priority": priority} for priority in (1, 5, 10)]
         for task in self._call("POST", "/api/v1/tasks/bulk", {"tasks": tasks})["tasks"]:
             self._expect(self._finish(task), status="SUCCEEDED")
-        yield "three tasks of different priority, submitted at once, ran"
+        yield "three tasks of different priorities, submitted in one call, ran"
 
     def _check_death(self) -> Iterator[str]:
         task = self._submit({"actor": "demo_fail", "payload": {"fail": True}, "max_retries": 0})

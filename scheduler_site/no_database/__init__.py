@@ -1,1 +1,1 @@
-"""The database backend of a project without ``DATABASE_URL``: whatever asks it for data gets told what to set."""
+"""The database backend of a project without ``DATABASE_URL``: every query raises an error that says what to set."""

@@ -1,4 +1,4 @@
-"""Django looks for a backend's ``DatabaseWrapper`` here."""
+"""The module in which Django looks for a backend's ``DatabaseWrapper``."""
 
 from typing import NoReturn
 
@@ -8,14 +8,14 @@ from django.db.utils import OperationalError
 
 
 class MissingDatabaseError(ImproperlyConfigured, OperationalError):
-    """No ``DATABASE_URL``: manage.py prints the first kind as one line, Django takes the second for "away just now"."""
+    """``DATABASE_URL`` is not set: one line to manage.py, as the first kind; a database that is away, as the second."""
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """PostgreSQL in everything but the connection, so that commands that need no data work without one."""
+    """PostgreSQL without a connection, so that commands that need no data work."""
 
     def get_connection_params(self) -> NoReturn:
-        """Say what is missing and what to do."""
+        """Raise an error that says what is missing and what to do."""
         raise MissingDatabaseError(
             "DATABASE_URL is not set; expected postgres://user:password@host:5432/name, in the environment or in .env. "
             "`manage.py up` starts a private PostgreSQL instead, and other commands find it while it runs."

@@ -90,7 +90,7 @@ def start(options: Namespace, out: Output) -> None:
     ]  # fmt: skip
     with _as_command_errors():
         pool = Pool.named(options.name, folder=_folder())
-        _await_workers(pool, pool.start(command, cwd=settings.BASE_DIR, facts=facts))
+        _await_workers(pool, pool.start(command, cwd=settings.BASE_DIR, parameters=facts))
     out.record(_as_dict(pool))
 
 
@@ -98,7 +98,7 @@ def status(options: Namespace, out: Output) -> None:
     """Show the pools on this machine."""
     with _as_command_errors():
         pools = [Pool.named(options.name, folder=_folder())] if options.name else Pool.all(folder=_folder())
-    rows = [_as_dict(pool) for pool in pools if pool.facts]
+    rows = [_as_dict(pool) for pool in pools if pool.parameters]
     if options.name and not rows:
         raise CommandError(_no_such(options.name))
     out.rows(rows, _COLUMNS)
@@ -110,7 +110,7 @@ def stop(options: Namespace, out: Output) -> None:
     """Stop pools."""
     with _as_command_errors():
         pools = Pool.all(folder=_folder()) if options.is_all else [Pool.named(options.name, folder=_folder())]
-        if not options.is_all and not pools[0].facts and pools[0].pid is None:
+        if not options.is_all and not pools[0].parameters and pools[0].pid is None:
             raise CommandError(_no_such(options.name))
         for pool in pools:
             out.remark(f"Stopping {pool.name}; running tasks may finish first.")
@@ -130,7 +130,7 @@ def _folder() -> Any:
 
 def _await_workers(pool: Pool, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + settings.WAIT_SECONDS + _START_SECONDS
-    while (_present(process.pid) or 0) < pool.facts["processes"]:
+    while (_present(process.pid) or 0) < pool.parameters["processes"]:
         if process.poll() is not None:
             pool.stop(seconds=0, is_forced=False)
             raise LaunchError(f"pool {pool.name} has ended: {clean(pool.last_line())} (log: {pool.log})")
@@ -142,7 +142,7 @@ def _await_workers(pool: Pool, process: "subprocess.Popen[bytes]") -> None:
 
 
 def _as_dict(pool: Pool) -> dict[str, Any]:
-    facts, pid = pool.facts, pool.pid
+    facts, pid = pool.parameters, pool.pid
     present = _present(pid) if pid else 0
     is_whole = present is None or present >= facts["processes"]
     return {
