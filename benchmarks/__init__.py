@@ -1,1 +1,1 @@
-"""How fast Callboard is, beside plain Dramatiq in the same run."""
+"""Measures how fast Callboard is, beside plain Dramatiq in the same run."""

@@ -1,4 +1,4 @@
-"""``make bench``: Callboard beside plain Dramatiq, in turn, on private servers; medians, spread and ratios."""
+"""``make bench``: runs Callboard and plain Dramatiq in turn on private servers; prints medians, spread and ratios."""
 
 import argparse
 import json
@@ -15,19 +15,19 @@ from benchmarks import measures, scale
 from benchmarks.stack import CALLBOARD, CONTESTANTS, PLAIN, Stack
 
 MEASURES = {**measures.MEASURES, **scale.MEASURES}
-#: Figure, contestant, runs.
+#: By figure and contestant, one value for each run.
 Results = dict[str, dict[str, list[float]]]
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run what is asked for and report."""
+    """Run the chosen measurements and print the report."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    choices = f"some of: {', '.join(measures.MEASURES)}; and, at size: {', '.join(scale.MEASURES)}"
+    choices = f"some of: {', '.join(measures.MEASURES)}; with a large backlog: {', '.join(scale.MEASURES)}"
     parser.add_argument("--only", nargs="+", choices=MEASURES, metavar="MEASURE", help=choices)
-    parser.add_argument("--all", action="store_true", help="those at size too, which take half an hour")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--tasks", type=int, default=measures.TASKS, help="of drain and end-to-end")
-    parser.add_argument("--json", action="store_true", help="every run instead of a table")
+    parser.add_argument("--all", action="store_true", help="those with a large backlog too, which take half an hour")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each measurement")
+    parser.add_argument("--tasks", type=int, default=measures.TASKS, help="number of tasks in drain and end-to-end")
+    parser.add_argument("--json", action="store_true", help="print every run instead of a table")
     options = parser.parse_args(arguments)
     measures.TASKS = options.tasks
     with Stack() as stack:
@@ -44,7 +44,7 @@ def _measure(stack: Stack, names: Sequence[str], repeats: int) -> Results:
     results: Results = {}
     for name in names:
         for repeat in range(repeats):
-            # Forwards and backwards, so that neither always runs on a warmer machine.
+            # Forwards and backwards, so that neither contestant always runs on the warmer machine.
             for contestant in CONTESTANTS if repeat % 2 == 0 else CONTESTANTS[::-1]:
                 stack.empty()
                 figures = MEASURES[name](stack, contestant)

@@ -10,14 +10,14 @@ from tasks import current
 
 @dramatiq.actor
 def noop(number: int) -> None:
-    """Do nothing but leave a record."""
+    """Write a record and do nothing else."""
     now = time.time()
     records.write(number, now, now)
 
 
 @dramatiq.actor
 def nap(number: int, seconds: float = 0.01) -> None:
-    """Sleep for a moment and leave a record."""
+    """Sleep for a moment and write a record."""
     started = time.time()
     time.sleep(seconds)
     records.write(number, started, time.time())
@@ -25,11 +25,11 @@ def nap(number: int, seconds: float = 0.01) -> None:
 
 @dramatiq.actor
 def claimed(number: int) -> None:
-    """Leave a record from the claim to the start."""
+    """Write a record of the time from the claim to the start."""
     records.write(number, current._claimed().claimed_at.timestamp(), time.time())
 
 
 @dramatiq.actor
 def hold(seconds: float) -> None:
-    """Keep a thread."""
+    """Occupy a thread."""
     time.sleep(seconds)

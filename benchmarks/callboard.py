@@ -11,14 +11,14 @@ from benchmarks.actors import noop  # noqa: E402
 from tasks.lifecycle import Submission  # noqa: E402
 from tasks.lifecycle import submit_many as submit_all  # noqa: E402
 
-#: In one call.
+#: The number of tasks in one call.
 CHUNK = 1_000
 #: Long tasks in the middle of short ones.
 LONG, LONG_SECONDS = 12, 10.0
 
 
 def submit(number: int, *, delay_seconds: float = 0) -> None:
-    """Send one message: one row, committed."""
+    """Send one message, which commits one row."""
     noop.send_with_options(args=(number,), delay=int(delay_seconds * 1000) or None)
 
 
@@ -28,7 +28,7 @@ def submit_urgent(number: int) -> None:
 
 
 def submit_many(numbers: range, *, chunk: int = CHUNK) -> None:
-    """Submit tasks, so many in one call."""
+    """Submit tasks, ``chunk`` of them in a call."""
     for start in range(0, len(numbers), chunk):
         submit_all([Submission(actor="noop", payload={"number": one}) for one in numbers[start : start + chunk]])
 

@@ -1,9 +1,9 @@
-"""A client in a process of its own: ``python -m benchmarks.client MODULE VERB COUNT``; says when, as JSON.
+"""A client in its own process: ``python -m benchmarks.client MODULE VERB COUNT``; prints its times as JSON.
 
-Verbs: ``fill`` (as many at once as the contestant can), ``single`` (one call for each), ``hundreds`` (in one call),
-``mixed`` (a few long ones among them), ``paced`` (fifty a second), ``urgent`` (the same at the highest priority,
-numbered from 100,001), ``later`` (due evenly over five seconds, the first one in three). It boots, says ``ready``, and
-begins when it is told.
+Verbs: ``fill`` (as many tasks in a call as the contestant allows), ``single`` (one task in a call), ``hundreds`` (a
+hundred in a call), ``mixed`` (a few long tasks among short ones), ``paced`` (fifty a second), ``urgent`` (the same at
+the highest priority, numbered from 100,001), ``later`` (due evenly over five seconds, the first one in three). The
+client boots, prints ``ready``, and starts after a line on its input.
 """
 
 import importlib
@@ -18,7 +18,7 @@ FIRST_DUE_SECONDS, DUE_OVER_SECONDS = 3.0, 5.0
 
 
 def main(module: str, verb: str, count: int) -> dict[str, Any]:
-    """Do it; when it began and ended and, by task, when it was submitted or is due."""
+    """Submit the tasks; return when that began and ended and, by task, when it was submitted or is due."""
     contestant = importlib.import_module(module)
     contestant.submit(0)
     print("ready", flush=True)

@@ -1,7 +1,7 @@
-"""The dispatcher alone, on a broker that swallows hints: ``python -m benchmarks.dispatching QUEUES WORKERS``.
+"""The dispatcher alone, on a broker that drops hints: ``python -m benchmarks.dispatching QUEUES WORKERS``.
 
-All tasks are in one of the queues. Each line on its input asks for that many tasks to be dispatched, as a wake-up
-would; the line it prints then is how many microseconds each of them took, its own work and the database's.
+All tasks are in one of the queues. Each line on the input is a number of tasks to dispatch after a wake-up; the answer
+is a line with the microseconds per task, of the dispatcher and the database together.
 """
 
 import os
@@ -23,29 +23,29 @@ from tasks.scheduler import window  # noqa: E402
 from tasks.scheduler.dispatcher import Dispatcher  # noqa: E402
 from tasks.scheduler.leadership import Leadership  # noqa: E402
 
-#: Small, so that what a round costs beside its tasks shows.
+#: Small, so that the fixed costs of a round show.
 BATCH = 100
 
 
-class Swallowing:
+class InfinitelyFast:
     """A broker whose workers are infinitely fast."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def depth(self, queues: Sequence[str]) -> dict[str, int]:
-        """Nothing waits."""
+        """Return an empty depth."""
         return dict.fromkeys(queues, 0)
 
     def publish_many(self, hints: Sequence[tuple[str, Hint]]) -> None:
-        """Count."""
+        """Count the hints."""
         self.count += len(hints)
 
 
 def main(queues: int, worker_count: int) -> None:
-    """Lead, and dispatch what is asked for."""
+    """Lead, and dispatch as many tasks as each line asks for."""
     window.LARGEST_WINDOW = BATCH
-    leadership, source = Leadership(), Swallowing()
+    leadership, source = Leadership(), InfinitelyFast()
     leadership.step()
     workers.declare_queues()
     names = ["default", *(f"queue-{number}" for number in range(1, queues))]

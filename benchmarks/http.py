@@ -1,4 +1,4 @@
-"""Submission over HTTP: sixteen connections that post one after another, to Callboard and to a bare view."""
+"""Submission over HTTP: sixteen connections that each post request after request, to Callboard and to a bare view."""
 
 import http.client
 import json
@@ -26,7 +26,7 @@ print(ApiToken.issue(user=user, name="benchmark")[1])
 
 
 def compare(stack: "Stack") -> Mapping[str, float]:
-    """Measure both, with the same server."""
+    """Measure both views on the same server."""
     secret = stack.run([sys.executable, "-c", _ISSUE]).strip()
     port = free_port()
     server = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What is measured, one function each: a contestant on a stack, once; gives figures by name."""
+"""The measurements, a function each: it runs a contestant on a stack once and returns figures by name."""
 
 import statistics
 import time
@@ -17,7 +17,7 @@ QUIET_SECONDS = 20
 
 
 def drain(stack: Stack, contestant: Contestant) -> Figures:
-    """Work off a full queue: tasks by the time from the first one's start to the last one's end."""
+    """Drain a full queue: tasks per second from the first one's start to the last one's end."""
     path = stack.fresh_records()
     Client(stack, contestant, "fill", TASKS).go()
     with running(stack, contestant) as processes:
@@ -29,12 +29,12 @@ def drain(stack: Stack, contestant: Contestant) -> Figures:
 
 
 def end_to_end(stack: Stack, contestant: Contestant) -> Figures:
-    """Submit one by one while workers run; all that computes counts, until the last row is final."""
+    """Submit one by one while workers run; the CPU time of all processes counts, until the last row is final."""
     return _end_to_end(stack, contestant, "single", "end to end")
 
 
 def in_hundreds(stack: Stack, contestant: Contestant) -> Figures:
-    """Submit a hundred in one call, again and again, while workers run; plain Dramatiq has no such call and sends."""
+    """Submit a hundred in a call, again and again, while workers run; plain Dramatiq sends one by one."""
     return _end_to_end(stack, contestant, "hundreds", "end to end in hundreds")
 
 
@@ -77,14 +77,14 @@ def submission(stack: Stack, contestant: Contestant) -> Figures:
 
 
 def over_http(stack: Stack, contestant: Contestant) -> Figures:
-    """Submit over HTTP from sixteen connections to two processes; beside it a bare view with one INSERT."""
+    """Submit over HTTP from sixteen connections to two processes, and compare that to a bare view with one INSERT."""
     if contestant is not CALLBOARD:
         return {}
     return http.compare(stack)
 
 
 def quiet(stack: Stack, contestant: Contestant) -> Figures:
-    """Let everything idle: what share of one core it takes."""
+    """Let everything idle, and measure how much of one core that takes."""
     path = stack.fresh_records()
     with running(stack, contestant) as processes:
         Client(stack, contestant, "single", 1).go()
@@ -109,7 +109,7 @@ MEASURES: Mapping[str, Callable[[Stack, Contestant], Figures]] = {
 
 
 def wait_for_first(path: Any) -> None:
-    """Wait until workers have run the first task, so that booting is in no figure."""
+    """Wait until workers have run the first task, so that no figure contains their start."""
     wait_for(1, path)
     time.sleep(1)
 
@@ -126,7 +126,7 @@ def _lateness(stack: Stack, contestant: Contestant, verb: str, count: int, name:
 
 
 def _await_rows(stack: Stack, contestant: Contestant) -> None:
-    """Wait until the last outcome is on disk, for whom there is one."""
+    """Wait until Callboard has stored the last outcome."""
     if contestant is CALLBOARD:
         while stack.query("SELECT FROM callboard_task WHERE status <> 'SUCCEEDED' LIMIT 1"):
             time.sleep(0.02)

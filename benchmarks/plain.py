@@ -1,4 +1,4 @@
-"""Plain Dramatiq with its default middleware and Redis: fast, and nothing is kept."""
+"""Plain Dramatiq with its default middleware and Redis: fast, but it keeps no results or history."""
 
 import os
 import time
@@ -15,7 +15,7 @@ dramatiq.set_broker(_Broker(url=os.environ["BROKER_URL"], namespace="plain"))
 
 @dramatiq.actor
 def noop(number: int) -> None:
-    """Do nothing but leave a record."""
+    """Write a record and do nothing else."""
     now = time.time()
     records.write(number, now, now)
 
@@ -26,6 +26,6 @@ def submit(number: int, *, delay_seconds: float = 0) -> None:
 
 
 def submit_many(numbers: range, *, chunk: int = 0) -> None:
-    """Send messages; Dramatiq has no call for many."""
+    """Send messages one by one, since Dramatiq has no call for many."""
     for number in numbers:
         noop.send(number)

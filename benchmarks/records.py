@@ -1,4 +1,4 @@
-"""What a benchmarked actor leaves behind: which task it was, when it began and ended; one record each in a file."""
+"""The records of benchmarked actors in a file: the task's number, and when it started and ended."""
 
 import os
 import struct
@@ -10,7 +10,7 @@ _RECORD = struct.Struct("=Qdd")
 
 
 class Record(NamedTuple):
-    """One run of one task; seconds since 1970."""
+    """One run of one task; times are seconds since 1970."""
 
     number: int
     started: float
@@ -23,7 +23,7 @@ def _file() -> int:
 
 
 def write(number: int, started: float, ended: float) -> None:
-    """Append one record; a write this small to the end of a file is not torn by others."""
+    """Append one record; writes this small to the end of a file do not mix with those of other processes."""
     os.write(_file(), _RECORD.pack(number, started, ended))
 
 
@@ -33,5 +33,5 @@ def read(path: Path) -> list[Record]:
 
 
 def count(path: Path) -> int:
-    """Count them, without reading them."""
+    """Count all records without reading them."""
     return path.stat().st_size // _RECORD.size if path.exists() else 0

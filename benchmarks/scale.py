@@ -1,4 +1,4 @@
-"""What is measured at size: backlogs, history, memory, and who waits behind whom. Callboard only."""
+"""The measurements with a large backlog or history: dispatch, drain, memory, waiting times. Callboard only."""
 
 import contextlib
 import statistics
@@ -16,7 +16,7 @@ from benchmarks.measures import Figures, drain, wait_for_first
 from benchmarks.stack import CALLBOARD, Client, Contestant, Stack, running, wait_for
 
 FEW, MANY, HISTORY = 1_000, 1_000_000, 10_000_000
-#: What a transaction that somebody forgot sees die: ten minutes at 500 tasks/s.
+#: How many tasks change status while a forgotten transaction is open: ten minutes at 500 tasks/s.
 DYING = 300_000
 REFILLS = 10
 WIDE = 100
@@ -60,7 +60,7 @@ def breadth(stack: Stack, contestant: Contestant) -> Figures:
 
 
 def redis_memory(stack: Stack, contestant: Contestant) -> Figures:
-    """Drain beside a million that wait: what Redis holds."""
+    """Drain beside a million waiting tasks, and measure what Redis holds."""
     if contestant is not CALLBOARD:
         return {}
     path = stack.fresh_records()
@@ -74,17 +74,17 @@ def redis_memory(stack: Stack, contestant: Contestant) -> Figures:
 
 
 def history(stack: Stack, contestant: Contestant) -> Figures:
-    """Drain over ten million finished tasks, and over none."""
+    """Drain with ten million finished tasks in the tables, and with none."""
     if contestant is not CALLBOARD:
         return {}
-    figures = {"drain of an empty board, tasks/s": drain(stack, contestant)["drain, tasks/s"]}
+    figures = {"drain with empty tables, tasks/s": drain(stack, contestant)["drain, tasks/s"]}
     seeding.finished(stack, HISTORY)
     name = f"drain over {HISTORY:,} finished tasks, tasks/s"
     return {**figures, name: drain(stack, contestant)["drain, tasks/s"]}
 
 
 def memory(stack: Stack, contestant: Contestant) -> Figures:
-    """Run a hundred thousand tasks: how large the largest worker is after a tenth of them, and at the end."""
+    """Run a hundred thousand tasks, and measure the largest worker after a tenth of them and at the end."""
     path = stack.fresh_records()
     Client(stack, contestant, "fill", MEMORY_TASKS).go()
     with running(stack, contestant) as processes:
@@ -96,7 +96,7 @@ def memory(stack: Stack, contestant: Contestant) -> Figures:
 
 
 def priority(stack: Stack, contestant: Contestant) -> Figures:
-    """Submit tasks of priority 10 while all threads work on 100,000 of priority 1 that take 10 ms each."""
+    """Submit tasks of priority 10 while all threads work on 100,000 tasks of priority 1 that take 10 ms each."""
     if contestant is not CALLBOARD:
         return {}
     path = stack.fresh_records()
@@ -115,7 +115,7 @@ def priority(stack: Stack, contestant: Contestant) -> Figures:
 
 
 def neighbours(stack: Stack, contestant: Contestant) -> Figures:
-    """Let long tasks come in the middle of many short ones: how long a claimed task waits for a thread."""
+    """Submit long tasks among many short ones, and measure how long a claimed task waits for a thread."""
     if contestant is not CALLBOARD:
         return {}
     path = stack.fresh_records()
@@ -147,8 +147,8 @@ def _dispatch_few(stack: Stack, *, queues: int = 1, workers: int = 1) -> float:
     return statistics.mean(found)
 
 
-class _Asking:
-    """A booted dispatcher; called with a number of tasks, gives microseconds for each."""
+class _Dispatching:
+    """A booted dispatcher; called with a number of tasks, it returns the microseconds for each."""
 
     def __init__(self, inputs: IO[str], outputs: IO[str]) -> None:
         self._inputs, self._outputs = inputs, outputs
@@ -160,7 +160,7 @@ class _Asking:
 
 
 @contextlib.contextmanager
-def _dispatcher(stack: Stack, *, queues: int = 1, workers: int = 1) -> Iterator[_Asking]:
+def _dispatcher(stack: Stack, *, queues: int = 1, workers: int = 1) -> Iterator[_Dispatching]:
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.dispatching", str(queues), str(workers)],
         env=stack.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -169,7 +169,7 @@ def _dispatcher(stack: Stack, *, queues: int = 1, workers: int = 1) -> Iterator[
     assert process.stdout is not None
     process.stdout.readline()
     try:
-        yield _Asking(process.stdin, process.stdout)
+        yield _Dispatching(process.stdin, process.stdout)
     finally:
         process.communicate()
 

@@ -1,8 +1,8 @@
-"""Tasks by the million, written straight into the tables: nobody waits for a backlog to be submitted."""
+"""Writes tasks by the million straight into the tables, because submitting a backlog would take too long."""
 
 from benchmarks.stack import Stack
 
-#: Rows per statement; WAL and memory stay small.
+#: Rows per statement, few enough for WAL and memory to stay small.
 _CHUNK = 250_000
 
 _WAITING = """
@@ -15,7 +15,7 @@ SELECT gen_random_uuid(), '{actor}', jsonb_build_object('number', number), '[]',
 FROM generate_series({first}, {last}) AS number
 """
 
-# Days apart rather than at once, as history comes about: ids and times grow together.
+# Spread over days, like real history: ids and times grow together.
 _FINISHED = """
 WITH finished AS (
     INSERT INTO callboard_task (
@@ -39,7 +39,7 @@ SELECT id, 1, 'SUCCEEDED', id, finished_at, finished_at FROM finished
 
 
 def waiting(stack: Stack, count: int, *, priority: int = 5, due_in: str = "-1 hour", actor: str = "noop") -> None:
-    """Write tasks that wait for a worker, or for their time."""
+    """Write tasks that wait for a worker or for their ``run_at``."""
     for first in range(1, count + 1, _CHUNK):
         last = min(count, first + _CHUNK - 1)
         stack.query(_WAITING.format(first=first, last=last, priority=priority, due_in=due_in, actor=actor))
@@ -47,9 +47,9 @@ def waiting(stack: Stack, count: int, *, priority: int = 5, due_in: str = "-1 ho
 
 
 def finished(stack: Stack, count: int) -> None:
-    """Write tasks that ended, each with its attempt."""
+    """Write tasks that have ended, each with its attempt."""
     for first in range(1, count + 1, _CHUNK):
         stack.query(_FINISHED.format(first=first, last=min(count, first + _CHUNK - 1), total=count))
     stack.query("VACUUM ANALYZE callboard_task, callboard_attempt")
-    # History was flushed long ago.
+    # Real history was flushed to disk long ago.
     stack.query("CHECKPOINT")

@@ -1,4 +1,4 @@
-"""Callboard's settings with the benchmarks' actors, and a bare view to compare submission over HTTP with."""
+"""Callboard's settings with the benchmarks' actors and with a bare view, to which submission over HTTP is compared."""
 
 from scheduler_site.settings import *  # noqa: F403
 

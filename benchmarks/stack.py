@@ -1,4 +1,4 @@
-"""Servers and processes of a benchmark: private PostgreSQL with fsync on, private Redis, and what they cost."""
+"""Servers and processes of a benchmark: private PostgreSQL with fsync on, private Redis, and their CPU and memory."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ MANAGE = [sys.executable, "manage.py"]
 
 @dataclass(frozen=True)
 class Contestant:
-    """What submits, and what works it off, by kind of process."""
+    """One of the compared systems: its client module, and its processes by kind."""
 
     name: str
     module: str
@@ -78,11 +78,11 @@ class Stack:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def run(self, command: Sequence[str]) -> str:
-        """Run a command with the stack's environment; give its output."""
+        """Run a command with the stack's environment; return its output."""
         return subprocess.run(command, env=self.environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """Ask the database."""
+        """Run a statement; return its rows."""
         with contextlib.closing(psycopg2.connect(self.postgres.url)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -90,14 +90,14 @@ class Stack:
                 return list(cursor.fetchall()) if cursor.description else []
 
     def fresh_records(self) -> Path:
-        """Name a file for the records of one run; processes that start from now on write there."""
+        """Choose a file for the records of one run; processes that start from now on write to it."""
         self._runs += 1
         path = self._folder / f"records-{self._runs}"
         self.environment["BENCH_RECORDS"] = str(path)
         return path
 
     def empty(self) -> None:
-        """Forget all tasks, as long as nothing runs."""
+        """Delete all tasks; nothing may run meanwhile."""
         self.query("TRUNCATE callboard_task, callboard_attempt, callboard_taskevent, callboard_worker, callboard_lease")
         self.query("VACUUM ANALYZE")
 
@@ -113,18 +113,18 @@ class Running:
         }
 
     def cpu(self) -> dict[str, float]:
-        """Seconds that each kind of process and the servers have computed so far, their ended children too."""
+        """Return the CPU seconds of each kind of process and of the servers, with their ended children."""
         servers = {"postgres": self._stack.postgres.pid, "redis": self._stack.redis.pid}
         pids = servers | {kind: process.pid for kind, process in self._processes.items()}
         return {kind: _cpu_of_tree(pid) for kind, pid in pids.items()}
 
     def memory(self) -> int:
-        """Bytes of the largest worker process."""
+        """Return the memory of the largest worker process in bytes."""
         workers = psutil.Process(self._processes["workers"].pid).children(recursive=True)
         return max(one.memory_info().rss for one in workers)
 
     def stop(self) -> None:
-        """End them in order."""
+        """Stop the processes in order."""
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
@@ -142,7 +142,7 @@ def running(stack: Stack, contestant: Contestant) -> Iterator[Running]:
 
 
 class Client:
-    """A booted client that waits for its cue."""
+    """A booted client that waits for its start."""
 
     def __init__(self, stack: Stack, contestant: Contestant, verb: str, count: int) -> None:
         self._process = subprocess.Popen(
@@ -155,7 +155,7 @@ class Client:
         self.cpu = 0.0
 
     def go(self) -> dict[str, Any]:
-        """Let it do its work; give what it says."""
+        """Let the client submit its tasks; return what it prints."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("go\n")
@@ -168,7 +168,7 @@ class Client:
 
 
 def wait_for(count: int, path: Path) -> list[records.Record]:
-    """Wait until so many tasks have run; give their records, without that of a client's first."""
+    """Wait until a number of tasks have run; return their records, without that of a client's first task."""
     deadline = time.monotonic() + LONGEST_WAIT_SECONDS
     while records.count(path) < count:
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Callboard's addresses, and the bare view."""
+"""Callboard's URLs and the bare view."""
 
 from django.urls import path
 from rest_framework.permissions import IsAuthenticated
@@ -14,7 +14,7 @@ from tasks.models import TaskEvent, new_id
 
 
 class Bare(APIView):
-    """What anybody would write first: REST framework, our authentication and limit, one INSERT by the ORM."""
+    """The simplest comparable view: REST framework, Callboard's authentication and limit, one INSERT by the ORM."""
 
     authentication_classes = (BearerTokenAuthentication,)
     permission_classes = (IsAuthenticated,)

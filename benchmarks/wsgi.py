@@ -1,4 +1,4 @@
-"""What gunicorn serves in a benchmark."""
+"""The application that gunicorn serves in a benchmark."""
 
 import os
 
