@@ -137,12 +137,12 @@ def test_the_queue_and_the_whitelist_may_be_replaced_before_the_boot() -> None:
         assert "work_queue=self.work_queue" in inspect.getsource(method)
 
 
-def test_what_the_work_queue_holds_has_a_message() -> None:
+def test_items_of_the_work_queue_have_a_message() -> None:
     message = MessageProxy(Message("q", "a", (), {}, {}))
     assert _WorkQueueItem(0, message).message is message
 
 
-def test_a_consumer_does_nothing_with_what_is_left_in_the_work_queue_at_the_end() -> None:
+def test_a_consumer_ignores_the_items_left_in_the_work_queue_at_the_end() -> None:
     # The runtime puts it back itself.
     assert Consumer().requeue([]) is None  # type: ignore[func-returns-value]
 

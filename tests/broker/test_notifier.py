@@ -93,7 +93,7 @@ def test_a_burst_of_notifications_is_at_most_one_notify_every_five_milliseconds(
     assert 1 <= ear.count <= most
 
 
-def test_a_process_that_says_nothing_gives_its_connection_back_and_speaks_again(notifier, ear) -> None:
+def test_an_idle_process_closes_its_connection_and_can_send_again(notifier, ear) -> None:
     notifier.notify(Event.DUE)
     wait_until(lambda: ear.count == 1)
     wait_until(lambda: not sessions_like("%NOTIFY%"))
@@ -101,7 +101,7 @@ def test_a_process_that_says_nothing_gives_its_connection_back_and_speaks_again(
     wait_until(lambda: ear.count == 2)
 
 
-def test_a_database_that_was_away_is_told_the_next_time(notifier, ear, monkeypatch) -> None:
+def test_after_an_outage_of_the_database_the_next_event_is_sent(notifier, ear, monkeypatch) -> None:
     errors = [OperationalError("away")]
 
     def away() -> None:
@@ -126,7 +126,7 @@ def test_notifying_does_not_fail_when_no_thread_can_be_started(notifier, ear, mo
     wait_until(lambda: ear.count == 1)
 
 
-def test_where_the_scheduler_is_in_the_same_process_it_is_called_and_no_database_asked(notifier, ear) -> None:
+def test_a_scheduler_in_the_same_process_is_called_without_the_database(notifier, ear) -> None:
     calls: list[Any] = []
     notifier.local = calls.append
     notifier.notify(Event.DUE)
@@ -134,7 +134,7 @@ def test_where_the_scheduler_is_in_the_same_process_it_is_called_and_no_database
     assert notifier._pid is None
 
 
-def test_a_flush_returns_when_everything_is_sent_that_was_asked_for_before(notifier, monkeypatch) -> None:
+def test_a_flush_returns_when_all_earlier_events_are_sent(notifier, monkeypatch) -> None:
     sent: list[Any] = []
 
     def send(said: Any) -> None:
@@ -149,13 +149,13 @@ def test_a_flush_returns_when_everything_is_sent_that_was_asked_for_before(notif
     assert sent == [{Event.DUE}, {Event.WORKER_ENDED}]
 
 
-def test_a_process_that_never_spoke_has_nothing_to_flush(notifier, ear) -> None:
+def test_a_process_that_never_sent_an_event_has_nothing_to_flush(notifier, ear) -> None:
     notifier.flush()
     assert notifier._pid is None
     assert ear.count == 0
 
 
-def test_a_flush_gives_up_on_a_silent_database_after_a_moment_and_says_nothing(notifier, monkeypatch) -> None:
+def test_a_flush_gives_up_on_a_silent_database_after_a_moment_without_a_warning(notifier, monkeypatch) -> None:
     warnings: list[str] = []
     is_asked, answer = threading.Event(), threading.Event()
 
@@ -228,7 +228,7 @@ def test_a_submission_wakes_when_it_is_committed_and_not_before(transactional_db
     assert events == [{Event.DUE}]
 
 
-def test_a_submission_that_is_rolled_back_wakes_nobody(transactional_db, events) -> None:
+def test_a_submission_that_is_rolled_back_sends_no_event(transactional_db, events) -> None:
     with transaction.atomic():
         submit()
         transaction.set_rollback(True)
@@ -236,13 +236,13 @@ def test_a_submission_that_is_rolled_back_wakes_nobody(transactional_db, events)
 
 
 @pytest.mark.parametrize("status", Status)
-def test_what_became_due_wakes_and_nothing_else(events, status: Status) -> None:
+def test_only_tasks_that_become_due_send_an_event(events, status: Status) -> None:
     transitioned.send(None, verb="requeue", moves=[Moved(new_id(), status, "act", "default", "")], at=time.monotonic())
     assert events == ([{Event.DUE_ANYWHERE}] if status in DUE else [])
 
 
 @pytest.mark.parametrize("verb", ["submit", "complete"])
-def test_what_comes_at_the_end_of_its_level_is_not_looked_for_from_the_front(events, verb: str) -> None:
+def test_new_tasks_at_the_end_of_their_level_are_not_looked_for_from_the_front(events, verb: str) -> None:
     moves = [Moved(new_id(), Status.RETRYING, "act", "default", "")]
     transitioned.send(None, verb=verb, moves=moves, at=time.monotonic())
     transitioned.send(None, verb=verb, moves=moves, at=time.monotonic() - 2 * LONGEST_COMMIT_SECONDS)
@@ -293,7 +293,7 @@ def test_the_payload_names_the_events_and_an_unknown_one_counts_as_all(wakes, pa
     wait_until(lambda: wakes[1:] == [said])
 
 
-def test_a_lost_connection_comes_back_and_wakes_for_what_was_missed(wakes) -> None:
+def test_a_lost_connection_comes_back_and_wakes_for_missed_events(wakes) -> None:
     (pid,) = sessions_like(f"LISTEN {CHANNEL}")
     before = len(wakes)
     with connection.cursor() as cursor:

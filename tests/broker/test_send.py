@@ -122,7 +122,7 @@ def test_a_task_is_there_for_the_caller_at_once_and_for_others_after_the_commit(
 # --- Inside an event loop ---
 
 
-def test_inside_an_event_loop_it_says_what_to_write_instead() -> None:
+def test_inside_an_event_loop_the_error_says_what_to_write_instead() -> None:
     async def call() -> None:
         actors.add.send(1)
 
@@ -131,7 +131,7 @@ def test_inside_an_event_loop_it_says_what_to_write_instead() -> None:
     assert not Task.objects.exists()
 
 
-def test_what_it_says_works(transactional_db) -> None:
+def test_the_suggested_call_works(transactional_db) -> None:
     async def call() -> Any:
         message = await sync_to_async(actors.add.send)(1)
         # Its thread has a connection of its own.

@@ -131,7 +131,7 @@ def test_two_takers_share_and_none_gets_the_same(broker, source) -> None:
     "body",
     [b"", b"no hint", b"\xff\xfe", b'{"actor_name": "x"}', b"x" * 10_000, b"01890000-0000-7000-8000-000000000000:0"],
 )
-def test_what_is_no_hint_is_taken_as_none_and_can_be_forgotten(broker, source, body: bytes) -> None:
+def test_a_foreign_message_is_taken_without_a_hint_and_can_be_forgotten(broker, source, body: bytes) -> None:
     publish_foreign(broker, HIGH, body)
     (ours,) = hints(1)
     source.publish_many([(HIGH, ours)])
@@ -151,7 +151,7 @@ def left(broker: RedisBroker) -> set[str]:
 # --- Done, put back, missing ---
 
 
-def test_what_is_put_back_can_be_taken_again_once(source) -> None:
+def test_a_hint_that_is_put_back_can_be_taken_once_more(source) -> None:
     sent = hints(3)
     source.publish_many([(MEDIUM, hint) for hint in sent])
     source.put_back(source.take([MEDIUM], 2))
@@ -159,7 +159,7 @@ def test_what_is_put_back_can_be_taken_again_once(source) -> None:
     assert taken(source) == []
 
 
-def test_what_is_done_cannot_be_put_back(redis_broker) -> None:
+def test_a_hint_that_is_done_cannot_be_put_back(redis_broker) -> None:
     source = redis_broker.source
     source.publish_many([(MEDIUM, hint) for hint in hints(2)])
     some = source.take([MEDIUM], 2)
@@ -168,7 +168,7 @@ def test_what_is_done_cannot_be_put_back(redis_broker) -> None:
     assert taken(source) == []
 
 
-def test_more_is_taken_while_something_is_said_to_be_done(source) -> None:
+def test_one_call_takes_hints_and_forgets_those_that_are_done(source) -> None:
     sent = hints(5)
     source.publish_many([(HIGH, hint) for hint in sent])
     some = source.take([HIGH], 2)
@@ -178,7 +178,7 @@ def test_more_is_taken_while_something_is_said_to_be_done(source) -> None:
     assert sorted(map(str, taken(source))) == sorted(map(str, sent[2:]))
 
 
-def test_missing_is_what_waits_in_none_of_a_queues_bands(source) -> None:
+def test_a_hint_is_missing_if_it_waits_in_no_band_of_its_queue(source) -> None:
     ready, taken_out, elsewhere, never = hints(4)
     source.publish_many([(LOW, taken_out)])
     some = source.take([LOW], 1)
@@ -217,7 +217,7 @@ def test_a_wait_ends_when_something_is_published(source) -> None:
     assert not waiting.is_alive()
 
 
-def test_a_wait_for_what_is_there_already_is_none(source) -> None:
+def test_a_wait_returns_at_once_if_a_hint_is_there(source) -> None:
     source.publish_many([(LOW, hints(1)[0])])
     began = time.monotonic()
     source.wait([HIGH, LOW], 100)
@@ -240,7 +240,7 @@ DONE: dict[str, Callable[[Source, list[Taken]], object]] = {
 
 
 @pytest.mark.parametrize("how", DONE)
-def test_redis_holds_nothing_of_what_is_done(redis_broker, how: str) -> None:
+def test_redis_holds_nothing_of_a_hint_that_is_done(redis_broker, how: str) -> None:
     source = redis_broker.source
     source.publish_many([(name, hint) for name in (HIGH, LOW) for hint in hints(10)])
     DONE[how](source, source.take([HIGH, LOW], 100))
@@ -250,7 +250,7 @@ def test_redis_holds_nothing_of_what_is_done(redis_broker, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", DONE)
-def test_what_a_lost_reply_took_is_forgotten_with_the_next_done(redis_broker, how: str) -> None:
+def test_hints_taken_in_a_lost_reply_are_forgotten_with_the_next_done(redis_broker, how: str) -> None:
     source = redis_broker.source
     source.publish_many([(HIGH, hint) for hint in hints(3)])
     source.take([HIGH], 2)
@@ -259,7 +259,7 @@ def test_what_a_lost_reply_took_is_forgotten_with_the_next_done(redis_broker, ho
     assert redis_broker.client.hlen(f"{redis_broker.namespace}:{HIGH}.msgs") == 0
 
 
-def test_what_lost_replies_took_is_forgotten_on_demand(redis_broker) -> None:
+def test_hints_taken_in_lost_replies_are_forgotten_on_demand(redis_broker) -> None:
     source = redis_broker.source
     source.publish_many([(name, hint) for name in (HIGH, LOW) for hint in hints(3)])
     source.take([HIGH, LOW], 5)
@@ -289,7 +289,7 @@ def test_redis_may_lose_everything(redis_broker) -> None:
     assert source.missing("default", sent) == sent
 
 
-def test_what_a_silent_process_took_is_removed_and_a_present_one_keeps_its_own(redis_url, redis_broker) -> None:
+def test_hints_taken_by_a_silent_process_are_removed_and_those_of_a_present_one_stay(redis_url, redis_broker) -> None:
     silent, present = (make_redis_broker(redis_url, redis_broker.namespace) for _ in range(2))
     redis_broker.source.publish_many([(HIGH, hint) for hint in hints(2)])
     for process in (silent, present):

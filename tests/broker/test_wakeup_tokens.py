@@ -44,7 +44,7 @@ def test_a_hint_leaves_the_token_to_the_workers_of_its_band(broker: RedisBroker)
     assert tokens(broker, "default.high") == 0
 
 
-def test_who_cannot_take_all_there_is_wakes_the_next(broker: RedisBroker) -> None:
+def test_a_process_that_cannot_take_all_hints_wakes_the_next(broker: RedisBroker) -> None:
     broker.source.publish_many([(name, Hint(new_id(), 1)) for name in ("default.high", "default.low") for _ in "12"])
     for name in ("default.high", "default.low"):
         broker.source.wait([name], 2)

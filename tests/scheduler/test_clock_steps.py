@@ -102,7 +102,7 @@ def test_the_pass_of_time_is_no_step(sweeper, clocks) -> None:
 
 
 @pytest.mark.parametrize("seconds", STEPS)
-def test_after_a_step_forward_workers_that_live_keep_what_they_run(sweeper, clocks, seconds: int) -> None:
+def test_after_a_step_forward_live_workers_keep_their_tasks(sweeper, clocks, seconds: int) -> None:
     worker, task = running()
     sweeper.step()
     clocks.step(seconds)
@@ -124,7 +124,7 @@ def test_after_a_step_forward_silent_workers_are_gone_a_heartbeat_later(sweeper,
     assert look(worker, task) == (WorkerStatus.GONE, Status.PENDING)
 
 
-def test_a_step_between_the_look_at_the_clock_and_the_declaration_takes_nobody_off(sweeper, clocks) -> None:
+def test_a_step_between_reading_the_clock_and_the_declaration_declares_no_worker_gone(sweeper, clocks) -> None:
     worker, task = running()
     sweeper.step()
     look_at_clock = sweeper._clock.look
@@ -138,7 +138,7 @@ def test_a_step_between_the_look_at_the_clock_and_the_declaration_takes_nobody_o
     assert look(worker, task) == (WorkerStatus.ALIVE, Status.RUNNING)
 
 
-def test_what_is_stuck_is_found_although_the_clock_stepped_meanwhile(sweeper, clocks, settings) -> None:
+def test_stuck_tasks_are_found_although_the_clock_stepped_meanwhile(sweeper, clocks, settings) -> None:
     settings.STUCK_AFTER_SECONDS = 10
     worker, task = running()
     sweeper.step()
@@ -195,7 +195,7 @@ def test_a_leader_that_lives_keeps_its_term_when_the_clock_steps_back(clocks) ->
 
 
 @pytest.mark.parametrize("seconds", [-3600, -60, 60, 3600])
-def test_what_is_submitted_after_a_step_starts_within_a_second(clocks, seconds: int) -> None:
+def test_a_task_submitted_after_a_step_starts_within_a_second(clocks, seconds: int) -> None:
     loop: Any = Dispatcher(Leading(), Broker())  # type: ignore[arg-type]
     worker = make_worker()
     submit()

@@ -22,7 +22,7 @@ def dispatched(priority: int) -> Dispatched:
     return Dispatched(Hint(new_id(), 1), "medium", priority, imagine_claim().claimed_at, "act", "0" * 32)
 
 
-def test_a_probe_begins_at_the_front_and_goes_on_behind_the_last_of_its_priority(clock) -> None:
+def test_a_probe_starts_at_the_front_and_continues_behind_the_last_task_of_its_priority(clock) -> None:
     cursors = Cursors()
     first = cursors.probe(PriorityLevel("default", 5), "medium")
     assert first == Probe(5, "medium", 1)

@@ -57,7 +57,7 @@ def numbers(task: Task) -> tuple[str, int]:
 # --- What is handed over ---
 
 
-def test_each_task_goes_into_its_band_high_and_old_first(dispatcher, broker) -> None:
+def test_each_task_goes_into_its_band_with_high_priorities_and_old_tasks_first(dispatcher, broker) -> None:
     make_worker(threads=10)
     by_priority = {priority: submit(priority=priority) for priority in (1, 8, 10, 5, 9)}
     young_ten = submit(priority=10)
@@ -67,9 +67,7 @@ def test_each_task_goes_into_its_band_high_and_old_first(dispatcher, broker) -> 
     assert tasks_in(broker, LOW) == ids([by_priority[1]])
 
 
-def test_who_does_not_lead_hands_nothing_over_and_looks_soon_again(
-    dispatcher, broker, django_assert_num_queries
-) -> None:
+def test_a_follower_dispatches_nothing_and_looks_again_soon(dispatcher, broker, django_assert_num_queries) -> None:
     make_worker()
     submit()
     dispatcher._leadership.term = None
@@ -78,7 +76,7 @@ def test_who_does_not_lead_hands_nothing_over_and_looks_soon_again(
     assert broker.hints == []
 
 
-def test_who_was_deposed_and_does_not_know_it_hands_nothing_over(dispatcher, broker) -> None:
+def test_a_deposed_leader_that_does_not_know_it_dispatches_nothing(dispatcher, broker) -> None:
     make_worker()
     task = submit()
     Term.objects.update(term=dispatcher._leadership.term + 1)
@@ -96,7 +94,7 @@ def test_without_workers_everything_waits_in_the_table(dispatcher, broker) -> No
     assert numbers(task) == (Status.QUEUED, 1)
 
 
-def test_only_actors_that_a_live_worker_knows_are_handed_over(dispatcher, broker) -> None:
+def test_only_actors_that_a_live_worker_knows_are_dispatched(dispatcher, broker) -> None:
     known, unknown = submit("add", payload={"a": 1}), submit()
     Worker.objects.filter(pk=make_worker().pk).update(actors=["add"])
     dispatcher.step()
@@ -133,7 +131,7 @@ def test_hints_are_published_after_the_commit(transactional_db, broker, settings
 # --- How much ---
 
 
-def test_the_broker_holds_one_hint_per_thread_and_then_twice_what_is_taken(dispatcher, broker) -> None:
+def test_the_broker_holds_one_hint_per_thread_and_then_twice_as_many_as_workers_take(dispatcher, broker) -> None:
     make_worker(threads=2)
     submitted(20, priority=5)
     dispatcher.step()
@@ -202,7 +200,7 @@ def test_another_queue_does_not_wait_for_a_full_one(dispatcher, broker) -> None:
 # --- The old ---
 
 
-def test_the_old_come_into_a_flood_of_higher_ones_one_for_every_eight(dispatcher, broker) -> None:
+def test_aged_tasks_enter_a_flood_of_higher_priorities_one_for_every_eight(dispatcher, broker) -> None:
     make_worker(threads=8)
     olds = [submit(priority=priority) for priority in (1, 2, 3)]
     for task in olds:
@@ -222,7 +220,7 @@ def test_the_old_come_into_a_flood_of_higher_ones_one_for_every_eight(dispatcher
     assert [id for id in ids(olds) if id in tasks_in(broker, HIGH)] == [olds[1].pk]
 
 
-def test_the_young_of_low_priority_wait_however_many_places_there_are(dispatcher, broker) -> None:
+def test_young_tasks_of_low_priority_wait_however_large_the_quota_is(dispatcher, broker) -> None:
     make_worker(threads=8)
     young = submit(priority=1)
     age(young, run_at=timedelta(seconds=7 * 60 - 10))
@@ -274,7 +272,7 @@ def test_a_one_does_not_starve_under_a_flood_of_tens_and_sevens_that_grow_old(
 
 
 @pytest.mark.parametrize(("priority", "flood"), [(9, 10), (8, 10), (4, 7), (1, 3)])
-def test_the_lower_ones_of_a_band_do_not_starve_either(
+def test_lower_priorities_of_the_same_band_do_not_starve(
     dispatcher, broker, one_old_each_round, priority: int, flood: int
 ) -> None:
     make_worker(threads=8)
@@ -283,7 +281,7 @@ def test_the_lower_ones_of_a_band_do_not_starve_either(
     rounds_until_queued(dispatcher, broker, task, flood=flood)
 
 
-def test_the_old_come_up_into_the_one_band_that_is_served(dispatcher, broker, one_old_each_round) -> None:
+def test_aged_tasks_move_up_into_the_only_band_that_is_served(dispatcher, broker, one_old_each_round) -> None:
     make_worker(threads=8, queues=("default.high",))
     old = submit(priority=2)
     age(old, run_at=timedelta(minutes=10))
@@ -294,7 +292,7 @@ def test_the_old_come_up_into_the_one_band_that_is_served(dispatcher, broker, on
 # --- Where it goes on ---
 
 
-def test_what_was_walked_over_to_find_the_first_is_not_walked_over_again(dispatcher, monkeypatch) -> None:
+def test_entries_that_were_read_to_find_the_first_task_are_not_read_again(dispatcher, monkeypatch) -> None:
     make_worker()
     first, _ = submitted(2, priority=5)
     asked: list[Probe] = []
@@ -309,7 +307,7 @@ def test_what_was_walked_over_to_find_the_first_is_not_walked_over_again(dispatc
     assert [(one.after_run_at, one.after_id) for one in asked] == [Position(first.run_at, first.pk).just_before]
 
 
-def test_it_goes_on_behind_what_it_took_until_it_is_woken(dispatcher, broker) -> None:
+def test_it_continues_behind_the_dispatched_tasks_until_it_is_woken(dispatcher, broker) -> None:
     make_worker()
     submit()
     dispatcher.step()
@@ -322,7 +320,7 @@ def test_it_goes_on_behind_what_it_took_until_it_is_woken(dispatcher, broker) ->
     assert numbers(behind) == (Status.QUEUED, 1)
 
 
-def test_a_submission_wakes_for_what_was_committed_a_little_late(dispatcher, broker) -> None:
+def test_a_submissions_wake_up_finds_a_task_that_was_committed_a_little_late(dispatcher, broker) -> None:
     make_worker()
     submit()
     dispatcher.step()
@@ -349,7 +347,7 @@ def test_a_lost_wake_up_costs_a_second(dispatcher, broker, clock) -> None:
 # --- A broker that is away ---
 
 
-def test_what_could_not_be_published_goes_back_and_is_handed_over_again_when_the_broker_answers(
+def test_tasks_that_could_not_be_published_go_back_and_are_dispatched_again_when_the_broker_answers(
     dispatcher, broker
 ) -> None:
     make_worker()
@@ -364,7 +362,7 @@ def test_what_could_not_be_published_goes_back_and_is_handed_over_again_when_the
     assert [hint.dispatch for hint in broker.hints] == [2]
 
 
-def test_a_broker_that_refused_hints_is_looked_at_before_it_gets_more(dispatcher, broker) -> None:
+def test_a_broker_that_refused_hints_is_asked_for_its_depth_before_it_gets_more(dispatcher, broker) -> None:
     make_worker(threads=8)
     submit()
     dispatcher.step()
@@ -390,7 +388,7 @@ def test_a_failed_publish_stops_the_round_or_an_outage_would_turn_the_backlog_in
     assert sorted(Task.objects.values_list("priority", "dispatch")) == [(1, 0), (5, 0), (9, 1)]
 
 
-def test_nothing_is_handed_over_to_a_broker_that_does_not_answer(dispatcher, broker) -> None:
+def test_nothing_is_dispatched_to_a_broker_that_does_not_answer(dispatcher, broker) -> None:
     make_worker()
     task = submit()
     broker.is_away = True
@@ -399,9 +397,7 @@ def test_nothing_is_handed_over_to_a_broker_that_does_not_answer(dispatcher, bro
     assert numbers(task) == (Status.PENDING, 0)
 
 
-def test_when_the_database_is_away_too_the_brokers_error_is_still_the_one_that_is_said(
-    dispatcher, broker, monkeypatch
-) -> None:
+def test_when_the_database_is_away_too_the_brokers_error_is_raised(dispatcher, broker, monkeypatch) -> None:
     make_worker()
     task = submit()
     broker.refuses_hints = True
@@ -429,7 +425,9 @@ def test_it_sleeps_until_the_next_task_is_due_and_a_second_at_most(dispatcher) -
     assert 0 <= dispatcher.step() <= 0.5
 
 
-def test_while_a_backlog_waits_for_space_it_looks_often_and_less_often_if_nothing_moves(dispatcher, broker) -> None:
+def test_while_a_backlog_waits_for_space_it_looks_often_and_less_often_if_nothing_is_dispatched(
+    dispatcher, broker
+) -> None:
     make_worker(threads=1)
     submitted(30, priority=5)
     pauses = [dispatcher.step() for _ in range(8)]

@@ -114,7 +114,7 @@ def test_a_write_that_a_deposed_leader_sends_late_changes_nothing(one, other) ->
     assert hand_over(other.term) == 1
 
 
-def test_a_lease_that_ran_out_is_taken_anew_and_not_renewed(one) -> None:
+def test_a_lease_that_ran_out_is_taken_again_and_not_renewed(one) -> None:
     # Somebody may have led in between and left.
     one.step()
     let_lease_run_out()
@@ -196,7 +196,7 @@ def test_a_leader_that_resigns_lets_another_lead_at_once(one, other, monkeypatch
     assert other.term == 2
 
 
-def test_who_does_not_lead_resigns_from_nothing(one, other, monkeypatch) -> None:
+def test_a_follower_does_not_resign(one, other, monkeypatch) -> None:
     monkeypatch.setattr(module, "close_old_connections", lambda: None)
     one.step()
     other.resign()

@@ -59,7 +59,7 @@ def test_a_round_says_how_long_the_next_one_may_wait() -> None:
 
 
 @pytest.mark.parametrize("error", [BrokerUnavailable(), OperationalError("away"), ValueError("a bug")])
-def test_after_an_error_it_rests_whatever_wakes_it(error) -> None:
+def test_after_an_error_it_rests_despite_wake_ups(error) -> None:
     loop = Rounds(error, error, 1)
     loop._run()
     assert loop.rest.waits == [PAUSE_AFTER_ERROR_SECONDS] * 2

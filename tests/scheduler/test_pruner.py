@@ -67,7 +67,7 @@ def test_each_final_status_is_kept_for_its_own_time(pruner, status: Status, days
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status not in module.keep_seconds()])
-def test_what_has_not_ended_stays_however_old(pruner, status: Status) -> None:
+def test_tasks_that_have_not_ended_stay_however_old(pruner, status: Status) -> None:
     task = old_task(status)
     walk(pruner)
     assert exists(task)
@@ -134,7 +134,7 @@ def test_a_batch_removes_no_more_than_its_size(pruner, monkeypatch) -> None:
     assert left == [3, 1, 0]
 
 
-def test_who_does_not_lead_removes_nothing(pruner, django_assert_num_queries) -> None:
+def test_a_follower_removes_nothing(pruner, django_assert_num_queries) -> None:
     task = old_task(Status.SUCCEEDED)
     pruner._leadership.term = None
     with django_assert_num_queries(0):
@@ -142,7 +142,7 @@ def test_who_does_not_lead_removes_nothing(pruner, django_assert_num_queries) ->
     assert exists(task)
 
 
-def test_who_was_deposed_and_does_not_know_it_removes_nothing(pruner) -> None:
+def test_a_deposed_leader_that_does_not_know_it_removes_nothing(pruner) -> None:
     task = old_task(Status.SUCCEEDED)
     keep_key("k", -DAY)
     Term.objects.update(term=pruner._leadership.term + 1)
@@ -157,7 +157,7 @@ def keep_key(key: str, ends_in: timedelta) -> None:
     )
 
 
-def test_keys_go_when_their_time_is_over_whatever_became_of_their_tasks(pruner) -> None:
+def test_keys_are_removed_when_their_time_is_over_whatever_happened_to_their_tasks(pruner) -> None:
     keep_key("over", -DAY)
     keep_key("valid", DAY)
     walk(pruner)
@@ -279,7 +279,7 @@ def test_dead_letters_may_be_kept_for_ever(pruner, settings) -> None:
     assert letters() == {letter.pk}
 
 
-def test_open_dead_letters_are_discarded_only_if_somebody_said_when(pruner, settings) -> None:
+def test_open_dead_letters_are_discarded_only_if_a_setting_says_when(pruner, settings) -> None:
     young, old = old_letter(9, resolved=False, task=True), old_letter(11, resolved=False, task=True)
     settings.KEEP_OPEN_DEAD_LETTERS_SECONDS = 10 * 86_400
     walk(pruner)
@@ -340,7 +340,7 @@ def test_each_history_may_be_kept_for_ever(pruner, settings, setting: str, make:
     assert type(old)._default_manager.filter(pk=old.pk).exists()
 
 
-def test_what_was_deposed_removes_no_dead_letter_and_no_history(pruner, settings) -> None:
+def test_a_deposed_leader_removes_no_dead_letter_and_no_history(pruner, settings) -> None:
     settings.KEEP_OPEN_DEAD_LETTERS_SECONDS = 10
     kept = [event(10_000), admin_entry(10_000), session(10_000), old_letter(10_000), old_letter(10_000, resolved=False)]
     Term.objects.update(term=pruner._leadership.term + 1)
@@ -349,7 +349,7 @@ def test_what_was_deposed_removes_no_dead_letter_and_no_history(pruner, settings
     assert DeadLetter.objects.open().count() == 1
 
 
-def test_a_deposed_leader_forgets_nobody(db) -> None:
+def test_a_deposed_leader_removes_no_worker(db) -> None:
     gone_worker(8)
     lead = make_lead()
     Term.objects.update(term=lead["term"] + 1)

@@ -74,7 +74,7 @@ def test_one_sweep_does_it_all(sweeper) -> None:
     assert [status(task) for task in tasks] == DONE
 
 
-def test_who_does_not_lead_does_nothing(sweeper, broker, django_assert_num_queries) -> None:
+def test_a_follower_does_nothing(sweeper, broker, django_assert_num_queries) -> None:
     tasks = everything_to_do()
     sweeper._leadership.term = None
     with django_assert_num_queries(0):
@@ -82,7 +82,7 @@ def test_who_does_not_lead_does_nothing(sweeper, broker, django_assert_num_queri
     assert [status(task) for task in tasks] == UNDONE
 
 
-def test_who_was_deposed_and_does_not_know_it_changes_nothing(sweeper) -> None:
+def test_a_deposed_leader_that_does_not_know_it_changes_nothing(sweeper) -> None:
     tasks = everything_to_do()
     Term.objects.update(term=sweeper._leadership.term + 1)
     sweeper.step()
@@ -193,7 +193,7 @@ def test_even_a_fresh_leader_leaves_a_hint_that_may_be_on_its_way(sweeper, setti
     assert status(just_now) == Status.QUEUED
 
 
-def test_hints_that_rightly_wait_hide_no_lost_one_behind_them(sweeper, broker, monkeypatch) -> None:
+def test_hints_that_rightly_wait_do_not_hide_lost_ones_behind_them(sweeper, broker, monkeypatch) -> None:
     monkeypatch.setattr(module, "MOST_QUEUED", 2)
     waiting = [queued(500 - number) for number in range(4)]
     lost = queued(60)
@@ -258,7 +258,7 @@ def test_a_broker_that_is_away_keeps_nothing_else_from_being_done(transactional_
 # --- Tidying ---
 
 
-def test_once_in_a_while_what_silent_processes_left_in_the_broker_goes(sweeper, broker, monkeypatch) -> None:
+def test_leftovers_of_silent_processes_are_removed_from_the_broker_now_and_then(sweeper, broker, monkeypatch) -> None:
     clock = SimpleNamespace(now=sweeper._cleaned_at)
     clock.monotonic = lambda: clock.now
     monkeypatch.setattr(module, "time", clock)

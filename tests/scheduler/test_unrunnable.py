@@ -78,7 +78,7 @@ def rounds_until(dispatcher: Any, *tasks: Task, most: int = 100) -> int:
     raise AssertionError(f"not dispatched in {most} rounds")
 
 
-def test_a_round_reads_a_bounded_number_of_tasks_that_nobody_can_run(dispatcher) -> None:
+def test_a_round_reads_a_bounded_number_of_unrunnable_tasks(dispatcher) -> None:
     first = among_them(90)
     fill(20_000)
     for _ in range(3):
@@ -88,7 +88,7 @@ def test_a_round_reads_a_bounded_number_of_tasks_that_nobody_can_run(dispatcher)
     assert is_queued(first)
 
 
-def test_what_is_submitted_behind_them_starts_at_once_from_then_on(dispatcher) -> None:
+def test_tasks_submitted_behind_them_start_at_once_from_then_on(dispatcher) -> None:
     fill(20_000)
     dispatcher.step()
     for _ in range(3):
@@ -97,7 +97,7 @@ def test_what_is_submitted_behind_them_starts_at_once_from_then_on(dispatcher) -
         assert rounds_until(dispatcher, fresh) == 1
 
 
-def test_what_waited_behind_them_before_starts_when_they_have_been_scanned(dispatcher) -> None:
+def test_tasks_that_waited_behind_them_start_when_they_have_been_scanned(dispatcher) -> None:
     fill(SMALLEST_PIECE * 10)
     behind = among_them(2)
     assert rounds_until(dispatcher, behind) <= 13
@@ -112,7 +112,7 @@ def test_it_looks_again_at_once_until_they_have_been_scanned(dispatcher) -> None
         assert dispatcher.step() == 0
 
 
-def test_what_is_among_them_starts(dispatcher) -> None:
+def test_runnable_tasks_among_them_start(dispatcher) -> None:
     fill(SMALLEST_PIECE * 20)
     # The unrunnable tasks are one to the millisecond, from an hour ago on.
     tasks = [among_them(60 - seconds / 60) for seconds in (0.3, 1.9, 2.0, 4.5)]
@@ -120,7 +120,7 @@ def test_what_is_among_them_starts(dispatcher) -> None:
     rounds_until(dispatcher, *tasks, fresh)
 
 
-def test_of_those_that_lie_between_them_many_start_in_one_round(dispatcher) -> None:
+def test_many_runnable_tasks_between_them_start_in_one_round(dispatcher) -> None:
     fill(200)
     tasks = [among_them(60 - number / 60_000) for number in range(0, 200, 5)]
     assert len(tasks) < MOST_PICKED
@@ -144,7 +144,7 @@ def test_other_levels_and_queues_go_on(dispatcher) -> None:
     assert rounds_until(dispatcher, *tasks) <= 2
 
 
-def test_when_a_worker_comes_that_can_run_them_they_start_at_once(dispatcher, broker, clock) -> None:
+def test_when_a_new_worker_can_run_them_they_start_at_once(dispatcher, broker, clock) -> None:
     fill(SMALLEST_PIECE * 10)
     for _ in range(20):
         dispatcher.step()
@@ -187,7 +187,7 @@ def test_a_stretch_that_is_gone_is_forgotten(dispatcher, clock) -> None:
     assert dispatcher._cursors._stretches == {}
 
 
-def test_a_few_are_passed_in_every_round_and_need_no_rest(dispatcher) -> None:
+def test_a_few_of_them_are_passed_in_every_round_without_a_rest(dispatcher) -> None:
     fill(100)
     behind = among_them(2)
     assert rounds_until(dispatcher, behind) == 1
@@ -204,7 +204,7 @@ def test_behind_them_it_sleeps_until_the_next_task_is_due(dispatcher) -> None:
     assert 0 < dispatcher.step() <= 0.5
 
 
-def test_a_level_that_nobody_serves_any_more_is_no_reason_to_go_on(dispatcher, clock) -> None:
+def test_a_level_that_no_worker_serves_any_more_is_not_scanned(dispatcher, clock) -> None:
     fill(SMALLEST_PIECE * 12)
     dispatcher.step()
     Worker.objects.update(queues=["other"])
@@ -212,7 +212,7 @@ def test_a_level_that_nobody_serves_any_more_is_no_reason_to_go_on(dispatcher, c
     assert dispatcher.step() == POLL_SECONDS
 
 
-def test_while_workers_are_busy_it_does_not_spin_for_them(dispatcher, broker) -> None:
+def test_while_workers_are_busy_it_does_not_spin_over_them(dispatcher, broker) -> None:
     fill(100)
     for _ in range(300):
         among_them(2)

@@ -20,7 +20,7 @@ def test_an_untouched_queue_may_hold_one_hint_for_each_thread(clock) -> None:
     assert window.space(20, threads=8) == 0
 
 
-def test_a_queue_needs_no_look_as_long_as_no_more_than_half_the_threads_may_have_a_hint_there(clock) -> None:
+def test_the_depth_is_not_read_while_at_most_half_the_threads_may_have_a_hint_there(clock) -> None:
     window = Window()
     assert window.certain_space(threads=8) is None
     window.space(3, threads=8)
@@ -33,7 +33,7 @@ def test_a_queue_needs_no_look_as_long_as_no_more_than_half_the_threads_may_have
     assert window.certain_space(threads=8) == 8
 
 
-def test_the_window_is_twice_what_was_taken_lately(clock) -> None:
+def test_the_window_is_twice_the_number_of_hints_taken_lately(clock) -> None:
     window = Window()
     window.space(0, threads=8)
     window.add(8)
@@ -45,7 +45,7 @@ def test_the_window_is_twice_what_was_taken_lately(clock) -> None:
     assert window.space(4, threads=8) == 2 * (8 + 12) - 4
 
 
-def test_what_was_taken_long_ago_does_not_count(clock) -> None:
+def test_hints_taken_long_ago_do_not_count(clock) -> None:
     window = Window()
     window.space(0, threads=2)
     window.add(500)
@@ -54,7 +54,7 @@ def test_what_was_taken_long_ago_does_not_count(clock) -> None:
     assert window.space(0, threads=2) == 2
 
 
-def test_the_window_has_an_end(clock) -> None:
+def test_the_window_has_an_upper_limit(clock) -> None:
     window = Window()
     window.add(1_000_000)
     assert window.space(0, threads=2) == LARGEST_WINDOW
@@ -63,7 +63,7 @@ def test_the_window_has_an_end(clock) -> None:
     assert window.certain_space(threads=100_000) == LARGEST_WINDOW
 
 
-def test_hints_that_others_put_in_are_no_negative_speed(clock) -> None:
+def test_hints_that_others_add_do_not_count_as_negative_speed(clock) -> None:
     window = Window()
     window.add(1)
     assert window.space(50, threads=2) == 0

@@ -40,7 +40,7 @@ def test_sessions_that_fit_give_no_warning_and_one_more_does(room) -> None:
     assert warning.hint
 
 
-def test_workers_of_other_machines_count_and_those_that_this_one_replaces_do_not(room) -> None:
+def test_workers_of_other_machines_count_and_workers_that_are_replaced_here_do_not(room) -> None:
     here, there, gone = make_worker(threads=4), make_worker(threads=5), make_worker(threads=6)
     Worker.objects.filter(pk=there.pk).update(host="elsewhere")
     Worker.objects.filter(pk=gone.pk).update(host="elsewhere")
@@ -52,7 +52,7 @@ def test_workers_of_other_machines_count_and_those_that_this_one_replaces_do_not
     assert here.host != "elsewhere"
 
 
-def test_check_counts_the_workers_that_are_alive_when_it_is_told_to_ask_the_database(room) -> None:
+def test_check_counts_live_workers_when_it_may_ask_the_database(room) -> None:
     make_worker(threads=4)
     room(needed(1, 4) - 1)
     assert ids(run_checks(databases=["default"])) == ["tasks.W001"]
@@ -60,13 +60,13 @@ def test_check_counts_the_workers_that_are_alive_when_it_is_told_to_ask_the_data
     assert ids(run_checks(databases=["default"])) == []
 
 
-def test_no_other_check_asks_the_database(room, django_assert_num_queries) -> None:
+def test_checks_do_not_ask_the_database_otherwise(room, django_assert_num_queries) -> None:
     room(0)
     with django_assert_num_queries(0):
         assert ids(run_checks()) == []
 
 
-def test_the_room_is_what_the_server_does_not_reserve(transactional_db) -> None:
+def test_the_room_is_the_servers_limit_less_reserved_sessions(transactional_db) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
@@ -75,7 +75,7 @@ def test_the_room_is_what_the_server_does_not_reserve(transactional_db) -> None:
     assert session_room() == most
 
 
-def test_the_room_is_no_more_than_the_databases_limit(transactional_db) -> None:
+def test_the_room_is_at_most_the_databases_limit(transactional_db) -> None:
     name = connection.ops.quote_name(connection.settings_dict["NAME"])
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 9")
@@ -85,7 +85,7 @@ def test_the_room_is_no_more_than_the_databases_limit(transactional_db) -> None:
             cursor.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
 
 
-def test_a_database_that_is_away_is_for_others_to_tell(db, monkeypatch) -> None:
+def test_a_database_that_is_away_gives_no_warning(db, monkeypatch) -> None:
     def away() -> int:
         raise OperationalError("away")
 

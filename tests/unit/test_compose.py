@@ -58,7 +58,7 @@ def test_our_containers_may_do_little() -> None:
         assert one["init"] is True, name
 
 
-def test_whoever_runs_on_is_checked_and_started_again() -> None:
+def test_long_running_services_are_checked_and_restarted() -> None:
     for name, one in SERVICES.items():
         assert ("healthcheck" in one) == (name not in ONE_SHOTS), name
         assert one["restart"] == ("no" if name in ONE_SHOTS else "unless-stopped"), name
@@ -90,12 +90,12 @@ def test_every_variable_has_a_default_and_is_explained() -> None:
         assert re.search(rf"^# ?{name}=", example, flags=re.M), f"{name} is not in .env.example"
 
 
-def test_our_services_set_only_what_the_settings_read() -> None:
+def test_services_set_only_variables_that_the_settings_read() -> None:
     assert settings.DATABASES  # read, so all knobs are known
     assert {name for one in OURS.values() for name in one["environment"]} <= env.SETTINGS
 
 
-def test_each_secret_goes_only_to_whom_it_concerns() -> None:
+def test_each_secret_goes_only_to_the_services_that_need_it() -> None:
     users: dict[str, set[str]] = {}
     for name, one in SERVICES.items():
         for volume in one.get("volumes", []):
@@ -115,7 +115,7 @@ def test_redis_keeps_its_data_and_drops_nothing() -> None:
     assert "--maxmemory-policy noeviction" in command
 
 
-def test_the_image_runs_as_nobody_in_particular_and_without_compilers() -> None:
+def test_the_image_runs_without_root_and_without_compilers() -> None:
     stage = containers.final_stage()
     users = [rest for name, rest in stage if name == "USER"]
     assert users == ["10001:10001"]

@@ -70,5 +70,5 @@ def test_the_release_before_works_on(operation: Operation) -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Operation) else str(value),
 )
-def test_the_rule_sees_what_it_should(operation: Operation, is_safe: bool) -> None:
+def test_the_rule_finds_what_it_should(operation: Operation, is_safe: bool) -> None:
     assert (breaks(operation) == "") == is_safe

@@ -31,7 +31,7 @@ def test_bands_cover_every_priority_once() -> None:
 
 
 @pytest.mark.parametrize("value", [0, 11, -1, True, False, None, "", "urgent", "5", 5.0, [], {}])
-def test_what_is_no_priority_is_refused_with_what_is(value) -> None:
+def test_an_invalid_priority_is_refused_with_the_valid_ones(value) -> None:
     with pytest.raises(ValueError, match=r'expected a whole number from 1 to 10 or "high", "medium", "low", got'):
         priority.parse_priority(value)
 
@@ -46,7 +46,7 @@ def test_a_hint_survives_the_broker(task_id: UUID, dispatch: int) -> None:
 
 
 @given(st.binary(max_size=60))
-def test_whatever_bytes_come_nothing_is_raised(body: bytes) -> None:
+def test_no_bytes_raise_an_error(body: bytes) -> None:
     decoded = hint.decode(body)
     assert decoded is None or hint.encode(decoded).encode() == body
 
@@ -99,12 +99,12 @@ def test_every_answer_belongs_to_an_error() -> None:
     assert {cls.code for cls in _tree(errors.CallboardError)} == set(errors.STATUS_OF_CODE)
 
 
-def test_an_illegal_transition_names_verb_status_and_what_would_be_legal() -> None:
+def test_an_illegal_transition_names_its_verb_its_status_and_the_legal_ones() -> None:
     error = errors.IllegalTransition("retry", status="RUNNING", allowed=("DEAD", "CANCELLED"))
     assert str(error) == "cannot retry a task that is RUNNING; it would have to be DEAD or CANCELLED"
 
 
-def test_a_url_of_sentinels_is_read_whole() -> None:
+def test_a_url_of_sentinels_is_read_completely() -> None:
     url = "rediss+sentinel://us%40er:p%2Fw@one:1,two/main/3?ssl_ca_certs=/ca.pem&sentinel_password=other"
     service = redis_url.parse_service(url)
     assert (service.sentinels, service.name) == ([("one", 1), ("two", 26379)], "main")

@@ -153,7 +153,7 @@ def test_json_is_json(value) -> None:
         ("ü" * 600, "f", "too_large"),
     ],
 )
-def test_what_cannot_be_stored_is_named(value, field: str, code: str) -> None:
+def test_a_value_that_cannot_be_stored_is_named(value, field: str, code: str) -> None:
     (fault,) = check_json(value, field=field.partition(".")[0], max_bytes=1000, max_depth=8)
     assert (fault.field, fault.code) == (field, code)
 

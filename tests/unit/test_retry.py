@@ -44,7 +44,7 @@ def test_a_failure_with_retries_left_runs_again_after_its_backoff() -> None:
 
 
 @pytest.mark.parametrize("reason", [DeathReason.MAX_RETRIES_EXCEEDED, DeathReason.STUCK_TASK_TIMEOUT])
-def test_a_failure_without_retries_left_dies_of_what_the_caller_says(reason: DeathReason) -> None:
+def test_a_failure_without_retries_left_dies_for_the_callers_reason(reason: DeathReason) -> None:
     given: dict[str, Any] = {} if reason == DeathReason.MAX_RETRIES_EXCEEDED else {"exhausted": reason}
     assert retry.after_failure(4, max_retries=3, **BACKOFF, **given).death == reason
 

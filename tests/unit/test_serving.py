@@ -19,7 +19,7 @@ from tasks.management import serving
         (["other.low", "default"], ["high"], ["default.high"]),
     ],
 )
-def test_queues_and_bands_name_what_is_served(queues: list[str], bands: list[str], served: list[str]) -> None:
+def test_queues_and_bands_name_the_served_broker_queues(queues: list[str], bands: list[str], served: list[str]) -> None:
     assert serving.served(queues, bands) == served
 
 
@@ -39,6 +39,6 @@ def test_bands_that_leave_nothing_are_refused() -> None:
 
 
 @pytest.mark.parametrize("names", [["default"], ["default.high", "default.low"], ["a.medium", "b", "c.low"]])
-def test_short_names_mean_what_they_stand_for(names: list[str]) -> None:
+def test_shortened_names_mean_the_same_broker_queues(names: list[str]) -> None:
     meant = [band for name in names for band in priority.bands_named(name)]
     assert priority.shortest_names(meant) == names

@@ -106,13 +106,13 @@ def test_other_names_of_a_knob_are_understood_where_ours_is_not_set(ours: str, t
 
 
 @pytest.mark.parametrize("theirs", env.NOT_A_SETTING)
-def test_what_is_no_setting_here_is_refused_with_what_replaces_it(theirs: str) -> None:
+def test_a_foreign_setting_is_refused_with_its_replacement(theirs: str) -> None:
     refused = load_settings("settings.DEBUG", **{theirs: "1"}).stderr.splitlines()[-1]
     assert f"{theirs} is not a setting of Callboard, remove it: {env.NOT_A_SETTING[theirs]}." in refused
     assert load_settings("settings.DEBUG", **{theirs: ""}).stdout.strip() == "False"
 
 
-def test_a_refused_setting_is_one_line_and_no_traceback() -> None:
+def test_a_refused_setting_is_one_line_without_a_traceback() -> None:
     command = [sys.executable, "manage.py", "check"]
     answer = subprocess.run(
         command, env={"ENV_FILE": os.devnull, "GRPC_PORT": "50051"}, cwd=ROOT, capture_output=True, text=True
@@ -143,13 +143,13 @@ def test_empty_counts_as_not_set() -> None:
     assert load_settings("settings.DEFAULT_PRIORITY", DEFAULT_PRIORITY="").stdout.strip() == "5"
 
 
-def test_without_a_database_whoever_needs_one_says_what_to_set() -> None:
+def test_without_a_database_each_command_that_needs_one_says_what_to_set() -> None:
     connection = no_database.DatabaseWrapper({"OPTIONS": {}})
     with pytest.raises(ImproperlyConfigured, match="DATABASE_URL is not set; expected postgres://"):
         connection.get_connection_params()
 
 
-def test_a_file_fills_in_what_the_environment_leaves_out(tmp_path: Path) -> None:
+def test_a_file_sets_the_variables_that_the_environment_does_not(tmp_path: Path) -> None:
     file = tmp_path / "env"
     file.write_text("DEFAULT_PRIORITY=7\nCRASH_LIMIT=9\n")
     answer = load_settings("settings.DEFAULT_PRIORITY, settings.CRASH_LIMIT", ENV_FILE=str(file), DEFAULT_PRIORITY="2")

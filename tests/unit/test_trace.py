@@ -42,7 +42,7 @@ def test_a_callers_trace_goes_on(headers):
         {"HTTP_TRACEPARENT": f"00-{ID}-b7ad6b7169203331-01-more"},
     ],
 )
-def test_what_is_no_trace_is_replaced(headers):
+def test_a_malformed_trace_id_is_replaced(headers):
     drawn = trace.from_headers(headers)
     assert re.fullmatch("[0-9a-f]{32}", drawn)
     assert drawn not in str(headers)
