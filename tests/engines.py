@@ -1,4 +1,4 @@
-"""Fixtures for the engine: brokers of their own, and a whole engine inside the test's process."""
+"""Fixtures for the engine: brokers for one test, and a whole engine inside the test's process."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -24,13 +24,13 @@ from tests.waiting import wait_until
 
 
 def middleware() -> list[Any]:
-    """Make the middleware that the settings name."""
+    """Make the middleware of the settings."""
     return [import_string(name)() for name in site.DRAMATIQ_BROKER["MIDDLEWARE"]]
 
 
 @pytest.fixture
 def inprocess_broker() -> Iterator[InProcessBroker]:
-    """Make an in-process broker that knows every declared actor, and is the process's broker meanwhile."""
+    """Make an in-process broker that knows every declared actor, and set it as the process's broker."""
     usual = dramatiq.get_broker()
     broker = InProcessBroker(middleware=middleware())
     functions = {actor: actor.fn for actor in usual.actors.values()}
@@ -50,19 +50,19 @@ class Engine:
         self.broker = broker
         self.scheduler = Scheduler()
         self.worker: Dramatiq | None = None
-        #: What the process would have done to itself.
+        #: Signals and exits that would have hit this process.
         self.signals: list[int] = []
         self.exits: list[int] = []
 
     @property
     def runtime(self) -> WorkerRuntime:
-        """The worker's own part."""
+        """The worker's runtime."""
         process = next(one for one in self.broker.middleware if isinstance(one, WorkerProcess))
         assert process.runtime is not None
         return process.runtime
 
     def start_scheduler(self) -> None:
-        """Start the scheduler; it leads when this returns, so that a test's own dispatch names the same term."""
+        """Start the scheduler and wait until it leads, so that a test's own dispatch names the same term."""
         self.scheduler.start()
         wait_until(lambda: self.scheduler._leadership.term is not None, what="the scheduler to lead")
 
@@ -72,7 +72,7 @@ class Engine:
         self.worker.start()
 
     def stop_worker(self) -> None:
-        """Stop it in order."""
+        """Stop the worker in order."""
         if self.worker is not None:
             self.worker.stop(timeout=10_000)
             self.worker = None
@@ -96,16 +96,16 @@ class Engine:
 def idle_engine(
     inprocess_broker: InProcessBroker, direct_database: str, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Engine]:
-    """Give an engine of which nothing runs yet."""
+    """Give an engine without a running scheduler or worker."""
     settings.HEARTBEAT_INTERVAL_SECONDS = 0.1
     settings.SWEEP_INTERVAL_SECONDS = 0.1
     settings.SHUTDOWN_GRACE_SECONDS = 2
     engine = Engine(inprocess_broker)
-    # A worker that finds itself ill ends its process, which here is the test's.
+    # A worker that finds a fault ends its process, which is the test's here.
     signals = SimpleNamespace(kill=lambda _pid, number: engine.signals.append(number), getpid=lambda: 0)
     monkeypatch.setattr(drain_module, "os", signals)
     monkeypatch.setattr(watchdog_module, "os", SimpleNamespace(_exit=engine.exits.append))
-    # An idle consumer wakes that often by itself, so a stop need not wait longer for it.
+    # An idle consumer wakes this often by itself, so that a stop does not wait longer for it.
     monkeypatch.setattr(consumer, "IDLE_WAIT_SECONDS", 0.05)
     notifier.connect()
     yield engine

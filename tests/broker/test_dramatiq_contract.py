@@ -129,7 +129,7 @@ def test_a_worker_has_what_the_runtime_replaces_and_reads() -> None:
 
 
 def test_the_queue_and_the_whitelist_may_be_replaced_before_the_boot() -> None:
-    # start(): the hook first, then consumers and threads, which are given the queue there is by then.
+    # start() calls the hook first, and then gives the queue of that moment to consumers and threads.
     source = inspect.getsource(dramatiq.Worker.start)
     assert source.index('emit_before("worker_boot"') < source.index("add_middleware") < source.index("_add_worker")
     assert "self.consumer_whitelist and canonical_name not in" in inspect.getsource(dramatiq.Worker._add_consumer)
@@ -143,7 +143,7 @@ def test_items_of_the_work_queue_have_a_message() -> None:
 
 
 def test_a_consumer_ignores_the_items_left_in_the_work_queue_at_the_end() -> None:
-    # The runtime puts it back itself.
+    # The worker's own code puts them back.
     assert Consumer().requeue([]) is None  # type: ignore[func-returns-value]
 
 

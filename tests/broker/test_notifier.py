@@ -1,4 +1,4 @@
-"""Wake-ups: few NOTIFYs, none inside anybody's transaction, and a listener that comes back."""
+"""Wake-ups: few NOTIFYs, none inside a caller's transaction, and a listener that reconnects."""
 
 import select
 import threading
@@ -71,7 +71,7 @@ def sessions_like(query: str) -> list[int]:
 def notifier(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notifier]:
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.05)
     yield Notifier()
-    # Its thread stays for ever, its connection must not: the database is dropped at the end.
+    # Its thread never ends, but its connection must: the database is dropped at the end.
     wait_until(lambda: not sessions_like("%NOTIFY%"))
 
 
@@ -88,7 +88,7 @@ def test_a_burst_of_notifications_is_at_most_one_notify_every_five_milliseconds(
     for _ in range(20_000):
         notifier.notify(Event.DUE)
     wait_until(lambda: ear.count)
-    # All that may have been sent by now; the last one is on its way.
+    # As many as may have been sent by now, and one that is on its way.
     most = (time.monotonic() - began) / SHORTEST_INTERVAL_SECONDS + 2
     assert 1 <= ear.count <= most
 
@@ -137,9 +137,9 @@ def test_a_scheduler_in_the_same_process_is_called_without_the_database(notifier
 def test_a_flush_returns_when_all_earlier_events_are_sent(notifier, monkeypatch) -> None:
     sent: list[Any] = []
 
-    def send(said: Any) -> None:
+    def send(events: Any) -> None:
         time.sleep(0.05)
-        sent.append(said)
+        sent.append(events)
 
     monkeypatch.setattr(notifier, "_send", send)
     notifier.notify(Event.DUE)
@@ -258,7 +258,7 @@ def wakes(direct_database: str) -> Iterator[list[Any]]:
     heard: list[Any] = []
     listener = Listener(heard.append)
     listener.start()
-    # It wakes once when it begins to listen: something may have been said before.
+    # It wakes once when it starts to listen, since events may have been sent before.
     wait_until(lambda: heard)
     yield heard
     listener.stop()
@@ -279,7 +279,7 @@ def test_a_notify_wakes(wakes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload", "said"),
+    ("payload", "events"),
     [
         ("due-anywhere", {Event.DUE_ANYWHERE}),
         ("due worker-ended", {Event.DUE, Event.WORKER_ENDED}),
@@ -287,10 +287,10 @@ def test_a_notify_wakes(wakes) -> None:
         ("due something-new", ALL_EVENTS),
     ],
 )
-def test_the_payload_names_the_events_and_an_unknown_one_counts_as_all(wakes, payload: str, said: Any) -> None:
+def test_the_payload_names_the_events_and_an_unknown_one_counts_as_all(wakes, payload: str, events: Any) -> None:
     assert wakes == [ALL_EVENTS]
     notify(payload)
-    wait_until(lambda: wakes[1:] == [said])
+    wait_until(lambda: wakes[1:] == [events])
 
 
 def test_a_lost_connection_comes_back_and_wakes_for_missed_events(wakes) -> None:

@@ -1,4 +1,4 @@
-"""actor.send(): Dramatiq's way in, with Dramatiq's words, into the caller's transaction."""
+"""``actor.send()`` with Dramatiq's options writes a task in the caller's transaction."""
 
 import asyncio
 from contextlib import closing
@@ -32,7 +32,7 @@ def waits_for(task: Task) -> timedelta:
     return task.run_at - task.created_at
 
 
-# --- What becomes of a message ---
+# --- The task of a message ---
 
 
 def test_send_makes_a_task_and_returns_the_message_with_its_id() -> None:
@@ -134,7 +134,7 @@ def test_inside_an_event_loop_the_error_says_what_to_write_instead() -> None:
 def test_the_suggested_call_works(transactional_db) -> None:
     async def call() -> Any:
         message = await sync_to_async(actors.add.send)(1)
-        # Its thread has a connection of its own.
+        # Its thread has its own connection.
         await sync_to_async(connections.close_all)()
         return message
 

@@ -1,4 +1,4 @@
-"""One contract for everything that carries hints: Redis and the in-process queues."""
+"""One contract for all sources of hints: Redis and the in-process queues."""
 
 import threading
 import time
@@ -62,7 +62,7 @@ def taken(source: Source, *queues: str, limit: int = 100) -> list[Hint | None]:
 
 
 def publish_foreign(broker: CallboardBroker, queue: str, body: bytes) -> None:
-    """Put in what is no hint, as anybody can who reaches the broker."""
+    """Publish a foreign message, as any client of the broker can."""
     if isinstance(broker, RedisBroker):
         broker.do_enqueue(queue, "foreign-id", body)
     else:
@@ -184,7 +184,7 @@ def test_a_hint_is_missing_if_it_waits_in_no_band_of_its_queue(source) -> None:
     some = source.take([LOW], 1)
     source.publish_many([(HIGH, ready), ("other.high", elsewhere)])
     asked = [ready, taken_out, elsewhere, never]
-    # What was taken and is not yet acknowledged counts as missing too: its claim is committed first, or will be lost.
+    # A hint that was taken and is not acknowledged counts as missing too: its claim is committed first, or was lost.
     assert source.missing("default", asked) == [taken_out, elsewhere, never]
     assert source.missing("other", asked) == [ready, taken_out, never]
     source.done(some)

@@ -1,4 +1,4 @@
-"""Redis wakes the workers of the band that something was published to, and no others."""
+"""Redis wakes only the workers of the bands that hints were published to."""
 
 import threading
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tasks.models import new_id
 @pytest.fixture
 def broker(redis_url: str) -> Iterator[RedisBroker]:
     broker = RedisBroker(url=redis_url, namespace=f"tokens-{new_id()}")
-    # A Redis that does not know the script is sent the batch again, tokens and all.
+    # If Redis does not know the script, the batch is sent again, with its tokens.
     broker.client.script_load(broker.scripts["dispatch"].script)
     yield broker
     keys = broker.client.keys(f"{broker.namespace}:*")
@@ -23,7 +23,7 @@ def broker(redis_url: str) -> Iterator[RedisBroker]:
 
 
 def tokens(broker: RedisBroker, queue: str) -> int:
-    """Count those that nobody has been woken by; a wait that ended in vain leaves them."""
+    """Count the tokens that have woken no worker; a wait that timed out leaves them."""
     return int(broker.client.llen(f"{broker.namespace}:__wake__.{queue}"))
 
 

@@ -47,7 +47,7 @@ class Leading:
 
 
 class Broker:
-    """A broker whose queues are lists; while it is away, every call says so."""
+    """A broker whose queues are lists; while it is away, every call raises."""
 
     def __init__(self) -> None:
         self.queues: dict[str, list[Hint]] = defaultdict(list)
@@ -57,11 +57,11 @@ class Broker:
 
     @property
     def hints(self) -> list[Hint]:
-        """All hints, in no order that matters."""
+        """All hints, in any order."""
         return [hint for hints in self.queues.values() for hint in hints]
 
     def clear(self) -> None:
-        """Let workers take all there is."""
+        """Let workers take all hints."""
         self.queues.clear()
 
     def publish_many(self, hints: Sequence[tuple[str, Hint]]) -> None:

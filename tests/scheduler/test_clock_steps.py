@@ -1,4 +1,4 @@
-"""A database clock that steps: who lives keeps what it runs, and who does not is found out within a lease."""
+"""A database clock that steps: live workers keep their tasks, and dead ones are found within a lease."""
 
 import time
 from typing import Any
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 STEPS = [60, 3600]
 
 
-# Functions found before those of pg_catalog: what the session asks for the time gets this one.
+# Functions that the session finds before those of pg_catalog, so that it reads this time.
 _FAKE = """
 CREATE SCHEMA fake;
 CREATE FUNCTION fake.statement_timestamp() RETURNS timestamptz STABLE LANGUAGE sql AS $$
@@ -45,7 +45,7 @@ class Clocks:
         query(_FAKE)
 
     def monotonic(self) -> float:
-        """Tell the process's own time."""
+        """Return the process's own time."""
         return time.monotonic() - self._began + 1000 + self._passed
 
     def step(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The dispatcher: what it hands over, in which order, how much of it, and when it looks again."""
+"""The dispatcher: which tasks it dispatches, in which order, how many, and when it looks again."""
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -54,7 +54,7 @@ def numbers(task: Task) -> tuple[str, int]:
     return (task.status, task.dispatch)
 
 
-# --- What is handed over ---
+# --- Which tasks ---
 
 
 def test_each_task_goes_into_its_band_with_high_priorities_and_old_tasks_first(dispatcher, broker) -> None:
@@ -128,7 +128,7 @@ def test_hints_are_published_after_the_commit(transactional_db, broker, settings
     assert seen == [(False, Status.QUEUED)]
 
 
-# --- How much ---
+# --- How many ---
 
 
 def test_the_broker_holds_one_hint_per_thread_and_then_twice_as_many_as_workers_take(dispatcher, broker) -> None:
@@ -197,7 +197,7 @@ def test_another_queue_does_not_wait_for_a_full_one(dispatcher, broker) -> None:
     assert tasks_in(broker, "other.low") == [other.pk]
 
 
-# --- The old ---
+# --- Aged tasks ---
 
 
 def test_aged_tasks_enter_a_flood_of_higher_priorities_one_for_every_eight(dispatcher, broker) -> None:
@@ -211,12 +211,12 @@ def test_aged_tasks_enter_a_flood_of_higher_priorities_one_for_every_eight(dispa
     assert olds[0].pk not in tasks_in(broker, HIGH)
     broker.clear()
     dispatcher.step()
-    # Of sixteen places one was earned by the eight before; the highest effective priority first.
+    # The eight tasks before earned one of the sixteen places, for the highest effective priority.
     assert len(broker.queues[HIGH]) == 16
     assert [id for id in ids(olds) if id in tasks_in(broker, HIGH)] == [olds[2].pk]
     broker.clear()
     dispatcher.step()
-    # Fifteen of the band's own earned one place and nearly another.
+    # The band's own fifteen tasks earned one place and nearly another.
     assert [id for id in ids(olds) if id in tasks_in(broker, HIGH)] == [olds[1].pk]
 
 
@@ -239,7 +239,7 @@ def one_old_each_round(monkeypatch) -> None:
 def rounds_until_queued(
     dispatcher: Any, broker: Broker, task: Task, *, flood: int, old: Sequence[int] = (), most: int = 12
 ) -> int:
-    """Count rounds until a task is dispatched, while there are always enough of the flood's priority, and old ones."""
+    """Count rounds until a task is dispatched, under a steady supply of the flood's priority and of old tasks."""
     for number in range(1, most + 1):
         submitted(16 - Task.objects.filter(status=Status.PENDING, priority=flood).count(), flood)
         for priority in old:
@@ -266,7 +266,7 @@ def test_a_one_does_not_starve_under_a_flood_of_tens_and_sevens_that_grow_old(
 ) -> None:
     make_worker(threads=8)
     task = submit(priority=1)
-    # Sevens that come more than six minutes after it go behind it.
+    # Tasks of priority 7 that come more than six minutes after it go behind it.
     age(task, run_at=timedelta(minutes=17))
     rounds_until_queued(dispatcher, broker, task, flood=10, old=[7])
 
@@ -289,7 +289,7 @@ def test_aged_tasks_move_up_into_the_only_band_that_is_served(dispatcher, broker
     assert old.pk in tasks_in(broker, HIGH)
 
 
-# --- Where it goes on ---
+# --- Where it continues ---
 
 
 def test_entries_that_were_read_to_find_the_first_task_are_not_read_again(dispatcher, monkeypatch) -> None:
@@ -408,7 +408,7 @@ def test_when_the_database_is_away_too_the_brokers_error_is_raised(dispatcher, b
     monkeypatch.setattr(lifecycle, "requeue_many", away)
     with pytest.raises(BrokerUnavailable):
         dispatcher.step()
-    # For the sweeper.
+    # The sweeper will requeue it.
     assert numbers(task) == (Status.QUEUED, 1)
 
 

@@ -1,4 +1,4 @@
-"""Leadership: one leads, for as long as it can be sure of it, and whoever led before changes nothing."""
+"""Leadership: one scheduler leads while it can be sure of it, and a former leader changes nothing."""
 
 from datetime import timedelta
 from types import SimpleNamespace
@@ -115,7 +115,7 @@ def test_a_write_that_a_deposed_leader_sends_late_changes_nothing(one, other) ->
 
 
 def test_a_lease_that_ran_out_is_taken_again_and_not_renewed(one) -> None:
-    # Somebody may have led in between and left.
+    # Another scheduler may have led in between and resigned.
     one.step()
     let_lease_run_out()
     one.step()
@@ -201,7 +201,7 @@ def test_a_follower_does_not_resign(one, other, monkeypatch) -> None:
     one.step()
     other.resign()
     assert Lease.objects.get().expires_at > database_now()
-    # It believes that it leads, and was deposed.
+    # It was deposed and does not know it.
     other._term = 1
     other.resign()
     assert Lease.objects.get().expires_at > database_now()

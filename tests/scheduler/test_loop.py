@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 
 
 class Noted(threading.Event):
-    """An event of which nobody waits; notes for how long they would have."""
+    """An event whose waits return at once; it notes for how long they would have waited."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Noted(threading.Event):
 
 
 class Rounds(Loop):
-    """Does what it is told, one thing a round, and ends after the last."""
+    """Does one of the given things in each round, and ends after the last."""
 
     name = "rounds"
 
@@ -74,7 +74,7 @@ def test_it_breathes_longer_after_more_and_never_long(monkeypatch, took: float, 
     loop = Rounds(0.5, 0.5)
     loop.moved = moved
     moments = iter([100.0, 100.0 + took, 200.0, 200.0 + took])
-    # Not the whole process's clock: other threads ask it too.
+    # Not the clock of the whole process: other threads read it too.
     monkeypatch.setattr(loop_module, "time", SimpleNamespace(monotonic=lambda: next(moments)))
     loop._run()
     assert loop.rest.waits == pytest.approx([breath] * 2)

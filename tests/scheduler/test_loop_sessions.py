@@ -19,7 +19,7 @@ LONG = 1000.0
 
 
 class Rounds(Loop):
-    """Does what the test put in, one thing per round, and then waits for long."""
+    """Does one of the test's things in each round, and then waits for long."""
 
     name = "rounds"
 
@@ -117,7 +117,7 @@ def test_a_statement_gives_up_before_the_lease_is_over(started, settings, is_asy
     started(loop)
     wait_until(lambda: seen)
     assert seen == [("3s", commit if is_asynchronous else before)]
-    # Of that thread alone.
+    # Only of that thread.
     assert shown("statement_timeout") == "0"
 
 

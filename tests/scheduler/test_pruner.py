@@ -1,4 +1,4 @@
-"""The pruner: what goes, what stays, and how it walks."""
+"""The pruner: which rows it removes, which it keeps, and in which order."""
 
 import time
 from datetime import timedelta
@@ -36,7 +36,7 @@ def pruner(db, settings) -> Any:
 
 
 def old_task(status: Status, days: float = 1000) -> Task:
-    """Make a task that has been in this status since then."""
+    """Make a task that has been in a status for some time."""
     task = born_earlier(make_task(status), days * DAY)
     if task.is_final:
         age(task, finished_at=days * DAY)
@@ -241,7 +241,7 @@ def test_it_removes_more_than_the_engine_finishes(pruner) -> None:
         pause = pruner.step()
         spent += time.monotonic() - began + (0 if pause == REST_SECONDS else pause)
     assert not Attempt.objects.exists()
-    # 5,000 a second on a machine that is busy; a fixed pause of 0.2 s for 500 took eight seconds by itself.
+    # 5,000 a second on a busy machine; a fixed pause of 0.2 s for 500 took eight seconds by itself.
     assert spent < 4
 
 
@@ -285,7 +285,7 @@ def test_open_dead_letters_are_discarded_only_if_a_setting_says_when(pruner, set
     walk(pruner)
     assert set(DeadLetter.objects.open()) == {young}
     assert TaskEvent.objects.get(task_id=old.task_id).verb == "discard"
-    # Its task is kept on as if a person had discarded it.
+    # Its task is kept as if a person had discarded the dead letter.
     assert Task.objects.filter(pk=old.task_id).exists()
 
 

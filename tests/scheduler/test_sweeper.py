@@ -1,4 +1,4 @@
-"""The sweeper: what it finds that nobody moves on any more, and what it leaves alone."""
+"""The sweeper: which tasks it moves on, and which it leaves alone."""
 
 from datetime import timedelta
 from types import SimpleNamespace
@@ -46,7 +46,7 @@ def status(task: Task) -> str:
 
 
 def queued(seconds_ago: float, **fields: Any) -> Task:
-    """Hand a task over; its hint is lost unless the test keeps it."""
+    """Make a QUEUED task; its hint is lost unless the test keeps it."""
     task = make_task(Status.QUEUED, **fields)
     age(task, queued_at=timedelta(seconds=seconds_ago))
     return task
@@ -90,7 +90,7 @@ def test_a_deposed_leader_that_does_not_know_it_changes_nothing(sweeper) -> None
     assert set(Worker.objects.values_list("status", flat=True)) == {WorkerStatus.ALIVE}
 
 
-# --- Workers and what they run ---
+# --- Workers and their tasks ---
 
 
 def test_the_heartbeat_decides_and_never_age_alone(sweeper) -> None:
@@ -255,7 +255,7 @@ def test_a_broker_that_is_away_keeps_nothing_else_from_being_done(transactional_
     assert [status(task) for task in tasks] == [*DONE[:3], Status.QUEUED]
 
 
-# --- Tidying ---
+# --- Leftovers ---
 
 
 def test_leftovers_of_silent_processes_are_removed_from_the_broker_now_and_then(sweeper, broker, monkeypatch) -> None:

@@ -114,7 +114,7 @@ def test_it_looks_again_at_once_until_they_have_been_scanned(dispatcher) -> None
 
 def test_runnable_tasks_among_them_start(dispatcher) -> None:
     fill(SMALLEST_PIECE * 20)
-    # The unrunnable tasks are one to the millisecond, from an hour ago on.
+    # There is an unrunnable task for each millisecond, from an hour ago on.
     tasks = [among_them(60 - seconds / 60) for seconds in (0.3, 1.9, 2.0, 4.5)]
     fresh = submit(priority=5)
     rounds_until(dispatcher, *tasks, fresh)
@@ -132,7 +132,7 @@ def test_many_with_the_same_run_at_hide_no_task(dispatcher) -> None:
     age(task, run_at=timedelta(minutes=1))
     fill(SMALLEST_PIECE * 10)
     Task.objects.update(run_at=task.run_at)
-    # Random ids of the unrunnable tasks are before it and behind it.
+    # Unrunnable tasks, with random ids, are before it and behind it.
     rounds_until(dispatcher, task)
 
 
@@ -160,7 +160,7 @@ def scan_to_the_end(dispatcher: Any, clock: Any) -> None:
     for _ in range(60):
         if not dispatcher._cursors.are_behind:
             return
-        # So that it is worth a rest.
+        # Slow enough for a rest.
         if stretch := dispatcher._cursors._stretches.get(LEVEL):
             stretch.took_seconds += 0.01
         dispatcher.step()

@@ -38,7 +38,7 @@ def test_the_window_is_twice_the_number_of_hints_taken_lately(clock) -> None:
     window.space(0, threads=8)
     window.add(8)
     clock.now += 0.01
-    # All eight are gone: sixteen may come.
+    # Workers took all eight: sixteen may be added.
     assert window.space(0, threads=8) == 16
     window.add(16)
     clock.now += 0.01

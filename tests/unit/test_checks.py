@@ -22,7 +22,7 @@ def ids(messages: Any) -> list[str]:
 
 @pytest.fixture
 def room(db: None, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let the server have room for so many sessions."""
+    """Set how many sessions the server has room for."""
     return lambda count: monkeypatch.setattr(checks, "session_room", lambda: count)
 
 

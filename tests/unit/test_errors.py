@@ -9,7 +9,7 @@ def _tree(error: type[CallboardError]) -> list[type[CallboardError]]:
     return [error, *(below for child in error.__subclasses__() for below in _tree(child))]
 
 
-# Whoever adds a subclass in another module has imported it by the time tests are collected.
+# A subclass in another module has been imported by the time tests are collected.
 TREE = [error for error in _tree(CallboardError) if error.__module__.startswith(("tasks.", "dlq."))]
 
 

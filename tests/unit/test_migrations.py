@@ -1,4 +1,4 @@
-"""The code of the release before must go on working after a migration: see docs/guarantees.md, "Between versions"."""
+"""The previous release must keep working after a migration: see docs/guarantees.md, "Between versions"."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,9 +10,9 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.models import NOT_PROVIDED
 
-#: What a fresh installation starts with; nothing ran before it.
+#: The migration of a fresh installation; no release ran before it.
 BASELINE = "0001_initial"
-#: What old code does not notice: new things, wider things, and what is no column.
+#: Operations that old code does not notice: new tables, wider columns, and changes without a column.
 HARMLESS = (
     operations.CreateModel,
     operations.AddIndex,
@@ -23,12 +23,12 @@ HARMLESS = (
     operations.AlterModelManagers,
     operations.RunPython,
 )
-#: Steps that were judged by a person, with the reason: ``"app.name": "no release uses the column since 1.4"``.
+#: Operations that a person has approved, with the reason: ``"app.name": "no release uses the column since 1.4"``.
 JUDGED: dict[str, str] = {}
 
 
 def breaks(operation: Operation) -> str:
-    """Say how an operation breaks the code before it; '' if it does not."""
+    """Say how an operation breaks the previous release; '' if it does not."""
     if isinstance(operation, HARMLESS):
         return ""
     if isinstance(operation, operations.AddField):

@@ -1,4 +1,4 @@
-"""Actors: what they take, and their options in seconds."""
+"""Actors: their payloads, and their options in seconds."""
 
 from collections.abc import Callable
 from datetime import date, timedelta

@@ -1,4 +1,4 @@
-"""What a worker serves, from its command line."""
+"""The queues that a worker serves, from its command line."""
 
 import pytest
 from django.core.management.base import CommandError

@@ -1,4 +1,4 @@
-"""Knobs: what is understood, what is refused, and that the example file shows them all."""
+"""Settings: which values are accepted, which are refused, and that the example file shows all of them."""
 
 import os
 import re
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def load_settings(expression: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Evaluate an expression over the settings in a process with just this environment."""
+    """Evaluate an expression over the settings in a process with only this environment."""
     program = f"from django.conf import settings; print({expression})"
     return subprocess.run(
         [sys.executable, "-c", program],

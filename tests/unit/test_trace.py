@@ -1,4 +1,4 @@
-"""Trace ids: what is taken from a caller, and what is not."""
+"""Trace ids: which are accepted from a caller, and which are replaced."""
 
 import re
 
