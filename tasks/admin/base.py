@@ -5,15 +5,16 @@ from functools import cached_property
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import flatten_fieldsets
+from django.contrib.admin.utils import flatten_fieldsets, quote
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.text import capfirst
 
 from tasks.admin.display import Display
-from tasks.admin.formatting import EMPTY, count_text
+from tasks.admin.formatting import EMPTY, count_text, escape_invisible
 
 #: Counting stops here: an exact count of millions of rows takes seconds, and nobody needs it.
 MAX_COUNTED = 10_000
@@ -67,6 +68,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     no_match_text = ""
     #: The first lines of a row's page; fields without a value are left out.
     summary_fields: tuple[Display, ...] = ()
+    #: The model field with the row's state, if it is one with choices.
+    state_field: str | None = "status"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Refuse everyone."""
@@ -91,6 +94,22 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the change list's class."""
         return AnnotatedChangeList
+
+    def name_of(self, row: Any) -> str:
+        """Name a row in headings and messages."""
+        return escape_invisible(str(row))
+
+    def describe(self, row: Any) -> str:
+        """Tell a row from similar ones, in a line of the confirmation page."""
+        return self.name_of(row)
+
+    def counted(self, count: int) -> str:
+        """Write a number of rows, as in "3 tasks"."""
+        return f"{count:,} {self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural}"
+
+    def address_of(self, pk: Any) -> str:
+        """Return the address of a row's page."""
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[quote(pk)])
 
     def annotate(self, rows: list[Any]) -> None:
         """Add data from other tables to the rows of one page."""

@@ -1,18 +1,16 @@
 """The confirmation page: asks before a verb runs, with counts of the rows that it changes and skips."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.formatting import badge, count_text, shortened
 from tasks.admin.operator_log import MAX_REASON_LENGTH
 from tasks.admin.verb import Verb
-
-if TYPE_CHECKING:
-    from tasks.admin.operated import OperatedAdmin
 
 #: Rows that one action changes: a browser waits for the answer, and a proxy gives up after a while.
 MAX_AT_ONCE = 10_000
@@ -22,7 +20,7 @@ MAX_FILTER_LENGTH = 120
 
 
 def confirmation(
-    model_admin: "OperatedAdmin", request: HttpRequest, verb: Verb, rows: Any, *, row: Any = None
+    model_admin: ReadOnlyAdmin, request: HttpRequest, verb: Verb, rows: Any, *, row: Any = None
 ) -> HttpResponse:
     """Build the page for one row or for the selected rows."""
     legal = verb.legal(rows)
@@ -61,7 +59,7 @@ def is_across(request: HttpRequest) -> bool:
     return request.POST.get("select_across") not in (None, "", "0")
 
 
-def _filters(model_admin: "OperatedAdmin", request: HttpRequest) -> list[str]:
+def _filters(model_admin: ReadOnlyAdmin, request: HttpRequest) -> list[str]:
     """Name the filters and the search that are applied."""
     changelist: Any = model_admin.get_changelist_instance(request)
     chosen = [
@@ -75,12 +73,12 @@ def _filters(model_admin: "OperatedAdmin", request: HttpRequest) -> list[str]:
     return [shortened(one, MAX_FILTER_LENGTH) for one in (*chosen, *search)]
 
 
-def _state_label(model_admin: "OperatedAdmin") -> str:
+def _state_label(model_admin: ReadOnlyAdmin) -> str:
     field: Any = model_admin.opts.get_field(model_admin.state_field) if model_admin.state_field else None
     return str(field.verbose_name) if field else ""
 
 
-def _counts(model_admin: "OperatedAdmin", rows: Any, legal: Any) -> list[dict[str, Any]]:
+def _counts(model_admin: ReadOnlyAdmin, rows: Any, legal: Any) -> list[dict[str, Any]]:
     """Count selected and eligible rows by state, up to one more than one action changes."""
     state_field = model_admin.state_field
     selected, eligible = _count_by_state(rows, state_field), _count_by_state(legal, state_field)

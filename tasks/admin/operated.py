@@ -25,8 +25,6 @@ class OperatedAdmin(ReadOnlyAdmin):
     """Shows rows and offers verbs."""
 
     verbs: tuple[Verb, ...] = ()
-    #: The model field with the row's state, if it is one with choices.
-    state_field: str | None = "status"
 
     def get_urls(self) -> list[URLPattern]:
         """Add one address for each row and verb."""
@@ -93,22 +91,6 @@ class OperatedAdmin(ReadOnlyAdmin):
         level = messages.SUCCESS if done and not skipped else messages.WARNING
         self.message_user(request, f"{summary}{skipped_note}{more_note}", level)
         return None
-
-    def name_of(self, row: Any) -> str:
-        """Name a row in headings and messages."""
-        return escape_invisible(str(row))
-
-    def describe(self, row: Any) -> str:
-        """Tell a row from similar ones, in a line of the confirmation page."""
-        return self.name_of(row)
-
-    def counted(self, count: int) -> str:
-        """Write a number of rows, as in "3 tasks"."""
-        return f"{count:,} {self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural}"
-
-    def address_of(self, pk: Any) -> str:
-        """Return the address of a row's page."""
-        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[quote(pk)])
 
     def _confirmed_rows(self, request: HttpRequest, rows: Any) -> Any:
         """Leave out rows that are newer than the confirmation page."""
