@@ -1,4 +1,4 @@
-"""The dead letter: one row per death, never changed except for its resolution."""
+"""The dead letter: one row for each death of a task; only its resolution ever changes."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
-    """Dead letters by what was done about them and who may see them."""
+    """Dead letters by their resolution, their fields, and who may see them."""
 
     def open(self) -> Self:
         """Neither re-driven nor discarded."""
         return self.filter(resolution=Resolution.OPEN)
 
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> Self:
-        """What a user may see: staff everything, others their own."""
+        """Visible to this user: all of them to staff, to others their own."""
         if getattr(user, "is_staff", False):
             return self
         return self.filter(owner_id=user.pk) if user.pk is not None else self.none()
 
     def resolved_as(self, resolution: Resolution) -> Self:
-        """Dealt with in this way, or open."""
+        """With this resolution."""
         return self.filter(resolution=resolution)
 
     def died_of(self, reason: DeathReason) -> Self:
@@ -48,15 +48,15 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
         return self.filter(queue=name)
 
     def of_task(self, task_id: UUID) -> Self:
-        """Of one task, which has one for each of its deaths."""
+        """Of one task, which has one dead letter for each death."""
         return self.filter(task_id=task_id)
 
     def of_cause(self, fingerprint: str) -> Self:
-        """Of the same actor with the same error, numbers and ids in it aside."""
+        """Of one actor with the same error, apart from numbers and ids in it."""
         return self.filter(fingerprint=fingerprint)
 
     def searched(self, text: str) -> Self:
-        """By words of the error, the actor's first letters, or an id or its first digits, the task's or its own."""
+        """By text in the error, the start of the actor's name, or the start of the task's id or of its own."""
         found = Q(actor__startswith=text) | Q(error_type__icontains=text) | Q(error_message__icontains=text)
         digits = text.replace("-", "").lower()
         if re.fullmatch(r"[0-9a-f]{8,32}", digits):
@@ -70,7 +70,7 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
 
 
 class DeadLetter(models.Model):
-    """Why a task died, kept when the task itself is pruned."""
+    """Why a task died; it is kept when the task is pruned."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     task = models.ForeignKey(
@@ -127,5 +127,5 @@ class DeadLetter(models.Model):
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody has re-driven or discarded it."""
+        """Whether it was neither re-driven nor discarded."""
         return self.resolution == Resolution.OPEN

@@ -9,18 +9,18 @@ from django.db.models.functions import Left
 
 from dlq.models import DeadLetter
 
-#: The newest open dead letters are looked at, so many.
+#: The newest open dead letters that are read.
 MOST_LETTERS = 1_000
 LONGEST_ERROR = 200
 
 
 @dataclass(frozen=True)
 class Cause:
-    """What some of the open dead letters have in common."""
+    """A fingerprint that some of the open dead letters share."""
 
     fingerprint: str
     actor: str
-    #: Of the newest: numbers and ids in it differ.
+    #: Of the newest of them: numbers and ids in it differ.
     error: str
     letters: int
 
@@ -39,7 +39,7 @@ def open_causes(*, most: int) -> Causes:
     fields = ("fingerprint", "actor", "error_type", Left("error_message", LONGEST_ERROR))
     letters = list(DeadLetter.objects.open().newest_first().values_list(*fields)[: MOST_LETTERS + 1])
     shown = letters[:MOST_LETTERS]
-    # From old to new, so that the newest stays.
+    # From old to new, so that the newest error of each fingerprint is kept.
     newest: dict[str, Any] = {fingerprint: rest for fingerprint, *rest in reversed(shown)}
     frequent = Counter(fingerprint for fingerprint, *_ in shown).most_common(most)
     rows = [Cause(one, newest[one][0], error_line(*newest[one][1:]), count) for one, count in frequent]
@@ -47,7 +47,7 @@ def open_causes(*, most: int) -> Causes:
 
 
 def error_line(error_type: str, message: str) -> str:
-    """Write type and message of an error, of which either may be missing."""
+    """Join an error's type and message; either may be missing."""
     return f"{error_type}: {message}".strip(": ")
 
 

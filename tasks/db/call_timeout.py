@@ -1,10 +1,10 @@
-"""Hangs up on a database that went silent in the middle of a call.
+"""Call time-outs: close the connection to a database that went silent in the middle of a call.
 
-psycopg2 waits for an answer without limit. The kernel's keepalives find out that the other machine is gone, but not
-that a pooler or a firewall in between has lost a connection which it goes on to acknowledge. A thread of the engine
-would then wait for ever, and its process look alive.
+psycopg2 waits for an answer without limit. The kernel's keepalives notice that the other machine is gone, but not that
+a pooler or a firewall in between has lost a connection and still acknowledges its packets. A thread of the engine would
+then wait for ever, and its process would look alive.
 
-A server that answers on another connection is asked to cancel the call first: whoever waits for a lock would else leave
+The server is first asked, on another connection, to cancel the call: otherwise a call that waits for a lock would leave
 a session behind that goes on waiting for it.
 """
 
@@ -25,14 +25,14 @@ from django.db import DEFAULT_DB_ALIAS, connections
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
-#: How long a server has to heed the request to cancel a call.
+#: How long a server has to act on the request to cancel a call.
 CANCEL_SECONDS = 2.0
 
 
 @dataclass
 class _Call:
     session: Any
-    #: By ``time.monotonic()``; pushed on when something was done about it.
+    #: By ``time.monotonic()``; moved on when the call was cancelled or the connection closed.
     deadline: float
     is_cancelled: bool = False
 
@@ -45,15 +45,15 @@ _to_cancel: SimpleQueue[Any] = SimpleQueue()
 
 
 def is_calling(thread_id: int | None) -> bool:
-    """Tell whether a thread is in a bounded block: it waits for the database, however long that takes."""
+    """Tell whether a thread is in a bounded block, and so waits for the database with a time-out."""
     return thread_id in _calls
 
 
 @contextmanager
 def bounded(seconds: float) -> Iterator[None]:
-    """Let what the calling thread asks the database fail like a lost connection once the block has taken that long.
+    """Let the calling thread's database calls fail like a lost connection once the block has taken that long.
 
-    Of blocks in one another, the innermost counts.
+    When blocks are nested, the innermost deadline applies.
     """
     thread = threading.get_ident()
     call = _Call(connections[DEFAULT_DB_ALIAS], time.monotonic() + seconds)
@@ -64,8 +64,8 @@ def bounded(seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        # Under the lock that hanging up takes: it never hits what the thread does next. A cancel that is on its way
-        # may, which is an error like that of a lost connection.
+        # Under the lock that _hang_up() takes, so that it never closes a connection during the thread's next call. A
+        # cancel that is on its way may hit that call, which then fails as if the connection were lost.
         with _lock:
             if outer is None:
                 del _calls[thread]
@@ -75,11 +75,11 @@ def bounded(seconds: float) -> Iterator[None]:
 
 def _start_watching() -> None:
     global _watcher
-    # Lazily, and again in a process that was forked.
+    # Lazily, and again in a forked process.
     if _watcher is None or not _watcher.is_alive():
-        _watcher = threading.Thread(target=_watch, name="silence", daemon=True)
+        _watcher = threading.Thread(target=_watch, name="call-timeout", daemon=True)
         _watcher.start()
-        threading.Thread(target=_cancel, name="silence-cancel", daemon=True).start()
+        threading.Thread(target=_cancel, name="call-timeout-cancel", daemon=True).start()
 
 
 def _watch() -> None:
@@ -100,9 +100,9 @@ def _overdue() -> list[_Call]:
 
 
 def _cancel() -> None:
-    """Ask the server to end what sessions wait for; their threads get an error and keep them.
+    """Ask the server to cancel overdue calls; their threads get an error and keep their sessions.
 
-    A thread of its own: to a server that is silent it takes as long as the call itself.
+    It has a thread of its own, because asking a silent server takes as long as the call itself.
     """
     while True:
         session = _to_cancel.get()
@@ -112,17 +112,17 @@ def _cancel() -> None:
 
 
 def _hang_up(call: _Call) -> None:
-    """End the conversation from our side, so that the thread which waits for an answer gets an error."""
+    """Close the connection on this side, so that the thread that waits for an answer gets an error."""
     with _lock:
         if call not in _calls.values():
-            # It came back in between, and the session serves what its thread does next.
+            # The call returned in between, and its thread may already use the session for the next one.
             return
-        # Again if another connection, in the same block, goes silent too.
+        # If another connection goes silent in the same block, it is closed too.
         call.deadline = time.monotonic() + CANCEL_SECONDS
         session = call.session.connection
         if session is None:
-            # It is not connected yet; a connect has a limit of its own.
+            # It is not connected yet; connecting has a time-out of its own.
             return
         with suppress(OSError, psycopg2.Error), closing(socket.socket(fileno=os.dup(session.fileno()))) as line:
             line.shutdown(socket.SHUT_RDWR)
-    log.warning("the database was silent for too long; hanging up")
+    log.warning("the database was silent for too long; closing the connection")

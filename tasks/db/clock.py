@@ -1,4 +1,4 @@
-"""The database's clock, watched for steps: whoever sets it right, or fails over to a server that is wrong, moves it."""
+"""The database's clock, watched for steps: a correction moves it, or a fail-over to a server with another clock."""
 
 import time
 from datetime import UTC, datetime
@@ -11,14 +11,14 @@ from tasks.db.statements import fetch
 
 log = structlog.get_logger(__name__)
 
-#: What two clocks may differ by between two looks; a step by less harms nothing.
+#: How far two clocks may drift apart between two looks; a smaller step does no harm.
 TOLERANCE_SECONDS = 1.0
 
 _NOW = "SELECT statement_timestamp()"
 
 
 class Step(NamedTuple):
-    """A step forward: what began before ``at`` seems older by ``seconds`` than it is."""
+    """A step forward: anything that began before ``at`` seems ``seconds`` older than it is."""
 
     at: datetime
     seconds: float
@@ -32,18 +32,18 @@ class Clock:
 
     def __init__(self) -> None:
         self.now: datetime | None = None
-        #: The last step forward, with all that were before it.
+        #: The last step forward, with the seconds of all earlier ones.
         self.forward = NO_STEP
         self._looked: tuple[float, float] = (0.0, 0.0)
         self._settles_at = 0.0
 
     @property
     def has_settled(self) -> bool:
-        """Whether workers had a heartbeat's time to be heard since the last step."""
+        """Whether all workers had time for a heartbeat since the last step."""
         return time.monotonic() > self._settles_at
 
     def look(self) -> bool:
-        """Read the clock, and tell whether it has stepped since the last time."""
+        """Read the clock, and tell whether it has stepped since the last look."""
         asked = time.monotonic()
         ((now,),) = fetch(_NOW, {})
         looked, before, last = (asked, time.monotonic()), self._looked, self.now
@@ -51,7 +51,7 @@ class Clock:
         if last is None:
             return False
         passed = (now - last).total_seconds()
-        # It was read at some moment between the question and the answer.
+        # The server read its clock at some moment between the question and the answer.
         return self._note(now, ahead=passed - (looked[1] - before[0]), behind=(looked[0] - before[1]) - passed)
 
     def _note(self, now: datetime, *, ahead: float, behind: float) -> bool:
@@ -61,5 +61,5 @@ class Clock:
             self.forward = Step(now, self.forward.seconds + ahead)
         self._settles_at = time.monotonic() + settings.HEARTBEAT_INTERVAL_SECONDS
         seconds = round(ahead if ahead > 0 else -behind, 1)
-        log.warning("the database's clock stepped; nobody is declared gone for a heartbeat", seconds=seconds)
+        log.warning("the database's clock stepped; no worker is declared gone for a heartbeat", seconds=seconds)
         return True

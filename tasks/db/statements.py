@@ -1,4 +1,4 @@
-"""How lifecycle talks to PostgreSQL: a batch travels as one JSON parameter, and what is said often is prepared."""
+"""How statements reach PostgreSQL: a batch travels as one JSON parameter, and frequent statements are prepared."""
 
 import json
 import re
@@ -17,9 +17,9 @@ def fetch(
     """Run a statement and return its rows.
 
     Parameters:
-        prepared: a name for a statement that is run all the time. To plan it takes longer than to run it for one task,
-            so sessions of the engine (see ``keep_plans``) keep its plan under that name.
-        anywhere: other sessions do too: it joins nothing, so its one plan is right whatever the tables grow to.
+        prepared: a name for a statement that is run all the time. Planning it takes longer than running it for one
+            task, so sessions of the engine (see ``keep_plans``) keep its plan under that name.
+        anywhere: other sessions keep the plan too: the statement joins nothing, so one plan is right for any tables.
     """
     with connection.cursor() as cursor:
         if not prepared or not (anywhere or _thread.keeps_plans):
@@ -33,8 +33,8 @@ def fetch(
 def keep_plans() -> None:
     """Let the calling thread's sessions keep the plans of all statements that have a name.
 
-    For threads of the engine, whose sessions serve nobody else: they are told to use indexes and nested loops whatever
-    the tables hold, since a plan that was made for an empty table would read all of the full one.
+    This is for threads of the engine, whose sessions run nothing else. Their planner is told to use indexes and nested
+    loops whatever the tables hold, since a plan that was made for an empty table would read all of a full one.
     """
     _thread.keeps_plans = True
 
@@ -60,12 +60,12 @@ class _Texts(NamedTuple):
     execute: str
 
 
-# Without jit: up to PostgreSQL 17 what is forbidden counts as so expensive that each run would be compiled first.
+# Without jit: up to PostgreSQL 17 a forbidden plan counts as so expensive that each run would be compiled first.
 _FOR_LIFE = """
 SET jit = off; SET plan_cache_mode = force_generic_plan;
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
 """
-#: By connection of psycopg2: the names it keeps; None if a pooler is in between.
+#: The names that each psycopg2 connection keeps; None if a pooler is in between.
 _kept: WeakKeyDictionary[Any, set[str] | None] = WeakKeyDictionary()
 
 
@@ -91,7 +91,7 @@ def _names_kept(cursor: Any) -> set[str] | None:
     if session in _kept:
         return _kept[session]
     if _thread.keeps_plans and connection.in_atomic_block:
-        # What is set now would be undone with the transaction.
+        # Settings that are made now would be undone with the transaction.
         return None
     _kept[session] = set() if _is_direct(cursor, session) else None
     if _thread.keeps_plans and _kept[session] is not None:
@@ -99,23 +99,23 @@ def _names_kept(cursor: Any) -> set[str] | None:
     return _kept[session]
 
 
-#: Somebody said DISCARD ALL.
+#: A DISCARD ALL removed the prepared statements.
 _UNKNOWN_NAME = "26000"
 
 
 def _is_direct(cursor: Any, session: Any) -> bool:
-    # A pooler gives its clients numbers of its own, and each transaction to another session of the server, which would
-    # not know the name.
+    # A pooler gives its clients process ids of its own, and gives each transaction to another session of the server,
+    # which would not know the name.
     cursor.execute("SELECT pg_backend_pid()")
     return bool(cursor.fetchone()[0] == session.info.backend_pid)
 
 
-#: "lock_not_available": a lock was not given in time, or not at once.
+#: "lock_not_available": a lock could not be had in time, or at once.
 _NO_LOCK = "55P03"
 
 
 def is_lock_timeout(error: BaseException) -> bool:
-    """Tell whether a statement failed for a lock that somebody else holds: the database is there."""
+    """Tell whether a statement failed because of another session's lock, while the database is well."""
     return getattr(error.__cause__, "pgcode", None) == _NO_LOCK
 
 

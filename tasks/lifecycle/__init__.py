@@ -1,8 +1,9 @@
 """The only code that writes ``Task.status``: one function per verb, for one task or for many.
 
 Every write is a compare-and-set: the guard and the change are one SQL statement, so that of two racing verbs one wins
-and the other finds nothing to do. Batch verbs return what they moved and skip the rest; verbs for one task raise
-``NotFound`` or ``IllegalTransition`` naming the current status. ``docs/state_machine.md`` has the picture.
+and the other finds nothing to do. Batch verbs return the tasks that they moved and skip the rest; verbs for one task
+call the batch verb, and raise ``NotFound`` or ``IllegalTransition`` with the current status if nothing moved.
+``docs/state_machine.md`` has the diagram; each file here is one of its verbs.
 """
 
 from tasks.lifecycle.cancel import cancel, cancel_many
@@ -13,7 +14,7 @@ from tasks.lifecycle.discard import discard, discard_many, discard_old
 from tasks.lifecycle.dispatch import Dispatched, Probe, dispatch_many
 from tasks.lifecycle.edit import edit
 from tasks.lifecycle.expire import expire_many
-from tasks.lifecycle.prune import prune_history, prune_keys, prune_letters, prune_many
+from tasks.lifecycle.prune import prune_dead_letters, prune_history, prune_keys, prune_many
 from tasks.lifecycle.put_back import put_back_many
 from tasks.lifecycle.redrive import redrive, redrive_many
 from tasks.lifecycle.requeue import queued_long, requeue_many, take_back
@@ -48,9 +49,9 @@ __all__ = [
     "expire_many",
     "fail",
     "interrupt",
+    "prune_dead_letters",
     "prune_history",
     "prune_keys",
-    "prune_letters",
     "prune_many",
     "put_back_many",
     "queued_long",

@@ -1,4 +1,4 @@
-"""cancel: what waits ends at once, what runs is asked to."""
+"""cancel: a waiting task ends at once, a running one is asked to end."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -11,7 +11,7 @@ from tasks.lifecycle.rows import locked, status_of
 from tasks.lifecycle.signals import Moved, announce
 from tasks.states import Status
 
-# What waits is cancelled at once, what runs is asked to stop: its worker confirms, or a success that was first wins.
+# A running task becomes CANCELLED when its worker confirms; a success that comes first wins.
 _CANCEL = f"""
 WITH wanted AS MATERIALIZED (
     SELECT task.id, task.status FROM callboard_task AS task
@@ -35,7 +35,7 @@ SELECT id, status, actor, queue, trace_id FROM moved
 
 
 def cancel(task_id: UUID, *, by: str = "") -> Status:
-    """Cancel one task and return where it stands: CANCELLED, or RUNNING until its worker has confirmed.
+    """Cancel one task and return its status: CANCELLED, or RUNNING until its worker confirms.
 
     Raises:
         NotFound: no such task.
@@ -52,7 +52,7 @@ def cancel(task_id: UUID, *, by: str = "") -> Status:
 
 @transaction.atomic
 def cancel_many(task_ids: Sequence[UUID], *, by: str = "") -> list[Moved]:
-    """Cancel what can be cancelled, and return it."""
+    """Cancel those tasks that can be cancelled, and return them."""
     moves = [Moved(*row) for row in locked(_CANCEL, task_ids, by=by)]
     announce("cancel", moves)
     return moves

@@ -16,7 +16,7 @@ from tasks.states import Status
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A task as its worker needs it; ``claimed_at`` is the database's clock."""
+    """A task as its worker gets it; ``claimed_at`` is by the database's clock."""
 
     id: UUID
     attempt: int
@@ -39,9 +39,9 @@ class Claimed:
     claimed_at: datetime
 
 
-# A stale hint (claimed before, requeued since, finished, expired) finds no row. A worker whose lease is over claims
-# nothing: the sweeper may already have given its tasks away. A row that somebody's transaction holds is skipped, or it
-# would keep this process from everything else; its hint is lost then, which the sweeper finds out.
+# A stale hint (claimed before, requeued since, finished, expired) finds no row. A worker whose lease has ended claims
+# nothing: the sweeper may already have given its tasks to others. A row that another transaction holds is skipped,
+# since waiting for it would stop the whole process; its hint is then lost, and the sweeper finds the task.
 _CLAIM = f"""
 WITH entitled AS MATERIALIZED (
     SELECT FROM callboard_worker AS worker
@@ -68,16 +68,16 @@ WHERE worker.is_entitled
 
 
 class NotEntitled(CallboardError):
-    """This worker may claim nothing: it drains, its lease is over, or it was declared gone."""
+    """This worker may claim nothing: it drains, its lease has ended, or it was declared gone."""
 
     code = "error"
 
 
 def claim_many(hints: Sequence[Hint], *, worker_id: UUID) -> list[Claimed]:
-    """Give a live worker the tasks that its hints still entitle it to, highest priority first.
+    """Claim for a live worker the tasks whose hints are current, and return them, highest priority first.
 
     Raises:
-        NotEntitled: the worker may claim nothing, so the hints may still be good for another one.
+        NotEntitled: the worker may claim nothing; the hints may still be good for another worker.
     """
     if not hints:
         return []

@@ -1,6 +1,6 @@
-"""succeed, fail, snooze, interrupt: what a worker says about an attempt, for one task or a batch in one statement.
+"""succeed, fail, snooze, interrupt: a worker ends its attempts, one or a batch of them in one statement.
 
-A worker decides what follows from a failure (its actor's options say so) and hands the decision in as an ``Outcome``;
+The worker decides what follows from a failure, by the actor's options, and hands the decision over as an ``Outcome``;
 the statement here only fences and writes it.
 """
 
@@ -26,10 +26,10 @@ from tasks.submission import Submission
 class Outcome:
     """How one attempt ended and what follows.
 
-    A failure with a ``death`` dies, another runs again after ``retry_delay_seconds``. ``started_at`` and
-    ``finished_at`` are the actor's own, on the database's clock. An ``ended_as`` of None leaves no attempt row: it was
-    not started. ``followups`` are submitted when, and only when, the outcome is accepted. ``note`` says on the attempt
-    what else happened, as a result that was dropped; it decides nothing.
+    After a failure the task dies if there is a ``death``, else it runs again after ``retry_delay_seconds``.
+    ``started_at`` and ``finished_at`` are those of the actor's function, on the database's clock. An ``ended_as`` of
+    None means that the attempt was not started, and leaves no attempt row. ``followups`` are submitted if and only if
+    the outcome is accepted. ``note`` tells people what else happened, such as a dropped result; it decides nothing.
     """
 
     task_id: UUID
@@ -52,7 +52,7 @@ class Outcome:
 
     @property
     def status(self) -> Status:
-        """Where the task goes if nothing else was asked of it."""
+        """The task's next status, unless a cancel was requested."""
         if self.ended_as is AttemptOutcome.SUCCEEDED:
             return Status.SUCCEEDED
         if self.ended_as is AttemptOutcome.CANCELLED:
@@ -62,7 +62,7 @@ class Outcome:
         return Status.RETRYING if self.is_failure else Status.PENDING
 
     def as_row(self) -> dict[str, Any]:
-        """Give the outcome the shape that the statement reads; what is None is left out."""
+        """Turn the outcome into the row that the statement reads; fields that are None are left out."""
         row = {
             "id": self.task_id,
             "attempt": self.attempt,
@@ -99,10 +99,10 @@ outcome AS MATERIALIZED (
 
 
 def _held(condition: str, *, waits: bool) -> str:
-    """Build the fence: the attempts that still run, so that what was given to another worker meanwhile stays as it is.
+    """Build the fence, which leaves only attempts that their worker still holds, and locks their tasks.
 
-    Their rows are locked in the order of their ids, or two batches would deadlock. A cancel that was asked for while
-    the actor ran turns everything but a success into CANCELLED.
+    It locks them in the order of their ids, or two batches would deadlock. A cancel that was requested while the actor
+    ran turns every outcome but a success into CANCELLED.
     """
     return f"""
 held AS MATERIALIZED (
@@ -142,7 +142,7 @@ ended AS (
               EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision AS seconds
 )"""
 
-# What was not started has no outcome, and leaves no attempt row.
+# An attempt that was not started has no outcome and leaves no row.
 _RECORDED_ATTEMPTS = """
 recorded AS (
     INSERT INTO callboard_attempt (
@@ -166,10 +166,10 @@ def completion_statement(*, by_leader: bool = False, only_if: str = "true", wait
     """Put together the statement that ends attempts, for the worker that holds them or for a leader.
 
     Parameters:
-        by_leader: it is fenced by the leader's term as well.
-        only_if: what must still be true of ``task``, as a predicate of ``tasks.lifecycle.fence``.
-        waits: for rows that another transaction holds, as long as it takes. Without it they are left for the next
-            round, since one row must not keep all others waiting.
+        by_leader: also fence it by the leader's term.
+        only_if: what must still be true of ``task``; a predicate as those of ``tasks.lifecycle.fence``.
+        waits: wait for rows that another transaction holds. By default they are left for the next round, since one
+            row must not keep all others waiting.
     """
     condition = f"{IS_LEADING} AND {only_if}" if by_leader else only_if
     parts = [_OUTCOMES, _held(condition, waits=waits), _ENDED, _RECORDED_ATTEMPTS, _DEAD_LETTERS]
@@ -184,17 +184,16 @@ _COMPLETE_WAITING = completion_statement(waits=True)
 
 
 def complete_many(outcomes: Sequence[Outcome], *, waits: bool = False) -> list[Moved]:
-    """Write the outcomes of one worker's attempts, each with its attempt row, dead letter and follow-ups, or nothing.
+    """Write the outcomes of one worker's attempts with their attempt rows, dead letters and follow-ups: all or none.
 
-    Outcomes of attempts that the worker no longer holds are left out of the answer, and so are those of rows that
-    somebody's transaction has locked: see ``still_held``. After a lost reply the same call can be made again: see
-    ``recorded``.
+    The answer leaves out attempts that the worker no longer holds, and tasks whose rows another transaction has locked:
+    see ``still_held``. After a lost reply the same call can be made again: see ``recorded``.
 
     Parameters:
-        waits: for locked rows, as long as it takes.
+        waits: wait for locked rows.
 
     Raises:
-        django.db.DataError, django.db.IntegrityError: one of them cannot be stored; none was.
+        django.db.DataError, django.db.IntegrityError: one of them cannot be stored, so none was.
     """
     if not outcomes:
         return []
@@ -240,7 +239,7 @@ WHERE attempt.worker_id = %(worker)s
 
 
 def recorded(outcomes: Sequence[Outcome]) -> set[tuple[UUID, int]]:
-    """Find which of one worker's outcomes are already stored: its commit went through and the reply was lost."""
+    """Find which of one worker's outcomes are already stored, because the commit succeeded and its reply was lost."""
     if not outcomes:
         return set()
     rows = as_json([{"id": outcome.task_id, "attempt": outcome.attempt} for outcome in outcomes])
@@ -256,7 +255,7 @@ WHERE {is_held("outcome", by="%(worker)s")}
 
 
 def still_held(outcomes: Sequence[Outcome]) -> set[tuple[UUID, int]]:
-    """Find which of one worker's unaccepted outcomes are to be written later: their rows were locked by somebody."""
+    """Find which of one worker's unaccepted outcomes must be written later, because their rows were locked."""
     if not outcomes:
         return set()
     rows = as_json([{"id": outcome.task_id, "attempt": outcome.attempt} for outcome in outcomes])
@@ -274,11 +273,11 @@ def fail(outcome: Outcome) -> bool:
 
 
 def snooze(outcome: Outcome, *, delay_seconds: float) -> bool:
-    """Put one task off without counting a failure; False if the worker no longer holds the attempt."""
+    """Postpone one task without counting a failure; False if the worker no longer holds the attempt."""
     snoozed = replace(outcome, ended_as=AttemptOutcome.SNOOZED, retry_delay_seconds=delay_seconds)
     return bool(complete_many([snoozed], waits=True))
 
 
 def interrupt(outcome: Outcome) -> bool:
-    """Stop one attempt for a shutdown, without counting a failure; False if the worker no longer holds it."""
+    """Write that a shutdown stopped one attempt, without counting a failure; False if the worker no longer holds it."""
     return bool(complete_many([replace(outcome, ended_as=AttemptOutcome.INTERRUPTED)], waits=True))

@@ -1,4 +1,4 @@
-"""delete: an operator or owner removes one task that does not run; its dead letters and events stay."""
+"""delete: an operator or owner removes one task that is not running; its dead letters and events stay."""
 
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from tasks.lifecycle.fence import IS_OPEN
 from tasks.models import Task
 from tasks.states import Status
 
-# Its open dead letter is resolved with it: nobody could re-drive it any more. A hint in the broker finds no row.
+# The open dead letter is resolved too, since it could no longer be re-driven. A hint in the broker will find no row.
 _DELETE = f"""
 WITH gone AS (
     DELETE FROM callboard_task AS task
@@ -27,20 +27,20 @@ INSERT INTO callboard_taskevent (task_id, verb, by, detail)
 SELECT id, 'delete', %(by)s, jsonb_build_object('status', status) FROM gone
 RETURNING task_id
 """
-# First, so that the statement sees the attempts and dead letter of a task that ends while it waits for the lock.
+# The lock comes first: of a task that ends during the wait, the statement must see the attempt and the dead letter.
 _LOCK = "SELECT version, status FROM callboard_task WHERE id = %(id)s FOR UPDATE"
 
 
 def delete(task_id: UUID, *, by: str = "", version: int | None = None) -> None:
-    """Remove one task that waits or has ended, with its attempts.
+    """Remove one task that waits or has ended, and its attempts.
 
     Parameters:
-        version: only if it is still this one.
+        version: remove the task only if it still has this version.
 
     Raises:
         NotFound: no such task.
-        IllegalTransition: it runs.
-        VersionMismatch: it was edited meanwhile.
+        IllegalTransition: it is running.
+        VersionMismatch: it was edited in the meantime.
     """
     with transaction.atomic():
         for current, status in fetch(_LOCK, {"id": task_id}):

@@ -39,7 +39,7 @@ def discard(letter_id: UUID, *, by: str = "") -> None:
 
 
 def discard_many(letter_ids: Sequence[UUID], *, by: str = "") -> list[UUID]:
-    """Resolve those dead letters that are open without running their tasks again, and return their ids."""
+    """Resolve open dead letters without running their tasks again, and return their ids; others are skipped."""
     return [id for (id,) in fetch(_DISCARD, {"ids": [str(id) for id in letter_ids], "by": by})]
 
 
@@ -53,9 +53,9 @@ ORDER BY letter.id LIMIT %(batch)s
 
 
 def discard_old(*, keep_seconds: float, batch: int, lease: str, term: int) -> int:
-    """Discard dead letters that nobody resolved in that long, a batch at most; return how many.
+    """Discard at most a batch of the dead letters that have been open for that long; return how many.
 
-    From then on they and their tasks are kept as long as if a person had done it.
+    They and their tasks are then kept as long as if an operator had discarded them.
     """
     parameters = {"seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}
     with transaction.atomic():

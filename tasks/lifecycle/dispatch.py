@@ -14,7 +14,7 @@ from tasks.states import Status
 
 
 class Dispatched(NamedTuple):
-    """A task that was just marked QUEUED and is to be published."""
+    """A task that was just marked QUEUED and must now be published."""
 
     hint: Hint
     band: str
@@ -26,9 +26,9 @@ class Dispatched(NamedTuple):
 
 @dataclass(frozen=True)
 class Probe:
-    """Where the dispatcher looks: one priority of a queue, from a position on, into a band with some space.
+    """What the dispatcher looks for: tasks of one priority of a queue, after a position, for a band with some space.
 
-    Only what has been due for ``waited_seconds`` is found.
+    It finds only tasks that have been due for ``waited_seconds``.
     """
 
     priority: int
@@ -40,12 +40,12 @@ class Probe:
 
 
 # One probe per priority along task_due_idx, highest first, so that neither a backlog of lower priorities nor one in the
-# future is walked; the position skips index entries that a long transaction elsewhere keeps from being cleaned up.
-# Another dispatcher's rows are locked and skipped. What nobody here can run is locked for the moment too, so a probe
-# looks at little more than it wants; ``queries.due`` passes more of them. (To filter first and to lock what is left
-# by its key costs each task a tenth more.) The term row is locked so that a leader that lost its lease between
-# two statements dispatches nothing. So is the queue's: a pause that is under way is heeded, and one that comes now
-# waits for this statement's commit and takes back what it handed over.
+# future is read; the position skips index entries that a long transaction elsewhere keeps from being cleaned up.
+# Another dispatcher's rows are locked and skipped. Tasks that no live worker can run are locked too, so a probe
+# reads few rows more than it wants; ``queries.due`` gets past a longer run of them. (Filtering first and locking the
+# rest by key costs each task a tenth more.) The lock on the term row keeps a leader that lost its lease between two
+# statements from dispatching. The lock on the queue's row orders dispatches and pauses: this statement skips a queue
+# that is being paused, and a pause that begins now waits for this commit and takes back what was dispatched.
 _DISPATCH = f"""
 WITH {LEAD}, unpaused AS MATERIALIZED (
     SELECT FROM callboard_queue WHERE name = %(queue)s AND paused_at IS NULL FOR SHARE SKIP LOCKED
@@ -90,12 +90,12 @@ def dispatch_many(
 ) -> list[Dispatched]:
     """Mark due tasks of a queue QUEUED, highest priority and oldest first, and return them in that order.
 
-    None may be found in a level that begins with 500 tasks of other actors; see ``queries.due.scan``.
+    A priority level that begins with 500 tasks of other actors may seem empty; see ``queries.due.scan``.
 
     Parameters:
         probes: where to look, in order of preference.
-        space: how many at most.
-        actors: names that a live worker of the queue can run.
+        space: the most that is dispatched.
+        actors: names of the actors that a live worker of the queue can run.
     """
     rows = [
         {

@@ -16,7 +16,7 @@ from tasks.lifecycle.submit import queue_exists, row_faults
 from tasks.states import WAITING, Status
 from tasks.submission import FOR_EVER
 
-# An edit of what is in the broker takes it back: the old hint would start it in the old place.
+# An edit takes a QUEUED task back from the broker: its hint would start it with the old priority and queue.
 _EDIT = f"""
 WITH change AS (
     SELECT * FROM json_to_record(%(change)s) AS change (
@@ -54,13 +54,13 @@ def edit(task_id: UUID, change: Mapping[str, Any], *, by: str = "", version: int
     """Change a waiting task: any of priority, queue, run_at, payload, max_retries, tags.
 
     Parameters:
-        version: change only this version of it.
+        version: change the task only if it still has this version.
 
     Raises:
         NotFound: no such task.
         InvalidTask: the payload does not fit the actor.
-        IllegalTransition: it does not wait any more.
-        VersionMismatch: it is another version by now.
+        IllegalTransition: it no longer waits.
+        VersionMismatch: it has another version by now.
     """
     _check_change(task_id, change)
     parameters = {
@@ -86,7 +86,7 @@ def _check_change(task_id: UUID, change: Mapping[str, Any]) -> None:
     if errors:
         raise InvalidTask(errors=errors)
     if "payload" in change:
-        # The whole call: what send() was given by position stays with the task and cannot be edited.
+        # With the positional arguments that send() was given: they stay with the task and cannot be edited.
         actor, args = columns_of(task_id, "actor", "args")
         registry.check_payload(registry.get(actor), change["payload"], args=args)
 

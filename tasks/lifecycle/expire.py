@@ -10,7 +10,6 @@ from tasks.models import new_id
 _IS_TOO_OLD = f"{IS_WAITING} AND task.expires_at <= statement_timestamp()"
 _AGE_MESSAGE = "older than its age limit before it could start"
 
-
 _EXPIRED = f"""
 SELECT task.id, task.actor FROM callboard_task AS task
 WHERE {_IS_TOO_OLD}
@@ -22,8 +21,7 @@ WITH {LEAD}, old AS (
     SELECT * FROM json_to_recordset(%(tasks)s) AS old (id uuid, letter uuid, fingerprint text)
 ), waiting AS MATERIALIZED (
     SELECT task.id, old.letter, old.fingerprint FROM callboard_task AS task JOIN old ON old.id = task.id
-    WHERE {_IS_TOO_OLD}
-      AND {IS_LEADING}
+    WHERE {_IS_TOO_OLD} AND {IS_LEADING}
     ORDER BY task.id FOR UPDATE OF task SKIP LOCKED
 ), expired AS (
     UPDATE callboard_task AS task
@@ -31,7 +29,7 @@ WITH {LEAD}, old AS (
         error = '{_AGE_MESSAGE}'
     FROM waiting WHERE task.id = waiting.id
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.attempt, task.owner_id
-), buried AS (
+), died AS (
     INSERT INTO callboard_deadletter (id, task_id, attempt, actor, queue, owner_id, reason, error_message, fingerprint)
     SELECT waiting.letter, expired.id, expired.attempt, expired.actor, expired.queue, expired.owner_id,
            'age_limit_exceeded', '{_AGE_MESSAGE}', waiting.fingerprint
@@ -42,7 +40,7 @@ SELECT id, status, actor, queue, trace_id FROM expired
 
 
 def expire_many(*, lease: str, term: int) -> list[Moved]:
-    """Let tasks die that are too old to start; a batch at most, the dead ones are returned."""
+    """Let at most a batch of tasks that are too old to start die, and return them."""
     found = fetch(_EXPIRED, {})
     if not found:
         return []

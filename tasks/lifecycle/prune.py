@@ -1,6 +1,7 @@
-"""prune: what was kept long enough goes: final tasks with their attempts, idempotency keys, dead letters, histories.
+"""prune: rows are removed when they were kept long enough: final tasks with their attempts, and what outlives them.
 
-A dead letter keeps the facts of a death when the task is gone, and goes in a time of its own.
+A dead letter keeps the facts of a death when the task is gone, and has a retention time of its own. So do idempotency
+keys and histories.
 """
 
 from collections.abc import Mapping
@@ -11,20 +12,20 @@ from uuid import UUID
 from tasks.db.statements import as_json, fetch
 from tasks.lifecycle.fence import IS_LEADING, IS_OPEN, LEAD
 
-#: Ids start with their time of birth in milliseconds (RFC 9562, UUIDv7): a walk by id is a walk by age, on the primary
-#: key alone. An index for it would cost every task an insertion.
+#: Ids start with the time when they were made, in milliseconds (RFC 9562, UUIDv7), so a walk by id is a walk by age, on
+#: the primary key alone. Another index would cost every task an insertion.
 FIRST_ID = UUID(int=0)
 
 
 class Pruned(NamedTuple):
-    """What one batch did: rows removed, rows looked at, and where to go on."""
+    """What one batch did: rows removed, rows read, and the position to go on from."""
 
     removed: int
     seen: int
     position: UUID
 
 
-# A task that died is kept while its dead letter is open, or a re-drive would find nothing to run.
+# A dead task is kept while its dead letter is open, or a re-drive would find nothing to run.
 _PRUNE = f"""
 WITH {LEAD}, keep AS (
     SELECT * FROM json_to_recordset(%(keep)s) AS keep (status text, seconds double precision)
@@ -54,15 +55,15 @@ SELECT (SELECT count(*) FROM tasks), (SELECT count(*) FROM old), (SELECT id FROM
 
 
 def prune_many(position: UUID, *, keep_seconds: Mapping[str, float], batch: int, lease: str, term: int) -> Pruned:
-    """Look at the next ``batch`` old tasks by id and remove those whose time is over.
+    """Read the next ``batch`` old tasks by id and remove those that were kept long enough.
 
     Parameters:
-        position: the last id looked at; ``FIRST_ID`` to begin.
-        keep_seconds: final status → how long after ``finished_at`` it is kept.
+        position: the last id of the batch before; ``FIRST_ID`` to begin.
+        keep_seconds: final status → how long after ``finished_at`` a task is kept.
     """
     rows = [{"status": status, "seconds": seconds} for status, seconds in keep_seconds.items()]
     parameters = {"position": position, "keep": as_json(rows), "batch": batch, "lease": lease, "term": term}
-    # Prepared, since to plan it takes longer than to remove a batch.
+    # Prepared, because planning takes longer than removing a batch.
     ((removed, seen, last),) = fetch(_PRUNE, parameters, prepared="callboard_prune")
     return Pruned(removed, seen, last or position)
 
@@ -81,13 +82,13 @@ RETURNING held.key
 
 
 def prune_keys(*, batch: int, lease: str, term: int) -> int:
-    """Remove idempotency keys whose time is over, a batch at most; return how many."""
+    """Remove at most a batch of expired idempotency keys; return how many."""
     parameters = {"batch": batch, "lease": lease, "term": term}
     return len(fetch(_PRUNE_KEYS, parameters, prepared="callboard_prune_keys"))
 
 
-# By id, as tasks are walked: an id is made when the task dies. While its task is there and dead it stays, or that one
-# would be dead without saying why.
+# By id, as tasks are: the id of a dead letter is made when its task dies. It stays while its task is DEAD, or that task
+# would not say why it died.
 _PRUNE_LETTERS = f"""
 WITH {LEAD}, old AS MATERIALIZED (
     SELECT letter.id FROM callboard_deadletter AS letter
@@ -105,11 +106,11 @@ SELECT (SELECT count(*) FROM letters), (SELECT count(*) FROM old), (SELECT id FR
 """
 
 
-def prune_letters(position: UUID, *, keep_seconds: float, batch: int, lease: str, term: int) -> Pruned:
-    """Look at the next ``batch`` dead letters by id and remove those that were resolved that long ago.
+def prune_dead_letters(position: UUID, *, keep_seconds: float, batch: int, lease: str, term: int) -> Pruned:
+    """Read the next ``batch`` dead letters by id and remove those that were resolved that long ago.
 
     Parameters:
-        position: the last id looked at; ``FIRST_ID`` to begin.
+        position: the last id of the batch before; ``FIRST_ID`` to begin.
     """
     parameters = {"position": position, "seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}
     ((removed, seen, last),) = fetch(_PRUNE_LETTERS, parameters)
@@ -117,12 +118,12 @@ def prune_letters(position: UUID, *, keep_seconds: float, batch: int, lease: str
 
 
 class History(NamedTuple):
-    """A table whose rows are written once and in the order of their keys, or that has an index on their time."""
+    """A table whose oldest rows are found by its key, in whose order they are written, or by an index on their time."""
 
     table: str
     key: str
     at: str
-    #: What leads to the oldest.
+    #: The column that leads to the oldest rows.
     order: str
 
 
@@ -133,7 +134,7 @@ SESSIONS = History("django_session", "session_key", "expire_date", "expire_date"
 
 @cache
 def _prune_history(history: History) -> str:
-    # The oldest only are looked at: a batch of them, not the table.
+    # Reads a batch of the oldest rows, not the table.
     table, key, at, order = history
     return f"""
     WITH {LEAD}, oldest AS MATERIALIZED (
@@ -149,5 +150,5 @@ def _prune_history(history: History) -> str:
 
 
 def prune_history(history: History, *, keep_seconds: float, batch: int, lease: str, term: int) -> int:
-    """Remove the oldest rows of a history that are older than that, a batch at most; return how many."""
+    """Remove at most a batch of rows of a history that are older than that; return how many."""
     return len(fetch(_prune_history(history), {"seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}))

@@ -7,8 +7,8 @@ from tasks.db.statements import as_json, fetch
 from tasks.lifecycle.fence import in_batch, is_held
 from tasks.lifecycle.signals import Moved, announce
 
-# Claimed and not started: as if it had not been claimed, but for the attempt number, which stays used. A cancel that
-# was asked for in between has its way. A row that somebody has locked is skipped: the heartbeat finds it later.
+# Afterwards the task is as it was before its claim, except that the attempt number stays used. If a cancel was
+# requested in between, the task is cancelled. A row that another transaction holds is skipped; the heartbeat finds it.
 _PUT_BACK = f"""
 WITH held AS (
     SELECT * FROM json_to_recordset(%(held)s) AS held (id uuid, attempt integer)
@@ -28,11 +28,11 @@ RETURNING task.id, task.status, task.actor, task.queue, task.trace_id
 
 
 def put_back_many(held: Sequence[tuple[UUID, int]], *, worker_id: UUID, delay_seconds: float | None = None) -> int:
-    """Return claimed tasks that were not started; no attempt row, no failure. Return how many.
+    """Put back claimed tasks that were not started, without an attempt row or a failure; return how many.
 
     Parameters:
         held: pairs of task id and attempt number.
-        delay_seconds: not before then; by default at once, in their old place.
+        delay_seconds: how long they wait before they can be dispatched; by default they keep their ``run_at``.
     """
     if not held:
         return 0

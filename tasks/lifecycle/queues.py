@@ -1,4 +1,4 @@
-"""pause, resume: what an operator does to a queue. Every door calls these."""
+"""pause, resume: an operator stops the dispatch of a queue, and lets it go on."""
 
 import structlog
 from django.db.models.functions import Now
@@ -12,15 +12,15 @@ log = structlog.get_logger(__name__)
 
 
 def pause(name: str, *, by: str = "") -> Queue:
-    """Hand over nothing more of a queue, and take back what no worker has claimed; what runs goes on.
+    """Stop dispatching a queue, and take back its tasks that no worker has claimed; running tasks go on.
 
-    A queue that is paused stays so since when it was.
+    Pausing a paused queue changes nothing.
 
     Raises:
         NotFound: no such queue.
     """
     queue = _find(name)
-    # First the pause, so that nobody hands over again what is taken back.
+    # The pause comes first, so that no dispatcher dispatches again what is taken back.
     if Queue.objects.filter(pk=queue.pk, paused_at=None).update(paused_at=Now()):
         log.info("queue paused; its tasks wait", queue=name, by=by, taken_back=lifecycle.take_back(name))
     queue.refresh_from_db()
@@ -28,7 +28,7 @@ def pause(name: str, *, by: str = "") -> Queue:
 
 
 def resume(name: str, *, by: str = "") -> Queue:
-    """Hand over a queue's tasks again, at once.
+    """Let a queue be dispatched again, at once.
 
     Raises:
         NotFound: no such queue.

@@ -15,7 +15,7 @@ from tasks.lifecycle.signals import Moved
 from tasks.models import Task
 from tasks.states import Status
 
-# Tasks before letters, each in the order of their ids, as every other verb locks them.
+# Every verb locks tasks before dead letters, and each in the order of their ids.
 _LOCK_TASKS = f"""
 SELECT task.id FROM callboard_task AS task
 WHERE task.status = 'DEAD' AND task.id IN (
@@ -24,7 +24,7 @@ WHERE task.status = 'DEAD' AND task.id IN (
 )
 ORDER BY task.id FOR UPDATE OF task
 """
-# A discard locks no task: what it resolved while we waited for the locks above is left out here.
+# A discard locks no task, so it may have resolved a dead letter while this transaction waited for the locks above.
 _LOCK_LETTERS = f"""
 SELECT letter.task_id FROM callboard_deadletter AS letter
 WHERE letter.id = ANY(%(ids)s::uuid[]) AND {IS_OPEN} AND letter.task_id = ANY(%(tasks)s::uuid[])
@@ -37,7 +37,7 @@ def redrive(letter_id: UUID, *, by: str = "") -> Status:
 
     Raises:
         NotFound: no such dead letter, or its task was removed.
-        InvalidTask: the task's arguments do not fit the actor any more.
+        InvalidTask: the task's arguments no longer fit the actor.
         AlreadyResolved: it was re-driven or discarded before.
     """
     moves = redrive_many([letter_id], by=by)
@@ -48,7 +48,7 @@ def redrive(letter_id: UUID, *, by: str = "") -> Status:
 
 @transaction.atomic
 def redrive_many(letter_ids: Sequence[UUID], *, by: str = "") -> list[Moved]:
-    """Give the tasks of those dead letters that are open a second life, and return them."""
+    """Give the tasks of open dead letters a second life, and return them; resolved dead letters are skipped."""
     ids = [str(id) for id in letter_ids]
     dead = [str(id) for (id,) in fetch(_LOCK_TASKS, {"ids": ids})]
     still_open = [id for (id,) in fetch(_LOCK_LETTERS, {"ids": ids, "tasks": dead})]

@@ -1,4 +1,4 @@
-"""requeue, take_back: tasks return from the broker to the table: their hints are lost, or their queue is paused."""
+"""requeue, take_back: tasks return from the broker to the table, because hints were lost or a queue was paused."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -41,7 +41,7 @@ def queued_long(seconds: float, *, after: tuple[datetime, UUID], most: int) -> l
     return [Queued(at, queue, Hint(task_id, dispatch)) for at, queue, task_id, dispatch in found]
 
 
-# Back from the broker to the table. The dispatch number stays: the next hand-over raises it and outdates this hint.
+# The dispatch number stays: the next dispatch raises it, and this hint is stale from then on.
 _REQUEUE = f"""
 WITH {LEAD}, hint AS (
     SELECT * FROM json_to_recordset(%(hints)s) AS hint (id uuid, dispatch integer)
@@ -58,7 +58,7 @@ RETURNING task.id, task.actor, task.queue, task.trace_id
 
 
 def requeue_many(hints: Sequence[Hint], *, lease: str, term: int) -> int:
-    """Take back tasks whose hint did not reach the broker or is gone from it; return how many."""
+    """Take back tasks whose hint did not reach the broker or was lost there; return how many."""
     if not hints:
         return 0
     rows = [{"id": hint.task_id, "dispatch": hint.dispatch} for hint in hints]
@@ -67,22 +67,22 @@ def requeue_many(hints: Sequence[Hint], *, lease: str, term: int) -> int:
     return len(moved)
 
 
-# All that a queue has in the broker; its hints are stale from then on.
+# The hints of these tasks are stale from then on.
 _TAKE_BACK = """
-WITH handed_over AS (
+WITH dispatched AS (
     SELECT task.id FROM callboard_task AS task
     WHERE task.status = 'QUEUED' AND task.queue = %(queue)s
     ORDER BY task.id FOR UPDATE OF task
 )
 UPDATE callboard_task AS task
 SET status = 'PENDING', queued_at = NULL
-FROM handed_over WHERE task.id = handed_over.id
+FROM dispatched WHERE task.id = dispatched.id
 RETURNING task.id, task.actor, task.queue, task.trace_id
 """
 
 
 def take_back(queue: str) -> int:
-    """Take back what of a queue was handed over and not claimed, because it was paused; return how many tasks."""
+    """Take back all tasks of a paused queue that were dispatched and not claimed; return how many."""
     moved = fetch(_TAKE_BACK, {"queue": queue})
     announce("requeue", [Moved(id, Status.PENDING, actor, queue, trace) for id, actor, queue, trace in moved])
     return len(moved)

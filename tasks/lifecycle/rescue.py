@@ -1,7 +1,7 @@
-"""rescue: the leading scheduler takes tasks from workers that are gone or cannot stop them.
+"""rescue: the leading scheduler takes tasks from workers that are gone, or that cannot interrupt them.
 
-Each function reads candidates, decides, and writes with one autocommit statement that repeats the condition and holds
-the leader's term FOR SHARE: a leader paused between the two steps, or deposed, changes nothing.
+Each function reads candidates, decides, and writes with one autocommit statement that repeats the condition and is
+fenced by the leader's term: a leader that was paused between the two steps, or deposed, changes nothing.
 """
 
 from datetime import UTC, datetime
@@ -19,15 +19,15 @@ from tasks.states import AttemptOutcome, DeathReason
 
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
-#: Rows handled per statement; the sweeper calls again while there are more.
+#: Tasks in one statement; the sweeper calls again while there are more.
 BATCH = 500
 
 _OWNER_IS_GONE = f"""NOT EXISTS (
     SELECT FROM callboard_worker AS worker WHERE worker.id = task.worker_id AND {NOT_GONE}
 )"""
 
-# What has ended and waits in its worker to be written is not stuck; the worker's heartbeat names it. What started
-# before the database's clock stepped forward seems older than it is.
+# A run that has ended and whose outcome waits in its worker to be written is not stuck; the worker's heartbeat names
+# it. A run that started before the database's clock stepped forward seems older than it is.
 _IS_STUCK = f"""task.time_limit_seconds > 0 AND task.started_at + (
         task.time_limit_seconds + %(stuck_after)s
         + CASE WHEN task.started_at < %(stepped_at)s THEN %(stepped_by)s ELSE 0 END
@@ -40,7 +40,7 @@ _IS_STUCK = f"""task.time_limit_seconds > 0 AND task.started_at + (
 
 
 def _candidates(condition: str) -> str:
-    """Build the look at running tasks, with what is known of their workers' ends."""
+    """Build the query for running tasks, with what supervisors reported of their workers' ends."""
     return f"""
 SELECT task.id, task.attempt, task.worker_id, task.actor, task.failures, task.crashes, task.max_retries,
        task.min_backoff_seconds, task.max_backoff_seconds, task.started_at, statement_timestamp(),
@@ -66,7 +66,7 @@ _RESCUE_STUCK = completion_statement(by_leader=True, only_if=_IS_STUCK)
 
 
 class _Held(NamedTuple):
-    """A RUNNING task, and what the supervisor said of its worker's end and of this attempt, if it saw it."""
+    """A RUNNING task, and what a supervisor reported of its worker's end and of this attempt, if one saw it."""
 
     id: UUID
     attempt: int
@@ -84,16 +84,16 @@ class _Held(NamedTuple):
     ran_since: str | None
     is_stuck: bool | None
     has_ended: bool | None
-    #: Its attempt before ended like this one, if nobody saw this one's end.
+    #: Whether the previous attempt was lost with its worker, too.
     was_lost_before: bool
 
 
 def rescue_lost(*, lease: str, term: int) -> list[Moved]:
-    """Take tasks from workers that are gone; a batch at most, the moved ones are returned.
+    """Take at most a batch of tasks from workers that are gone, and return them.
 
-    A task that had *started* under a worker that a supervisor saw crash counts a crash. A worker that merely fell
-    silent, or ended itself for a fault, blames nobody the first time; if the same happens to the next attempt as well,
-    that counts as a crash, or a task that keeps the interpreter would be lost for ever. What a worker held without
+    A task counts a crash if it had *started* and a supervisor saw its worker crash. If the worker fell silent, or ended
+    itself because of a fault, the task counts none the first time, and one if its next attempt ends the same way:
+    otherwise a task that never releases the interpreter would be rescued for ever. A task that its worker held without
     having started it goes back without an attempt row.
     """
     held = [_Held(*row) for row in fetch(_LOST, {})]
@@ -104,11 +104,12 @@ def rescue_lost(*, lease: str, term: int) -> list[Moved]:
 def rescue_stuck(
     *, lease: str, term: int, until: datetime | None = None, stepped_at: datetime = _LONG_AGO, stepped_by: float = 0
 ) -> tuple[list[Moved], set[UUID]]:
-    """Fail tasks that run past their limit and the grace after it; return them and the workers to recycle.
+    """Fail tasks that run past their time limit and the grace after it; return them and the workers to recycle.
 
     Parameters:
-        until: what was not stuck then, by the database's clock, is not stuck now: the clock may have stepped.
-        stepped_at: when it last stepped forward, by ``stepped_by`` seconds.
+        until: a task that was not stuck at this time of the database's clock is not stuck now; the clock may have
+            stepped since.
+        stepped_at: when the clock last stepped forward, by ``stepped_by`` seconds.
     """
     age: dict[str, Any] = {
         "stuck_after": settings.STUCK_AFTER_SECONDS,
@@ -130,7 +131,7 @@ def _lost(held: _Held) -> Outcome:
     since = held.ran_since or held.started_at
     detail = held.detail or "it stopped answering"
     if held.has_ended:
-        # The actor was done, so it cannot be to blame; what it said is lost with the process.
+        # The actor had ended, so the crash is not its fault; its outcome is lost with the process.
         message = f"its worker ended before the outcome was written: {detail}"
         return _outcome(held, AttemptOutcome.LOST, "OutcomeLost", message, started_at=since)
     if held.is_stuck:
@@ -144,9 +145,9 @@ def _lost(held: _Held) -> Outcome:
     return _outcome(held, AttemptOutcome.LOST, "WorkerLost", detail, started_at=since)
 
 
-def _crashed(held: _Held, outcome: AttemptOutcome, error_type: str, detail: str, since: Any) -> Outcome:
+def _crashed(held: _Held, ended_as: AttemptOutcome, error_type: str, detail: str, since: Any) -> Outcome:
     death = after_crash(held.crashes + 1, limit=settings.CRASH_LIMIT)
-    return _outcome(held, outcome, error_type, detail, started_at=since, crash=True, death=death)
+    return _outcome(held, ended_as, error_type, detail, started_at=since, is_crash=True, death=death)
 
 
 def _stuck(held: _Held) -> Outcome:
@@ -158,33 +159,28 @@ def _stuck(held: _Held) -> Outcome:
         exhausted=DeathReason.STUCK_TASK_TIMEOUT,
     )
     message = "it could not be interrupted at its time limit and was taken from its worker"
-    return _outcome(held, AttemptOutcome.TIMED_OUT, "Stuck", message, failure=True, death=death, delay=delay)
+    fields = {"is_failure": True, "death": death, "retry_delay_seconds": delay}
+    return _outcome(held, AttemptOutcome.TIMED_OUT, "Stuck", message, **fields)
 
 
 def _outcome(
     held: _Held,
-    outcome: AttemptOutcome | None,
+    ended_as: AttemptOutcome | None,
     error_type: str = "",
     error_message: str = "",
     *,
     started_at: Any = None,
-    failure: bool = False,
-    crash: bool = False,
-    death: DeathReason | None = None,
-    delay: float = 0,
+    **fields: Any,
 ) -> Outcome:
     return Outcome(
         task_id=held.id,
         attempt=held.attempt,
         worker_id=held.worker_id,
-        ended_as=outcome,
-        started_at=None if outcome is None else started_at or held.started_at,
+        ended_as=ended_as,
+        started_at=None if ended_as is None else started_at or held.started_at,
         finished_at=held.now,
         actor=held.actor,
         error_type=error_type,
         error_message=error_message,
-        is_failure=failure,
-        is_crash=crash,
-        death=death,
-        retry_delay_seconds=delay,
+        **fields,
     )

@@ -1,4 +1,4 @@
-"""retry: a task runs again: a dead or cancelled one begins a second life, one that waits for a retry runs now."""
+"""retry: a dead or cancelled task begins a second life, and a task that waits for its retry runs now."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,10 +16,10 @@ from tasks.states import Status
 
 RETRYABLE = (Status.DEAD, Status.RETRYING, Status.CANCELLED)
 
-# In a second life failures and crashes are 0 and the age limit starts again, while dispatch and attempt go on. The open
-# dead letter is resolved in the same statement. A RETRYING task only runs sooner. Dead letters are locked in the order
-# of their ids, as a discard of many does it: their order is that of the deaths, not of the tasks.
-# A dead task is re-driven, whichever verb was called: the event and the announcement say so.
+# A second life begins with no failures, no crashes and a new age limit, while dispatch and attempt go on; the same
+# statement resolves the open dead letter. A RETRYING task only runs sooner. Dead letters are locked in the order of
+# their ids, as a discard locks them: that is the order of the deaths, not of the tasks.
+# From DEAD this is a re-drive, whichever verb was called; the event and the announcement say so.
 _RETRY = f"""
 WITH wanted AS MATERIALIZED (
     SELECT task.id, task.status, CASE WHEN task.status = 'DEAD' THEN 'redrive' ELSE 'retry' END AS verb
@@ -56,12 +56,12 @@ SELECT verb, id, status, actor, queue, trace_id FROM moved
 
 
 def retry(task_id: UUID, *, by: str = "") -> Status:
-    """Run one task again: DEAD is re-driven, RETRYING runs now, CANCELLED begins again.
+    """Run one task again: a DEAD task is re-driven, a RETRYING one runs now, a CANCELLED one begins a second life.
 
     Raises:
         NotFound: no such task.
-        InvalidTask: its arguments do not fit the actor any more; another run could only fail.
-        IllegalTransition: it is none of these.
+        InvalidTask: its arguments no longer fit the actor, so another run could only fail.
+        IllegalTransition: it has another status.
     """
     moves = retry_many([task_id], by=by)
     if moves:
@@ -73,9 +73,9 @@ def retry(task_id: UUID, *, by: str = "") -> Status:
 
 @transaction.atomic
 def retry_many(task_ids: Sequence[UUID], *, by: str = "") -> list[Moved]:
-    """Run again those tasks that can be, and return them; those that do not fit their actor any more stay as they are.
+    """Run again those tasks that can be retried, and return them; those that no longer fit their actor are skipped.
 
-    What was dead is announced as ``redrive``, the rest as ``retry``.
+    Tasks that were dead are announced as ``redrive``, all others as ``retry``.
     """
     misfits = unfit(task_ids)
     rows = locked(_RETRY, [id for id in task_ids if id not in misfits], by=by)
@@ -85,13 +85,13 @@ def retry_many(task_ids: Sequence[UUID], *, by: str = "") -> list[Moved]:
     return [move for _, move in moves]
 
 
-#: How many payloads are in memory at once.
+#: Payloads in memory at once.
 _MOST_PAYLOADS = 100
 _CALL = ("actor", "args", "payload")
 
 
 def unfit(task_ids: Sequence[UUID]) -> dict[UUID, InvalidTask]:
-    """Find the retryable tasks whose stored call does not fit their actor, and why; the call itself does not change."""
+    """Find the retryable tasks whose stored arguments do not fit their actor, and say why."""
     found: dict[UUID, InvalidTask] = {}
     for start in range(0, len(task_ids), _MOST_PAYLOADS):
         tasks = Task.objects.filter(pk__in=task_ids[start : start + _MOST_PAYLOADS]).retryable()

@@ -1,4 +1,4 @@
-"""The rows of a verb for people: locked in the order of their ids, or one looked up, or not found."""
+"""How operators' verbs find their rows: they lock them in the order of their ids, and say which are not there."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +15,10 @@ _LOCK = "SELECT id FROM callboard_task WHERE id = ANY(%(ids)s::uuid[]) ORDER BY 
 
 
 def locked(statement: str, task_ids: Sequence[UUID], **parameters: Any) -> list[tuple[Any, ...]]:
-    """Lock the tasks, then run the statement: it sees them, and their dead letters, as they are once we have the locks.
+    """Lock the tasks, then run the statement on them; call it in a transaction.
 
-    A statement that waits for a lock itself goes on with the rows as they are then and everything else as it was when
-    the statement began. Call it in a transaction.
+    The statement sees the tasks and their dead letters as they are after the wait for the locks. If it waited for a
+    lock itself, it would see that row as it is after the wait, and all others as they were when the statement began.
     """
     ids = [str(id) for id in task_ids]
     fetch(_LOCK, {"ids": ids})
@@ -26,7 +26,7 @@ def locked(statement: str, task_ids: Sequence[UUID], **parameters: Any) -> list[
 
 
 def status_of(task_id: UUID) -> Status:
-    """Tell where a task stands, or raise NotFound."""
+    """Read the status of a task, or raise NotFound."""
     return Status(columns_of(task_id, "status")[0])
 
 
@@ -39,7 +39,7 @@ def columns_of(task_id: UUID, *names: str) -> tuple[Any, ...]:
 
 
 def not_open(letter_id: UUID) -> NotFound | AlreadyResolved:
-    """Say why a verb did not find a dead letter open: there is none, or it was resolved before."""
+    """Make the error for a dead letter that is not open: it does not exist, or it was resolved before."""
     letter = DeadLetter.objects.filter(pk=letter_id).first()
     if letter is None:
         return NotFound(f"there is no dead letter {letter_id}")

@@ -1,4 +1,4 @@
-"""What lifecycle says after a commit: one signal for a batch of moves. Nothing in here or below hears it."""
+"""Signals of lifecycle, sent after a commit: one for a batch of moves. No rule of lifecycle depends on them."""
 
 import threading
 import time
@@ -16,46 +16,45 @@ log = structlog.get_logger(__name__)
 
 
 class Moved(NamedTuple):
-    """One task's move: where it stands now."""
+    """One task's move: its new status."""
 
     id: UUID
     status: str
     actor: str
     queue: str
     trace_id: str
-    #: Number of the attempt that ended, and how long it ran, if one did.
+    #: If an attempt ended: its number, and how long it ran.
     attempt: int | None = None
     seconds: float | None = None
 
 
 #: Sent once per batch when its transaction has committed, with ``verb`` (str), ``moves`` (a sequence of Moved) and
-#: ``at``, when the statement was done, by ``time.monotonic()``. Logs, metrics and wake-ups hang on it; no rule does,
-#: and a receiver that raises disturbs nobody.
+#: ``at``, when the statement was done, by ``time.monotonic()``. Logs, metrics and wake-ups depend on it; no rule does,
+#: and a receiver that raises does no harm.
 transitioned = Signal()
 
-
-#: Sent when a pause of a queue has ended and that has committed, with ``queue`` (its name).
+#: Sent when the end of a queue's pause has committed, with ``queue`` (its name).
 resumed = Signal()
 
 
 def announce(verb: str, moves: Sequence[Moved]) -> None:
     """Send ``transitioned`` when the current transaction commits, at once if there is none.
 
-    Never raises for what a receiver does: the rows are written, and a caller that hears of an error writes them again.
+    Errors of receivers are not raised: the rows are written, and a caller that got an error would write them again.
     """
     if not moves:
         return
     at = time.monotonic()
 
-    # A function of its own: Django asks what it runs after a commit for its __qualname__, which a partial has not.
+    # Not a partial: Django reads the __qualname__ of what it runs after a commit.
     def send() -> None:
         send_safely(transitioned, verb=verb, moves=moves, at=at)
 
     after_commit(send)
 
 
-#: Hooks of one connection that wait for autocommit to be switched on; more would fill the memory of a process that
-#: never does it.
+#: Hooks of one connection that may wait for autocommit to be switched on; more would fill the memory of a process that
+#: never switches it on.
 MOST_KEPT = 1_000
 
 
@@ -68,14 +67,14 @@ def after_commit(hook: Callable[[], None]) -> None:
 
 
 def _after_own_commit(hook: Callable[[], None]) -> None:
-    """Keep a hook where autocommit is off, and Django refuses hooks outside of atomic().
+    """Keep a hook while autocommit is off, when Django refuses hooks outside of atomic().
 
-    Inside it Django keeps them: they run when autocommit is switched on again after a commit, and a rollback drops all
-    that have not run. So a wake-up goes out then. Before, and in a process that never switches it on, the scheduler's
-    poll finds the tasks within a second of their commit.
+    Inside of atomic() Django keeps them: they run when autocommit is switched on again after a commit, and a rollback
+    drops those that have not run. Only then does a wake-up go out. Until then, and in a process that never switches
+    autocommit on, the scheduler's poll finds the tasks within a second of their commit.
     """
     if len(transaction.get_connection().run_on_commit) >= MOST_KEPT:
-        # Before the commit, then: what is counted and logged may still be rolled back.
+        # This is before the commit: what is counted and logged may still be rolled back.
         hook()
         return
     with transaction.atomic(savepoint=False):
@@ -83,12 +82,12 @@ def _after_own_commit(hook: Callable[[], None]) -> None:
 
 
 def send_safely(signal: Signal, **facts: Any) -> None:
-    """Send a signal whose receivers must not disturb the sender; only what is meant for the caller is raised."""
+    """Send a signal without raising what its receivers raise, except interrupts that are meant for the caller."""
     try:
         signal.send_robust(sender=None, **facts)
     except BaseException as error:
-        # send_robust() holds Exceptions of receivers, not a SystemExit, nor what it meets when it describes a receiver
-        # without a name or calls an async one inside an event loop. An interrupt is meant for the caller.
+        # send_robust() catches a receiver's Exceptions. It does not catch a SystemExit, nor an error of its own when it
+        # describes a receiver without a name or calls an async one inside an event loop.
         if _is_for_the_caller(error):
             raise
         log.error("a receiver of a signal raised; what was committed stays", error=type(error).__name__, **facts)

@@ -1,4 +1,4 @@
-"""Which workers there are: registration, heartbeats, departures."""
+"""The registry of workers: they register, send heartbeats and leave, or are declared gone."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tasks.models import Queue
 
 
 def declare_queues(**_: Any) -> None:
-    """Make a row for each queue that some actor declares; those that exist stay as they are."""
+    """Make a row for each queue that an actor declares; existing rows stay as they are."""
     Queue.objects.bulk_create([Queue(name=name) for name in registry.queue_names()], ignore_conflicts=True)
 
 
@@ -31,10 +31,10 @@ RETURNING id
 
 
 def register(worker_id: UUID, *, queues: Sequence[str], threads: int) -> None:
-    """Announce a worker; from now on tasks are dispatched for it.
+    """Register a worker; from now on tasks are dispatched for it.
 
     Parameters:
-        queues: names of ours for all of their bands, or of single bands ("default.high").
+        queues: names of queues, for all of their bands, or of single bands ("default.high").
     """
     fetch(
         _REGISTER,
@@ -57,12 +57,12 @@ class Heard(NamedTuple):
     is_draining: bool
 
 
-#: How long a heartbeat waits for a lock. Who holds one on the worker's row, or on its table, keeps everybody else from
-#: declaring the worker gone as well.
+#: How long a heartbeat waits for a lock. A transaction that holds the worker's row, or its table, also keeps the
+#: sweeper from declaring the worker gone.
 LOCK_SECONDS = 1.0
 _LOCK_TIMEOUT = f"SET LOCAL lock_timeout = '{int(LOCK_SECONDS * 1000)}ms'; "
 
-# Nothing but the worker's own row: a table of tasks that somebody has locked must not cost anybody the lease.
+# It touches only the worker's own row: a lock on the table of tasks must not cost a worker its lease.
 _HEARTBEAT = f"""
 UPDATE callboard_worker AS worker
 SET heartbeat_at = statement_timestamp(),
@@ -74,14 +74,14 @@ RETURNING worker.status
 
 
 def beat(worker_id: UUID, *, unwritten: Sequence[tuple[UUID, int]] = ()) -> Heard:
-    """Renew a worker's lease and learn how it stands.
+    """Renew a worker's lease, and tell it whether it is still present and should drain.
 
-    A lease that is over can still be renewed while nobody has declared the worker gone: that declaration is the one
-    moment after which its tasks may be given away.
+    A lease that has ended can still be renewed until the worker is declared gone: only after that declaration may its
+    tasks be given away.
 
     Parameters:
-        unwritten: task id and attempt number of runs that ended and whose outcome cannot be written for the moment;
-            they are not stuck.
+        unwritten: task id and attempt number of runs that ended and whose outcome cannot be written yet; they are not
+            stuck.
     """
     keys = [f"{id}:{attempt}" for id, attempt in unwritten]
     rows = fetch(
@@ -91,10 +91,10 @@ def beat(worker_id: UUID, *, unwritten: Sequence[tuple[UUID, int]] = ()) -> Hear
 
 
 class Concerns(NamedTuple):
-    """What a worker should know about tasks that are its own by their rows."""
+    """What a worker should know about the tasks that it owns by their rows."""
 
     cancelled: list[tuple[UUID, int]]
-    #: RUNNING rows of this worker that it does not hold: a claim whose reply was lost.
+    #: RUNNING rows of this worker that it does not hold: the reply to its claim was lost.
     unheld: list[tuple[UUID, int]]
 
 
@@ -111,10 +111,10 @@ WHERE task.status = 'RUNNING' AND task.worker_id = %(id)s
 
 
 def concerns(worker_id: UUID, held: Sequence[tuple[UUID, int]]) -> Concerns:
-    """Tell which of a worker's tasks were cancelled, and which it does not know of.
+    """Find which of a worker's tasks were cancelled, and which it does not know of.
 
     Parameters:
-        held: task id and attempt number of everything it holds, started or not, written or not.
+        held: task id and attempt number of everything that it holds, started or not, written or not.
     """
     rows = [{"id": id, "attempt": attempt} for id, attempt in held]
     mine = fetch(_LOCK_TIMEOUT + _CONCERNS, {"id": worker_id, "held": as_json(rows)})
@@ -124,14 +124,14 @@ def concerns(worker_id: UUID, held: Sequence[tuple[UUID, int]]) -> Concerns:
     )
 
 
-# Both tables as a heartbeat or a completion would lock them; who cannot have them at once finds them closed.
+# Locks both tables as a heartbeat or a completion would; they are not open if that fails at once.
 _OPEN = """
 LOCK TABLE callboard_worker, callboard_task IN ROW EXCLUSIVE MODE NOWAIT
 """
 
 
 def are_tables_open() -> bool:
-    """Tell whether workers can renew leases and write outcomes, as far as locks on whole tables go."""
+    """Tell whether no lock on a whole table keeps workers from renewing leases and writing outcomes."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(_OPEN)
@@ -142,7 +142,7 @@ def are_tables_open() -> bool:
     return True
 
 
-# One at a time decides, or two could take the last place.
+# The advisory lock lets one worker decide at a time, or two could take the last place.
 _BEGIN_ISOLATION = f"""
 SELECT pg_advisory_xact_lock(hashtext('callboard isolation'));
 UPDATE callboard_worker AS me SET isolating_at = statement_timestamp()
@@ -154,7 +154,7 @@ RETURNING me.id
 
 
 def begin_isolation(worker_id: UUID) -> bool:
-    """Let a worker take nothing but quarantined tasks for a while; False if half of all workers do so already."""
+    """Let a worker take only quarantined tasks for a while; False if half of all workers do so already."""
     return bool(fetch(_BEGIN_ISOLATION, {"id": worker_id}))
 
 
@@ -171,7 +171,7 @@ RETURNING worker.id
 
 
 def leave(worker_id: UUID) -> None:
-    """Take a worker that stopped in an orderly way off the board."""
+    """Mark a worker gone that stopped in an orderly way."""
     fetch(_LEAVE, {"id": worker_id, "crash": None})
 
 
@@ -196,12 +196,12 @@ class Run(Protocol):
 
 
 def report_end(worker_id: UUID, *, kind: str, detail: str, records: Sequence[Run]) -> bool:
-    """Say how a worker process ended that did not leave by itself; False if it had left.
+    """Mark a worker gone that did not leave by itself, and say how its process ended; False if it had left.
 
     Parameters:
-        kind: ``crashed`` blames what had started, ``faulted`` what had started if it goes on like that, ``stopped``
-            nothing.
-        records: what ran, and what had ended unwritten.
+        kind: ``crashed`` counts a crash for each run that had started, ``faulted`` counts one only if the next attempt
+            ends like it, ``stopped`` counts none.
+        records: the runs that had started, and those that had ended and were not written yet.
     """
     report = {
         "kind": kind,
@@ -214,13 +214,13 @@ def report_end(worker_id: UUID, *, kind: str, detail: str, records: Sequence[Run
 
 
 def gone_among(worker_ids: Sequence[UUID]) -> set[UUID]:
-    """Tell which of these workers were declared gone."""
+    """Return those of these workers that were declared gone."""
     statement = "SELECT id FROM callboard_worker WHERE id = ANY(%(ids)s::uuid[]) AND status = 'GONE'"
     return {id for (id,) in fetch(statement, {"ids": [str(id) for id in worker_ids]})}
 
 
-# A heartbeat in the future was before the clock stepped back: for as long nobody would find out that such a worker is
-# silent. From now on it has a lease's time, as if it had been heard at this moment.
+# A heartbeat in the future came before the clock stepped back, and the worker's silence would be noticed that much too
+# late. It gets a new lease, as if its heartbeat had come now.
 _SET_BACK = f"""
 WITH {LEAD}
 UPDATE callboard_worker AS worker
@@ -232,11 +232,11 @@ RETURNING worker.id
 
 
 def set_back(*, lease: str, term: int) -> int:
-    """Shorten leases that were given before the database's clock stepped back; return how many."""
+    """Shorten the leases that were given before the database's clock stepped back; return how many."""
     return len(fetch(_SET_BACK, {"lease": lease, "term": term}))
 
 
-# A row that is locked cannot be renewed either, so its worker is not silent for sure.
+# A locked row is skipped: its worker cannot renew the lease either, so it may not be silent.
 _DECLARE_SILENT_GONE = f"""
 WITH {LEAD}
 UPDATE callboard_worker SET status = 'GONE', stopped_at = statement_timestamp()
@@ -250,15 +250,16 @@ RETURNING id
 
 
 def declare_silent_gone(*, lease: str, term: int, until: datetime | None = None) -> list[UUID]:
-    """Take workers off the board whose lease is over, and return them.
+    """Mark workers gone whose lease has ended, and return them.
 
     Parameters:
-        until: a lease that was not over then, by the database's clock, is not over now: the clock may have stepped.
+        until: a lease that had not ended at this time of the database's clock has not ended now; the clock may have
+            stepped since.
     """
     return [id for (id,) in fetch(_DECLARE_SILENT_GONE, {"lease": lease, "term": term, "until": until})]
 
 
-# What it ran may not be rescued yet: that asks how it ended.
+# A worker with RUNNING tasks stays: their rescue asks how it ended.
 _FORGET_GONE = f"""
 WITH {LEAD}
 DELETE FROM callboard_worker AS worker
@@ -270,20 +271,20 @@ RETURNING worker.id
 
 
 def forget_gone(*, older_than_seconds: float, lease: str, term: int) -> int:
-    """Remove workers from the board that ended that long ago; return how many."""
+    """Remove the rows of workers that ended that long ago; return how many."""
     return len(fetch(_FORGET_GONE, {"seconds": older_than_seconds, "lease": lease, "term": term}))
 
 
+_DRAIN = """
+UPDATE callboard_worker SET status = 'DRAINING' WHERE id = ANY(%(ids)s::uuid[]) AND status = 'ALIVE' RETURNING id
+"""
+
+
 def ask_to_drain(worker_ids: Sequence[UUID]) -> int:
-    """Ask workers to finish what they run and end; they learn it with their next heartbeat."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE callboard_worker SET status = 'DRAINING' WHERE id = ANY(%s::uuid[]) AND status = 'ALIVE'",
-            [[str(id) for id in worker_ids]],
-        )
-        return int(cursor.rowcount)
+    """Ask workers to finish what they run and end; they learn of it with their next heartbeat. Return how many."""
+    return len(fetch(_DRAIN, {"ids": [str(id) for id in worker_ids]}))
 
 
 def present_ids() -> set[str]:
-    """The ids of all workers that are not gone."""
+    """Return the ids of all workers that were not declared gone."""
     return {str(id) for (id,) in fetch(f"SELECT worker.id FROM callboard_worker AS worker WHERE {NOT_GONE}", {})}

@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(max_length=100, primary_key=True, serialize=False)),
                 (
                     "paused_at",
-                    models.DateTimeField(blank=True, help_text="While set, nothing of it is dispatched.", null=True),
+                    models.DateTimeField(blank=True, help_text="While set, its tasks are not dispatched.", null=True),
                 ),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
@@ -227,9 +227,7 @@ class Migration(migrations.Migration):
                 ("worker_id", models.UUIDField()),
                 (
                     "started_at",
-                    models.DateTimeField(
-                        help_text="When the actor's function began; empty if nobody can tell.", null=True
-                    ),
+                    models.DateTimeField(help_text="When the actor's function began; empty if unknown.", null=True),
                 ),
                 ("finished_at", models.DateTimeField()),
                 ("error_type", models.CharField(blank=True, db_default="", max_length=255)),
@@ -336,7 +334,7 @@ class Migration(migrations.Migration):
                     "isolating_at",
                     models.DateTimeField(
                         blank=True,
-                        help_text="Since when it takes only tasks that are suspected of crashing workers.",
+                        help_text="Since when it takes only quarantined tasks.",
                         null=True,
                     ),
                 ),

@@ -1,4 +1,4 @@
-"""The tables, a noun a file, each with its query set."""
+"""The tables: each file has one noun and its query set."""
 
 from tasks.models.attempt import Attempt
 from tasks.models.event import TaskEvent

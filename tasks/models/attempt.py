@@ -10,7 +10,7 @@ from tasks.states import AttemptOutcome
 
 
 class Attempt(models.Model):
-    """One execution of a task, written when it ended."""
+    """One execution of a task; its row is written when it ends."""
 
     pk = models.CompositePrimaryKey("task_id", "number")
     task = models.ForeignKey(
@@ -19,7 +19,7 @@ class Attempt(models.Model):
     number = models.PositiveIntegerField()
     outcome = models.CharField(max_length=11, choices=AttemptOutcome.choices)
     worker_id = models.UUIDField()
-    started_at = models.DateTimeField(null=True, help_text="When the actor's function began; empty if nobody can tell.")
+    started_at = models.DateTimeField(null=True, help_text="When the actor's function began; empty if unknown.")
     finished_at = models.DateTimeField()
     error_type = models.CharField(max_length=255, db_default="", blank=True)
     error_message = models.TextField(db_default="", blank=True)

@@ -1,4 +1,4 @@
-"""The task event: what a person or a repair did to a task."""
+"""The task event: an action of a person or a repair on a task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.models.task import Task
 
 
 class TaskEvent(models.Model):
-    """Something that a person or a repair did to a task; the ordinary life is in its attempts."""
+    """An action of a person or a repair on a task; the ordinary life of a task is in its attempts."""
 
     task = models.ForeignKey(Task, on_delete=models.DO_NOTHING, db_constraint=False, related_name="events")
     verb = models.CharField(max_length=20)

@@ -1,4 +1,4 @@
-"""The idempotency key: what an owner submitted under it."""
+"""The idempotency key: it names a submission, so that sending it again makes no second one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from django.db import models
 
 
 class IdempotencyKey(models.Model):
-    """What an owner submitted under a key; outlives the tasks, so that sending it again makes no others."""
+    """A key and what its owner submitted under it; it outlives the tasks, so that a repeated submission makes none."""
 
     pk = models.CompositePrimaryKey("owner_id", "key")
-    # No foreign key: 0 stands for nobody (code, CLI), and a key is over within a day.
+    # Not a foreign key: 0 stands for nobody (code, CLI), and a key expires within a day.
     owner_id = models.BigIntegerField(help_text="The user's id; 0 for nobody.")
     key = models.CharField(max_length=255)
     request_hash = models.CharField(max_length=64, help_text="SHA-256 of what was submitted.")
@@ -20,7 +20,7 @@ class IdempotencyKey(models.Model):
     class Meta:
         db_table = "callboard_idempotencykey"
         indexes = [
-            # The pruner.
+            # The pruner: expired keys.
             models.Index("expires_at", name="idempotencykey_expires_idx"),
         ]
 

@@ -1,4 +1,4 @@
-"""The lease and its term: who leads, and since when."""
+"""The lease and its term: who leads, and a number for each time that the leader changed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Lease(models.Model):
-    """Who may act under a name, and until when; renewed often, never locked by readers."""
+    """Who may act under a name, and until when; renewed often, and never locked by readers."""
 
     name = models.CharField(primary_key=True, max_length=100)
     holder = models.UUIDField()
@@ -20,9 +20,9 @@ class Lease(models.Model):
 
 
 class Term(models.Model):
-    """A number that grows with every take-over of a lease.
+    """A number that grows each time a lease is taken.
 
-    It lives in its own row because writers lock it FOR SHARE: a renewal of ``Lease`` must not queue behind them.
+    It has a row of its own because leaders' writes lock it FOR SHARE: a renewal of ``Lease`` must not wait for them.
     """
 
     name = models.CharField(primary_key=True, max_length=100)

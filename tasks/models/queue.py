@@ -10,7 +10,7 @@ class Queue(models.Model):
     """A queue that some actor declares; each has three bands in the broker."""
 
     name = models.CharField(primary_key=True, max_length=100)
-    paused_at = models.DateTimeField(null=True, blank=True, help_text="While set, nothing of it is dispatched.")
+    paused_at = models.DateTimeField(null=True, blank=True, help_text="While set, its tasks are not dispatched.")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -1,9 +1,9 @@
-"""The task: one row for one thing to run.
+"""The task: one row for each thing to run.
 
-Only ``tasks.lifecycle`` writes ``Task.status``. The CHECK constraints repeat its rules, so that a bug there is an error
-and not a broken row. Indexes serve one query each and are partial where they can be: status is part of every partial
-index's predicate, so no status change is a HOT update and each index that a new row version matches costs an insertion
-(``tests/lifecycle/test_index_budget.py`` counts them).
+Only ``tasks.lifecycle`` writes ``Task.status``. The CHECK constraints repeat its rules, so that a bug there causes an
+error instead of a broken row. Each index serves one query and is partial where it can be. Partial indexes have the
+status in their conditions, so no status change is a HOT update, and each index that a new row version matches costs an
+insertion (``tests/lifecycle/test_index_budget.py`` counts them).
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
 
-#: Ids carry a caller's clock, in a transaction that may be long; ``created_at`` is when that began, by the database.
+#: Ids are made by the caller's clock, ``created_at`` by the database's at the start of a transaction that may be long.
 _CLOCKS_AGREE = timedelta(days=1)
 
 
 def _id_at(moment: datetime) -> UUID:
-    """Give the lowest UUIDv7 of a time (RFC 9562): its first 48 bits are milliseconds since 1970."""
+    """Make the lowest UUIDv7 of a time (RFC 9562): its first 48 bits are milliseconds since 1970."""
     milliseconds = int(moment.timestamp() * 1000)
     return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
-    """Tasks by where they stand and who may see them."""
+    """Tasks by their status, their fields, and who may see them."""
 
     def due(self) -> Self:
-        """Waiting, and their time has come."""
+        """Waiting to be dispatched, and their ``run_at`` has come."""
         return self.filter(status__in=DUE, run_at__lte=Now())
 
     def waiting_to_run(self) -> Self:
-        """Not in the broker and not running, whether due or not."""
+        """Waiting to be dispatched, whether due or not."""
         return self.filter(status__in=DUE)
 
     def running(self) -> Self:
@@ -58,11 +58,11 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return self.running().filter(worker_id=worker_id)
 
     def cancellable(self) -> Self:
-        """Not ended, and not asked to end."""
+        """Not ended, and not yet asked to end."""
         return self.filter(Q(status__in=WAITING) | Q(status=Status.RUNNING, cancel_requested_at=None))
 
     def retryable(self) -> Self:
-        """Can be run again: dead, waiting for a retry, or cancelled."""
+        """Dead, waiting for a retry, or cancelled."""
         return self.filter(status__in=[Status.DEAD, Status.RETRYING, Status.CANCELLED])
 
     def final(self) -> Self:
@@ -70,7 +70,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return self.filter(status__in=FINAL)
 
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> Self:
-        """What a user may see: staff everything, others their own."""
+        """Visible to this user: all of them to staff, to others their own."""
         if getattr(user, "is_staff", False):
             return self
         return self.filter(owner_id=user.pk) if user.pk is not None else self.none()
@@ -80,7 +80,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return self.order_by("-id")
 
     def in_status(self, statuses: Collection[Status]) -> Self:
-        """In one of these states."""
+        """With one of these statuses."""
         return self.filter(status__in=statuses)
 
     def for_actor(self, name: str) -> Self:
@@ -88,11 +88,11 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return self.filter(actor=name)
 
     def in_queue(self, name: str) -> Self:
-        """In this queue, whichever band."""
+        """In any band of this queue."""
         return self.filter(queue=name)
 
     def in_band(self, band: Band) -> Self:
-        """In this third of their queue."""
+        """With a priority of this band."""
         return self.filter(priority__range=(band.lowest, band.highest))
 
     def with_priority(self, priority: int) -> Self:
@@ -100,27 +100,27 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return self.filter(priority=priority)
 
     def tagged(self, tag: str) -> Self:
-        """With this tag among theirs."""
+        """With this tag."""
         return self.filter(tags__contains=[tag])
 
     def created_after(self, moment: datetime) -> Self:
-        """Submitted later than this."""
+        """Submitted after this time."""
         return self.filter(created_at__gt=moment, id__gte=_id_at(moment - _CLOCKS_AGREE))
 
     def created_before(self, moment: datetime) -> Self:
-        """Submitted earlier than this."""
+        """Submitted before this time."""
         return self.filter(created_at__lt=moment, id__lte=_id_at(moment + _CLOCKS_AGREE))
 
     def running_after(self, moment: datetime) -> Self:
-        """Not to start before some time later than this."""
+        """With a ``run_at`` after this time."""
         return self.filter(run_at__gt=moment)
 
     def running_before(self, moment: datetime) -> Self:
-        """May start before this."""
+        """With a ``run_at`` before this time."""
         return self.filter(run_at__lt=moment)
 
     def searched(self, text: str) -> Self:
-        """By id or its first digits, the actor's first letters, or a tag."""
+        """By the start of the id or of the actor's name, or by a tag."""
         digits = text.replace("-", "").lower()
         found = Q(actor__startswith=text) | Q(tags__contains=[text])
         if re.fullmatch(r"[0-9a-f]{4,32}", digits):
@@ -128,7 +128,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return self.filter(found)
 
     def counted_by_status(self) -> dict[str, int]:
-        """Count tasks by status; a full scan, so not for a request."""
+        """Count tasks by status; it reads the whole table, so no request may call it."""
         rows = self.order_by().values_list("status").annotate(n=models.Count("*"))
         return dict(rows)
 
@@ -230,19 +230,19 @@ class Task(models.Model):
             models.Index(
                 "queue", F("priority").desc(), "run_at", "id", name="task_due_idx", condition=Q(status__in=sorted(DUE))
             ),
-            # The sweeper: hints that were lost.
+            # The sweeper: tasks whose hints were lost.
             models.Index("queued_at", name="task_queued_idx", condition=Q(status=Status.QUEUED)),
-            # The sweeper and heartbeats: what a worker holds.
+            # The sweeper and heartbeats: tasks that a worker holds.
             models.Index("worker_id", name="task_running_idx", condition=Q(status=Status.RUNNING)),
-            # The sweeper: too old to start.
+            # The sweeper: tasks that are too old to start.
             models.Index(
                 "expires_at",
                 name="task_expiring_idx",
                 condition=Q(expires_at__isnull=False, status__in=sorted({*DUE, Status.QUEUED, Status.BLOCKED})),
             ),
-            # Lists for one owner.
+            # Lists of one owner's tasks.
             models.Index("owner", F("id").desc(), name="task_owner_idx", condition=Q(owner__isnull=False)),
-            # Lists of what needs a look.
+            # Lists of tasks that did not succeed.
             models.Index(
                 "status",
                 F("id").desc(),
@@ -256,7 +256,7 @@ class Task(models.Model):
 
     @property
     def band(self) -> str:
-        """The third of its queue that the priority falls in: high, medium or low."""
+        """The band of its priority: high, medium or low."""
         return band_of(self.priority)
 
     @property

@@ -17,14 +17,14 @@ from tasks.states import Scope
 
 
 def all_scopes() -> list[str]:
-    """Give every scope there is."""
+    """List all scopes."""
     return list(Scope.values)
 
 
 class ApiToken(models.Model):
     """A caller's credentials; only a hash of the secret is kept."""
 
-    #: So that a leaked secret is recognised by scanners and by people.
+    #: Lets scanners and people recognise a leaked secret.
     PREFIX = "cb_"
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
@@ -53,7 +53,7 @@ class ApiToken(models.Model):
 
     @classmethod
     def issue(cls, **fields: Any) -> tuple[ApiToken, str]:
-        """Make a token and return it with its secret, which cannot be read again."""
+        """Make a token and return it with its secret, which is not kept and cannot be read again."""
         secret = cls.PREFIX + secrets.token_urlsafe(32)
         return cls.objects.create(**fields, digest=cls.hash(secret)), secret
 
@@ -64,5 +64,5 @@ class ApiToken(models.Model):
 
     @property
     def is_valid(self) -> bool:
-        """Whether it can still be used."""
+        """Whether it is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())

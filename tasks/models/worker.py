@@ -15,18 +15,18 @@ from tasks.states import WorkerStatus
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
-    """Workers by whether they can be counted on."""
+    """Workers by their status and their lease."""
 
     def in_status(self, statuses: Collection[WorkerStatus]) -> Self:
-        """In one of these states, by their last word."""
+        """With one of these statuses, whether or not the lease has ended."""
         return self.filter(status__in=statuses)
 
     def present(self) -> Self:
-        """Neither gone nor silent past their lease."""
+        """Not gone, and with a lease that has not ended."""
         return self.exclude(status=WorkerStatus.GONE).filter(lease_expires_at__gt=Now())
 
     def silent(self) -> Self:
-        """Past their lease and not yet declared gone."""
+        """Not yet declared gone, and with a lease that has ended."""
         return self.exclude(status=WorkerStatus.GONE).filter(lease_expires_at__lte=Now())
 
     def taking(self) -> Self:
@@ -64,9 +64,7 @@ class Worker(models.Model):
     unwritten = ArrayField(
         models.CharField(max_length=60), db_default=[], help_text="Runs that ended; their outcomes wait for a lock."
     )
-    isolating_at = models.DateTimeField(
-        null=True, blank=True, help_text="Since when it takes only tasks that are suspected of crashing workers."
-    )
+    isolating_at = models.DateTimeField(null=True, blank=True, help_text="Since when it takes only quarantined tasks.")
 
     objects = WorkerQuerySet.as_manager()
 

@@ -1,1 +1,1 @@
-"""What pages and doors ask of the database: they read, lock nothing and are bounded in what they cost."""
+"""Queries for pages, doors and the scheduler: they read without locks, at a bounded cost."""

@@ -6,14 +6,14 @@ from tasks.db.statements import fetch
 from tasks.lifecycle.fence import any_of
 from tasks.states import DUE, Status
 
-#: No status and no queue is counted further.
+#: Counting a status or a queue stops here.
 COUNT_CAP = 10_000
-#: So many of the newest tasks are looked at for the statuses that have no index.
+#: The newest tasks among which the statuses without an index are counted.
 NEWEST_TASKS = 100_000
 
 
 class Count(NamedTuple):
-    """How many; with ``is_capped`` there may be more."""
+    """A number; with ``is_capped`` there may be more."""
 
     number: int
     is_capped: bool

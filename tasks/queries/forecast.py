@@ -1,4 +1,4 @@
-"""The forecast: when a waiting task is expected to start, judged by what goes before it."""
+"""The forecast: when a waiting task is expected to start, estimated from the tasks ahead of it."""
 
 import heapq
 from collections.abc import Iterable
@@ -10,17 +10,17 @@ from tasks.models import Task
 from tasks.priority import HIGHEST, broker_queue
 from tasks.states import DUE, Status
 
-#: No more tasks ahead are looked at.
+#: The most tasks ahead that are read.
 MOST_AHEAD = 1_000
-#: What has no estimate counts as long as its actor ran lately: on average, among so many of the newest attempts.
+#: A task without an estimate is assumed to take its actor's average among this many newest attempts.
 NEWEST_ATTEMPTS = 200
 
 
 class Forecast(NamedTuple):
-    """In how many seconds a task is expected to start, or, with None, the ``obstacle`` that must go first."""
+    """In how many seconds a task is expected to start; with None, the ``obstacle`` says what keeps it from starting."""
 
     seconds: float | None
-    #: It may well be later: more is ahead than was looked at, or nobody knows yet.
+    #: It may well start later: more tasks are ahead than were read, or it is not due yet.
     is_at_least: bool = False
     obstacle: str = ""
 
@@ -34,8 +34,8 @@ FROM callboard_worker AS worker
 WHERE {LIVE_WORKER} AND %(actor)s = ANY(worker.actors) AND worker.queues && %(names)s::varchar[]
 """
 
-# One walk along task_due_idx for each priority that goes first, so that what waits behind costs nothing. What is QUEUED
-# is bounded by the dispatcher's window, what is RUNNING by the workers' threads.
+# One walk along task_due_idx for each priority that goes first, so that tasks behind cost nothing. QUEUED tasks are
+# bounded by the dispatcher's window, RUNNING ones by the workers' threads.
 _AHEAD = f"""
 WITH usual AS (
     SELECT task.actor, avg(EXTRACT(EPOCH FROM attempt.finished_at - attempt.started_at)) AS seconds
@@ -70,7 +70,7 @@ LIMIT %(most)s
 
 
 def expected_start(task: Task) -> Forecast | None:
-    """Tell when a waiting task is expected to start; None if it does not wait."""
+    """Forecast when a waiting task starts; None if it does not wait."""
     if task.status not in {*DUE, Status.QUEUED}:
         return None
     place = {"queue": task.queue, "priority": task.priority, "run_at": task.run_at, "id": task.pk}
@@ -79,9 +79,9 @@ def expected_start(task: Task) -> Forecast | None:
     if is_paused:
         return Forecast(None, obstacle="its queue is paused")
     if not threads:
-        return Forecast(None, obstacle="no worker is there for its actor and queue")
+        return Forecast(None, obstacle="no live worker serves its actor and queue")
     if until_due > 0:
-        # How long the line is by then, nobody knows.
+        # How many tasks will be ahead of it by then is not known.
         return Forecast(until_due, is_at_least=True)
     bounds = {"workers": workers, "highest": HIGHEST, "most": MOST_AHEAD, "newest": NEWEST_ATTEMPTS}
     ahead = [seconds for (seconds,) in fetch(_AHEAD, {**place, **bounds})]
@@ -89,7 +89,7 @@ def expected_start(task: Task) -> Forecast | None:
 
 
 def free_in_seconds(ahead: Iterable[float], *, threads: int) -> float:
-    """Tell when a thread is free for one more task, if each of these goes to the thread that is free first.
+    """Compute when a thread is free for one more task, if each of these goes to the thread that is free first.
 
     >>> free_in_seconds([60, 60, 5, 5], threads=3)
     10.0

@@ -19,9 +19,9 @@ class QueueStats(NamedTuple):
     waiting: Count
     queued: int
     running: int
-    #: For how long the oldest task that is due has been so.
+    #: How long the oldest due task has been due.
     oldest_due_seconds: float | None
-    #: Of live workers that serve it or one of its bands.
+    #: Of the live workers that serve it or one of its bands.
     threads: int
 
 

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from tasks.db.statements import fetch, loads
 
-#: So many of the newest tasks' attempts are looked at for throughput and latencies.
+#: The newest attempts that are read; their order is that of their tasks.
 NEWEST_ATTEMPTS = 50_000
 
 
 class Percentiles(NamedTuple):
-    """Seconds that half, 95 and 99 of a hundred stayed below; None where there was nothing."""
+    """Percentiles in seconds; None if there was nothing to measure."""
 
     p50: float | None
     p95: float | None
@@ -18,13 +18,13 @@ class Percentiles(NamedTuple):
 
 
 class Recent(NamedTuple):
-    """What ended in the last minutes; with ``is_capped`` there was more."""
+    """The attempts that ended in the last minutes; with ``is_capped`` there were more."""
 
     minutes: float
     #: Ended attempts by outcome.
     attempts: Mapping[str, int]
     is_capped: bool
-    #: From being due to the start, of tasks that ran once.
+    #: From being due to the start, of tasks that had one attempt.
     wait: Percentiles
     #: Of the actor.
     run: Percentiles
@@ -35,8 +35,8 @@ class Recent(NamedTuple):
         return sum(self.attempts.values()) / (self.minutes * 60)
 
 
-# Attempts have no index by time, so those of the newest tasks are looked at. run_at is when a task was due as long as
-# it ran once; a retry moves it.
+# Attempts have no index by time, so those of the newest tasks are read. A retry moves run_at, which says when a task
+# was due only while the task has one attempt.
 _RECENT = """
 WITH newest AS MATERIALIZED (
     SELECT task_id, number, outcome, started_at, finished_at FROM callboard_attempt

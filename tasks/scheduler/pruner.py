@@ -80,7 +80,7 @@ class Pruner(Loop):
         if not settings.KEEP_DEAD_LETTERS_SECONDS:
             return discarded == BATCH
         keep = settings.KEEP_DEAD_LETTERS_SECONDS
-        pruned = lifecycle.prune_letters(self._letters, keep_seconds=keep, batch=BATCH, lease=LEASE, term=term)
+        pruned = lifecycle.prune_dead_letters(self._letters, keep_seconds=keep, batch=BATCH, lease=LEASE, term=term)
         has_more = pruned.seen == BATCH
         self._letters = pruned.position if has_more else FIRST_ID
         return has_more or discarded == BATCH

@@ -1,1 +1,1 @@
-"""What the system says about itself."""
+"""Logs, metrics and trace ids."""

@@ -1,4 +1,4 @@
-"""Gunicorn's own lines in our form: its master writes some before Django is there to set logging up."""
+"""Gunicorn's log lines in the product's format; its master writes some before Django sets logging up."""
 
 import os
 from typing import Any
@@ -10,10 +10,10 @@ from tasks.telemetry import logs
 
 
 class GunicornLogger(Logger):  # type: ignore[misc]
-    """What ``gunicorn.conf.py`` names as ``logger_class``."""
+    """The ``logger_class`` of ``gunicorn.conf.py``."""
 
     def setup(self, cfg: Any) -> None:
-        """Set up logging as the processes behind this one will."""
+        """Set up logging as the worker processes of Gunicorn will."""
         super().setup(cfg)
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_site.settings")
         logs.configure(settings.LOGGING)

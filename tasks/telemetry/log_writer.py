@@ -1,10 +1,10 @@
 """The log writer: one thread that calls the handlers, so that no other thread ever waits for one.
 
-A handler takes a lock, and writes to something that may be full or slow. An interrupt that lands in an actor while it
-logs can leave that lock locked for good, and every thread that logs from then on would wait for it: the completer, the
-heartbeat, and the watchdog that is to end such a process. A pipe that nobody reads has the same effect. So in processes
-that run actors or supervise others, to log means to put a record into a queue that is written in C and never blocks.
-Lines beyond ``MOST_WAITING`` are dropped and counted.
+A handler takes a lock, and writes to something that may be full or slow. An interrupt that hits an actor while it logs
+can leave that lock locked for good. Every thread that logs from then on would wait for it: the completer, the
+heartbeat, and the watchdog that should end such a process. A pipe that nobody reads has the same effect. So processes
+that run actors or supervise others log by putting a record into a queue, which is written in C and never blocks. Lines
+beyond ``MOST_WAITING`` are dropped and counted.
 """
 
 import atexit
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 #: Records that may wait for a handler that is stuck.
 MOST_WAITING = 10_000
-#: How long the end of a process waits for its last lines.
+#: How long a process that ends waits for its last lines.
 FLUSH_SECONDS = 1.0
 
 
@@ -42,14 +42,14 @@ class _Writer:
         return threading.get_ident() == self._thread.ident
 
     def put(self, logger: logging.Logger, record: logging.LogRecord) -> None:
-        """Take a record, with the context in which it was made."""
+        """Put a record into the queue, with the context in which it was made."""
         if self._queue.qsize() >= MOST_WAITING:
             self._dropped += 1
             return
         self._queue.put((contextvars.copy_context(), logger, record))
 
     def flush(self, timeout: float) -> bool:
-        """Wait until what is in the queue is written; False if that took longer."""
+        """Wait until the records in the queue are written; False if that took longer."""
         written = threading.Event()
         self._queue.put(written)
         return written.wait(timeout)
@@ -72,19 +72,19 @@ _call_handlers = logging.Logger.callHandlers
 
 
 def start() -> None:
-    """Let a thread write all that this process logs from now on."""
+    """Let a thread write everything that this process logs from now on."""
     global _writer
     if _writer is not None:
         return
     _writer = _Writer()
     _writer.start()
-    # Handlers that somebody adds later are called by the writer too.
+    # The writer also calls handlers that are added later.
     logging.Logger.callHandlers = _defer  # type: ignore[method-assign,assignment]
     atexit.register(flush)
 
 
 def stop() -> None:
-    """Write what waits and let threads call the handlers themselves again; for tests."""
+    """Write the records that wait, and let threads call the handlers themselves again; for tests."""
     global _writer
     flush()
     _writer = None
@@ -92,9 +92,9 @@ def stop() -> None:
 
 
 def write(logger: logging.Logger, record: logging.LogRecord) -> None:
-    """Log a record; in the background also the question whether its level is written is asked there.
+    """Log a record; in the background its level is checked there too.
 
-    The standard library answers that under a lock of its own, which an interrupt can leave locked too.
+    The standard library checks it under a lock of its own, which an interrupt can leave locked too.
     """
     if _writer is not None:
         _writer.put(logger, record)
@@ -103,19 +103,19 @@ def write(logger: logging.Logger, record: logging.LogRecord) -> None:
 
 
 def flush(timeout: float = FLUSH_SECONDS) -> bool:
-    """Give waiting lines a moment to be written; False if that was not enough."""
+    """Wait a moment for the records to be written; False if that was not long enough."""
     return _writer is None or _writer.flush(timeout)
 
 
 def end_process(code: int) -> NoReturn:
-    """End the process, also if its log is stuck: Python would wait for a standard error that nobody reads."""
+    """End the process even if its log is stuck: Python would wait for a standard error that nobody reads."""
     if not flush():
         os._exit(code)
     raise SystemExit(code)
 
 
 def _defer(logger: logging.Logger, record: logging.LogRecord) -> None:
-    """Take the place of ``Logger.callHandlers``."""
+    """Replace ``Logger.callHandlers``."""
     if _writer is None or _writer.is_current:
         _call_handlers(logger, record)
     else:
@@ -124,7 +124,7 @@ def _defer(logger: logging.Logger, record: logging.LogRecord) -> None:
 
 
 def _deliver(logger: logging.Logger, record: logging.LogRecord) -> None:
-    # What a handler raises must not end the thread that writes for all others.
+    # An error of a handler must not end the thread that writes for all others.
     try:
         if logger.isEnabledFor(record.levelno):
             logger.handle(record)
@@ -133,7 +133,7 @@ def _deliver(logger: logging.Logger, record: logging.LogRecord) -> None:
 
 
 def _render(record: logging.LogRecord) -> None:
-    """Put arguments into the text now: they are the caller's objects and may change."""
+    """Put the arguments into the text now, because they are the caller's objects and may change."""
     if not record.args:
         return
     try:
@@ -144,7 +144,7 @@ def _render(record: logging.LogRecord) -> None:
 
 
 def _after_fork() -> None:
-    # The thread is not in the child; handlers got fresh locks there from the standard library.
+    # The child does not have the thread; the standard library gave its handlers new locks.
     global _writer
     _writer = None
 

@@ -1,8 +1,8 @@
 """Logs: structlog and every library's ``logging`` through one formatter, one line per event on standard error.
 
 JSON lines for machines, a readable form for terminals. A line has ``timestamp`` (ISO, UTC), ``level``, ``logger``,
-``event``, and what is bound to the context, ``trace_id`` first of all. Payloads, results and local variables of a
-traceback are never written.
+``event``, and the values that are bound to the context, above all ``trace_id``. Payloads, results and local variables
+of a traceback are never written.
 
 Processes that run actors or supervise others write in the background: see ``tasks.telemetry.log_writer``.
 """
@@ -20,10 +20,10 @@ from structlog.types import EventDict, Processor
 
 from tasks.telemetry import log_writer
 
-#: Libraries that bring handlers of their own, which would print every line twice.
+#: Libraries with handlers of their own, which would print every line twice.
 _WITH_OWN_HANDLERS = ("django", "django.server", "gunicorn.error", "gunicorn.access")
 
-#: Louder than they are worth: Django repeats each 4xx that the access line has already.
+#: Loggers that would say too much: Django repeats each 4xx that the access line has already.
 _QUIET = {"django.request": logging.ERROR, "asyncio": logging.WARNING}
 
 
@@ -45,11 +45,11 @@ def configure(config: Mapping[str, Any]) -> None:
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(level, least))
     logging.captureWarnings(True)
-    # It names a logger that was given no name after the module that asks, which is not this one.
+    # It names a logger without a name after the module that asks for it, and must not take this one for that.
     named = structlog.stdlib.LoggerFactory([__name__])
     structlog.configure(
         processors=_SHARED,
-        # Levels below ours become functions that do nothing, so that a debug line costs next to nothing.
+        # Levels below this one become functions that do nothing, so that a debug line costs next to nothing.
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *name: _Logger(named(*name)),
         cache_logger_on_first_use=True,
@@ -57,11 +57,11 @@ def configure(config: Mapping[str, Any]) -> None:
 
 
 def write_each(name: str, level: int, event: str, each: Iterable[Mapping[str, Any]]) -> None:
-    """Log one event of many things: a line for each, in one record, for what happens by the hundred.
+    """Log one event that happened to many things: one record with a line for each.
 
     Parameters:
         name: of the logger.
-        each: what else each line says; not looked at if the level is not written.
+        each: the further values of each line; not read if the level is not written.
     """
     logger = logging.getLogger(name)
     lines = list(each) if logger.isEnabledFor(level) else []
@@ -75,7 +75,7 @@ def write_each(name: str, level: int, event: str, each: Iterable[Mapping[str, An
 
 
 class _StandardError(logging.StreamHandler[TextIO]):
-    """Writes to what ``sys.stderr`` is when the line comes: tests and daemons replace it."""
+    """Writes to the current ``sys.stderr``, which tests and daemons replace."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -86,9 +86,9 @@ class _StandardError(logging.StreamHandler[TextIO]):
 
 
 class _Logger:
-    """Puts an event into a record of the standard library, for its handlers and those that others add.
+    """Puts an event into a record of the standard library, so that every handler gets it.
 
-    A logger's own methods would look for the file and line of the caller first, which nobody prints.
+    A logger's own methods would first look for the caller's file and line, which are not printed.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -106,7 +106,7 @@ class _Logger:
 
 
 class _Event(dict[str, Any]):
-    """An event as the message of a record; not just any dictionary, which libraries log too."""
+    """An event as the message of a record; a class of its own, because libraries log dictionaries too."""
 
 
 class _Events(list[dict[str, Any]]):
@@ -116,7 +116,7 @@ class _Events(list[dict[str, Any]]):
 class _Formatter(logging.Formatter):
     """Writes structlog's events and the records of libraries.
 
-    In place of structlog's ProcessorFormatter, which makes a second record for each line.
+    structlog's ProcessorFormatter would make a second record for each line.
     """
 
     def __init__(self, log_format: str) -> None:
@@ -125,7 +125,7 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one event as one line."""
-        # Copies: other handlers get the same record.
+        # On copies, because other handlers get the same record.
         if isinstance(record.msg, _Events):
             return "\n".join(self._line(dict(event)) for event in record.msg)
         return self._line(dict(record.msg) if isinstance(record.msg, _Event) else self._of_library(record))
@@ -155,7 +155,7 @@ _SHARED: list[Processor] = [
 def _rendering(log_format: str) -> list[Processor]:
     tracebacks: list[Processor] = [structlog.processors.format_exc_info, _without_rows]
     if log_format == "console" or (log_format == "auto" and sys.stderr.isatty()):
-        # Named, because the default would print local variables, payloads among them, where `rich` is installed.
+        # Named, because the default prints local variables, and so payloads, where `rich` is installed.
         plain = structlog.dev.plain_traceback
         return [*tracebacks, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     return [*tracebacks, _as_json]
@@ -165,7 +165,7 @@ def _as_json(_logger: Any, _method: str, event: EventDict) -> str:
     return _ENCODER.encode(event)
 
 
-# structlog's JSONRenderer would make one for each line.
+# structlog's JSONRenderer would make an encoder for each line.
 _ENCODER = json.JSONEncoder(default=repr)
 
 

@@ -47,21 +47,21 @@ execution = Histogram(
 
 #: Verbs that end an attempt.
 _ENDINGS = frozenset({"complete", "rescue"})
-#: How long the database's figures are good for: several scrapers cost one look.
+#: How long the database's figures are kept, so that several scrapers cost one look.
 GAUGES_SECONDS = 5.0
-#: So many files of ended processes are worth the effort to make one of them.
+#: Files of ended processes are folded into one when there are this many.
 FOLD_FROM = 32
 
 
 def connect() -> None:
-    """Begin to count."""
+    """Start counting."""
     fold_ended()
     transitioned.connect(_count, dispatch_uid="callboard.metrics")
 
 
 def _count(*, verb: str, moves: Sequence[Moved], **_: Any) -> None:
     moved.labels(verb).inc(len(moves))
-    # A label's child is looked up once for all of a batch that share it: to find it costs as much as to count.
+    # A label's child is looked up once for all moves of a batch that share it: finding it costs as much as counting.
     if verb == "submit":
         for (actor, queue), count in TotalOf((move.actor, move.queue) for move in moves).items():
             submitted.labels(actor, queue).inc(count)
@@ -89,7 +89,7 @@ def render() -> bytes:
 
 
 def serve() -> None:
-    """Serve /metrics from this process if ``METRICS_PORT`` is set; for scheduler and workers without an api nearby."""
+    """Serve /metrics from this process if ``METRICS_PORT`` is set, for machines without an api process."""
     if not settings.METRICS_PORT:
         return
     registry = CollectorRegistry()
@@ -110,18 +110,18 @@ class BuildInfo(Collector):
 
 
 class ProcessCounters(Collector):
-    """What the processes of this machine counted, those that ended too: a counter must not go down with a process."""
+    """Counters of this machine's processes and of those that have ended: a counter must not go down with a process."""
 
     def collect(self) -> Iterator[Metric]:
-        """Give the sums over all processes."""
+        """Yield the sums over all processes."""
         with _locked(fcntl.LOCK_SH):
             yield from list(MultiProcessCollector(None, path=settings.METRICS_DIR).collect())  # type: ignore[no-untyped-call]
 
 
 def fold_ended() -> int:
-    """Add the files of ended processes up into one, once there are ``FOLD_FROM``; return how many went.
+    """Add up the files of ended processes in one, once there are ``FOLD_FROM``; return how many were folded.
 
-    Each process has files of its own, so without this a scrape would read those of every worker since the installation.
+    Each process has files of its own, so a scrape would otherwise read those of every worker since the installation.
     """
     if len(_files_of_ended()) < FOLD_FROM:
         return 0
@@ -139,7 +139,7 @@ def _fold(kind: str, paths: list[Path]) -> None:
     for path in [*paths, *([folded] if folded.exists() else [])]:
         for key, value, *_ in MmapedDict.read_all_values_from_file(path):  # type: ignore[no-untyped-call]
             totals[key] += value
-    # Not in place: who is killed in the middle must not leave half of the sums.
+    # Not in place: a process that is killed half-way must not leave half of the sums.
     new = folded.with_suffix(".new")
     new.unlink(missing_ok=True)
     file = MmapedDict(str(new))  # type: ignore[no-untyped-call]
@@ -168,14 +168,14 @@ def _has_ended(pid: int) -> bool:
 
 @contextmanager
 def _locked(mode: int) -> Iterator[None]:
-    # Else a scrape in the middle of a fold would see counts twice or not at all, and rate() a leap.
+    # Without the lock a scrape during a fold would see counts twice or not at all, and rate() would see a leap.
     with Path(settings.METRICS_DIR, "lock").open("a") as lock:
         fcntl.flock(lock, mode)
         yield
 
 
 class DatabaseGauges(Collector):
-    """What only the database knows, looked up at most every few seconds."""
+    """Figures of the database, read at most every few seconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -183,7 +183,7 @@ class DatabaseGauges(Collector):
         self._read_at = float("-inf")
 
     def collect(self) -> Iterator[Metric]:
-        """Give the gauges; the last ones if the database is away."""
+        """Yield the gauges; the last ones if the database is away."""
         with self._lock:
             if time.monotonic() - self._read_at > GAUGES_SECONDS:
                 try:
@@ -207,14 +207,14 @@ def _read_gauges() -> Iterator[Metric]:
     for queue, seconds in oldest.items():
         age.add_metric([queue], seconds)
     processes, threads = Worker.objects.present().counted()
-    letters = GaugeMetricFamily("callboard_dead_letters_open", "Dead letters nobody resolved.", labels=["actor"])
+    letters = GaugeMetricFamily("callboard_dead_letters_open", "Open dead letters.", labels=["actor"])
     for actor, count in open_by_actor().items():
         letters.add_metric([actor], count)
     yield size
     yield age
     yield letters
-    yield GaugeMetricFamily("active_workers", "Worker processes that are present.", value=processes)
-    yield GaugeMetricFamily("callboard_worker_threads", "Actor threads of these.", value=threads)
+    yield GaugeMetricFamily("active_workers", "Worker processes whose lease runs.", value=processes)
+    yield GaugeMetricFamily("callboard_worker_threads", "Actor threads of these processes.", value=threads)
 
 
 build_info = BuildInfo()

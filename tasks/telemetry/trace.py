@@ -23,8 +23,8 @@ def new_trace_id() -> str:
 def from_headers(headers: Mapping[str, Any]) -> str:
     """Read the caller's trace id from WSGI's ``HTTP_X_TRACE_ID`` or ``HTTP_TRACEPARENT``, or draw one.
 
-    What is not exactly a trace id is replaced and never logged: it is a stranger's text. ``X-Trace-Id`` wins, because a
-    caller sets it on purpose while proxies add ``traceparent`` on their own.
+    Anything but a valid trace id is replaced and never logged, because it is hostile text. ``X-Trace-Id`` comes first,
+    because callers set it on purpose, while proxies add ``traceparent`` by themselves.
     """
     own = headers.get("HTTP_X_TRACE_ID", "")
     if _TRACE_ID.fullmatch(own):
@@ -34,12 +34,12 @@ def from_headers(headers: Mapping[str, Any]) -> str:
 
 
 def bound(trace_id: str, **more: Any) -> AbstractContextManager[None]:
-    """Put the trace id, and whatever else is given, on every log line within a ``with`` block."""
+    """Put the trace id, and other values, on every log line within a ``with`` block."""
     return bound_contextvars(trace_id=trace_id, **more)
 
 
 def current() -> str:
-    """Name the trace that this code runs in; '' outside of any."""
+    """Return the trace id of the running code; '' if it has none."""
     bound_id = str(get_contextvars().get("trace_id", ""))
-    # An application may bind an id of its own kind under that name; the column and the header take ours only.
+    # An application may bind an id of another form under that name, which neither the column nor the header can hold.
     return bound_id if _TRACE_ID.fullmatch(bound_id) else ""

@@ -1,4 +1,4 @@
-"""One log line for each move of a task, with its trace id; no rule hangs on it."""
+"""The transition log: one line for each move of a task, with its trace id."""
 
 import logging
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from tasks.telemetry.logs import write_each
 
 log = structlog.get_logger(__name__)
 
-#: On every task's way, many times a second: for a closer look only.
+#: Verbs of every task's life, many times a second: logged at debug level.
 _ROUTINE = frozenset({"dispatch", "claim", "put_back"})
-#: A larger batch gets one line that counts.
+#: A larger batch gets one line with a count.
 _MOST_LINES = 20
 
 _EVENTS = {
@@ -25,7 +25,7 @@ _EVENTS = {
     "complete": "attempt ended",
     "requeue": "task taken back from the broker",
     "rescue": "task rescued from a lost or stuck worker",
-    "expire": "task died of old age",
+    "expire": "task died at its age limit",
     "cancel": "cancel requested",
     "edit": "task edited",
     "retry": "task runs again",
@@ -34,7 +34,7 @@ _EVENTS = {
 
 
 def connect() -> None:
-    """Begin to write."""
+    """Start writing."""
     transitioned.connect(_write, dispatch_uid="callboard.transition_log")
 
 

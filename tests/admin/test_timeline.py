@@ -30,7 +30,7 @@ def test_a_scheduled_task_shows_when_it_is_due(root, db):
 
 def test_a_waiting_task_shows_its_expected_start_or_its_obstacle(root, db):
     task = factories.submit()
-    assert "no worker is there for its actor and queue" in html(root.get(page_of(task)))
+    assert "no live worker serves its actor and queue" in html(root.get(page_of(task)))
     factories.make_worker(threads=1)
     assert '<b>Expected to start</b> <span class="after">now</span>' in html(root.get(page_of(task)))
     factories.submit(priority=9, estimated_seconds=90)

@@ -73,7 +73,7 @@ def test_who_does_not_want_to_wait_longer_is_told() -> None:
 
 def test_what_holds_a_task_up_is_told() -> None:
     says, _ = refused("submit", "note", "--wait", "0")
-    assert "is still PENDING, because no worker is there for its actor and queue, after 0 s" in says
+    assert "is still PENDING, because no live worker serves its actor and queue, after 0 s" in says
     make_worker()
     callboard("queues", "pause", "default")
     shown = callboard_json("tasks", "show", str(Task.objects.get().pk))

@@ -96,7 +96,7 @@ def test_nobody_can_tell_while_nobody_would_run_it(worker):
     queues.resume("default")
     assert seconds(task) == 0
     factories.let_lease_run_out(worker)
-    assert expected_start(task) == Forecast(None, obstacle="no worker is there for its actor and queue")
+    assert expected_start(task) == Forecast(None, obstacle="no live worker serves its actor and queue")
 
 
 def test_workers_of_another_band_are_no_help():
