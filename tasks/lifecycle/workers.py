@@ -50,7 +50,7 @@ def register(worker_id: UUID, *, queues: Sequence[str], threads: int) -> None:
     )
 
 
-class Heard(NamedTuple):
+class HeartbeatReply(NamedTuple):
     """What a worker learns from its heartbeat."""
 
     is_present: bool
@@ -73,7 +73,7 @@ RETURNING worker.status
 """
 
 
-def beat(worker_id: UUID, *, unwritten: Sequence[tuple[UUID, int]] = ()) -> Heard:
+def beat(worker_id: UUID, *, unwritten: Sequence[tuple[UUID, int]] = ()) -> HeartbeatReply:
     """Renew a worker's lease, and tell it whether it is still present and should drain.
 
     A lease that has ended can still be renewed until the worker is declared gone: only after that declaration may its
@@ -87,10 +87,10 @@ def beat(worker_id: UUID, *, unwritten: Sequence[tuple[UUID, int]] = ()) -> Hear
     rows = fetch(
         _LOCK_TIMEOUT + _HEARTBEAT, {"id": worker_id, "lease": settings.WORKER_LEASE_SECONDS, "unwritten": keys}
     )
-    return Heard(is_present=bool(rows), is_draining=any(status == "DRAINING" for (status,) in rows))
+    return HeartbeatReply(is_present=bool(rows), is_draining=any(status == "DRAINING" for (status,) in rows))
 
 
-class Concerns(NamedTuple):
+class Reconciled(NamedTuple):
     """What a worker should know about the tasks that it owns by their rows."""
 
     cancelled: list[tuple[UUID, int]]
@@ -98,7 +98,7 @@ class Concerns(NamedTuple):
     unheld: list[tuple[UUID, int]]
 
 
-_CONCERNS = """
+_RECONCILE = """
 WITH held AS (
     SELECT * FROM json_to_recordset(%(held)s) AS held (id uuid, attempt integer)
 )
@@ -110,15 +110,15 @@ WHERE task.status = 'RUNNING' AND task.worker_id = %(id)s
 """
 
 
-def concerns(worker_id: UUID, held: Sequence[tuple[UUID, int]]) -> Concerns:
+def reconcile(worker_id: UUID, held: Sequence[tuple[UUID, int]]) -> Reconciled:
     """Find which of a worker's tasks were cancelled, and which it does not know of.
 
     Parameters:
         held: task id and attempt number of everything that it holds, started or not, written or not.
     """
     rows = [{"id": id, "attempt": attempt} for id, attempt in held]
-    mine = fetch(_LOCK_TIMEOUT + _CONCERNS, {"id": worker_id, "held": as_json(rows)})
-    return Concerns(
+    mine = fetch(_LOCK_TIMEOUT + _RECONCILE, {"id": worker_id, "held": as_json(rows)})
+    return Reconciled(
         cancelled=[(id, attempt) for id, attempt, is_cancelled, is_held in mine if is_cancelled and is_held],
         unheld=[(id, attempt) for id, attempt, _, is_held in mine if not is_held],
     )
@@ -221,7 +221,7 @@ def gone_among(worker_ids: Sequence[UUID]) -> set[UUID]:
 
 # A heartbeat in the future came before the clock stepped back, and the worker's silence would be noticed that much too
 # late. It gets a new lease, as if its heartbeat had come now.
-_SET_BACK = f"""
+_SHORTEN_LEASES = f"""
 WITH {LEAD}
 UPDATE callboard_worker AS worker
 SET heartbeat_at = statement_timestamp(),
@@ -231,9 +231,9 @@ RETURNING worker.id
 """
 
 
-def set_back(*, lease: str, term: int) -> int:
+def shorten_leases(*, lease: str, term: int) -> int:
     """Shorten the leases that were given before the database's clock stepped back; return how many."""
-    return len(fetch(_SET_BACK, {"lease": lease, "term": term}))
+    return len(fetch(_SHORTEN_LEASES, {"lease": lease, "term": term}))
 
 
 # A locked row is skipped: its worker cannot renew the lease either, so it may not be silent.

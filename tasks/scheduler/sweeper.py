@@ -103,7 +103,7 @@ class Sweeper(Loop):
 
     def _look_at_clock(self, term: int) -> int:
         self._clock.look()
-        return workers.set_back(lease=LEASE, term=term)
+        return workers.shorten_leases(lease=LEASE, term=term)
 
     def _declare_silent_gone(self, term: int) -> int:
         gone = workers.declare_silent_gone(lease=LEASE, term=term, until=self._clock.now)

@@ -111,7 +111,7 @@ class Heartbeat:
             self._look_after_tasks()
         return True
 
-    def _heed(self, heard: workers.Heard, asked: float) -> None:
+    def _heed(self, heard: workers.HeartbeatReply, asked: float) -> None:
         if not heard.is_present:
             log.error("this worker was declared gone; its tasks belong to others")
             self.is_gone = True
@@ -130,14 +130,14 @@ class Heartbeat:
         """Interrupt cancelled tasks, and put back rows of this worker that it does not hold."""
         try:
             with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
-                concerns = workers.concerns(self._inflight.worker_id, self._inflight.keys)
-                self._put_back_unheld(concerns.unheld)
+                reconciled = workers.reconcile(self._inflight.worker_id, self._inflight.keys)
+                self._put_back_unheld(reconciled.unheld)
         except DatabaseProblem as error:
             if not is_lock_timeout(error):
                 raise
             # The table of tasks is locked. The lease has been renewed, so this can wait for the next beat.
             return
-        for key in concerns.cancelled:
+        for key in reconciled.cancelled:
             execution = self._inflight.get(key)
             if execution is not None:
                 self._interrupter.interrupt(execution, Cancelled)

@@ -323,7 +323,7 @@ def test_a_heartbeat_tells_of_cancels_drains_and_rows_that_are_not_held(worker) 
     age(Task.objects.get(pk=held.id), started_at=timedelta(seconds=10))
     age(Task.objects.get(pk=unheld.id), started_at=timedelta(seconds=10))
     lifecycle.cancel(cancelled.id)
-    heard = workers.concerns(worker.pk, [(held.id, 1), (cancelled.id, 1)])
+    heard = workers.reconcile(worker.pk, [(held.id, 1), (cancelled.id, 1)])
     assert heard.cancelled == [(cancelled.id, 1)]
     assert heard.unheld == [(unheld.id, 1)]
     assert not workers.beat(worker.pk).is_draining
@@ -337,8 +337,8 @@ def test_a_heartbeat_that_holds_an_older_attempt_does_not_hold_the_row(worker) -
     lifecycle.put_back_many([(task.pk, start(task, worker).attempt)], worker_id=worker.pk)
     assert start(task, worker).attempt == 2
     age(task, started_at=timedelta(seconds=10))
-    assert workers.concerns(worker.pk, [(task.pk, 1)]).unheld == [(task.pk, 2)]
-    assert workers.concerns(worker.pk, [(task.pk, 2)]).unheld == []
+    assert workers.reconcile(worker.pk, [(task.pk, 1)]).unheld == [(task.pk, 2)]
+    assert workers.reconcile(worker.pk, [(task.pk, 2)]).unheld == []
 
 
 def test_an_orderly_end_is_reported_once(worker) -> None:

@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError
 
 from tasks import lifecycle
 from tasks.lifecycle import workers
-from tasks.lifecycle.workers import Concerns, Heard
+from tasks.lifecycle.workers import HeartbeatReply, Reconciled
 from tasks.models import Task, Worker, new_id
 from tasks.states import Status
 from tasks.worker import heartbeat as heartbeat_module
@@ -24,32 +24,32 @@ from tests.worker.parts import Key
 class News(NamedTuple):
     """What one beat brings, in both of its parts."""
 
-    heard: Heard
-    concerns: Concerns
+    heard: HeartbeatReply
+    reconciled: Reconciled
 
 
 @pytest.fixture
 def heard(monkeypatch) -> list[Any]:
     """What the registry answers, one after the other; errors are raised, functions called."""
     answers: list[Any] = []
-    concerns: list[Concerns] = []
+    reconciled: list[Reconciled] = []
 
-    def beat(worker_id: UUID, *, unwritten: Any) -> Heard:
+    def beat(worker_id: UUID, *, unwritten: Any) -> HeartbeatReply:
         answer = answers.pop(0) if answers else news()
         if callable(answer):
             answer = answer()
         if isinstance(answer, Exception):
             raise answer
-        concerns[:] = [answer.concerns]
+        reconciled[:] = [answer.reconciled]
         return answer.heard
 
     monkeypatch.setattr(workers, "beat", beat)
-    monkeypatch.setattr(workers, "concerns", lambda worker_id, held: concerns[0])
+    monkeypatch.setattr(workers, "reconcile", lambda worker_id, held: reconciled[0])
     return answers
 
 
 def news(*, present: bool = True, draining: bool = False, cancelled: Any = (), unheld: Any = ()) -> News:
-    return News(Heard(present, draining), Concerns(list(cancelled), list(unheld)))
+    return News(HeartbeatReply(present, draining), Reconciled(list(cancelled), list(unheld)))
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_registry_that_fails_in_the_middle_of_a_beat_does_not_end_the_heartbea
     monkeypatch.setattr(workers, "ask_to_drain", away)
     parts.drain.is_due = True
     assert heartbeat._guarded_beat() is False
-    monkeypatch.setattr(workers, "concerns", lambda *_: 1 / 0)
+    monkeypatch.setattr(workers, "reconcile", lambda *_: 1 / 0)
     parts.drain.is_due = False
     assert heartbeat._guarded_beat() is False
     assert heartbeat.has_lease
@@ -180,10 +180,10 @@ def test_a_lock_on_its_row_costs_a_worker_nothing(heartbeat, heard) -> None:
 
 
 def test_a_lock_on_the_table_of_tasks_does_not_keep_the_lease_from_being_renewed(heartbeat, heard, monkeypatch) -> None:
-    def locked(*_: Any) -> Concerns:
+    def locked(*_: Any) -> Reconciled:
         raise locked_out()
 
-    monkeypatch.setattr(workers, "concerns", locked)
+    monkeypatch.setattr(workers, "reconcile", locked)
     heartbeat._trusted_until = time.monotonic() - 100
     assert heartbeat._guarded_beat() is True
     assert heartbeat.has_lease
@@ -230,12 +230,12 @@ def test_it_beats_until_it_is_stopped(heartbeat, monkeypatch, settings) -> None:
     settings.HEARTBEAT_INTERVAL_SECONDS = 0.01
     beats = threading.Semaphore(0)
 
-    def beat(*_: Any, **__: Any) -> Heard:
+    def beat(*_: Any, **__: Any) -> HeartbeatReply:
         beats.release()
         return news().heard
 
     monkeypatch.setattr(workers, "beat", beat)
-    monkeypatch.setattr(workers, "concerns", lambda *_: news().concerns)
+    monkeypatch.setattr(workers, "reconcile", lambda *_: news().reconciled)
     heartbeat.start()
     assert beats.acquire(timeout=10)
     assert beats.acquire(timeout=10)
