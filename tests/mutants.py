@@ -22,9 +22,7 @@ class Mutant(NamedTuple):
     test: str
 
 
-_LEAVES_LOCKED_ROWS = (
-    "races/test_lock_order.py::test_a_verb_of_the_engine_leaves_a_row_that_somebody_holds_and_moves_the_rest"
-)
+_LEAVES_LOCKED_ROWS = "races/test_lock_order.py::test_a_verb_of_the_engine_skips_a_locked_row_and_moves_the_rest"
 
 MUTANTS = (
     Mutant(
@@ -102,14 +100,14 @@ MUTANTS = (
         "tasks.lifecycle.rescue:_LOST",
         "last.outcome = 'LOST' AND",
         "false AND",
-        "lifecycle/test_rescue.py::test_the_first_lost_worker_blames_nobody_and_one_after_the_other_counts_a_crash",
+        "lifecycle/test_rescue.py::test_a_lost_worker_counts_a_crash_only_if_the_attempt_before_was_lost_too",
     ),
     Mutant(
         "innocence of what had ended",
         "tasks.lifecycle.rescue:_LOST",
         "worker.crash -> 'ended' ? named.key",
         "false",
-        "lifecycle/test_rescue.py::test_what_had_ended_unwritten_is_never_to_blame",
+        "lifecycle/test_rescue.py::test_a_run_that_had_ended_unwritten_never_counts_a_crash",
     ),
 )
 

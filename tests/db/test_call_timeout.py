@@ -1,4 +1,4 @@
-"""Hanging up on a database that went silent."""
+"""Call time-outs: the connection to a database that went silent is closed."""
 
 import threading
 
@@ -18,7 +18,7 @@ def ask(seconds: float) -> None:
         cursor.execute("SELECT pg_sleep(%s)", [seconds])
 
 
-def test_what_takes_too_long_fails_like_a_lost_connection(transactional_db) -> None:
+def test_a_call_that_takes_too_long_fails_like_a_lost_connection(transactional_db) -> None:
     ask(0)
     with pytest.raises(OperationalError), call_timeout.bounded(0.1):
         ask(30)
@@ -26,7 +26,7 @@ def test_what_takes_too_long_fails_like_a_lost_connection(transactional_db) -> N
     ask(0)
 
 
-def test_what_is_in_time_is_left_alone_and_what_follows_has_no_bound(transactional_db) -> None:
+def test_a_call_in_time_is_left_alone_and_the_next_one_has_no_time_out(transactional_db) -> None:
     with call_timeout.bounded(0.3):
         ask(0.05)
     ask(1)
@@ -41,7 +41,7 @@ def test_each_connection_of_a_block_has_the_whole_time(transactional_db) -> None
         ask(0)
 
 
-def test_who_has_no_connection_yet_is_left_alone(transactional_db) -> None:
+def test_a_thread_without_a_connection_is_left_alone(transactional_db) -> None:
     connection.close()
     with call_timeout.bounded(0.01):
         # Nothing is awaited but the time to pass.

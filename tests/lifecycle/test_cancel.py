@@ -1,4 +1,4 @@
-"""cancel: at once for what waits, a request for what runs."""
+"""cancel: a waiting task ends at once, a running one is asked to end."""
 
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize("status", sorted(WAITING))
-def test_what_waits_is_cancelled_at_once(status: Status) -> None:
+def test_a_waiting_task_is_cancelled_at_once(status: Status) -> None:
     task = make_task(status)
     assert lifecycle.cancel(task.pk, by="ann") == Status.CANCELLED
     task.refresh_from_db()
@@ -25,7 +25,7 @@ def test_what_waits_is_cancelled_at_once(status: Status) -> None:
     assert (event.task_id, event.verb, event.by) == (task.pk, "cancel", "ann")
 
 
-def test_what_runs_is_asked_to_stop_once(worker) -> None:
+def test_a_running_task_is_asked_to_stop_once(worker) -> None:
     task = submit()
     start(task, worker)
     assert lifecycle.cancel(task.pk) == Status.RUNNING
@@ -40,7 +40,7 @@ def test_what_runs_is_asked_to_stop_once(worker) -> None:
 
 
 @pytest.mark.parametrize("status", sorted(FINAL))
-def test_what_has_ended_is_refused_by_its_status(status: Status) -> None:
+def test_a_task_that_has_ended_is_refused_by_its_status(status: Status) -> None:
     task = make_task(status)
     events = TaskEvent.objects.count()
     with pytest.raises(IllegalTransition, match=f"cannot cancel a task that is {status}") as caught:
@@ -49,7 +49,7 @@ def test_what_has_ended_is_refused_by_its_status(status: Status) -> None:
     assert TaskEvent.objects.count() == events
 
 
-def test_what_is_not_there_is_not_found() -> None:
+def test_a_missing_row_is_not_found() -> None:
     with pytest.raises(NotFound):
         lifecycle.cancel(uuid4())
 
@@ -62,7 +62,7 @@ def test_a_cancelled_tasks_hint_is_stale(worker) -> None:
     assert hint == Hint(task.pk, 1)
 
 
-def test_many_skip_what_they_cannot_move(worker, announcements) -> None:
+def test_many_skip_tasks_that_they_cannot_move(worker, announcements) -> None:
     waiting, done, running = submit(), make_task(Status.SUCCEEDED), submit()
     start(running, worker)
     with announcements() as heard:

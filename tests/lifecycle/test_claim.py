@@ -1,4 +1,4 @@
-"""claim: a worker takes what its hints entitle it to."""
+"""claim: a worker takes the tasks that its hints name, if they are current."""
 
 from datetime import timedelta
 from uuid import uuid4

@@ -172,7 +172,7 @@ def test_another_workers_attempt_is_not_recognised_as_recorded(worker) -> None:
     assert lifecycle.recorded([]) == set()
 
 
-def test_a_batch_skips_what_is_lost_and_announces_the_rest(worker, announcements) -> None:
+def test_a_batch_skips_lost_attempts_and_announces_the_rest(worker, announcements) -> None:
     tasks = [submit() for _ in range(4)]
     claims = [start(task, worker) for task in tasks]
     lifecycle.put_back_many([(tasks[1].pk, 1)], worker_id=worker.pk)
@@ -293,7 +293,7 @@ def test_a_completion_names_no_foreign_task(worker) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fail", "snooze", "interrupt"])
-def test_what_runs_again_is_in_the_broker_no_more_and_never_due_earlier_than_it_was(worker, kind: str) -> None:
+def test_a_task_that_runs_again_has_left_the_broker_and_is_never_due_earlier_than_before(worker, kind: str) -> None:
     task = submit()
     claimed = start(task, worker)
     # The database's clock was set back meanwhile.

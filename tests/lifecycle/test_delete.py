@@ -1,4 +1,4 @@
-"""delete: remove one task that does not run."""
+"""delete: one task that is not running is removed."""
 
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.RUNNING])
-def test_what_does_not_run_goes_with_its_attempts(worker, status: Status) -> None:
+def test_a_task_that_is_not_running_is_removed_with_its_attempts(worker, status: Status) -> None:
     task = make_task(status, worker=worker)
     lifecycle.delete(task.pk, by="ann")
     assert not Task.objects.exists()
@@ -24,7 +24,7 @@ def test_what_does_not_run_goes_with_its_attempts(worker, status: Status) -> Non
     assert (event.verb, event.by, event.detail) == ("delete", "ann", {"status": status})
 
 
-def test_what_runs_stays(worker) -> None:
+def test_a_running_task_stays(worker) -> None:
     task = make_task(Status.RUNNING, worker=worker)
     with pytest.raises(IllegalTransition, match="cancel it first"):
         lifecycle.delete(task.pk)

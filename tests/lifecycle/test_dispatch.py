@@ -1,4 +1,4 @@
-"""dispatch: from the table to the broker."""
+"""dispatch: due tasks go from the table to the broker."""
 
 from datetime import timedelta
 
@@ -45,7 +45,7 @@ def test_nothing_else_is_dispatched(status: Status) -> None:
     assert task.status == status
 
 
-def test_what_is_not_yet_due_waits() -> None:
+def test_a_task_that_is_not_yet_due_waits() -> None:
     submit(delay_seconds=60)
     assert dispatch_due() == []
 

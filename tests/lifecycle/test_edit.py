@@ -1,4 +1,4 @@
-"""edit: change what waits."""
+"""edit: a waiting task is changed."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize("status", sorted(WAITING))
-def test_what_waits_can_be_changed(status: Status) -> None:
+def test_a_waiting_task_can_be_changed(status: Status) -> None:
     task = make_task(status)
     moment = datetime(2200, 1, 1, tzinfo=UTC)
     change = {
@@ -35,7 +35,7 @@ def test_what_waits_can_be_changed(status: Status) -> None:
     assert (event.verb, event.by, event.detail) == ("edit", "ann", {"fields": sorted(change)})
 
 
-def test_what_is_not_named_stays() -> None:
+def test_fields_that_are_not_named_stay() -> None:
     task = submit(priority=3, tags=["a"])
     lifecycle.edit(task.pk, {"max_retries": 0})
     task.refresh_from_db()
@@ -55,7 +55,7 @@ def test_an_edit_of_a_queued_task_makes_its_old_hint_stale(worker) -> None:
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status not in WAITING])
-def test_what_does_not_wait_is_refused_by_its_status(status: Status) -> None:
+def test_a_task_that_does_not_wait_is_refused_by_its_status(status: Status) -> None:
     task = make_task(status)
     events = TaskEvent.objects.count()
     with pytest.raises(IllegalTransition, match=f"cannot edit a task that is {status}"):
@@ -82,7 +82,7 @@ def test_a_payload_that_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.parametrize("change", [{"priority": 9}, {"payload": {"do": "return"}}])
-def test_what_is_not_there_is_not_found(change) -> None:
+def test_a_missing_row_is_not_found(change) -> None:
     with pytest.raises(NotFound):
         lifecycle.edit(uuid4(), change)
 
@@ -120,7 +120,7 @@ def test_a_model_that_came_by_position_takes_no_payload_beside_it() -> None:
         {"queue": "nowhere"},
     ],
 )
-def test_what_no_column_can_hold_is_refused_by_its_name(change) -> None:
+def test_a_value_that_no_column_can_hold_is_refused_by_its_field(change) -> None:
     task = submit()
     with pytest.raises(InvalidTask) as refused:
         lifecycle.edit(task.pk, change)

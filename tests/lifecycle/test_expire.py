@@ -1,4 +1,4 @@
-"""expire: too old to start."""
+"""expire: tasks that are too old to start die."""
 
 from datetime import timedelta
 from typing import Any
@@ -41,7 +41,7 @@ def test_a_waiting_task_past_its_age_dies(status: Status, lead) -> None:
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status not in WAITING])
-def test_what_has_started_or_ended_does_not_expire(status: Status, lead) -> None:
+def test_a_task_that_has_started_or_ended_does_not_expire(status: Status, lead) -> None:
     task = old_task(status)
     letters = DeadLetter.objects.count()
     assert lifecycle.expire_many(**lead) == []
@@ -49,7 +49,7 @@ def test_what_has_started_or_ended_does_not_expire(status: Status, lead) -> None
     assert (task.status, DeadLetter.objects.count()) == (status, letters)
 
 
-def test_what_is_young_or_has_no_limit_does_not_expire(lead) -> None:
+def test_a_task_that_is_young_or_has_no_limit_does_not_expire(lead) -> None:
     make_task(Status.PENDING, max_age_seconds=60)
     make_task(Status.PENDING)
     assert lifecycle.expire_many(**lead) == []
@@ -81,7 +81,9 @@ def test_one_signal_for_a_batch(lead, announcements) -> None:
 
 
 @pytest.mark.parametrize("meanwhile", ["claimed", "given a second life"])
-def test_what_changed_between_the_look_and_the_write_does_not_expire(worker, lead, monkeypatch, meanwhile: str) -> None:
+def test_a_task_that_changed_between_the_read_and_the_write_does_not_expire(
+    worker, lead, monkeypatch, meanwhile: str
+) -> None:
     task = make_task(Status.QUEUED, max_age_seconds=60)
     overdue = {"expires_at": timedelta(minutes=2)}
     age(task, **overdue)

@@ -1,4 +1,4 @@
-"""Statements that are prepared: where, and that a plan made for empty tables is right for full ones."""
+"""Prepared statements: which sessions keep them, and that a plan made for empty tables is right for full ones."""
 
 import re
 import threading
@@ -59,14 +59,14 @@ def in_a_thread(work: Callable[[], Any], *, of_the_engine: bool = True) -> Any:
     return results[0]
 
 
-def test_a_session_of_the_engine_keeps_what_it_says_all_the_time() -> None:
+def test_a_session_of_the_engine_keeps_its_frequent_statements() -> None:
     assert in_a_thread(lambda: (live(), kept())) == (
         Status.SUCCEEDED,
         {"callboard_submit", "callboard_first_tasks", "callboard_dispatch", "callboard_claim", "callboard_complete"},
     )
 
 
-def test_another_session_keeps_how_to_submit_only_and_its_planner_is_left_alone() -> None:
+def test_another_session_keeps_only_the_submission_and_its_planner_is_left_alone() -> None:
     def work() -> Any:
         return live(), kept(), query("SHOW enable_seqscan")
 
@@ -79,7 +79,7 @@ def test_behind_a_pooler_nothing_is_kept(monkeypatch) -> None:
     assert in_a_thread(lambda: (live(), kept(), query("SHOW enable_seqscan"))) == (Status.SUCCEEDED, set(), [("on",)])
 
 
-def test_what_is_set_for_the_planner_outlives_a_transaction_that_is_rolled_back() -> None:
+def test_planner_settings_outlive_a_transaction_that_is_rolled_back() -> None:
     def work() -> Any:
         with transaction.atomic():
             submit()
@@ -91,7 +91,7 @@ def test_what_is_set_for_the_planner_outlives_a_transaction_that_is_rolled_back(
     assert in_a_thread(work) == (set(), {"callboard_submit"}, [("force_generic_plan",)])
 
 
-def test_a_session_that_forgot_what_it_kept_fails_once() -> None:
+def test_a_session_that_lost_its_prepared_statements_fails_once() -> None:
     def work() -> Any:
         submit()
         query("DISCARD ALL")

@@ -10,7 +10,7 @@ from tasks import lifecycle
 from tasks.lifecycle.prune import EVENTS, FIRST_ID
 from tasks.models import Attempt, IdempotencyKey, Task, TaskEvent, Term
 from tasks.states import Status
-from tests.factories import Lead, database_now, make_task, open_letter
+from tests.factories import Lead, age, database_now, make_task, open_letter
 from tests.scheduler.stage import born_earlier
 
 pytestmark = pytest.mark.django_db
@@ -30,9 +30,16 @@ def prune_all(lead: Lead) -> list[int]:
     ]
 
 
+def old_task(status: Status) -> Task:
+    task = born_earlier(make_task(status), LONG_AGO)
+    if task.is_final:
+        age(task, finished_at=LONG_AGO)
+    return task
+
+
 def fill() -> None:
     for status in (Status.SUCCEEDED, Status.DEAD, Status.PENDING):
-        born_earlier(make_task(status), LONG_AGO)
+        old_task(status)
     IdempotencyKey.objects.create(owner_id=0, key="old", request_hash="", task_ids=[], expires_at=database_now())
     TaskEvent.objects.create(task_id=UUID(int=1), verb="cancel")
 
@@ -54,7 +61,7 @@ def test_a_deposed_leader_removes_nothing(lead) -> None:
 
 
 def test_a_walk_goes_on_from_its_position_and_says_how_much_it_read(lead) -> None:
-    ids = sorted(born_earlier(make_task(Status.SUCCEEDED), LONG_AGO).pk for _ in range(3))
+    ids = sorted(old_task(Status.SUCCEEDED).pk for _ in range(3))
     keep = {str(Status.SUCCEEDED): 0.0}
     first = lifecycle.prune_many(FIRST_ID, keep_seconds=keep, batch=2, **lead)
     assert first == (2, 2, ids[1])

@@ -1,4 +1,4 @@
-"""put_back: claimed, not started, returned."""
+"""put_back: claimed tasks that were not started return."""
 
 from datetime import timedelta
 
@@ -54,7 +54,7 @@ def test_only_a_running_task_is_put_back(worker, status: Status) -> None:
     assert task.status == status
 
 
-def test_a_cancel_that_was_asked_for_has_its_way(worker) -> None:
+def test_a_requested_cancel_takes_effect(worker) -> None:
     task = submit()
     claimed = start(task, worker)
     lifecycle.cancel(task.pk)
@@ -64,7 +64,7 @@ def test_a_cancel_that_was_asked_for_has_its_way(worker) -> None:
     assert task.finished_at is not None
 
 
-def test_a_batch_skips_what_it_cannot_move(worker, announcements) -> None:
+def test_a_batch_skips_tasks_that_it_cannot_move(worker, announcements) -> None:
     held, lost = submit(), submit()
     keys = [(task.pk, start(task, worker).attempt) for task in (held, lost)]
     lifecycle.put_back_many(keys[1:], worker_id=worker.pk)

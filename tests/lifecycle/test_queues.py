@@ -13,7 +13,7 @@ from tests.factories import dispatch, dispatch_due, make_task, submit
 pytestmark = pytest.mark.django_db
 
 
-def test_what_was_handed_over_is_taken_back_and_its_hint_is_stale(worker) -> None:
+def test_dispatched_tasks_are_taken_back_and_their_hints_are_stale(worker) -> None:
     task = submit()
     hint = dispatch(task)
     queues.pause("default")
@@ -30,7 +30,7 @@ def test_nothing_of_a_paused_queue_is_dispatched_until_it_is_resumed(worker) -> 
     assert len(dispatch_due()) == 1
 
 
-def test_other_queues_and_what_runs_are_left_alone(worker) -> None:
+def test_other_queues_and_running_tasks_are_left_alone(worker) -> None:
     running = make_task(Status.RUNNING, worker=worker)
     elsewhere = make_task(Status.QUEUED, queue="other")
     queues.pause("default")

@@ -84,7 +84,7 @@ def test_each_death_is_a_letter_and_at_most_one_is_open(worker) -> None:
     assert DeadLetter.objects.open().count() == 1
 
 
-def test_what_is_not_there_is_not_found() -> None:
+def test_a_missing_row_is_not_found() -> None:
     for verb in (lifecycle.redrive, lifecycle.discard):
         with pytest.raises(NotFound):
             verb(uuid4())

@@ -1,4 +1,4 @@
-"""requeue: the hint is gone, the task goes back."""
+"""requeue: a task whose hint was lost goes back to the table."""
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_a_deposed_leader_takes_nothing_back(lead) -> None:
     assert lifecycle.requeue_many([hint], **lead) == 0
 
 
-def test_a_batch_skips_what_it_cannot_move(lead, announcements) -> None:
+def test_a_batch_skips_tasks_that_it_cannot_move(lead, announcements) -> None:
     good, gone = submit(), submit()
     hints = [dispatch(good), dispatch(gone)]
     lifecycle.cancel(gone.pk)

@@ -1,4 +1,4 @@
-"""rescue: what becomes of tasks whose worker is gone or stuck."""
+"""rescue: tasks leave workers that are gone, or that cannot interrupt them."""
 
 from datetime import timedelta
 from typing import Any
@@ -42,7 +42,7 @@ def numbers(task: Task) -> tuple[int, int, int, int]:
 
 
 @pytest.mark.parametrize("is_silent", [False, True])
-def test_a_worker_that_nobody_declared_gone_keeps_its_tasks(worker, lead, is_silent: bool) -> None:
+def test_a_worker_that_was_not_declared_gone_keeps_its_tasks(worker, lead, is_silent: bool) -> None:
     task = submit()
     start(task, worker)
     if is_silent:
@@ -52,7 +52,7 @@ def test_a_worker_that_nobody_declared_gone_keeps_its_tasks(worker, lead, is_sil
     assert task.status == Status.RUNNING
 
 
-def test_a_task_of_a_silent_worker_is_lost_without_blame(worker, lead) -> None:
+def test_a_task_of_a_silent_worker_is_lost_and_counts_no_crash(worker, lead) -> None:
     task = submit(max_retries=0)
     start(task, worker)
     let_lease_run_out(worker)
@@ -72,7 +72,7 @@ def lose(task: Task, lead: Any) -> None:
     lifecycle.rescue_lost(**lead)
 
 
-def test_the_first_lost_worker_blames_nobody_and_one_after_the_other_counts_a_crash(lead) -> None:
+def test_a_lost_worker_counts_a_crash_only_if_the_attempt_before_was_lost_too(lead) -> None:
     task = submit(max_retries=0)
     for crashes in (0, 1, 2):
         lose(task, lead)
@@ -94,7 +94,7 @@ def test_lost_workers_with_another_end_in_between_count_no_crash(lead) -> None:
     assert numbers(task) == (8, 8, 0, 0)
 
 
-def test_a_worker_that_ended_itself_for_a_fault_blames_nobody_the_first_time(lead) -> None:
+def test_a_worker_that_ended_itself_for_a_fault_counts_no_crash_the_first_time(lead) -> None:
     task = submit()
     for crashes in (0, 1):
         worker = make_worker()
@@ -104,7 +104,7 @@ def test_a_worker_that_ended_itself_for_a_fault_blames_nobody_the_first_time(lea
     assert {row.outcome for row in Attempt.objects.all()} == {AttemptOutcome.LOST}
 
 
-def test_what_had_ended_unwritten_is_never_to_blame(lead) -> None:
+def test_a_run_that_had_ended_unwritten_never_counts_a_crash(lead) -> None:
     task = submit()
     for _ in range(4):
         worker = make_worker()
@@ -113,7 +113,7 @@ def test_what_had_ended_unwritten_is_never_to_blame(lead) -> None:
     assert numbers(task) == (4, 4, 0, 0)
 
 
-def test_what_a_heartbeat_says_has_ended_is_not_stuck(worker, lead) -> None:
+def test_a_run_that_has_ended_by_its_heartbeat_is_not_stuck(worker, lead) -> None:
     task = submit(time_limit_seconds=1)
     claimed = start(task, worker)
     age(task, started_at=timedelta(days=1))
@@ -134,7 +134,7 @@ def test_a_started_task_of_a_crashed_worker_counts_a_crash_and_no_failure(worker
     assert attempt.error_message == "killed by SIGKILL"
 
 
-def test_a_run_that_had_ended_before_the_crash_is_lost_and_not_to_blame(worker, lead) -> None:
+def test_a_run_that_had_ended_before_the_crash_is_lost_and_counts_none(worker, lead) -> None:
     task = submit(max_retries=0)
     die(worker, start(task, worker), ended=True)
     lifecycle.rescue_lost(**lead)
@@ -143,7 +143,7 @@ def test_a_run_that_had_ended_before_the_crash_is_lost_and_not_to_blame(worker, 
     assert Attempt.objects.get().outcome == AttemptOutcome.LOST
 
 
-def test_what_a_crashed_worker_had_not_started_goes_back_without_an_attempt_row(worker, lead) -> None:
+def test_a_task_that_a_crashed_worker_had_not_started_goes_back_without_an_attempt_row(worker, lead) -> None:
     guilty, innocent = submit(), submit()
     claims = [start(task, worker) for task in (guilty, innocent)]
     die(worker, claims[0])
@@ -154,7 +154,7 @@ def test_what_a_crashed_worker_had_not_started_goes_back_without_an_attempt_row(
     assert (innocent.status, innocent.started_at) == (Status.PENDING, None)
 
 
-def test_a_blame_for_an_older_attempt_does_not_count(worker, lead) -> None:
+def test_a_crash_under_an_older_attempt_does_not_count(worker, lead) -> None:
     task = submit()
     old = start(task, worker)
     lifecycle.put_back_many([(task.pk, old.attempt)], worker_id=worker.pk)
@@ -164,7 +164,7 @@ def test_a_blame_for_an_older_attempt_does_not_count(worker, lead) -> None:
     assert numbers(task) == (2, 2, 0, 0)
 
 
-def test_a_task_whose_workers_keep_crashing_dies_of_it(settings, lead) -> None:
+def test_a_task_whose_workers_keep_crashing_dies(settings, lead) -> None:
     settings.CRASH_LIMIT = 3
     task = submit(max_retries=0)
     for crash in range(1, 4):
@@ -177,7 +177,7 @@ def test_a_task_whose_workers_keep_crashing_dies_of_it(settings, lead) -> None:
     assert (letter.reason, letter.attempt, letter.error_type) == (DeathReason.CRASH_LOOP, 3, "WorkerCrashed")
 
 
-def test_a_worker_that_was_stopped_interrupts_what_it_ran(worker, lead) -> None:
+def test_a_worker_that_was_stopped_interrupts_its_runs(worker, lead) -> None:
     task = submit()
     die(worker, start(task, worker), kind="stopped")
     lifecycle.rescue_lost(**lead)
@@ -185,7 +185,7 @@ def test_a_worker_that_was_stopped_interrupts_what_it_ran(worker, lead) -> None:
     assert Attempt.objects.get().outcome == AttemptOutcome.INTERRUPTED
 
 
-def test_what_resisted_its_limit_until_the_worker_ended_for_it_counts_a_failure(worker, lead) -> None:
+def test_a_run_that_resisted_its_limit_until_its_worker_ended_counts_a_failure(worker, lead) -> None:
     task = submit(max_retries=0)
     die(worker, start(task, worker), kind="stopped", stuck=True)
     lifecycle.rescue_lost(**lead)
@@ -193,7 +193,7 @@ def test_what_resisted_its_limit_until_the_worker_ended_for_it_counts_a_failure(
     assert open_letter(task).reason == DeathReason.STUCK_TASK_TIMEOUT
 
 
-def test_a_cancel_has_its_way_when_the_worker_is_lost(worker, lead) -> None:
+def test_a_requested_cancel_takes_effect_when_the_worker_is_lost(worker, lead) -> None:
     task = submit()
     claimed = start(task, worker)
     lifecycle.cancel(task.pk)
@@ -215,7 +215,7 @@ def test_a_worker_that_wakes_after_the_rescue_changes_nothing(worker, lead) -> N
     assert (task.status, task.result) == (Status.RUNNING, None)
 
 
-def test_a_worker_that_nobody_ever_registered_owns_nothing(worker, lead) -> None:
+def test_a_worker_that_was_never_registered_owns_nothing(worker, lead) -> None:
     task = submit()
     start(task, worker)
     Worker.objects.filter(pk=worker.pk).delete()
@@ -292,7 +292,7 @@ def test_a_stuck_task_that_was_cancelled_is_cancelled(worker, lead) -> None:
     assert not DeadLetter.objects.exists()
 
 
-def test_what_died_can_be_due_again(worker, lead) -> None:
+def test_a_stuck_task_with_retries_left_can_be_due_again(worker, lead) -> None:
     task = stuck_task(worker, max_retries=3)
     lifecycle.rescue_stuck(**lead)
     task.refresh_from_db()

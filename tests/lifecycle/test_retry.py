@@ -1,4 +1,4 @@
-"""retry: run it again, by hand."""
+"""retry: an operator runs a task again."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -41,7 +41,7 @@ def test_a_dead_task_starts_a_second_life_and_its_letter_is_resolved(worker) -> 
     assert TaskEvent.objects.get().verb == "redrive"
 
 
-def test_a_cancelled_task_starts_anew() -> None:
+def test_a_cancelled_task_begins_again() -> None:
     task = make_task(Status.CANCELLED, max_age_seconds=60)
     expires_at = task.expires_at
     assert lifecycle.retry(task.pk) == Status.PENDING
@@ -61,7 +61,7 @@ def test_a_cancelled_task_that_was_for_later_runs_now() -> None:
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status not in RETRYABLE])
-def test_anything_else_is_refused_by_its_status(status: Status) -> None:
+def test_any_other_task_is_refused_by_its_status(status: Status) -> None:
     task = make_task(status)
     with pytest.raises(IllegalTransition, match=f"cannot retry a task that is {status}; it would have to be DEAD or"):
         lifecycle.retry(task.pk)
@@ -70,7 +70,7 @@ def test_anything_else_is_refused_by_its_status(status: Status) -> None:
     assert not TaskEvent.objects.exists()
 
 
-def test_what_is_not_there_is_not_found() -> None:
+def test_a_missing_row_is_not_found() -> None:
     with pytest.raises(NotFound):
         lifecycle.retry(uuid4())
 
@@ -84,7 +84,7 @@ def test_a_dead_task_whose_letter_was_discarded_can_be_retried() -> None:
     assert letter.resolution == Resolution.DISCARDED
 
 
-def test_many_skip_what_they_cannot_move(announcements) -> None:
+def test_many_skip_tasks_that_they_cannot_move(announcements) -> None:
     tasks = [make_task(status) for status in (Status.DEAD, Status.SUCCEEDED, Status.CANCELLED, Status.PENDING)]
     with announcements() as heard:
         moves = lifecycle.retry_many([*(task.pk for task in tasks), uuid4()])
@@ -129,7 +129,7 @@ def outdate(task: Task) -> None:
 
 
 @pytest.mark.parametrize("status", RETRYABLE)
-def test_what_does_not_fit_its_actor_any_more_is_not_run_again(status: Status) -> None:
+def test_a_task_that_no_longer_fits_its_actor_is_not_run_again(status: Status) -> None:
     task = make_task(status)
     outdate(task)
     with pytest.raises(InvalidTask) as refused:
@@ -139,7 +139,7 @@ def test_what_does_not_fit_its_actor_any_more_is_not_run_again(status: Status) -
     assert (task.status, task.version) == (status, 1)
 
 
-def test_of_many_those_that_do_not_fit_their_actors_any_more_are_left_as_they_are() -> None:
+def test_many_skip_tasks_that_no_longer_fit_their_actors() -> None:
     fits, does_not = make_task(Status.DEAD), make_task(Status.DEAD)
     outdate(does_not)
     assert [move.id for move in lifecycle.retry_many([does_not.pk, fits.pk])] == [fits.pk]

@@ -1,4 +1,4 @@
-"""What is said after a write: in any kind of transaction, and nothing that a receiver does reaches the caller."""
+"""Signals after a write: they are sent in any kind of transaction, and no error of a receiver reaches the caller."""
 
 import asyncio
 from collections.abc import Iterator
@@ -66,7 +66,7 @@ def test_send_writes_its_row_and_is_heard_once_autocommit_is_on_again(heard) -> 
     assert heard == ["submit"]
 
 
-def test_what_was_rolled_back_is_not_heard_of(heard) -> None:
+def test_a_move_that_was_rolled_back_is_not_announced(heard) -> None:
     with autocommit_off():
         actors.add.send(1)
         transaction.rollback()
@@ -139,7 +139,7 @@ def _raise(error: BaseException, **_: Any) -> None:
         partial(_raise, RecursionError()),
     ],
 )
-def test_nothing_that_a_receiver_raises_reaches_who_has_written(receive: Any, in_atomic: bool) -> None:
+def test_no_error_of_a_receiver_reaches_the_writer(receive: Any, in_atomic: bool) -> None:
     with receiver(receive):
         if in_atomic:
             with transaction.atomic():
@@ -149,7 +149,7 @@ def test_nothing_that_a_receiver_raises_reaches_who_has_written(receive: Any, in
     assert str(Task.objects.get().pk) == message.message_id
 
 
-def test_an_async_receiver_inside_an_event_loop_reaches_nobody(monkeypatch) -> None:
+def test_an_async_receiver_inside_an_event_loop_does_no_harm(monkeypatch) -> None:
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 
     async def receive(**_: Any) -> None:
@@ -164,7 +164,7 @@ def test_an_async_receiver_inside_an_event_loop_reaches_nobody(monkeypatch) -> N
 
 
 @pytest.mark.parametrize("error", [TimeLimitExceeded(), Interrupt(), KeyboardInterrupt()])
-def test_what_is_meant_for_the_caller_reaches_it(error: BaseException) -> None:
+def test_an_interrupt_that_is_meant_for_the_caller_reaches_it(error: BaseException) -> None:
     receive = partial(_raise, error)
     with receiver(receive), pytest.raises(type(error)):
         actors.add.send(1)

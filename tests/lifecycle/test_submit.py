@@ -47,7 +47,7 @@ def test_many_keep_their_order() -> None:
     assert lifecycle.submit_many([]) == []
 
 
-def test_the_actors_options_fill_what_nobody_gave() -> None:
+def test_the_actors_options_fill_the_fields_that_were_not_given() -> None:
     task = submit("limited", payload={})
     assert (task.max_retries, task.min_backoff_seconds, task.max_backoff_seconds) == (1, 1.0, 4.0)
     assert (task.time_limit_seconds, task.max_age_seconds, task.retry_for_seconds) == (2.5, 60.0, 9.0)
@@ -62,7 +62,7 @@ def test_the_settings_fill_the_rest(settings) -> None:
     assert (task.time_limit_seconds, task.max_age_seconds, task.priority, task.queue) == (300, None, 5, "default")
 
 
-def test_what_the_caller_gave_wins_also_when_it_is_zero() -> None:
+def test_a_given_field_wins_even_if_it_is_zero() -> None:
     task = submit("limited", payload={}, max_retries=0, min_backoff_seconds=0, time_limit_seconds=0, priority=1)
     assert (task.max_retries, task.min_backoff_seconds, task.time_limit_seconds, task.priority) == (0, 0, 0, 1)
 
@@ -114,7 +114,7 @@ def test_each_task_gets_a_trace_id_unless_it_has_one() -> None:
         ({"priority": -1}, "priority", "out_of_range"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_field(fields, field: str, code: str) -> None:
+def test_arguments_that_do_not_fit_are_refused_by_field(fields, field: str, code: str) -> None:
     with pytest.raises(InvalidTask) as caught:
         submit(**fields)
     assert [(error.field, error.code) for error in caught.value.errors] == [(field, code)]

@@ -30,7 +30,7 @@ def test_a_lease_that_has_ended_can_be_renewed_until_its_worker_is_declared_gone
     assert workers.declare_silent_gone(**lead) == []
 
 
-def test_a_deposed_leader_declares_nobody_gone(worker, lead) -> None:
+def test_a_deposed_leader_declares_no_worker_gone(worker, lead) -> None:
     let_lease_run_out(worker)
     Term.objects.update(term=2)
     assert workers.declare_silent_gone(**lead) == []

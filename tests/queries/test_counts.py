@@ -1,4 +1,4 @@
-"""Counts by status: what they count, and where they stop."""
+"""Counts by status, and where they stop."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def test_counting_stops_at_the_cap_and_says_so(monkeypatch: pytest.MonkeyPatch) 
     assert found[Status.DEAD] == (0, False)
 
 
-def test_what_has_no_index_says_when_older_tasks_were_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statuses_without_an_index_say_when_older_tasks_were_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counts, "NEWEST_TASKS", 2)
     make_task(Status.SUCCEEDED)
     assert counts.counts_by_status()[Status.SUCCEEDED] == (1, False)

@@ -54,7 +54,7 @@ def test_higher_priorities_and_older_tasks_go_first():
     assert seconds(old) == 20 + 3 + 7 + 1000
 
 
-def test_what_is_queued_goes_before_what_waits():
+def test_queued_tasks_are_ahead_of_waiting_ones():
     make_worker(threads=1)
     queued = make_task(Status.QUEUED, estimated_seconds=30)
     task = submit()
@@ -62,7 +62,7 @@ def test_what_is_queued_goes_before_what_waits():
     assert seconds(queued) == 0
 
 
-def test_what_runs_is_ahead_with_what_is_left_of_it():
+def test_a_running_task_is_ahead_with_the_time_that_it_has_left():
     worker = make_worker(threads=1)
     running = make_task(Status.RUNNING, worker=worker, queue="other", estimated_seconds=60)
     age(running, started_at=timedelta(seconds=20))
@@ -89,7 +89,7 @@ def test_without_an_estimate_an_actor_counts_as_long_as_it_ran_lately():
     assert seconds(submit()) == pytest.approx(16)
 
 
-def test_nobody_can_tell_while_nobody_would_run_it(worker):
+def test_there_is_no_forecast_while_no_worker_would_run_it(worker):
     task = submit()
     queues.pause("default")
     assert expected_start(task) == Forecast(None, obstacle="its queue is paused")
@@ -106,7 +106,7 @@ def test_workers_of_another_band_are_no_help():
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status not in DUE | {Status.QUEUED}])
-def test_only_what_waits_has_a_forecast(worker, status):
+def test_only_waiting_tasks_have_a_forecast(worker, status):
     if status != Status.BLOCKED:
         assert expected_start(make_task(status, worker=worker)) is None
 

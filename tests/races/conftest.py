@@ -1,4 +1,4 @@
-"""Races: each function in a thread and a connection of its own, all let go at the same moment."""
+"""Races: each function runs in a thread and a connection of its own, and all start at the same moment."""
 
 import threading
 from collections.abc import Callable

@@ -74,7 +74,7 @@ def test_two_dispatchers_never_hand_over_one_task_twice(race, lead) -> None:
         lifecycle.cancel_many([task.pk for task in tasks])
 
 
-def test_a_dispatcher_skips_what_another_one_holds_and_does_not_wait(race, lead) -> None:
+def test_a_dispatcher_skips_rows_that_another_one_holds_and_does_not_wait(race, lead) -> None:
     tasks = [submit() for _ in range(4)]
     held, rest = race.while_open(lambda: dispatch_due(space=2), lambda: dispatch_due(space=4))
     assert [hint.task_id for hint in held] == [task.pk for task in tasks[:2]]

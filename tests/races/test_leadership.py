@@ -1,4 +1,4 @@
-"""Contenders for the lead."""
+"""Schedulers that compete for the lead."""
 
 from datetime import timedelta
 

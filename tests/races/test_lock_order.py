@@ -1,4 +1,4 @@
-"""Verbs for many that lock in one order, so that no two of them deadlock; and verbs that wait for nobody.
+"""Verbs for many lock in one order, so that no two of them deadlock; verbs of the engine wait for no lock.
 
 Random timing would rarely show a wrong order. Here the rows lie in the table in the opposite order of their ids, a verb
 for all of them is made to wait in the middle, and then the one it waits for takes a later row as well: it gets it at
@@ -93,7 +93,7 @@ def test_a_verb_for_many_dead_letters_that_waits_in_the_middle_holds_only_lower_
 @pytest.mark.parametrize(
     "verb", ["dispatch", "claim", "put back", "complete", "requeue", "rescue lost", "rescue stuck", "expire"]
 )
-def test_a_verb_of_the_engine_leaves_a_row_that_somebody_holds_and_moves_the_rest(race, lead, verb: str) -> None:
+def test_a_verb_of_the_engine_skips_a_locked_row_and_moves_the_rest(race, lead, verb: str) -> None:
     worker = make_worker()
     held, free = (submit(max_age_seconds=1000, time_limit_seconds=1) for _ in range(2))
     hints = [] if verb == "dispatch" else [dispatch(task) for task in (held, free)]
@@ -124,7 +124,7 @@ def test_a_verb_of_the_engine_leaves_a_row_that_somebody_holds_and_moves_the_res
     assert after[free.pk] != statuses[free.pk]
 
 
-def test_the_pruner_leaves_a_row_that_somebody_holds_and_removes_the_rest(race, lead) -> None:
+def test_the_pruner_skips_a_locked_row_and_removes_the_rest(race, lead) -> None:
     held, free = (born_earlier(submit(), timedelta(days=1)) for _ in range(2))
     lifecycle.cancel_many([held.pk, free.pk])
     keep = {str(Status.CANCELLED): 0.0}

@@ -1,4 +1,4 @@
-"""A pause against the dispatcher: what its caller is told to be taken back must not come again."""
+"""A pause against the dispatcher: tasks that the pause took back must not be dispatched again."""
 
 from tasks import lifecycle
 from tasks.lifecycle import queues
@@ -7,7 +7,7 @@ from tasks.states import Status
 from tests.factories import dispatch_due, make_worker, submit
 
 
-def test_a_pause_takes_back_what_a_dispatcher_was_handing_over_at_that_moment(race, lead) -> None:
+def test_a_pause_takes_back_tasks_that_are_being_dispatched(race, lead) -> None:
     worker = make_worker()
     submit()
     hints, _ = race.while_open(dispatch_due, lambda: queues.pause("default"))

@@ -57,7 +57,7 @@ def test_libraries_write_the_same_form(name):
     assert (line["logger"], line["event"], line["level"], line["trace_id"]) == (name, "one of 2", "error", "a" * 32)
 
 
-def test_each_of_many_has_its_line_and_what_it_says_goes_before_the_context():
+def test_each_of_many_has_a_line_whose_values_win_over_the_context():
     first, second = _lines("""
         with trace.bound("a" * 32):
             each = [{"trace_id": "b" * 32}, {"count": 2}]
@@ -229,7 +229,7 @@ def test_probes_that_find_nothing_wrong_are_not_news(nobody, quiet):
     assert [line["status"] for line in _requests(quiet)] == [405]
 
 
-def test_what_is_refused_early_has_its_line_and_trace_too(nobody, quiet):
+def test_a_request_that_is_refused_early_has_a_line_and_a_trace_too(nobody, quiet):
     response = nobody.get("/", headers={"host": "evil.example", "x-trace-id": "b" * 32})
     (line,) = _requests(quiet)
     assert line["status"] == 400

@@ -80,7 +80,7 @@ def test_a_tasks_life_is_counted(worker, django_capture_on_commit_callbacks):
     assert grown('callboard_moves_total{verb="claim"}') == 2
 
 
-def test_what_waits_is_a_gauge(worker):
+def test_waiting_tasks_are_a_gauge(worker):
     factories.make_due(factories.submit())
     factories.make_task(Status.RUNNING, worker=worker)
     factories.make_task(Status.DEAD, worker=worker)
