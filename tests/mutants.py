@@ -1,6 +1,6 @@
-"""Does each guard have a test that would miss it? ``make mutants`` takes them out one by one and expects it to fail.
+"""Check that each guard has a test: ``make mutants`` removes the guards one by one and expects their tests to fail.
 
-Also the pytest plugin that takes it out, in the process that runs the test.
+This is also the pytest plugin that removes a guard, in the process that runs the test.
 """
 
 import importlib
@@ -13,7 +13,7 @@ VARIABLE = "MUTANT"
 
 
 class Mutant(NamedTuple):
-    """A guard in an SQL statement, how the statement looks without it, and the test that notices."""
+    """A guard in an SQL statement, the text that replaces it, and the test that notices."""
 
     guard: str
     statement: str
@@ -103,7 +103,7 @@ MUTANTS = (
         "lifecycle/test_rescue.py::test_a_lost_worker_counts_a_crash_only_if_the_attempt_before_was_lost_too",
     ),
     Mutant(
-        "innocence of what had ended",
+        "pardon of runs that had ended",
         "tasks.lifecycle.rescue:_LOST",
         "worker.crash -> 'ended' ? named.key",
         "false",
@@ -113,12 +113,12 @@ MUTANTS = (
 
 
 def main() -> int:
-    """Try every mutant; 0 if each was noticed by its test."""
-    # Servers for all of the runs; they find them in the environment.
+    """Try every mutant; return 0 if each was noticed by its test."""
+    # Starts the servers once; all runs find them in the environment.
     importlib.import_module("tests.embedded")
     missed = [mutant for mutant in MUTANTS if not _is_noticed(mutant)]
     for mutant in missed:
-        sys.stderr.write(f"nobody noticed that the {mutant.guard} was gone; {mutant.test} should have\n")
+        sys.stderr.write(f"no test noticed that the {mutant.guard} was gone; {mutant.test} should have\n")
     return 1 if missed else 0
 
 
@@ -126,7 +126,7 @@ def _is_noticed(mutant: Mutant) -> bool:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.mutants", f"tests/{mutant.test}"]
     environment = {**os.environ, VARIABLE: mutant.guard}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    # Not just any exit code: a test that cannot be set up has noticed nothing.
+    # Not just any exit code: a test that could not be set up has noticed nothing.
     summary = run.stdout.splitlines()[-1]
     is_noticed = run.returncode == 1 and " failed" in summary and " error" not in summary
     if not is_noticed:
@@ -137,7 +137,7 @@ def _is_noticed(mutant: Mutant) -> bool:
 
 
 def pytest_sessionstart() -> None:
-    """Take the guard out that the environment names; Django is set up by now."""
+    """Remove the guard that the environment names; Django is set up by now."""
     name = os.environ.get(VARIABLE)
     if name is None:
         return

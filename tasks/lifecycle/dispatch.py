@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
@@ -37,6 +37,17 @@ class Probe:
     waited_seconds: float = 0
     after_run_at: datetime | None = None
     after_id: UUID | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """Turn the probe into the row that the statement reads."""
+        return {
+            "priority": self.priority,
+            "band": self.band,
+            "limit": self.limit,
+            "waited": self.waited_seconds,
+            "after_run_at": self.after_run_at,
+            "after_id": self.after_id,
+        }
 
 
 # One probe per priority along task_due_idx, highest first, so that neither a backlog of lower priorities nor one in the
@@ -97,30 +108,15 @@ def dispatch_many(
         space: the most that is dispatched.
         actors: names of the actors that a live worker of the queue can run.
     """
-    rows = [
-        {
-            "place": place,
-            "priority": probe.priority,
-            "band": probe.band,
-            "limit": probe.limit,
-            "waited": probe.waited_seconds,
-            "after_run_at": probe.after_run_at,
-            "after_id": probe.after_id,
-        }
-        for place, probe in enumerate(probes)
-    ]
-    found = fetch(
-        _DISPATCH,
-        {
-            "lease": lease,
-            "term": term,
-            "probes": as_json(rows),
-            "space": space,
-            "queue": queue,
-            "actors": list(actors),
-        },
-        prepared="callboard_dispatch",
-    )
+    parameters = {
+        "lease": lease,
+        "term": term,
+        "probes": as_json([{"place": place, **probe.as_row()} for place, probe in enumerate(probes)]),
+        "space": space,
+        "queue": queue,
+        "actors": list(actors),
+    }
+    found = fetch(_DISPATCH, parameters, prepared="callboard_dispatch")
     dispatched = [Dispatched(Hint(id, dispatch), *rest) for id, dispatch, *rest in found]
     announce("dispatch", [Moved(one.hint.task_id, Status.QUEUED, one.actor, queue, one.trace_id) for one in dispatched])
     return sorted(dispatched, key=lambda one: (-one.priority, one.run_at, one.hint.task_id))

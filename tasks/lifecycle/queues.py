@@ -3,8 +3,8 @@
 import structlog
 from django.db.models.functions import Now
 
-from tasks import lifecycle
 from tasks.errors import NotFound
+from tasks.lifecycle.requeue import take_back
 from tasks.lifecycle.signals import after_commit, resumed, send_safely
 from tasks.models import Queue
 
@@ -22,7 +22,7 @@ def pause(name: str, *, by: str = "") -> Queue:
     queue = _find(name)
     # The pause comes first, so that no dispatcher dispatches again what is taken back.
     if Queue.objects.filter(pk=queue.pk, paused_at=None).update(paused_at=Now()):
-        log.info("queue paused; its tasks wait", queue=name, by=by, taken_back=lifecycle.take_back(name))
+        log.info("queue paused; its tasks wait", queue=name, by=by, taken_back=take_back(name))
     queue.refresh_from_db()
     return queue
 
