@@ -195,7 +195,7 @@ def _check(caller: Caller, units: int) -> dict[str, str]:
     try:
         verdict = _buckets().take(keys, units, rate)
     except redis.RedisError as error:
-        log.warning("the submission limit cannot be checked", allowed=settings.SUBMIT_RATE_FAIL_OPEN, error=str(error))
+        log.warning("submission limit cannot be checked", allowed=settings.SUBMIT_RATE_FAIL_OPEN, error=str(error))
         if settings.SUBMIT_RATE_FAIL_OPEN:
             return {}
         raise TooManyTasks(
