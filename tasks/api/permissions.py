@@ -7,17 +7,14 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from tasks.contract.access import Caller
-from tasks.contract.client_address import client_address
 from tasks.states import Scope
 
 
 def caller_of(request: Request) -> Caller:
     """Tell who makes a request."""
-    token: Any = request.auth
     meta = request.META
-    return Caller(
-        request.user, token, client_address(meta.get("REMOTE_ADDR", ""), meta.get("HTTP_X_FORWARDED_FOR", ""))
-    )
+    token: Any = request.auth
+    return Caller(request.user, token, meta.get("REMOTE_ADDR", ""), meta.get("HTTP_X_FORWARDED_FOR", ""))
 
 
 class HasScope(BasePermission):

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db.models import Model, QuerySet
 
 from tasks.contract import fields
+from tasks.contract.client_address import client_address
 from tasks.errors import FieldError, InvalidQuery, NotAllowed, NotFound
 from tasks.states import Scope
 
@@ -23,16 +24,27 @@ Row = TypeVar("Row", bound=Model)
 
 @dataclass(frozen=True)
 class Caller:
-    """Who makes a request: a user, the token they sent if any, and the address they called from."""
+    """Who makes a request: a user, the token they sent if any, and the connection it came from.
+
+    Parameters:
+        peer: the address at the other end of the connection.
+        forwarded_for: what proxies wrote of the addresses before it.
+    """
 
     user: "AbstractBaseUser | AnonymousUser"
     token: "ApiToken | None" = None
-    address: str = ""
+    peer: str = ""
+    forwarded_for: str = ""
 
     @property
     def name(self) -> str:
         """The user's name, as audit events record it."""
         return self.user.get_username()
+
+    @property
+    def address(self) -> str:
+        """The address that the caller's limits go by."""
+        return client_address(self.peer, self.forwarded_for)
 
     @property
     def owner_id(self) -> int | None:

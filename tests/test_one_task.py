@@ -1,0 +1,139 @@
+"""One task's life, from POST to SUCCEEDED, stays a short and straight way through the product.
+
+Everything runs in this process: the API, a scheduler and a worker. A trace function notes each line of product code
+that runs. What also runs while there is nothing to do (loops that look, heartbeats) is traced first and left out.
+"""
+
+import ast
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import pytest
+
+import dlq
+import tasks
+from tasks.broker.notifier import notifier
+from tasks.models import Attempt
+from tests.waiting import wait_until
+
+#: The folders of ``tasks`` and ``dlq``.
+PRODUCT = tuple(f"{Path(package.__file__ or '').parent}/" for package in (tasks, dlq))
+ROOT = Path(tasks.__file__ or "").parent.parent
+#: The rooms in which threads live, in the order of a task's life. Code of all other rooms is called by these.
+THREADED = ["api", "scheduler", "worker"]
+
+#: Bounds on what runs for the task alone. A change that needs more has to say why in docs/decisions.md.
+MOST_LINES, MOST_FILES = 760, 60
+
+
+class Line(NamedTuple):
+    """A line of product code."""
+
+    file: str
+    number: int
+
+    @property
+    def room(self) -> str:
+        """The folder in ``tasks``, or the file beside them."""
+        parts = Path(self.file).relative_to(ROOT).parts
+        return parts[1] if len(parts) > 2 else parts[-1]
+
+
+@cache
+def statements_of(file: str) -> dict[int, int]:
+    """Map each line of a file to the first line of its statement: one that is spread over lines counts once."""
+    found: dict[int, int] = {}
+    for node in ast.walk(ast.parse(Path(file).read_text())):
+        if isinstance(node, ast.stmt):
+            body = getattr(node, "body", None)
+            last = body[0].lineno - 1 if body else node.end_lineno or node.lineno
+            found.update(dict.fromkeys(range(node.lineno, last + 1), node.lineno))
+    return found
+
+
+class Trace:
+    """The lines that ran while it was on, in the order in which they ran first, each with its thread."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self.lines: dict[Line, str] = {}
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
+        return self._note if frame.f_code.co_filename.startswith(PRODUCT) else None
+
+    def _note(self, frame: FrameType, event: str, _: Any) -> Any:
+        if self.is_on and event == "line":
+            name = frame.f_code.co_filename
+            line = Line(name, statements_of(name).get(frame.f_lineno, frame.f_lineno))
+            self.lines.setdefault(line, threading.current_thread().name)
+        return self._note
+
+    def take(self) -> dict[Line, str]:
+        """Give what was noted and begin anew."""
+        taken, self.lines = self.lines, {}
+        return taken
+
+
+@pytest.fixture
+def trace() -> Iterator[Trace]:
+    tracer, before = Trace(), sys.gettrace()
+    threading.settrace(tracer)
+    sys.settrace(tracer)
+    yield tracer
+    sys.settrace(before)
+    threading.settrace(before)
+
+
+@pytest.fixture
+def own_lines(trace: Trace, idle_engine: Any, alice: Any) -> dict[Line, str]:
+    """Run a task three times and give the lines that ran for it alone, where they were the fewest."""
+    idle_engine.start_scheduler()
+    # Wake-ups go through PostgreSQL, as between processes.
+    notifier.local = None
+    idle_engine.start_worker(threads=1)
+
+    def run_one() -> None:
+        attempts = Attempt.objects.count()
+        assert alice.submit(payload={"do": "return"}).status_code == 201
+        wait_until(lambda: Attempt.objects.count() > attempts and not idle_engine.runtime.inflight.keys)
+
+    # Twice, so that caches are filled and statements are prepared.
+    for _ in range(2):
+        run_one()
+    trace.is_on = True
+    time.sleep(1.5)
+    idle = trace.take()
+    ways = []
+    for _ in range(3):
+        run_one()
+        ways.append({line: thread for line, thread in trace.take().items() if line not in idle})
+    trace.is_on = False
+    idle_engine.stop_worker()
+    idle_engine.scheduler.stop()
+    # A loop that looks in between, or a wake-up that comes twice, is not the task's.
+    return min(ways, key=len)
+
+
+def by_file(lines: dict[Line, str]) -> str:
+    counts = Counter(str(Path(line.file).relative_to(ROOT)) for line in lines)
+    return "\n".join(f"{count:5} {name}" for name, count in sorted(counts.items()))
+
+
+def test_one_task_takes_a_short_and_straight_way(own_lines) -> None:
+    files = {line.file for line in own_lines}
+    sums = f"{len(own_lines)} lines in {len(files)} files:\n{by_file(own_lines)}"
+    assert len(own_lines) <= MOST_LINES, sums
+    assert len(files) <= MOST_FILES, sums
+    # The way goes through these rooms in this order and returns to none: no thread runs code of two of them.
+    assert [room for room in dict.fromkeys(line.room for line in own_lines) if room in THREADED] == THREADED
+    rooms_of_thread: dict[str, set[str]] = {}
+    for line, thread in own_lines.items():
+        rooms_of_thread.setdefault(thread, set()).update({line.room}.intersection(THREADED))
+    assert all(len(rooms) <= 1 for rooms in rooms_of_thread.values()), rooms_of_thread
