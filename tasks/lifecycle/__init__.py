@@ -3,7 +3,7 @@
 Every write is a compare-and-set: the guard and the change are one SQL statement, so that of two racing verbs one wins
 and the other finds nothing to do. Batch verbs return the tasks that they moved and skip the rest; verbs for one task
 call the batch verb, and raise ``NotFound`` or ``IllegalTransition`` with the current status if nothing moved.
-``docs/state_machine.md`` has the diagram; each file here is one of its verbs.
+``docs/state_machine.md`` has the diagram; each verb is a file here. ``predicates`` and ``rows`` hold what verbs share.
 """
 
 from tasks.lifecycle.cancel import cancel, cancel_many

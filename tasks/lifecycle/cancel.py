@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks.errors import IllegalTransition
-from tasks.lifecycle.fence import IS_WAITING
+from tasks.lifecycle.predicates import IS_WAITING
 from tasks.lifecycle.rows import locked, status_of
 from tasks.lifecycle.signals import Moved, announce
 from tasks.states import Status

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from dlq.fingerprint import fingerprint
 from tasks.db.statements import as_json, fetch
-from tasks.lifecycle.fence import IS_LEADING, LEAD, any_of, in_batch, is_held
+from tasks.lifecycle.predicates import IS_LEADING, LEAD, any_of, in_batch, is_held
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit import submit_many
 from tasks.models import new_id
@@ -167,7 +167,7 @@ def completion_statement(*, by_leader: bool = False, only_if: str = "true", wait
 
     Parameters:
         by_leader: also fence it by the leader's term.
-        only_if: what must still be true of ``task``; a predicate as those of ``tasks.lifecycle.fence``.
+        only_if: what must still be true of ``task``; a predicate as those of ``tasks.lifecycle.predicates``.
         waits: wait for rows that another transaction holds. By default they are left for the next round, since one
             row must not keep all others waiting.
     """

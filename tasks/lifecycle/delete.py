@@ -6,7 +6,7 @@ from django.db import transaction
 
 from tasks.db.statements import fetch
 from tasks.errors import IllegalTransition, NotFound, VersionMismatch
-from tasks.lifecycle.fence import IS_OPEN
+from tasks.lifecycle.predicates import IS_OPEN
 from tasks.models import Task
 from tasks.states import Status
 

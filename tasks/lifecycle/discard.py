@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks.db.statements import fetch
-from tasks.lifecycle.fence import IS_LEADING, IS_OPEN, LEAD
+from tasks.lifecycle.predicates import IS_LEADING, IS_OPEN, LEAD
 from tasks.lifecycle.rows import not_open
 
 _DISCARD = f"""

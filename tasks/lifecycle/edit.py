@@ -9,7 +9,7 @@ from django.db import transaction
 from tasks import registry
 from tasks.db.statements import as_json
 from tasks.errors import FieldError, IllegalTransition, InvalidTask, VersionMismatch
-from tasks.lifecycle.fence import IS_WAITING
+from tasks.lifecycle.predicates import IS_WAITING
 from tasks.lifecycle.rows import columns_of, locked
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit import queue_exists, row_faults

@@ -2,7 +2,7 @@
 
 from dlq.fingerprint import fingerprint
 from tasks.db.statements import as_json, fetch
-from tasks.lifecycle.fence import IS_LEADING, IS_WAITING, LEAD
+from tasks.lifecycle.predicates import IS_LEADING, IS_WAITING, LEAD
 from tasks.lifecycle.rescue import BATCH
 from tasks.lifecycle.signals import Moved, announce
 from tasks.models import new_id

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
-from tasks.lifecycle.fence import IS_LEADING, IS_OPEN, LEAD
+from tasks.lifecycle.predicates import IS_LEADING, IS_OPEN, LEAD
 
 #: Ids start with the time when they were made, in milliseconds (RFC 9562, UUIDv7), so a walk by id is a walk by age, on
 #: the primary key alone. Another index would cost every task an insertion.

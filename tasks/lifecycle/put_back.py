@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
-from tasks.lifecycle.fence import in_batch, is_held
+from tasks.lifecycle.predicates import in_batch, is_held
 from tasks.lifecycle.signals import Moved, announce
 
 # Afterwards the task is as it was before its claim, except that the attempt number stays used. If a cancel was

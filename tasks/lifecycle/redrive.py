@@ -8,7 +8,7 @@ from django.db import transaction
 from dlq.models import DeadLetter
 from tasks.db.statements import fetch
 from tasks.errors import AlreadyResolved, CallboardError, NotFound
-from tasks.lifecycle.fence import IS_OPEN
+from tasks.lifecycle.predicates import IS_OPEN
 from tasks.lifecycle.retry import retry_many, unfit
 from tasks.lifecycle.rows import not_open
 from tasks.lifecycle.signals import Moved

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from tasks.db.statements import fetch
 from tasks.lifecycle.complete import Outcome, completion_statement, end_many
-from tasks.lifecycle.fence import NOT_GONE
+from tasks.lifecycle.predicates import NOT_GONE
 from tasks.lifecycle.signals import Moved
 from tasks.retry import after_crash, after_failure
 from tasks.states import AttemptOutcome, DeathReason

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from tasks import registry
 from tasks.errors import IllegalTransition, InvalidTask, UnknownActor
-from tasks.lifecycle.fence import IS_OPEN, any_of
+from tasks.lifecycle.predicates import IS_OPEN, any_of
 from tasks.lifecycle.rows import locked, status_of
 from tasks.lifecycle.signals import Moved, announce
 from tasks.models import Task

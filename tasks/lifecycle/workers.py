@@ -13,7 +13,7 @@ from django.db import OperationalError, connection, transaction
 
 from tasks import registry
 from tasks.db.statements import as_json, fetch, is_lock_timeout
-from tasks.lifecycle.fence import IS_LEADING, LEAD, LIVE_WORKER, NOT_GONE
+from tasks.lifecycle.predicates import IS_LEADING, LEAD, LIVE_WORKER, NOT_GONE
 from tasks.models import Queue
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from tasks.db.statements import fetch
-from tasks.lifecycle.fence import LIVE_WORKER
+from tasks.lifecycle.predicates import LIVE_WORKER
 from tasks.priority import BANDS, broker_queue
 
 

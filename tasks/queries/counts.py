@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from tasks.db.statements import fetch
-from tasks.lifecycle.fence import any_of
+from tasks.lifecycle.predicates import any_of
 from tasks.states import DUE, Status
 
 #: Counting a status or a queue stops here.

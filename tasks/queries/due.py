@@ -7,7 +7,7 @@ from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
 from tasks.lifecycle.dispatch import Probe
-from tasks.lifecycle.fence import DISPATCHABLE, IS_DUE
+from tasks.lifecycle.predicates import DISPATCHABLE, IS_DUE
 
 
 class PriorityLevel(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tasks.db.statements import fetch
-from tasks.lifecycle.fence import IS_DUE, LIVE_WORKER
+from tasks.lifecycle.predicates import IS_DUE, LIVE_WORKER
 from tasks.models import Task
 from tasks.priority import HIGHEST, broker_queue
 from tasks.states import DUE, Status

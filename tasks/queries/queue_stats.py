@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from tasks.db.statements import fetch
-from tasks.lifecycle.fence import DISPATCHABLE, IS_DUE, LIVE_WORKER
+from tasks.lifecycle.predicates import DISPATCHABLE, IS_DUE, LIVE_WORKER
 from tasks.priority import BANDS
 from tasks.queries import counts
 from tasks.queries.counts import Count

@@ -7,7 +7,18 @@ from django.conf import settings
 
 ROOT = Path(settings.BASE_DIR)
 #: Files that move no task: a task has no status before it is submitted, and none after it is removed.
-MOVE_NO_TASK = {"__init__", "delete", "discard", "fence", "leases", "prune", "queues", "rows", "signals", "workers"}
+MOVE_NO_TASK = {
+    "__init__",
+    "delete",
+    "discard",
+    "leases",
+    "predicates",
+    "prune",
+    "queues",
+    "rows",
+    "signals",
+    "workers",
+}
 #: ``rows`` has no verb, ``submit_once`` is tested with the idempotency keys of the API.
 WITHOUT_TEST_FILE = {"__init__", "rows", "submit_once"}
 ARROW = re.compile(r"^ +\S+ --> \S+: (\w+)", re.MULTILINE)

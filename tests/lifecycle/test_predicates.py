@@ -12,13 +12,13 @@ from django.db import connection
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.lifecycle import fence, workers
+from tasks.lifecycle import predicates, workers
 from tasks.models import Task, Worker
 from tasks.states import Status
 from tests.factories import age, let_lease_run_out, make_task, make_worker, open_letter
 
 ROOT = Path(settings.BASE_DIR)
-FENCE = "tasks/lifecycle/fence.py"
+FENCE = "tasks/lifecycle/predicates.py"
 #: Where statements stand.
 HOMES = ("tasks/lifecycle/", "tasks/queries/")
 #: Where statements may stand that name no table of the product: they are about sessions, the clock and the server.
@@ -78,12 +78,12 @@ def test_a_shared_predicate_is_written_once(predicate: str) -> None:
     [
         ("SELECT FROM callboard_term WHERE", "the leader's term"),
         ("worker.status = 'ALIVE' AND worker.lease_expires_at > statement_timestamp()", "a live worker"),
-        (fence.IS_DUE, "due"),
-        (fence.IS_WAITING, "waiting"),
-        (fence.CAN_STILL_START, "young enough to start"),
-        (fence.in_batch("hint"), "how a batch is found"),
-        (fence.has_status(Status.QUEUED), "how a batch is found"),
-        (fence.IS_OPEN, "an open dead letter"),
+        (predicates.IS_DUE, "due"),
+        (predicates.IS_WAITING, "waiting"),
+        (predicates.CAN_STILL_START, "young enough to start"),
+        (predicates.in_batch("hint"), "how a batch is found"),
+        (predicates.has_status(Status.QUEUED), "how a batch is found"),
+        (predicates.IS_OPEN, "an open dead letter"),
     ],
 )
 def test_a_copy_would_be_found(copy: str, predicate: str) -> None:
@@ -106,12 +106,12 @@ def test_predicates_of_tasks_mean_what_the_query_set_means(worker) -> None:
     def ids(rows):
         return set(rows.values_list("pk", flat=True))
 
-    assert found("callboard_task", "task", fence.IS_DUE) == ids(Task.objects.due())
-    assert found("callboard_task", "task", fence.DISPATCHABLE) == ids(Task.objects.waiting_to_run())
+    assert found("callboard_task", "task", predicates.IS_DUE) == ids(Task.objects.due())
+    assert found("callboard_task", "task", predicates.DISPATCHABLE) == ids(Task.objects.waiting_to_run())
     waiting = ids(Task.objects.cancellable()) - ids(Task.objects.running())
-    assert found("callboard_task", "task", fence.IS_WAITING) == waiting
+    assert found("callboard_task", "task", predicates.IS_WAITING) == waiting
     for status in Status:
-        assert found("callboard_task", "task", fence.has_status(status)) == ids(Task.objects.in_status([status]))
+        assert found("callboard_task", "task", predicates.has_status(status)) == ids(Task.objects.in_status([status]))
 
 
 @pytest.mark.django_db
@@ -120,10 +120,10 @@ def test_predicates_of_workers_and_dead_letters_mean_what_the_query_sets_mean() 
     workers.ask_to_drain([draining.pk])
     let_lease_run_out(silent)
     workers.leave(gone.pk)
-    assert found("callboard_worker", "worker", fence.LIVE_WORKER) == {alive.pk}
+    assert found("callboard_worker", "worker", predicates.LIVE_WORKER) == {alive.pk}
     assert {one.pk for one in Worker.objects.taking()} == {alive.pk}
-    assert found("callboard_worker", "worker", fence.NOT_GONE) == {alive.pk, draining.pk, silent.pk}
+    assert found("callboard_worker", "worker", predicates.NOT_GONE) == {alive.pk, draining.pk, silent.pk}
     letter, discarded = (open_letter(make_task(Status.DEAD)) for _ in range(2))
     lifecycle.discard(discarded.pk)
-    assert found("callboard_deadletter", "letter", fence.IS_OPEN) == {letter.pk}
+    assert found("callboard_deadletter", "letter", predicates.IS_OPEN) == {letter.pk}
     assert {one.pk for one in DeadLetter.objects.open()} == {letter.pk}
