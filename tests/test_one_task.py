@@ -26,8 +26,10 @@ from tests.waiting import wait_until
 #: The folders of ``tasks`` and ``dlq``.
 PRODUCT = tuple(f"{Path(package.__file__ or '').parent}/" for package in (tasks, dlq))
 ROOT = Path(tasks.__file__ or "").parent.parent
-#: The rooms in which threads live, in the order of a task's life. Code of all other rooms is called by these.
-THREADED = ["api", "scheduler", "worker"]
+#: The rooms in which threads live. Code of all other rooms is called by these.
+THREADED = {"api", "scheduler", "worker"}
+
+VERBS = {"submit", "dispatch", "claim", "complete"}
 
 #: Bounds on what runs for the task alone. A change that needs more has to say why in docs/decisions.md.
 MOST_LINES, MOST_FILES = 760, 60
@@ -131,9 +133,11 @@ def test_one_task_takes_a_short_and_straight_way(own_lines) -> None:
     sums = f"{len(own_lines)} lines in {len(files)} files:\n{by_file(own_lines)}"
     assert len(own_lines) <= MOST_LINES, sums
     assert len(files) <= MOST_FILES, sums
-    # The way goes through these rooms in this order and returns to none: no thread runs code of two of them.
-    assert [room for room in dict.fromkeys(line.room for line in own_lines) if room in THREADED] == THREADED
-    rooms_of_thread: dict[str, set[str]] = {}
+    # No thread runs code of two of these rooms, and the verbs run in the order of a task's life, each in its room.
+    rooms: dict[str, set[str]] = {}
     for line, thread in own_lines.items():
-        rooms_of_thread.setdefault(thread, set()).update({line.room}.intersection(THREADED))
-    assert all(len(rooms) <= 1 for rooms in rooms_of_thread.values()), rooms_of_thread
+        rooms.setdefault(thread, set()).update({line.room}.intersection(THREADED))
+    assert all(len(found) <= 1 for found in rooms.values()), rooms
+    verbs = {Path(line.file).stem: rooms[thread] for line, thread in own_lines.items() if line.room == "lifecycle"}
+    way = [(verb, room) for verb, found in verbs.items() for room in found if verb in VERBS]
+    assert way == [("submit", "api"), ("dispatch", "scheduler"), ("claim", "worker"), ("complete", "worker")]
