@@ -190,6 +190,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     # First, so that the others' refusals get a trace id, an access log line and the problem format too.
     "tasks.api.middleware.RequestMiddleware",
+    "scheduler_site.body_limit.BodyLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -257,6 +258,8 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+# No form here takes a file, and what strangers send must not fill the disk.
+FILE_UPLOAD_HANDLERS = ["scheduler_site.body_limit.NoUploads"]
 # The API accepts paths with and without the trailing slash; a redirect would lose the body of a POST.
 APPEND_SLASH = False
 
