@@ -8,6 +8,7 @@ The server is first asked, on another connection, to cancel the call: otherwise 
 a session behind that goes on waiting for it.
 """
 
+import ctypes
 import os
 import socket
 import threading
@@ -21,6 +22,10 @@ from typing import Any
 import psycopg2
 import structlog
 from django.db import DEFAULT_DB_ALIAS, connections
+
+# The library that psycopg2 is linked with, whichever that is.
+_libpq, _libpq_locked = ctypes.CDLL(psycopg2._psycopg.__file__), ctypes.PyDLL(psycopg2._psycopg.__file__)
+_libpq_locked.PQgetCancel.restype = ctypes.c_void_p
 
 log = structlog.get_logger(__name__)
 
@@ -107,8 +112,18 @@ def _cancel() -> None:
     while True:
         session = _to_cancel.get()
         if session is not None:
-            with suppress(psycopg2.Error):
-                session.cancel()
+            _cancel_call(session)
+
+
+def _cancel_call(session: Any) -> None:
+    """Do as psycopg2's ``cancel()``, which keeps the interpreter's lock: a frozen server would freeze all threads."""
+    # Under the lock, so that no other thread closes the connection meanwhile; the copy outlives it.
+    address = session.pgconn_ptr
+    copied = _libpq_locked.PQgetCancel(ctypes.c_void_p(address)) if address else None
+    if copied:
+        message = ctypes.create_string_buffer(256)
+        _libpq.PQcancel(ctypes.c_void_p(copied), message, len(message))
+        _libpq.PQfreeCancel(ctypes.c_void_p(copied))
 
 
 def _hang_up(call: _Call) -> None:
