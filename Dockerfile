@@ -30,4 +30,4 @@ ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin \
 USER 10001:10001
 STOPSIGNAL SIGTERM
 EXPOSE 8000
-CMD ["gunicorn", "scheduler_site.wsgi", "--bind", "0.0.0.0:8000", "--threads", "8", "--no-control-socket"]
+CMD ["gunicorn", "scheduler_site.wsgi", "--bind", "0.0.0.0:8000"]

@@ -7,10 +7,24 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from django.conf import settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_site.settings")
+
 logger_class = "tasks.telemetry.gunicorn_logger.GunicornLogger"
 
+# A request reaches a thread when all of it has arrived; no other class of worker holds against slow clients.
+worker_class = "scheduler_site.gunicorn_worker.Worker"
+workers = settings.WEB_CONCURRENCY
+threads = settings.API_THREADS
+worker_connections = settings.API_CONNECTIONS
+# Longer than a proxy keeps an idle connection to us, or it would send a request into one that we close.
+keepalive = 75
+# Nobody uses it, and where the file system is read-only it only complains.
+control_socket_disable = True
+
 # In the containers of compose, --bind overrides this; there API_PORT is the port on the host.
-bind = f"127.0.0.1:{os.environ.get('API_PORT', '').strip() or 8000}"
+bind = f"127.0.0.1:{settings.API_PORT}"
 
 _MANAGE = Path(__file__).with_name("manage.py")
 

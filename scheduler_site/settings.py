@@ -97,6 +97,13 @@ TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 API_PORT = env.integer("API_PORT", 8000, minimum=1, maximum=65535)
 # How many api processes gunicorn starts on this machine; gunicorn reads the same variable.
 WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 1, minimum=1)
+# How many requests each of them works on at once, and how many connections it has at most.
+API_THREADS = env.integer("API_THREADS", 8, minimum=1)
+API_CONNECTIONS = env.integer("API_CONNECTIONS", 1000, minimum=10)
+# How long a client may take to send a request's head, and again for its body; the next setting adds to that.
+REQUEST_HEAD_SECONDS = env.seconds("REQUEST_HEAD_SECONDS", 10, minimum=0.1)
+# A body that arrives, or a response that is read, gets one more second for each of these bytes.
+REQUEST_BYTES_PER_SECOND = env.integer("REQUEST_BYTES_PER_SECOND", 16 * 1024, minimum=1)
 # How many worker processes may die under a task before it dies as `crash_loop`.
 CRASH_LIMIT = env.integer("CRASH_LIMIT", 3, minimum=1)
 
