@@ -198,7 +198,7 @@ def test_every_status_of_theirs_is_one_of_ours() -> None:
 def test_priorities_and_bands_are_those_of_the_code() -> None:
     bands = ", ".join(f"{band.name} {band.lowest}–{band.highest}" for band in BANDS)
     assert f"bands {bands} of each queue" in PAGE
-    assert f"the same words in any case: {', '.join(str(band.default) for band in BANDS)};" in PAGE
+    assert f"the same words, in upper or lower case: {', '.join(str(band.default) for band in BANDS)};" in PAGE
 
 
 def test_every_reason_to_die_is_there() -> None:

@@ -145,7 +145,7 @@ class Watchdog:
         patience = max(settings.WORKER_LEASE_SECONDS, settings.HEARTBEAT_INTERVAL_SECONDS + 1)
         for part in (self._completer, self._heartbeat):
             if min(part.stalled_for, awake_for) > patience:
-                return _unhealthy(f"the {type(part).__name__.lower()} stands still")
+                return _unhealthy(f"the {type(part).__name__.lower()} is stuck")
         if self._drain.has_begun:
             return None
         threads = [*self._worker.workers, *self._worker.consumers.values()]
