@@ -1,7 +1,7 @@
-"""Every error Callboard raises on purpose: one tree, one table of codes.
+"""Every error that Callboard raises on purpose: one tree, one table of codes.
 
-The docstring of a class is its default message and ``code`` is the contract; ``STATUS_OF_CODE`` maps each code to
-what HTTP and gRPC answer.
+The docstring of a class is its default message and ``code`` is the contract; ``STATUS_OF_CODE`` maps each code to the
+status in HTTP and gRPC.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class FieldError:
-    """What is wrong with one field of a request; ``field`` is a dotted path such as ``tasks.3.payload.to``."""
+    """An error in one field of a request; ``field`` is a dotted path such as ``tasks.3.payload.to``."""
 
     field: str
     code: str
@@ -22,7 +22,7 @@ class CallboardError(Exception):
     """Something went wrong in Callboard."""
 
     code = "error"
-    #: What an HTTP answer says in its headers.
+    #: Headers of the HTTP answer.
     headers: Mapping[str, str] = {}
 
     def __init__(self, detail: str | None = None, *, errors: Sequence[FieldError] = ()) -> None:
@@ -50,7 +50,7 @@ class MalformedRequest(CallboardError):
 
 
 class TooLarge(CallboardError):
-    """The request is larger than this server takes."""
+    """The request is larger than this server accepts."""
 
     code = "too_large"
 
@@ -68,30 +68,30 @@ class NotAuthenticated(CallboardError):
 
 
 class NotAllowed(CallboardError):
-    """These credentials do not allow that."""
+    """These credentials do not allow this."""
 
     code = "not_allowed"
 
 
 class NotFound(CallboardError):
-    """There is no such thing, or it belongs to somebody else."""
+    """It does not exist, or it belongs to another user."""
 
     code = "not_found"
 
 
 class IllegalTransition(CallboardError):
-    """The task's status does not allow that."""
+    """The task's status does not allow this."""
 
     code = "illegal_transition"
 
     def __init__(self, verb: str, *, status: str, allowed: Sequence[str] = (), detail: str | None = None) -> None:
         self.verb, self.status = verb, status
-        wanted = f"; it would have to be {' or '.join(allowed)}" if allowed else ""
+        wanted = f"; it must be {' or '.join(allowed)}" if allowed else ""
         super().__init__(detail or f"cannot {verb} a task that is {status}{wanted}")
 
 
 class VersionMismatch(IllegalTransition):
-    """The task was changed since it was read."""
+    """The task has been changed since it was read."""
 
     code = "version_mismatch"
 
@@ -107,25 +107,25 @@ class IdempotencyKeyReused(CallboardError):
 
 
 class MethodNotAllowed(CallboardError):
-    """This address does not take that method; the Allow header lists those it takes."""
+    """This address does not support that method; the Allow header lists those that it supports."""
 
     code = "method_not_allowed"
 
 
 class UnsupportedMediaType(CallboardError):
-    """The body's type is not understood: send "Content-Type: application/json"."""
+    """The body's media type is not supported: send "Content-Type: application/json"."""
 
     code = "unsupported_media_type"
 
 
 class AlreadyResolved(CallboardError):
-    """The dead letter was resolved before."""
+    """The dead letter is already resolved."""
 
     code = "already_resolved"
 
 
 class NotSupported(CallboardError):
-    """Callboard does not do that; the message names what to use instead."""
+    """Callboard does not support this; the message names what to use instead."""
 
     code = "not_supported"
 
@@ -184,12 +184,12 @@ STATUS_OF_CODE: dict[str, tuple[int, str]] = {
 
 
 def http_status(error: CallboardError | type[CallboardError]) -> int:
-    """Look up what HTTP answers to an error."""
+    """Look up the HTTP status of an error."""
     return STATUS_OF_CODE[error.code][0]
 
 
 class Snooze(BaseException):
-    """Raised by ``tasks.current.snooze()`` to leave the actor; ``except Exception`` lets it by."""
+    """Raised by ``tasks.current.snooze()`` to leave the actor; ``except Exception`` does not catch it."""
 
     def __init__(self, delay_seconds: float) -> None:
         self.delay_seconds = delay_seconds

@@ -1,4 +1,4 @@
-"""What a task is made of: each field that a caller may give is declared here, once.
+"""The fields of a task that a caller may give, each declared once.
 
 Submission, bounds, the INSERT statement, the REST API and its OpenAPI description, edits and the command line read this
 declaration. A new field is a field of ``Submission``, a column with a migration, and its own logic.
@@ -15,7 +15,7 @@ from tasks.retry import MOST_SECONDS
 #: As ``max_retries``: never give up. (None is taken: it means "as the actor says".)
 FOR_EVER = -1
 
-# --- Kinds of values: what doors take, and what the column holds ------------------------------------------------
+# --- Kinds of values: the input of doors and the type of the column ---------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ class TaskField:
 
     name: str
     kind: Kind
-    #: What it means, in one sentence for every door.
+    #: Its meaning, in one sentence for every door.
     help: str
-    #: What null means in a task; empty if a task always has a value.
+    #: The meaning of null in a task; empty if a task always has a value.
     if_null: str = ""
     #: The attribute of ``ActorSpec`` that is the default.
     actor_option: str = ""
@@ -109,10 +109,10 @@ def _declare(kind: Kind, description: str, **more: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """What to run; None means the actor's option, or else the setting. Times in seconds, ``run_at`` with zone.
+    """A request for a task; None means the actor's option, or else the setting. Times in seconds, ``run_at`` with zone.
 
     ``max_retries=FOR_EVER`` retries without end. Fields with a declaration are open to every door; the others are for
-    code. A follow-up carries what was accepted before and more around it, so its bounds are wider.
+    code. A follow-up contains accepted values and adds to them, so its bounds are wider.
     """
 
     actor: str = field(metadata=_declare(Text(255), "The actor that runs the task."))
@@ -127,7 +127,7 @@ class Submission:
         metadata=_declare(
             Priority(),
             f"{LOWEST} to {HIGHEST}, {HIGHEST} runs first; "
-            f"or {', '.join(f'{band.name} ({band.default})' for band in BANDS)} in any case.",
+            f"or {', '.join(f'{band.name} ({band.default})' for band in BANDS)} in upper or lower case.",
             actor_option="default_priority",
             is_editable=True,
         ),
@@ -199,7 +199,7 @@ class Submission:
         metadata=_declare(Seconds(), "How long the task is expected to run.", if_null="not known"),
     )
     tags: Sequence[str] = field(
-        default=(), metadata=_declare(Tags(most=50, longest=100), "Words to find the task by.", is_editable=True)
+        default=(), metadata=_declare(Tags(most=50, longest=100), "Labels to find the task by.", is_editable=True)
     )
     owner_id: int | None = None
     trace_id: str = ""

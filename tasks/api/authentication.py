@@ -22,7 +22,7 @@ _LONGEST_SECRET = 200
 class BearerTokenAuthentication(BaseAuthentication):
     """``Authorization: Bearer <token>`` (RFC 6750).
 
-    The secret is looked up by its SHA-256 digest, so the time of the look-up tells nothing about secrets.
+    The secret is looked up by its SHA-256 digest, so the time of the look-up reveals nothing about secrets.
     """
 
     def authenticate(self, request: Request) -> tuple[AbstractBaseUser, ApiToken] | None:

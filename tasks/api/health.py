@@ -1,4 +1,4 @@
-"""Probes: is this process alive, and can it take tasks? Open to everybody, so they tell only states of components."""
+"""Probes: is this process alive, and can it accept tasks? Open to everybody, so they show component states only."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ def live(request: HttpRequest) -> HttpResponse:
 @csrf_exempt
 @require_safe
 def ready(request: HttpRequest) -> HttpResponse:
-    """``/readyz``: this process can take tasks."""
+    """``/readyz``: this process can accept tasks."""
     return _answer(_needed() | _told())
 
 

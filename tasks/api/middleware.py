@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 
 class RequestMiddleware:
-    """Traces, answers and logs a request; first in ``MIDDLEWARE``, so that it sees what the others refuse."""
+    """Traces, answers and logs a request; first in ``MIDDLEWARE``, so that it also sees requests that others refuse."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response

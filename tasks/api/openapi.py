@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 description of the REST API: a table of operations, beside the table of ``schemas``.
 
-The table is written by hand, as the views are. Tests hold every answer of the API's other tests against it, and the
-tables of readers and filters as well. ``manage.py openapi`` writes it to ``docs/openapi.yaml``.
+Both are written by hand. Tests check them against the readers, the filters, and every answer that other tests of the
+API get. ``manage.py openapi`` writes the description to ``docs/openapi.yaml``.
 """
 
 import inspect
@@ -209,8 +209,8 @@ _LIMIT_HEADERS = {
     "RateLimit-Limit": about(INTEGER, "Tasks per period. Exempt callers get no RateLimit headers."),
     "RateLimit-Remaining": about(INTEGER, "Tasks that can be submitted now."),
     "RateLimit-Reset": about(INTEGER, "Seconds until RateLimit-Limit tasks can be submitted again."),
-    "RateLimit-Policy": about(TEXT, "The limit, as the IETF draft writes it since version 07."),
-    "RateLimit": about(TEXT, "What is left of it, as that draft writes it."),
+    "RateLimit-Policy": about(TEXT, "The limit, in the format of the IETF draft since version 07."),
+    "RateLimit": about(TEXT, "The remaining tasks, in the same format."),
 }
 _ERROR_HEADERS = {
     401: {"WWW-Authenticate": about(TEXT, "The authentication scheme: Bearer.")},

@@ -32,6 +32,6 @@ class HasScope(BasePermission):
 
 
 class IsStaff(IsAdminUser):
-    """Lets staff in, and tells others why not."""
+    """Lets staff in; the refusal gives the reason."""
 
     message = "only staff may see this: it is about the whole installation, not only your tasks"

@@ -239,7 +239,7 @@ _WORKER = {
     "started_at": about(TIME, "When it started."),
     "heartbeat_at": about(TIME, "Its last heartbeat."),
     "lease_expires_at": about(TIME, "Without a heartbeat until then, other workers get its tasks."),
-    "stopped_at": about(or_null(TIME), "When it stopped, or was found gone."),
+    "stopped_at": about(or_null(TIME), "When it stopped, or was declared gone."),
 }
 _QUEUE = {
     "name": about(TEXT, "The name that actors declare."),
@@ -277,7 +277,7 @@ _PROBLEM = {
     "type": about({**TEXT, "pattern": "^urn:callboard:error:"}, "A URN that ends in the code."),
     "title": about(TEXT, "The meaning of the code."),
     "status": about(INTEGER, "The HTTP status."),
-    "detail": about(TEXT, "What went wrong in this request."),
+    "detail": about(TEXT, "The error in this request, for people."),
     "code": about(enum(STATUS_OF_CODE), "The kind of problem, for programs."),
     "trace_id": about(TEXT, "The id of the request in the logs; also in the header X-Trace-Id."),
     "errors": array(an_object(_FIELD_ERROR), description="Errors of single fields; the first hundred."),
@@ -288,7 +288,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "BulkSubmission": body(
         {
             "tasks": array(_submission(), minItems=1, maxItems=MOST_IN_BULK, description="All are accepted, or none."),
-            "idempotency_key": about(or_null(KEY), f"{_ONCE}. It is for all tasks. {_OR_HEADER}"),
+            "idempotency_key": about(or_null(KEY), f"{_ONCE}. It covers all tasks. {_OR_HEADER}"),
         },
         required=["tasks"],
     ),
@@ -313,7 +313,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "Event": an_object(_EVENT),
     "EventPage": _page("Event"),
     "Actor": an_object(_ACTOR),
-    "Actors": an_object({"results": array(ref("Actor"), description="In order of name.")}),
+    "Actors": an_object({"results": array(ref("Actor"), description="Sorted by name.")}),
     "DeadLetter": an_object(_DEAD_LETTER),
     "DeadLetterPage": _page("DeadLetter"),
     "RedrivenDeadLetter": an_object(
@@ -323,14 +323,14 @@ SCHEMAS: Mapping[str, Schema] = {
     "WorkerPage": _page("Worker"),
     "WorkerDetail": an_object({**_WORKER, "running": array(ID, description="The tasks that it has claimed.")}),
     "Queue": an_object(_QUEUE),
-    "Queues": an_object({"results": array(ref("Queue"), description="In order of name.")}),
+    "Queues": an_object({"results": array(ref("Queue"), description="Sorted by name.")}),
     "QueueChange": body({"paused": about(BOOLEAN, "Whether the queue is paused.")}, required=["paused"]),
     "Stats": an_object(
         {
             "tasks": about(an_object({str(status): INTEGER for status in Status}), "Tasks by status."),
             "capped": array(enum(Status), description="Statuses whose count stopped at a bound."),
             "recent": about(an_object(_RECENT), "Throughput and latencies of the last minutes."),
-            "queues": array(ref("Queue"), description="In order of name."),
+            "queues": array(ref("Queue"), description="Sorted by name."),
             "workers": array(ref("Worker"), description="Workers that are present, newest first."),
         }
     ),

@@ -152,7 +152,7 @@ class TaskRetry(ApiView):
     """``POST tasks/{id}/retry``."""
 
     def post(self, request: Request, task_id: str) -> Response:
-        """Run a task again that died, was cancelled, or waits for a retry."""
+        """Re-run a task that died, was cancelled, or waits for a retry."""
         task = find_task(request, task_id)
         read_nothing(request)
         lifecycle.retry(task.pk, by=request.user.get_username())

@@ -164,7 +164,7 @@ def text(longest: int) -> Reader:
         if len(value) > longest:
             raise InvalidValue("too_long", f"expected at most {longest} characters, got {len(value)}")
         if _BAD_TEXT.search(value):
-            raise InvalidValue("bad_text", "expected UTF-8 text without NUL characters and lone surrogates")
+            raise InvalidValue("bad_text", "expected UTF-8 text without NUL characters or lone surrogates")
         return value
 
     return read

@@ -50,7 +50,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The buckets' answer: do all hold enough, what is left in the emptiest, how long until it holds enough."""
+    """The buckets' answer: whether all hold enough, the content of the emptiest, and the time until it holds enough."""
 
     is_allowed: bool
     left: float
@@ -162,7 +162,7 @@ def _buckets() -> Buckets:
 
 
 class SubmissionLimit:
-    """The ``admit`` of one request: lifecycle calls it for valid, new tasks only, so nothing else costs."""
+    """The ``admit`` of one request: lifecycle calls it for valid, new tasks only; other calls are free."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
@@ -203,7 +203,8 @@ def _check(caller: Caller, units: int) -> dict[str, str]:
         ) from error
     if not verdict.is_allowed:
         raise TooManyTasks(
-            f"{rate.units} tasks in {rate.seconds:g} s may be submitted: {math.floor(verdict.left)} now, not {units}",
+            f"expected at most {math.floor(verdict.left)} tasks now, got {units}; "
+            f"the limit is {rate.units} tasks in {rate.seconds:g} s",
             headers=verdict.headers(rate),
         )
     return verdict.headers(rate)

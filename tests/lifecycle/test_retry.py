@@ -63,7 +63,7 @@ def test_a_cancelled_task_that_was_for_later_runs_now() -> None:
 @pytest.mark.parametrize("status", [status for status in Status if status not in RETRYABLE])
 def test_any_other_task_is_refused_by_its_status(status: Status) -> None:
     task = make_task(status)
-    with pytest.raises(IllegalTransition, match=f"cannot retry a task that is {status}; it would have to be DEAD or"):
+    with pytest.raises(IllegalTransition, match=f"cannot retry a task that is {status}; it must be DEAD or"):
         lifecycle.retry(task.pk)
     task.refresh_from_db()
     assert task.status == status

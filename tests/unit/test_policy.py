@@ -101,7 +101,7 @@ def test_every_answer_belongs_to_an_error() -> None:
 
 def test_an_illegal_transition_names_its_verb_its_status_and_the_legal_ones() -> None:
     error = errors.IllegalTransition("retry", status="RUNNING", allowed=("DEAD", "CANCELLED"))
-    assert str(error) == "cannot retry a task that is RUNNING; it would have to be DEAD or CANCELLED"
+    assert str(error) == "cannot retry a task that is RUNNING; it must be DEAD or CANCELLED"
 
 
 def test_a_url_of_sentinels_is_read_completely() -> None:
