@@ -1,4 +1,4 @@
-"""Waits for the database and its migrations before a process starts; logs it once a second, and gives up in the end."""
+"""Waits for the database and its migrations before a process starts; logs every second, and gives up after a limit."""
 
 import time
 
@@ -76,4 +76,4 @@ def _warn_of_broker() -> None:
     try:
         broker.source.ping()
     except BrokerUnavailable as error:
-        log.warning(f"going on without the broker; tasks wait in the database until it answers: {error}")
+        log.warning(f"continuing without the broker; tasks wait in the database until it answers: {error}")

@@ -1,8 +1,8 @@
-"""Wake-ups: tell the leading scheduler, in whatever process it runs, that there is something to do.
+"""Wake-ups: they tell the leading scheduler, in any process, that there is work.
 
 A NOTIFY inside the caller's transaction would take a lock on the whole cluster until the commit is on disk, and halve
 the throughput of all commits. So a commit only leaves an event in memory, and one thread per process sends at most one
-NOTIFY every 5 ms on its own connection. A lost wake-up costs a second, the dispatcher's poll.
+NOTIFY every 5 ms on its own connection. A lost wake-up costs a second, until the dispatcher polls.
 """
 
 import atexit
@@ -223,7 +223,7 @@ class Listener:
             try:
                 self._listen()
             except psycopg2.Error as error:
-                log.warning("cannot hear wake-ups; polling meanwhile", error=str(error).strip())
+                log.warning("cannot receive wake-ups; polling meanwhile", error=str(error).strip())
                 self._stopped.wait(1.0)
 
     def _listen(self) -> None:

@@ -90,7 +90,7 @@ def send_safely(signal: Signal, **facts: Any) -> None:
         # describes a receiver without a name or calls an async one inside an event loop.
         if _is_for_the_caller(error):
             raise
-        log.error("a receiver of a signal raised; what was committed stays", error=type(error).__name__, **facts)
+        log.error("a receiver of a signal raised; the committed change stays", error=type(error).__name__, **facts)
 
 
 def _is_for_the_caller(error: BaseException) -> bool:

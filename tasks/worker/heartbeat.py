@@ -104,7 +104,7 @@ class Heartbeat:
             # Another session has locked this worker's row or its table, at least until now. As long as the lock lasts
             # no sweeper can declare this worker gone either, and after it the sweeper waits for a heartbeat.
             self._trusted_until = time.monotonic() + settings.WORKER_LEASE_SECONDS
-            log.warning("a lock keeps the lease from being renewed; this worker goes on")
+            log.warning("a lock blocks the renewal of the lease; this worker continues")
             return False
         self._heed(heard, asked)
         if not self.is_gone:
@@ -118,7 +118,7 @@ class Heartbeat:
             return
         self._trusted_until = asked + settings.WORKER_LEASE_SECONDS
         if heard.is_draining and not self._drain.has_begun:
-            log.info("asked to drain; ending after what runs")
+            log.info("asked to drain; ending after the running tasks")
             self._drain.retire()
         elif self._drain.is_due and not heard.is_draining:
             # First in the registry, where operators see it and the dispatcher stops counting this worker's threads.

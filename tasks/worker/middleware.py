@@ -138,7 +138,7 @@ def _run(execution: "Execution", call: Callable[[], Any], guard: "Guard", *, is_
         # every later task.
         open_transactions.tidy(execution, before, error=execution.error, was_interrupted=bool(execution.interrupts))
     task_id = str(execution.claimed.id)
-    log.error("an exception cannot be inspected; a report stands in", task_id=task_id, error=report.message)
+    log.error("an exception cannot be inspected; a report replaces it", task_id=task_id, error=report.message)
     # Outside the handler, or the original exception would be the context of this one. Dramatiq inspects what it
     # handles, and an exception that raises then would end the thread and leave the attempt without an outcome.
     execution.error = OpaqueError(report.message)  # type: ignore[no-untyped-call]

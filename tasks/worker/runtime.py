@@ -131,7 +131,7 @@ class WorkerRuntime:
         if self.is_finished:
             self._leave()
         else:
-            log.error("worker ends with tasks on hand; the sweeper will rescue them", count=len(self.inflight))
+            log.error("worker ends while it holds tasks; the sweeper will rescue them", count=len(self.inflight))
         self._broker.make_consumer = None
         connections.close_all()
         self._grace_period.cancel()

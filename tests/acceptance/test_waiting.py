@@ -73,7 +73,7 @@ def test_a_scheduler_begins_when_the_migrations_are_there_although_redis_is_away
             execute(url, "DROP TABLE IF EXISTS django_migrations")
             execute(url, "ALTER TABLE away RENAME TO django_migrations")
             wait_until(lambda: "scheduler is ready" in log.read_text(), timeout=20, what=log.read_text)
-            assert "going on without the broker" in log.read_text()
+            assert "continuing without the broker" in log.read_text()
         finally:
             process.terminate()
             assert process.wait(20) == 0
