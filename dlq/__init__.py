@@ -1,1 +1,1 @@
-"""Dead letters: what died, why, and what an operator did about it."""
+"""Dead letters: the deaths of tasks, their reasons, and how operators resolved them."""

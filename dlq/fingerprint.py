@@ -1,4 +1,4 @@
-"""Which deaths have the same cause: a hash of actor, error type and message without its variable parts."""
+"""The fingerprint of a death's cause: a hash of actor, error type and message without its variable parts."""
 
 import hashlib
 import re
@@ -9,7 +9,7 @@ _LONGEST = 1000
 
 
 def fingerprint(actor: str, error_type: str, message: str) -> str:
-    """Hash what two deaths of the same cause share; 32 hexadecimal digits.
+    """Hash the parts that deaths of one cause share; 32 hexadecimal digits.
 
     >>> fingerprint("mail", "KeyError", "order 17") == fingerprint("mail", "KeyError", "order 18")
     True

@@ -21,10 +21,10 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 @dataclass(frozen=True)
 class Pool:
-    """A supervisor that goes on when its terminal closes.
+    """A supervisor that continues when its terminal closes.
 
-    It runs for as long as its pid file is locked: the supervisor inherits the lock, which ends with it however it ends,
-    so a recycled process id is never mistaken for it.
+    It runs for as long as its pid file is locked. The supervisor inherits the lock, and the kernel releases it however
+    the supervisor ends, so a recycled process id is never mistaken for it.
 
     Parameters:
         folder: holds the files of all pools.

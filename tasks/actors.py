@@ -1,4 +1,4 @@
-"""The built-in actors: for trying things out, and for seeing what a failure and a hang look like."""
+"""The built-in actors: for trials, and for demonstrations of failures and hangs."""
 
 import math as mathematics
 import random

@@ -1,4 +1,4 @@
-"""What JSON Callboard takes: bounded in size and depth, and free of what PostgreSQL or another reader cannot hold."""
+"""The JSON that Callboard accepts: bounded in size and depth, without values that PostgreSQL or others refuse."""
 
 import json
 import marshal

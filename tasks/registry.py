@@ -129,7 +129,7 @@ def _option(options: Mapping[str, Any], name: str, default: Any) -> Any:
 class Arguments:
     """What an actor's function takes.
 
-    Parameters are checked by their annotations in pydantic's strict mode (a "2" is no number). A function with one
+    Parameters are checked by their annotations in pydantic's strict mode (a "2" is not a number). A function with one
     parameter annotated with a pydantic model takes the model's fields as its payload and receives the model.
     """
 

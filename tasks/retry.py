@@ -1,6 +1,6 @@
-"""What follows from a failure or a crash: another run and when, or death and why. Pure functions, without a clock.
+"""Decides what follows a failure or a crash: a later run, or death and its reason. Pure functions, without a clock.
 
-The only place that decides it. An actor's own say (``throws``, ``retry_when``, a delay that it names) comes before.
+No other module decides this. An actor's own decision (``throws``, ``retry_when``, a delay) takes precedence.
 """
 
 import random
@@ -15,7 +15,7 @@ MOST_SECONDS = 100 * 365.25 * 86_400
 
 
 class Verdict(NamedTuple):
-    """What follows from a failure: it runs again after the delay, or it dies."""
+    """The decision after a failure: the task runs again after the delay, or it dies."""
 
     delay_seconds: float
     death: DeathReason | None

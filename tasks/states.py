@@ -1,10 +1,10 @@
-"""The words for where a task, an attempt, a worker or a dead letter stands."""
+"""The states of tasks, attempts, workers and dead letters, the reasons of deaths, and the scopes of tokens."""
 
 from django.db.models import TextChoices
 
 
 class Status(TextChoices):
-    """Where a task is in its life; ``docs/state_machine.md`` has the picture."""
+    """Where a task is in its life; ``docs/state_machine.md`` has the diagram."""
 
     BLOCKED = "BLOCKED", "Blocked"
     PENDING = "PENDING", "Pending"

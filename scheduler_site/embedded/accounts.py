@@ -15,7 +15,7 @@ _UNPRIVILEGED = ("postgres", "nobody")
 
 
 class AccountOptions(TypedDict, total=False):
-    """The options of ``subprocess`` for an account; none of them for the current one."""
+    """The options of ``subprocess`` for an account; empty for the current one."""
 
     user: int
     group: int

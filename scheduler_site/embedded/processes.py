@@ -20,7 +20,7 @@ _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 _POLL_SECONDS = 0.02
 
-#: The environment of servers: nothing of ours that could change their locale, time zone or libraries.
+#: The environment of servers: no variables of this process that could change their locale, time zone or libraries.
 CLEAN_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 

@@ -8,7 +8,11 @@ from django.db.utils import OperationalError
 
 
 class MissingDatabaseError(ImproperlyConfigured, OperationalError):
-    """``DATABASE_URL`` is not set: one line to manage.py, as the first kind; a database that is away, as the second."""
+    """``DATABASE_URL`` is not set.
+
+    manage.py prints an ImproperlyConfigured in one line; code that copes with an absent database expects an
+    OperationalError.
+    """
 
 
 class DatabaseWrapper(base.DatabaseWrapper):

@@ -1,4 +1,4 @@
-"""renew, take, resign: who may act under a name until when, and the term that fences what the holder writes."""
+"""renew, take, resign: who may act under a name until when, and the term that fences the holder's writes."""
 
 from datetime import datetime
 from uuid import UUID

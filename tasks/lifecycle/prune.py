@@ -1,7 +1,7 @@
-"""prune: rows are removed when they were kept long enough: final tasks with their attempts, and what outlives them.
+"""prune: rows are removed after their retention time: final tasks with their attempts, and rows that outlive them.
 
-A dead letter keeps the facts of a death when the task is gone, and has a retention time of its own. So do idempotency
-keys and histories.
+Dead letters keep the facts of a death when the task is gone. They, idempotency keys and histories have retention times
+of their own.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ FIRST_ID = UUID(int=0)
 
 
 class Pruned(NamedTuple):
-    """What one batch did: rows removed, rows read, and the position to go on from."""
+    """The result of one batch: rows removed, rows read, and the position to continue from."""
 
     removed: int
     seen: int

@@ -1,4 +1,4 @@
-"""pause, resume: an operator stops the dispatch of a queue, and lets it go on."""
+"""pause, resume: an operator stops the dispatch of a queue, and starts it again."""
 
 import structlog
 from django.db.models.functions import Now

@@ -1,4 +1,4 @@
-"""How operators' verbs find their rows: they lock them in the order of their ids, and say which are not there."""
+"""How operators' verbs find their rows: they lock them in the order of their ids, and report missing ones."""
 
 from collections.abc import Sequence
 from typing import Any

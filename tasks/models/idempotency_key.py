@@ -7,7 +7,7 @@ from django.db import models
 
 
 class IdempotencyKey(models.Model):
-    """A key and what its owner submitted under it; it outlives the tasks, so that a repeated submission makes none."""
+    """A key and what its owner submitted under it; it outlives the tasks, so that a repeat creates none."""
 
     pk = models.CompositePrimaryKey("owner_id", "key")
     # Not a foreign key: 0 stands for nobody (code, CLI), and a key expires within a day.

@@ -17,7 +17,7 @@ NEWEST_ATTEMPTS = 200
 
 
 class Forecast(NamedTuple):
-    """In how many seconds a task is expected to start; with None, the ``obstacle`` says what keeps it from starting."""
+    """In how many seconds a task is expected to start; if None, ``obstacle`` gives the reason."""
 
     seconds: float | None
     #: It may well start later: more tasks are ahead than were read, or it is not due yet.

@@ -1,4 +1,4 @@
-"""A loop of the scheduler: repeats one step in a thread until it is stopped, and goes on after errors."""
+"""A loop of the scheduler: repeats one step in a thread until it is stopped, and continues after errors."""
 
 import threading
 import time

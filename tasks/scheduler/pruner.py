@@ -23,7 +23,7 @@ REST_SECONDS = 60.0
 
 
 class Pruner(Loop):
-    """Passes over old tasks by age, again and again, and removes other old rows in between."""
+    """Walks over old tasks by age repeatedly, and removes other old rows in between."""
 
     name = "pruner"
     # Rows that a crash of PostgreSQL brings back are removed again.

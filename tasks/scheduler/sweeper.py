@@ -1,4 +1,4 @@
-"""The sweeper: moves tasks on whose owner is gone. The leader's term fences every one of its writes."""
+"""The sweeper: moves on the tasks of owners that are gone. The leader's term fences every one of its writes."""
 
 import time
 from collections.abc import Callable

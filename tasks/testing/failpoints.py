@@ -1,9 +1,9 @@
 """Places where tests make a process die, stop or fail, by ``FAILPOINT=name:action`` in its environment.
 
 Actions: ``kill`` (SIGKILL to itself), ``stop`` (SIGSTOP), ``error`` (a lost database connection), ``away`` (a broker
-that does not answer); ``error*N`` the first N times in a process. With ``FAILPOINT_TOKEN=path`` too, only the process
-that removes that file is hit: one of many, and once, however many take its place. Without the variables ``reach`` is a
-dictionary look-up.
+that does not answer); ``error*N`` acts the first N times in a process. If ``FAILPOINT_TOKEN=path`` is set too,
+the action hits only the process that removes that file: one of many, once, even if others replace it. Without the
+variables ``reach`` is a dictionary look-up.
 """
 
 import os

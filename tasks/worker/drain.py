@@ -34,7 +34,7 @@ class Drain:
         return self.began.is_set()
 
     def begin(self) -> None:
-        """Stop claiming; running tasks go on."""
+        """Stop claiming; running tasks continue."""
         self.began.set()
 
     def request(self) -> None:

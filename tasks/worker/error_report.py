@@ -1,4 +1,4 @@
-"""Error reports: type, message and traceback of an exception of which no text, name or attribute is trusted."""
+"""Error reports: type, message and traceback of an exception whose texts, names and attributes are not trusted."""
 
 import traceback as traceback_module
 from typing import Any, NamedTuple

@@ -110,7 +110,7 @@ _current_call: ContextVar[_Call | None] = ContextVar("callboard_coroutine_call",
 
 
 class Threads(ThreadPoolExecutor):
-    """Threads for what coroutines do not do themselves, above all queries. Sessions in asgiref's are never renewed.
+    """Threads for blocking calls of coroutines, above all queries. asgiref's own threads never renew their sessions.
 
     Calls do not share transactions. What a function leaves open is taken out of its thread and put in again for the
     next function of the same call. So transactions that are entered by hand work in the one thread that all calls

@@ -54,7 +54,7 @@ class Record(NamedTuple):
 
 
 class FlightRecorder:
-    """One record per started task until its outcome is written: state, task, attempt, since when (database's clock)."""
+    """One record per started task until its outcome is written: state, task, attempt, start (database's clock)."""
 
     #: Whether a supervisor reads it.
     is_read = True

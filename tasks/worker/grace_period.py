@@ -1,4 +1,4 @@
-"""The grace period: running tasks may end in it when a worker stops; then they are interrupted, then the process ends.
+"""The grace period of a stopping worker: running tasks may finish in it; then they are interrupted.
 
 Its thread starts with the worker and waits in C. Starting one at the stop would take a lock of the standard library
 that an interrupted actor may have left locked, and the stop would hang.

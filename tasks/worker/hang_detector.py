@@ -23,7 +23,7 @@ BUSY_SHARE = 0.1
 
 
 class HangDetector:
-    """Watches one process. It needs Linux's /proc; without it no process is ever found held."""
+    """Watches one process. It needs Linux's /proc; without it every hang stays undetected."""
 
     def __init__(self, pid: int, recorder: FlightRecorder) -> None:
         self._pid = pid

@@ -1,4 +1,4 @@
-"""Isolation: tasks that may be crashing workers run alone in some of the processes, while the others go on.
+"""Isolation: tasks that may be crashing workers run alone in some of the processes, while the others continue.
 
 Every task that runs when a process crashes counts a crash. Most of them are innocent and run again like any other
 task, because one more crash does not kill them. A task that one more crash would kill is quarantined. It runs only

@@ -1,4 +1,4 @@
-"""Outcomes: what follows from how a run ended. Success, retry, death, or neither; it is decided and not written here.
+"""Outcomes: decides what follows the end of a run (success, retry, death, or neither); the completer writes it.
 
 Nothing that happens after the function has returned runs it again. A result that cannot be kept is dropped with a
 note, and a follow-up that cannot be submitted is a death. The user's code that is called here (texts of exceptions,

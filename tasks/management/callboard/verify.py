@@ -39,7 +39,7 @@ _COLUMNS = (
 
 
 class Check(NamedTuple):
-    """A check: its name and function. If a needed check fails, the others would wait in vain and are not made."""
+    """A check: its name and function. If a needed check fails, the others are skipped: they would wait in vain."""
 
     name: str
     run: Callable[[Trial], str]

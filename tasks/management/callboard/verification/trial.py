@@ -19,7 +19,7 @@ class Failed(Exception):
 
 
 class Skipped(Exception):
-    """A check could not be made; the message says why."""
+    """A check could not run; the message says why."""
 
 
 class Trial:
