@@ -15,12 +15,12 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from tasks.db.server import session_room
 from tasks.models import Worker
 
-#: The most database sessions of a process. A worker needs one more for each of its threads, and the api one for each
-#: thread that serves a request (``tests/acceptance/test_session_counts.py`` counts them).
+#: The most database sessions of a process. A worker and the api need one more for each of their threads
+#: (``tests/acceptance/test_session_counts.py`` counts them).
 SCHEDULER_SESSIONS = 7
 SUPERVISOR_SESSIONS = 2
 WORKER_SESSIONS = 6
-API_SESSIONS = 2
+API_SESSIONS = 1
 
 
 @register()
@@ -76,7 +76,7 @@ def sessions_that_do_not_fit(*, processes: int, threads: int) -> list[CheckMessa
         return []
     workers, working = workers + processes, working + processes * threads
     need = working + workers * WORKER_SESSIONS + (SUPERVISOR_SESSIONS if workers else 0) + SCHEDULER_SESSIONS
-    need += settings.WEB_CONCURRENCY * API_SESSIONS
+    need += settings.WEB_CONCURRENCY * (settings.API_THREADS + API_SESSIONS)
     if room is None or need <= room:
         return []
     return [

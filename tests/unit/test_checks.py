@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.conf import settings as site
 from django.core.checks import run_checks
 from django.db import OperationalError, connection
 
@@ -13,7 +14,7 @@ from tasks.models import Worker
 from tests.factories import let_lease_run_out, make_worker
 
 #: Sessions that are counted whether or not workers run.
-ALWAYS = checks.SCHEDULER_SESSIONS + checks.API_SESSIONS
+ALWAYS = checks.SCHEDULER_SESSIONS + site.API_THREADS + checks.API_SESSIONS
 
 
 def ids(messages: Any) -> list[str]:
