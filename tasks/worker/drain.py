@@ -5,12 +5,16 @@ import resource
 import signal
 import sys
 import threading
+import time
 
 from django.conf import settings
 
 from tasks.worker.flight_recorder import Recorder
 from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Interrupter
+
+#: How long a process may take to heed the signal that it has sent to itself.
+SIGNAL_SECONDS = 5.0
 
 
 class Drain:
@@ -26,7 +30,9 @@ class Drain:
         self.began = threading.Event()
         self.is_retiring = self.has_ended_itself = False
         self._inflight, self._interrupter, self._recorder = inflight, interrupter, recorder
-        self._is_requested = self._is_ending = False
+        self._is_requested = False
+        self._signalled_monotonic: float | None = None
+        self._is_heard = False
 
     @property
     def has_begun(self) -> bool:
@@ -62,17 +68,31 @@ class Drain:
 
         A stuck task does not count: the sweeper has taken it, and it may never end.
         """
-        if not self.is_retiring or self._is_ending:
+        if not self.is_retiring or self._signalled_monotonic is not None:
             return
         if all(map(self._interrupter.is_stuck, self._inflight.executions)):
             # Only once: at a second signal Dramatiq's own command ends the process at once.
-            self._is_ending = True
-            os.kill(os.getpid(), signal.SIGTERM)
+            self._signal()
 
     def end_process(self) -> None:
         """End the process as its operator would, with a grace period for running tasks; a fresh one is started."""
         self.has_ended_itself = True
         self.begin()
+        self._signal()
+
+    def heard(self) -> None:
+        """Note that the process has begun to stop."""
+        self._is_heard = True
+
+    @property
+    def is_ignored(self) -> bool:
+        """Whether the process was told to end and goes on: an actor has made it ignore the signal."""
+        if self._signalled_monotonic is None or self._is_heard:
+            return False
+        return time.monotonic() - self._signalled_monotonic > SIGNAL_SECONDS
+
+    def _signal(self) -> None:
+        self._signalled_monotonic = time.monotonic()
         os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -117,6 +117,7 @@ class WorkerRuntime:
     def begin_stop(self) -> None:
         """Stop claiming, put back what has not started, and let running tasks have their grace period."""
         self.drain.begin()
+        self.drain.heard()
         self.inflight.put_back_waiting(longer_than=0)
         self._grace_period.begin()
 

@@ -120,7 +120,13 @@ class Watchdog:
             time.sleep(OUTCOMES_SECONDS / 50)
 
     def _fault(self) -> Fault | None:
-        return self._fault_of_lease() or self._fault_of_threads()
+        return self._fault_of_lease() or self._fault_of_drain() or self._fault_of_threads()
+
+    def _fault_of_drain(self) -> Fault | None:
+        if not self._drain.is_ignored:
+            return None
+        ending = Ending.RETIRED if self._drain.is_retiring else Ending.UNFINISHED
+        return Fault(ending, EXIT_UNFINISHED, "it was told to end and ignores the signal")
 
     def _fault_of_lease(self) -> Fault | None:
         heartbeat = self._heartbeat

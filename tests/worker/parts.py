@@ -51,7 +51,7 @@ class FakeDrain:
     """Counts how often the process should retire."""
 
     def __init__(self) -> None:
-        self.has_begun = self.is_due = False
+        self.has_begun = self.is_due = self.is_ignored = self.is_retiring = False
         self.retirements = 0
 
     def retire(self) -> None:

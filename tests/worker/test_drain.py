@@ -105,3 +105,16 @@ def test_a_process_that_ends_itself_for_a_fault_does_not_retire(stage) -> None:
     stage.drain.end_process()
     assert (stage.drain.has_begun, stage.drain.has_ended_itself, stage.drain.is_retiring) == (True, True, False)
     assert stage.signals == [signal.SIGTERM]
+
+
+def test_a_signal_is_ignored_if_the_process_goes_on_for_a_while(stage, monkeypatch) -> None:
+    moment = 1000.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: moment))
+    assert not stage.drain.is_ignored
+    stage.drain.end_process()
+    moment += module.SIGNAL_SECONDS
+    assert not stage.drain.is_ignored
+    moment += 0.1
+    assert stage.drain.is_ignored
+    stage.drain.heard()
+    assert not stage.drain.is_ignored

@@ -152,6 +152,12 @@ def test_a_fault_ends_the_process_with_its_code(watchdog, parts, heartbeat, monk
     assert (codes, parts.recorder.endings) == ([EXIT_LEASE_LOST], [Ending.LEASE_LOST])
 
 
+@pytest.mark.parametrize(("is_retiring", "ending"), [(True, Ending.RETIRED), (False, Ending.UNFINISHED)])
+def test_a_process_that_ignores_its_own_signal_ends_all_the_same(watchdog, parts, is_retiring, ending) -> None:
+    parts.drain.is_ignored, parts.drain.is_retiring = True, is_retiring
+    assert watchdog._fault().ending is ending
+
+
 @pytest.mark.parametrize(
     ("ending", "waits"), [(Ending.UNHEALTHY, True), (Ending.NONE, True), (Ending.LEASE_LOST, False)]
 )
