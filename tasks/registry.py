@@ -69,7 +69,7 @@ def get_open(name: str) -> ActorSpec:
 
 
 def _unknown(name: str) -> UnknownActor:
-    message = f"no actor is declared as {name!r:.100}; GET /api/v1/actors lists what is"
+    message = f"no actor is declared as {name!r:.100}; GET /api/v1/actors lists the declared actors"
     return UnknownActor(message, errors=[FieldError("actor", "unknown_actor", message)])
 
 

@@ -102,7 +102,7 @@ class _Call:
             return
         task.get_loop().call_soon_threadsafe(task.cancel)
         if not self._ended.wait(CLEAN_UP_SECONDS):
-            raise RuntimeError("the coroutine goes on after its cancellation") from interrupt
+            raise RuntimeError("the coroutine continues after its cancellation") from interrupt
 
 
 #: The call that runs; coroutines and the tasks that they make inherit it.

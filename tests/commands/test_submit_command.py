@@ -66,7 +66,7 @@ def test_a_wrong_submission_is_one_line(words: list[str], says: str) -> None:
 
 def test_who_does_not_want_to_wait_longer_is_told() -> None:
     make_worker()
-    with pytest.raises(CommandError, match="is still PENDING after 0 s; it goes on") as caught:
+    with pytest.raises(CommandError, match="is still PENDING after 0 s; it continues") as caught:
         callboard("submit", "note", "--wait", "0")
     assert caught.value.returncode == 2
 

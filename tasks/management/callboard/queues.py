@@ -33,7 +33,7 @@ def register(commands: parsing.Commands) -> None:
         examples=["queues list", "queues list --json"],
     )  # fmt: skip
     for name, run, text in (
-        ("pause", pause, "dispatch no more tasks; running ones go on"),
+        ("pause", pause, "stop dispatching; running tasks continue"),
         ("resume", resume, "dispatch tasks again, at once"),
     ):
         one = parsing.add_command(

@@ -87,13 +87,13 @@ def _await_end(task: Task, *, seconds: float) -> Task:
     """Wait until a task has ended.
 
     Raises:
-        CommandError: the task has not ended in time; it goes on.
+        CommandError: the task has not ended in time; it continues.
     """
     deadline = time.monotonic() + seconds
     pause = _SHORTEST_POLL_SECONDS
     while not task.is_final:
         if time.monotonic() >= deadline:
-            raise CommandError(f"{_described(task)} after {seconds:g} s; it goes on", returncode=2)
+            raise CommandError(f"{_described(task)} after {seconds:g} s; it continues", returncode=2)
         time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
         pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
         task.refresh_from_db()
