@@ -162,6 +162,8 @@ class Completer:
                 delay = RETRY_DELAYS_SECONDS[min(tries, len(RETRY_DELAYS_SECONDS) - 1)]
                 log.warning("outcomes wait for the database", error=str(error), count=len(batch), wait_seconds=delay)
                 tries += 1
+                # A pause is no stall, and it may be longer than a short lease.
+                self._progress_monotonic = time.monotonic() + delay
                 time.sleep(delay)
                 close_old_connections()
             except Exception as error:  # noqa: BLE001

@@ -337,3 +337,24 @@ def test_a_completer_that_rested_for_long_has_not_stalled_when_a_run_ends(desk) 
     desk.end(desk.run())
     assert desk.completer.stalled_for < 10
     desk.write()
+
+
+def test_a_completer_that_pauses_between_two_tries_has_not_stalled(desk, complete, monkeypatch) -> None:
+    stalls: list[float] = []
+    # As long as the pause, so that a lease shorter than the pause is looked at too.
+    clock = SimpleNamespace(now=time.monotonic())
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+        stalls.append(desk.completer.stalled_for)
+
+    monkeypatch.setattr(module, "RETRY_DELAYS_SECONDS", (100.0,))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
+
+    def fail(_outcomes: Sequence[Outcome]) -> list[Moved]:
+        raise OperationalError("gone")
+
+    complete.append(fail)
+    desk.end(desk.run())
+    desk.write()
+    assert stalls[0] == 0
