@@ -119,7 +119,7 @@ OPERATIONS: Sequence[Operation] = (
         body="BulkSubmission", parameters=[_IDEMPOTENCY_KEY], errors=[413, 422, 429],
     ),
     Operation("get", _ONE, "readTask", {200: "Task"}),
-    Operation("put", _ONE, "replaceTask", {200: "Task"}, body="Edit", parameters=[_IF_MATCH], errors=[409, 412]),
+    Operation("put", _ONE, "replaceTask", {200: "Task"}, body="Replacement", parameters=[_IF_MATCH], errors=[409, 412]),
     Operation("patch", _ONE, "editTask", {200: "Task"}, body="Edit", parameters=[_IF_MATCH], errors=[409, 412]),
     Operation("delete", _ONE, "deleteTask", {204: ""}, parameters=[_IF_MATCH], errors=[409, 412]),
     Operation("post", f"{_ONE}/cancel", "cancelTask", {200: "Task"}, errors=[409]),

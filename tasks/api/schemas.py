@@ -103,6 +103,14 @@ def _help(one: TaskField) -> str:
 SUBMISSION: Mapping[str, Schema] = {name: about(_taken(one.kind), _help(one)) for name, one in FIELDS.items()}
 
 
+def _replacing(one: TaskField) -> Schema:
+    """Describe a field of a replacement, which has no defaults; what is null already may stay so."""
+    schema = about(_taken(one.kind), one.help)
+    if one.if_null:
+        return about(or_null(schema), f"{one.help} null ({one.if_null}) is taken of a task that has it already.")
+    return schema
+
+
 def _nullable(schema: Schema) -> Schema:
     """Allow null, which means "not given"."""
     if "oneOf" in schema:
@@ -293,6 +301,7 @@ SCHEMAS: Mapping[str, Schema] = {
         required=["tasks"],
     ),
     "Edit": body({name: SUBMISSION[name] for name in EDITABLE}),
+    "Replacement": an_object({name: _replacing(FIELDS[name]) for name in EDITABLE}),
     "Task": an_object(_TASK),
     "RemovedTask": about(
         an_object(

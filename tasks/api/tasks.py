@@ -21,8 +21,8 @@ from tasks.contract.idempotency_key import take_key
 from tasks.contract.pages import Order, page
 from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.submissions import (
-    as_submitted,
     read_change,
+    read_replacement,
     read_submission,
     read_submissions,
 )
@@ -118,10 +118,9 @@ class TaskDetail(ApiView):
         return self._edit(request, task, change)
 
     def put(self, request: Request, task_id: str) -> Response:
-        """Replace all editable fields of a waiting task; a field that is left out gets its default."""
+        """Replace all editable fields of a waiting task; all of them are required."""
         task = find_task(request, task_id)
-        change = read_change(read_object(request))
-        return self._edit(request, task, as_submitted(task.actor) | change)
+        return self._edit(request, task, read_replacement(read_object(request), task=task))
 
     def delete(self, request: Request, task_id: str) -> Response:
         """Delete a task that is not running; its dead letters and events stay."""

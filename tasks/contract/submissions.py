@@ -11,6 +11,7 @@ from tasks.contract import fields
 from tasks.contract.access import Caller
 from tasks.contract.fields import Reader
 from tasks.errors import FieldError, InvalidTask
+from tasks.models import Task
 from tasks.submission import (
     EDITABLE,
     FIELDS,
@@ -120,23 +121,42 @@ def read_change(body: Mapping[str, Any]) -> dict[str, Any]:
         InvalidTask: with one error per field.
     """
     values, errors = fields.read_fields(body, _EDIT_READERS, refused={})
-    errors += [
-        FieldError(name, "invalid", "expected a value, got null; leave the field out to keep its value")
-        for name in EDITABLE
-        if name in body and body[name] is None
-    ]
+    errors += _nulls(body, "leave the field out to keep its value")
     if errors:
         raise InvalidTask(errors=errors)
     return values
 
 
-def as_submitted(actor: str) -> dict[str, Any]:
-    """Give every field that can be edited the value of a submission that leaves it out."""
-    spec, blank = registry.get(actor), Submission(actor=actor)
-    options = {name: FIELDS[name].actor_option for name in EDITABLE}
-    values = {name: getattr(spec, option) if option else getattr(blank, name) for name, option in options.items()}
-    max_retries = FOR_EVER if spec.max_retries is None else spec.max_retries
-    return values | {"run_at": fields.LONG_AGO, "max_retries": max_retries}
+def read_replacement(body: Mapping[str, Any], *, task: Task) -> dict[str, Any]:
+    """Read the whole editable set of a task: a default in the place of a forgotten field could run the task at once.
+
+    ``max_retries`` may be null if it is so already, so that an answer with its changes can be sent back.
+
+    Raises:
+        InvalidTask: with one error per field, those that are missing too.
+    """
+    values, errors = fields.read_fields(body, _EDIT_READERS, refused={})
+    kept: dict[str, Any] = {}
+    if task.max_retries is None and "max_retries" in body and body["max_retries"] is None:
+        kept = {"max_retries": FOR_EVER}
+    errors += _nulls(
+        {name: value for name, value in body.items() if name not in kept}, "PATCH keeps what it is not given"
+    )
+    missing = [name for name in EDITABLE if name not in body]
+    errors += [FieldError(name, "required", "expected a value, since PUT replaces all fields") for name in missing]
+    if missing:
+        message = (
+            f"PUT replaces {', '.join(EDITABLE)}; missing: {', '.join(missing)}; use PATCH to change single fields"
+        )
+        raise InvalidTask(message, errors=errors)
+    if errors:
+        raise InvalidTask(errors=errors)
+    return values | kept
+
+
+def _nulls(body: Mapping[str, Any], instead: str) -> list[FieldError]:
+    message = f"expected a value, got null; {instead}"
+    return [FieldError(name, "invalid", message) for name in EDITABLE if name in body and body[name] is None]
 
 
 def _contradictions(body: Mapping[str, Any], values: Mapping[str, Any]) -> list[FieldError]:

@@ -321,6 +321,16 @@ EDITS: dict[str, tuple[dict[str, Any], str]] = {
     "a delay": ({"delay_seconds": 5}, "delay_seconds"),
 }
 
+#: A good body of a PUT.
+_WHOLE: dict[str, Any] = {
+    "payload": {"do": "return"},
+    "priority": 5,
+    "queue": "default",
+    "run_at": "2099-01-01T00:00:00Z",
+    "max_retries": 3,
+    "tags": [],
+}
+
 #: name: body of a PATCH of a task.
 EDIT_BODIES: dict[str, bytes] = {
     "no body": b"",
@@ -384,7 +394,11 @@ def _cases() -> Iterator[tuple[str, Bad]]:
         yield f"bulk: {name}", Bad("POST", BULK, 400, named, json.dumps(body).encode())
     for method in ("PUT", "PATCH"):
         for name, (fields, named) in EDITS.items():
-            yield f"{method}: {name}", Bad(method, f"{TASKS}/{{task}}", 400, named, json.dumps(fields).encode())
+            body = _WHOLE | fields if method == "PUT" else fields
+            yield f"{method}: {name}", Bad(method, f"{TASKS}/{{task}}", 400, named, json.dumps(body).encode())
+    for name in _WHOLE:
+        rest = {one: value for one, value in _WHOLE.items() if one != name}
+        yield f"PUT without {name}", Bad("PUT", f"{TASKS}/{{task}}", 400, name, json.dumps(rest).encode())
     for name, raw in EDIT_BODIES.items():
         yield f"edit: {name}", Bad("PATCH", f"{TASKS}/{{task}}", 400, "", raw)
     for name, (body, named) in QUEUE_CHANGES.items():

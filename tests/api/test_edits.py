@@ -48,31 +48,50 @@ def test_a_patch_leaves_the_rest(alice):
     assert body["priority"] == 9
 
 
-def test_a_put_resets_what_it_leaves_out(alice):
-    task = alice.submit(priority=3, tags=["a"], max_retries=7, queue="other", run_at="2099-01-01T00:00:00Z").json()
-    body = _edit(alice, "put", task["url"], {"payload": {"do": "return"}}).json()
-    assert (body["priority"], body["tags"], body["max_retries"], body["queue"]) == (5, [], 3, "default")
-    assert task["created_at"] < body["run_at"] < "2099"
+@pytest.mark.parametrize("missing", [[name] for name in ALL] + [[name for name in ALL if name != "payload"], list(ALL)])
+def test_a_put_that_leaves_out_a_field_is_refused_and_changes_nothing(alice, missing):
+    """Defaults in the place of forgotten fields once ran a task of 2099 at once."""
+    url = alice.submit(priority=3, tags=["a"], max_retries=7, queue="other", run_at="2099-01-01T00:00:00Z").json()[
+        "url"
+    ]
+    before = alice.get(url).json()
+    body = {name: value for name, value in ALL.items() if name not in missing}
+    problem = assert_problem(_edit(alice, "put", url, body), 400, code="invalid")
+    assert {error["field"] for error in problem["errors"] if error["code"] == "required"} == set(missing)
+    assert "PATCH" in problem["detail"]
+    assert all(name in problem["detail"].partition("missing")[2] for name in missing)
+    assert alice.get(url).json() == before
+    assert not TaskEvent.objects.exists()
+
+
+def test_a_put_names_what_is_missing_and_what_is_wrong(alice):
+    url = alice.submit().json()["url"]
+    problem = assert_problem(_edit(alice, "put", url, {"priority": 11, "tags": None}), 400)
+    found = {(error["field"], error["code"]) for error in problem["errors"]}
+    missing = {(name, "required") for name in set(ALL) - {"priority", "tags"}}
+    assert found == {("priority", "invalid"), ("tags", "invalid"), *missing}
+
+
+def test_what_a_task_tells_can_be_put_back(alice):
+    for actor in ("act", "never_gives_up"):
+        task = alice.submit(actor, run_at="2099-01-01T00:00:00Z").json()
+        body = {name: task[name] for name in ALL}
+        edited = _edit(alice, "put", task["url"], body).json()
+        assert {name: edited[name] for name in ALL} == body
+
+
+def test_endless_retries_are_kept_but_not_given(alice):
+    url = alice.submit().json()["url"]
+    assert_problem(_edit(alice, "put", url, ALL | {"max_retries": None}), 400, field="max_retries")
+    assert alice.get(url).json()["max_retries"] == 3
 
 
 @pytest.mark.parametrize("method", ["patch", "put"])
 def test_a_payload_is_checked_with_the_positional_arguments_of_the_task(alice, make, method):
     task = make(Status.PENDING, actor="add", args=[1])
-    assert_problem(_edit(alice, method, f"{TASKS}/{task.pk}", {"payload": {"a": 2}}), 400, field="args")
-    assert _edit(alice, method, f"{TASKS}/{task.pk}", {"payload": {"b": 2}}).status_code == 200
-
-
-def test_a_put_resets_to_what_the_actor_says(alice):
-    task = alice.submit("elsewhere", priority=1).json()
-    body = _edit(alice, "put", task["url"], {}).json()
-    assert (body["priority"], body["queue"]) == (8, "other")
-    task = alice.submit("never_gives_up", max_retries=1).json()
-    assert _edit(alice, "put", task["url"], {}).json()["max_retries"] is None
-
-
-def test_a_put_without_what_the_actor_needs_is_refused(alice):
-    url = alice.submit().json()["url"]
-    assert_problem(_edit(alice, "put", url, {"priority": 1}), 400, field="payload.do")
+    rest = {} if method == "patch" else ALL
+    assert_problem(_edit(alice, method, f"{TASKS}/{task.pk}", rest | {"payload": {"a": 2}}), 400, field="args")
+    assert _edit(alice, method, f"{TASKS}/{task.pk}", rest | {"payload": {"b": 2}}).status_code == 200
 
 
 def test_the_past_means_now(alice):

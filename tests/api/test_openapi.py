@@ -64,6 +64,7 @@ def test_fields_are_those_that_are_read():
     schemas = DOCUMENT["components"]["schemas"]
     assert set(schemas["Submission"]["properties"]) == _FIELDS
     assert set(schemas["Edit"]["properties"]) == set(EDITABLE)
+    assert set(schemas["Replacement"]["properties"]) == set(schemas["Replacement"]["required"]) == set(EDITABLE)
     of_bulk = schemas["BulkSubmission"]["properties"]["tasks"]["items"]["properties"]
     assert set(of_bulk) == _FIELDS
 

@@ -52,7 +52,14 @@ NAMES = [f"{method} {path}" for method, path in ROUTES]
 
 
 BODIES = {
-    "put": lambda path: {"payload": {"do": "return"}},
+    "put": lambda path: {
+        "payload": {"do": "return"},
+        "priority": 5,
+        "queue": "default",
+        "run_at": "2099-01-31T09:00:00Z",
+        "max_retries": 3,
+        "tags": [],
+    },
     "patch": lambda path: {"priority": 9} if "tasks" in path else {"paused": True},
 }
 
