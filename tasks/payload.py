@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from tasks.db.json_text import with_plain_floats
 from tasks.errors import FieldError
 
 #: Integers beyond 64 bits are refused: most readers of JSON would silently round them.
@@ -40,12 +41,12 @@ def _size(value: Any) -> int:
 
 
 def encode(value: Any) -> bytes:
-    """Encode a value as compact UTF-8 JSON.
+    """Encode a value as compact UTF-8 JSON, floats in the length that is stored.
 
     Raises:
         TypeError, ValueError, RecursionError: it is not JSON.
     """
-    return _ENCODER.encode(value).encode("utf-8", "strict")
+    return with_plain_floats(_ENCODER.encode(value)).encode("utf-8", "strict")
 
 
 def plain_copy(value: Any) -> Any:

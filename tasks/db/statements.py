@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 
 from django.db import OperationalError, connection
 
+from tasks.db.json_text import with_plain_floats
+
 
 def fetch(
     statement: str, parameters: Mapping[str, Any], *, prepared: str = "", anywhere: bool = False
@@ -52,7 +54,7 @@ loads = json.loads
 
 def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
     """Encode a batch for ``json_to_recordset``; ids and times as text."""
-    return json.dumps(rows, ensure_ascii=False, separators=(",", ":"), default=str)
+    return with_plain_floats(json.dumps(rows, ensure_ascii=False, separators=(",", ":"), default=str))
 
 
 class _Texts(NamedTuple):
