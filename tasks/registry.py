@@ -5,6 +5,7 @@ Options keep Dramatiq's names and milliseconds, ``seconds()`` is the one place t
 """
 
 import inspect
+import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,14 @@ from typing import Any
 
 import dramatiq
 import pydantic
+import pydantic_core
 from django.conf import settings
+from pydantic.json_schema import GenerateJsonSchema, NoDefault
 
 from tasks.errors import FieldError, InvalidTask, UnknownActor
 from tasks.payload import check_json
+from tasks.priority import HIGHEST, LOWEST
+from tasks.retry import MOST_SECONDS
 
 #: Options that Callboard adds to Dramatiq's: ``default_priority`` (1–10), ``api`` (False: not to be submitted by API).
 OWN_OPTIONS = frozenset({"default_priority", "api", "retry_for"})
@@ -107,14 +112,14 @@ def _spec(actor: Any) -> ActorSpec:
     return ActorSpec(
         name=actor.actor_name,
         queue=actor.queue_name,
-        description=inspect.getdoc(actor.fn) or "",
+        description=(inspect.getdoc(actor.fn) or "").encode("utf-8", "replace").decode(),
         default_priority=options.get("default_priority", settings.DEFAULT_PRIORITY),
         max_retries=options.get("max_retries", settings.DEFAULT_MAX_RETRIES),
         min_backoff_seconds=_option(options, "min_backoff", settings.DEFAULT_MIN_BACKOFF_SECONDS),
         max_backoff_seconds=_option(options, "max_backoff", settings.DEFAULT_MAX_BACKOFF_SECONDS),
-        retry_for_seconds=_option(options, "retry_for", None),
-        time_limit_seconds=_option(options, "time_limit", settings.DEFAULT_TIME_LIMIT_SECONDS),
-        max_age_seconds=_option(options, "max_age", None),
+        retry_for_seconds=_limit(options, "retry_for", None),
+        time_limit_seconds=_limit(options, "time_limit", settings.DEFAULT_TIME_LIMIT_SECONDS) or 0,
+        max_age_seconds=_limit(options, "max_age", None),
         is_open_to_api=options.get("api", True),
         arguments=Arguments.of(actor.fn),
     )
@@ -122,7 +127,42 @@ def _spec(actor: Any) -> ActorSpec:
 
 def _option(options: Mapping[str, Any], name: str, default: Any) -> Any:
     value = options.get(name)
-    return default if value is None else seconds(value)
+    return default if value is None else min(seconds(value), MOST_SECONDS)
+
+
+def _limit(options: Mapping[str, Any], name: str, default: Any) -> Any:
+    """Read a limit; infinity, which is no JSON, means none."""
+    value = options.get(name)
+    is_endless = not isinstance(value, timedelta) and value == math.inf
+    return None if is_endless else _option(options, name, default)
+
+
+_TIMES = ("min_backoff", "max_backoff", "time_limit", "max_age", "retry_for")
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Check the options of an actor that is being declared; a bad one would fail each of its submissions.
+
+    Raises:
+        ValueError: says what was expected.
+    """
+    for option, value in options.items():
+        if value is None:
+            continue
+        if option in _TIMES and not _is_time(value):
+            wanted = "milliseconds from 0 on, or a timedelta"
+        elif option == "max_retries" and not (isinstance(value, int) and 0 <= value < 2**31):
+            wanted = "a whole number from 0 on, or None for ever"
+        elif option == "default_priority" and not (isinstance(value, int) and LOWEST <= value <= HIGHEST):
+            wanted = f"a whole number from {LOWEST} to {HIGHEST}"
+        else:
+            continue
+        raise ValueError(f"actor {name!r}: expected {option} as {wanted}, got {value!r:.100}")
+
+
+def _is_time(value: Any) -> bool:
+    # Written so that NaN, which compares false with everything, is none.
+    return isinstance(value, int | float | timedelta) and seconds(value) >= 0
 
 
 @dataclass(frozen=True)
@@ -150,8 +190,12 @@ class Arguments:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The payload's JSON Schema."""
-        return self.model.model_json_schema()
+        """The payload's JSON Schema, without what JSON cannot say: one actor must not break the list of all."""
+        try:
+            found: dict[str, Any] = _without_unfit(self.model.model_json_schema(schema_generator=_Schema))
+        except Exception:  # noqa: BLE001 - a model may have types without a schema, or hooks of its own that raise
+            return {"type": "object"}
+        return found
 
     def check(self, args: Sequence[Any], payload: Mapping[str, Any]) -> list[FieldError]:
         """List what is wrong with a payload (and positional arguments, which only ``send()`` has)."""
@@ -227,15 +271,55 @@ def _model(name: str, parameters: Sequence[inspect.Parameter], hints: Mapping[st
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        default = ... if parameter.default is parameter.empty else parameter.default
         # Behind an alias any parameter name works; pydantic reserves some ("schema", "_x").
-        fields[f"p_{parameter.name}"] = (
-            _checkable(hints.get(parameter.name, Any)),
-            pydantic.Field(default, alias=parameter.name),
-        )
+        fields[f"p_{parameter.name}"] = (_checkable(hints.get(parameter.name, Any)), _field(parameter))
     extra: typing.Literal["allow", "forbid"] = "allow" if inspect.Parameter.VAR_KEYWORD in kinds else "forbid"
     config = pydantic.ConfigDict(extra=extra, arbitrary_types_allowed=False, protected_namespaces=())
     return pydantic.create_model(name, __config__=config, **fields)
+
+
+def _field(parameter: inspect.Parameter) -> Any:
+    if parameter.default is parameter.empty:
+        return pydantic.Field(..., alias=parameter.name)
+    if _is_json(parameter.default):
+        return pydantic.Field(parameter.default, alias=parameter.name)
+    # The function has its own default. pydantic would copy this one, which locks and the like refuse.
+    return pydantic.Field(default_factory=lambda: None, alias=parameter.name)
+
+
+def _is_json(default: Any) -> bool:
+    """Tell whether a default can be written as JSON; dates, enums and sets can."""
+    try:
+        found = pydantic_core.to_jsonable_python(default, inf_nan_mode="constants")
+    except Exception:  # noqa: BLE001 - whatever the methods of a default raise
+        return False
+    return _fits(found)
+
+
+def _fits(value: Any) -> bool:
+    return not check_json(value, field="", max_bytes=settings.MAX_PAYLOAD_BYTES, max_depth=settings.MAX_JSON_DEPTH)
+
+
+class _Schema(GenerateJsonSchema):
+    """pydantic's, without defaults that are no JSON."""
+
+    def get_default_value(self, schema: Any) -> Any:
+        """Give a field's default; none if it is no JSON."""
+        default = super().get_default_value(schema)
+        return default if default is NoDefault or _is_json(default) else NoDefault
+
+
+def _without_unfit(schema: Any) -> Any:
+    """Leave out what JSON cannot say: an infinite bound is no bound."""
+    if isinstance(schema, dict):
+        return {name: _without_unfit(one) for name, one in schema.items() if _fits(name) and _can_stay(one)}
+    if isinstance(schema, list | tuple):
+        return [_without_unfit(one) for one in schema if _can_stay(one)]
+    return schema
+
+
+def _can_stay(value: Any) -> bool:
+    return isinstance(value, dict | list | tuple) or _fits(value)
 
 
 def _checkable(hint: Any) -> Any:

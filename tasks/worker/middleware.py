@@ -13,7 +13,7 @@ from dramatiq.middleware import Middleware
 from dramatiq.middleware.middleware import MiddlewareError
 
 from tasks import current
-from tasks.registry import OWN_OPTIONS
+from tasks.registry import OWN_OPTIONS, check_options
 from tasks.worker import event_loop, open_transactions
 from tasks.worker.error_report import OpaqueError, report_of
 
@@ -40,6 +40,13 @@ class Compatibility(Middleware):
             "time_limit", "max_age", "notify_shutdown", "on_success", "on_failure", "pipe_ignore", "pipe_target",
             "store_results", "result_ttl", *OWN_OPTIONS,
         }  # fmt: skip
+
+    def before_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
+        """Refuse options now that no task could be submitted with."""
+        try:
+            check_options(actor.actor_name, actor.options)
+        except ValueError as error:
+            raise InvalidOption(str(error)) from error
 
 
 class InvalidOption(MiddlewareError):

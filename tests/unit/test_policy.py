@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from dlq import fingerprint
 from tasks import errors, hint, priority
 from tasks.broker import redis_url
+from tasks.db import json_text
 from tasks.hint import Hint
 from tasks.queries import forecast
 from tasks.states import DUE, FINAL, WAITING, Status
 
 
-@pytest.mark.parametrize("module", [priority, fingerprint, redis_url, forecast])
+@pytest.mark.parametrize("module", [priority, fingerprint, json_text, redis_url, forecast])
 def test_the_examples_in_docstrings_hold(module) -> None:
     assert doctest.testmod(module).failed == 0
     assert doctest.testmod(module).attempted > 0
