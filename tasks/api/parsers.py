@@ -23,6 +23,9 @@ _NOTHING = re.compile(rb"\s*(?:--[^\r\n]+--)?\s*")
 # An unterminated string matches to the end of the body: else each quote in it would be tried, in quadratic time.
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.?[^"\\]*)*(?:"|\Z)|[\[\]{}]', re.DOTALL)
 
+# Of a number: in a string a quote follows, or another character.
+_EXPONENT = re.compile(r"[\d.][eE]\+?0*(\d{2,3})\s*[],}]", re.ASCII)
+
 
 def read_object(request: Request, *, optional: bool = False) -> dict[str, Any]:
     """Read the body as one JSON object; an empty body counts as ``{}`` if it is optional.
@@ -103,6 +106,7 @@ def _decode(raw: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise MalformedRequest(f"expected a body in UTF-8; byte {error.start} is not") from error
     _check_depth(text)
+    _check_exponents(text)
     try:
         return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
@@ -133,6 +137,14 @@ def _check_depth(text: str) -> None:
         elif depth == 1:
             # The last string on the first level, before the nesting starts, is the name of the field.
             field = quoted(token[0][1:-1])[1:-1]
+
+
+def _check_exponents(text: str) -> None:
+    """Bound the digits of numbers with exponents: stored, each of the 5 bytes of 1e308 becomes 60."""
+    digits = sum(int(exponent) for exponent in _EXPONENT.findall(text))
+    if digits > settings.MAX_BODY_BYTES:
+        message = f"expected numbers that have at most {settings.MAX_BODY_BYTES} digits once written out, got {digits}"
+        raise TooLarge(f"{message}; split a bulk into several")
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -98,6 +98,13 @@ def test_tasks_with_large_floats_run_and_so_do_their_callbacks(engine: Any) -> N
     assert typed([message["kwargs"]["value"], result]) == typed([value, value])
 
 
+def test_a_bulk_of_short_numbers_with_many_digits_is_refused(alice: Any, settings: Any) -> None:
+    settings.MAX_BODY_BYTES = 100_000
+    task = {"actor": "note", "payload": {"a": [1e308] * 100}}
+    assert_problem(alice.send(f"{TASKS}/bulk", {"tasks": [task] * 4}), 413, code="too_large")
+    assert alice.send(f"{TASKS}/bulk", {"tasks": [task] * 3}).status_code == 201
+
+
 def test_a_float_is_as_long_as_it_is_stored() -> None:
     value = [1e308] * 100
     (fault,) = check_json(value, field="f", max_bytes=10_000, max_depth=8)
