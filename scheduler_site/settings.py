@@ -157,7 +157,7 @@ WORKER_MAX_MEMORY_MB = env.integer("WORKER_MAX_MEMORY_MB", 0, minimum=0)
 # Whether echo, sleep and the demo actors exist. Default: the value of DEBUG; `manage.py up` switches them on.
 BUILTIN_ACTORS = env.flag("BUILTIN_ACTORS", DEBUG)
 
-# How long a request of `http_request` may take in total.
+# How long a request of `http_request` may take in total, from the look-up of the name to the last byte.
 HTTP_REQUEST_TIMEOUT_SECONDS = env.seconds("HTTP_REQUEST_TIMEOUT_SECONDS", 30, minimum=0.1)
 # How much of a response `http_request` keeps, in bytes.
 HTTP_REQUEST_MAX_BYTES = env.integer("HTTP_REQUEST_MAX_BYTES", 100_000, minimum=1)

@@ -67,11 +67,18 @@ if settings.BUILTIN_ACTORS:
             case "power":
                 return _printable(_power(a, b))
 
-    @dramatiq.actor(throws=(outbound.Refused,))
+    @dramatiq.actor(throws=(outbound.Refused, outbound.Unrepeatable))
     def http_request(
         url: str, method: str = "GET", headers: dict[str, str] | None = None, body: str | None = None
     ) -> dict[str, Any]:
-        """Send an HTTP request to a public address; return status, url, headers, body and is_truncated."""
+        """Send an HTTP request to a public address; return status, url, headers, body, is_truncated and error.
+
+        An answer of any status is a success. A POST or PATCH that was answered is never sent again: if its headers
+        came, the task succeeds with what could be read of the body, ``is_truncated`` and the ``error``; if not even
+        those, the task ends as ``not_retryable``. Without any byte of an answer it is retried, as every other request
+        is whose answer is incomplete. After a redirect another host gets neither the body nor any header but Accept,
+        Accept-Language and User-Agent.
+        """
         return asdict(outbound.request(url, method=method, headers=headers, body=body))
 
     @dramatiq.actor
