@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from tasks import actors, outbound, payload
+from dlq.models import DeadLetter
+from tasks import outbound, payload
+from tasks.states import DeathReason, Status
+from tests.factories import submit
 
 LIMIT_SECONDS = 0.5
 #: A machine under load needs some time beyond the limit; each of these servers would hold a client for longer.
@@ -21,6 +24,7 @@ DRIPS = 100
 
 OK = b"HTTP/1.1 200 OK\r\n"
 PLAIN = OK + b"Content-Type: text/plain\r\n"
+TLS_HANDSHAKE = b"\x16\x03"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -75,7 +79,7 @@ def _request_of(connection: socket.socket) -> bytes:
     """Receive a request; its body comes at once in these tests, and is read until the client waits."""
     received = b""
     connection.settimeout(5)
-    while b"\r\n\r\n" not in received:
+    while b"\r\n\r\n" not in received and not received.startswith(TLS_HANDSHAKE):
         received += connection.recv(65_536)
     connection.settimeout(0.1)
     with suppress(TimeoutError):
@@ -122,6 +126,14 @@ def test_the_time_limit_holds_for_a_server_that_drips(server: Hostile, kind: str
     started = time.monotonic()
     with pytest.raises(outbound.Failed, match=r"no complete answer within 0\.5 s|timed out"):
         outbound.request(server.url)
+    assert time.monotonic() - started < MOST_SECONDS
+
+
+def test_the_time_limit_holds_for_a_tls_handshake_that_drips(server: Hostile) -> None:
+    server.drips(TLS_HANDSHAKE + b"\x03\x40\x00")
+    started = time.monotonic()
+    with pytest.raises(outbound.Failed, match="timed out"):
+        outbound.request(server.url.replace("http:", "https:"))
     assert time.monotonic() - started < MOST_SECONDS
 
 
@@ -226,8 +238,23 @@ def test_a_post_is_not_sent_again_because_its_redirect_fails(server: Hostile) ->
     assert [one.split()[0] for one in server.requests] == [b"POST", b"GET"]
 
 
-def test_the_actor_does_not_retry_what_is_not_repeatable() -> None:
-    assert set(actors.http_request.options["throws"]) == {outbound.Refused, outbound.Unrepeatable}
+@pytest.mark.parametrize(
+    ("answer", "status", "death"),
+    [
+        (OK + b"Content-Type: text/plain; charset=x\0y\r\nX: a\0b\r\n\r\na\0b", Status.SUCCEEDED, None),
+        (OK + b"Content-Length: 10\r\n\r\nabc", Status.SUCCEEDED, None),
+        (OK + b"X: " + b"1" * 70_000, Status.DEAD, DeathReason.NOT_RETRYABLE),
+    ],
+)
+def test_a_task_sends_an_answered_post_once(
+    engine: Any, server: Hostile, answer: bytes, status: Status, death: DeathReason | None
+) -> None:
+    server.says(answer)
+    call = {"url": server.url, "method": "POST", "body": "pay"}
+    (task,) = engine.wait_for(submit("http_request", payload=call, max_retries=3))
+    assert (task.status, len(server.requests)) == (status, 1)
+    assert (task.result is not None) == (status == Status.SUCCEEDED)
+    assert list(DeadLetter.objects.values_list("reason", flat=True)) == ([death] if death else [])
 
 
 # --- A result that can be stored ---
