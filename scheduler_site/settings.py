@@ -33,7 +33,13 @@ SECRET_KEY = env.text("SECRET_KEY", "only-for-development" if DEBUG else "")
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 # Whether people reach the site over HTTPS; then cookies are never sent over plain HTTP. Default: unless DEBUG.
 HTTPS = env.flag("HTTPS", not DEBUG)
-# Origins (https://host) whose forms are accepted, for proxies that change the host name, separated by commas.
+# Whether requests over plain HTTP are redirected to HTTPS, probes excepted. Behind a proxy this needs TRUSTED_PROXIES.
+HTTPS_REDIRECT = env.flag("HTTPS_REDIRECT", False)
+# How long browsers insist on HTTPS for this host (Strict-Transport-Security), in seconds; 0 = not told. They are told
+# over HTTPS only. Default: an hour with HTTPS, else 0; use a year (31536000) once HTTPS is there to stay.
+HSTS_SECONDS = env.integer("HSTS_SECONDS", 3600 if HTTPS else 0)
+# Origins (https://host) whose forms are accepted, for proxies that change the host name and are not in TRUSTED_PROXIES,
+# separated by commas.
 CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS", [])
 # The lowest level of log lines that are written.
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
@@ -91,7 +97,8 @@ SUBMIT_RATE_LIMIT = env.rate("SUBMIT_RATE_LIMIT", "50/m")
 SUBMIT_RATE_FAIL_OPEN = env.flag("SUBMIT_RATE_FAIL_OPEN", True)
 # How often a client address, and a user name, may try to log in to the admin; 0 = no limit.
 LOGIN_RATE_LIMIT = env.rate("LOGIN_RATE_LIMIT", "10/m")
-# Addresses of proxies whose X-Forwarded-For header is trusted, separated by commas; from others it is ignored.
+# Addresses of proxies whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are trusted, separated by commas;
+# from others they are ignored.
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 # The api's port under `manage.py up`, under gunicorn without --bind, and on the host under compose.
 API_PORT = env.integer("API_PORT", 8000, minimum=1, maximum=65535)
@@ -261,6 +268,12 @@ AUTH_PASSWORD_VALIDATORS = [
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SECURE_SSL_REDIRECT = HTTPS_REDIRECT
+# Orchestrators probe over plain HTTP.
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|health|metrics)/?$"]
+SECURE_HSTS_SECONDS = HSTS_SECONDS
+# W005, W021: whether HSTS covers subdomains is for the owner of the domain, not of this host. W008: see HTTPS_REDIRECT.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

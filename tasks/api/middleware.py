@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.encoding import escape_uri_path
 
-from tasks.api import problems
+from tasks.api import forwarded, problems
 from tasks.contract.fields import quoted
 from tasks.errors import FieldError, MalformedRequest
 from tasks.telemetry import trace
@@ -41,6 +41,7 @@ class RequestMiddleware:
         trace_id = trace.from_headers(request.META)
         with trace.bound(trace_id):
             started = time.perf_counter()
+            forwarded.apply(request)
             response = _refuse_foreign_host(request) or self._get_response(request)
             _finish(request, response)
             response.headers["X-Trace-Id"] = trace_id

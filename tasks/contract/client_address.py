@@ -1,8 +1,10 @@
-"""The address that a request came from, behind any number of trusted proxies."""
+"""Where a request came from and what it asked for, behind any number of trusted proxies."""
 
 import ipaddress
 
 from django.conf import settings
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def client_address(peer: str, forwarded_for: str = "") -> str:
@@ -15,18 +17,29 @@ def client_address(peer: str, forwarded_for: str = "") -> str:
         peer: the other end of the connection; "" for a Unix socket.
         forwarded_for: the header ``X-Forwarded-For``.
     """
-    address, forwarded = parsed(peer), forwarded_for.split(",")
-    while _is_trusted(address) and forwarded:
-        before = parsed(forwarded.pop())
-        if before is None:
-            break
-        address = before
+    address, _ = _walked(peer, forwarded_for)
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address, 64), strict=False))
     return str(address)
 
 
-def parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def forwarded(value: str, *, peer: str, forwarded_for: str = "") -> str:
+    """Tell what the outermost trusted proxy wrote into ``X-Forwarded-Proto`` or ``X-Forwarded-Host``; "" if nothing.
+
+    Proxies that append to such a header append to ``X-Forwarded-For`` too. So the entry that counts is as far from the
+    right end as there are trusted proxies; the caller may have written those before it.
+
+    Parameters:
+        value: the header.
+        peer: the other end of the connection; "" for a Unix socket.
+        forwarded_for: the header ``X-Forwarded-For``.
+    """
+    _, proxies = _walked(peer, forwarded_for)
+    entries = value.split(",")
+    return entries[-min(proxies, len(entries))].strip() if proxies else ""
+
+
+def parsed(text: str) -> _Address | None:
     """Read an address, an IPv4-mapped one as IPv4; None if the text is not an address."""
     try:
         address = ipaddress.ip_address(text.strip())
@@ -36,7 +49,19 @@ def parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return mapped or address
 
 
-def _is_trusted(address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -> bool:
+def _walked(peer: str, forwarded_for: str) -> tuple[_Address | None, int]:
+    """Walk from the peer past trusted proxies; return the first other address and how many proxies were passed."""
+    address, before, proxies = parsed(peer), forwarded_for.split(","), 0
+    while _is_trusted(address) and before:
+        proxies += 1
+        earlier = parsed(before.pop())
+        if earlier is None:
+            break
+        address = earlier
+    return address, proxies
+
+
+def _is_trusted(address: _Address | None) -> bool:
     # gunicorn gives no address for a Unix socket, which only a proxy on this machine can reach.
     return (address is None and bool(settings.TRUSTED_PROXIES)) or any(
         address in network for network in settings.TRUSTED_PROXIES if address is not None

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from tasks.contract.client_address import client_address
+from tasks.contract.client_address import client_address, forwarded
 
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 
@@ -29,3 +29,24 @@ PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 def test_the_address_that_counts(settings, remote, forwarded, found):
     settings.TRUSTED_PROXIES = PROXIES
     assert client_address(remote, forwarded) == found
+
+
+@pytest.mark.parametrize(
+    ("remote", "forwarded_for", "header", "found"),
+    [
+        ("192.0.2.1", "", "https", ""),
+        ("10.0.0.1", "", "https", "https"),
+        ("10.0.0.1", "203.0.113.1", "https", "https"),
+        # The caller wrote the first entry, the proxy appended its own.
+        ("10.0.0.1", "203.0.113.1", "https, http", "http"),
+        ("10.0.0.1", "203.0.113.1, 10.0.0.2", "https, http", "https"),
+        ("10.0.0.1", "203.0.113.1, 10.0.0.2", "forged, https, http", "https"),
+        ("10.0.0.1", "203.0.113.1, 10.0.0.2", "https", "https"),
+        ("10.0.0.1", "10.0.0.2", "https, http", "http"),
+        ("10.0.0.1", "rubbish", "forged, http", "http"),
+        ("", "", "https", "https"),
+    ],
+)
+def test_what_the_outermost_trusted_proxy_wrote_counts(settings, remote, forwarded_for, header, found):
+    settings.TRUSTED_PROXIES = PROXIES
+    assert forwarded(header, peer=remote, forwarded_for=forwarded_for) == found
