@@ -50,7 +50,12 @@ class RequestMiddleware:
 
 
 def _refuse_foreign_host(request: HttpRequest) -> HttpResponse | None:
-    """Refuse with a reason: Django itself answers a bare 400, and logs a traceback for each passing scanner."""
+    """Refuse with a reason: Django itself answers a bare 400, and logs a traceback for each passing scanner.
+
+    Probes answer to every host: orchestrators name an address of the moment, and no answer has the host in it.
+    """
+    if _is_probe(request):
+        return None
     try:
         request.get_host()
     except DisallowedHost:
@@ -65,11 +70,14 @@ def _finish(request: HttpRequest, response: HttpResponseBase) -> None:
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
     if response.status_code >= 400 and not request.path_info.startswith(_pages()):
         problems.normalise(response)
+    # Django's CommonMiddleware would do it; it is left out, because it checks the host of probes too.
+    if isinstance(response, HttpResponse) and response.status_code not in (204, 304):
+        response.headers.setdefault("Content-Length", str(len(response.content)))
 
 
 def _record(request: HttpRequest, response: HttpResponseBase, *, seconds: float) -> None:
     # Successful probes come every few seconds.
-    is_quiet = response.status_code < 300 and request.path_info.rstrip("/") in _PROBES
+    is_quiet = response.status_code < 300 and _is_probe(request)
     # The escaped path without its query: the log gets no control characters and no secrets.
     _log.log(
         logging.DEBUG if is_quiet else logging.INFO,
@@ -79,6 +87,10 @@ def _record(request: HttpRequest, response: HttpResponseBase, *, seconds: float)
         status=response.status_code,
         ms=round(seconds * 1000, 2),
     )
+
+
+def _is_probe(request: HttpRequest) -> bool:
+    return request.path_info.removesuffix("/") in _PROBES
 
 
 @cache

@@ -41,6 +41,20 @@ def test_probes_are_open(nobody, path):
     assert nobody.head(path).status_code == 200
 
 
+@pytest.mark.parametrize("host", ["10.1.2.3:8000", "[fd00::7]:8000", "ip-10-1-2-3", "no host at all", ""])
+@pytest.mark.parametrize("path", [*EVERYTHING, "/metrics", "/healthz/"])
+def test_probes_answer_to_every_host(nobody, path, host):
+    response = nobody.get(path, headers={"host": host})
+    assert response.status_code == 200
+    assert int(response["Content-Length"]) == len(response.content) > 0
+
+
+@pytest.mark.parametrize("path", ["/api/v1/tasks", "/admin/login/", "/healthz/more", "/", "/nothing"])
+def test_nothing_else_answers_to_every_host(nobody, path):
+    problem = assert_problem(nobody.get(path, headers={"host": "10.1.2.3:8000"}), 400)
+    assert problem["errors"][0]["code"] == "unknown_host"
+
+
 def test_ready_names_its_components(nobody):
     assert nobody.get("/readyz").json()["components"] == {"database": "ok", "migrations": "ok", "broker": "ok"}
 
