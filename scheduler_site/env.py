@@ -1,6 +1,7 @@
 """The only module that reads the environment: typed settings, whose errors say what was expected and what came."""
 
 import os
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
@@ -123,6 +124,14 @@ def networks(name: str) -> list[IPv4Network | IPv6Network]:
         return [ip_network(item, strict=False) for item in names(name, [])]
     except ValueError as error:
         raise ImproperlyConfigured(f"{name}: expected addresses or networks separated by commas: {error}.") from error
+
+
+def path_prefix(name: str) -> str | None:
+    """Read the path under which a site is shown (``/board``); None if it is at the root."""
+    value = text(name).rstrip("/")
+    if value and not re.fullmatch(r"(/[\w.~-]+)+", value, flags=re.ASCII):
+        raise ImproperlyConfigured(f"{name}: expected a path such as /board, got {value!r}.")
+    return value or None
 
 
 def _bounds(minimum: int, maximum: int | None) -> str:

@@ -38,6 +38,9 @@ HTTPS_REDIRECT = env.flag("HTTPS_REDIRECT", False)
 # How long browsers insist on HTTPS for this host (Strict-Transport-Security), in seconds; 0 = not told. They are told
 # over HTTPS only. Default: an hour with HTTPS, else 0; use a year (31536000) once HTTPS is there to stay.
 HSTS_SECONDS = env.integer("HSTS_SECONDS", 3600 if HTTPS else 0)
+# The path under which a proxy that strips it shows the site, such as /board. A proxy that passes it on needs gunicorn's
+# own variable SCRIPT_NAME instead. Default: none.
+FORCE_SCRIPT_NAME = env.path_prefix("FORCE_SCRIPT_NAME")
 # Origins (https://host) whose forms are accepted, for proxies that change the host name and are not in TRUSTED_PROXIES,
 # separated by commas.
 CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS", [])
@@ -255,7 +258,12 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
 
-STATIC_URL = "static/"
+# With the leading slash it is the path within the site; the storage puts the prefix before it.
+STATIC_URL = "/static/"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "scheduler_site.static_files.PrefixedStaticFiles"},
+}
 # Where collectstatic puts files for a web server in front. Default: nowhere; the api serves them itself.
 STATIC_ROOT = env.text("STATIC_ROOT") or None
 WHITENOISE_USE_FINDERS = True

@@ -22,7 +22,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 #: Their first columns hold the words of other stacks; tests/test_coming_from.py reads that page column by column.
 OTHER_STACKS = "coming-from.md"
 #: Words in capitals that are settings of something else, or no settings.
-NOT_SETTINGS = {"INSTALLED_APPS"}
+NOT_SETTINGS = {"SCRIPT_NAME", "INSTALLED_APPS"}
 OURS = [page for page in PAGES if page.name != OTHER_STACKS]
 
 

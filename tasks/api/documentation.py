@@ -13,8 +13,9 @@ MEDIA_TYPE = "application/vnd.oai.openapi+json;version=3.1"
 @csrf_exempt
 @require_safe
 def schema(request: HttpRequest) -> HttpResponse:
-    """Give the OpenAPI description."""
-    return JsonResponse(openapi.document(), content_type=MEDIA_TYPE)
+    """Give the OpenAPI description; its server is the path that the caller knows this site by."""
+    prefix = request.path.removesuffix(request.path_info)
+    return JsonResponse(openapi.document() | {"servers": [{"url": prefix or "/"}]}, content_type=MEDIA_TYPE)
 
 
 @csrf_exempt

@@ -3,14 +3,13 @@
 import logging
 import time
 from collections.abc import Callable
-from functools import cache
 
 import structlog
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from django.utils.encoding import escape_uri_path
 
 from tasks.api import forwarded, problems
@@ -68,7 +67,7 @@ def _refuse_foreign_host(request: HttpRequest) -> HttpResponse | None:
 def _finish(request: HttpRequest, response: HttpResponseBase) -> None:
     if response.headers.get("Content-Type", "").startswith("text/html"):
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-    if response.status_code >= 400 and not request.path_info.startswith(_pages()):
+    if response.status_code >= 400 and not request.path.startswith(_pages()):
         problems.normalise(response)
     # Django's CommonMiddleware would do it; it is left out, because it checks the host of probes too.
     if isinstance(response, HttpResponse) and response.status_code not in (204, 304):
@@ -93,7 +92,6 @@ def _is_probe(request: HttpRequest) -> bool:
     return request.path_info.removesuffix("/") in _PROBES
 
 
-@cache
 def _pages() -> tuple[str, ...]:
-    """Name the paths of HTML pages, where errors stay HTML."""
-    return (reverse("admin:index"), settings.STATIC_URL)
+    """Name the paths of HTML pages, where errors stay HTML; as the caller knows them, with a proxy's prefix."""
+    return (reverse("admin:index"), get_script_prefix().rstrip("/") + settings.STATIC_URL)

@@ -41,6 +41,7 @@ def test_the_example_file_shows_every_knob() -> None:
         ("LOG_LEVEL", "loud", "expected one of DEBUG, INFO, WARNING, ERROR, CRITICAL, got 'loud'."),
         ("DEFAULT_PRIORITY", "11", "DEFAULT_PRIORITY: expected a whole number from 1 to 10, got '11'."),
         ("DEFAULT_MAX_RETRIES", "2.5", "expected a whole number of at least 0, got '2.5'."),
+        ("FORCE_SCRIPT_NAME", "board", "FORCE_SCRIPT_NAME: expected a path such as /board, got 'board'."),
         ("SHUTDOWN_GRACE_SECONDS", "nan", "expected a number of seconds, at least 0, got 'nan'."),
         ("DATABASE_URL", "sqlite:///db", "Callboard runs on PostgreSQL only; expected postgres://"),
         ("DATABASE_URL", "postgres://host", "expected a database name after the last /"),
