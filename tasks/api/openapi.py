@@ -158,8 +158,8 @@ null field counts as left out; unknown fields are refused. Times are ISO 8601 wi
 
 Every error is an `application/problem+json`. Programs can rely on its `code`; its messages are for people.
 
-Every answer has the header `X-Trace-Id`. A request can set it by sending `X-Trace-Id` (32 hexadecimal digits) or
-`traceparent`.\
+Every answer has the header `X-Trace-Id`. A request can set it by sending `X-Trace-Id` (a UUID, or 16 to 64
+hexadecimal digits) or `traceparent`; the answer has it with 32 digits.\
 """
 
 _TAGS = {

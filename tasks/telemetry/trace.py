@@ -9,6 +9,8 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 from uuid_utils import uuid4
 
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_HEX = re.compile(r"[0-9a-f]{16,64}")
 # https://www.w3.org/TR/trace-context/#traceparent-header: version ff is invalid, versions after 00 may append fields.
 _TRACEPARENT = re.compile(
     r"(?!ff)(?!00.{54})[0-9a-f]{2}-(?P<trace_id>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
@@ -23,14 +25,35 @@ def new_trace_id() -> str:
 def from_headers(headers: Mapping[str, Any]) -> str:
     """Read the caller's trace id from WSGI's ``HTTP_X_TRACE_ID`` or ``HTTP_TRACEPARENT``, or draw one.
 
-    Anything but a valid trace id is replaced and never logged, because it is hostile text. ``X-Trace-Id`` comes first,
-    because callers set it on purpose, while proxies add ``traceparent`` by themselves.
+    A valid one is kept in its canonical form of 32 digits. Anything else is replaced and never logged, because it is
+    hostile text. ``X-Trace-Id`` comes first, because callers set it on purpose, while proxies add ``traceparent`` by
+    themselves.
     """
-    own = headers.get("HTTP_X_TRACE_ID", "")
-    if _TRACE_ID.fullmatch(own):
-        return str(own)
-    parent = _TRACEPARENT.fullmatch(headers.get("HTTP_TRACEPARENT", ""))
-    return parent["trace_id"] if parent else new_trace_id()
+    return (
+        _canonical(str(headers.get("HTTP_X_TRACE_ID", "")))
+        or _of_traceparent(str(headers.get("HTTP_TRACEPARENT", "")))
+        or new_trace_id()
+    )
+
+
+def _canonical(text: str) -> str:
+    """Write a trace id of any common form with 32 digits; "" if it is none.
+
+    A UUID loses its dashes, and of a ``traceparent`` the trace id is taken. Shorter ids get zeros on the left, and of
+    longer ones the right end stays: https://www.w3.org/TR/trace-context-2/#interoperating-with-existing-systems
+    """
+    text = text.strip(" \t").lower()
+    if _UUID.fullmatch(text):
+        text = text.replace("-", "")
+    if not _HEX.fullmatch(text):
+        return _of_traceparent(text)
+    digits = text.zfill(32)[-32:]
+    return digits if _TRACE_ID.fullmatch(digits) else ""
+
+
+def _of_traceparent(text: str) -> str:
+    found = _TRACEPARENT.fullmatch(text)
+    return found["trace_id"] if found else ""
 
 
 def bound(trace_id: str, **more: Any) -> AbstractContextManager[None]:

@@ -1,6 +1,7 @@
 """Trace ids: which are accepted from a caller, and which are replaced."""
 
 import re
+from uuid import UUID
 
 import pytest
 import structlog
@@ -26,12 +27,33 @@ def test_a_callers_trace_goes_on(headers):
 
 
 @pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (ID.upper(), ID),
+        (f" {ID}\t", ID),
+        (str(UUID(ID)), ID),
+        (str(UUID(ID)).upper(), ID),
+        (f"00-{ID}-b7ad6b7169203331-01", ID),
+        (ID[-16:], ID[-16:].zfill(32)),
+        (ID[-31:], ID[-31:].zfill(32)),
+        (f"f{ID}", ID),
+        (f"{OTHER}{ID}", ID),
+    ],
+)
+def test_a_callers_trace_id_of_any_common_form_is_kept_with_32_digits(given, kept):
+    assert trace.from_headers({"HTTP_X_TRACE_ID": given}) == kept
+
+
+@pytest.mark.parametrize(
     "headers",
     [
         {},
-        {"HTTP_X_TRACE_ID": ID.upper()},
-        {"HTTP_X_TRACE_ID": ID[:-1]},
-        {"HTTP_X_TRACE_ID": f"{ID}0"},
+        {"HTTP_X_TRACE_ID": ID[:15]},
+        {"HTTP_X_TRACE_ID": f"{ID}{ID}0"},
+        {"HTTP_X_TRACE_ID": f"{ID[:16]}-{ID[16:]}"},
+        {"HTTP_X_TRACE_ID": f"{ID}{'0' * 32}"},
+        {"HTTP_X_TRACE_ID": "0" * 16},
+        {"HTTP_X_TRACE_ID": "\u0660" * 32},
         {"HTTP_X_TRACE_ID": f"{ID}\n"},
         {"HTTP_X_TRACE_ID": "0" * 32},
         {"HTTP_X_TRACE_ID": '{"event": "forged"}'},
