@@ -158,6 +158,12 @@ class TooManyTasks(CallboardError):
         self.headers = dict(headers or {})
 
 
+class TooManyAtOnce(TooManyTasks):
+    """One request submits more tasks than are ever allowed at once; split it, waiting does not help."""
+
+    code = "too_many_at_once"
+
+
 #: code → (HTTP status, gRPC status name).
 STATUS_OF_CODE: dict[str, tuple[int, str]] = {
     "error": (500, "INTERNAL"),
@@ -180,6 +186,7 @@ STATUS_OF_CODE: dict[str, tuple[int, str]] = {
     "broker_unavailable": (503, "UNAVAILABLE"),
     "not_ready": (503, "UNAVAILABLE"),
     "rate_limited": (429, "RESOURCE_EXHAUSTED"),
+    "too_many_at_once": (429, "INVALID_ARGUMENT"),
 }
 
 

@@ -18,7 +18,7 @@ from django.conf import settings
 
 from tasks.broker import redis_url
 from tasks.contract.access import Caller
-from tasks.errors import TooManyTasks
+from tasks.errors import TooManyAtOnce, TooManyTasks
 
 log = structlog.get_logger(__name__)
 
@@ -174,6 +174,7 @@ class SubmissionLimit:
 
         Raises:
             TooManyTasks: a bucket does not hold enough; nothing was taken.
+            TooManyAtOnce: no bucket ever holds that many.
         """
         self.headers = _check(self._caller, units)
 
@@ -187,7 +188,7 @@ def _check(caller: Caller, units: int) -> dict[str, str]:
         keys.append(f"token.{caller.token.pk}")
     if units > rate.units:
         # No Retry-After: a bucket never holds that many.
-        raise TooManyTasks(
+        raise TooManyAtOnce(
             f"expected at most {rate.units} tasks at once, as many as are allowed in {rate.seconds:g} s, got {units}; "
             "split them",
             headers=rate.headers(),

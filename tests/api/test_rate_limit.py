@@ -64,7 +64,8 @@ def test_a_bulk_costs_as_many_as_it_has(alice, limited):
 
 def test_a_bulk_that_no_bucket_can_hold_is_told_to_be_split(alice, limited):
     refused = _bulk(alice, 51)
-    problem = assert_problem(refused, 429, code="rate_limited")
+    problem = assert_problem(refused, 429, code="too_many_at_once")
+    assert "try again" not in problem["title"]
     assert "split" in problem["detail"]
     assert refused["RateLimit-Limit"] == "50"
     assert not {"Retry-After", "RateLimit-Remaining"} & set(refused.headers), "waiting would not help"
