@@ -39,6 +39,19 @@ def _statuses(answers):
     return [answer.status_code for answer in answers]
 
 
+@pytest.mark.parametrize(
+    "page", ["https://evil.example.org/", "//evil.example.org", "javascript:alert(1)", "", "http://[", "/\\evil"]
+)
+def test_a_login_with_an_unsafe_page_to_go_on_to_leads_to_the_admin(page):
+    answer = Client().post(LOGIN, {"username": "root", "password": PASSWORD, "next": page})
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/")
+
+
+def test_a_login_leads_to_the_page_that_asked_for_it():
+    answer = Client().post(LOGIN, {"username": "root", "password": PASSWORD, "next": "/admin/tasks/task/"})
+    assert answer["Location"] == "/admin/tasks/task/"
+
+
 def test_an_address_that_guesses_user_names_is_limited():
     assert _statuses(_log_in(name) for name in ("a", "b", "c", "d")) == [200, 200, 200, 429]
     assert _log_in("root", PASSWORD).status_code == 429, "the right password is refused too"
