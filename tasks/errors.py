@@ -95,7 +95,7 @@ class VersionMismatch(IllegalTransition):
 
     code = "version_mismatch"
 
-    def __init__(self, expected: int | str, *, current: int, status: str) -> None:
+    def __init__(self, expected: int | str, *, current: int | str, status: str) -> None:
         detail = f"cannot change version {expected} of a task that is at version {current}; read it again"
         super().__init__("edit", status=status, detail=detail)
 

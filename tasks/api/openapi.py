@@ -79,7 +79,8 @@ _IF_MATCH: Schema = {
     "name": "If-Match",
     "in": "header",
     "schema": TEXT,
-    "description": "The ETag of the version that was read. A task of another version is not changed (412).",
+    "description": "The ETag that was read. A task that has changed since is left as it is (412). The version alone, "
+    "the number at the beginning of the ETag, fails after edits and retries only, however far the task has come.",
 }
 
 # --- Operations --------------------------------------------------------------------------------------------------
@@ -122,8 +123,8 @@ OPERATIONS: Sequence[Operation] = (
     Operation("put", _ONE, "replaceTask", {200: "Task"}, body="Replacement", parameters=[_IF_MATCH], errors=[409, 412]),
     Operation("patch", _ONE, "editTask", {200: "Task"}, body="Edit", parameters=[_IF_MATCH], errors=[409, 412]),
     Operation("delete", _ONE, "deleteTask", {204: ""}, parameters=[_IF_MATCH], errors=[409, 412]),
-    Operation("post", f"{_ONE}/cancel", "cancelTask", {200: "Task"}, errors=[409]),
-    Operation("post", f"{_ONE}/retry", "retryTask", {200: "Task"}, errors=[409]),
+    Operation("post", f"{_ONE}/cancel", "cancelTask", {200: "Task"}, parameters=[_IF_MATCH], errors=[409, 412]),
+    Operation("post", f"{_ONE}/retry", "retryTask", {200: "Task"}, parameters=[_IF_MATCH], errors=[409, 412]),
     Operation("get", f"{_ONE}/attempts", "listAttempts", {200: "AttemptPage"}, parameters=_PAGING),
     Operation("get", f"{_ONE}/result", "readResult", {200: "Result"}),
     Operation("get", f"{_ONE}/events", "listEvents", {200: "EventPage"}, parameters=_PAGING),
@@ -322,7 +323,7 @@ def _headers(operation: Operation, status: int, *, is_replay: bool) -> dict[str,
     if operation.name == "submitTask":
         headers["Location"] = about(URL, "The address of the task.")
     if operation.path.startswith(_ONE) and operation.answers.get(status) == "Task":
-        headers["ETag"] = about(TEXT, "The task's version for If-Match; only edits change it.")
+        headers["ETag"] = about(TEXT, "The task's state for If-Match; edits, starts, ends and cancels change it.")
     return headers
 
 

@@ -1,38 +1,56 @@
-"""If-Match (RFC 9110): change a task only if it still has the version that the caller read.
-
-The verbs of lifecycle take that version as a number; this module reads it from the header.
-"""
+"""If-Match (RFC 9110): act on a task only if it is still as the caller read it."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from django.db import transaction
 from rest_framework.request import Request
 
 from tasks.contract.fields import quoted
-from tasks.errors import FieldError, MalformedRequest, VersionMismatch
+from tasks.errors import FieldError, MalformedRequest, NotFound, VersionMismatch
 from tasks.models import Task
 
 _TAG = r'(W/)?"([^"]*)"'
 _TAGS = re.compile(rf"\s*{_TAG}\s*(?:,\s*{_TAG}\s*)*")
+_DESCRIBED = ("version", "status", "attempt", "cancel_requested_at")
 
 
 def etag(task: Task) -> str:
-    """Write a task's version as an entity tag."""
-    return f'"{task.version}"'
+    """Write the state of a task as an entity tag: what people edited, and how far it has come.
+
+    It leaves out the forecast of the start, which changes while nothing happens to the task.
+    """
+    return f'"{_state(task)}"'
 
 
-def expected_version(request: Request, task: Task) -> int | None:
-    """Read the version that the task must have, or None if any version will do.
+@contextmanager
+def unchanged(request: Request, task: Task) -> Iterator[int | None]:
+    """Hold a task as the request's If-Match expects it, for one verb; yield its version, or None if any will do.
+
+    The version alone is a tag too: it stands for the task as it was edited, however far it has come.
 
     Raises:
         MalformedRequest: the header is not a list of entity tags.
-        VersionMismatch: it names only other versions; a weak tag never matches.
+        VersionMismatch: it names only other states; a weak tag never matches.
+        NotFound: the task is gone.
     """
     header = request.META.get("HTTP_IF_MATCH")
     if header is None or header.strip() == "*":
-        return None
+        yield None
+        return
     if not _TAGS.fullmatch(header):
-        message = f'expected an ETag with its quotes, such as "{task.version}", or *, got {quoted(header)}'
+        message = f"expected an ETag with its quotes, such as {etag(task)}, or *, got {quoted(header)}"
         raise MalformedRequest(message, errors=[FieldError("If-Match", "invalid", message)])
-    if str(task.version) not in {tag for weak, tag in re.findall(_TAG, header) if not weak}:
-        raise VersionMismatch(quoted(header), current=task.version, status=task.status)
-    return task.version
+    with transaction.atomic():
+        # Locked, or the engine could move it on between this look and the verb.
+        held = Task.objects.select_for_update().only(*_DESCRIBED).filter(pk=task.pk).first()
+        if held is None:
+            raise NotFound(f"there is no task {task.pk}")
+        if not {_state(held), str(held.version)} & {tag for weak, tag in re.findall(_TAG, header) if not weak}:
+            raise VersionMismatch(quoted(header), current=f"{held.version} and {held.status}", status=held.status)
+        yield held.version
+
+
+def _state(task: Task) -> str:
+    return f"{task.version}-{task.status}-{task.attempt}{'-cancelling' if task.cancel_requested_at else ''}"

@@ -12,7 +12,7 @@ from tasks.api.examples import EXAMPLES
 from tasks.api.idempotency_key import key_in_header
 from tasks.api.parsers import read_object
 from tasks.api.permissions import caller_of
-from tasks.api.preconditions import etag, expected_version
+from tasks.api.preconditions import etag, unchanged
 from tasks.api.views import ApiView, read_nothing
 from tasks.contract import fields
 from tasks.contract.access import find, visible
@@ -126,13 +126,14 @@ class TaskDetail(ApiView):
         """Delete a task that is not running; its dead letters and events stay."""
         task = find_task(request, task_id)
         read_nothing(request)
-        lifecycle.delete(task.pk, by=request.user.get_username(), version=expected_version(request, task))
+        with unchanged(request, task) as version:
+            lifecycle.delete(task.pk, by=request.user.get_username(), version=version)
         return Response(status=204)
 
     def _edit(self, request: Request, task: Task, change: dict[str, Any]) -> Response:
-        version = expected_version(request, task)
-        caller_of(request).check(queue=change.get("queue"))
-        lifecycle.edit(task.pk, change, by=request.user.get_username(), version=version)
+        with unchanged(request, task) as version:
+            caller_of(request).check(queue=change.get("queue"))
+            lifecycle.edit(task.pk, change, by=request.user.get_username(), version=version)
         return _answer(request, find_task(request, str(task.pk)))
 
 
@@ -143,7 +144,8 @@ class TaskCancel(ApiView):
         """Cancel a waiting task; ask a running one to stop."""
         task = find_task(request, task_id)
         read_nothing(request)
-        lifecycle.cancel(task.pk, by=request.user.get_username())
+        with unchanged(request, task):
+            lifecycle.cancel(task.pk, by=request.user.get_username())
         return _answer(request, find_task(request, task_id))
 
 
@@ -154,7 +156,8 @@ class TaskRetry(ApiView):
         """Re-run a task that died, was cancelled, or waits for a retry."""
         task = find_task(request, task_id)
         read_nothing(request)
-        lifecycle.retry(task.pk, by=request.user.get_username())
+        with unchanged(request, task):
+            lifecycle.retry(task.pk, by=request.user.get_username())
         return _answer(request, find_task(request, task_id))
 
 

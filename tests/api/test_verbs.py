@@ -14,12 +14,32 @@ def make(alice, worker):
     return lambda status, **fields: factories.make_task(status, worker=worker, owner_id=alice.user.pk, **fields)
 
 
-def test_a_task_is_read_with_its_version_as_etag(alice):
+def test_an_etag_changes_with_what_it_describes(alice, worker):
     url = alice.submit().json()["url"]
-    assert alice.get(url)["ETag"] == '"1"'
-    assert alice.get(f"{url}/").json() == alice.get(url).json()
+    task, tags = Task.objects.get(), [alice.get(url)["ETag"]]
+    assert tags == ['"1-PENDING-0"']
+    hint = factories.dispatch(task)
+    tags.append(alice.get(url)["ETag"])
+    factories.claim(hint, worker)
+    tags.append(alice.get(url)["ETag"])
+    assert alice.send(f"{url}/cancel")["ETag"] == alice.get(url)["ETag"]
+    tags.append(alice.get(url)["ETag"])
     Task.objects.update(version=7)
-    assert alice.get(url)["ETag"] == '"7"'
+    tags.append(alice.get(url)["ETag"])
+    assert len(set(tags)) == 5
+    assert alice.get(url)["ETag"] == tags[-1]
+
+
+@pytest.mark.parametrize(("verb", "status"), [("cancel", Status.RUNNING), ("retry", Status.DEAD)])
+def test_a_verb_acts_only_on_what_was_read(alice, make, verb, status):
+    url = f"{TASKS}/{make(status).pk}"
+    before = alice.get(url)
+    for stale in ('"1-PENDING-0"', f"W/{before['ETag']}", '"2"'):
+        answer = alice.send(f"{url}/{verb}", headers={"if-match": stale})
+        assert status in assert_problem(answer, 412, code="version_mismatch")["detail"]
+    assert_problem(alice.send(f"{url}/{verb}", headers={"if-match": "1"}), 400, field="If-Match")
+    assert alice.get(url)["ETag"] == before["ETag"]
+    assert alice.send(f"{url}/{verb}", headers={"if-match": before["ETag"]}).status_code == 200
 
 
 def test_an_etag_never_hides_that_a_task_moved_on(alice):
@@ -82,7 +102,7 @@ def test_a_task_is_retried(alice, make, status, after, slash):
     task = make(Status(status))
     response = alice.send(f"{TASKS}/{task.pk}/retry{slash}")
     assert (response.status_code, response.json()["status"]) == (200, after)
-    assert response["ETag"] == '"2"'
+    assert response["ETag"].startswith(f'"2-{after}-')
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.QUEUED, Status.RUNNING, Status.SUCCEEDED])

@@ -12,6 +12,7 @@ from tasks.hint import Hint
 from tasks.lifecycle import Claimed, workers
 from tasks.models import Task, TaskEvent, Worker
 from tasks.states import DeathReason, Resolution, Status
+from tests.callers import TASKS
 from tests.factories import Lead, age, dispatch, failure, make_task, make_worker, open_letter, outcome, start, submit
 
 FAULT = "F16"
@@ -32,6 +33,19 @@ def test_a_cancel_and_a_completion_of_one_task_end_in_one_of_two_states(race) ->
         assert status == Status.RUNNING or isinstance(status, IllegalTransition)
         task.refresh_from_db()
         assert (task.status, task.cancel_requested_at) == (Status.SUCCEEDED, None)
+
+
+def test_a_cancel_of_what_was_read_waits_for_an_edit_and_then_leaves_the_task(race, alice) -> None:
+    task = submit(owner_id=alice.user.pk)
+    url = f"{TASKS}/{task.pk}"
+    tag = alice.get(url)["ETag"]
+    _, answer = race.while_open(
+        lambda: lifecycle.edit(task.pk, {"priority": 1}),
+        lambda: alice.send(f"{url}/cancel", headers={"if-match": tag}),
+    )
+    assert answer.status_code == 412
+    task.refresh_from_db()
+    assert (task.status, task.version) == (Status.PENDING, 2)
 
 
 def test_a_cancel_and_a_failure_of_one_task_end_in_one_of_two_states(race) -> None:
