@@ -72,6 +72,9 @@ def _finish(request: HttpRequest, response: HttpResponseBase) -> None:
     # Django's CommonMiddleware would do it; it is left out, because it checks the host of probes too.
     if isinstance(response, HttpResponse) and response.status_code not in (204, 304):
         response.headers.setdefault("Content-Length", str(len(response.content)))
+        if request.method == "HEAD":
+            # Views answer as to GET; gunicorn would drop the body with a warning.
+            response.content = b""
 
 
 def _record(request: HttpRequest, response: HttpResponseBase, *, seconds: float) -> None:

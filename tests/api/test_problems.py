@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import Http404
+from django.http import Http404, HttpResponse
 from django.http.request import UnreadablePostError
 from django.test import Client
 from gunicorn.http.errors import (
@@ -27,6 +27,7 @@ from gunicorn.workers.base import Worker
 from tasks import lifecycle
 from tasks.admin import TaskAdmin
 from tasks.api import authentication, problems
+from tasks.api.middleware import RequestMiddleware
 from tasks.errors import DatabaseUnavailable
 from tasks.models import ApiToken, Task
 from tests.callers import TASKS, assert_problem
@@ -189,3 +190,8 @@ def test_what_gunicorn_refuses_has_that_form_too(gunicorn_conf, error, status):
     assert len(body["trace_id"]) == 32
     assert body["trace_id"] == answer.getheader("X-Trace-Id")
     assert str(error) in body["detail"]
+
+
+def test_a_head_has_the_length_of_its_body_and_no_body(rf):
+    answer = RequestMiddleware(lambda request: HttpResponse("four"))(rf.head("/healthz"))
+    assert (answer["Content-Length"], answer.content) == ("4", b"")
