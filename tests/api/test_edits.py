@@ -5,6 +5,7 @@ import pytest
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.api import tasks
+from tasks.contract import submissions
 from tasks.errors import IllegalTransition, NotFound
 from tasks.models import Attempt, Task, TaskEvent, new_id
 from tasks.states import WAITING, Status
@@ -149,7 +150,7 @@ def test_another_version_is_not_deleted(alice):
 def test_of_two_who_read_the_same_version_the_second_is_told(alice, monkeypatch):
     url = alice.submit().json()["url"]
     tag = {"if-match": alice.get(url)["ETag"]}
-    read_change = tasks.read_change
+    read_change = submissions.read_change
 
     def overtaken(body):
         monkeypatch.setattr(tasks, "read_change", read_change)
