@@ -40,6 +40,11 @@ def body(properties: Mapping[str, Any], *, required: Sequence[str] = ()) -> Sche
     return schema if required else {key: value for key, value in schema.items() if key != "required"}
 
 
+def text(longest: int) -> Schema:
+    """Describe text as ``contract.fields.text`` reads it."""
+    return {**TEXT, "minLength": 1, "maxLength": longest, "pattern": r"^[^\u0000]*$"}
+
+
 def enum(values: Any) -> Schema:
     """Describe a choice of values."""
     return {"type": "string", "enum": [str(value) for value in values]}

@@ -15,7 +15,7 @@ from django.urls import resolve
 
 from tasks import __version__
 from tasks.api.examples import EXAMPLES, example_of
-from tasks.api.json_schema import ID, INTEGER, TEXT, TIME, URL, Schema, about, array, enum, ref
+from tasks.api.json_schema import ID, INTEGER, TEXT, TIME, URL, Schema, about, array, enum, ref, text
 from tasks.api.schemas import BAND, KEY, PRIORITY, SCHEMAS
 from tasks.contract.pages import DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES
@@ -42,22 +42,22 @@ _PAGING = [
 ]
 _TASK_FILTERS = [
     _query("status", array(enum(Status)), f"{_IN_ANY_CASE} May be repeated."),
-    _query("actor", TEXT, "The exact name."),
-    _query("queue", TEXT, "The exact name."),
+    _query("actor", text(255), "The exact name."),
+    _query("queue", text(100), "The exact name."),
     _query("band", BAND, _IN_ANY_CASE),
     _query("priority", PRIORITY, "A number; use `band` for names."),
-    _query("tag", TEXT, "A tag that the task has."),
+    _query("tag", text(100), "A tag that the task has."),
     _query("created_after", TIME, "Submitted after this time."),
     _query("created_before", TIME, "Submitted before this time."),
     _query("run_after", TIME, "With a run_at after this time."),
     _query("run_before", TIME, "With a run_at before this time."),
-    _query("search", TEXT, "An id or its first digits, the beginning of an actor's name, or a tag."),
+    _query("search", text(255), "An id or its first digits, the beginning of an actor's name, or a tag."),
 ]
 _DEAD_LETTER_FILTERS = [
     _query("reason", enum(DeathReason.names), _IN_ANY_CASE),
     _query("resolution", enum(Resolution.names), _IN_ANY_CASE),
-    _query("actor", TEXT, "The exact name."),
-    _query("queue", TEXT, "The exact name."),
+    _query("actor", text(255), "The exact name."),
+    _query("queue", text(100), "The exact name."),
     _query("task", ID, "The id of the task that died."),
 ]
 _WORKER_FILTERS = [_query("status", array(enum(WorkerStatus)), f"{_IN_ANY_CASE} May be repeated.")]
@@ -361,5 +361,5 @@ def _about(operation: Operation) -> str:
     """Take the docstring of the view's method, as Markdown."""
     function: Any = resolve(operation.path).func
     view = getattr(function, "view_class", None)
-    text = inspect.getdoc(function if view is None else getattr(view, operation.method)) or ""
-    return text.replace("``", "`")
+    written = inspect.getdoc(function if view is None else getattr(view, operation.method)) or ""
+    return written.replace("``", "`")

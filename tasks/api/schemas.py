@@ -20,6 +20,7 @@ from tasks.api.json_schema import (
     enum,
     or_null,
     ref,
+    text,
 )
 from tasks.contract.actors import DEFAULTS
 from tasks.contract.idempotency_key import LONGEST as LONGEST_KEY
@@ -53,7 +54,7 @@ def _taken(kind: Kind) -> Schema:
     """Describe a value as a submission gives it."""
     match kind:
         case Text(longest):
-            return {**TEXT, "minLength": 1, "maxLength": longest}
+            return text(longest)
         case Priority():
             return {"oneOf": [PRIORITY, {**TEXT, "pattern": rf"^\s*({_BAND_IN_ANY_CASE})\s*$"}]}
         case Seconds(takes_zero, highest):
@@ -61,7 +62,7 @@ def _taken(kind: Kind) -> Schema:
         case WholeNumber(highest):
             return {**INTEGER, "maximum": highest}
         case Tags(most, longest):
-            return array({**TEXT, "minLength": 1, "maxLength": longest}, maxItems=most)
+            return array(text(longest), maxItems=most)
     return _answered(kind)
 
 

@@ -10,11 +10,13 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import get_resolver
 from django.utils.html import escape
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tasks.api import openapi
 from tasks.api.examples import example_of
 from tasks.contract import dead_letters, submissions, tasks, workers
+from tasks.contract.fields import InvalidValue
 from tasks.contract.pages import PAGE_PARAMETERS
 from tasks.errors import STATUS_OF_CODE, InvalidTask
 from tasks.management.commands import openapi as command
@@ -55,6 +57,20 @@ def test_filters_are_those_that_are_read():
     assert _names(TASKS) == {*tasks.FILTERS, *PAGE_PARAMETERS}
     assert _names("/api/v1/dlq") == {*dead_letters.FILTERS, *PAGE_PARAMETERS}
     assert _names("/api/v1/workers") == {*workers.FILTERS, *PAGE_PARAMETERS}
+
+
+@pytest.mark.parametrize("text", ["", "x", "x" * 100, "x" * 101, "x" * 255, "x" * 256, "x\x00y", "x\ny"])
+@pytest.mark.parametrize(("path", "filters"), [(TASKS, tasks.FILTERS), ("/api/v1/dlq", dead_letters.FILTERS)])
+def test_text_that_a_filter_refuses_is_described_as_refused(path, filters, text):
+    described = {one["name"]: one["schema"] for one in DOCUMENT["paths"][path]["get"]["parameters"]}
+    for name in {"actor", "queue", "tag", "search"} & set(filters):
+        try:
+            filters[name].read(text)
+        except InvalidValue:
+            is_read = False
+        else:
+            is_read = True
+        assert Draft202012Validator(described[name]).is_valid(text) is is_read, name
 
 
 _FIELDS = {*submissions.READERS, *submissions.NOT_SUPPORTED}
