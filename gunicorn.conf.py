@@ -20,6 +20,8 @@ threads = settings.API_THREADS
 worker_connections = settings.API_CONNECTIONS
 # Longer than a proxy keeps an idle connection to us, or it would send a request into one that we close.
 keepalive = 75
+# Whom to believe is the site's decision (TRUSTED_PROXIES), and gunicorn's own would come before it.
+forwarded_allow_ips = ""
 # Nobody uses it, and where the file system is read-only it only complains.
 control_socket_disable = True
 

@@ -6,6 +6,7 @@ import runpy
 import socket
 from http.client import HTTPResponse
 from types import SimpleNamespace
+from typing import Any
 
 import gunicorn.util
 import pytest
@@ -193,5 +194,5 @@ def test_what_gunicorn_refuses_has_that_form_too(gunicorn_conf, error, status):
 
 
 def test_a_head_has_the_length_of_its_body_and_no_body(rf):
-    answer = RequestMiddleware(lambda request: HttpResponse("four"))(rf.head("/healthz"))
+    answer: Any = RequestMiddleware(lambda request: HttpResponse("four"))(rf.head("/healthz"))
     assert (answer["Content-Length"], answer.content) == ("4", b"")
