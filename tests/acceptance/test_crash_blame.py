@@ -49,5 +49,5 @@ def test_neighbours_that_ran_beside_a_poison_each_time_succeed_in_the_end(rig: R
     assert rig.database.task(poison).status == "DEAD"
     for neighbour in neighbours:
         row = rig.database.task(neighbour)
-        # The first crash hits all; from the second on the tasks that may be guilty run alone.
-        assert (row.status, row.crashes) == ("SUCCEEDED", 1)
+        # Two crashes may hit all of them; then each runs alone, because one more would kill it.
+        assert (row.status, row.crashes in {1, 2}) == ("SUCCEEDED", True)
