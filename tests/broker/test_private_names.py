@@ -1,4 +1,4 @@
-"""Private names of each other package are touched in one module, so that a test finds out when an upgrade moves them."""
+"""Private names of each other package are touched in one module, so that a test notices when an upgrade moves them."""
 
 import ast
 from collections.abc import Iterator
