@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
@@ -101,8 +102,17 @@ class _Call:
         if task is None or self._ended.is_set():
             return
         task.get_loop().call_soon_threadsafe(task.cancel)
-        if not self._ended.wait(CLEAN_UP_SECONDS):
+        if not self._ends_within(CLEAN_UP_SECONDS):
             raise RuntimeError("the coroutine continues after its cancellation") from interrupt
+
+    def _ends_within(self, seconds: float) -> bool:
+        """Wait for the end of the coroutine, whatever further interrupts arrive: the first one is being dealt with."""
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                return self._ended.wait(max(0.0, until - time.monotonic()))
+            except Interrupt:
+                continue
 
 
 #: The call that runs; coroutines and the tasks that they make inherit it.

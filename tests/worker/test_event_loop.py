@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread, set_event_loop_thread
 from dramatiq.middleware import Interrupt, Shutdown, TimeLimitExceeded
+from dramatiq.threading import raise_thread_exception
 
 from tasks.worker import event_loop
 from tests.waiting import wait_until
@@ -98,3 +99,25 @@ def test_a_coroutine_that_resists_is_distinguished_from_one_that_was_interrupted
     is_over.set()
     # The execution recognises it by its cause.
     assert isinstance(raised.value.__cause__, TimeLimitExceeded)
+
+
+def test_a_further_interrupt_does_not_hide_a_coroutine_that_resists(loop) -> None:
+    loop.begun = threading.Event()
+    thread_id = threading.get_ident()
+    goes_on = [True]
+
+    async def actor() -> None:
+        loop.begun.set()
+        while goes_on[0]:
+            try:
+                await asyncio.sleep(0.05)
+            except asyncio.CancelledError:
+                # The thread waits for the end by now, or will at once; the limit is repeated.
+                interrupt = threading.Timer(0.2, raise_thread_exception, (thread_id, TimeLimitExceeded))
+                interrupt.start()
+
+    try:
+        with pytest.raises(RuntimeError, match="continues after its cancellation"):
+            event_loop.blocking(actor)()
+    finally:
+        goes_on[0] = False
