@@ -262,7 +262,8 @@ def _checked_addresses(host: str, port: int, deadline: Deadline) -> list[Address
     if host.lower() not in settings.HTTP_REQUEST_ALLOWED_HOSTS:
         for address in addresses:
             if not is_public(address):
-                raise Refused(f"{host} is {address}, which is not a public address")
+                found = host if host == str(address) else f"{host} is {address}, which"
+                raise Refused(f"{found} is not a public address")
     return addresses
 
 
