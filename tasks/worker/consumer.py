@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -16,6 +16,7 @@ from dramatiq.middleware import TimeLimitExceeded
 from tasks import lifecycle, registry
 from tasks.broker import dramatiq_internals
 from tasks.broker.brokers import CallboardBroker
+from tasks.broker.sources.base import Taken
 from tasks.db import call_timeout, sessions
 from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import NotEntitled
@@ -28,10 +29,6 @@ from tasks.worker.heartbeat import Heartbeat
 from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Interrupter
 from tasks.worker.isolation import Isolation, is_quarantined
-
-if TYPE_CHECKING:
-    from tasks.broker.sources.base import Taken
-    from tasks.lifecycle import Claimed
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +50,7 @@ class ClaimedMessage(MessageProxy):
     """A claimed task as Dramatiq's worker sees it; its text never shows the payload."""
 
     def __init__(
-        self, message: "Message[Any]", execution: Execution, *, inflight: Inflight, interrupter: Interrupter
+        self, message: Message[Any], execution: Execution, *, inflight: Inflight, interrupter: Interrupter
     ) -> None:
         super().__init__(message)
         self.execution = execution
@@ -203,7 +200,7 @@ class ClaimingConsumer(Consumer):
         else:
             self._wait()
 
-    def _take(self, limit: int) -> "list[Taken]":
+    def _take(self, limit: int) -> list[Taken]:
         if self._unclaimed:
             # A claim of these hints failed. They have left the broker's list, so only this process can claim them.
             taken, self._unclaimed = self._unclaimed, []
@@ -217,7 +214,7 @@ class ClaimingConsumer(Consumer):
             failpoints.reach("after_ack")
         return taken
 
-    def _claim(self, taken: "list[Taken]") -> None:
+    def _claim(self, taken: list[Taken]) -> None:
         self._unclaimed = taken
         hints = list({one.hint for one in taken if one.hint is not None})
         failpoints.reach("before_claim")
@@ -279,7 +276,7 @@ class ClaimingConsumer(Consumer):
         self._ready.append(message)
 
     def _message(self, execution: Execution) -> ClaimedMessage:
-        claimed: Claimed = execution.claimed
+        claimed = execution.claimed
         args, kwargs = registry.get(claimed.actor).arguments.convert(claimed.args, claimed.payload)
         message: Message[Any] = Message(
             queue_name=self._consumer_queue_name,

@@ -1,11 +1,12 @@
 """Fixtures for the parts of a worker."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tasks.worker import consumer
+from tasks.worker import consumer, open_transactions
 from tasks.worker.heartbeat import Heartbeat
 from tasks.worker.interrupter import Interrupter
 from tests.worker.manual import ManualWorker
@@ -43,3 +44,15 @@ def interrupter() -> Iterator[Interrupter]:
     started.start()
     yield started
     started.stop()
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Collect the log lines about transactions that were left open."""
+    said: list[dict[str, Any]] = []
+
+    def say(event: str, **more: Any) -> None:
+        said.append({"event": event, **more})
+
+    monkeypatch.setattr(open_transactions, "log", SimpleNamespace(warning=say, exception=say))
+    return said

@@ -5,7 +5,6 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from django.db import connection, transaction
 
 from tasks import current
 from tasks.states import Status
-from tasks.worker import open_transactions
 from tests.factories import submit
 from tests.waiting import wait_until
 
@@ -39,17 +37,6 @@ def _keep_nothing() -> Iterator[None]:
 def _no_groups_yet(direct_database: str) -> None:
     # The groups of the migrations exist or not, depending on earlier tests.
     Group.objects.all().delete()
-
-
-@pytest.fixture
-def warnings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    said: list[dict[str, Any]] = []
-
-    def say(event: str, **more: Any) -> None:
-        said.append({"event": event, **more})
-
-    monkeypatch.setattr(open_transactions, "log", SimpleNamespace(warning=say, exception=say))
-    return said
 
 
 def ask(function: Callable[[], Any], **fields: Any) -> Any:

@@ -3,7 +3,6 @@
 import gc
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,18 +29,6 @@ def _keep_nothing() -> Iterator[None]:
     yield
     kept.clear()
     gc.collect()
-
-
-@pytest.fixture
-def warnings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Collect the log lines about transactions that were left open."""
-    said: list[dict[str, Any]] = []
-
-    def say(event: str, **more: Any) -> None:
-        said.append({"event": event, **more})
-
-    monkeypatch.setattr(open_transactions, "log", SimpleNamespace(warning=say, exception=say))
-    return said
 
 
 @pytest.fixture
