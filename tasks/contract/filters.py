@@ -48,7 +48,7 @@ def filtered(
 
 
 def choice(kind: type[_Choice]) -> Reader:
-    """Read one of the names of an enumeration, in any case."""
+    """Read one of the names of an enumeration, in upper or lower case."""
 
     def read(value: str) -> _Choice:
         try:
@@ -75,7 +75,7 @@ def priority(value: str) -> int:
 
 
 def band(value: str) -> Band:
-    """Read the name of a band, in any case."""
+    """Read the name of a band, in upper or lower case."""
     for one in BANDS:
         if value.lower() == one.name:
             return one
