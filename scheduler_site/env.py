@@ -71,7 +71,7 @@ def flag(name: str, default: bool) -> bool:
 
 
 def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
-    """Read one of a few words, in any case."""
+    """Read one of a few words, in upper or lower case."""
     value = text(name, default)
     for word in allowed:
         if value.lower() == word.lower():

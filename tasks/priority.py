@@ -91,7 +91,7 @@ def effective_priority(priority: int, broker_queue_name: str) -> int:
 
 
 def parse_priority(value: object) -> int:
-    """Read a priority: a whole number from 1 to 10, or a band's name in any case.
+    """Read a priority: a whole number from 1 to 10, or a band's name in upper or lower case.
 
     Raises:
         ValueError: with a message that may be shown to the caller.
