@@ -5,6 +5,7 @@ that an interrupted actor may have left locked, and the stop would hang.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
@@ -27,6 +28,7 @@ class GracePeriod:
     def __init__(self, *, interrupt: Callable[[], None], end: Callable[[], None] | None) -> None:
         self._interrupt, self._end = interrupt, end
         self._signals: SimpleQueue[None] = SimpleQueue()
+        self._began = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="grace", daemon=True)
 
     def start(self) -> None:
@@ -35,7 +37,14 @@ class GracePeriod:
 
     def begin(self) -> None:
         """Start counting."""
+        self._began = time.monotonic()
         self._signals.put(None)
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the stop may still take before ``end`` is called."""
+        whole = settings.SHUTDOWN_GRACE_SECONDS + CLEAN_UP_SECONDS + LAST_SECONDS
+        return max(0.0, self._began + whole - time.monotonic())
 
     def cancel(self) -> None:
         """Call neither function any more; the process ends by itself."""

@@ -32,6 +32,9 @@ from tasks.worker.watchdog import EXIT_UNFINISHED, Fault, Watchdog
 
 log = structlog.get_logger(__name__)
 
+#: How long it may take to leave the registry and to end threads after the last outcome.
+LEAVING_SECONDS = 2.0
+
 
 class WorkerRuntime:
     """This process as a worker, from its registration to its departure.
@@ -124,7 +127,9 @@ class WorkerRuntime:
     def stop(self) -> None:
         """Write the last outcomes and leave the registry."""
         self.watchdog.stop()
-        flushed = self.completer.stop(timeout=settings.WORKER_LEASE_SECONDS)
+        # A row may be locked for longer than a lease, and the work of an outcome that is not written is done again.
+        patience = max(settings.WORKER_LEASE_SECONDS, self._grace_period.seconds_left - LEAVING_SECONDS)
+        flushed = self.completer.stop(timeout=patience)
         self.heartbeat.stop()
         self.interrupter.stop()
         self.inflight.put_back_unstarted()

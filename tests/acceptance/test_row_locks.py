@@ -1,4 +1,4 @@
-"""F24: another session locks the row of a running task until the task would count as stuck."""
+"""F24: another session locks the rows of running tasks until they would count as stuck, or their worker has to end."""
 
 import time
 
@@ -73,3 +73,20 @@ def test_outcomes_that_wait_for_a_row_lock_survive_an_orderly_end(rig: Rig) -> N
     rig.verify(within=20)
     assert {row.failures for row in rig.database.snapshot().tasks} == {0}
     assert {rig.effects()[task] for task in others} == {1}
+
+
+@pytest.mark.slow
+def test_an_end_waits_longer_than_a_lease_for_a_locked_outcome(rig: Rig) -> None:
+    rig.start_scheduler()
+    workers = rig.start_workers(threads=4)
+    rig.await_workers()
+    held = submit(rig, 3, seconds=0.1, priority=10)
+    rig.await_starts(held)
+    with locked_rows(rig.database, held):
+        rig.await_effects(len(held))
+        workers.terminate()
+        time.sleep(2 * float(CLOCKS["WORKER_LEASE_SECONDS"]))
+    assert workers.wait(15) == 0
+    assert count_of(rig, held, "SUCCEEDED") == len(held)
+    assert set(rig.runs().values()) == {1}
+    rig.verify(within=10)
