@@ -66,6 +66,7 @@ def database_settings(url: str, *, max_age_seconds: float) -> dict[str, Any]:
     config: dict[str, Any] = dict(Env.db_url_config(url))
     if not config.get("NAME"):
         raise ImproperlyConfigured(f"DATABASE_URL: expected a database name after the last /, got {redacted(url)!r}.")
+    config["ENGINE"] = "tasks.db.postgresql"
     config.setdefault("CONN_MAX_AGE", max_age_seconds)
     config.setdefault("CONN_HEALTH_CHECKS", True)
     # A host that drops packets must not hold a request or a worker thread for minutes.

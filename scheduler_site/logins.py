@@ -8,6 +8,7 @@ from django.shortcuts import render
 from django_ratelimit.core import get_usage
 
 from tasks.admin.formatting import duration
+from tasks.contract import rate_limit
 from tasks.contract.client_address import client_address
 
 log = structlog.get_logger(__name__)
@@ -15,13 +16,14 @@ log = structlog.get_logger(__name__)
 
 def refusal(request: HttpRequest) -> HttpResponse | None:
     """Count an attempt and return the 429 page if it is one too many; without the cache, logins are not limited."""
-    if request.method != "POST" or settings.LOGIN_RATE_LIMIT is None:
+    if request.method != "POST" or settings.LOGIN_RATE_LIMIT is None or rate_limit.breaker.is_open:
         return None
     units, seconds = settings.LOGIN_RATE_LIMIT
     rate = (units, max(1, round(seconds)))
     try:
         waits = [_wait_seconds(request, group, value, rate) for group, value in _keys(request)]
     except redis.RedisError as error:
+        rate_limit.breaker.trip()
         log.warning("login limit is off, because the cache does not answer", error=str(error))
         return None
     if not any(waits):

@@ -59,8 +59,8 @@ DIRECT_DATABASE_URL = addresses.database_url("DIRECT_DATABASE_URL", DATABASE_URL
 WAIT_SECONDS = env.seconds("WAIT_SECONDS", 60)
 # How long an idle connection of the api is kept, in seconds.
 DATABASE_MAX_AGE_SECONDS = env.seconds("DATABASE_MAX_AGE_SECONDS", 60)
-# How long a request to the api waits for a database that does not answer, before it gets a 503.
-REQUEST_DATABASE_SECONDS = env.seconds("REQUEST_DATABASE_SECONDS", 30, minimum=1)
+# How long a request to the api, the admin included, may use the database; then it gets a 503.
+REQUEST_DATABASE_SECONDS = env.seconds("REQUEST_DATABASE_SECONDS", 10, minimum=1)
 # redis://, rediss://, redis+sentinel://host:port,host:port/service, or inprocess:// for scheduler and workers in one
 # process. Default: REDIS_URL, else inprocess://.
 BROKER_URL = addresses.broker_url()
@@ -208,6 +208,7 @@ MIDDLEWARE = [
     # First, so that the others' refusals get a trace id, an access log line and the problem format too.
     "tasks.api.middleware.RequestMiddleware",
     "scheduler_site.body_limit.BodyLimitMiddleware",
+    "scheduler_site.request_budget.RequestBudgetMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

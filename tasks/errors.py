@@ -136,10 +136,22 @@ class DatabaseUnavailable(CallboardError):
     code = "database_unavailable"
 
 
+class TooSlow(DatabaseUnavailable):
+    """The database took too long over this request; narrow a search or a list, try anything else again later."""
+
+    code = "too_slow"
+
+
 class BrokerUnavailable(CallboardError):
     """The message broker does not answer; accepted tasks wait in the database."""
 
     code = "broker_unavailable"
+
+
+class LimiterUnavailable(CallboardError):
+    """Submissions are limited, and the limit cannot be checked at the moment; try again in a few seconds."""
+
+    code = "limiter_unavailable"
 
 
 class NotReady(CallboardError):
@@ -183,7 +195,9 @@ STATUS_OF_CODE: dict[str, tuple[int, str]] = {
     "idempotency_key_reused": (422, "ALREADY_EXISTS"),
     "not_supported": (400, "UNIMPLEMENTED"),
     "database_unavailable": (503, "UNAVAILABLE"),
+    "too_slow": (503, "DEADLINE_EXCEEDED"),
     "broker_unavailable": (503, "UNAVAILABLE"),
+    "limiter_unavailable": (503, "UNAVAILABLE"),
     "not_ready": (503, "UNAVAILABLE"),
     "rate_limited": (429, "RESOURCE_EXHAUSTED"),
     "too_many_at_once": (429, "INVALID_ARGUMENT"),

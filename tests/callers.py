@@ -11,6 +11,10 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from tasks import lifecycle
+from tasks.api import health
+from tasks.circuit_breaker import CircuitBreaker
+from tasks.contract import rate_limit
+from tasks.db import server
 from tasks.models import ApiToken, Task
 from tasks.states import Status
 from tests import factories
@@ -113,6 +117,14 @@ def life(worker: Any) -> Task:
     factories.start(task, worker)
     ApiToken.issue(user=User.objects.create_user("alice"), name="laptop")
     return task
+
+
+@pytest.fixture
+def fresh_breakers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no circuit be open, and no answer of a probe be known, from the tests before."""
+    for module, name in ((server, "breaker"), (rate_limit, "breaker"), (health, "_broker"), (health, "_facts")):
+        known = getattr(module, name)
+        monkeypatch.setattr(module, name, CircuitBreaker(known.name, known._probe))
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def _refuse_foreign_host(request: HttpRequest) -> HttpResponse | None:
 def _finish(request: HttpRequest, response: HttpResponseBase) -> None:
     if response.headers.get("Content-Type", "").startswith("text/html"):
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-    if response.status_code >= 400 and not request.path.startswith(_pages()):
+    if response.status_code >= 400 and not is_page(request):
         problems.normalise(response)
     # Django's CommonMiddleware would do it; it is left out, because it checks the host of probes too.
     if isinstance(response, HttpResponse) and response.status_code not in (204, 304):
@@ -95,6 +95,7 @@ def _is_probe(request: HttpRequest) -> bool:
     return request.path_info.removesuffix("/") in _PROBES
 
 
-def _pages() -> tuple[str, ...]:
-    """Name the paths of HTML pages, where errors stay HTML; as the caller knows them, with a proxy's prefix."""
-    return (reverse("admin:index"), get_script_prefix().rstrip("/") + settings.STATIC_URL)
+def is_page(request: HttpRequest) -> bool:
+    """Tell whether a path is one of the HTML pages, where errors stay HTML."""
+    # As the caller knows them, with a proxy's prefix.
+    return request.path.startswith((reverse("admin:index"), get_script_prefix().rstrip("/") + settings.STATIC_URL))

@@ -6,7 +6,9 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import Error as DatabaseProblem
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse
 from django.http.request import UnreadablePostError
@@ -16,6 +18,7 @@ from rest_framework.response import Response
 
 from tasks import errors
 from tasks.contract.fields import MOST_ERRORS
+from tasks.db import call_timeout, statements
 from tasks.errors import CallboardError
 from tasks.telemetry import trace
 
@@ -26,7 +29,6 @@ RETRY_AFTER_SECONDS = 5
 
 #: Errors of Django and REST framework, and the errors they become. The first match counts, so subclasses come first.
 _TRANSLATIONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type[CallboardError]], ...] = (
-    ((OperationalError, InterfaceError), errors.DatabaseUnavailable),
     ((drf.NotAuthenticated, drf.AuthenticationFailed), errors.NotAuthenticated),
     ((drf.PermissionDenied, PermissionDenied), errors.NotAllowed),
     ((drf.NotFound, Http404), errors.NotFound),
@@ -60,7 +62,7 @@ def problem_response(exc: Exception, context: Mapping[str, Any]) -> HttpResponse
     An unexpected exception is raised again, so that Django reports it with its traceback; ``normalise`` then gives the
     answer its format.
     """
-    error = _translated(exc)
+    error = translated(exc)
     if error is None:
         return None
     response = _page(error) if _is_browsed(context) else problem(error)
@@ -112,23 +114,42 @@ def normalise(response: HttpResponseBase) -> None:
     response.headers["Content-Length"] = str(len(response.content))
 
 
-def _translated(exc: Exception) -> CallboardError | None:
+def translated(exc: BaseException) -> CallboardError | None:
+    """Give the error that the caller is told of; None for a defect."""
     if isinstance(exc, CallboardError):
         return exc
+    if isinstance(exc, DatabaseProblem):
+        return _of_database(exc)
     for kinds, error in _TRANSLATIONS:
         if isinstance(exc, kinds):
-            if error is errors.DatabaseUnavailable:
-                _log.warning("the database does not answer; the caller is told to try again", error=_first_line(exc))
             return error(_detail(exc))
     return None
 
 
-def _detail(exc: Exception) -> str | None:
+def _of_database(exc: DatabaseProblem) -> CallboardError | None:
+    if isinstance(exc, call_timeout.TimeOver) or statements.is_cancelled(exc):
+        _log.warning("a request used its time with the database up", error=_first_line(exc))
+        return errors.TooSlow(
+            f"this request took the database longer than {settings.REQUEST_DATABASE_SECONDS:g} s and was stopped; "
+            "narrow a search or a list, and try anything else again later"
+        )
+    if statements.is_read_only(exc):
+        _log.warning("the database takes no writes; the caller is told to try again", error=_first_line(exc))
+        return errors.DatabaseUnavailable("the database takes no writes at the moment; try again in a few seconds")
+    if not isinstance(exc, OperationalError | InterfaceError):
+        return None
+    if not isinstance(exc, call_timeout.CircuitOpen):
+        # Otherwise the log has it already, once for all requests.
+        _log.warning("the database does not answer; the caller is told to try again", error=_first_line(exc))
+    return errors.DatabaseUnavailable()
+
+
+def _detail(exc: BaseException) -> str | None:
     """Give the messages that are written for the caller and say more than the default ones."""
     return str(exc.detail) if isinstance(exc, drf.AuthenticationFailed | drf.PermissionDenied) else None
 
 
-def _first_line(exc: Exception) -> str:
+def _first_line(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {exc}".splitlines()[0]
 
 

@@ -1,9 +1,8 @@
-"""The base of all views of the API: permissions, content negotiation and the database call time-out."""
+"""The base of all views of the API: permissions and content negotiation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from django.conf import settings
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import IsAuthenticated
@@ -15,7 +14,6 @@ from tasks.api.browsable_page import Page
 from tasks.api.parsers import read_object
 from tasks.api.permissions import HasScope, IsStaff
 from tasks.contract import fields
-from tasks.db import call_timeout
 from tasks.errors import InvalidTask
 from tasks.states import Scope
 
@@ -60,11 +58,6 @@ class ApiView(APIView):
     parser_classes = (Unread,)
     renderer_classes = (JSONRenderer, Page)
     content_negotiation_class = JsonOrPage
-
-    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Answer, with a 503 if the database does not reply in time; psycopg2 itself would wait for ever."""
-        with call_timeout.bounded(settings.REQUEST_DATABASE_SECONDS):
-            return super().dispatch(request, *args, **kwargs)
 
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any] | None:
         """Suggest a body for a method, for the form of the browsable page; None if the method needs no body."""

@@ -17,8 +17,9 @@ import structlog
 from django.conf import settings
 
 from tasks.broker import redis_url
+from tasks.circuit_breaker import CircuitBreaker
 from tasks.contract.access import Caller
-from tasks.errors import TooManyAtOnce, TooManyTasks
+from tasks.errors import LimiterUnavailable, TooManyAtOnce, TooManyTasks
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +73,9 @@ class Verdict:
 class Buckets(Protocol):
     """Where token buckets are kept."""
 
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+
     def take(self, keys: Sequence[str], units: int, rate: Rate) -> Verdict:
         """Take ``units`` out of every bucket, or out of none if one of them does not hold enough."""
 
@@ -106,11 +110,15 @@ class RedisBuckets:
     """Buckets that all api processes share."""
 
     def __init__(self, url: str, namespace: str) -> None:
-        client = redis_url.client(
+        self._client = redis_url.client(
             url, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS
         )
-        self._script = client.register_script(_SCRIPT)
+        self._script = self._client.register_script(_SCRIPT)
         self._prefix = f"{namespace}:__limit__"
+
+    def ping(self) -> None:
+        """See ``Buckets``; raises redis.RedisError."""
+        self._client.ping()
 
     def take(self, keys: Sequence[str], units: int, rate: Rate) -> Verdict:
         """See ``Buckets``; raises redis.RedisError."""
@@ -131,6 +139,9 @@ class MemoryBuckets:
         self._clock = clock
         self._lock = threading.Lock()
         self._held: dict[str, tuple[float, float]] = {}
+
+    def ping(self) -> None:
+        """See ``Buckets``; memory is always there."""
 
     def take(self, keys: Sequence[str], units: int, rate: Rate) -> Verdict:
         """See ``Buckets``."""
@@ -159,6 +170,10 @@ def _buckets() -> Buckets:
     if settings.REDIS_URL:
         return RedisBuckets(settings.REDIS_URL, settings.BROKER_NAMESPACE)
     return MemoryBuckets()
+
+
+#: Whether Redis answers. The login limit uses it too: its counters are in the same Redis.
+breaker = CircuitBreaker("limiter", lambda: _buckets().ping())
 
 
 class SubmissionLimit:
@@ -193,15 +208,11 @@ def _check(caller: Caller, units: int) -> dict[str, str]:
             "split them",
             headers=rate.headers(),
         )
-    try:
-        verdict = _buckets().take(keys, units, rate)
-    except redis.RedisError as error:
-        log.warning("submission limit cannot be checked", allowed=settings.SUBMIT_RATE_FAIL_OPEN, error=str(error))
+    verdict = _asked(keys, units, rate)
+    if verdict is None:
         if settings.SUBMIT_RATE_FAIL_OPEN:
             return {}
-        raise TooManyTasks(
-            "the submission limit cannot be checked at the moment", headers={"Retry-After": "1"}
-        ) from error
+        raise LimiterUnavailable
     if not verdict.is_allowed:
         raise TooManyTasks(
             f"expected at most {math.floor(verdict.left)} tasks now, got {units}; "
@@ -209,3 +220,15 @@ def _check(caller: Caller, units: int) -> dict[str, str]:
             headers=verdict.headers(rate),
         )
     return verdict.headers(rate)
+
+
+def _asked(keys: Sequence[str], units: int, rate: Rate) -> Verdict | None:
+    """Ask the buckets; None if they do not answer, or did not when somebody else asked a moment ago."""
+    if breaker.is_open:
+        return None
+    try:
+        return _buckets().take(keys, units, rate)
+    except redis.RedisError as error:
+        breaker.trip()
+        log.warning("submission limit cannot be checked", allowed=settings.SUBMIT_RATE_FAIL_OPEN, error=str(error))
+        return None

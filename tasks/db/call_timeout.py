@@ -21,7 +21,9 @@ from typing import Any
 
 import psycopg2
 import structlog
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
+
+from tasks.circuit_breaker import CircuitBreaker
 
 # The library that psycopg2 is linked with, whichever that is.
 _libpq, _libpq_locked = ctypes.CDLL(psycopg2._psycopg.__file__), ctypes.PyDLL(psycopg2._psycopg.__file__)
@@ -32,6 +34,16 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 0.5
 #: How long a server has to act on the request to cancel a call.
 CANCEL_SECONDS = 2.0
+#: A guarded block that takes longer lets its circuit breaker look whether the server answers at all.
+SUSPECT_SECONDS = 1.0
+
+
+class TimeOver(OperationalError):
+    """A block has used its time up, and the server was not asked."""
+
+
+class CircuitOpen(OperationalError):
+    """The server does not answer anybody, and was not asked."""
 
 
 @dataclass
@@ -39,6 +51,10 @@ class _Call:
     session: Any
     #: By ``time.monotonic()``; moved on when the call was cancelled or the connection closed.
     deadline: float
+    #: The deadline as it was set.
+    ends_at: float
+    breaker: CircuitBreaker | None
+    suspect_at: float
     is_cancelled: bool = False
 
 
@@ -54,14 +70,41 @@ def is_calling(thread_id: int | None) -> bool:
     return thread_id in _calls
 
 
+def left_seconds() -> float | None:
+    """Tell how much of its time the calling thread's bounded block has left; None outside of such blocks."""
+    call = _calls.get(threading.get_ident())
+    return None if call is None else call.ends_at - time.monotonic()
+
+
+def refuse() -> None:
+    """Refuse a call of the calling thread's guarded block that has no chance.
+
+    Raises:
+        TimeOver: the block has no time left.
+        CircuitOpen: the server answers nobody at the moment.
+    """
+    call = _calls.get(threading.get_ident())
+    if call is None or call.breaker is None:
+        return
+    if call.breaker.is_open:
+        raise CircuitOpen(f"the {call.breaker.name} does not answer; it is not asked until it answers a probe")
+    if time.monotonic() > call.ends_at:
+        raise TimeOver("the time for this block's database calls is over")
+
+
 @contextmanager
-def bounded(seconds: float) -> Iterator[None]:
+def bounded(seconds: float, *, breaker: CircuitBreaker | None = None) -> Iterator[None]:
     """Let the calling thread's database calls fail like a lost connection once the block has taken that long.
 
     When blocks are nested, the innermost deadline applies.
+
+    Parameters:
+        breaker: guards the block: its calls fail at once while the server answers nobody, and when its time is over.
     """
     thread = threading.get_ident()
-    call = _Call(connections[DEFAULT_DB_ALIAS], time.monotonic() + seconds)
+    began_at = time.monotonic()
+    ends_at = began_at + seconds
+    call = _Call(connections[DEFAULT_DB_ALIAS], ends_at, ends_at, breaker, began_at + SUSPECT_SECONDS)
     with _lock:
         outer = _calls.get(thread)
         _calls[thread] = call
@@ -90,12 +133,23 @@ def _start_watching() -> None:
 def _watch() -> None:
     while True:
         time.sleep(LOOK_SECONDS)
+        _suspect()
         for call in _overdue():
-            if call.is_cancelled:
+            if call.is_cancelled or (call.breaker is not None and call.breaker.is_open):
                 _hang_up(call)
             else:
                 call.is_cancelled, call.deadline = True, time.monotonic() + CANCEL_SECONDS
                 _to_cancel.put(call.session.connection)
+
+
+def _suspect() -> None:
+    now = time.monotonic()
+    with _lock:
+        breakers = {
+            id(call.breaker): call.breaker for call in _calls.values() if call.breaker and now > call.suspect_at
+        }
+    for breaker in breakers.values():
+        breaker.suspect()
 
 
 def _overdue() -> list[_Call]:

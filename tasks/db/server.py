@@ -2,6 +2,12 @@
 
 from django.db import connection
 
+from tasks.circuit_breaker import CircuitBreaker
+from tasks.db import call_timeout
+
+#: How long a probe may connect and ask.
+PROBE_SECONDS = 3.0
+
 
 def ping() -> None:
     """Ask the server for a sign of life.
@@ -11,6 +17,19 @@ def ping() -> None:
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
+
+
+def _probe() -> None:
+    """Ask on a session of its own, which ends with the probe: threads come and go."""
+    try:
+        with call_timeout.bounded(PROBE_SECONDS):
+            ping()
+    finally:
+        connection.close()
+
+
+#: Whether the server answers this process; guards the api's requests.
+breaker = CircuitBreaker("database", _probe)
 
 
 _ROOM = """

@@ -121,6 +121,24 @@ def is_lock_timeout(error: BaseException) -> bool:
     return getattr(error.__cause__, "pgcode", None) == _NO_LOCK
 
 
+#: "query_canceled": the statement took too long, and a time-out or a person stopped it.
+_CANCELLED = "57014"
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Tell whether a statement was stopped because it took too long, while the database is well."""
+    return getattr(error.__cause__, "pgcode", None) == _CANCELLED
+
+
+#: "read_only_sql_transaction": a standby, or a server that is being recovered.
+_READ_ONLY = "25006"
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Tell whether a statement was refused because the server takes no writes at the moment."""
+    return getattr(error.__cause__, "pgcode", None) == _READ_ONLY
+
+
 @cache
 def _texts(statement: str, name: str) -> _Texts:
     numbers: dict[str, int] = {}

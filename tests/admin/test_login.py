@@ -11,9 +11,12 @@ from django.test import Client
 from django.urls import reverse
 
 from scheduler_site import logins
+from tasks.contract import rate_limit
 
 PASSWORD = "correct horse battery staple"
 LOGIN = "/admin/login/"
+
+pytestmark = pytest.mark.usefixtures("fresh_breakers")
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +92,10 @@ def test_logins_are_not_limited_while_the_cache_is_away(monkeypatch):
         raise redis.ConnectionError("away")
 
     monkeypatch.setattr(logins, "get_usage", away)
+    monkeypatch.setattr(rate_limit.breaker, "_probe", away)
+    assert _log_in("root", PASSWORD).status_code == 302
+    assert rate_limit.breaker.is_open, "the next one does not wait for the cache"
+    monkeypatch.setattr(logins, "get_usage", lambda *_, **__: pytest.fail("the cache was asked"))
     assert _log_in("root", PASSWORD).status_code == 302
 
 
@@ -105,7 +112,7 @@ def test_error_pages_obey_the_content_security_policy(path):
         assert not re.search(r"<style|\sstyle=|<script", page)
 
 
-@pytest.mark.parametrize("name", ["400", "403", "404", "429", "500"])
+@pytest.mark.parametrize("name", ["400", "403", "404", "429", "500", "503"])
 def test_error_pages_need_no_database(name, django_assert_num_queries):
     with django_assert_num_queries(0):
         page = render_to_string(f"{name}.html")

@@ -9,6 +9,7 @@ import pytest
 from django.db import OperationalError
 from django.db.migrations.executor import MigrationExecutor
 
+from tasks import circuit_breaker
 from tasks.api import health
 from tasks.db import server
 from tasks.errors import BrokerUnavailable
@@ -16,6 +17,8 @@ from tasks.models import Lease, Worker, new_id
 from tasks.scheduler.leadership import LEASE
 from tests import factories
 from tests.callers import assert_problem
+
+pytestmark = pytest.mark.usefixtures("fresh_breakers")
 
 EVERYTHING = ["/healthz", "/readyz", "/health"]
 
@@ -25,7 +28,7 @@ def no_database(monkeypatch):
     def fail(*args, **kwargs):
         raise OperationalError("could not connect to host db.internal")
 
-    monkeypatch.setattr(server, "connection", SimpleNamespace(cursor=fail))
+    monkeypatch.setattr(server, "connection", SimpleNamespace(cursor=fail, close=lambda: None))
 
 
 def _broker(monkeypatch, ping):
@@ -56,7 +59,12 @@ def test_nothing_else_answers_to_every_host(nobody, path):
 
 
 def test_ready_names_its_components(nobody):
-    assert nobody.get("/readyz").json()["components"] == {"database": "ok", "migrations": "ok", "broker": "ok"}
+    assert nobody.get("/readyz").json()["components"] == {
+        "database": "ok",
+        "migrations": "ok",
+        "broker": "ok",
+        "limiter": "ok",
+    }
 
 
 def test_live_needs_nothing(nobody, no_database, django_assert_num_queries):
@@ -79,6 +87,7 @@ def test_with_migrations_missing_it_is_not_ready(nobody, monkeypatch):
     monkeypatch.setattr(MigrationExecutor, "migration_plan", lambda *_: ["one"])
     assert assert_problem(nobody.get("/readyz"), 503)["components"]["migrations"] == "missing"
     monkeypatch.setattr(MigrationExecutor, "migration_plan", lambda *_: [])
+    monkeypatch.setattr(circuit_breaker, "FRESH_SECONDS", 0.0)
     assert nobody.get("/readyz").status_code == 200
 
 
@@ -98,14 +107,15 @@ def test_without_broker_it_is_ready_because_submission_works(nobody, alice, monk
 def test_a_broker_that_hangs_does_not_hang_the_probe(nobody, monkeypatch):
     release = threading.Event()
     _broker(monkeypatch, release.wait)
-    monkeypatch.setattr(health, "BROKER_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(circuit_breaker, "PATIENCE_SECONDS", 0.01)
     try:
         assert nobody.get("/readyz").json()["components"]["broker"] == "down"
     finally:
         release.set()
 
 
-def test_health_tells_whether_anybody_dispatches_and_runs(nobody):
+def test_health_tells_whether_anybody_dispatches_and_runs(transactional_db, nobody, monkeypatch):
+    monkeypatch.setattr(circuit_breaker, "FRESH_SECONDS", 0.0)
     components = nobody.get("/health").json()["components"]
     assert (components["workers"], components["scheduler"]) == ("none", "none")
     factories.make_worker()

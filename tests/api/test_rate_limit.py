@@ -11,9 +11,12 @@ from tasks.contract import rate_limit
 from tasks.contract.rate_limit import Rate
 from tasks.models import ApiToken, Task
 from tests.callers import TASKS, Caller, assert_problem
+from tests.waiting import wait_until
 
 BULK = f"{TASKS}/bulk"
 RATE = Rate(50, 60)
+
+pytestmark = pytest.mark.usefixtures("fresh_breakers")
 
 
 @pytest.fixture(params=["redis", "memory"])
@@ -186,8 +189,8 @@ def test_without_redis_tasks_are_taken_and_it_is_said(alice, redis_away, caplog)
 def test_without_redis_a_setting_refuses_them(alice, redis_away):
     redis_away.SUBMIT_RATE_FAIL_OPEN = False
     response = alice.submit()
-    assert_problem(response, 429, code="rate_limited")
-    assert response["Retry-After"] == "1"
+    assert_problem(response, 503, code="limiter_unavailable")
+    assert response["Retry-After"]
     assert not Task.objects.exists()
 
 
@@ -203,3 +206,24 @@ def test_tokens_have_a_bucket_each_and_not_their_secret_in_redis(alice, limited,
         patch.setattr(rate_limit, "_buckets", lambda: SimpleNamespace(take=take))
         alice.submit()
     assert seen == ["ip.127.0.0.1", f"token.{ApiToken.objects.get().pk}"]
+
+
+@pytest.mark.parametrize("limited", ["memory"], indirect=True)
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_redis_that_failed_is_not_asked_by_the_next_ones(alice, limited, monkeypatch, is_open):
+    limited.SUBMIT_RATE_FAIL_OPEN = is_open
+    asked = []
+
+    def silent(*arguments):
+        asked.append("a submission" if len(arguments) > 1 else "a probe")
+        raise redis.TimeoutError("silent")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rate_limit.MemoryBuckets, "take", silent)
+        patch.setattr(rate_limit.MemoryBuckets, "ping", silent)
+        assert [alice.submit().status_code for _ in range(5)] == [201 if is_open else 503] * 5
+        assert asked.count("a submission") == 1
+        limited.REDIS_URL = "redis://named"
+        assert alice.get("/health").json()["components"]["limiter"] == "down"
+    wait_until(lambda: not rate_limit.breaker.is_open, timeout=5, what="the limiter to be asked again")
+    assert "RateLimit-Remaining" in alice.submit()
