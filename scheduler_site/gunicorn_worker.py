@@ -2,7 +2,8 @@
 
 Gunicorn's ``gthread`` reads each request in a thread and without a time-out. Here the main loop does all the waiting:
 for TLS handshakes, for heads and bodies, for clients that read slowly, and for what a client still sends after an early
-error. It also answers ``/healthz``, so liveness depends on neither threads nor servers.
+error. It also answers ``/healthz``, so liveness depends on neither threads nor servers; ``/readyz`` and ``/health`` have a
+thread of their own, and slow kinds of requests get a share of the others only.
 """
 
 import errno
@@ -11,7 +12,8 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import Any
@@ -22,6 +24,7 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from scheduler_site.client_connection import STALL_SECONDS, Connection
 from scheduler_site.request_framing import Arrival, RequestFraming, limits
+from scheduler_site.request_threads import Kind, RequestThreads, is_probe, kind_of
 
 #: How many bytes of requests may be in memory; beyond it the largest that still arrive are refused.
 MOST_REQUEST_BYTES = 64 * 1024 * 1024
@@ -74,6 +77,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._sending: set[Connection] = set()
         self._draining: set[Connection] = set()
         self._request_bytes = 0
+        self._requests = RequestThreads(self.cfg.threads, self._start_request)
+        self._probes = ThreadPoolExecutor(1, "probes")
         self._refused = 0
         self._next_look = self._next_report = 0.0
         self._tls: ssl.SSLContext | None = None
@@ -90,8 +95,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         # A log that nobody reads must not stop the main loop.
         log_writer.start()
         self.wsgi = liveness.Liveness(self.wsgi)
-        self._is_probe = liveness.is_liveness_probe
-        self._too_slow, self._overloaded = refusals.too_slow, refusals.overloaded
+        self._is_liveness_probe = liveness.is_liveness_probe
+        self._too_slow, self._overloaded, self._busy = refusals.too_slow, refusals.overloaded, refusals.busy
+        self._queue_seconds = settings.REQUEST_QUEUE_SECONDS
         self._head_seconds = settings.REQUEST_HEAD_SECONDS
         self._bytes_per_second = settings.REQUEST_BYTES_PER_SECOND
         self._limits = limits(self.cfg, body=settings.MAX_BODY_BYTES)
@@ -246,11 +252,23 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._receiving.discard(conn)
         conn.is_whole = arrival is Arrival.WHOLE
         conn.feed_parser()
-        if conn.is_whole and self._is_probe(conn.framing.request_line):
+        if conn.is_whole and self._is_liveness_probe(conn.framing.request_line):
             # Later, because the client may have sent thousands of probes at once.
             self.method_queue.defer(self._finish, conn, self.handle(conn))
+        elif conn.is_whole and is_probe(conn.framing.request_line):
+            self._probes.submit(self.handle, conn).add_done_callback(partial(self._on_handled, conn))
         else:
-            self.enqueue_req(conn)
+            self._requests.put(conn, kind_of(conn.framing.request_line))
+
+    def _start_request(self, conn: Connection, kind: Kind) -> None:
+        # After a stop there are no threads, and soon no process.
+        with suppress(RuntimeError):
+            future = self.tpool.submit(self.handle, conn)
+            future.add_done_callback(partial(self._on_handled, conn))
+            future.add_done_callback(lambda _: self._requests.done(kind))
+
+    def _on_handled(self, conn: Connection, future: "Future[Any]") -> None:
+        self.method_queue.defer(self.finish_request, conn, future)
 
     def handle_request(self, req: Request, conn: Any) -> bool:
         """Answer a request; in a thread, except for liveness."""
@@ -325,6 +343,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         except OSError:
             self._drop(conn)
 
+    def _send_away(self, conn: Connection) -> None:
+        """Answer a request that gets no thread."""
+        self._refused += 1
+        conn.sock.sendall(self._busy())
+        self._finish(conn, is_kept=False)
+
     def _linger(self, conn: Connection) -> None:
         """Close for writing, and read on: a close with unread bytes would take the answer back from the client."""
         self._release(conn)
@@ -381,6 +405,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._refuse(conn, self._too_slow())
         for conn in [*_overdue(self._sending, now), *_overdue(self._draining, now)]:
             self._drop(conn)
+        for conn in self._requests.take_overdue(self._queue_seconds):
+            self._run(self._send_away, conn)
         self._limit_response_bytes()
         if self._refused and now >= self._next_report:
             self.log.info("%d requests were refused: too slow, or too many at once", self._refused)

@@ -17,6 +17,12 @@ def overloaded() -> bytes:
     return _answer("503 Service Unavailable", error, f"Retry-After: {RETRY_AFTER_SECONDS}")
 
 
+def busy() -> bytes:
+    """Answer a client whose request gets no thread, because others take long."""
+    error = NotReady("requests that take long hold all threads; try again in a few seconds")
+    return _answer("503 Service Unavailable", error, f"Retry-After: {RETRY_AFTER_SECONDS}")
+
+
 def _answer(status: str, error: CallboardError, *fields: str) -> bytes:
     # Imported when Django is set up: gunicorn's master reads this file before that.
     from tasks.api import problems

@@ -110,6 +110,8 @@ WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 1, minimum=1)
 # How many requests each of them works on at once, and how many connections it has at most.
 API_THREADS = env.integer("API_THREADS", 8, minimum=1)
 API_CONNECTIONS = env.integer("API_CONNECTIONS", 1000, minimum=10)
+# How long a request waits for a thread while none of its kind gets one; then it gets a 503.
+REQUEST_QUEUE_SECONDS = env.seconds("REQUEST_QUEUE_SECONDS", 3, minimum=0.1)
 # How long a client may take to send a request's head, and again for its body; the next setting adds to that.
 REQUEST_HEAD_SECONDS = env.seconds("REQUEST_HEAD_SECONDS", 10, minimum=0.1)
 # A body that arrives, or a response that is read, gets one more second for each of these bytes.

@@ -18,12 +18,12 @@ LARGE_BYTES = 30_000_000
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Answer one request: ``/large``, ``/stuck?until=FILE``, ``/unread``, or anything else as an echo."""
+    """Answer one request: ``/large``, ``…/stuck?until=FILE``, ``/unread``, or anything else as an echo."""
     path = environ["PATH_INFO"]
     if path == "/large":
         start_response("200 OK", [("Content-Length", str(LARGE_BYTES))])
         return [b"x" * LARGE_BYTES]
-    if path == "/stuck":
+    if path.endswith("/stuck"):
         until = Path(parse_qs(environ["QUERY_STRING"])["until"][0])
         while not until.exists():
             time.sleep(0.01)

@@ -48,6 +48,14 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose queue for threads is short."""
+    server = Server(tmp_path_factory.mktemp("busy"), env={"REQUEST_QUEUE_SECONDS": "0.2"})
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
@@ -254,6 +262,47 @@ def answers_soon(server: Server) -> bool:
     assert server.exchange(HEALTH).statuses == [200]
     assert sizes(server.exchange(post(b"12345"))) == [5]
     return time.monotonic() - began < SOON_SECONDS
+
+
+# --- Threads --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def stuck(server: Server, path: bytes, count: int, free: Path) -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        socks = [stack.enter_context(connect(server.address)) for _ in range(count)]
+        stack.callback(free.touch)
+        for sock in socks:
+            sock.sendall(b"GET %s?until=%s HTTP/1.1\r\n%s\r\n" % (path, str(free).encode(), CLOSE))
+        time.sleep(0.1)
+        yield socks
+        free.touch()
+        for sock in socks:
+            talk(sock, [])
+
+
+def test_slow_pages_leave_threads_to_the_rest(server: Server, tmp_path: Path) -> None:
+    with stuck(server, b"/admin/stuck", THREADS + 2, tmp_path / "free"):
+        assert sizes(server.exchange(post(b"12345"))) == [5]
+        assert server.exchange(b"GET /x HTTP/1.1\r\n" + CLOSE + b"\r\n").statuses == [200]
+
+
+@pytest.mark.parametrize("path", [b"/readyz", b"/health/"])
+def test_probes_of_servers_have_a_thread_of_their_own(server: Server, tmp_path: Path, path: bytes) -> None:
+    with stuck(server, b"/stuck", THREADS + 2, tmp_path / "free"):
+        assert server.exchange(b"GET %s HTTP/1.1\r\n%s\r\n" % (path, CLOSE)).statuses == [200]
+
+
+def test_who_gets_no_thread_is_told_so_and_the_connection_is_closed(busy: Server, tmp_path: Path) -> None:
+    with stuck(busy, b"/stuck", THREADS, tmp_path / "free") as socks:
+        answer = busy.exchange(post(b"x" * 200_000, fields=b"Host: a\r\n") + post(b"1"))
+        assert answer.statuses == [503]
+        assert json.loads(answer.body)["code"] == "not_ready"
+        assert b"Retry-After: 5" in answer.raw
+        assert answer.seconds < SOON_SECONDS
+        (tmp_path / "free").touch()
+        assert [talk(sock, []).statuses for sock in socks] == [[200]] * THREADS
+    assert sizes(busy.exchange(post(b"12345"))) == [5]
 
 
 # --- Liveness -------------------------------------------------------------------------------------------------------
