@@ -20,7 +20,7 @@ from tasks.models import Worker
 SCHEDULER_SESSIONS = 7
 SUPERVISOR_SESSIONS = 2
 WORKER_SESSIONS = 6
-API_SESSIONS = 1
+API_SESSIONS = 3
 
 
 @register()
