@@ -21,6 +21,7 @@ ALSO_CALLED = {
 #: Settings of other stacks that Callboard does not have, each with what to do instead. They are refused rather than
 #: ignored, because a set variable is relied on.
 NOT_A_SETTING = {
+    "CORS_ALLOW_CREDENTIALS": "web pages of other origins send a token, and never a cookie",
     "API_HOST": "give the api's address to the server that runs it: gunicorn --bind HOST:PORT",
     "GRPC_PORT": "gRPC comes with a later release; until then submit over REST",
     "WORKER_CONCURRENCY": "give the number of threads to the command: manage.py runworkers --threads N",
@@ -102,6 +103,21 @@ def seconds(name: str, default: float, *, minimum: float = 0) -> float:
     if number is None or not minimum <= number < float("inf"):
         raise ImproperlyConfigured(f"{name}: expected a number of seconds, at least {minimum:g}, got {value!r}.")
     return int(number) if number.is_integer() else number
+
+
+_ORIGIN = re.compile(r"https?://(?:[\w.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?", flags=re.ASCII | re.IGNORECASE)
+
+
+def origins(name: str) -> list[str]:
+    """Read origins (https://host:port) separated by commas, or ``*``, which means all."""
+    found = names(name, [])
+    for item in found:
+        if found != ["*"] and not _ORIGIN.fullmatch(item):
+            raise ImproperlyConfigured(
+                f"{name}: expected origins such as https://app.example.org separated by commas, or * alone, "
+                f"got {item!r}."
+            )
+    return found
 
 
 _PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -44,6 +44,9 @@ FORCE_SCRIPT_NAME = env.path_prefix("FORCE_SCRIPT_NAME")
 # Origins (https://host) whose forms are accepted, for proxies that change the host name and are not in TRUSTED_PROXIES,
 # separated by commas.
 CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS", [])
+# Origins (https://host) whose web pages may call the API, with a token and never with cookies, separated by commas;
+# * means all. Default: none.
+CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
 # The lowest level of log lines that are written.
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 # json: one object per line; console: for people; auto: console on a terminal, json elsewhere.
@@ -111,7 +114,7 @@ WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 1, minimum=1)
 API_THREADS = env.integer("API_THREADS", 8, minimum=1)
 API_CONNECTIONS = env.integer("API_CONNECTIONS", 1000, minimum=10)
 # How long a request waits for a thread while none of its kind gets one; then it gets a 503.
-REQUEST_QUEUE_SECONDS = env.seconds("REQUEST_QUEUE_SECONDS", 3, minimum=0.1)
+REQUEST_QUEUE_SECONDS = env.seconds("REQUEST_QUEUE_SECONDS", 5, minimum=0.1)
 # How long a client may take to send a request's head, and again for its body; the next setting adds to that.
 REQUEST_HEAD_SECONDS = env.seconds("REQUEST_HEAD_SECONDS", 10, minimum=0.1)
 # A body that arrives, or a response that is read, gets one more second for each of these bytes.
@@ -199,6 +202,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "corsheaders",
     # Swagger UI's files, for /api/docs.
     "drf_spectacular_sidecar",
     # Builds the broker while it is loaded; `tasks` declares actors on it, so it comes first.
@@ -209,6 +213,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     # First, so that the others' refusals get a trace id, an access log line and the problem format too.
     "tasks.api.middleware.RequestMiddleware",
+    # Before those that may refuse a request: a page of another origin may then read the refusal.
+    *(["corsheaders.middleware.CorsMiddleware"] if CORS_ALLOWED_ORIGINS else []),
     "scheduler_site.body_limit.BodyLimitMiddleware",
     "scheduler_site.request_budget.RequestBudgetMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -295,6 +301,26 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 FILE_UPLOAD_HANDLERS = ["scheduler_site.body_limit.NoUploads"]
 # The API accepts paths with and without the trailing slash; a redirect would lose the body of a POST.
 APPEND_SLASH = False
+
+CORS_ALLOW_ALL_ORIGINS = CORS_ALLOWED_ORIGINS == ["*"]
+if CORS_ALLOW_ALL_ORIGINS:
+    CORS_ALLOWED_ORIGINS = []
+# Not the admin, and no cookies: a page of another origin must not act as whoever is logged in.
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_CREDENTIALS = False
+CORS_ALLOW_HEADERS = [
+    "accept",
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "if-match",
+    "traceparent",
+    "x-trace-id",
+]
+CORS_EXPOSE_HEADERS = [
+    *("ETag", "Idempotency-Replayed", "Location", "RateLimit", "RateLimit-Limit", "RateLimit-Policy"),
+    *("RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "WWW-Authenticate", "X-Trace-Id"),
+]
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
