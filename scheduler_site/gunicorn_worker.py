@@ -2,8 +2,8 @@
 
 Gunicorn's ``gthread`` reads each request in a thread and without a time-out. Here the main loop does all the waiting:
 for TLS handshakes, for heads and bodies, for clients that read slowly, and for what a client still sends after an early
-error. It also answers ``/healthz``, so liveness depends on neither threads nor servers. ``/readyz`` and ``/health`` have
-a thread of their own, and slow kinds of requests get a share of the others only.
+error. It also answers ``/healthz``, so liveness depends on neither threads nor servers. ``/readyz`` and ``/health``
+have a thread of their own; slow kinds of requests get a share of the others only.
 """
 
 import errno
@@ -97,6 +97,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.wsgi = liveness.Liveness(self.wsgi)
         self._is_liveness_probe = liveness.is_liveness_probe
         self._too_slow, self._overloaded, self._busy = refusals.too_slow, refusals.overloaded, refusals.busy
+        self._malformed = refusals.malformed
         self._queue_seconds = settings.REQUEST_QUEUE_SECONDS
         self._head_seconds = settings.REQUEST_HEAD_SECONDS
         self._bytes_per_second = settings.REQUEST_BYTES_PER_SECOND
@@ -249,6 +250,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _hand_over(self, conn: Connection, arrival: Arrival) -> None:
         assert conn.framing is not None
         self._unwatch(conn)
+        if arrival is Arrival.BROKEN:
+            self._refuse(conn, self._malformed(conn.framing.defect))
+            return
         self._receiving.discard(conn)
         conn.is_whole = arrival is Arrival.WHOLE
         conn.feed_parser()
@@ -409,7 +413,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._run(self._send_away, conn)
         self._limit_response_bytes()
         if self._refused and now >= self._next_report:
-            self.log.info("%d requests were refused: too slow, or too many at once", self._refused)
+            self.log.info("%d requests were refused: malformed, too slow, or too many at once", self._refused)
             self._refused, self._next_report = 0, now + REPORT_SECONDS
 
     def _limit_response_bytes(self) -> None:

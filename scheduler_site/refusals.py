@@ -11,6 +11,11 @@ def too_slow() -> bytes:
     return _answer("408 Request Timeout", MalformedRequest("the request did not arrive in time; send it again"))
 
 
+def malformed(defect: str) -> bytes:
+    """Answer a client whose request cannot be told from the next one, or names no host."""
+    return _answer("400 Bad Request", MalformedRequest(defect))
+
+
 def overloaded() -> bytes:
     """Answer a client that has to make room for others."""
     error = NotReady("too many requests arrive at once; try again in a few seconds")

@@ -1,7 +1,8 @@
 """Where a request ends: looks at what has arrived so far and says whether a thread can start on it.
 
 This is not a parser. Gunicorn's parser decides what a request means; the framing only decides when to call it. A
-request that looks wrong or too large is handed over at once, so that the parser or the application refuses it.
+request that looks wrong or too large is handed over at once, so that the parser or the application refuses it; what
+both would take although HTTP forbids it is refused here.
 """
 
 import re
@@ -16,6 +17,9 @@ _MARGIN_BYTES = 4096
 
 _PROXY_V1 = b"PROXY "
 _PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n"
+_OTHER_VERSION = re.compile(rb" HTTP/(?!1\.[01]$)[0-9.]+$")
+#: No body is that long; Python itself reads no number of more than 4,300 digits.
+_MOST_DIGITS = 15
 _CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,15}")
 
 
@@ -26,6 +30,8 @@ class Arrival(Enum):
     PARTIAL = "partial"
     #: All of it.
     WHOLE = "whole"
+    #: It breaks a rule of HTTP that the parser does not check; see ``defect``.
+    BROKEN = "broken"
     #: Enough to refuse it; the rest is drained after the answer.
     ENOUGH = "enough"
 
@@ -69,6 +75,8 @@ class RequestFraming:
         self.request_line = b""
         #: Where the body starts, once the head has arrived.
         self.body_start: int | None = None
+        #: What was expected, if the request is broken.
+        self.defect = ""
         #: Whether the client waits for ``100 Continue`` before it sends the body.
         self.expects_continue = False
 
@@ -118,7 +126,15 @@ class RequestFraming:
         return Arrival.ENOUGH if is_broken or is_long_line or is_long else Arrival.PARTIAL
 
     def _choose_body(self, fields: list[bytes]) -> Arrival | None:
-        lengths, codings, expectations = _framing_fields(fields)
+        lengths, codings, expectations, hosts = _framing_fields(fields)
+        if self.request_line.endswith(b" HTTP/1.1") and not hosts:
+            return self._broken("expected the header Host, which HTTP/1.1 requires")
+        if _OTHER_VERSION.search(self.request_line):
+            return self._broken("expected HTTP/1.0 or HTTP/1.1")
+        if len(codings) > 1:
+            return self._broken("expected Transfer-Encoding: chunked, and no other coding with it")
+        if any(length.isdigit() and len(length.lstrip(b"0")) > _MOST_DIGITS for length in lengths):
+            return self._broken(f"expected a Content-Length of at most {_MOST_DIGITS} digits")
         if len(lengths) + bool(codings) > 1 or any(one != b"100-continue" for one in expectations):
             return Arrival.ENOUGH
         is_first_version = self.request_line.endswith(b"/1.0")
@@ -129,12 +145,15 @@ class RequestFraming:
         return self._expect_length(lengths[0] if lengths else b"0")
 
     def _expect_length(self, length: bytes) -> Arrival | None:
-        # As digits, because Python reads no number of more than 4,300 of them.
-        if not length.isdigit() or len(length.lstrip(b"0")) > 15 or int(length) > self._limits.body:
+        if not length.isdigit() or int(length) > self._limits.body:
             return Arrival.ENOUGH
         self._end = self._searched + int(length)
         self._step = self._read_body
         return None
+
+    def _broken(self, defect: str) -> Arrival:
+        self.defect = defect
+        return Arrival.BROKEN
 
     # --- Body ---------------------------------------------------------------------------------------------------
 
@@ -180,12 +199,12 @@ class RequestFraming:
         return Arrival.ENOUGH if is_broken or is_long else Arrival.PARTIAL
 
 
-def _framing_fields(fields: list[bytes]) -> tuple[list[bytes], list[bytes], list[bytes]]:
-    """Pick lengths, transfer codings and expectations out of header lines."""
-    found: dict[bytes, list[bytes]] = {b"content-length": [], b"transfer-encoding": [], b"expect": []}
+def _framing_fields(fields: list[bytes]) -> tuple[list[bytes], list[bytes], list[bytes], list[bytes]]:
+    """Pick lengths, transfer codings, expectations and hosts out of header lines."""
+    found: dict[bytes, list[bytes]] = {b"content-length": [], b"transfer-encoding": [], b"expect": [], b"host": []}
     for field in fields:
         name, _, value = field.partition(b":")
         if (values := found.get(name.lower().strip(b" \t"))) is not None:
             values.append(value.strip(b" \t").lower())
     codings = [coding.strip(b" \t") for value in found[b"transfer-encoding"] for coding in value.split(b",")]
-    return found[b"content-length"], codings, found[b"expect"]
+    return found[b"content-length"], codings, found[b"expect"], found[b"host"]

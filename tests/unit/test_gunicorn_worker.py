@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -169,7 +170,7 @@ SLOW = {
     "half a line": b"POST /x HT",
     "half a head": b"POST /x HTTP/1.1\r\nHost: a\r\n",
     "half a body": post(b"123", declared=9),
-    "half a chunk": b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12",
+    "half a chunk": b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12",
 }
 
 
@@ -365,10 +366,38 @@ def test_the_parser_s_refusals_come_at_once(server: Server) -> None:
         b"GET /" + b"x" * 9000: 414,
         b"GET / HTTP/1.1\r\nA: " + b"x" * 900_000: 431,
         post(b"", declared=5, fields=CLOSE + b"Expect: more\r\n"): 417,
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: other\r\n\r\n": 501,
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: other\r\n\r\n": 501,
     }.items():
         answer = server.exchange(data)
         assert (answer.statuses, answer.seconds < SOON_SECONDS) == ([status], True)
+
+
+FORBIDDEN = {
+    "no host": b"",
+    "two hosts": b"Host: a\r\nHost: a\r\n",
+    "two codings": b"Host: a\r\nTransfer-Encoding: gzip, chunked\r\n",
+    "a length and a coding": b"Host: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+    "two lengths": b"Host: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n",
+    "a length of 30 digits": b"Host: a\r\nContent-Length: %s\r\n" % (b"9" * 30),
+    "a folded field": b"Host: a\r\nA: b\r\n c\r\n",
+    "a space before the colon": b"Host: a\r\nA : b\r\n",
+    "a bare line feed": b"Host: a\nA: b\r\n",
+    "a bare carriage return": b"Host: a\r\nA: b\rc\r\n",
+}
+
+
+@pytest.mark.parametrize("path", [b"/x", b"/healthz", b"/readyz", b"/admin/", b"/api/v1/tasks"])
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_what_http_forbids_is_refused_on_every_path_and_ends_the_connection(
+    server: Server, name: str, path: bytes
+) -> None:
+    following = b"3\r\nabc\r\n0\r\n\r\n" + HEALTH
+    answer = server.exchange(b"POST %s HTTP/1.1\r\n%s\r\n%s" % (path, FORBIDDEN[name], following))
+    assert len(re.findall(rb"HTTP/1.1 \d", answer.raw)) == 1
+    assert answer.statuses == [400]
+    assert b"Connection: close" in answer.raw
+    assert json.loads(answer.body)["status"] == 400
+    assert answer.seconds < SOON_SECONDS
 
 
 @pytest.mark.parametrize("is_chunked", [True, False])

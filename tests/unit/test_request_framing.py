@@ -36,9 +36,7 @@ REFUSED = {
     "a length in words": HEAD + b"Content-Length: five\r\n\r\n",
     "a length in other digits": HEAD + b"Content-Length: \xb2\r\n\r\n",
     "a length beyond the limit": HEAD + b"Content-Length: 5001\r\n\r\nx",
-    "a length of many digits": HEAD + b"Content-Length: " + b"9" * 900 + b"\r\n\r\n",
     "an unknown coding": HEAD + b"Transfer-Encoding: gzip\r\n\r\n",
-    "chunks inside another coding": HEAD + b"Transfer-Encoding: chunked, gzip\r\n\r\n",
     "chunks in HTTP/1.0": b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
     "an unknown expectation": HEAD + b"Content-Length: 5\r\nExpect: more\r\n\r\n",
     "a chunk of no size": HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
@@ -50,6 +48,18 @@ REFUSED = {
     + (b"1;" + b"e" * 200 + b"\r\nx\r\n") * 60,
     "a bare line feed in a trailer": HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\nC",
     "a long trailer": HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"A: b\r\n" * 200,
+}
+BROKEN = {
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "another coding inside chunks": HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
+    "chunks inside another coding": HEAD + b"Transfer-Encoding: chunked, gzip\r\n\r\n",
+    "codings in two fields": HEAD + b"Transfer-Encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n",
+    "chunks inside chunks": HEAD + b"Transfer-Encoding: chunked,chunked\r\n\r\n",
+    "a length of 30 digits": HEAD + b"Content-Length: " + b"9" * 30 + b"\r\n\r\n",
+    "a length of many digits": HEAD + b"Content-Length: " + b"9" * 900 + b"\r\n\r\n",
+    "a version that is not known": b"GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+    "a version of two digits": b"GET / HTTP/1.10\r\nHost: a\r\n\r\n",
+    "the next version": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 }
 PROXIED = {
     "version 1": b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
@@ -85,6 +95,15 @@ def test_what_will_be_refused_is_not_waited_for(name: str, step: int) -> None:
     assert arrivals(REFUSED[name], step=step)[-1] is ENOUGH
 
 
+@pytest.mark.parametrize("step", [1, 100_000])
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_http_forbids_and_the_parser_would_take_is_broken(name: str, step: int) -> None:
+    assert arrivals(BROKEN[name], step=step)[-1] is Arrival.BROKEN
+    framing = RequestFraming(LIMITS)
+    framing.advance(bytearray(BROKEN[name]))
+    assert framing.defect.startswith("expected ")
+
+
 @pytest.mark.parametrize("step", [1, 5, 100_000])
 @pytest.mark.parametrize("name", PROXIED)
 def test_a_header_of_the_proxy_protocol_is_no_part_of_the_request(name: str, step: int) -> None:
@@ -96,7 +115,7 @@ def test_a_header_of_the_proxy_protocol_is_no_part_of_the_request(name: str, ste
 @pytest.mark.parametrize(("version", "is_expected"), [(b"1.1", True), (b"1.0", False)])
 def test_only_a_client_that_knows_of_it_waits_to_be_asked_on(version: bytes, is_expected: bool) -> None:
     framing = RequestFraming(LIMITS)
-    head = b"POST / HTTP/" + version + b"\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n\r\n"
+    head = b"POST / HTTP/" + version + b"\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n\r\n"
     assert framing.advance(bytearray(head)) is PARTIAL
     assert framing.expects_continue is is_expected
     assert framing.body_start == len(head)
