@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -21,6 +22,10 @@ PATIENCE_SECONDS = 1.2
 FRESH_SECONDS = 1.0
 #: Between two probes of a server that does not answer.
 PAUSE_SECONDS = 0.5
+
+
+#: The breakers of this process by name, for metrics.
+known: "WeakValueDictionary[str, CircuitBreaker]" = WeakValueDictionary()
 
 
 class CircuitBreaker:
@@ -43,6 +48,7 @@ class CircuitBreaker:
         self._is_well = False
         self._was_silent = self._was_tripped = False
         self._began_at = self._ended_at = float("-inf")
+        known[name] = self
 
     @property
     def is_open(self) -> bool:
@@ -99,7 +105,10 @@ class CircuitBreaker:
                 log.info("a server answers again", server=self.name)
             self._is_well = is_well
             self._was_tripped = self._was_tripped and not is_well
-            self._was_silent = not is_well and time.monotonic() - began_at > SILENT_SECONDS
+            is_silent = not is_well and time.monotonic() - began_at > SILENT_SECONDS
+            if is_silent and not self._was_silent:
+                log.warning("a server is silent; it is not asked until it answers a probe", server=self.name)
+            self._was_silent = is_silent
             self._ended_at = time.monotonic()
             self._is_probing = self._was_tripped or self._was_silent
             self._answer.set()

@@ -26,7 +26,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from dlq.queries import open_by_actor
-from tasks import __version__
+from tasks import __version__, circuit_breaker
 from tasks.lifecycle import Moved, transitioned
 from tasks.models import Worker
 from tasks.queries.counts import queue_sizes
@@ -84,6 +84,7 @@ def render() -> bytes:
     registry = CollectorRegistry()
     registry.register(build_info)
     registry.register(counters)
+    registry.register(circuits)
     registry.register(gauges)
     return generate_latest(registry)
 
@@ -107,6 +108,17 @@ class BuildInfo(Collector):
         info = GaugeMetricFamily("callboard_build_info", "The running release.", labels=["version", "python"])
         info.add_metric([__version__, platform.python_version()], 1)
         yield info
+
+
+class Circuits(Collector):
+    """The circuit breakers of the process that answers this scrape."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Give one gauge: 1 while a server is not asked."""
+        is_open = GaugeMetricFamily("callboard_circuit_open", "Whether a server is not asked.", labels=["server"])
+        for name, breaker in sorted(circuit_breaker.known.items()):
+            is_open.add_metric([name], float(breaker.is_open))
+        yield is_open
 
 
 class ProcessCounters(Collector):
@@ -218,5 +230,6 @@ def _read_gauges() -> Iterator[Metric]:
 
 
 build_info = BuildInfo()
+circuits = Circuits()
 counters = ProcessCounters()
 gauges = DatabaseGauges()

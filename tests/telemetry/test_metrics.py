@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.test import Client
 
+from tasks.circuit_breaker import CircuitBreaker
 from tasks.states import Status
 from tasks.telemetry import metrics
 from tests import factories
@@ -160,3 +161,11 @@ def test_this_machine_has_several_addresses(db, address):
 
 def test_metrics_are_not_posted(nobody):
     assert_problem(nobody.post("/metrics"), 405)
+
+
+def test_a_server_that_is_not_asked_is_a_gauge(db):
+    breaker = CircuitBreaker("a test's", lambda: None)
+    assert figures()['callboard_circuit_open{server="a test\'s"}'] == 0
+    breaker._was_tripped = True
+    assert figures()['callboard_circuit_open{server="a test\'s"}'] == 1
+    assert 'callboard_circuit_open{server="database"}' in figures()
