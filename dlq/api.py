@@ -16,6 +16,7 @@ from tasks.contract.access import find, visible
 from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict
 from tasks.contract.filters import filtered
 from tasks.contract.pages import page
+from tasks.contract.rate_limit import SubmissionLimit
 
 
 class DeadLetterList(ApiView):
@@ -41,10 +42,11 @@ class DeadLetterRedrive(ApiView):
 
     def post(self, request: Request, letter_id: str) -> Response:
         """Re-drive a dead letter: run its task again with a fresh set of retries."""
-        letter = _find(request, letter_id)
+        letter, limit = _find(request, letter_id), SubmissionLimit(caller_of(request))
         read_nothing(request)
-        status = lifecycle.redrive(letter.pk, by=request.user.get_username())
-        return Response(_writer(request)(_find(request, letter_id)) | {"task_status": status})
+        status = lifecycle.redrive(letter.pk, by=request.user.get_username(), admit=limit)
+        answer = _writer(request)(_find(request, letter_id)) | {"task_status": status}
+        return Response(answer, headers=limit.headers)
 
 
 class DeadLetterDiscard(ApiView):

@@ -97,8 +97,16 @@ MAX_PAYLOAD_BYTES = env.integer("MAX_PAYLOAD_BYTES", 256 * 1024, minimum=1024)
 MAX_RESULT_BYTES = env.integer("MAX_RESULT_BYTES", 256 * 1024, minimum=1024)
 # How deep lists and objects may nest in a payload or result.
 MAX_JSON_DEPTH = env.integer("MAX_JSON_DEPTH", 32, minimum=1, maximum=200)
+# How many values a body may hold; a name counts as three more, an array or object as four. It bounds the time that it
+# takes to read a body.
+MAX_JSON_VALUES = env.integer("MAX_JSON_VALUES", 400_000, minimum=1_000)
 # How many tasks a client address, and a token, may submit: 50/m, 5/s, 1000/h; 0 = no limit. Staff is exempt.
 SUBMIT_RATE_LIMIT = env.rate("SUBMIT_RATE_LIMIT", "50/m")
+# The most retries that its callers may ask for, and the least that they may ask for as the delay before the first retry
+# and as the longest delay. Staff and what an actor declares itself are not bound.
+SUBMIT_MOST_RETRIES = env.integer("SUBMIT_MOST_RETRIES", 100, maximum=10_000)
+SUBMIT_LEAST_MIN_BACKOFF_SECONDS = env.seconds("SUBMIT_LEAST_MIN_BACKOFF_SECONDS", 1)
+SUBMIT_LEAST_MAX_BACKOFF_SECONDS = env.seconds("SUBMIT_LEAST_MAX_BACKOFF_SECONDS", 60)
 # Whether tasks are accepted while Redis is away, so that the limit cannot be checked.
 SUBMIT_RATE_FAIL_OPEN = env.flag("SUBMIT_RATE_FAIL_OPEN", True)
 # How often a client address, and a user name, may try to log in to the admin; 0 = no limit.

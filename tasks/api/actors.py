@@ -16,4 +16,5 @@ class ActorList(ApiView):
     def get(self, request: Request) -> Response:
         """List the actors that you can submit tasks to, by name."""
         fields.read_parameters(parameters(request), {})
-        return Response({"results": [actor_as_dict(spec) for spec in submittable_by(caller_of(request))]})
+        caller = caller_of(request)
+        return Response({"results": [actor_as_dict(spec, caller=caller) for spec in submittable_by(caller)]})

@@ -102,6 +102,8 @@ class Operation:
     is_for_staff: bool = False
     is_open: bool = False
     is_text: bool = False
+    #: Whether it can make tasks run, which the submission limit counts.
+    makes_run: bool = False
 
 
 _ONE = f"{BASE}/tasks/{{task_id}}"
@@ -113,18 +115,27 @@ OPERATIONS: Sequence[Operation] = (
     Operation("get", f"{BASE}/tasks", "listTasks", {200: "TaskPage"}, parameters=[*_TASK_FILTERS, *_PAGING]),
     Operation(
         "post", f"{BASE}/tasks", "submitTask", {201: "Task", 200: "SubmittedTask"},
-        body="Submission", parameters=[_IDEMPOTENCY_KEY], errors=[413, 422, 429],
+        body="Submission", parameters=[_IDEMPOTENCY_KEY], errors=[413, 422], makes_run=True,
     ),
     Operation(
         "post", f"{BASE}/tasks/bulk", "submitTasks", {201: "SubmittedTasks", 200: "SubmittedTasks"},
-        body="BulkSubmission", parameters=[_IDEMPOTENCY_KEY], errors=[413, 422, 429],
+        body="BulkSubmission", parameters=[_IDEMPOTENCY_KEY], errors=[413, 422], makes_run=True,
     ),
     Operation("get", _ONE, "readTask", {200: "Task"}),
-    Operation("put", _ONE, "replaceTask", {200: "Task"}, body="Replacement", parameters=[_IF_MATCH], errors=[409, 412]),
-    Operation("patch", _ONE, "editTask", {200: "Task"}, body="Edit", parameters=[_IF_MATCH], errors=[409, 412]),
+    Operation(
+        "put", _ONE, "replaceTask", {200: "Task"},
+        body="Replacement", parameters=[_IF_MATCH], errors=[409, 412], makes_run=True,
+    ),
+    Operation(
+        "patch", _ONE, "editTask", {200: "Task"},
+        body="Edit", parameters=[_IF_MATCH], errors=[409, 412], makes_run=True,
+    ),
     Operation("delete", _ONE, "deleteTask", {204: ""}, parameters=[_IF_MATCH], errors=[409, 412]),
     Operation("post", f"{_ONE}/cancel", "cancelTask", {200: "Task"}, parameters=[_IF_MATCH], errors=[409, 412]),
-    Operation("post", f"{_ONE}/retry", "retryTask", {200: "Task"}, parameters=[_IF_MATCH], errors=[409, 412]),
+    Operation(
+        "post", f"{_ONE}/retry", "retryTask", {200: "Task"},
+        parameters=[_IF_MATCH], errors=[409, 412], makes_run=True,
+    ),
     Operation("get", f"{_ONE}/attempts", "listAttempts", {200: "AttemptPage"}, parameters=_PAGING),
     Operation("get", f"{_ONE}/result", "readResult", {200: "Result"}),
     Operation("get", f"{_ONE}/events", "listEvents", {200: "EventPage"}, parameters=_PAGING),
@@ -132,7 +143,10 @@ OPERATIONS: Sequence[Operation] = (
         "get", f"{BASE}/dlq", "listDeadLetters", {200: "DeadLetterPage"}, parameters=[*_DEAD_LETTER_FILTERS, *_PAGING],
     ),
     Operation("get", _DEAD_LETTER, "readDeadLetter", {200: "DeadLetter"}),
-    Operation("post", f"{_DEAD_LETTER}/redrive", "redriveDeadLetter", {200: "RedrivenDeadLetter"}, errors=[409]),
+    Operation(
+        "post", f"{_DEAD_LETTER}/redrive", "redriveDeadLetter", {200: "RedrivenDeadLetter"},
+        errors=[409], makes_run=True,
+    ),
     Operation("post", f"{_DEAD_LETTER}/discard", "discardDeadLetter", {200: "DeadLetter"}, errors=[409]),
     Operation("get", f"{BASE}/actors", "listActors", {200: "Actors"}),
     Operation(
@@ -202,7 +216,7 @@ _MEANINGS = {
     413: "The request is too large.",
     415: "The headers do not declare the body as JSON in UTF-8.",
     422: "The idempotency key belongs to another submission.",
-    429: "Too many tasks were submitted; `Retry-After` says when to try again.",
+    429: "Too many tasks were to run, or too many requests were refused; `Retry-After` says when to try again.",
     500: "Unexpected error; other statuses come from a proxy.",
     503: "The service is not ready, or the database does not answer.",
 }
@@ -281,7 +295,7 @@ def _errors() -> Iterator[type[CallboardError]]:
 
 
 def _operation(operation: Operation) -> Schema:
-    errors = {*operation.errors, *(() if operation.is_open else (400, 401, 403, 503))}
+    errors = {*operation.errors, *(() if operation.is_open else (400, 401, 403, 429, 503))}
     errors |= ({404} if "{" in operation.path else set()) | ({413, 415} if operation.body else set())
     answers = {str(status): _answer(operation, status, name) for status, name in operation.answers.items()}
     answers |= {str(status): {"$ref": f"#/components/responses/Problem{status}"} for status in sorted(errors)}
@@ -318,7 +332,7 @@ def _headers(operation: Operation, status: int, *, is_replay: bool) -> dict[str,
     headers: dict[str, Schema] = {}
     if is_replay:
         headers["Idempotency-Replayed"] = about({"const": "true"}, "This request submitted nothing.")
-    elif status == 201:
+    elif operation.makes_run:
         headers |= _LIMIT_HEADERS
     if operation.name == "submitTask":
         headers["Location"] = about(URL, "The address of the task.")

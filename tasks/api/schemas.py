@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from django.conf import settings
+
 from tasks.api.json_schema import (
     ANY_OBJECT,
     ANYTHING,
@@ -92,7 +94,14 @@ def _given(one: TaskField) -> Schema:
     return about(or_null(_answered(one.kind)), f"{one.help} null: {one.if_null}.")
 
 
-_HINTS = {"actor": "GET actors lists them.", "payload": "GET actors has its schema."}
+_BOUNDS = "Callers that are not staff: {}, or as the actor declares; GET actors has the bounds."
+_HINTS = {
+    "actor": "GET actors lists them.",
+    "payload": "GET actors has its schema.",
+    "max_retries": _BOUNDS.format(f"at most {settings.SUBMIT_MOST_RETRIES}"),
+    "min_backoff_seconds": _BOUNDS.format(f"at least {settings.SUBMIT_LEAST_MIN_BACKOFF_SECONDS:g}"),
+    "max_backoff_seconds": _BOUNDS.format(f"at least {settings.SUBMIT_LEAST_MAX_BACKOFF_SECONDS:g}"),
+}
 
 
 def _help(one: TaskField) -> str:
@@ -216,6 +225,11 @@ _ACTOR = {
     "defaults": about(
         an_object({name: _TASK[name] for name in DEFAULTS}),
         "The values of fields that a submission leaves out.",
+    ),
+    "bounds": about(
+        ANY_OBJECT,
+        "By field, what you may ask for: `maximum` of max_retries, `minimum` of min_backoff_seconds and "
+        "max_backoff_seconds. Fields without an entry have the bounds of a submission only.",
     ),
 }
 _DEAD_LETTER = {

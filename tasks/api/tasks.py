@@ -20,6 +20,7 @@ from tasks.contract.filters import filtered
 from tasks.contract.idempotency_key import take_key
 from tasks.contract.pages import Order, page
 from tasks.contract.rate_limit import SubmissionLimit
+from tasks.contract.retry_bounds import check_retries
 from tasks.contract.submissions import (
     read_change,
     read_replacement,
@@ -131,10 +132,13 @@ class TaskDetail(ApiView):
         return Response(status=204)
 
     def _edit(self, request: Request, task: Task, change: dict[str, Any]) -> Response:
+        caller = caller_of(request)
+        limit = SubmissionLimit(caller)
+        check_retries(change, caller=caller, task=task)
         with unchanged(request, task) as version:
-            caller_of(request).check(queue=change.get("queue"))
-            lifecycle.edit(task.pk, change, by=request.user.get_username(), version=version)
-        return _answer(request, find_task(request, str(task.pk)))
+            caller.check(queue=change.get("queue"))
+            lifecycle.edit(task.pk, change, by=request.user.get_username(), version=version, admit=limit)
+        return _answer(request, find_task(request, str(task.pk)), headers=limit.headers)
 
 
 class TaskCancel(ApiView):
@@ -156,9 +160,10 @@ class TaskRetry(ApiView):
         """Re-run a task that died, was cancelled, or waits for a retry."""
         task = find_task(request, task_id)
         read_nothing(request)
+        limit = SubmissionLimit(caller_of(request))
         with unchanged(request, task):
-            lifecycle.retry(task.pk, by=request.user.get_username())
-        return _answer(request, find_task(request, task_id))
+            lifecycle.retry(task.pk, by=request.user.get_username(), admit=limit)
+        return _answer(request, find_task(request, task_id), headers=limit.headers)
 
 
 class TaskAttempts(ApiView):
@@ -198,9 +203,11 @@ def _visible_tasks(request: Request) -> TaskQuerySet:
     return visible(Task.objects.all(), caller_of(request)).defer(*UNSEEN)
 
 
-def _answer(request: Request, task: Task, *, forecast: Forecast | None = None) -> Response:
+def _answer(
+    request: Request, task: Task, *, forecast: Forecast | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
     content = task_as_dict(task, url=urls_of(request, "api-tasks"), forecast=forecast)
-    return Response(content, headers={"ETag": etag(task)})
+    return Response(content, headers={"ETag": etag(task), **(headers or {})})
 
 
 def _receipt(receipt: Receipt, content: dict[str, Any], *, headers: dict[str, str]) -> Response:

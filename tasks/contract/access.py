@@ -57,6 +57,11 @@ class Caller:
         return bool(getattr(self.user, "is_staff", False))
 
     @property
+    def is_limited(self) -> bool:
+        """Whether the limits of submissions, retries and refused requests apply."""
+        return not self.is_staff
+
+    @property
     def actors(self) -> Collection[str]:
         """The actors that the token is limited to; empty means all."""
         return () if self.token is None else self.token.actors

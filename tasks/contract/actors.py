@@ -4,6 +4,7 @@ from typing import Any
 
 from tasks import registry
 from tasks.contract.access import Caller
+from tasks.contract.retry_bounds import bounds_as_dict
 from tasks.contract.values import number
 from tasks.registry import ActorSpec
 from tasks.submission import FIELDS
@@ -18,12 +19,13 @@ def submittable_by(caller: Caller) -> list[ActorSpec]:
     return [spec for spec in registry.all_specs() if spec.is_open_to_api and (not names or spec.name in names)]
 
 
-def actor_as_dict(spec: ActorSpec) -> dict[str, Any]:
-    """Write a declared actor."""
+def actor_as_dict(spec: ActorSpec, *, caller: Caller) -> dict[str, Any]:
+    """Write a declared actor as its caller may submit to it."""
     return {
         "name": spec.name,
         "description": spec.description,
         "queue": spec.queue,
         "payload_schema": spec.arguments.schema,
         "defaults": {name: number(getattr(spec, option)) for name, option in DEFAULTS.items()},
+        "bounds": bounds_as_dict(spec, caller=caller),
     }

@@ -1,4 +1,6 @@
-"""The submission limit: a token bucket per client address and per API token, one unit per task.
+"""The limits of callers: token buckets per client address and per API token.
+
+The submission limit costs one unit for each task that a request makes run.
 
 The buckets live in Redis and are filled and emptied by one script on Redis's clock, so that any number of api processes
 share them. Without Redis one process may keep them in memory (``tasks.E002`` refuses more).
@@ -177,11 +179,11 @@ breaker = CircuitBreaker("limiter", lambda: _buckets().ping())
 
 
 class SubmissionLimit:
-    """The ``admit`` of one request: lifecycle calls it for valid, new tasks only; other calls are free."""
+    """The ``admit`` of one request: lifecycle calls it for what it is about to make run; other calls are free."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
-        #: For the answer; empty for an exempt caller, and if nothing was submitted.
+        #: For the answer; empty for an exempt caller, and if nothing is made to run.
         self.headers: dict[str, str] = {}
 
     def __call__(self, units: int) -> None:
@@ -195,7 +197,7 @@ class SubmissionLimit:
 
 
 def _check(caller: Caller, units: int) -> dict[str, str]:
-    if settings.SUBMIT_RATE_LIMIT is None or caller.is_staff:
+    if settings.SUBMIT_RATE_LIMIT is None or not caller.is_limited:
         return {}
     rate = Rate(*settings.SUBMIT_RATE_LIMIT)
     keys = [f"ip.{caller.address}"]

@@ -10,6 +10,7 @@ from tasks import registry
 from tasks.contract import fields
 from tasks.contract.access import Caller
 from tasks.contract.fields import Reader
+from tasks.contract.retry_bounds import retry_faults
 from tasks.errors import FieldError, InvalidTask
 from tasks.models import Task
 from tasks.submission import (
@@ -64,13 +65,15 @@ def read_submission(body: Mapping[str, Any], *, caller: Caller) -> Submission:
     """Read one task of a request.
 
     Raises:
-        InvalidTask: with one error per field.
+        InvalidTask: with one error per field; also for retries beyond the caller's bounds.
         UnknownActor: there is no such actor, or it is closed to the API.
         NotAllowed: the caller may not submit for this actor or queue.
     """
     values = read_values(body)
     spec = registry.get_open(values["actor"])
     caller.check(actor=spec.name, queue=values.get("queue") or spec.queue)
+    if errors := [*retry_faults(values, caller=caller, spec=spec)]:
+        raise InvalidTask(errors=errors)
     return Submission(**values, owner_id=caller.owner_id, trace_id=trace.current())
 
 

@@ -12,7 +12,7 @@ from tasks.errors import FieldError, IllegalTransition, InvalidTask, VersionMism
 from tasks.lifecycle.predicates import IS_WAITING
 from tasks.lifecycle.rows import columns_of, locked
 from tasks.lifecycle.signals import Moved, announce
-from tasks.lifecycle.submit import queue_exists, row_faults
+from tasks.lifecycle.submit import Admit, queue_exists, row_faults
 from tasks.states import WAITING, Status
 from tasks.submission import FOR_EVER
 
@@ -23,7 +23,7 @@ WITH change AS (
         priority smallint, queue text, run_at timestamptz, payload jsonb, max_retries integer, tags text[]
     )
 ), wanted AS MATERIALIZED (
-    SELECT task.id, task.status FROM callboard_task AS task
+    SELECT task.id, task.status, task.payload, task.run_at, task.max_retries FROM callboard_task AS task
     WHERE task.id = %(id)s AND {IS_WAITING}
       AND task.version = COALESCE(%(version)s, task.version)
     FOR UPDATE OF task
@@ -41,20 +41,32 @@ WITH change AS (
         tags = COALESCE(change.tags, task.tags),
         version = task.version + 1
     FROM wanted, change WHERE task.id = wanted.id
-    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id
+    -- More work than was admitted: another payload, an earlier start, more retries.
+    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id,
+        task.payload IS DISTINCT FROM wanted.payload OR task.run_at < wanted.run_at
+        OR COALESCE(task.max_retries, 2147483647) > COALESCE(wanted.max_retries, 2147483647) AS is_more
 ), noted AS (
     INSERT INTO callboard_taskevent (task_id, verb, by, detail)
     SELECT id, 'edit', %(by)s, jsonb_build_object('fields', %(fields)s::jsonb) FROM moved
 )
-SELECT id, status, actor, queue, trace_id FROM moved
+SELECT is_more, id, status, actor, queue, trace_id FROM moved
 """
 
 
-def edit(task_id: UUID, change: Mapping[str, Any], *, by: str = "", version: int | None = None) -> Status:
+def edit(
+    task_id: UUID,
+    change: Mapping[str, Any],
+    *,
+    by: str = "",
+    version: int | None = None,
+    admit: Admit | None = None,
+) -> Status:
     """Change a waiting task: any of priority, queue, run_at, payload, max_retries, tags.
 
     Parameters:
         version: change the task only if it still has this version.
+        admit: asked about an edit that makes more work than was admitted: another payload, an earlier start or more
+            retries. What it raises leaves the task as it was.
 
     Raises:
         NotFound: no such task.
@@ -71,7 +83,10 @@ def edit(task_id: UUID, change: Mapping[str, Any], *, by: str = "", version: int
         "fields": as_json(sorted(change)),  # type: ignore[arg-type]
     }
     with transaction.atomic():
-        moves = [Moved(*row) for row in locked(_EDIT, [task_id], **parameters)]
+        rows = locked(_EDIT, [task_id], **parameters)
+        if admit is not None and any(is_more for is_more, *_ in rows):
+            admit(len(rows))
+        moves = [Moved(*row) for _, *row in rows]
         announce("edit", moves)
     if not moves:
         raise _refused_edit(task_id, version)

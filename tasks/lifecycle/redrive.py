@@ -12,6 +12,7 @@ from tasks.lifecycle.predicates import IS_OPEN
 from tasks.lifecycle.retry import retry_many, unfit
 from tasks.lifecycle.rows import not_open
 from tasks.lifecycle.signals import Moved
+from tasks.lifecycle.submit import Admit
 from tasks.models import Task
 from tasks.states import Status
 
@@ -32,27 +33,30 @@ ORDER BY letter.id FOR UPDATE
 """
 
 
-def redrive(letter_id: UUID, *, by: str = "") -> Status:
+def redrive(letter_id: UUID, *, by: str = "", admit: Admit | None = None) -> Status:
     """Give the task of an open dead letter a second life.
+
+    Parameters:
+        admit: what it raises leaves the dead letter open.
 
     Raises:
         NotFound: no such dead letter, or its task was removed.
         InvalidTask: the task's arguments no longer fit the actor.
         AlreadyResolved: it was re-driven or discarded before.
     """
-    moves = redrive_many([letter_id], by=by)
+    moves = redrive_many([letter_id], by=by, admit=admit)
     if not moves:
         raise _refusal(letter_id)
     return Status(moves[0].status)
 
 
 @transaction.atomic
-def redrive_many(letter_ids: Sequence[UUID], *, by: str = "") -> list[Moved]:
+def redrive_many(letter_ids: Sequence[UUID], *, by: str = "", admit: Admit | None = None) -> list[Moved]:
     """Give the tasks of open dead letters a second life, and return them; resolved dead letters are skipped."""
     ids = [str(id) for id in letter_ids]
     dead = [str(id) for (id,) in fetch(_LOCK_TASKS, {"ids": ids})]
     still_open = [id for (id,) in fetch(_LOCK_LETTERS, {"ids": ids, "tasks": dead})]
-    return retry_many(still_open, by=by)
+    return retry_many(still_open, by=by, admit=admit)
 
 
 def _refusal(letter_id: UUID) -> CallboardError:

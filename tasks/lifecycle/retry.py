@@ -11,6 +11,7 @@ from tasks.errors import IllegalTransition, InvalidTask, UnknownActor
 from tasks.lifecycle.predicates import IS_OPEN, any_of
 from tasks.lifecycle.rows import locked, status_of
 from tasks.lifecycle.signals import Moved, announce
+from tasks.lifecycle.submit import Admit
 from tasks.models import Task
 from tasks.states import Status
 
@@ -55,15 +56,18 @@ SELECT verb, id, status, actor, queue, trace_id FROM moved
 """
 
 
-def retry(task_id: UUID, *, by: str = "") -> Status:
+def retry(task_id: UUID, *, by: str = "", admit: Admit | None = None) -> Status:
     """Run one task again: a DEAD task is re-driven, a RETRYING one runs now, a CANCELLED one begins a second life.
+
+    Parameters:
+        admit: what it raises leaves the task as it was.
 
     Raises:
         NotFound: no such task.
         InvalidTask: its arguments no longer fit the actor, so another run could only fail.
         IllegalTransition: it has another status.
     """
-    moves = retry_many([task_id], by=by)
+    moves = retry_many([task_id], by=by, admit=admit)
     if moves:
         return Status(moves[0].status)
     for fault in unfit([task_id]).values():
@@ -72,13 +76,18 @@ def retry(task_id: UUID, *, by: str = "") -> Status:
 
 
 @transaction.atomic
-def retry_many(task_ids: Sequence[UUID], *, by: str = "") -> list[Moved]:
+def retry_many(task_ids: Sequence[UUID], *, by: str = "", admit: Admit | None = None) -> list[Moved]:
     """Run again those tasks that can be retried, and return them; those that no longer fit their actor are skipped.
 
     Tasks that were dead are announced as ``redrive``, all others as ``retry``.
+
+    Parameters:
+        admit: what it raises leaves all tasks as they were.
     """
     misfits = unfit(task_ids)
     rows = locked(_RETRY, [id for id in task_ids if id not in misfits], by=by)
+    if admit is not None and rows:
+        admit(len(rows))
     moves = [(verb, Moved(*row)) for verb, *row in rows]
     for verb in ("redrive", "retry"):
         announce(verb, [move for name, move in moves if name == verb])

@@ -19,7 +19,8 @@ from tasks.registry import ActorSpec
 from tasks.states import Status
 from tasks.submission import FIELDS, FOR_EVER, Priority, Seconds, Submission, WholeNumber
 
-#: Called with the number of tasks when all are valid, before any is written; it may raise to refuse them.
+#: Called with the number of tasks that are about to run, when all are valid and before anything is committed; it may
+#: raise to refuse them.
 Admit = Callable[[int], None]
 
 

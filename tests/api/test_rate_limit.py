@@ -1,5 +1,6 @@
 """The submission limit: a token bucket by client address and by token."""
 
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from types import SimpleNamespace
 
@@ -7,14 +8,19 @@ import pytest
 import redis
 from django.test import Client
 
+from dlq.models import DeadLetter
 from tasks.contract import rate_limit
 from tasks.contract.rate_limit import Rate
 from tasks.models import ApiToken, Task
+from tasks.states import Status
+from tasks.submission import EDITABLE
+from tests import factories
 from tests.callers import TASKS, Caller, assert_problem
 from tests.waiting import wait_until
 
 BULK = f"{TASKS}/bulk"
 RATE = Rate(50, 60)
+LATER = datetime(2097, 1, 1, tzinfo=UTC)
 
 pytestmark = pytest.mark.usefixtures("fresh_breakers")
 
@@ -142,12 +148,103 @@ def test_a_refused_submission_leaves_its_key_free(alice, limited):
     assert _bulk(alice, 1, headers={"idempotency-key": "k"}).status_code == 201
 
 
-def test_reading_and_verbs_are_not_limited(alice, limited):
+def test_reading_and_cancelling_are_not_limited(alice, limited):
     url = alice.submit().json()["url"]
     _bulk(alice, 49)
     assert alice.get(url).status_code == 200
     assert alice.send(f"{url}/cancel").status_code == 200
     assert_problem(alice.submit(), 429)
+
+
+def _mine(caller, status, **fields):
+    return factories.make_task(status, worker=factories.make_worker(), owner_id=caller.user.pk, **fields)
+
+
+def _retry(caller):
+    return caller.send(f"{TASKS}/{_mine(caller, Status.CANCELLED).pk}/retry")
+
+
+def _run_again_now(caller):
+    return caller.send(f"{TASKS}/{_mine(caller, Status.RETRYING).pk}/retry")
+
+
+def _redrive(caller):
+    letter = DeadLetter.objects.get(task_id=_mine(caller, Status.DEAD).pk)
+    return caller.send(f"/api/v1/dlq/{letter.pk}/redrive")
+
+
+def _edit(caller, task, **change):
+    return caller.patch(f"{TASKS}/{task.pk}", change, content_type="application/json")
+
+
+def _change_payload(caller):
+    return _edit(caller, _mine(caller, Status.PENDING), payload={"do": "return", "value": 7})
+
+
+def _run_sooner(caller):
+    return _edit(caller, _mine(caller, Status.PENDING, run_at=LATER), run_at="2020-01-01T00:00:00Z")
+
+
+def _retry_sooner(caller):
+    return _edit(caller, _mine(caller, Status.RETRYING), run_at="2020-01-01T00:00:00Z")
+
+
+def _retry_more_often(caller):
+    return _edit(caller, _mine(caller, Status.PENDING), max_retries=4)
+
+
+def _replace(caller):
+    task = caller.get(f"{TASKS}/{_mine(caller, Status.PENDING, run_at=LATER).pk}").json()
+    body = {name: task[name] for name in EDITABLE} | {"payload": {"do": "succeed"}}
+    return caller.put(task["url"], body, content_type="application/json")
+
+
+MAKE_RUN = [
+    _retry, _run_again_now, _redrive, _change_payload, _run_sooner, _retry_sooner, _retry_more_often, _replace,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make_run", MAKE_RUN)
+def test_what_makes_a_task_run_costs_like_a_submission(alice, limited, make_run):
+    _bulk(alice, 48)
+    answer = make_run(alice)
+    assert (answer.status_code, answer["RateLimit-Remaining"]) == (200, "1")
+    assert alice.submit().status_code == 201
+    before = _rows()
+    refused = make_run(alice)
+    assert_problem(refused, 429, code="rate_limited")
+    assert int(refused["Retry-After"]) >= 1
+    changed = [row for row in _rows() if row not in before]
+    assert {row["version"] for row in changed} <= {1}, "only the task of this test is new"
+
+
+def _rows():
+    return list(Task.objects.order_by("pk").values("pk", "status", "version", "payload", "run_at", "max_retries"))
+
+
+@pytest.mark.parametrize("make_run", MAKE_RUN)
+def test_staff_makes_tasks_run_without_a_limit(staff, limited, make_run):
+    limited.SUBMIT_RATE_LIMIT = (1, 60)
+    answers = [make_run(staff) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert "RateLimit-Limit" not in answers[0]
+
+
+def test_an_edit_that_makes_no_more_work_costs_nothing(alice, limited):
+    _bulk(alice, 50)
+    task = _mine(alice, Status.PENDING, run_at=LATER, max_retries=3)
+    for change in (
+        {"priority": 9}, {"tags": ["a"]}, {"queue": "other"}, {"max_retries": 2}, {"payload": task.payload},
+        {"run_at": "2098-01-01T00:00:00Z"}, {"run_at": "2099-01-01T00:00:00Z"},
+    ):  # fmt: skip
+        answer = _edit(alice, task, **change)
+        assert (answer.status_code, "RateLimit-Limit" in answer) == (200, False), change
+
+
+def test_a_refused_retry_costs_nothing(alice, limited):
+    task = _mine(alice, Status.SUCCEEDED)
+    assert_problem(alice.send(f"{TASKS}/{task.pk}/retry"), 409)
+    assert _bulk(alice, 50).status_code == 201
 
 
 def test_it_can_be_switched_off(alice, limited):
