@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from itertools import accumulate, islice
 from typing import IO, Any, cast
 
 from django.conf import settings
@@ -20,11 +21,17 @@ _LEVELS_AROUND_PAYLOAD = 3
 _MEDIA_TYPE = re.compile(r"application/(?:[\w.-]+\+)?json", re.IGNORECASE | re.ASCII)
 # An empty body, or a form without fields, which some clients send for "no data".
 _NOTHING = re.compile(rb"\s*(?:--[^\r\n]+--)?\s*")
-# An unterminated string matches to the end of the body: else each quote in it would be tried, in quadratic time.
-_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.?[^"\\]*)*(?:"|\Z)|[\[\]{}]', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_EXPONENT = re.compile(rb"[eE]\+?0*(\d{2,3})(?!\d)", re.ASCII)
+_LARGEST_EXPONENT = 999
+# Python's time to read a whole number grows with the square of its digits. A few are read, to name their field.
+_DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER, _MOST_LONG_NUMBERS = b"0" * 1_000, 100
 
-# Of a number: in a string a quote follows, or another character.
-_EXPONENT = re.compile(r"[\d.][eE]\+?0*(\d{2,3})\s*[],}]", re.ASCII)
+#: How much longer than a plain value it takes to read one of these.
+_COST_OF_NAME, _COST_OF_CONTAINER, _COST_OF_EXPONENT = 3, 4, 3
 
 
 def read_object(request: Request, *, optional: bool = False) -> dict[str, Any]:
@@ -105,8 +112,7 @@ def _decode(raw: bytes) -> Any:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise MalformedRequest(f"expected a body in UTF-8; byte {error.start} is not") from error
-    _check_depth(text)
-    _check_exponents(text)
+    _check_structure(raw)
     try:
         return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
@@ -117,31 +123,71 @@ def _decode(raw: bytes) -> Any:
         raise MalformedRequest("the body has a number with too many digits") from error
 
 
-def _check_depth(text: str) -> None:
-    """Refuse deep nesting before the JSON parser, which recurses, sees it; the payload's own limit comes later."""
+def _check_structure(raw: bytes) -> None:
+    """Refuse what would take the JSON parser long, before it builds anything; each step here runs at C's speed.
+
+    Raises:
+        TooLarge: too many values, or numbers with too many digits once written out.
+        MalformedRequest: nested too deeply for a parser that recurses; the payload's own limit comes later.
+    """
+    # Every second part is a string, once escaped quotes are gone; what is in strings costs nothing.
+    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in raw else raw
+    if plain.count(b'"') > 2 * (settings.MAX_JSON_VALUES + 1):
+        raise _too_many_values()
+    parts = plain.split(b'"')
+    skeleton = b'"'.join(parts[::2])
+    cost = skeleton.count(b",") + _COST_OF_NAME * skeleton.count(b":") + _COST_OF_CONTAINER * _openings(skeleton)
+    if cost > settings.MAX_JSON_VALUES:
+        raise _too_many_values()
+    _check_depth(skeleton, parts)
+    _check_numbers(skeleton, values=cost)
+
+
+def _openings(text: bytes) -> int:
+    return text.count(b"[") + text.count(b"{")
+
+
+def _too_many_values() -> TooLarge:
+    return TooLarge(
+        f"expected a body of at most {settings.MAX_JSON_VALUES} values (MAX_JSON_VALUES; a name counts as "
+        f"{_COST_OF_NAME}, an array or object as {_COST_OF_CONTAINER}); split a bulk into several"
+    )
+
+
+def _check_depth(skeleton: bytes, parts: list[bytes]) -> None:
+    """Refuse deep nesting.
+
+    Parameters:
+        skeleton: the text with a quote in the place of each string.
+        parts: the text between quotes; every second one is a string.
+    """
     deepest = settings.MAX_JSON_DEPTH + _LEVELS_AROUND_PAYLOAD
-    if text.count("[") + text.count("{") <= deepest:
+    if _openings(skeleton) <= deepest:
         return
-    depth, field = 0, ""
-    for token in _STRING_OR_BRACKET.finditer(text):
-        first = token[0][0]
-        if first in "[{":
-            depth += 1
-            if depth > deepest:
-                message = f"expected at most {settings.MAX_JSON_DEPTH} nested levels"
-                raise MalformedRequest(
-                    f"the body is nested too deeply: {message}", errors=[FieldError(field, "too_deep", message)]
-                )
-        elif first in "]}":
-            depth -= 1
-        elif depth == 1:
-            # The last string on the first level, before the nesting starts, is the name of the field.
-            field = quoted(token[0][1:-1])[1:-1]
+    levels = [*accumulate(map(_STEP.__getitem__, skeleton.translate(None, _ALL_BUT_BRACKETS)))]
+    if max(levels) <= deepest:
+        return
+    # The last string before the nesting left the first level is the name of the field.
+    outermost = max((n for n, level in enumerate(levels[: levels.index(deepest + 1)]) if level == 1), default=-1) + 1
+    opening = next(islice(_BRACKET.finditer(skeleton), outermost, None)).start()
+    strings = skeleton.count(b'"', 0, opening)
+    field = quoted(parts[2 * strings - 1].decode())[1:-1] if strings else ""
+    message = f"expected at most {settings.MAX_JSON_DEPTH} nested levels"
+    raise MalformedRequest(f"the body is nested too deeply: {message}", errors=[FieldError(field, "too_deep", message)])
 
 
-def _check_exponents(text: str) -> None:
-    """Bound the digits of numbers with exponents: stored, each of the 5 bytes of 1e308 becomes 60."""
-    digits = sum(int(exponent) for exponent in _EXPONENT.findall(text))
+def _check_numbers(skeleton: bytes, *, values: int) -> None:
+    """Bound the digits of numbers: stored, each of the 5 bytes of 1e308 becomes 60."""
+    if skeleton.translate(_DIGITS_AS_ZEROS).count(_LONG_NUMBER) > _MOST_LONG_NUMBERS:
+        raise MalformedRequest("the body has numbers with too many digits")
+    exponents = skeleton.count(b"e") + skeleton.count(b"E")
+    if exponents * _LARGEST_EXPONENT <= settings.MAX_BODY_BYTES or exponents > values + 1:
+        # So few that their digits are within the limit, or so many that this is no JSON, as its parser will say.
+        return
+    exponents -= sum(map(skeleton.count, (b"true", b"false", b"e-", b"E-")))
+    if values + _COST_OF_EXPONENT * exponents > settings.MAX_JSON_VALUES:
+        raise _too_many_values()
+    digits = sum(map(int, _EXPONENT.findall(skeleton)))
     if digits > settings.MAX_BODY_BYTES:
         message = f"expected numbers that have at most {settings.MAX_BODY_BYTES} digits once written out, got {digits}"
         raise TooLarge(f"{message}; split a bulk into several")
