@@ -109,6 +109,10 @@ SUBMIT_LEAST_MIN_BACKOFF_SECONDS = env.seconds("SUBMIT_LEAST_MIN_BACKOFF_SECONDS
 SUBMIT_LEAST_MAX_BACKOFF_SECONDS = env.seconds("SUBMIT_LEAST_MAX_BACKOFF_SECONDS", 60)
 # Whether tasks are accepted while Redis is away, so that the limit cannot be checked.
 SUBMIT_RATE_FAIL_OPEN = env.flag("SUBMIT_RATE_FAIL_OPEN", True)
+# How many requests of a token, or of an address without a valid one, may be refused before further ones are refused
+# unread: those that change something, and those with an unknown token. A refused body costs one more for each 64 kB.
+# 0 = no limit. Staff is exempt.
+REFUSED_RATE_LIMIT = env.rate("REFUSED_RATE_LIMIT", "600/m")
 # How often a client address, and a user name, may try to log in to the admin; 0 = no limit.
 LOGIN_RATE_LIMIT = env.rate("LOGIN_RATE_LIMIT", "10/m")
 # Addresses of proxies whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are trusted, separated by commas;

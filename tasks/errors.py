@@ -176,6 +176,12 @@ class TooManyAtOnce(TooManyTasks):
     code = "too_many_at_once"
 
 
+class TooManyRefused(TooManyTasks):
+    """Too many requests were refused; correct them, and try again after the time in Retry-After."""
+
+    code = "too_many_refused"
+
+
 #: code → (HTTP status, gRPC status name).
 STATUS_OF_CODE: dict[str, tuple[int, str]] = {
     "error": (500, "INTERNAL"),
@@ -201,6 +207,7 @@ STATUS_OF_CODE: dict[str, tuple[int, str]] = {
     "not_ready": (503, "UNAVAILABLE"),
     "rate_limited": (429, "RESOURCE_EXHAUSTED"),
     "too_many_at_once": (429, "INVALID_ARGUMENT"),
+    "too_many_refused": (429, "RESOURCE_EXHAUSTED"),
 }
 
 

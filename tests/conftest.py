@@ -57,8 +57,9 @@ def _fresh_notes() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_submission_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "SUBMIT_RATE_LIMIT", None)
+    monkeypatch.setattr(settings, "REFUSED_RATE_LIMIT", None)
 
 
 @pytest.fixture

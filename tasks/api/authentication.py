@@ -10,6 +10,8 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from tasks.contract.client_address import client_address
+from tasks.contract.rate_limit import address_key, refusals
 from tasks.models import ApiToken
 from tasks.queries.tokens import token_for_secret
 
@@ -30,6 +32,7 @@ class BearerTokenAuthentication(BaseAuthentication):
 
         Raises:
             AuthenticationFailed: the header is malformed, or its token is not valid, or its user is blocked.
+            TooManyRefused: the token is not known to be valid, and too many tokens from this address were not.
         """
         header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
@@ -38,7 +41,7 @@ class BearerTokenAuthentication(BaseAuthentication):
         secret = secret.strip()
         if scheme.lower() != "bearer" or not secret or " " in secret or len(secret) > _LONGEST_SECRET:
             raise AuthenticationFailed('expected the header "Authorization: Bearer <token>"')
-        token = token_for_secret(secret)
+        token = _find(secret, request)
         if token is None or not token.user.is_active:
             raise AuthenticationFailed("this token is unknown, expired or revoked")
         _note_use(token)
@@ -47,6 +50,27 @@ class BearerTokenAuthentication(BaseAuthentication):
     def authenticate_header(self, request: Request) -> str:
         """Give the challenge of a 401."""
         return 'Bearer realm="callboard"'
+
+
+#: Digests of tokens that were valid when they were last seen in this process. Guesses from the same address do not lock
+#: them out. They are still looked up.
+_seen: set[str] = set()
+_MOST_SEEN = 10_000
+
+
+def _find(secret: str, request: Request) -> ApiToken | None:
+    digest = ApiToken.hash(secret)
+    if digest not in _seen:
+        # Before the database is asked; the answer to a wrong token is counted with all refusals.
+        meta = request.META
+        address = client_address(meta.get("REMOTE_ADDR", ""), meta.get("HTTP_X_FORWARDED_FOR", ""))
+        refusals.check(address_key(address))
+    token = token_for_secret(secret)
+    if token is None:
+        _seen.discard(digest)
+    elif len(_seen) < _MOST_SEEN:
+        _seen.add(digest)
+    return token
 
 
 def _note_use(token: ApiToken) -> None:

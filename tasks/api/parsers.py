@@ -15,6 +15,9 @@ from tasks.errors import FieldError, MalformedRequest, TooLarge, UnsupportedMedi
 
 _CHUNK = 64 * 1024
 
+#: The entry of ``META`` that says how many bytes of the body were read.
+SIZE_READ = "callboard.size_read"
+
 #: The levels of a body around a payload: the body itself, the list of a bulk, the task.
 _LEVELS_AROUND_PAYLOAD = 3
 
@@ -62,6 +65,7 @@ def _read(request: HttpRequest) -> bytes:
     while part := _part(stream, min(_CHUNK, most + 1 - size)):
         parts.append(part)
         size += len(part)
+        request.META[SIZE_READ] = size
         if size > most:
             raise _too_large()
     return b"".join(parts)

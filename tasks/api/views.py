@@ -5,17 +5,22 @@ from typing import Any, ClassVar
 
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks.api.browsable_page import Page
-from tasks.api.parsers import read_object
-from tasks.api.permissions import HasScope, IsStaff
+from tasks.api.parsers import SIZE_READ, read_object
+from tasks.api.permissions import HasScope, IsStaff, caller_of
 from tasks.contract import fields
-from tasks.errors import InvalidTask
+from tasks.contract.rate_limit import refusal_key, refusals
+from tasks.errors import InvalidTask, TooManyRefused
 from tasks.states import Scope
+
+#: Refusals that count: all but those of a good request that came too late (409, 412).
+_REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422, 429})
 
 
 class Unread(BaseParser):
@@ -58,6 +63,30 @@ class ApiView(APIView):
     parser_classes = (Unread,)
     renderer_classes = (JSONRenderer, Page)
     content_negotiation_class = JsonOrPage
+
+    def check_throttles(self, request: Request) -> None:
+        """Refuse a change unread if too many requests of its caller were refused.
+
+        Raises:
+            TooManyRefused: see ``RefusalLimit``.
+        """
+        caller = caller_of(request)
+        if request.method not in SAFE_METHODS and caller.is_limited:
+            refusals.check(refusal_key(caller))
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Answer an error, and count it if it refuses the request."""
+        response = super().handle_exception(exc)
+        if response.status_code in _REFUSED and not isinstance(exc, TooManyRefused):
+            self._note_refusal(self.request)
+        return response
+
+    def _note_refusal(self, request: Request) -> None:
+        caller = caller_of(request)
+        is_change = request.method not in SAFE_METHODS
+        has_wrong_token = caller.token is None and "HTTP_AUTHORIZATION" in request.META
+        if caller.is_limited and (is_change or has_wrong_token):
+            refusals.note(refusal_key(caller), size=request.META.get(SIZE_READ, 0))
 
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any] | None:
         """Suggest a body for a method, for the form of the browsable page; None if the method needs no body."""
