@@ -65,7 +65,7 @@ class Stack:
             "DIRECT_DATABASE_URL": url,
             "BROKER_URL": broker,
             "REDIS_URL": broker,
-            "SECRET_KEY": "benchmark",
+            "SECRET_KEY": "benchmark-key-of-32-characters-or-more",
             "SUBMIT_RATE_LIMIT": "1000000000/m",
             "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
         }

@@ -46,7 +46,7 @@ class ControlPlane(AdminSite):
         return super().index(request, {**overview(request.user), **(extra_context or {})})
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Limit the attempts of an address and of a user name."""
+        """Limit the attempts of an address."""
         from scheduler_site.logins import refusal
 
         return refusal(request) or super().login(request, extra_context)

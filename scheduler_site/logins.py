@@ -1,4 +1,7 @@
-"""The login limit: attempts per client address and per user name."""
+"""The login limit: attempts of a client address with one user name, and of a client address in all.
+
+A user name alone is never limited: strangers could lock its owner out from everywhere.
+"""
 
 import redis
 import structlog
@@ -16,12 +19,10 @@ log = structlog.get_logger(__name__)
 
 def refusal(request: HttpRequest) -> HttpResponse | None:
     """Count an attempt and return the 429 page if it is one too many; without the cache, logins are not limited."""
-    if request.method != "POST" or settings.LOGIN_RATE_LIMIT is None or rate_limit.breaker.is_open:
+    if request.method != "POST" or rate_limit.breaker.is_open:
         return None
-    units, seconds = settings.LOGIN_RATE_LIMIT
-    rate = (units, max(1, round(seconds)))
     try:
-        waits = [_wait_seconds(request, group, value, rate) for group, value in _keys(request)]
+        waits = [_wait_seconds(request, group, value, rate) for group, value, rate in _limits(request) if rate]
     except redis.RedisError as error:
         rate_limit.breaker.trip()
         log.warning("login limit is off, because the cache does not answer", error=str(error))
@@ -35,15 +36,19 @@ def refusal(request: HttpRequest) -> HttpResponse | None:
     return response
 
 
-def _keys(request: HttpRequest) -> list[tuple[str, str]]:
-    name = request.POST.get("username", "")[:150].strip().casefold()
-    return [("login.address", _address(request)), ("login.name", name)]
+def _limits(request: HttpRequest) -> list[tuple[str, str, tuple[int, float] | None]]:
+    address, name = _address(request), request.POST.get("username", "")[:150].strip().casefold()
+    return [
+        ("login.address", address, settings.LOGIN_ADDRESS_RATE_LIMIT),
+        ("login.name", f"{address} {name}", settings.LOGIN_RATE_LIMIT),
+    ]
 
 
 def _address(request: HttpRequest) -> str:
     return client_address(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
 
 
-def _wait_seconds(request: HttpRequest, group: str, value: str, rate: tuple[int, int]) -> int:
+def _wait_seconds(request: HttpRequest, group: str, value: str, rate: tuple[int, float]) -> int:
+    rate = (rate[0], max(1, round(rate[1])))
     usage = get_usage(request, group=group, key=lambda *_: value, rate=rate, method=["POST"], increment=True)
     return max(usage["time_left"], 1) if usage and usage["should_limit"] else 0

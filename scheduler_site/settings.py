@@ -27,7 +27,7 @@ if PRIVATE_DATABASE and private.is_running(VAR_DIR / "up.lock"):
 
 # Tracebacks in the browser and a throw-away SECRET_KEY: for development only.
 DEBUG = env.flag("DEBUG", False)
-# Signs sessions and CSRF tokens; the api does not start without one.
+# Signs sessions and CSRF tokens; the api does not start without one. At least 32 random characters, unless DEBUG.
 SECRET_KEY = env.text("SECRET_KEY", "only-for-development" if DEBUG else "")
 # Host names the site answers to, separated by commas.
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
@@ -113,8 +113,9 @@ SUBMIT_RATE_FAIL_OPEN = env.flag("SUBMIT_RATE_FAIL_OPEN", True)
 # unread: those that change something, and those with an unknown token. A refused body costs one more for each 64 kB.
 # 0 = no limit. Staff is exempt.
 REFUSED_RATE_LIMIT = env.rate("REFUSED_RATE_LIMIT", "600/m")
-# How often a client address, and a user name, may try to log in to the admin; 0 = no limit.
+# How often a client address may try to log in to the admin with one user name, and with any; 0 = no limit.
 LOGIN_RATE_LIMIT = env.rate("LOGIN_RATE_LIMIT", "10/m")
+LOGIN_ADDRESS_RATE_LIMIT = env.rate("LOGIN_ADDRESS_RATE_LIMIT", "30/m")
 # Addresses of proxies whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are trusted, separated by commas;
 # from others they are ignored.
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Caution
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
 
 from tasks.db.server import session_room
@@ -21,6 +22,11 @@ SCHEDULER_SESSIONS = 7
 SUPERVISOR_SESSIONS = 2
 WORKER_SESSIONS = 6
 API_SESSIONS = 3
+
+#: In characters; a key of 16 random bytes in hexadecimal digits has as many.
+SHORTEST_KEY = 32
+#: How many different characters a key has at least.
+FEWEST_IN_KEY = 8
 
 
 @register()
@@ -50,6 +56,33 @@ def check_submission_limit(**_: Any) -> list[CheckMessage]:
             id="tasks.E002",
         )
     ]
+
+
+@register(Tags.security)
+def check_secret_key(_apps: Any = None, **_: Any) -> list[CheckMessage]:
+    """A key that can be guessed lets anybody sign a session of any user; without one nothing starts that signs."""
+    try:
+        key = settings.SECRET_KEY
+    except ImproperlyConfigured:
+        return []
+    fault = _fault_of_key(key)
+    if settings.DEBUG or not fault:
+        return []
+    return [
+        Error(
+            f"SECRET_KEY {fault}; expected at least {SHORTEST_KEY} random characters.",
+            hint='To make one: python -c "import secrets; print(secrets.token_urlsafe(50))"',
+            id="tasks.E003",
+        )
+    ]
+
+
+def _fault_of_key(key: str) -> str:
+    if len(key) < SHORTEST_KEY:
+        return f"has {len(key)} characters"
+    if len(set(key)) < FEWEST_IN_KEY:
+        return f"has only {len(set(key))} different characters"
+    return 'begins with "django-insecure-"' if key.startswith("django-insecure-") else ""
 
 
 @register(Tags.database)

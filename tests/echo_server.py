@@ -25,7 +25,7 @@ ENVIRONMENT = {
     "API_CONNECTIONS": str(CONNECTIONS),
     "REQUEST_HEAD_SECONDS": str(PATIENCE_SECONDS),
     "MAX_BODY_BYTES": "1000000",
-    "SECRET_KEY": "stage",
+    "SECRET_KEY": "stage-key-of-32-characters-or-more",
 }
 
 

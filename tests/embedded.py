@@ -64,7 +64,7 @@ def _prepare() -> None:
         DIRECT_DATABASE_URL=database_url,
         BROKER_URL=redis_url or "inprocess://",
         REDIS_URL=redis_url,
-        SECRET_KEY="only-for-tests",
+        SECRET_KEY="only-for-tests-of-this-repository",
         DEBUG="false",
         HTTPS="false",
         BUILTIN_ACTORS="true",

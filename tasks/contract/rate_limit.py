@@ -1,8 +1,8 @@
 """The limits of callers: token buckets per client address and per API token.
 
-The submission limit costs one unit for each task that a request makes run. The limit of refusals costs one unit for each
-request that is refused, so that wrong tokens and hostile bodies cannot be tried without end; its buckets are larger and
-separate, so that a client with a mistake can still submit.
+The submission limit costs one unit for each task that a request makes run. The limit of refusals costs one unit for
+each request that is refused, so that wrong tokens and hostile bodies cannot be tried without end; its buckets are
+larger and separate, so that a client with a mistake can still submit.
 
 The buckets live in Redis and are filled and emptied by one script on Redis's clock, so that any number of api processes
 share them. Without Redis one process may keep them in memory (``tasks.E002`` refuses more).

@@ -32,7 +32,7 @@ class Machine:
             "PATH": os.environ["PATH"],
             "DATABASE_URL": database_url,
             "BROKER_URL": broker_url,
-            "SECRET_KEY": "stage",
+            "SECRET_KEY": "stage-key-of-32-characters-or-more",
             "ENV_FILE": os.devnull,
             "BUILTIN_ACTORS": "true",
             "WAIT_SECONDS": "1",

@@ -29,7 +29,7 @@ def environment(database_url: str, *, seconds: str, broker: str = "redis://127.0
         "PATH": os.environ["PATH"],
         "DATABASE_URL": database_url,
         "BROKER_URL": broker,
-        "SECRET_KEY": "stage",
+        "SECRET_KEY": "stage-key-of-32-characters-or-more",
         "BUILTIN_ACTORS": "true",
         "ENV_FILE": os.devnull,
         "WAIT_SECONDS": seconds,

@@ -1,4 +1,4 @@
-"""Logins: the limit for addresses and user names; error pages and the page after the logout."""
+"""Logins: the limit for addresses, with one user name and with any; error pages and the page after the logout."""
 
 import re
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("fresh_breakers")
 
 @pytest.fixture(autouse=True)
 def _limit(settings, db):
-    settings.LOGIN_RATE_LIMIT = (3, 60)
+    settings.LOGIN_RATE_LIMIT, settings.LOGIN_ADDRESS_RATE_LIMIT = (3, 60), (5, 60)
     cache.clear()
     User.objects.create_superuser("root", password=PASSWORD)
     yield
@@ -56,16 +56,21 @@ def test_a_login_leads_to_the_page_that_asked_for_it():
 
 
 def test_an_address_that_guesses_user_names_is_limited():
-    assert _statuses(_log_in(name) for name in ("a", "b", "c", "d")) == [200, 200, 200, 429]
+    assert _statuses(_log_in(name) for name in "abcdef") == [200] * 5 + [429]
     assert _log_in("root", PASSWORD).status_code == 429, "the right password is refused too"
     assert _log_in("root", PASSWORD, address="192.0.2.2").status_code == 302, "other addresses are not limited"
 
 
-def test_a_user_name_that_is_guessed_from_many_addresses_is_limited():
-    addresses = [f"192.0.2.{n}" for n in range(1, 5)]
-    assert _statuses(_log_in(address=address) for address in addresses) == [200, 200, 200, 429]
-    for spelling in ("ROOT", " root "):
-        assert _log_in(spelling, address="192.0.2.9").status_code == 429
+def test_a_user_name_that_is_guessed_from_an_address_is_limited_there():
+    assert _statuses(_log_in(name) for name in ("root", "ROOT", " root ", "root")) == [200] * 3 + [429]
+    User.objects.create_superuser("ann", password=PASSWORD)
+    assert _log_in("ann", PASSWORD).status_code == 302, "others behind that address are not"
+
+
+def test_strangers_cannot_lock_a_user_name_out_of_other_addresses():
+    for number in range(1, 5):
+        _log_in(address=f"192.0.2.{number}")
+    assert _log_in("root", PASSWORD, address="198.51.100.1").status_code == 302
 
 
 def test_the_page_tells_how_long_to_wait():
@@ -82,8 +87,15 @@ def test_opening_the_form_does_not_count():
     assert _statuses(Client().get(LOGIN) for _ in range(5)) == [200] * 5
 
 
+@pytest.mark.parametrize(("off", "on"), [("LOGIN_RATE_LIMIT", "ADDRESS"), ("LOGIN_ADDRESS_RATE_LIMIT", "name")])
+def test_one_of_the_limits_can_be_switched_off(settings, off, on):
+    setattr(settings, off, None)
+    most = 5 if on == "ADDRESS" else 3
+    assert _statuses(_log_in() for _ in range(most + 1)) == [200] * most + [429]
+
+
 def test_zero_means_no_limit(settings):
-    settings.LOGIN_RATE_LIMIT = None
+    settings.LOGIN_RATE_LIMIT = settings.LOGIN_ADDRESS_RATE_LIMIT = None
     assert 429 not in _statuses(_log_in() for _ in range(6))
 
 

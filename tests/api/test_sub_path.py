@@ -42,7 +42,7 @@ def answers(request):
     forced, by_server = request.param
     answer = subprocess.run(
         [sys.executable, "-c", PROGRAM, by_server, *PAGES, *OTHERS],
-        env={**os.environ, "SECRET_KEY": "only for this test", "FORCE_SCRIPT_NAME": forced},
+        env={**os.environ, "SECRET_KEY": "only for this test of sub-paths in URLs", "FORCE_SCRIPT_NAME": forced},
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -1,5 +1,9 @@
-"""The system check of database sessions: it warns when processes need more than there are."""
+"""System checks: of database sessions, which it warns about when they are too few, and of the secret key."""
 
+import os
+import secrets
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -8,10 +12,12 @@ from django.core.checks import run_checks
 from django.db import OperationalError, connection
 
 from tasks import checks
-from tasks.checks import sessions_that_do_not_fit
+from tasks.checks import check_secret_key, sessions_that_do_not_fit
 from tasks.db.server import session_room
 from tasks.models import Worker
 from tests.factories import let_lease_run_out, make_worker
+
+MANAGE_CHECK = "from django.core.management import execute_from_command_line as run; run(['manage.py', 'check'])"
 
 #: Sessions that are counted whether or not workers run.
 ALWAYS = checks.SCHEDULER_SESSIONS + site.API_THREADS + checks.API_SESSIONS
@@ -92,3 +98,45 @@ def test_a_database_that_is_away_gives_no_warning(db, monkeypatch) -> None:
 
     monkeypatch.setattr(checks, "session_room", away)
     assert sessions_that_do_not_fit(processes=99, threads=99) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "fault"),
+    [
+        ("x", "has 1 characters"),
+        ("abcdefghijklmnopqrstuvwxyz01234", "has 31 characters"),
+        ("a" * 64, "has only 1 different characters"),
+        ("1234567" * 8, "has only 7 different characters"),
+        ("django-insecure-" + secrets.token_urlsafe(50), 'begins with "django-insecure-"'),
+    ],
+)
+def test_a_weak_secret_key_is_an_error_that_says_how_to_make_one(settings, key: str, fault: str) -> None:
+    settings.SECRET_KEY = key
+    (error,) = [error for error in run_checks() if error.id == "tasks.E003"]
+    assert error.msg.startswith(f"SECRET_KEY {fault}")
+    assert "secrets.token_urlsafe" in str(error.hint)
+    settings.DEBUG = True
+    assert check_secret_key() == []
+
+
+@pytest.mark.parametrize("make", [lambda: secrets.token_hex(16), lambda: secrets.token_urlsafe(50)])
+def test_a_random_secret_key_is_taken(settings, make: Any) -> None:
+    settings.SECRET_KEY = make()
+    assert check_secret_key() == []
+
+
+@pytest.mark.parametrize(
+    ("program", "key", "message"),
+    [
+        ("import scheduler_site.wsgi", "x", "SECRET_KEY has 1 characters"),
+        ("import scheduler_site.wsgi", "", "The SECRET_KEY setting must not be empty"),
+        (MANAGE_CHECK, "x", "SECRET_KEY has 1 characters"),
+    ],
+)
+def test_nothing_starts_with_a_weak_secret_key(program: str, key: str, message: str) -> None:
+    variables = {**os.environ, "SECRET_KEY": key, "DJANGO_SETTINGS_MODULE": "scheduler_site.settings"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=variables, cwd=site.BASE_DIR, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert message in done.stderr

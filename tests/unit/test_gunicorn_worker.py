@@ -514,7 +514,7 @@ def test_a_stop_lets_requests_end(start: Callable[..., Server], tmp_path: Path) 
 @pytest.mark.slow
 def test_the_project_s_configuration_is_what_a_bare_gunicorn_takes() -> None:
     command = [sys.executable, "-m", "gunicorn", "scheduler_site.wsgi", "--print-config"]
-    variables = {"PATH": os.environ["PATH"], "WEB_CONCURRENCY": "3", "API_THREADS": "5", "SECRET_KEY": "s" * 50}
+    variables = {"PATH": os.environ["PATH"], "WEB_CONCURRENCY": "3", "API_THREADS": "5", "SECRET_KEY": "0123456789" * 5}
     answer = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=True)
     shown = dict(line.split("=", 1) for line in answer.stdout.replace(" ", "").splitlines() if "=" in line)
     assert shown["worker_class"] == "scheduler_site.gunicorn_worker.Worker"

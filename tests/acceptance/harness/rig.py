@@ -162,7 +162,7 @@ class Rig:
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "DJANGO_SETTINGS_MODULE": "tests.acceptance.settings",
-            "SECRET_KEY": "stage",
+            "SECRET_KEY": "stage-key-of-32-characters-or-more",
             "ENV_FILE": os.devnull,
             "LOG_FORMAT": "json",
             "DATABASE_URL": self.database.url,

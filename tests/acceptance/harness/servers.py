@@ -93,7 +93,12 @@ def execute(url: str, statement: str) -> None:
 
 
 def _migrate(url: str) -> None:
-    variables = {"DATABASE_URL": url, "BROKER_URL": "inprocess://", "SECRET_KEY": "stage", "ENV_FILE": os.devnull}
+    variables = {
+        "DATABASE_URL": url,
+        "BROKER_URL": "inprocess://",
+        "SECRET_KEY": "stage-key-of-32-characters-or-more",
+        "ENV_FILE": os.devnull,
+    }
     command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
     subprocess.run(command, cwd=ROOT, env={"PATH": os.environ["PATH"], **variables}, check=True)
 
