@@ -20,6 +20,15 @@ def compose() -> dict[str, Any]:
     return found
 
 
+def role_sql(password: str = "") -> list[str]:
+    """Read the statements that PostgreSQL's image runs for a new data folder, as psql sends them."""
+    source = next(
+        volume.split(":")[0] for volume in compose()["services"]["postgres"]["volumes"] if "initdb.d" in volume
+    )
+    lines = [line for line in (ROOT / source).read_text().splitlines() if not line.startswith(("--", "\\set"))]
+    return [line.rstrip(";").replace(":'password'", f"'{password}'") for line in lines]
+
+
 def interpolated(value: Any) -> Any:
     """Resolve ``${NAME:-default}`` with nothing set, as in a fresh clone, and ``$$``."""
     if isinstance(value, dict):

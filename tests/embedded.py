@@ -4,12 +4,14 @@ TEST_DATABASE_URL and TEST_REDIS_URL name servers to use instead; tests may wipe
 """
 
 import atexit
+import contextlib
 import os
 import shutil
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
 from scheduler_site.embedded.accounts import temporary_folder
@@ -27,6 +29,9 @@ def _database_url() -> str:
     server = PostgresServer(_folder(), settings={**FAST_AND_LOOSE, "max_connections": "300"})
     url = server.start()
     atexit.register(server.stop, immediate=True)
+    # The tests' own database comes on top of what the application needs.
+    with contextlib.closing(psycopg2.connect(server.superuser_url)) as session, session, session.cursor() as cursor:
+        cursor.execute(f"ALTER ROLE {server.role} CREATEDB")
     _header.append(f"PostgreSQL {server.version}")
     return url
 

@@ -9,8 +9,9 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import redis
@@ -25,6 +26,22 @@ HOW_TO_GET_REDIS = "apt install redis-server (or valkey-server), or set BROKER_U
 
 #: PostgreSQL settings for tests only: a crash of the machine may cost the data.
 FAST_AND_LOOSE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+# For data of a time when clients connected as the superuser. Sequences and indexes go with their tables.
+_HAND_OVER = """
+ALTER SCHEMA public OWNER TO {role};
+DO $$
+DECLARE relation regclass;
+BEGIN
+    FOR relation IN
+        SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
+        AND relowner <> '{role}'::regrole
+    LOOP
+        EXECUTE format('ALTER TABLE %s OWNER TO {role}', relation);
+    END LOOP;
+END $$
+"""
 
 
 class PostgresServer(Server):
@@ -44,6 +61,8 @@ class PostgresServer(Server):
 
     #: Name of the superuser and of the database.
     name = "callboard"
+    #: The role that clients connect as: the owner of the database, without further rights.
+    role = "callboard_app"
 
     def __init__(self, folder: Path, *, port: int | None = None, settings: Mapping[str, str] | None = None) -> None:
         super().__init__(folder, port=port)
@@ -59,7 +78,12 @@ class PostgresServer(Server):
     @property
     def url(self) -> str:
         """``postgres://…`` with everything that a client needs."""
-        return self._url_of(self.name)
+        return self._url_of(self.name, role=self.role)
+
+    @property
+    def superuser_url(self) -> str:
+        """The same database as the superuser; for what a server's operator does."""
+        return self._url_of(self.name, role=self.name)
 
     def start(self) -> str:
         """Start the server, with a new data folder if there is none; return its URL.
@@ -107,9 +131,10 @@ class PostgresServer(Server):
         """Make the data folder beside its final place, so that an interrupted run leaves none that is half made."""
         unfinished = self.folder / "postgres.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
-        self._choose_password()
+        password_file = self._password_file(self.name)
+        self._choose_password(password_file)
         command: list[str | Path] = [
-            *(initdb, "--pgdata", unfinished, "--username", self.name, "--pwfile", self._password_file),
+            *(initdb, "--pgdata", unfinished, "--username", self.name, "--pwfile", password_file),
             *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--data-checksums"),
             *(["--no-sync"] if self.settings.get("fsync") == "off" else []),
         ]
@@ -134,33 +159,46 @@ class PostgresServer(Server):
 
     def _make_database(self) -> None:
         try:
-            with contextlib.closing(psycopg2.connect(self._url_of("postgres"), connect_timeout=10)) as connection:
-                connection.autocommit = True
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT FROM pg_database WHERE datname = %s", [self.name])
-                    if cursor.fetchone() is None:
-                        cursor.execute(f"CREATE DATABASE {self.name}")
+            with self._cursor("postgres") as cursor:
+                cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", [self.role])
+                if cursor.fetchone() is None:
+                    self._choose_password(self._password_file(self.role))
+                    cursor.execute(f"CREATE ROLE {self.role} LOGIN PASSWORD %s", [self._password(self.role)])
+                cursor.execute("SELECT FROM pg_database WHERE datname = %s", [self.name])
+                if cursor.fetchone() is None:
+                    cursor.execute(f"CREATE DATABASE {self.name}")
+                cursor.execute(f"ALTER DATABASE {self.name} OWNER TO {self.role}")
+            with self._cursor(self.name) as cursor:
+                cursor.execute(_HAND_OVER.format(role=self.role))
         except psycopg2.Error as error:
             self.stop()
             raise LaunchError(f"PostgreSQL started but does not answer: {one_line(str(error))}") from error
 
-    def _url_of(self, database: str) -> str:
-        return f"postgres://{self.name}:{self._password()}@127.0.0.1:{self.port}/{database}"
+    @contextlib.contextmanager
+    def _cursor(self, database: str) -> Iterator[Any]:
+        url = self._url_of(database, role=self.name)
+        with contextlib.closing(psycopg2.connect(url, connect_timeout=10)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                yield cursor
 
-    @property
-    def _password_file(self) -> Path:
-        return self.folder / "password"
+    def _url_of(self, database: str, *, role: str) -> str:
+        return f"postgres://{role}:{self._password(role)}@127.0.0.1:{self.port}/{database}"
 
-    def _choose_password(self) -> None:
-        self._password_file.touch(mode=0o600)
-        self._password_file.write_text(secrets.token_urlsafe(24))
-        give(self._password_file, self.account)
+    def _password_file(self, role: str) -> Path:
+        return self.folder / ("password" if role == self.name else f"password.{role}")
 
-    def _password(self) -> str:
+    def _choose_password(self, path: Path) -> None:
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(24))
+        give(path, self.account)
+
+    def _password(self, role: str) -> str:
+        path = self._password_file(role)
         try:
-            return self._password_file.read_text().strip()
+            return path.read_text().strip()
         except OSError:
-            raise LaunchError(f"{self._password_file} is missing; restore it, or move {self.data} away") from None
+            raise LaunchError(f"{path} is missing; restore it, or move {self.data} away") from None
 
 
 class RedisServer(Server):

@@ -37,6 +37,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 METRICS_PORT = "9100"
 
 
+class ImageServer(PostgresServer):
+    """A server as PostgreSQL's image makes it: a superuser and nothing else of Callboard's."""
+
+    name = role = "postgres"
+
+
 class Container:
     """One replica of a service."""
 
@@ -155,12 +161,15 @@ class Stack:
                 container.start()
 
     def _start_postgres(self, container: Container) -> None:
-        """Set up as the image does: a superuser and a database with these names, and the password of that file."""
+        """Set up as the image does: a superuser with the password of a file, who runs the script for a new folder."""
         environment = container.environment()
-        password = Path(environment["POSTGRES_PASSWORD_FILE"]).read_text().strip()
-        assert environment["POSTGRES_USER"] == environment["POSTGRES_DB"] == PostgresServer.name
-        server = self.postgres = start_postgres(self.folder)
-        execute(server.url, f"ALTER ROLE {PostgresServer.name} PASSWORD '{password}'")
+        assert environment["POSTGRES_USER"] == ImageServer.name
+        server = self.postgres = start_postgres(self.folder, kind=ImageServer)
+        secret = Path(environment["POSTGRES_PASSWORD_FILE"]).read_text().strip()
+        execute(server.superuser_url, f"ALTER ROLE {ImageServer.name} PASSWORD '{secret}'")
+        (self.folder / "password").write_text(secret)
+        for statement in containers.role_sql((container.root / "secrets/postgres/password").read_text().strip()):
+            execute(server.superuser_url, statement)
         # The addresses that the names `postgres` and `redis` stand for in the network.
         file = self.folder / "volumes" / "app-secrets" / "callboard.env"
         text = file.read_text().replace("@postgres:5432/", f"@127.0.0.1:{server.port}/")
@@ -255,6 +264,14 @@ def test_one_scheduler_leads_and_the_other_takes_over(stack: Stack) -> None:
     wait_until(
         lambda: stack.rows("SELECT holder FROM callboard_lease WHERE expires_at > now()") not in ([], [(first,)])
     )
+
+
+def test_callboard_owns_its_database_and_nothing_else(stack: Stack) -> None:
+    rights = "rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
+    assert stack.rows(f"SELECT current_user, {rights} FROM pg_roles WHERE rolname = current_user") == [
+        ("callboard", False)
+    ]
+    assert stack.rows("SELECT datname FROM pg_database WHERE datdba = current_user::regrole") == [("callboard",)]
 
 
 def test_redis_runs_as_written(stack: Stack) -> None:

@@ -99,7 +99,8 @@ def test_each_secret_goes_only_to_the_services_that_need_it() -> None:
     users: dict[str, set[str]] = {}
     for name, one in SERVICES.items():
         for volume in one.get("volumes", []):
-            users.setdefault(volume.split(":")[0], set()).add(name)
+            if not volume.startswith("./"):
+                users.setdefault(volume.split(":")[0], set()).add(name)
     assert set(users) == set(COMPOSE["volumes"])
     assert users["postgres-secrets"] == {"secrets", "postgres"}
     assert users["redis-secrets"] == {"secrets", "redis"}
@@ -107,6 +108,15 @@ def test_each_secret_goes_only_to_the_services_that_need_it() -> None:
     assert users["app-secrets"] == set(OURS)
     writers = [name for name, one in OURS.items() if "app-secrets:/secrets/app" in one["volumes"]]
     assert writers == ["secrets"]
+
+
+def test_callboard_does_not_connect_as_the_superuser_of_postgresql() -> None:
+    superuser, database = SERVICES["postgres"]["environment"]["POSTGRES_USER"], containers.role_sql()
+    assert superuser != "callboard"
+    assert [statement.split(" PASSWORD")[0] for statement in database] == [
+        "CREATE ROLE callboard LOGIN",
+        "CREATE DATABASE callboard OWNER callboard",
+    ]
 
 
 def test_redis_keeps_its_data_and_drops_nothing() -> None:

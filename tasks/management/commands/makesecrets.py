@@ -18,7 +18,7 @@ class Command(BaseCommand):
 
     help = (
         "Make random secrets unless they exist: app/callboard.env (SECRET_KEY, DATABASE_URL, BROKER_URL), "
-        "postgres/password and redis/redis.conf. docker-compose.yml runs it before anything else."
+        "postgres/password, postgres/superuser_password and redis/redis.conf. docker-compose.yml runs it before anything else."
     )
     # The checks read settings that this command is about to make.
     requires_system_checks = []
@@ -33,6 +33,7 @@ class Command(BaseCommand):
         """Make the secrets, the app's last, so that an interrupted run can simply be repeated."""
         try:
             password = _kept(folder / "postgres" / "password")
+            _kept(folder / "postgres" / "superuser_password")
             broker = _kept(folder / "redis" / "redis.conf", before=_REQUIREPASS)
             self._write_app(
                 folder / "app" / "callboard.env",

@@ -68,13 +68,14 @@ class Databases:
         """Yield the URL of an empty database with all tables, and drop it afterwards."""
         self._made += 1
         name = f"stage_{self._made}"
-        execute(self._admin_url, f"CREATE DATABASE {name} TEMPLATE {PostgresServer.name} STRATEGY FILE_COPY")
+        owner, template = PostgresServer.role, PostgresServer.name
+        execute(self._admin_url, f"CREATE DATABASE {name} OWNER {owner} TEMPLATE {template} STRATEGY FILE_COPY")
         yield _with_path(self.server.url, name)
         execute(self._admin_url, f"DROP DATABASE {name} WITH (FORCE)")
 
     @property
     def _admin_url(self) -> str:
-        return _with_path(self.server.url, "postgres")
+        return _with_path(self.server.superuser_url, "postgres")
 
 
 def start_postgres(folder: Path, *, kind: type[PostgresServer] = PostgresServer) -> PostgresServer:
