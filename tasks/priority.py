@@ -90,6 +90,24 @@ def effective_priority(priority: int, broker_queue_name: str) -> int:
     return priority if priority >= band.lowest else band.highest
 
 
+def from_actor_priority(priority: int, *, default: int) -> int:
+    """Read the ``priority`` of an actor in Dramatiq, where 0 is the default and lower numbers run first.
+
+    >>> [from_actor_priority(one, default=5) for one in (-9, -1, 0, 1, 100)]
+    [10, 6, 5, 4, 1]
+    """
+    return min(max(default - priority, LOWEST), HIGHEST)
+
+
+def from_broker_priority(priority: int, *, default: int) -> int:
+    """Read the ``broker_priority`` of RabbitMQ, where 10 is the most urgent, and 0 is a message that has none.
+
+    >>> [from_broker_priority(one, default=5) for one in (0, 4, 9, 10, 255)]
+    [5, 7, 9, 10, 10]
+    """
+    return default + min(priority, 10) * (HIGHEST - default) // 10
+
+
 def parse_priority(value: object) -> int:
     """Read a priority: a whole number from 1 to 10, or a band's name in upper or lower case.
 

@@ -6,26 +6,25 @@ Options keep Dramatiq's names and milliseconds, ``seconds()`` is the one place t
 
 import inspect
 import math
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import dramatiq
-import pydantic
-import pydantic_core
 from django.conf import settings
-from pydantic.json_schema import GenerateJsonSchema, NoDefault
+from dramatiq.asyncio import async_to_sync
 
-from tasks.errors import FieldError, InvalidTask, UnknownActor
+from tasks.arguments import Arguments
+from tasks.errors import FieldError, InvalidTask, UnknownActor, describe
 from tasks.payload import check_json
-from tasks.priority import HIGHEST, LOWEST
+from tasks.priority import HIGHEST, LOWEST, from_actor_priority, from_broker_priority, is_broker_queue, shortest_names
 from tasks.retry import MOST_SECONDS
 
 #: Options that Callboard adds to Dramatiq's: ``default_priority`` (1–10), ``api`` (False: not to be submitted by API).
-OWN_OPTIONS = frozenset({"default_priority", "api", "retry_for"})
+#: and ``strict`` (False: ``"5"`` is taken for a number).
+OWN_OPTIONS = frozenset({"default_priority", "api", "retry_for", "strict"})
 
 #: Declared by a library for itself; they work on tables that Callboard does not use.
 _FOREIGN_MODULES = ("django_dramatiq.",)
@@ -46,7 +45,7 @@ class ActorSpec:
     time_limit_seconds: float
     max_age_seconds: float | None
     is_open_to_api: bool
-    arguments: "Arguments"
+    arguments: Arguments
 
 
 def get(name: str) -> ActorSpec:
@@ -59,6 +58,11 @@ def get(name: str) -> ActorSpec:
     if actor is None or not _is_ours(actor):
         raise _unknown(name)
     return _spec(actor)
+
+
+def arguments_of(actor: Any) -> Arguments:
+    """Return what a declared actor's function takes."""
+    return _spec(actor).arguments
 
 
 def get_open(name: str) -> ActorSpec:
@@ -90,8 +94,11 @@ def actor_names() -> list[str]:
 
 
 def queue_names() -> list[str]:
-    """Name every queue that some actor declares, and the default one."""
-    return sorted({spec.queue for spec in all_specs()} | {settings.DEFAULT_QUEUE})
+    """Name every queue that an actor or ``broker.declare_queue()`` declares, and the default one."""
+    broker = dramatiq.get_broker()
+    foreign = {actor.queue_name for actor in broker.actors.values() if not _is_ours(actor)}
+    declared = {name for name in shortest_names(broker.get_declared_queues()) if not is_broker_queue(name)}
+    return sorted({spec.queue for spec in all_specs()} | (declared - foreign) | {settings.DEFAULT_QUEUE})
 
 
 def seconds(milliseconds: float | timedelta) -> float:
@@ -99,6 +106,25 @@ def seconds(milliseconds: float | timedelta) -> float:
     if isinstance(milliseconds, timedelta):
         return milliseconds.total_seconds()
     return milliseconds / 1000
+
+
+#: By its code: the wrapper of each coroutine function is another one.
+_SYNC_OF_ASYNC = async_to_sync(_unknown).__code__  # type: ignore[arg-type, attr-defined]
+
+
+def declared(fn: Any) -> Any:
+    """Return the function that was declared as an actor, with all of its decorators.
+
+    Dramatiq makes a plain function of a coroutine function, and the worker wraps what an actor runs; only these two
+    layers are taken off.
+    """
+    fn = getattr(fn, "declared_as", fn)
+    return fn.__wrapped__ if is_made_by_dramatiq(fn) else fn
+
+
+def is_made_by_dramatiq(fn: Any) -> bool:
+    """Tell whether a function is the plain one that Dramatiq makes of a coroutine function."""
+    return getattr(fn, "__code__", None) is _SYNC_OF_ASYNC
 
 
 def _is_ours(actor: Any) -> bool:
@@ -112,8 +138,8 @@ def _spec(actor: Any) -> ActorSpec:
     return ActorSpec(
         name=actor.actor_name,
         queue=actor.queue_name,
-        description=(inspect.getdoc(actor.fn) or "").encode("utf-8", "replace").decode(),
-        default_priority=options.get("default_priority", settings.DEFAULT_PRIORITY),
+        description=(inspect.getdoc(declared(actor.fn)) or "").encode("utf-8", "replace").decode(),
+        default_priority=_default_priority(actor),
         max_retries=options.get("max_retries", settings.DEFAULT_MAX_RETRIES),
         min_backoff_seconds=_option(options, "min_backoff", settings.DEFAULT_MIN_BACKOFF_SECONDS),
         max_backoff_seconds=_option(options, "max_backoff", settings.DEFAULT_MAX_BACKOFF_SECONDS),
@@ -121,8 +147,33 @@ def _spec(actor: Any) -> ActorSpec:
         time_limit_seconds=_limit(options, "time_limit", settings.DEFAULT_TIME_LIMIT_SECONDS) or 0,
         max_age_seconds=_limit(options, "max_age", None),
         is_open_to_api=options.get("api", True),
-        arguments=Arguments.of(actor.fn),
+        arguments=Arguments.of(declared(actor.fn), is_strict=options.get("strict") is not False),
     )
+
+
+def _default_priority(actor: Any) -> int:
+    """Read Callboard's own option, or what stands for it in code that was written for stock Dramatiq."""
+    options = actor.options
+    if options.get("default_priority") is not None:
+        return int(options["default_priority"])
+    if options.get("broker_priority") is not None:
+        return broker_priority(options["broker_priority"])
+    return from_actor_priority(actor.priority, default=settings.DEFAULT_PRIORITY)
+
+
+def broker_priority(value: Any) -> int:
+    """Read the option ``broker_priority`` of an actor or a message.
+
+    Raises:
+        ValueError: it is no whole number from 0 on.
+    """
+    if not _is_whole(value) or value < 0:
+        raise ValueError(value)
+    return from_broker_priority(value, default=settings.DEFAULT_PRIORITY)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _option(options: Mapping[str, Any], name: str, default: Any) -> Any:
@@ -140,19 +191,25 @@ def _limit(options: Mapping[str, Any], name: str, default: Any) -> Any:
 _TIMES = ("min_backoff", "max_backoff", "time_limit", "max_age", "retry_for")
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> None:
+def check_options(name: str, options: Mapping[str, Any], *, priority: Any = 0) -> None:
     """Check the options of an actor that is being declared; a bad one would fail each of its submissions.
 
     Raises:
         ValueError: says what was expected.
     """
-    for option, value in options.items():
+    for option, value in {**options, "priority": priority}.items():
         if value is None:
             continue
         if option in _TIMES and not _is_time(value):
             wanted = "milliseconds from 0 on, or a timedelta"
         elif option == "max_retries" and not (isinstance(value, int) and 0 <= value < 2**31):
             wanted = "a whole number from 0 on, or None for ever"
+        elif option == "priority" and not _is_whole(value):
+            wanted = "a whole number, lower for what runs first"
+        elif option == "broker_priority" and not (_is_whole(value) and value >= 0):
+            wanted = "a whole number from 0 on"
+        elif option in ("strict", "api") and not isinstance(value, bool):
+            wanted = "True or False"
         elif option == "default_priority" and not (isinstance(value, int) and LOWEST <= value <= HIGHEST):
             wanted = f"a whole number from {LOWEST} to {HIGHEST}"
         else:
@@ -163,182 +220,6 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
 def _is_time(value: Any) -> bool:
     # Written so that NaN, which compares false with everything, is none.
     return isinstance(value, int | float | timedelta) and seconds(value) >= 0
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What an actor's function takes.
-
-    Parameters are checked by their annotations in pydantic's strict mode (a "2" is not a number). A function with one
-    parameter annotated with a pydantic model takes the model's fields as its payload and receives the model.
-    """
-
-    signature: inspect.Signature
-    model: type[pydantic.BaseModel]
-    #: The parameter that receives the whole payload as a model, if there is one.
-    whole: str | None
-
-    @classmethod
-    def of(cls, fn: Callable[..., Any]) -> "Arguments":
-        """Read a function's signature; annotations that pydantic cannot check count as ``Any``."""
-        signature = inspect.signature(fn)
-        hints = _hints(fn)
-        parameters = list(signature.parameters.values())
-        if len(parameters) == 1 and _is_model(hints.get(parameters[0].name)):
-            return cls(signature, hints[parameters[0].name], parameters[0].name)
-        return cls(signature, _model(fn.__name__, parameters, hints), None)
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        """The payload's JSON Schema, without what JSON cannot say: one actor must not break the list of all."""
-        try:
-            found: dict[str, Any] = _without_unfit(self.model.model_json_schema(schema_generator=_Schema))
-        except Exception:  # noqa: BLE001 - a model may have types without a schema, or hooks of its own that raise
-            return {"type": "object"}
-        return found
-
-    def check(self, args: Sequence[Any], payload: Mapping[str, Any]) -> list[FieldError]:
-        """List what is wrong with a payload (and positional arguments, which only ``send()`` has)."""
-        if self.whole is not None:
-            return self._check_whole(args, payload)
-        if not args and self._is_known_to_model:
-            return self._validate(payload)
-        try:
-            bound = self.signature.bind(*args, **payload)
-        except TypeError as error:
-            # Of a payload the model says more: which field.
-            errors = [] if args else self._validate(payload)
-            return errors or [FieldError("args" if args else "payload", "invalid", str(error))]
-        return self._validate(_by_name(self.signature, bound))
-
-    @cached_property
-    def _is_known_to_model(self) -> bool:
-        """Whether what fits the model fits the function: it takes positional-only parameters for fields."""
-        return all(one.kind is not one.POSITIONAL_ONLY for one in self.signature.parameters.values())
-
-    def convert(self, args: Sequence[Any], payload: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Turn what was stored into the function's positional and keyword arguments.
-
-        Raises:
-            pydantic.ValidationError: the model has changed since the submission.
-        """
-        if self.whole is None:
-            return tuple(args), payload
-        fields = args[0] if args else payload
-        return (), {self.whole: self.model.model_validate_json(_ANY.dump_json(fields))}
-
-    def _check_whole(self, args: Sequence[Any], payload: Mapping[str, Any]) -> list[FieldError]:
-        if not args:
-            return self._validate(payload)
-        if len(args) > 1 or payload or not isinstance(args[0], dict):
-            return [FieldError("args", "invalid", f"expected one object, the fields of {self.model.__name__}")]
-        return self._validate(args[0])
-
-    def _validate(self, values: Mapping[str, Any]) -> list[FieldError]:
-        try:
-            # JSON mode: strict, yet a date may come as text, since JSON has no dates.
-            self.model.model_validate_json(_ANY.dump_json(values), strict=True)
-        except pydantic.ValidationError as error:
-            return [_field_error(problem) for problem in error.errors(include_url=False, include_input=False)]
-        return []
-
-
-_ANY = pydantic.TypeAdapter(Any)
-
-
-def _field_error(problem: Any) -> FieldError:
-    path = ".".join(str(part) for part in ("payload", *problem["loc"]))
-    code = {"extra_forbidden": "unknown_field", "missing": "required"}.get(problem["type"], "invalid")
-    message = {"unknown_field": "the actor has no such argument", "required": "the actor needs this argument"}
-    return FieldError(path, code, message.get(code, problem["msg"]))
-
-
-def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(inspect.unwrap(fn), include_extras=True)
-    except Exception:  # noqa: BLE001
-        # An annotation that does not evaluate (a name imported for type checkers only) checks nothing.
-        return {}
-
-
-def _is_model(hint: Any) -> bool:
-    return isinstance(hint, type) and issubclass(hint, pydantic.BaseModel)
-
-
-def _model(name: str, parameters: Sequence[inspect.Parameter], hints: Mapping[str, Any]) -> type[pydantic.BaseModel]:
-    kinds = {parameter.kind for parameter in parameters}
-    fields: dict[str, Any] = {}
-    for parameter in parameters:
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        # Behind an alias any parameter name works; pydantic reserves some ("schema", "_x").
-        fields[f"p_{parameter.name}"] = (_checkable(hints.get(parameter.name, Any)), _field(parameter))
-    extra: typing.Literal["allow", "forbid"] = "allow" if inspect.Parameter.VAR_KEYWORD in kinds else "forbid"
-    config = pydantic.ConfigDict(extra=extra, arbitrary_types_allowed=False, protected_namespaces=())
-    return pydantic.create_model(name, __config__=config, **fields)
-
-
-def _field(parameter: inspect.Parameter) -> Any:
-    if parameter.default is parameter.empty:
-        return pydantic.Field(..., alias=parameter.name)
-    if _is_json(parameter.default):
-        return pydantic.Field(parameter.default, alias=parameter.name)
-    # The function has its own default. pydantic would copy this one, which locks and the like refuse.
-    return pydantic.Field(default_factory=lambda: None, alias=parameter.name)
-
-
-def _is_json(default: Any) -> bool:
-    """Tell whether a default can be written as JSON; dates, enums and sets can."""
-    try:
-        found = pydantic_core.to_jsonable_python(default, inf_nan_mode="constants")
-    except Exception:  # noqa: BLE001 - whatever the methods of a default raise
-        return False
-    return _fits(found)
-
-
-def _fits(value: Any) -> bool:
-    return not check_json(value, field="", max_bytes=settings.MAX_PAYLOAD_BYTES, max_depth=settings.MAX_JSON_DEPTH)
-
-
-class _Schema(GenerateJsonSchema):
-    """pydantic's, without defaults that are no JSON."""
-
-    def get_default_value(self, schema: Any) -> Any:
-        """Give a field's default; none if it is no JSON."""
-        default = super().get_default_value(schema)
-        return default if default is NoDefault or _is_json(default) else NoDefault
-
-
-def _without_unfit(schema: Any) -> Any:
-    """Leave out what JSON cannot say: an infinite bound is no bound."""
-    if isinstance(schema, dict):
-        return {name: _without_unfit(one) for name, one in schema.items() if _fits(name) and _can_stay(one)}
-    if isinstance(schema, list | tuple):
-        return [_without_unfit(one) for one in schema if _can_stay(one)]
-    return schema
-
-
-def _can_stay(value: Any) -> bool:
-    return isinstance(value, dict | list | tuple) or _fits(value)
-
-
-def _checkable(hint: Any) -> Any:
-    try:
-        pydantic.TypeAdapter(hint).json_schema()
-    except Exception:  # noqa: BLE001 - pydantic has no common base for "I cannot check this"
-        return Any
-    return hint
-
-
-def _by_name(signature: inspect.Signature, bound: inspect.BoundArguments) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in bound.arguments.items():
-        kind = signature.parameters[name].kind
-        if kind is inspect.Parameter.VAR_KEYWORD:
-            values.update(value)
-        elif kind is not inspect.Parameter.VAR_POSITIONAL:
-            values[name] = value
-    return values
 
 
 #: ``args``, the message in it, and its ``kwargs``.
@@ -385,4 +266,4 @@ def check_arguments(spec: ActorSpec, *, args: Sequence[Any], payload: Any, is_fo
 
 def _refuse(spec: ActorSpec, errors: Sequence[FieldError]) -> None:
     if errors:
-        raise InvalidTask(f"the payload does not fit the actor {spec.name!r}", errors=errors)
+        raise InvalidTask(f"the payload does not fit the actor {spec.name!r}: {describe(errors):.500}", errors=errors)

@@ -204,6 +204,8 @@ class Submission:
     owner_id: int | None = None
     trace_id: str = ""
     is_followup: bool = False
+    #: The id of its Dramatiq message, which becomes the task's if it can.
+    message_id: str = ""
     #: The row that ``checked`` has made of it already; it is written as it is, and no validator runs again.
     row: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 

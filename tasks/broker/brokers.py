@@ -10,15 +10,16 @@ from collections.abc import Callable
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
-from dramatiq import Message
+from dramatiq import Message, get_encoder
 from dramatiq.broker import Consumer
 from dramatiq.brokers import redis as stock_redis
 from dramatiq.brokers import stub as stock_stub
+from dramatiq.encoder import JSONEncoder
 from dramatiq.results import Results
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tasks.broker import redis_url
+from tasks.broker import dramatiq_internals, redis_url
 from tasks.broker.results import TaskResults
 from tasks.broker.sources.base import Source
 from tasks.broker.sources.inprocess import InProcessSource
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from dramatiq import Broker as _Stock
 else:
     _Stock = object
+
+dramatiq_internals.make_ids_of_messages_task_ids()
 
 #: Seconds until a call to Redis counts as failed. The client itself never retries: a script could run twice.
 REDIS_TIMEOUT_SECONDS = 5.0
@@ -43,20 +46,26 @@ class CallboardBroker(_Stock):
     make_consumer: Callable[[str], Consumer] | None = None
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
-        """Submit a message as a task in the caller's transaction and return it with the task's id.
+        """Submit a message as a task in the caller's transaction and return it.
+
+        The task has the message's id. A message that was submitted before comes back with the id of its new task.
 
         Raises:
             InvalidTask: the arguments do not fit the actor; nothing is written.
-            NotSupported: called inside a running event loop.
+            NotSupported: called inside a running event loop, or with an encoder that makes no JSON.
         """
         # Not at the top: django-dramatiq builds the broker before Django has models.
         from tasks import lifecycle
         from tasks.broker.send import submission_of
+        from tasks.models.ids import usable_id
 
         _refuse_event_loop()
+        _refuse_encoder()
         self.emit_before("enqueue", message, delay)
-        task_id = lifecycle.accept(submission_of(message, delay=delay))
-        message = message.copy(message_id=str(task_id))
+        submission = submission_of(message, delay=delay)
+        task_id = str(lifecycle.accept(submission))
+        if message.message_id != task_id and usable_id(submission.message_id):
+            message = message.copy(message_id=task_id)
         self.emit_after("enqueue", message, delay)
         return message
 
@@ -87,6 +96,14 @@ def _refuse_event_loop() -> None:
     except RuntimeError:
         return
     raise NotSupported("send() writes a row and would block this event loop: use `await sync_to_async(actor.send)(…)`")
+
+
+def _refuse_encoder() -> None:
+    if type(get_encoder()) is not JSONEncoder:
+        name = type(get_encoder()).__name__
+        raise NotSupported(
+            f"tasks are stored as JSON; {name} would be ignored: remove set_encoder() or DRAMATIQ_ENCODER"
+        )
 
 
 def _with_results(middleware: list[Any] | None) -> list[Any]:

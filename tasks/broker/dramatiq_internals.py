@@ -12,8 +12,12 @@ Elsewhere the engine uses names without an underscore that Dramatiq does not doc
 ``tests/broker/test_dramatiq_contract.py`` covers each of these names and fails when an upgrade moves one.
 """
 
+from types import SimpleNamespace
+
+import dramatiq.message
 from dramatiq import MessageProxy
 from dramatiq.brokers.redis import RedisBroker
+from uuid_utils.compat import uuid7
 
 
 def max_unpack_size(broker: RedisBroker) -> int:
@@ -25,3 +29,11 @@ def max_unpack_size(broker: RedisBroker) -> int:
 def exception_of(message: MessageProxy) -> BaseException | None:
     """Return the exception with which a message failed outside its actor's function."""
     return message._exception
+
+
+def make_ids_of_messages_task_ids() -> None:
+    """Let Dramatiq make messages with ids that their tasks can have, so that both are the same from the beginning.
+
+    Groups and pipelines keep copies of their messages, and ask for results by the ids of these copies.
+    """
+    dramatiq.message.uuid = SimpleNamespace(uuid4=uuid7)  # type: ignore[assignment, attr-defined]

@@ -1,50 +1,48 @@
-"""Dramatiq's ``message.get_result()``, read from the task's row."""
+"""Dramatiq's ``message.get_result()``, also that of groups and pipelines, read from the tasks' rows."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import dramatiq
 from dramatiq.results import Missing, ResultBackend
 from dramatiq.results.errors import ResultFailure
 
-from tasks.errors import NotSupported
 from tasks.states import FINAL, Status
 
 
 class TaskResults(ResultBackend):
-    """Reads the results that lifecycle wrote; stores nothing."""
+    """Reads the results that lifecycle wrote; stores nothing.
 
-    def get_result(self, message: Any, *, block: bool = False, timeout: int | None = None) -> Any:
-        """Return the task's result.
-
-        Raises:
-            ResultMissing: the task has not ended.
-            ResultFailure: the task died or was cancelled.
-            ResultTimeout: the task had not ended after ``timeout`` milliseconds.
-            NotSupported: the message is not a task's; groups and pipelines keep such messages.
-        """
-        if _task_id(message) is None:
-            raise NotSupported(
-                "results are read from the message that send() returned; groups and pipelines keep another"
-            )
-        return super().get_result(message, block=block, timeout=timeout)
+    ``get_result`` raises what it raises with every backend of Dramatiq: ``ResultMissing`` if the task has not ended,
+    or its ``result_ttl`` has; ``ResultTimeout`` if it did not end in time; ``ResultFailure`` if it died or was
+    cancelled.
+    """
 
     def build_message_key(self, message: Any) -> str:
-        """Return the task's id, with which ``_get`` is called."""
+        """Return the message's id, with which ``_get`` is called."""
         return str(message.message_id)
 
     def _get(self, message_key: str) -> Any:
         # Not at the top: django-dramatiq builds the broker before Django has models.
+        from django.db.models import Q
+        from django.utils import timezone
+
         from tasks.models import Task
 
-        row = Task.objects.filter(pk=message_key).values_list("status", "result", "error").first()
-        if row is None or row[0] not in FINAL:
+        condition = Q(message_id=message_key)
+        if (id := _as_uuid(message_key)) is not None:
+            condition |= Q(pk=id)
+        # The newest: a message can be sent again.
+        row = Task.objects.filter(condition).order_by("-pk").first()
+        if row is None or row.status not in FINAL:
             return Missing
-        status, result, error = row
-        if status == Status.SUCCEEDED:
-            return result
-        raise ResultFailure(  # type: ignore[no-untyped-call]
-            f"the task is {status}: {error}", status, error
-        )
+        ttl = _ttl(row)
+        if ttl is not None and timezone.now() - row.finished_at > timedelta(milliseconds=ttl):
+            return Missing
+        if row.status == Status.SUCCEEDED:
+            return row.result
+        raise _failure(row.status, row.error)
 
     def unwrap_result(self, res: Any) -> Any:
         """Return the result as it is: a row holds plain results."""
@@ -57,9 +55,22 @@ class TaskResults(ResultBackend):
         """Do nothing: the completer stores it."""
 
 
-def _task_id(message: Any) -> UUID | None:
+def _as_uuid(text: str) -> UUID | None:
     try:
-        id = UUID(message.message_id)
+        return UUID(text)
     except ValueError:
         return None
-    return id if id.version == 7 else None
+
+
+def _ttl(task: Any) -> float | None:
+    """Read ``result_ttl``, in milliseconds, from the message, then from the actor; None if neither has one."""
+    actor = dramatiq.get_broker().actors.get(task.actor)
+    ttl = task.options.get("result_ttl", actor.options.get("result_ttl") if actor else None)
+    return float(ttl) if isinstance(ttl, int | float) else None
+
+
+def _failure(status: str, error: str) -> ResultFailure:
+    if status == Status.DEAD and error:
+        kind, _, message = error.partition(": ")
+        return ResultFailure(f"actor raised {error}", kind, message)  # type: ignore[no-untyped-call]
+    return ResultFailure(f"the task is {status}: {error}".removesuffix(": "), status, error)  # type: ignore[no-untyped-call]

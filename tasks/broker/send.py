@@ -1,26 +1,31 @@
 """``actor.send()``: reads a Dramatiq message as a submission; its options keep their meaning in Dramatiq."""
 
-from datetime import timedelta
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dramatiq import Message
+from dramatiq.common import q_name
 
-from tasks.errors import InvalidTask
+from tasks.errors import FieldError, InvalidTask
 from tasks.lifecycle import FOR_EVER, Submission
 from tasks.payload import encode
-from tasks.registry import seconds
+from tasks.priority import HIGHEST, LOWEST
+from tasks.registry import broker_priority, seconds
 from tasks.telemetry import trace
 
-#: Message options that are columns of the task, each with the function that reads its value.
-_COLUMNS: dict[str, tuple[str, Any]] = {
-    "max_retries": ("max_retries", int),
-    "min_backoff": ("min_backoff_seconds", seconds),
-    "max_backoff": ("max_backoff_seconds", seconds),
-    "retry_for": ("retry_for_seconds", seconds),
-    "time_limit": ("time_limit_seconds", seconds),
-    "max_age": ("max_age_seconds", seconds),
-    "priority": ("priority", int),
-    "tags": ("tags", tuple),
+#: Message options that are columns of the task, each with the function that reads its value and what that expects.
+_COLUMNS: dict[str, tuple[str, Any, str]] = {
+    "max_retries": ("max_retries", int, "a whole number"),
+    "min_backoff": ("min_backoff_seconds", seconds, "milliseconds"),
+    "max_backoff": ("max_backoff_seconds", seconds, "milliseconds"),
+    "retry_for": ("retry_for_seconds", seconds, "milliseconds"),
+    "time_limit": ("time_limit_seconds", seconds, "milliseconds"),
+    "max_age": ("max_age_seconds", seconds, "milliseconds"),
+    "broker_priority": ("priority", broker_priority, "a whole number from 0 on"),
+    "priority": ("priority", int, f"a whole number from {LOWEST} to {HIGHEST}"),
+    "tags": ("tags", tuple, "a list of texts"),
 }
 #: Options by which Dramatiq itself would delay a message.
 _DELAYS = frozenset({"eta", "delay"})
@@ -30,15 +35,23 @@ def submission_of(message: Message[Any], *, delay: int | timedelta | None = None
     """Read a message as a submission.
 
     Parameters:
-        delay: in milliseconds, as everywhere in Dramatiq.
+        delay: in milliseconds, as everywhere in Dramatiq; it takes the place of an ``eta`` in the message's options.
 
     Raises:
-        InvalidTask: an option is not JSON.
+        InvalidTask: an option is not JSON, or not what it has to be.
     """
     options = {name: value for name, value in message.options.items() if name not in _DELAYS and value is not None}
     if message.options.get("max_retries", 0) is None:
         options["max_retries"] = FOR_EVER
-    columns = {column: read(options.pop(name)) for name, (column, read) in _COLUMNS.items() if name in options}
+    columns = {
+        column: _read(name, options.pop(name), read, expected)
+        for name, (column, read, expected) in _COLUMNS.items()
+        if name in options
+    }
+    if delay is not None:
+        columns["delay_seconds"] = max(0.0, _read("delay", delay, _delay, "milliseconds"))
+    elif message.options.get("eta") is not None:
+        columns["run_at"] = _read("eta", message.options["eta"], _moment, "milliseconds since 1970")
     try:
         encode(options)
     except (TypeError, ValueError) as error:
@@ -48,7 +61,28 @@ def submission_of(message: Message[Any], *, delay: int | timedelta | None = None
         args=list(message.args),
         payload=message.kwargs,
         options=options,
-        delay_seconds=seconds(delay or 0),
+        queue=q_name(message.queue_name),
+        message_id=str(message.message_id),
         trace_id=trace_id or trace.current(),
         **columns,
     )
+
+
+def _read(name: str, value: Any, read: Callable[[Any], Any], expected: str) -> Any:
+    try:
+        return read(value)
+    except (TypeError, ValueError, OverflowError, OSError) as error:
+        message = f"expected {name} as {expected}, got {value!r:.100}"
+        raise InvalidTask(message, errors=[FieldError(f"options.{name}", "invalid", message)]) from error
+
+
+def _delay(given: float | timedelta) -> float:
+    delay = seconds(given)
+    if math.isnan(delay):
+        raise ValueError(given)
+    return delay
+
+
+def _moment(milliseconds: float) -> datetime:
+    # What is older than 1970 is as much in the past, and not every platform can convert it. NaN compares false.
+    return datetime.fromtimestamp(0.0 if milliseconds < 0 else milliseconds / 1000, UTC)

@@ -36,6 +36,7 @@ class Claimed:
     trace_id: str
     owner_id: int | None
     estimated_seconds: float | None
+    message_id: str | None
     claimed_at: datetime
 
 
@@ -59,7 +60,7 @@ WITH entitled AS MATERIALIZED (
     RETURNING task.id, task.attempt, task.actor, task.queue, task.priority, task.args, task.payload, task.options,
         task.failures, task.crashes, task.max_retries, task.min_backoff_seconds, task.max_backoff_seconds,
         task.retry_until, task.time_limit_seconds, task.trace_id, task.owner_id,
-        task.estimated_seconds, statement_timestamp()
+        task.estimated_seconds, task.message_id, statement_timestamp()
 )
 SELECT claimed.* FROM (SELECT EXISTS (SELECT FROM entitled) AS is_entitled) AS worker
 LEFT JOIN claimed ON true

@@ -11,9 +11,10 @@ from uuid_utils import uuid4
 
 from tasks import registry
 from tasks.db.statements import as_json, fetch
-from tasks.errors import FieldError, InvalidTask
+from tasks.errors import FieldError, InvalidTask, describe
 from tasks.lifecycle.signals import Moved, announce
 from tasks.models import Queue, Task, new_id
+from tasks.models.ids import usable_id
 from tasks.payload import check_json
 from tasks.registry import ActorSpec
 from tasks.states import Status
@@ -32,6 +33,7 @@ _OTHERS = {
     "owner_id": "bigint",
     "trace_id": "text",
     "idempotency_key": "text",
+    "message_id": "text",
 }
 #: Columns that are computed, by the clock of the database: the caller's clock may be wrong. A run_at in the past means
 #: now.
@@ -52,6 +54,7 @@ def _insertion() -> str:
 INSERT INTO callboard_task ({", ".join(columns)})
 SELECT {", ".join(_COMPUTED.get(name, name) for name in columns)}
 FROM json_to_recordset(%(tasks)s) AS task ({", ".join(f"{name} {sql}" for name, sql in types.items())})
+ON CONFLICT (id) DO NOTHING
 RETURNING id, run_at, expires_at, created_at
 """
 
@@ -114,7 +117,7 @@ def checked(submission: Submission) -> dict[str, Any]:
     if row["time_limit_seconds"] == inf:
         # Dramatiq writes "no limit" as infinity.
         row["time_limit_seconds"] = 0
-    row["id"] = new_id()
+    row["id"], row["message_id"] = _ids(submission.message_id)
     row["args"] = list(submission.args)
     row["queue"] = row["queue"] or spec.queue
     row["tags"] = list(submission.tags)
@@ -122,6 +125,12 @@ def checked(submission: Submission) -> dict[str, Any]:
     row["idempotency_key"] = None
     _check_row(row, spec)
     return row
+
+
+def _ids(message_id: str) -> tuple[UUID, str | None]:
+    """Choose a task's id, and keep that of its message if it is another."""
+    id = usable_id(message_id) if message_id else None
+    return (id, None) if id else (new_id(), message_id or None)
 
 
 #: Fields whose default is an option of the actor, with that option.
@@ -133,7 +142,8 @@ def _check_row(row: Mapping[str, Any], spec: ActorSpec) -> None:
     if row["queue"] != spec.queue and not queue_exists(row["queue"]):
         errors.append(FieldError("queue", "unknown_queue", f"no queue is called {row['queue']!r:.100}"))
     if errors:
-        raise InvalidTask(errors=errors)
+        # In the text too, since the caller of send() sees nothing else.
+        raise InvalidTask(describe(errors), errors=errors)
 
 
 def row_faults(row: Mapping[str, Any]) -> Iterator[FieldError]:
@@ -146,6 +156,8 @@ def row_faults(row: Mapping[str, Any]) -> Iterator[FieldError]:
             yield FieldError(name, "out_of_range", f"expected {lowest} to {highest:.0f}{unit}, got {value}")
     if row.get("run_at") is not None and not 1 < row["run_at"].year < _LATEST_YEAR:
         yield FieldError("run_at", "out_of_range", f"expected a year before {_LATEST_YEAR}, got {row['run_at']}")
+    if len(row.get("message_id") or "") > _LONGEST_MESSAGE_ID:
+        yield FieldError("message_id", "too_long", f"expected a message id of at most {_LONGEST_MESSAGE_ID} characters")
     for name in ("options", "tags"):
         if row.get(name):
             yield from check_json(
@@ -167,6 +179,8 @@ def _ranges() -> Iterator[tuple[str, int, float]]:
 #: The fields that are numbers, with the bounds of their columns.
 _RANGES = list(_ranges())
 
+_LONGEST_MESSAGE_ID = 255
+
 #: Delays added to a date before this year stay within what Python's dates can hold.
 _LATEST_YEAR = 9000
 
@@ -176,7 +190,7 @@ def queue_exists(name: str) -> bool:
     return name in registry.queue_names() or Queue.objects.filter(pk=name).exists()
 
 
-def write(rows: Sequence[Mapping[str, Any]], *, admit: Admit | None = None) -> list[Task]:
+def write(rows: Sequence[dict[str, Any]], *, admit: Admit | None = None) -> list[Task]:
     """Insert checked rows."""
     if admit is not None:
         admit(len(rows))
@@ -185,12 +199,26 @@ def write(rows: Sequence[Mapping[str, Any]], *, admit: Admit | None = None) -> l
     return [_task(names, row, written[row["id"]]) for row in rows]
 
 
-def _insert(rows: Sequence[Mapping[str, Any]]) -> dict[UUID, Sequence[Any]]:
-    """Insert rows and announce them; return the columns that the database computed, by id."""
-    given = [{name: value for name, value in row.items() if value is not None} for row in rows]
-    inserted = fetch(_INSERT, {"tasks": as_json(given)}, prepared="callboard_submit", anywhere=True)
+def _insert(rows: Sequence[dict[str, Any]]) -> dict[UUID, Sequence[Any]]:
+    """Insert rows and announce them; return the columns that the database computed, by id.
+
+    A message may be sent more than once. Its first task has its id; each of the others gets one here.
+    """
+    written: dict[UUID, Sequence[Any]] = {}
+    waiting = rows
+    while waiting:
+        now = list({row["id"]: row for row in reversed(waiting)}.values())[::-1]
+        given = [{name: value for name, value in row.items() if value is not None} for row in now]
+        inserted = fetch(_INSERT, {"tasks": as_json(given)}, prepared="callboard_submit", anywhere=True)
+        written |= {row[0]: row for row in inserted}
+        if len(inserted) == len(waiting):
+            break
+        done = {row[0] for row in inserted}
+        waiting = [row for row in waiting if row["id"] not in done or all(row is not one for one in now)]
+        for row in waiting:
+            row["message_id"], row["id"] = row["message_id"] or str(row["id"]), new_id()
     announce("submit", [Moved(r["id"], Status.PENDING, r["actor"], r["queue"], r["trace_id"]) for r in rows])
-    return {row[0]: row for row in inserted}
+    return written
 
 
 def _task(names: Sequence[str], row: Mapping[str, Any], written: Sequence[Any]) -> Task:

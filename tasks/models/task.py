@@ -166,6 +166,9 @@ class Task(models.Model):
     tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
     trace_id = models.CharField(max_length=32, db_default="")
     idempotency_key = models.CharField(max_length=255, null=True, blank=True)
+    message_id = models.CharField(
+        max_length=255, null=True, blank=True, help_text="The id of the Dramatiq message, if it is not the task's."
+    )
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         null=True,
@@ -240,6 +243,8 @@ class Task(models.Model):
                 name="task_expiring_idx",
                 condition=Q(expires_at__isnull=False, status__in=sorted({*DUE, Status.QUEUED, Status.BLOCKED})),
             ),
+            # The result of a message whose id is not its task's.
+            models.Index("message_id", name="task_message_idx", condition=Q(message_id__isnull=False)),
             # Lists of one owner's tasks.
             models.Index("owner", F("id").desc(), name="task_owner_idx", condition=Q(owner__isnull=False)),
             # Lists of tasks that did not succeed.

@@ -13,7 +13,7 @@ from dramatiq import Message
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.middleware import TimeLimitExceeded
 
-from tasks import lifecycle, registry
+from tasks import lifecycle
 from tasks.broker import dramatiq_internals
 from tasks.broker.brokers import CallboardBroker
 from tasks.broker.sources.base import Taken
@@ -277,12 +277,11 @@ class ClaimingConsumer(Consumer):
 
     def _message(self, execution: Execution) -> ClaimedMessage:
         claimed = execution.claimed
-        args, kwargs = registry.get(claimed.actor).arguments.convert(claimed.args, claimed.payload)
         message: Message[Any] = Message(
             queue_name=self._consumer_queue_name,
             actor_name=claimed.actor,
-            args=args,
-            kwargs=kwargs,
+            args=tuple(claimed.args),
+            kwargs=claimed.payload,
             options={name: value for name, value in claimed.options.items() if name not in _NOT_FOR_DRAMATIQ},
             message_id=str(claimed.id),
             message_timestamp=int(claimed.claimed_at.timestamp() * 1000),

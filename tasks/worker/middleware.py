@@ -12,7 +12,7 @@ from dramatiq import Actor, Broker, Worker
 from dramatiq.middleware import Middleware
 from dramatiq.middleware.middleware import MiddlewareError
 
-from tasks import current
+from tasks import current, registry
 from tasks.registry import OWN_OPTIONS, check_options
 from tasks.worker import event_loop, open_transactions
 from tasks.worker.error_report import OpaqueError, report_of
@@ -38,13 +38,13 @@ class Compatibility(Middleware):
         """Names allowed in ``@dramatiq.actor``."""
         return {
             "time_limit", "max_age", "notify_shutdown", "on_success", "on_failure", "pipe_ignore", "pipe_target",
-            "store_results", "result_ttl", *OWN_OPTIONS,
+            "store_results", "result_ttl", "broker_priority", *OWN_OPTIONS,
         }  # fmt: skip
 
     def before_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
         """Refuse options now that no task could be submitted with."""
         try:
-            check_options(actor.actor_name, actor.options)
+            check_options(actor.actor_name, actor.options, priority=actor.priority)
         except ValueError as error:
             raise InvalidOption(str(error)) from error
 
@@ -82,19 +82,27 @@ class CaptureOutcome(Middleware):
         self._running = threading.local()
 
     def after_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
-        """Wrap the actor's function; direct calls, also by other actors, still run the plain function."""
-        running, original = self._running, inspect.unwrap(actor.fn)
-        is_async = inspect.iscoroutinefunction(original)
-        function = event_loop.blocking(original) if is_async else actor.fn
+        """Wrap the actor's function; direct calls, also by other actors, still run the function as it was declared."""
+        running, stock, declared = self._running, actor.fn, registry.declared(actor.fn)
+        is_async = inspect.iscoroutinefunction(declared)
 
-        @functools.wraps(function)
+        def convert_and_call(*args: Any, **kwargs: Any) -> Any:
+            # Here and not before, because hooks are shown the JSON, and a validator is the user's code.
+            args, kwargs = registry.arguments_of(actor).convert(args, kwargs)
+            return function(*args, **kwargs)
+
         def captured(*args: Any, **kwargs: Any) -> Any:
             execution: Execution | None = getattr(running, "execution", None)
             if execution is None or execution.has_started or execution.claimed.actor != actor.actor_name:
                 return function(*args, **kwargs)
-            call = functools.partial(function, *args, **kwargs)
+            call = functools.partial(convert_and_call, *args, **kwargs)
             return _run(execution, call, running.interrupter, is_async=is_async, throws=actor.options.get("throws"))
 
+        # A wrapper that another middleware has put around it stays.
+        is_known = registry.is_made_by_dramatiq(stock) or getattr(stock, "__code__", None) is captured.__code__
+        function = event_loop.blocking(declared) if is_async and is_known else stock
+        functools.update_wrapper(captured, function)
+        captured.declared_as = declared  # type: ignore[attr-defined]
         actor.fn = captured
 
     def before_process_message(self, broker: Broker, message: Any) -> None:

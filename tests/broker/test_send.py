@@ -1,8 +1,10 @@
 """``actor.send()`` with Dramatiq's options writes a task in the caller's transaction."""
 
 import asyncio
+import time
 from contextlib import closing
 from datetime import timedelta
+from math import inf, nan
 from typing import Any
 
 import dramatiq
@@ -10,13 +12,15 @@ import psycopg2
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
-from dramatiq import group, pipeline
+from django.db.models import F
+from dramatiq import PickleEncoder, group, pipeline
 
 from tasks import lifecycle
 from tasks.broker.results import TaskResults
 from tasks.errors import InvalidTask, NotSupported
 from tasks.models import Task
-from tasks.states import Status
+from tasks.states import DeathReason, Status
+from tasks.worker.middleware import InvalidOption
 from tests import actors
 from tests.factories import make_worker, outcome, start
 from tests.waiting import wait_until
@@ -162,17 +166,170 @@ def test_a_group_with_a_completion_callback_is_refused_and_sends_nothing() -> No
     assert not Task.objects.exists()
 
 
-@pytest.mark.parametrize("ask", [lambda work: list(work.get_results()), lambda work: work.completed])
-def test_results_of_a_group_are_refused_by_name(ask: Any) -> None:
-    work = group([actors.add.message(1)]).run()
-    with pytest.raises(NotSupported, match="groups and pipelines"):
-        ask(work)
+def test_results_of_groups_and_pipelines_are_those_of_their_tasks(engine) -> None:
+    work = group([actors.add.message(1, 1), actors.add.message(1, 2) | actors.add.message(10)]).run()
+    assert list(work.get_results(block=True)) == [2, 13]
+    assert (work.completed, work.completed_count) == (True, 2)
+    pipe = pipeline([actors.add.message(1, 2), actors.add.message(10), actors.add.message(100)]).run()
+    assert pipe.get_result(block=True) == 113
+    assert list(pipe.get_results()) == [3, 13, 113]
+    assert (pipe.completed, pipe.completed_count) == (True, 3)
 
 
-def test_the_result_of_a_pipeline_is_refused_by_name() -> None:
-    work = pipeline([actors.add.message(1), actors.add.message(2)]).run()
-    with pytest.raises(NotSupported, match="groups and pipelines"):
-        work.get_result()
+def test_a_group_that_has_not_ended_counts_what_has() -> None:
+    work, worker = group([actors.add.message(1), actors.add.message(2)]).run(), make_worker()
+    assert (work.completed, work.completed_count) == (False, 0)
+    with pytest.raises(dramatiq.results.ResultTimeout):
+        work.wait(timeout=50)
+    lifecycle.succeed(outcome(start(Task.objects.get(args=[2]), worker), worker, result=2))
+    assert (work.completed, work.completed_count) == (False, 1)
+
+
+def test_a_group_that_runs_again_has_the_results_of_its_last_run() -> None:
+    work, worker = group([actors.add.message(1)]), make_worker()
+    work.run()
+    lifecycle.succeed(outcome(start(Task.objects.get(), worker), worker, result=1))
+    work.run()
+    assert not work.completed
+    lifecycle.succeed(outcome(start(Task.objects.get(status=Status.PENDING), worker), worker, result=2))
+    assert list(work.get_results()) == [2]
+
+
+def test_one_message_in_several_pipelines_is_several_tasks(engine) -> None:
+    last = actors.add.message(10)
+    work = group([actors.add.message(1) | last, actors.add.message(2) | last]).run()
+    wait_until(lambda: Task.objects.filter(status=Status.SUCCEEDED).count() == 4)
+    assert sorted(Task.objects.filter(args__0=10).values_list("result", flat=True)) == [11, 12]
+    assert set(work.get_results()) <= {11, 12}
+
+
+# --- Ids ---
+
+
+def test_a_message_has_its_tasks_id_from_the_beginning() -> None:
+    message = actors.add.message(1)
+    assert dramatiq.get_broker().enqueue(message).message_id == message.message_id
+    assert sent(message).message_id is None
+
+
+@pytest.mark.parametrize(
+    "id", ["order-17", "8c1b1c5e-6f0c-4f5e-9a4e-0d2c6a1f3b11", "01000000-0000-7000-8000-000000000000"]
+)
+def test_a_message_id_that_no_task_can_have_is_kept_beside_the_tasks(id: str) -> None:
+    message = dramatiq.get_broker().enqueue(actors.add.message(1).copy(message_id=id))
+    task, worker = Task.objects.get(), make_worker()
+    assert (message.message_id, task.message_id) == (id, id)
+    lifecycle.succeed(outcome(start(task, worker), worker, result=3))
+    assert message.get_result() == 3
+
+
+def test_a_message_id_without_end_is_refused() -> None:
+    with pytest.raises(InvalidTask, match="message_id"):
+        dramatiq.get_broker().enqueue(actors.add.message(1).copy(message_id="x" * 256))
+
+
+# --- When, where and how urgently ---
+
+
+def in_seconds(seconds: float) -> float:
+    return (time.time() + seconds) * 1000
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_an_eta_is_not_before_its_time(kind: Any) -> None:
+    task = sent(actors.add.send_with_options(args=(1,), eta=kind(in_seconds(60))))
+    assert timedelta(seconds=50) < waits_for(task) < timedelta(seconds=70)
+    assert task.options == {}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"delay": delay} for delay in (0, -5_000, 0.0, -0.5, timedelta(0), timedelta(days=-1), None)),
+        *({"eta": eta} for eta in (0, -1, 1.5, -1e300, None, False)),
+        # As in Dramatiq, a delay takes an eta's place.
+        {"delay": 0, "eta": 4_000_000_000_000},
+    ],
+)
+def test_a_past_or_no_delay_means_now(options: dict[str, Any]) -> None:
+    assert waits_for(sent(actors.add.send_with_options(args=(1,), **options))) <= timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        *(({"eta": eta}, "eta") for eta in ("soon", "2030-01-01", nan, inf, 1e300, [1])),
+        *(({"delay": delay}, "delay") for delay in ("soon", nan, inf, 1e300)),
+        *(({name: "soon"}, name) for name in ("time_limit", "min_backoff", "max_age", "priority", "broker_priority")),
+        ({"broker_priority": -1}, "priority"),
+        ({"priority": 11}, "priority"),
+        ({"throws": ValueError}, "throws"),
+    ],
+)
+def test_an_option_that_means_nothing_is_refused_by_name(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidTask, match=named):
+        actors.add.send_with_options(args=(1,), **options)
+    assert not Task.objects.exists()
+
+
+def test_the_eta_of_the_next_message_of_a_pipeline_is_kept(engine) -> None:
+    pipeline([actors.add.message(1, 2), actors.add.message_with_options(args=(10,), eta=in_seconds(3_600))]).run()
+    wait_until(lambda: Task.objects.count() == 2)
+    assert waits_for(Task.objects.get(args__0=10)) > timedelta(minutes=50)
+
+
+@pytest.mark.parametrize(
+    ("declared", "sent_with", "priority"),
+    [
+        ({}, {}, 5),
+        ({"priority": 0}, {}, 5),
+        ({"priority": 1}, {}, 4),
+        ({"priority": 100}, {}, 1),
+        ({"priority": -2}, {}, 7),
+        ({"broker_priority": 9}, {}, 9),
+        ({"broker_priority": 0}, {}, 5),
+        ({"default_priority": 3, "priority": -9, "broker_priority": 9}, {}, 3),
+        ({"default_priority": 3}, {"broker_priority": 9}, 9),
+        ({}, {"broker_priority": 255}, 10),
+        ({}, {"broker_priority": 9, "priority": 2}, 2),
+    ],
+)
+def test_dramatiqs_priorities_are_ours(inprocess_broker, declared: Any, sent_with: Any, priority: int) -> None:
+    work = dramatiq.actor(lambda: None, actor_name="work", broker=inprocess_broker, **declared)
+    assert sent(work.send_with_options(**sent_with)).priority == priority
+
+
+@pytest.mark.parametrize(
+    "declared", [{"priority": "high"}, {"priority": 1.5}, {"broker_priority": -1}, {"strict": "no"}]
+)
+def test_a_priority_that_is_none_is_refused_at_the_declaration(inprocess_broker, declared: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOption, match=next(iter(declared))):
+        dramatiq.actor(lambda: None, actor_name="work", broker=inprocess_broker, **declared)
+
+
+def test_a_message_goes_to_the_queue_that_it_names(inprocess_broker) -> None:
+    inprocess_broker.declare_queue("declared_by_hand")
+    for queue in ("other", "declared_by_hand"):
+        message = inprocess_broker.enqueue(actors.add.message(1).copy(queue_name=queue))
+        assert (sent(message).queue, message.queue_name) == (queue, queue)
+    assert sent(inprocess_broker.enqueue(actors.add.message(1).copy(queue_name="other.DQ"))).queue == "other"
+
+
+@pytest.mark.parametrize("queue", ["nowhere", "default.high", ""])
+def test_a_queue_that_nobody_declares_is_refused(queue: str) -> None:
+    if not queue:
+        assert sent(dramatiq.get_broker().enqueue(actors.add.message(1).copy(queue_name=queue))).queue == "default"
+        return
+    with pytest.raises(InvalidTask, match="no queue is called"):
+        dramatiq.get_broker().enqueue(actors.add.message(1).copy(queue_name=queue))
+    assert not Task.objects.exists()
+
+
+def test_an_encoder_that_makes_no_json_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(dramatiq.message, "global_encoder", PickleEncoder())
+    with pytest.raises(NotSupported, match="PickleEncoder"):
+        actors.add.send(1)
+    assert not Task.objects.exists()
 
 
 def test_only_the_first_of_a_pipeline_is_a_task_before_it_has_run() -> None:
@@ -186,7 +343,7 @@ def test_a_delay_inside_a_pipeline_is_kept(engine) -> None:
     second = actors.add.message_with_options(args=(10,), delay=3_600_000)
     pipeline([actors.add.message(1, 2), second]).run()
     wait_until(lambda: Task.objects.count() == 2)
-    waiting = Task.objects.latest("pk")
+    waiting = Task.objects.get(args__0=10)
     assert (waiting.status, waiting.args) == (Status.PENDING, [10, 3])
     assert waits_for(waiting) > timedelta(minutes=50)
 
@@ -209,6 +366,32 @@ def test_a_death_is_a_failure_that_says_why() -> None:
         message.get_result()
 
 
+def test_a_failure_says_type_and_message_as_in_dramatiq() -> None:
+    message, worker = actors.add.send_with_options(args=(1,), max_retries=0), make_worker()
+    lifecycle.fail(
+        outcome(
+            start(sent(message), worker),
+            worker,
+            error_type="RuntimeError",
+            error_message="failed: badly",
+            death=DeathReason.MAX_RETRIES_EXCEEDED,
+        )
+    )
+    with pytest.raises(dramatiq.results.ResultFailure) as told:
+        message.get_result()
+    assert str(told.value) == "actor raised RuntimeError: failed: badly"
+    assert (told.value.orig_exc_type, told.value.orig_exc_msg) == ("RuntimeError", "failed: badly")
+
+
+def test_a_result_is_missing_after_its_ttl() -> None:
+    message, worker = actors.add.send_with_options(args=(1,), result_ttl=60_000), make_worker()
+    lifecycle.succeed(outcome(start(sent(message), worker), worker, result=3))
+    assert message.get_result() == 3
+    Task.objects.update(finished_at=F("finished_at") - timedelta(seconds=61))
+    with pytest.raises(dramatiq.results.ResultMissing):
+        message.get_result()
+
+
 def test_a_message_that_never_was_a_task_has_no_result() -> None:
-    with pytest.raises(NotSupported):
+    with pytest.raises(dramatiq.results.ResultMissing):
         TaskResults().get_result(actors.add.message(1))

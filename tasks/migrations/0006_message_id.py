@@ -1,0 +1,29 @@
+"""Keep the id of a Dramatiq message if its task has another."""
+
+from django.contrib.postgres.operations import AddIndexConcurrently
+from django.db import migrations, models
+from django.db.models import F, Q
+
+
+class Migration(migrations.Migration):
+    # The index is built beside running workers, which a transaction cannot do.
+    atomic = False
+
+    dependencies = [("tasks", "0002_groups")]
+
+    operations = [
+        migrations.AddField(
+            model_name="task",
+            name="message_id",
+            field=models.CharField(
+                blank=True,
+                help_text="The id of the Dramatiq message, if it is not the task's.",
+                max_length=255,
+                null=True,
+            ),
+        ),
+        AddIndexConcurrently(
+            model_name="task",
+            index=models.Index(F("message_id"), condition=Q(message_id__isnull=False), name="task_message_idx"),
+        ),
+    ]
