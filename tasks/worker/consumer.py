@@ -9,8 +9,7 @@ import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
-from dramatiq import Message
-from dramatiq.broker import Consumer, MessageProxy
+from dramatiq.broker import Consumer
 from dramatiq.middleware import TimeLimitExceeded
 
 from tasks import lifecycle
@@ -29,6 +28,7 @@ from tasks.worker.heartbeat import Heartbeat
 from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Interrupter
 from tasks.worker.isolation import Isolation, is_quarantined
+from tasks.worker.messages import ClaimedMessage, mark_failed
 
 log = structlog.get_logger(__name__)
 
@@ -40,26 +40,8 @@ PAUSE_AFTER_ERROR_SECONDS = 0.5
 SILENT_LEASES = 4
 #: Pause between two rounds of a draining consumer.
 DRAINING_PAUSE_SECONDS = 0.05
-#: Dramatiq's worker would take the first for its own delay and pass the second to isinstance().
-_NOT_FOR_DRAMATIQ = frozenset({"eta", "throws"})
 #: An idle worker looks this often without a wake-up, because one may be lost.
 IDLE_WAIT_SECONDS = 1.0
-
-
-class ClaimedMessage(MessageProxy):
-    """A claimed task as Dramatiq's worker sees it; its text never shows the payload."""
-
-    def __init__(
-        self, message: Message[Any], execution: Execution, *, inflight: Inflight, interrupter: Interrupter
-    ) -> None:
-        super().__init__(message)
-        self.execution = execution
-        self.inflight, self.interrupter = inflight, interrupter
-        #: Its place in the work queue. An aged task gets the highest priority of the band it was dispatched to.
-        self.priority = execution.claimed.priority
-
-    def __str__(self) -> str:
-        return f"{self.actor_name}[{self.message_id}]"
 
 
 class ClaimingConsumer(Consumer):
@@ -90,8 +72,6 @@ class ClaimingConsumer(Consumer):
         self._inflight, self._interrupter, self._completer = inflight, interrupter, completer
         self._heartbeat, self._drain = heartbeat, drain
         self._on_round = on_round
-        # Dramatiq looks up a message's consumer by its queue name. An unknown name would end the worker thread.
-        self._consumer_queue_name = served[0]
         self._ready: deque[ClaimedMessage] = deque()
         self._unclaimed: list[Taken] = []
         #: Hints that were claimed or are stale.
@@ -115,8 +95,8 @@ class ClaimingConsumer(Consumer):
         self._end(message.execution)
 
     def nack(self, message: Any) -> None:
-        """Hand over the outcome of a message that failed for Dramatiq; the outcome decides what follows."""
-        message.execution.capture_failure(dramatiq_internals.exception_of(message))
+        """Hand over the outcome of a message that a hook has failed, which is its last."""
+        message.execution.reject(dramatiq_internals.exception_of(message))
         self._end(message.execution)
 
     def _end(self, execution: Execution) -> None:
@@ -232,6 +212,7 @@ class ClaimingConsumer(Consumer):
         # From here on the rows protect the tasks. Stale and foreign hints are acknowledged as well.
         self._unclaimed = []
         self._unacknowledged += taken
+        mark_failed(executions)
         bands = {one.hint.task_id: one.queue for one in taken if one.hint is not None}
         for execution in executions:
             if is_quarantined(execution.claimed):
@@ -265,28 +246,9 @@ class ClaimingConsumer(Consumer):
             # In a rolling deploy another worker knows the actor. Without a delay this one would claim the task again.
             self._inflight.put_back([execution], delay_seconds=1 + hash(execution.claimed.id) % 30)
             return
-        try:
-            message = self._message(execution)
-        except BaseException as error:  # noqa: BLE001
-            # Only this task fails, and the consumer goes on. Even SystemExit: a validator of the user's may raise it.
-            execution.capture_failure(error)
-            self._end(execution)
-            return
+        message = ClaimedMessage(execution, inflight=self._inflight, interrupter=self._interrupter)
         message.priority = effective_priority(message.priority, broker_queue_name)
         self._ready.append(message)
-
-    def _message(self, execution: Execution) -> ClaimedMessage:
-        claimed = execution.claimed
-        message: Message[Any] = Message(
-            queue_name=self._consumer_queue_name,
-            actor_name=claimed.actor,
-            args=tuple(claimed.args),
-            kwargs=claimed.payload,
-            options={name: value for name, value in claimed.options.items() if name not in _NOT_FOR_DRAMATIQ},
-            message_id=str(claimed.id),
-            message_timestamp=int(claimed.claimed_at.timestamp() * 1000),
-        )
-        return ClaimedMessage(message, execution, inflight=self._inflight, interrupter=self._interrupter)
 
     def _wait(self) -> None:
         if self._inflight.unstarted:

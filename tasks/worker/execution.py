@@ -13,10 +13,11 @@ from math import inf
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import dramatiq
-from dramatiq.middleware import Interrupt
+from dramatiq.middleware import Interrupt, SkipMessage
 
 from tasks.lifecycle import Claimed
-from tasks.worker.error_report import ErrorReport, is_kind
+from tasks.retry import Verdict
+from tasks.worker.error_report import ErrorReport, is_kind, report_of
 
 R = TypeVar("R")
 
@@ -27,6 +28,10 @@ LAST_WORDS_SECONDS = 1.0
 
 class Resisted(Exception):
     """An ``async def`` actor swallowed its cancellation and still runs, so its attempt cannot get an outcome."""
+
+
+class Rejected(Exception):
+    """A middleware called ``message.fail()``."""
 
 
 class Guard(Protocol):
@@ -54,6 +59,12 @@ class Execution:
         self.result: Any = None
         self.error: BaseException | None = None
         self.is_captured = False
+        #: Whether a middleware skipped the run, or failed its message, which then runs no more.
+        self.is_skipped = self.is_rejected = False
+        #: What the options of its message tell of earlier failures, by Dramatiq's names.
+        self.marks: dict[str, Any] = {}
+        #: What follows its failure, once that is decided.
+        self.verdict: Verdict | None = None
         #: Sentences in the attempt's record beside its outcome; see ``remark``.
         self.note = ""
         #: What is recorded about its error, once the actor has raised one.
@@ -96,6 +107,12 @@ class Execution:
         actor = dramatiq.get_broker().actors.get(self.claimed.actor)
         return {} if actor is None else actor.options
 
+    @property
+    def notify_shutdown(self) -> bool | None:
+        """Dramatiq's option: whether a shutdown interrupts it at once, or never; None lets it have the grace period."""
+        given = self.claimed.options.get("notify_shutdown", self.actor_options.get("notify_shutdown"))
+        return None if given is None else bool(given)
+
     def remark(self, note: str) -> None:
         """Add a sentence to the attempt's record, beside its outcome."""
         self.note = f"{self.note}; {note}" if self.note else note
@@ -128,6 +145,15 @@ class Execution:
         self.finished_monotonic = time.monotonic()
         return self._succeeded(results["of the actor"])
 
+    def count_failure(self) -> None:
+        """Mark its failure for the hooks of middleware and for callbacks, as Dramatiq does."""
+        report = self.error_report or report_of(self.error)  # type: ignore[arg-type]
+        self.marks = {
+            "retries": self.claimed.failures + 1,
+            "traceback": report.traceback,
+            "requeue_timestamp": int(self.at(self.finished_monotonic).timestamp() * 1000),
+        }
+
     def raise_interrupt(self, error: BaseException) -> None:
         """Raise an interrupt again while the function still runs, as in ``complete_in_transaction()``."""
         if self.is_armed and is_kind(error, Interrupt):
@@ -138,10 +164,17 @@ class Execution:
         if not self.is_captured:
             self._failed(error or RuntimeError("the attempt ended without an outcome"))
 
-    def skip(self) -> None:
-        """Note that a middleware skipped the run, which ends without a result."""
+    def skip(self, reason: BaseException | None = None) -> None:
+        """Note that a middleware, or the actor itself, skipped the run with Dramatiq's SkipMessage."""
         if not self.is_captured:
-            self._succeeded(None)
+            self._failed(reason or SkipMessage("a middleware skipped the run"))
+        # An actor may have returned before a hook skipped: its success stays.
+        self.is_skipped = self.error is not None and is_kind(self.error, SkipMessage)
+
+    def reject(self, error: BaseException | None) -> None:
+        """Note that a hook failed the message, which is Dramatiq's word for: to the dead letters."""
+        self.capture_failure(error or Rejected("a middleware failed the message before its run"))
+        self.is_rejected, self.is_skipped = True, False
 
     def _succeeded(self, result: R) -> R:
         self.result, self.is_captured = result, True

@@ -13,6 +13,7 @@ from tasks.lifecycle.submit import checked
 from tasks.payload import plain_copy
 from tasks.worker.error_report import name_of, reason_of, text_of
 from tasks.worker.execution import Execution
+from tasks.worker.messages import message_of
 
 #: What is to be submitted, in words, and a function that makes the submission.
 Followup = tuple[str, Callable[[], Submission]]
@@ -79,18 +80,9 @@ def _callback_of(option: str, execution: Execution) -> Any:
 
 def _callback(actor: str, execution: Execution, argument: Any) -> Submission:
     claimed = execution.claimed
-    message = {
-        "queue_name": claimed.queue,
-        "actor_name": claimed.actor,
-        "args": claimed.args,
-        "kwargs": claimed.payload,
-        "options": {**claimed.options, "retries": claimed.failures},
-        "message_id": str(claimed.id),
-        "message_timestamp": int(claimed.claimed_at.timestamp() * 1000),
-    }
     return Submission(
         actor=actor,
-        args=[message, argument],
+        args=[message_of(execution).asdict(), argument],
         trace_id=claimed.trace_id,
         owner_id=claimed.owner_id,
         is_followup=True,

@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -121,10 +122,10 @@ class Interrupter:
             self._want(execution, reason, time.monotonic())
         self._wake.set()
 
-    def interrupt_all(self, reason: type[Interrupt]) -> None:
-        """Raise ``reason`` in every thread that runs an actor."""
+    def interrupt_all(self, reason: type[Interrupt], *, only: Callable[[Execution], bool] = lambda _: True) -> None:
+        """Raise ``reason`` in every thread that runs an actor, or only in those that run one of some executions."""
         with self._lock:
-            for execution in self._armed.values():
+            for execution in filter(only, self._armed.values()):
                 self._want(execution, reason, time.monotonic())
         self._wake.set()
 

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,8 @@ class Compatibility(Middleware):
     """Declares Dramatiq's option names that Callboard implements elsewhere, so that actors may use them.
 
     Limits are columns of the task. Callbacks and pipe targets are submitted in the completion's transaction. Results
-    are always stored, and every actor is interrupted at the end of a shutdown's grace period.
+    are stored unless ``store_results`` is False. With ``notify_shutdown`` an actor is interrupted when a shutdown
+    begins, without it at the end of the grace period, and never if it is False.
     """
 
     @property
@@ -73,6 +75,28 @@ class Retries(Middleware):
             raise InvalidOption(
                 f"actor {actor.actor_name!r}: expected an exception class or a tuple of them as throws, got {throws!r}"
             ) from error
+
+    def after_process_message(
+        self, broker: Broker, message: Any, *, result: Any = None, exception: BaseException | None = None
+    ) -> None:
+        """Show hooks what Dramatiq's Retries shows them: the marks of the failure, a failed message, or a retry."""
+        execution: Execution | None = getattr(message, "execution", None)
+        if execution is None or exception is None:
+            return
+        # Not at the top: django-dramatiq loads middleware before Django has models.
+        from tasks.worker.outcomes import verdict_of
+
+        verdict = verdict_of(execution)
+        if verdict is None:
+            return
+        message.options.update(execution.marks)
+        if verdict.death is not None:
+            message.fail()
+            return
+        # A retry is a row. Dramatiq would enqueue it, and tells hooks so.
+        delay = int(verdict.delay_seconds * 1000)
+        broker.emit_before("enqueue", message, delay)
+        broker.emit_after("enqueue", message, delay)
 
 
 class CaptureOutcome(Middleware):
@@ -122,14 +146,14 @@ class CaptureOutcome(Middleware):
     ) -> None:
         """Detach the execution; an exception outside the actor's function counts as its failure."""
         execution = self._detach(message)
-        if execution is not None:
+        if execution is not None and exception is not None:
             execution.capture_failure(exception)
 
     def after_skip_message(self, broker: Broker, message: Any) -> None:
-        """Detach the execution of a skipped message. Dramatiq acknowledges those, so it counts as done."""
+        """Detach the execution of a skipped message, whose task is cancelled: it was not done."""
         execution = self._detach(message)
         if execution is not None:
-            execution.skip()
+            execution.skip(sys.exception())
 
     def _detach(self, message: Any) -> "Execution | None":
         # From the message, not from the thread: an earlier middleware may have kept the before-hook from running.

@@ -22,7 +22,7 @@ from tasks.registry import seconds
 from tasks.retry import MOST_SECONDS, Verdict, after_failure
 from tasks.states import AttemptOutcome, DeathReason
 from tasks.worker.error_report import LONGEST_REASON, NO_ERROR, ErrorReport, clean, is_kind, reason_of, report_of
-from tasks.worker.execution import Execution
+from tasks.worker.execution import Execution, Rejected, Resisted
 from tasks.worker.followups import FollowupNotSubmitted, after_failed_run, after_success, submittable
 from tasks.worker.interrupter import Cancelled
 
@@ -33,6 +33,10 @@ LONGEST_NOTE = 2_000
 SHORT_MESSAGE = 500
 
 
+#: Of a run that returned, and whose message a hook failed then.
+REJECTED_AFTERWARDS = Rejected("the actor returned, but a middleware failed its message; it is not run again")
+
+
 class OutcomeNotStorable(Exception):
     """The database refuses the outcome of an attempt."""
 
@@ -40,8 +44,12 @@ class OutcomeNotStorable(Exception):
 def outcome_of(execution: Execution, worker_id: UUID) -> Outcome:
     """Decide what an ended run means for its task."""
     error = execution.error
+    if execution.is_rejected and (error is None or not execution.has_started):
+        return _dead(execution, worker_id, error or REJECTED_AFTERWARDS)
     if error is None:
         return _success(execution, worker_id)
+    if execution.is_skipped:
+        return _outcome(execution, worker_id, AttemptOutcome.CANCELLED, error=error)
     if is_kind(error, Snooze):
         delay = min(error.delay_seconds, MOST_SECONDS)  # type: ignore[attr-defined]
         return _outcome(execution, worker_id, AttemptOutcome.SNOOZED, retry_delay_seconds=delay)
@@ -50,6 +58,29 @@ def outcome_of(execution: Execution, worker_id: UUID) -> Outcome:
     if is_kind(error, Cancelled) and Cancelled in execution.interrupts:
         return _outcome(execution, worker_id, AttemptOutcome.CANCELLED, error=error)
     return _failure(execution, worker_id, error)
+
+
+def verdict_of(execution: Execution) -> Verdict | None:
+    """Decide what follows a failed run; None if it did not fail, or not by its own doing.
+
+    It is decided once, for the hooks of middleware and for the row: a predicate of the actor is asked.
+    """
+    error = execution.error
+    if error is None or execution.is_completed or is_kind(error, Resisted) or _is_no_failure(execution, error):
+        return None
+    if execution.verdict is None:
+        execution.verdict = _what_follows(error, execution, execution.actor_options)
+        if not _is_thrown(error, execution.actor_options):
+            execution.count_failure()
+    return execution.verdict
+
+
+def _is_no_failure(execution: Execution, error: BaseException) -> bool:
+    return (
+        execution.is_skipped
+        or is_kind(error, Snooze)
+        or any(is_kind(error, kind) and kind in execution.interrupts for kind in (Shutdown, Cancelled))
+    )
 
 
 def undecided(execution: Execution, worker_id: UUID, problem: BaseException) -> Outcome:
@@ -126,7 +157,7 @@ def _success(execution: Execution, worker_id: UUID) -> Outcome:
     return _outcome(execution, worker_id, AttemptOutcome.SUCCEEDED, result=kept, note=note, followups=followups)
 
 
-def _dead(execution: Execution, worker_id: UUID, error: Exception) -> Outcome:
+def _dead(execution: Execution, worker_id: UUID, error: BaseException) -> Outcome:
     return _outcome(
         execution,
         worker_id,
@@ -165,8 +196,11 @@ def _keeps_results(execution: Execution) -> bool:
 def _failure(execution: Execution, worker_id: UUID, error: BaseException) -> Outcome:
     claimed = execution.claimed
     options = execution.actor_options
-    delay, death = _what_follows(error, execution, options)
+    delay, death = verdict_of(execution) or _what_follows(error, execution, options)
     is_exhausted = death is not None and not _is_thrown(error, options)
+    if execution.is_rejected and death is None:
+        # A hook failed the message although retries are left: Dramatiq's word for the end.
+        death = DeathReason.NOT_RETRYABLE
     followups, refused = submittable(after_failed_run(execution, error, is_exhausted=is_exhausted), execution)
     for reason in refused:
         log.error("a callback is dropped; the failure itself is recorded", task_id=str(claimed.id), error=reason)

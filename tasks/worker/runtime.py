@@ -12,6 +12,7 @@ from django.db import Error as DatabaseProblem
 from django.db import connections
 from dramatiq import Broker, Worker
 from dramatiq.middleware import Shutdown
+from dramatiq.worker import ConsumerThread
 
 from tasks.broker.brokers import CallboardBroker, RedisBroker
 from tasks.broker.notifier import Event, notifier
@@ -34,6 +35,13 @@ log = structlog.get_logger(__name__)
 
 #: How long it may take to leave the registry and to end threads after the last outcome.
 LEAVING_SECONDS = 2.0
+
+
+class OneConsumer(dict[str, ConsumerThread]):
+    """The consumers of a worker, which Dramatiq looks up by the queue of a message: one has the messages of all."""
+
+    def __missing__(self, queue_name: str) -> ConsumerThread:
+        return next(iter(self.values()))
 
 
 class WorkerRuntime:
@@ -77,6 +85,7 @@ class WorkerRuntime:
         self._worker.work_queue = self.inflight.work_queue
         # One consumer thread serves all queues; Dramatiq starts one for each queue that this set names.
         self._worker.consumer_whitelist = {self.served[0]}
+        self._worker.consumers = OneConsumer()
         if isinstance(self._broker, RedisBroker):
             # The sweeper learns from it which worker has the unacknowledged hints in Redis.
             self._broker.broker_id = str(self.inflight.worker_id)
@@ -122,6 +131,7 @@ class WorkerRuntime:
         self.drain.begin()
         self.drain.heard()
         self.inflight.put_back_waiting(longer_than=0)
+        self.interrupter.interrupt_all(Shutdown, only=lambda one: one.notify_shutdown is True)
         self._grace_period.begin()
 
     def stop(self) -> None:
@@ -151,7 +161,7 @@ class WorkerRuntime:
 
     def _interrupt_rest(self) -> None:
         log.warning("grace period is over; running tasks are interrupted and put back", count=len(self.inflight))
-        self.interrupter.interrupt_all(Shutdown)
+        self.interrupter.interrupt_all(Shutdown, only=lambda one: one.notify_shutdown is not False)
 
     def _leave(self) -> None:
         try:

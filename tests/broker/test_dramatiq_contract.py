@@ -15,10 +15,12 @@ from concurrent.futures import Future
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import dramatiq
 import pytest
 from dramatiq import Message, asyncio
+from dramatiq.asyncio import async_to_sync
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.brokers import redis as stock_redis
 from dramatiq.brokers.redis import RedisBroker as StockRedis
@@ -29,9 +31,11 @@ from dramatiq.results import Missing, ResultBackend, Results
 from dramatiq.threading import raise_thread_exception, thread_id_ctype
 from dramatiq.worker import _WorkQueueItem, has_results_middleware
 
+from tasks import registry
 from tasks.broker import dramatiq_internals
 from tasks.broker.brokers import InProcessBroker, RedisBroker
 from tasks.models import new_id
+from tasks.models.ids import usable_id
 from tests.waiting import wait_until
 
 
@@ -153,6 +157,24 @@ def test_a_messages_error_and_attributes_are_where_we_read_them() -> None:
     message.stuff_exception(error)
     assert dramatiq_internals.exception_of(message) is error
     assert (message.failed, message.actor_name, message.args, message.kwargs) == (False, "a", (1,), {"b": 2})
+
+
+def test_a_message_is_made_with_an_id_that_its_task_can_have() -> None:
+    dramatiq_internals.make_ids_of_messages_task_ids()
+    made = Message("q", "a", (), {}, {})
+    assert usable_id(made.message_id) is not None
+    # Copies, of which groups and pipelines are made, keep it.
+    assert made.copy(options={"x": 1}).message_id == made.asdict()["message_id"] == made.message_id
+    assert UUID(made.message_id).int >> 80 == pytest.approx(made.message_timestamp, abs=1_000)
+
+
+def test_a_plain_function_of_a_coroutine_function_is_known_by_its_code() -> None:
+    async def work() -> None: ...
+
+    made = async_to_sync(work)
+    assert registry.is_made_by_dramatiq(made)
+    assert registry.declared(made) is work
+    assert not registry.is_made_by_dramatiq(test_a_message_is_made_of_these_fields)
 
 
 def test_a_message_is_made_of_these_fields() -> None:

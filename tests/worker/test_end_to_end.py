@@ -313,7 +313,7 @@ def test_a_model_that_exits_when_it_is_built_fails_alone_and_others_are_still_cl
     assert after.status == Status.SUCCEEDED
 
 
-def test_a_message_that_a_middleware_skips_is_done(engine) -> None:
+def test_a_message_that_a_middleware_skips_is_cancelled(engine) -> None:
     class Skip(dramatiq.Middleware):
         def before_process_message(self, broker, message) -> None:
             if message.actor_name == "add":
@@ -321,6 +321,6 @@ def test_a_message_that_a_middleware_skips_is_done(engine) -> None:
 
     engine.broker.add_middleware(Skip())
     (task,) = engine.wait_for(submit("add", payload={"a": 1}))
-    assert (task.status, task.result) == (Status.SUCCEEDED, None)
+    assert (task.status, task.result, task.error) == (Status.CANCELLED, None, "SkipMessage: not today")
     wait_until(lambda: engine.runtime.inflight.keys == [])
     assert engine.runtime.inflight.unstarted == 0

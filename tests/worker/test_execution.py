@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from dramatiq.middleware import SkipMessage
 from dramatiq.middleware import TimeLimitExceeded
 
 from tasks.errors import Snooze
@@ -56,7 +57,7 @@ def test_the_first_capture_wins(interrupter) -> None:
     other = run(lambda: 1 / 0, interrupter)
     other.skip()
     other.capture_failure(RuntimeError("later"))
-    assert isinstance(other.error, ZeroDivisionError)
+    assert (type(other.error), other.is_skipped) == (ZeroDivisionError, False)
 
 
 def test_a_run_without_an_outcome_counts_as_failed() -> None:
@@ -65,10 +66,10 @@ def test_a_run_without_an_outcome_counts_as_failed() -> None:
     assert "without an outcome" in str(one.error)
 
 
-def test_a_skipped_run_has_no_result_and_no_error() -> None:
+def test_a_skipped_run_has_no_result_and_says_why() -> None:
     one = execution()
-    one.skip()
-    assert (one.is_captured, one.result, one.error) == (True, None, None)
+    one.skip(SkipMessage("not today"))
+    assert (one.is_captured, one.is_skipped, one.result, str(one.error)) == (True, True, None, "not today")
 
 
 def test_times_are_the_databases(interrupter) -> None:
