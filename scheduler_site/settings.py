@@ -78,14 +78,16 @@ REDIS_URL = addresses.redis_url(BROKER_URL)
 DEFAULT_QUEUE = env.text("DEFAULT_QUEUE", "default")
 # 1 to 10; 10 runs first.
 DEFAULT_PRIORITY = env.integer("DEFAULT_PRIORITY", 5, minimum=1, maximum=10)
+# Take Dramatiq's own defaults for the next four: 20 retries, 15 seconds, 7 days, 10 minutes.
+DRAMATIQ_DEFAULTS = env.flag("DRAMATIQ_DEFAULTS", False)
 # Retries after the first failure.
-DEFAULT_MAX_RETRIES = env.integer("DEFAULT_MAX_RETRIES", 3)
+DEFAULT_MAX_RETRIES = env.integer("DEFAULT_MAX_RETRIES", 20 if DRAMATIQ_DEFAULTS else 3)
 # The delay before the first retry; each further retry doubles it. Up to a quarter of jitter is added.
-DEFAULT_MIN_BACKOFF_SECONDS = env.seconds("DEFAULT_MIN_BACKOFF_SECONDS", 2)
+DEFAULT_MIN_BACKOFF_SECONDS = env.seconds("DEFAULT_MIN_BACKOFF_SECONDS", 15 if DRAMATIQ_DEFAULTS else 2)
 # The longest delay before a retry, without the jitter.
-DEFAULT_MAX_BACKOFF_SECONDS = env.seconds("DEFAULT_MAX_BACKOFF_SECONDS", 3600)
+DEFAULT_MAX_BACKOFF_SECONDS = env.seconds("DEFAULT_MAX_BACKOFF_SECONDS", 604_800 if DRAMATIQ_DEFAULTS else 3600)
 # How long one execution may take before it is interrupted; 0 = no limit.
-DEFAULT_TIME_LIMIT_SECONDS = env.seconds("DEFAULT_TIME_LIMIT_SECONDS", 300)
+DEFAULT_TIME_LIMIT_SECONDS = env.seconds("DEFAULT_TIME_LIMIT_SECONDS", 600 if DRAMATIQ_DEFAULTS else 300)
 
 # --- Limits ------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """App configuration: finds the declared actors and connects wake-ups, logs and metrics to lifecycle."""
 
+import pkgutil
 from importlib import import_module
 
 from django.apps import AppConfig, apps
@@ -30,9 +31,23 @@ class TasksConfig(AppConfig):
 
 
 def discover_actors() -> None:
-    """Import the modules in which installed apps declare their actors, as ``rundramatiq`` does."""
+    """Import the modules in which installed apps declare their actors, as ``rundramatiq`` does.
+
+    A package counts with all of its modules, at any depth.
+    """
     for app in apps.get_app_configs():
         for name in settings.DRAMATIQ_AUTODISCOVER_MODULES:
             module = f"{app.name}.{name}"
-            if module not in settings.DRAMATIQ_IGNORED_MODULES and module_has_submodule(app.module, name):
-                import_module(module)
+            if not module_has_submodule(app.module, name) or _is_ignored(module):
+                continue
+            package = import_module(module)
+            for found in pkgutil.walk_packages(getattr(package, "__path__", ()), f"{module}."):
+                if not _is_ignored(found.name):
+                    import_module(found.name)
+
+
+def _is_ignored(module: str) -> bool:
+    """Read DRAMATIQ_IGNORED_MODULES: names of modules, and of packages with ``.*``."""
+    parts = module.split(".")
+    packages = {f"{'.'.join(parts[:count])}.*" for count in range(1, len(parts))}
+    return not {module, *packages}.isdisjoint(settings.DRAMATIQ_IGNORED_MODULES)

@@ -8,11 +8,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Info, Tags, register
 from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
+from django.utils.module_loading import import_string
 
+from tasks import registry
+from tasks.broker.brokers import REPLACED
 from tasks.db.server import session_room
 from tasks.models import Worker
 
@@ -83,6 +86,73 @@ def _fault_of_key(key: str) -> str:
     if len(set(key)) < FEWEST_IN_KEY:
         return f"has only {len(set(key))} different characters"
     return 'begins with "django-insecure-"' if key.startswith("django-insecure-") else ""
+
+
+@register()
+def check_middleware(**_: Any) -> list[CheckMessage]:
+    """Middleware of Dramatiq whose work is done by rows would do it a second time."""
+    given = settings.DRAMATIQ_BROKER.get("MIDDLEWARE", [])
+    names = {f"dramatiq.middleware.{kind.__name__}" for kind in REPLACED}
+    found = [one if isinstance(one, str) else type(one).__name__ for one in given if _is_replaced(one)]
+    return [
+        Error(
+            f"MIDDLEWARE of DRAMATIQ_BROKER names {name}, whose work is done by rows.",
+            hint=f"Remove it and all of {', '.join(sorted(names))}; their options work without them.",
+            id="tasks.E004",
+        )
+        for name in found
+    ]
+
+
+def _is_replaced(middleware: Any) -> bool:
+    kind = import_string(middleware) if isinstance(middleware, str) else type(middleware)
+    return isinstance(kind, type) and issubclass(kind, REPLACED)
+
+
+@register()
+def check_encoder(**_: Any) -> list[CheckMessage]:
+    """Payloads are columns of JSON, so no encoder is asked."""
+    name = getattr(settings, "DRAMATIQ_ENCODER", _JSON_ENCODER)
+    if name in (_JSON_ENCODER, "dramatiq.JSONEncoder"):
+        return []
+    return [
+        Error(
+            f"DRAMATIQ_ENCODER is {name}, but tasks are stored as JSON.",
+            hint="Remove it. Dates, UUIDs, enums and dataclasses are made of JSON by the actor's annotations.",
+            id="tasks.E005",
+        )
+    ]
+
+
+_JSON_ENCODER = "dramatiq.encoder.JSONEncoder"
+
+
+@register()
+def check_result_backend(**_: Any) -> list[CheckMessage]:
+    """A result backend beside the rows keeps every result twice."""
+    if not getattr(settings, "DRAMATIQ_RESULT_BACKEND", None):
+        return []
+    return [
+        Info(
+            "DRAMATIQ_RESULT_BACKEND keeps results a second time: the tasks' rows have them already.",
+            hint="Remove it unless other programs read from it; message.get_result() works without it.",
+            id="tasks.I001",
+        )
+    ]
+
+
+@register()
+def check_annotations(**_: Any) -> list[CheckMessage]:
+    """An annotation that cannot be read checks nothing, and its argument stays the JSON that came."""
+    return [
+        Caution(
+            f"The argument {name!r} of the actor {spec.name!r} is neither checked nor converted: {reason}.",
+            hint="Import the name where the actor is declared, or annotate it with a type that JSON can hold.",
+            id="tasks.W002",
+        )
+        for spec in registry.all_specs()
+        for name, reason in spec.arguments.unchecked.items()
+    ]
 
 
 @register(Tags.database)

@@ -6,15 +6,19 @@ publishes, through ``source``.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
-from dramatiq import Message, get_encoder
+from django.core.exceptions import ImproperlyConfigured
+from dramatiq import Message, Middleware, get_encoder
+from dramatiq import broker as stock_broker
 from dramatiq.broker import Consumer
 from dramatiq.brokers import redis as stock_redis
 from dramatiq.brokers import stub as stock_stub
 from dramatiq.encoder import JSONEncoder
+from dramatiq.middleware import AgeLimit, Callbacks, Pipelines, Retries, ShutdownNotifications, TimeLimit
 from dramatiq.results import Results
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -32,10 +36,16 @@ if TYPE_CHECKING:
 else:
     _Stock = object
 
+logger = logging.getLogger(__name__)
+
 dramatiq_internals.make_ids_of_messages_task_ids()
 
 #: Seconds until a call to Redis counts as failed. The client itself never retries: a script could run twice.
 REDIS_TIMEOUT_SECONDS = 5.0
+
+
+#: Dramatiq's middleware whose work is done by rows. Beside that it would do it a second time, a retry above all.
+REPLACED = (AgeLimit, Callbacks, Pipelines, Retries, ShutdownNotifications, TimeLimit)
 
 
 class CallboardBroker(_Stock):
@@ -44,6 +54,21 @@ class CallboardBroker(_Stock):
     source: Source
     #: Makes the consumer of a broker queue; set by a worker for as long as this process is one.
     make_consumer: Callable[[str], Consumer] | None = None
+
+    def add_middleware(self, middleware: Middleware, *, before: Any = None, after: Any = None) -> None:
+        """Add a middleware, where Dramatiq would add it; leave out one whose work is done by rows.
+
+        Raises:
+            NotSupported: it is left out, and has other defaults than Dramatiq's, or is a class of the team's own.
+        """
+        if isinstance(middleware, REPLACED):
+            _leave_out(middleware)
+            return
+        super().add_middleware(middleware, before=self._in_place_of(before), after=self._in_place_of(after))
+
+    def _in_place_of(self, stock: Any) -> Any:
+        ours = (type(one) for one in self.middleware if stock in getattr(one, "in_place_of", ()))
+        return next(ours, stock)
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """Submit a message as a task in the caller's transaction and return it.
@@ -90,6 +115,34 @@ class CallboardBroker(_Stock):
         raise NotImplementedError
 
 
+def _leave_out(middleware: Middleware) -> None:
+    kind = type(middleware)
+    if kind not in REPLACED or _parameters(middleware) != _parameters(kind()):
+        raise NotSupported(
+            f"{kind.__name__} is a middleware of Dramatiq whose work is done by rows here, and would do it twice: "
+            "remove it, and set its defaults by DEFAULT_MAX_RETRIES, DEFAULT_TIME_LIMIT_SECONDS and the like"
+        )
+    logger.warning("%s is left out: its work is done by rows. Remove it from your middleware.", kind.__name__)
+
+
+def _parameters(middleware: Middleware) -> dict[str, Any]:
+    return {name: value for name, value in vars(middleware).items() if name not in ("logger", "manager")}
+
+
+def _refuse_early_actors() -> None:
+    """Refuse to begin if actors are bound to another broker, because they were imported before this one existed.
+
+    Their messages would go to that broker's server, and no worker of ours would see them.
+    """
+    early = stock_broker.global_broker
+    if early is not None and not isinstance(early, CallboardBroker) and early.actors:
+        names = ", ".join(sorted(early.actors))
+        raise ImproperlyConfigured(
+            f"actors were declared before Callboard's broker existed, and are bound to {type(early).__name__}: "
+            f"{names:.300}. Import their modules after django.setup(), not from settings."
+        )
+
+
 def _refuse_event_loop() -> None:
     try:
         asyncio.get_running_loop()
@@ -121,6 +174,7 @@ class RedisBroker(CallboardBroker, stock_redis.RedisBroker):
     """
 
     def __init__(self, *, url: str, middleware: list[Any] | None = None, namespace: str = "callboard") -> None:
+        _refuse_early_actors()
         client = redis_url.client(
             url,
             socket_timeout=REDIS_TIMEOUT_SECONDS,
@@ -141,6 +195,7 @@ class InProcessBroker(CallboardBroker, stock_stub.StubBroker):
     """Hints through memory, for a scheduler and workers that share a process."""
 
     def __init__(self, *, middleware: list[Any] | None = None) -> None:
+        _refuse_early_actors()
         super().__init__(middleware=_with_results(middleware))
         self.source = InProcessSource(self)
 

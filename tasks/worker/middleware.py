@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 from dramatiq import Actor, Broker, Worker
+from dramatiq import middleware as stock
 from dramatiq.middleware import Middleware
 from dramatiq.middleware.middleware import MiddlewareError
 
@@ -34,6 +35,9 @@ class Compatibility(Middleware):
     are stored unless ``store_results`` is False. With ``notify_shutdown`` an actor is interrupted when a shutdown
     begins, without it at the end of the grace period, and never if it is False.
     """
+
+    #: Where ``add_middleware(before=…, after=…)`` names one of these, this one is meant.
+    in_place_of = (stock.AgeLimit, stock.TimeLimit, stock.ShutdownNotifications, stock.Callbacks, stock.Pipelines)
 
     @property
     def actor_options(self) -> set[str]:
@@ -60,6 +64,8 @@ class Retries(Middleware):
 
     A retry is a row with ``run_at``. Nothing is enqueued here, so a broker that is down loses no retry.
     """
+
+    in_place_of = (stock.Retries,)
 
     @property
     def actor_options(self) -> set[str]:
@@ -107,7 +113,7 @@ class CaptureOutcome(Middleware):
 
     def after_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
         """Wrap the actor's function; direct calls, also by other actors, still run the function as it was declared."""
-        running, stock, declared = self._running, actor.fn, registry.declared(actor.fn)
+        running, given, declared = self._running, actor.fn, registry.declared(actor.fn)
         is_async = inspect.iscoroutinefunction(declared)
 
         def convert_and_call(*args: Any, **kwargs: Any) -> Any:
@@ -123,8 +129,8 @@ class CaptureOutcome(Middleware):
             return _run(execution, call, running.interrupter, is_async=is_async, throws=actor.options.get("throws"))
 
         # A wrapper that another middleware has put around it stays.
-        is_known = registry.is_made_by_dramatiq(stock) or getattr(stock, "__code__", None) is captured.__code__
-        function = event_loop.blocking(declared) if is_async and is_known else stock
+        is_known = registry.is_made_by_dramatiq(given) or getattr(given, "__code__", None) is captured.__code__
+        function = event_loop.blocking(declared) if is_async and is_known else given
         functools.update_wrapper(captured, function)
         captured.declared_as = declared  # type: ignore[attr-defined]
         actor.fn = captured

@@ -68,8 +68,11 @@ def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
     from tasks.worker.grace_period import CLEAN_UP_SECONDS
     from tasks.worker.watchdog import EXIT_RETIRED, EXIT_UNFINISHED
 
+    broker = dramatiq.get_broker()
+    # Where Dramatiq's own command does it: some middleware, such as Prometheus, sets itself up here.
+    broker.emit_after("process_boot")
     # An idle thread checks every half second whether it has to end; more often would dominate an idle stack's cost.
-    worker = Worker(dramatiq.get_broker(), queues=queues, worker_threads=threads, worker_timeout=500)
+    worker = Worker(broker, queues=queues, worker_threads=threads, worker_timeout=500)
     worker.start()
     stop.wait()
     worker.stop(timeout=int((settings.SHUTDOWN_GRACE_SECONDS + CLEAN_UP_SECONDS) * 1000))

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import dramatiq
 import structlog
 from django.db import Error as DatabaseProblem
 from django.db import close_old_connections
@@ -17,6 +18,7 @@ from tasks.db import call_timeout
 from tasks.lifecycle import workers
 from tasks.models import new_id
 from tasks.worker.flight_recorder import Ending, FlightRecorder, Record
+from tasks.worker.forks import Forks, environment, paths_of
 from tasks.worker.hang_detector import HangDetector
 
 log = structlog.get_logger(__name__)
@@ -98,6 +100,7 @@ class Supervisor:
         self._outdated: list[Child] = []
         # Children end when the write end closes, which happens even if the supervisor is killed with SIGKILL.
         self._read_end, self._write_end = os.pipe()
+        self._forks = Forks(paths_of(dramatiq.get_broker().middleware), parent=self._read_end)
 
     def run(self) -> int:
         """Work until SIGTERM or SIGINT, replace the processes at SIGHUP; return 0 if all ended in order."""
@@ -108,6 +111,7 @@ class Supervisor:
             self._end_hung()
             self._reap()
             self._start_missing()
+            self._forks.start_missing()
             self._reload()
             self._report()
             self._look_for_gone()
@@ -168,6 +172,7 @@ class Supervisor:
         return subprocess.Popen(
             command,
             pass_fds=(recorder.descriptor, self._read_end),
+            env=environment(),
             # Ctrl-C in a terminal signals the whole process group; only the supervisor should get it.
             process_group=0,
         )
@@ -261,6 +266,7 @@ class Supervisor:
                 self._stops = 1
             self._reap()
             time.sleep(TICK_SECONDS / 2)
+        self._forks.stop()
         self._report_at_the_end()
         log.info("workers have ended", in_order=in_order)
         return 0 if in_order else 1

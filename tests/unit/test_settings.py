@@ -155,3 +155,13 @@ def test_a_file_sets_the_variables_that_the_environment_does_not(tmp_path: Path)
     file.write_text("DEFAULT_PRIORITY=7\nCRASH_LIMIT=9\n")
     answer = load_settings("settings.DEFAULT_PRIORITY, settings.CRASH_LIMIT", ENV_FILE=str(file), DEFAULT_PRIORITY="2")
     assert answer.stdout.strip() == "2 9"
+
+
+def test_dramatiqs_own_defaults_can_be_had_together_and_single_ones_still_win() -> None:
+    names = ["MAX_RETRIES", "MIN_BACKOFF_SECONDS", "MAX_BACKOFF_SECONDS", "TIME_LIMIT_SECONDS"]
+    expression = "[" + ", ".join(f"settings.DEFAULT_{name}" for name in names) + "]"
+    usual = {"DATABASE_URL": "postgres://db/app", "SECRET_KEY": "x"}
+    assert load_settings(expression, **usual).stdout.strip() == "[3, 2, 3600, 300]"
+    assert load_settings(expression, **usual, DRAMATIQ_DEFAULTS="true").stdout.strip() == "[20, 15, 604800, 600]"
+    answer = load_settings(expression, **usual, DRAMATIQ_DEFAULTS="true", DEFAULT_MAX_RETRIES="7").stdout.strip()
+    assert answer == "[7, 15, 604800, 600]"

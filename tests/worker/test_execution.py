@@ -12,8 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from dramatiq.middleware import SkipMessage
-from dramatiq.middleware import TimeLimitExceeded
+from dramatiq.middleware import SkipMessage, TimeLimitExceeded
 
 from tasks.errors import Snooze
 from tests.actors import Rude, Unprintable
