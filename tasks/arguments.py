@@ -70,7 +70,7 @@ class Arguments:
         return cls(
             signature,
             _model(function, parameters, hints, is_open=is_open),
-            rest=None if rest in (Any, object) else pydantic.TypeAdapter(list[rest]),
+            rest=None if rest in (Any, object) else _list_of(rest),
             is_strict=is_strict,
             is_open=is_open,
             converts=any(
@@ -213,6 +213,11 @@ class Arguments:
 _ANY = pydantic.TypeAdapter(Any)
 
 
+def _list_of(hint: Any) -> pydantic.TypeAdapter[Any]:
+    several: Any = types.GenericAlias(list, (hint,))
+    return pydantic.TypeAdapter(several)
+
+
 def _field_errors(start: str, error: pydantic.ValidationError) -> list[FieldError]:
     return [_field_error(start, problem) for problem in error.errors(include_url=False, include_input=False)]
 
@@ -320,7 +325,7 @@ def _model(
         "model_config": pydantic.ConfigDict(extra=extra, arbitrary_types_allowed=False, protected_namespaces=()),
     }
     if more and more.name in hints:
-        body["__annotations__"]["__pydantic_extra__"] = dict[str, hints[more.name]]  # type: ignore[misc]
+        body["__annotations__"]["__pydantic_extra__"] = types.GenericAlias(dict, (str, hints[more.name]))
     fields: dict[str, Any] = {
         _FIELD(one.name): (hints.get(one.name, Any), _field(one, is_optional=is_open))
         for one in parameters

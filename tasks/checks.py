@@ -3,6 +3,7 @@
 Checks that ask the database run with ``check --database default``, ``migrate`` and ``runworkers``.
 """
 
+import inspect
 import socket
 from collections.abc import Iterable
 from typing import Any
@@ -91,7 +92,7 @@ def _fault_of_key(key: str) -> str:
 @register()
 def check_middleware(**_: Any) -> list[CheckMessage]:
     """Middleware of Dramatiq whose work is done by rows would do it a second time."""
-    given = settings.DRAMATIQ_BROKER.get("MIDDLEWARE", [])
+    given: list[Any] = [*settings.DRAMATIQ_BROKER.get("MIDDLEWARE", [])]
     names = {f"dramatiq.middleware.{kind.__name__}" for kind in REPLACED}
     found = [one if isinstance(one, str) else type(one).__name__ for one in given if _is_replaced(one)]
     return [
@@ -105,8 +106,8 @@ def check_middleware(**_: Any) -> list[CheckMessage]:
 
 
 def _is_replaced(middleware: Any) -> bool:
-    kind = import_string(middleware) if isinstance(middleware, str) else type(middleware)
-    return isinstance(kind, type) and issubclass(kind, REPLACED)
+    kind: Any = import_string(middleware) if isinstance(middleware, str) else type(middleware)
+    return inspect.isclass(kind) and issubclass(kind, REPLACED)
 
 
 @register()

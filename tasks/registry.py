@@ -109,7 +109,7 @@ def seconds(milliseconds: float | timedelta) -> float:
 
 
 #: By its code: the wrapper of each coroutine function is another one.
-_SYNC_OF_ASYNC = async_to_sync(_unknown).__code__  # type: ignore[arg-type, attr-defined]
+_SYNC_OF_ASYNC = async_to_sync(_unknown).__code__  # type: ignore[arg-type]
 
 
 def declared(fn: Any) -> Any:

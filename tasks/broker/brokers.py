@@ -18,12 +18,21 @@ from dramatiq.broker import Consumer
 from dramatiq.brokers import redis as stock_redis
 from dramatiq.brokers import stub as stock_stub
 from dramatiq.encoder import JSONEncoder
-from dramatiq.middleware import AgeLimit, Callbacks, Pipelines, Retries, ShutdownNotifications, TimeLimit
+from dramatiq.middleware import (
+    AgeLimit,
+    Callbacks,
+    GroupCallbacks,
+    Pipelines,
+    Retries,
+    ShutdownNotifications,
+    TimeLimit,
+)
 from dramatiq.results import Results
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tasks.broker import dramatiq_internals, redis_url
+from tasks.broker.groups import TaskGroups
 from tasks.broker.results import TaskResults
 from tasks.broker.sources.base import Source
 from tasks.broker.sources.inprocess import InProcessSource
@@ -45,7 +54,7 @@ REDIS_TIMEOUT_SECONDS = 5.0
 
 
 #: Dramatiq's middleware whose work is done by rows. Beside that it would do it a second time, a retry above all.
-REPLACED = (AgeLimit, Callbacks, Pipelines, Retries, ShutdownNotifications, TimeLimit)
+REPLACED = (AgeLimit, Callbacks, GroupCallbacks, Pipelines, Retries, ShutdownNotifications, TimeLimit)
 
 
 class CallboardBroker(_Stock):
@@ -61,7 +70,7 @@ class CallboardBroker(_Stock):
         Raises:
             NotSupported: it is left out, and has other defaults than Dramatiq's, or is a class of the team's own.
         """
-        if isinstance(middleware, REPLACED):
+        if isinstance(middleware, REPLACED) and not isinstance(middleware, TaskGroups):
             _leave_out(middleware)
             return
         super().add_middleware(middleware, before=self._in_place_of(before), after=self._in_place_of(after))
@@ -117,7 +126,10 @@ class CallboardBroker(_Stock):
 
 def _leave_out(middleware: Middleware) -> None:
     kind = type(middleware)
-    if kind not in REPLACED or _parameters(middleware) != _parameters(kind()):
+    # A group's barrier is a row, whatever back end was given for it.
+    make: Any = kind
+    is_usual = kind is GroupCallbacks or (kind in REPLACED and _parameters(middleware) == _parameters(make()))
+    if not is_usual:
         raise NotSupported(
             f"{kind.__name__} is a middleware of Dramatiq whose work is done by rows here, and would do it twice: "
             "remove it, and set its defaults by DEFAULT_MAX_RETRIES, DEFAULT_TIME_LIMIT_SECONDS and the like"
@@ -159,10 +171,10 @@ def _refuse_encoder() -> None:
         )
 
 
-def _with_results(middleware: list[Any] | None) -> list[Any]:
+def _with_ours(middleware: list[Any] | None) -> list[Any]:
     # Dramatiq's own Results, or it would warn of every result that it "has been discarded".
     results: Any = Results
-    return [*(middleware or []), results(backend=TaskResults(), store_results=True)]
+    return [*(middleware or []), results(backend=TaskResults(), store_results=True), TaskGroups()]
 
 
 class RedisBroker(CallboardBroker, stock_redis.RedisBroker):
@@ -183,7 +195,7 @@ class RedisBroker(CallboardBroker, stock_redis.RedisBroker):
             health_check_interval=0,
         )
         super().__init__(  # type: ignore[no-untyped-call]
-            client=client, middleware=_with_results(middleware), namespace=namespace, maintenance_chance=0
+            client=client, middleware=_with_ours(middleware), namespace=namespace, maintenance_chance=0
         )
         self.source = RedisSource(self)
 
@@ -196,7 +208,7 @@ class InProcessBroker(CallboardBroker, stock_stub.StubBroker):
 
     def __init__(self, *, middleware: list[Any] | None = None) -> None:
         _refuse_early_actors()
-        super().__init__(middleware=_with_results(middleware))
+        super().__init__(middleware=_with_ours(middleware))
         self.source = InProcessSource(self)
 
     def _add_queue(self, band: str) -> None:

@@ -8,7 +8,7 @@ import dramatiq
 from dramatiq.results import Missing, ResultBackend
 from dramatiq.results.errors import ResultFailure
 
-from tasks.states import FINAL, Status
+from tasks.states import Status
 
 
 class TaskResults(ResultBackend):
@@ -35,7 +35,7 @@ class TaskResults(ResultBackend):
             condition |= Q(pk=id)
         # The newest: a message can be sent again.
         row = Task.objects.filter(condition).order_by("-pk").first()
-        if row is None or row.status not in FINAL:
+        if row is None or row.finished_at is None:
             return Missing
         ttl = _ttl(row)
         if ttl is not None and timezone.now() - row.finished_at > timedelta(milliseconds=ttl):

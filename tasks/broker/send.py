@@ -8,7 +8,8 @@ from typing import Any
 from dramatiq import Message
 from dramatiq.common import q_name
 
-from tasks.errors import FieldError, InvalidTask
+from tasks import registry
+from tasks.errors import FieldError, InvalidTask, UnknownActor
 from tasks.lifecycle import FOR_EVER, Submission
 from tasks.payload import encode
 from tasks.priority import HIGHEST, LOWEST
@@ -29,6 +30,8 @@ _COLUMNS: dict[str, tuple[str, Any, str]] = {
 }
 #: Options by which Dramatiq itself would delay a message.
 _DELAYS = frozenset({"eta", "delay"})
+#: Options that name an actor. Its tasks are submitted with an outcome, when it is too late to refuse them.
+_CALLBACKS = frozenset({"on_success", "on_failure", "on_retry_exhausted"})
 
 
 def submission_of(message: Message[Any], *, delay: int | timedelta | None = None, trace_id: str = "") -> Submission:
@@ -52,6 +55,7 @@ def submission_of(message: Message[Any], *, delay: int | timedelta | None = None
         columns["delay_seconds"] = max(0.0, _read("delay", delay, _delay, "milliseconds"))
     elif message.options.get("eta") is not None:
         columns["run_at"] = _read("eta", message.options["eta"], _moment, "milliseconds since 1970")
+    _check_callbacks(options)
     try:
         encode(options)
     except (TypeError, ValueError) as error:
@@ -66,6 +70,15 @@ def submission_of(message: Message[Any], *, delay: int | timedelta | None = None
         trace_id=trace_id or trace.current(),
         **columns,
     )
+
+
+def _check_callbacks(options: dict[str, Any]) -> None:
+    for name in _CALLBACKS & options.keys():
+        try:
+            registry.get(options[name])
+        except (UnknownActor, TypeError) as error:
+            message = f"expected {name} to name a declared actor, got {options[name]!r:.100}"
+            raise InvalidTask(message, errors=[FieldError(f"options.{name}", "unknown_actor", message)]) from error
 
 
 def _read(name: str, value: Any, read: Callable[[Any], Any], expected: str) -> Any:

@@ -14,6 +14,7 @@ from django.db import transaction
 
 from dlq.fingerprint import fingerprint
 from tasks.db.statements import as_json, fetch
+from tasks.lifecycle import barriers
 from tasks.lifecycle.predicates import IS_LEADING, LEAD, any_of, in_batch, is_held
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit import submit_many
@@ -49,6 +50,9 @@ class Outcome:
     retry_delay_seconds: float = 0
     death: DeathReason | None = None
     followups: Sequence[Submission] = ()
+    #: The barrier of its group, which its success counts down, and what is submitted if it was the last.
+    barrier: str = ""
+    at_the_end_of_group: Sequence[Submission] = ()
 
     @property
     def status(self) -> Status:
@@ -197,20 +201,23 @@ def complete_many(outcomes: Sequence[Outcome], *, waits: bool = False) -> list[M
     """
     if not outcomes:
         return []
-    if not any(outcome.followups for outcome in outcomes):
+    if not any(outcome.followups or outcome.barrier for outcome in outcomes):
         return _complete(outcomes, waits)
     with transaction.atomic():
         moves = _complete(outcomes, waits)
-        accepted = {(move.id, move.attempt) for move in moves}
-        submit_many(
-            [
-                followup
-                for outcome in outcomes
-                if (outcome.task_id, outcome.attempt) in accepted
-                for followup in outcome.followups
-            ]
-        )
+        moved = {(move.id, move.attempt) for move in moves}
+        accepted = [outcome for outcome in outcomes if (outcome.task_id, outcome.attempt) in moved]
+        submit_many([followup for outcome in accepted for followup in outcome.followups] + _of_groups(accepted))
     return moves
+
+
+def _of_groups(accepted: Sequence[Outcome]) -> list[Submission]:
+    """Count successes at the barriers of their groups, and return what follows the last."""
+    in_groups = {outcome.barrier: outcome for outcome in accepted if outcome.barrier}
+    if not in_groups:
+        return []
+    opened = barriers.arrive([outcome.barrier for outcome in accepted if outcome.barrier])
+    return [one for key in sorted(opened) for one in in_groups[key].at_the_end_of_group]
 
 
 def _complete(outcomes: Sequence[Outcome], waits: bool) -> list[Moved]:

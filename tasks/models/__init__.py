@@ -1,6 +1,7 @@
 """The tables: each file has one noun and its query set."""
 
 from tasks.models.attempt import Attempt
+from tasks.models.barrier import Barrier
 from tasks.models.event import TaskEvent
 from tasks.models.idempotency_key import IdempotencyKey
 from tasks.models.ids import new_id
@@ -13,6 +14,7 @@ from tasks.models.worker import Worker, WorkerQuerySet
 __all__ = [
     "ApiToken",
     "Attempt",
+    "Barrier",
     "IdempotencyKey",
     "Lease",
     "Queue",

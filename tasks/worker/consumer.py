@@ -114,6 +114,7 @@ class ClaimingConsumer(Consumer):
             self._forget_completed(execution)
         else:
             self._completer.add(execution)
+        execution.forget_error()
         # Not before add(), which runs the user's predicates and validators in this thread. Until they return the thread
         # takes no other task, and no quarantined task may start beside code that can crash the process.
         self._inflight.slots.release()

@@ -164,6 +164,10 @@ class Execution:
         if not self.is_captured:
             self._failed(error or RuntimeError("the attempt ended without an outcome"))
 
+    def forget_error(self) -> None:
+        """Drop the exception once its outcome is decided: its traceback refers to frames that refer to this run."""
+        self.error = None
+
     def skip(self, reason: BaseException | None = None) -> None:
         """Note that a middleware, or the actor itself, skipped the run with Dramatiq's SkipMessage."""
         if not self.is_captured:

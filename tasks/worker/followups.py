@@ -52,6 +52,26 @@ def after_success(execution: Execution) -> Iterator[Followup]:
         yield f"pipe_target {name!r:.100}", partial(_next_of_pipeline, target, execution)
 
 
+def barrier_of(execution: Execution) -> str:
+    """Return the key of the barrier of a task's group; empty if no callback waits for it."""
+    return str(execution.claimed.options.get("group_completion_uuid") or "")
+
+
+def at_the_end_of_group(execution: Execution) -> Iterator[Followup]:
+    """Yield the completion callbacks of the group that a task belongs to."""
+    if not barrier_of(execution):
+        return
+    for message in execution.claimed.options.get("group_completion_callbacks") or ():
+        name = message.get("actor_name") if isinstance(message, dict) else message
+        yield f"group callback {name!r:.100}", partial(_after_group, message, execution)
+
+
+def _after_group(callback: Mapping[str, Any], execution: Execution) -> Submission:
+    claimed = execution.claimed
+    following = submission_of(Message(**callback), trace_id=claimed.trace_id)
+    return replace(following, owner_id=claimed.owner_id)
+
+
 def after_failed_run(execution: Execution, error: BaseException, *, is_exhausted: bool) -> Iterator[Followup]:
     """Yield Dramatiq's ``on_failure`` (every failure) and ``on_retry_exhausted`` (the last one) callbacks."""
     claimed = execution.claimed

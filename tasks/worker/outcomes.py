@@ -23,7 +23,14 @@ from tasks.retry import MOST_SECONDS, Verdict, after_failure
 from tasks.states import AttemptOutcome, DeathReason
 from tasks.worker.error_report import LONGEST_REASON, NO_ERROR, ErrorReport, clean, is_kind, reason_of, report_of
 from tasks.worker.execution import Execution, Rejected, Resisted
-from tasks.worker.followups import FollowupNotSubmitted, after_failed_run, after_success, submittable
+from tasks.worker.followups import (
+    FollowupNotSubmitted,
+    after_failed_run,
+    after_success,
+    at_the_end_of_group,
+    barrier_of,
+    submittable,
+)
 from tasks.worker.interrupter import Cancelled
 
 log = structlog.get_logger(__name__)
@@ -129,8 +136,8 @@ def reduced(outcome: Outcome, problem: BaseException) -> Outcome | None:
 
 def _refused_success(outcome: Outcome, why: str) -> Outcome:
     error_type, what = OutcomeNotStorable.__name__, "its success could not be stored"
-    if outcome.followups:
-        actors = ", ".join(one.actor for one in outcome.followups)
+    if following := [*outcome.followups, *outcome.at_the_end_of_group]:
+        actors = ", ".join(one.actor for one in following)
         error_type, what = FollowupNotSubmitted.__name__, f"what follows ({actors}) could not be submitted"
     return replace(
         outcome,
@@ -140,6 +147,8 @@ def _refused_success(outcome: Outcome, why: str) -> Outcome:
         is_failure=True,
         death=DeathReason.NOT_RETRYABLE,
         followups=(),
+        barrier="",
+        at_the_end_of_group=(),
     )
 
 
@@ -149,12 +158,22 @@ def _refused_success(outcome: Outcome, why: str) -> Outcome:
 def _success(execution: Execution, worker_id: UUID) -> Outcome:
     kept, note = _kept_result(execution)
     followups, refused = submittable(after_success(execution), execution)
-    if refused:
+    at_the_end, also_refused = submittable(at_the_end_of_group(execution), execution)
+    if refused := [*refused, *also_refused]:
         # Neither on_failure nor on_retry_exhausted is called: the function has done its work, and a callback that
         # compensates a failure would do harm. The dead letter records it.
         reason = f"the actor returned, but {'; '.join(refused)}; it is not run again"
         return _dead(execution, worker_id, FollowupNotSubmitted(reason))
-    return _outcome(execution, worker_id, AttemptOutcome.SUCCEEDED, result=kept, note=note, followups=followups)
+    return _outcome(
+        execution,
+        worker_id,
+        AttemptOutcome.SUCCEEDED,
+        result=kept,
+        note=note,
+        followups=followups,
+        barrier=barrier_of(execution) if at_the_end else "",
+        at_the_end_of_group=at_the_end,
+    )
 
 
 def _dead(execution: Execution, worker_id: UUID, error: BaseException) -> Outcome:

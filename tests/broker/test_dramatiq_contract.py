@@ -161,7 +161,7 @@ def test_a_messages_error_and_attributes_are_where_we_read_them() -> None:
 
 def test_a_message_is_made_with_an_id_that_its_task_can_have() -> None:
     dramatiq_internals.make_ids_of_messages_task_ids()
-    made = Message("q", "a", (), {}, {})
+    made: Message[Any] = Message("q", "a", (), {}, {})
     assert usable_id(made.message_id) is not None
     # Copies, of which groups and pipelines are made, keep it.
     assert made.copy(options={"x": 1}).message_id == made.asdict()["message_id"] == made.message_id

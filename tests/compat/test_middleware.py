@@ -9,9 +9,19 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from dramatiq import broker as stock_broker
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import AgeLimit, Callbacks, Pipelines, Retries, ShutdownNotifications, TimeLimit
+from dramatiq.middleware import (
+    AgeLimit,
+    Callbacks,
+    GroupCallbacks,
+    Pipelines,
+    Retries,
+    ShutdownNotifications,
+    TimeLimit,
+)
+from dramatiq.rate_limits.backends import StubBackend
 
 from tasks.broker.brokers import InProcessBroker
+from tasks.broker.groups import TaskGroups
 from tasks.errors import NotSupported
 from tasks.models import Attempt, Task
 from tasks.worker import middleware as ours
@@ -60,6 +70,12 @@ def test_a_middleware_can_be_placed_by_the_stock_ones(kind: Any) -> None:
     assert type(following) is (ours.Retries if kind is Retries else ours.Compatibility)
 
 
+def test_stock_group_callbacks_give_way_to_rows(inprocess_broker) -> None:
+    inprocess_broker.add_middleware(GroupCallbacks(StubBackend()))
+    (only,) = [one for one in inprocess_broker.middleware if isinstance(one, GroupCallbacks)]
+    assert isinstance(only, TaskGroups)
+
+
 # --- Checks ---
 
 
@@ -94,7 +110,7 @@ def test_a_check_names_annotations_that_check_nothing(inprocess_broker) -> None:
     def work(a: "Nowhere", b: int) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
     assert not found("tasks.W002")
-    dramatiq.actor(work, broker=inprocess_broker)
+    dramatiq.actor(broker=inprocess_broker)(work)
     (warning,) = found("tasks.W002")
     assert "'a'" in warning.msg
     assert "'work'" in warning.msg
@@ -105,6 +121,6 @@ def test_actors_that_were_declared_before_our_broker_are_an_error_at_the_start(m
     early = StubBroker()
     monkeypatch.setattr(stock_broker, "global_broker", early)
     InProcessBroker(middleware=middleware())
-    dramatiq.actor(lambda: None, actor_name="too_early", broker=early)
+    dramatiq.actor(actor_name="too_early", broker=early)(lambda: None)
     with pytest.raises(ImproperlyConfigured, match="too_early"):
         InProcessBroker(middleware=middleware())

@@ -133,7 +133,8 @@ def hook_that(name: str, act: Any) -> dramatiq.Middleware:
     def hook(self: Any, broker: Any, message: Any, **_: Any) -> None:
         act(message)
 
-    return type("Acting", (dramatiq.Middleware,), {name: hook})()
+    made: dramatiq.Middleware = type("Acting", (dramatiq.Middleware,), {name: hook})()
+    return made
 
 
 def skip(message: Any) -> None:

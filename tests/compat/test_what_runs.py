@@ -2,6 +2,9 @@
 
 import asyncio
 import functools
+import gc
+import logging
+import weakref
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -11,6 +14,7 @@ import dramatiq
 import pytest
 
 from tasks.current import run as current_run
+from tests.waiting import wait_until
 
 got: list[Any] = []
 
@@ -127,3 +131,26 @@ def test_a_call_of_an_actor_as_a_function_runs_what_was_declared(declare) -> Non
 
     assert declare(work)(5) == 5
     assert got == ["before", "after"]
+
+
+class Boom(Exception):
+    """Notes that it lives."""
+
+    def __init__(self) -> None:
+        got.append(weakref.ref(self))
+
+
+def test_an_exception_is_freed_without_the_garbage_collector(declare, run, caplog) -> None:
+    def work() -> None:
+        raise Boom
+
+    # Or the records that pytest captures would keep it.
+    caplog.set_level(logging.CRITICAL)
+    actor = declare(work, max_retries=1, min_backoff=1, max_backoff=1)
+    gc.disable()
+    try:
+        run(actor.send())
+        assert len(got) == 2
+        wait_until(lambda: all(one() is None for one in got))
+    finally:
+        gc.enable()

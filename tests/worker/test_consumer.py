@@ -28,7 +28,7 @@ def test_a_hint_is_claimed_before_it_is_handed_out_and_acknowledged_with_the_nex
     assert (message.actor_name, message.kwargs, message.message_id) == (
         "act", {"do": "return", "value": 1}, str(task.pk),
     )  # fmt: skip
-    assert (message.queue_name, message.priority) == (manual.runtime.served[0], 4)
+    assert (message.queue_name, message.priority) == ("default", 4)
     assert status(task) == Status.RUNNING
     assert manual.inflight.keys == [(task.pk, 1)]
     assert (manual.inflight.unstarted, manual.inflight.slots.held) == (1, 1)

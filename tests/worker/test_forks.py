@@ -66,7 +66,12 @@ def test_a_fork_that_ends_is_started_again_and_all_end_at_a_stop(monkeypatch) ->
     monkeypatch.setattr(running, "_start", start)
     running.start_missing()
     running.processes[0].kill()
-    wait_until(lambda: running.start_missing() or len(started) == 2)
+
+    def has_started_again() -> bool:
+        running.start_missing()
+        return len(started) == 2
+
+    wait_until(has_started_again)
     (process,) = running.processes
     running.stop()
     assert process.poll() is not None

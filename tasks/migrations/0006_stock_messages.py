@@ -1,4 +1,4 @@
-"""Keep the id of a Dramatiq message if its task has another."""
+"""Keep the id of a Dramatiq message if its task has another, and count the tasks of groups."""
 
 from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
@@ -25,5 +25,20 @@ class Migration(migrations.Migration):
         AddIndexConcurrently(
             model_name="task",
             index=models.Index(F("message_id"), condition=Q(message_id__isnull=False), name="task_message_idx"),
+        ),
+        migrations.CreateModel(
+            name="Barrier",
+            fields=[
+                ("key", models.CharField(max_length=255, primary_key=True, serialize=False)),
+                ("waiting_for", models.PositiveIntegerField()),
+                (
+                    "expires_at",
+                    models.DateTimeField(help_text="After this a group whose tasks did not all succeed is forgotten."),
+                ),
+            ],
+            options={
+                "db_table": "callboard_barrier",
+                "indexes": [models.Index(F("expires_at"), name="barrier_expired_idx")],
+            },
         ),
     ]
