@@ -19,6 +19,7 @@ from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, Que
 from tasks.admin.formatting import badge, count_text, escape_invisible, json_block, shortened, truncated
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
+from tasks.contract.access import DISCARD_DEAD_LETTER, REDRIVE_DEAD_LETTER
 from tasks.models import Attempt, Task
 from tasks.states import DeathReason, Resolution
 
@@ -128,7 +129,7 @@ REDRIVE = Verb(
     command="Re-drive {}",
     outcome="be re-driven",
     done="re-driven",
-    permission="dlq.redrive_deadletter",
+    permission=REDRIVE_DEAD_LETTER.permission,
     effect="The dead task runs again with a fresh set of retries, as soon as its priority allows.",
     condition="Only open dead letters can be re-driven, if the task still exists and its arguments fit the actor.",
     legal=lambda rows: rows.open(),
@@ -140,7 +141,7 @@ DISCARD = Verb(
     command="Discard {}",
     outcome="be discarded",
     done="discarded",
-    permission="dlq.discard_deadletter",
+    permission=DISCARD_DEAD_LETTER.permission,
     effect="The dead letter is closed without another run. The task stays dead and is removed later.",
     condition="Only open dead letters can be discarded.",
     legal=lambda rows: rows.open(),

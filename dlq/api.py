@@ -1,18 +1,25 @@
 """The REST API of dead letters: list, read, re-drive, discard."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dlq.models import DeadLetter, DeadLetterQuerySet
+from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.api.addresses import page_as_dict, parameters, urls_of
 from tasks.api.permissions import caller_of
 from tasks.api.urls import both
 from tasks.api.views import ApiView, read_nothing
-from tasks.contract.access import find, visible
+from tasks.contract.access import (
+    DISCARD_DEAD_LETTER,
+    REDRIVE_DEAD_LETTER,
+    VIEW_DEAD_LETTER,
+    Action,
+    find_owned,
+    visible,
+)
 from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict
 from tasks.contract.filters import filtered
 from tasks.contract.pages import page
@@ -22,50 +29,57 @@ from tasks.contract.rate_limit import SubmissionLimit
 class DeadLetterList(ApiView):
     """``GET dlq``."""
 
+    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_DEAD_LETTER}
+
     def get(self, request: Request) -> Response:
         """List dead letters, newest first; ``resolution=open`` lists the unresolved ones."""
         asked = parameters(request)
-        found = page(filtered(_visible(request), asked, FILTERS), asked)
+        found = page(
+            filtered(visible(DeadLetter.objects.all(), caller_of(request), VIEW_DEAD_LETTER), asked, FILTERS), asked
+        )
         return Response(page_as_dict(request, found, _writer(request)))
 
 
 class DeadLetterDetail(ApiView):
     """``GET dlq/{id}``."""
 
+    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_DEAD_LETTER}
+
     def get(self, request: Request, letter_id: str) -> Response:
         """Read one dead letter."""
-        return Response(_writer(request)(_find(request, letter_id)))
+        return Response(_writer(request)(_find(request, letter_id, VIEW_DEAD_LETTER)))
 
 
 class DeadLetterRedrive(ApiView):
     """``POST dlq/{id}/redrive``."""
 
+    actions: ClassVar[Mapping[str, Action]] = {"POST": REDRIVE_DEAD_LETTER}
+
     def post(self, request: Request, letter_id: str) -> Response:
         """Re-drive a dead letter: run its task again with a fresh set of retries."""
-        letter, limit = _find(request, letter_id), SubmissionLimit(caller_of(request))
+        letter, limit = _find(request, letter_id, REDRIVE_DEAD_LETTER), SubmissionLimit(caller_of(request))
         read_nothing(request)
         status = lifecycle.redrive(letter.pk, by=request.user.get_username(), admit=limit)
-        answer = _writer(request)(_find(request, letter_id)) | {"task_status": status}
+        answer = _writer(request)(_find(request, letter_id, REDRIVE_DEAD_LETTER)) | {"task_status": status}
         return Response(answer, headers=limit.headers)
 
 
 class DeadLetterDiscard(ApiView):
     """``POST dlq/{id}/discard``."""
 
+    actions: ClassVar[Mapping[str, Action]] = {"POST": DISCARD_DEAD_LETTER}
+
     def post(self, request: Request, letter_id: str) -> Response:
         """Discard a dead letter: resolve it without running its task again."""
-        letter = _find(request, letter_id)
+        letter = _find(request, letter_id, DISCARD_DEAD_LETTER)
         read_nothing(request)
         lifecycle.discard(letter.pk, by=request.user.get_username())
-        return Response(_writer(request)(_find(request, letter_id)))
+        return Response(_writer(request)(_find(request, letter_id, DISCARD_DEAD_LETTER)))
 
 
-def _visible(request: Request) -> DeadLetterQuerySet:
-    return visible(DeadLetter.objects.all(), caller_of(request))
-
-
-def _find(request: Request, text: str) -> DeadLetter:
-    return find(_visible(request), text, kind="dead letter")
+def _find(request: Request, text: str, action: Action) -> DeadLetter:
+    rows = DeadLetter.objects.all()
+    return find_owned(rows, text, caller_of(request), action, view=VIEW_DEAD_LETTER, kind="dead letter")
 
 
 def _writer(request: Request) -> Callable[[DeadLetter], dict[str, Any]]:

@@ -15,7 +15,7 @@ from tasks.models import new_id
 from tasks.states import DeathReason, Resolution
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+    pass
 
 
 class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
@@ -25,11 +25,9 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
         """Neither re-driven nor discarded."""
         return self.filter(resolution=Resolution.OPEN)
 
-    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> Self:
-        """Visible to this user: all of them to staff, to others their own."""
-        if getattr(user, "is_staff", False):
-            return self
-        return self.filter(owner_id=user.pk) if user.pk is not None else self.none()
+    def owned_by(self, owner_id: int | None) -> Self:
+        """Owned by this user; nobody's rows are never in it."""
+        return self.none() if owner_id is None else self.filter(owner_id=owner_id)
 
     def resolved_as(self, resolution: Resolution) -> Self:
         """With this resolution."""

@@ -82,7 +82,7 @@ def bob(db: None) -> Caller:
 
 @pytest.fixture
 def staff(db: None) -> Caller:
-    return Caller(User.objects.create_user("staff", is_staff=True))
+    return Caller(User.objects.create_superuser("staff"))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from tasks.admin.display import Display, display, display_age
 from tasks.admin.formatting import EMPTY, badge, count_text, duration, escape_invisible
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb, one_by_one
+from tasks.contract.access import PAUSE_QUEUE
 from tasks.errors import NotFound
 from tasks.lifecycle import queues
 from tasks.models import Queue
@@ -40,7 +41,7 @@ PAUSE = Verb(
     command="Pause {}",
     outcome="be paused",
     done="paused",
-    permission="tasks.pause_queue",
+    permission=PAUSE_QUEUE.permission,
     effect="Dispatching stops. Tasks that no worker has claimed go back to waiting; claimed tasks still run.",
     condition="Only queues that are not paused can be paused.",
     legal=lambda rows: rows.filter(paused_at=None),
@@ -53,7 +54,7 @@ RESUME = Verb(
     command="Resume {}",
     outcome="be resumed",
     done="resumed",
-    permission="tasks.pause_queue",
+    permission=PAUSE_QUEUE.permission,
     effect="Waiting tasks are dispatched again at once.",
     condition="Only paused queues can be resumed.",
     legal=lambda rows: rows.exclude(paused_at=None),

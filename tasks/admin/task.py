@@ -33,6 +33,7 @@ from tasks.admin.formatting import (
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.timeline import between, timeline
 from tasks.admin.verb import Verb
+from tasks.contract.access import CANCEL_TASK, RETRY_TASK
 from tasks.models import Attempt, Task, TaskEvent
 from tasks.states import DUE, Status
 from tasks.submission import FIELDS, Seconds, WholeNumber
@@ -108,7 +109,7 @@ CANCEL = Verb(
     command="Cancel {}",
     outcome="be cancelled",
     done="cancelled",
-    permission="tasks.cancel_task",
+    permission=CANCEL_TASK.permission,
     effect="Waiting tasks end at once. Running tasks are interrupted at their worker’s next heartbeat.",
     condition="Only tasks that have not ended can be cancelled, and only once.",
     legal=lambda rows: rows.cancellable(),
@@ -121,7 +122,7 @@ RETRY = Verb(
     command="Run {} again",
     outcome="run again",
     done="set to run again",
-    permission="tasks.retry_task",
+    permission=RETRY_TASK.permission,
     effect="Dead and cancelled tasks run again with a fresh set of retries. Retrying tasks skip their delay.",
     condition="Only dead, cancelled and retrying tasks can run again, if their arguments still fit the actor.",
     legal=lambda rows: rows.retryable(),

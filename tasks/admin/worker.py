@@ -14,6 +14,7 @@ from tasks.admin.filters import WorkerStatusFilter
 from tasks.admin.formatting import badge, code, escape_invisible, json_block, relative_time
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
+from tasks.contract.access import DRAIN_WORKER
 from tasks.lifecycle import workers
 from tasks.models import Task, Worker
 
@@ -49,7 +50,7 @@ DRAIN = Verb(
     command="Drain {}",
     outcome="drain",
     done="asked to drain",
-    permission="tasks.drain_worker",
+    permission=DRAIN_WORKER.permission,
     effect="The worker takes no more tasks, finishes the running ones, and exits. Its supervisor may start a new one.",
     condition="Only live workers can be drained, and only once.",
     legal=lambda rows: rows.taking(),

@@ -1,12 +1,17 @@
-"""``/metrics``, for Prometheus: open to this machine, elsewhere with a token of staff."""
+"""``/metrics``, for Prometheus: open to this machine, elsewhere with the permission to see workers."""
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 from django.http import HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from rest_framework.permissions import BasePermission, IsAdminUser
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from tasks.api.permissions import MayAct
 from tasks.api.views import ApiView
+from tasks.contract.access import VIEW_METRICS, Action
 from tasks.contract.client_address import parsed
 from tasks.telemetry import metrics
 
@@ -28,7 +33,8 @@ class IsLocal(BasePermission):
 class Metrics(ApiView):
     """``GET /metrics``."""
 
-    permission_classes = (IsLocal | IsAdminUser,)
+    permission_classes = (IsLocal | MayAct,)
+    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_METRICS}
 
     def get(self, request: Request) -> HttpResponse:
         """Write the counters of all processes on this machine and the gauges from the database."""

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from rest_framework.permissions import SAFE_METHODS, BasePermission, IsAdminUser
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from tasks.contract.access import Caller
-from tasks.states import Scope
 
 
 def caller_of(request: Request) -> Caller:
@@ -17,21 +16,20 @@ def caller_of(request: Request) -> Caller:
     return Caller(request.user, token, meta.get("REMOTE_ADDR", ""), meta.get("HTTP_X_FORWARDED_FOR", ""))
 
 
-class HasScope(BasePermission):
-    """Lets in a token that has the scope of the request; a session of the browsable API has all scopes."""
+class MayAct(BasePermission):
+    """Lets in who may do the view's action of the method; of owners' actions ``find_owned`` decides about the row."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Look the scope up: the view's own for the method, else ``read`` or ``operate``.
+        """Ask for the action in ``view.actions``; methods without one, such as OPTIONS, tell nothing of anyone.
 
         Raises:
-            NotAllowed: the token lacks the scope.
+            NotAllowed: the token lacks the scope, or the user lacks a permission.
         """
-        usual = Scope.READ if request.method in SAFE_METHODS else Scope.OPERATE
-        caller_of(request).require(getattr(view, "scopes", {}).get(request.method, usual))
+        method = "GET" if request.method == "HEAD" else request.method
+        action = getattr(view, "actions", {}).get(method)
+        if action is not None:
+            caller = caller_of(request)
+            caller.require_scope(action)
+            if not action.is_for_owners:
+                caller.require(action)
         return True
-
-
-class IsStaff(IsAdminUser):
-    """Lets staff in; the refusal gives the reason."""
-
-    message = "only staff may see this: it is about the whole installation, not only your tasks"

@@ -1,4 +1,4 @@
-"""The REST API of queues, for staff: read, pause, resume."""
+"""The REST API of queues: read, pause, resume."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -9,16 +9,19 @@ from rest_framework.response import Response
 from tasks.api.addresses import parameters
 from tasks.api.parsers import read_object
 from tasks.api.permissions import caller_of
-from tasks.api.views import StaffView, read_nothing
+from tasks.api.views import ApiView, read_nothing
 from tasks.contract import fields
+from tasks.contract.access import PAUSE_QUEUE, VIEW_QUEUE, Action
 from tasks.contract.queues import find_queue, queue_as_dict
 from tasks.errors import FieldError, InvalidTask
 from tasks.lifecycle import queues
 from tasks.queries.queue_stats import all_queue_stats
 
 
-class QueueList(StaffView):
+class QueueList(ApiView):
     """``GET queues``."""
+
+    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_QUEUE}
 
     def get(self, request: Request) -> Response:
         """List queues by name, with the number of waiting tasks and the longest wait."""
@@ -26,8 +29,10 @@ class QueueList(StaffView):
         return Response({"results": [queue_as_dict(stats) for stats in all_queue_stats()]})
 
 
-class QueueDetail(StaffView):
+class QueueDetail(ApiView):
     """``GET`` and ``PATCH queues/{name}``."""
+
+    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_QUEUE, "PATCH": PAUSE_QUEUE}
 
     FIELDS: ClassVar[Mapping[str, fields.Reader]] = {"paused": fields.boolean}
 
@@ -52,8 +57,10 @@ class QueueDetail(StaffView):
         return _answer(name)
 
 
-class QueuePause(StaffView):
+class QueuePause(ApiView):
     """``POST queues/{name}/pause``."""
+
+    actions: ClassVar[Mapping[str, Action]] = {"POST": PAUSE_QUEUE}
 
     def post(self, request: Request, name: str) -> Response:
         """Pause a queue: dispatch none of its tasks, and take back those that no worker has claimed."""
@@ -63,8 +70,10 @@ class QueuePause(StaffView):
         return _answer(name)
 
 
-class QueueResume(StaffView):
+class QueueResume(ApiView):
     """``POST queues/{name}/resume``."""
+
+    actions: ClassVar[Mapping[str, Action]] = {"POST": PAUSE_QUEUE}
 
     def post(self, request: Request, name: str) -> Response:
         """Resume a queue: dispatch its tasks again, at once."""

@@ -1,4 +1,4 @@
-"""The REST API of statistics, for staff."""
+"""The REST API of statistics."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -7,13 +7,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks.api.addresses import parameters
-from tasks.api.views import StaffView
+from tasks.api.views import ApiView
 from tasks.contract import fields
+from tasks.contract.access import VIEW_STATS, Action
 from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES, stats_as_dict
 
 
-class Stats(StaffView):
+class Stats(ApiView):
     """``GET stats``."""
+
+    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_STATS}
 
     PARAMETERS: ClassVar[Mapping[str, fields.Reader]] = {"minutes": fields.digits(1, LONGEST_MINUTES)}
 

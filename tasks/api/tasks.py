@@ -15,7 +15,17 @@ from tasks.api.permissions import caller_of
 from tasks.api.preconditions import etag, unchanged
 from tasks.api.views import ApiView, read_nothing
 from tasks.contract import fields
-from tasks.contract.access import find, visible
+from tasks.contract.access import (
+    CANCEL_TASK,
+    DELETE_TASK,
+    EDIT_TASK,
+    RETRY_TASK,
+    SUBMIT_TASK,
+    VIEW_TASK,
+    Action,
+    find_owned,
+    visible,
+)
 from tasks.contract.filters import filtered
 from tasks.contract.idempotency_key import take_key
 from tasks.contract.pages import Order, page
@@ -38,9 +48,8 @@ from tasks.contract.tasks import (
 )
 from tasks.errors import InvalidTask
 from tasks.lifecycle import Receipt
-from tasks.models import Task, TaskQuerySet
+from tasks.models import Task
 from tasks.queries.forecast import Forecast, expected_start
-from tasks.states import Scope
 from tasks.submission import EDITABLE
 
 _BY_NUMBER = Order("number", False, lambda attempt: attempt.number, int)
@@ -50,7 +59,7 @@ _BY_SERIAL = Order("id", False, lambda event: event.pk, int)
 class TaskList(ApiView):
     """``GET tasks`` lists, ``POST tasks`` submits one."""
 
-    scopes: ClassVar[Mapping[str, Scope]] = {"POST": Scope.SUBMIT}
+    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_TASK, "POST": SUBMIT_TASK}
 
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any]:
         """Suggest the first example of a submission."""
@@ -59,7 +68,9 @@ class TaskList(ApiView):
     def get(self, request: Request) -> Response:
         """List tasks, newest first."""
         asked, url = parameters(request), urls_of(request, "api-tasks")
-        found = page(filtered(_visible_tasks(request), asked, FILTERS), asked)
+        found = page(
+            filtered(visible(Task.objects.defer(*UNSEEN), caller_of(request), VIEW_TASK), asked, FILTERS), asked
+        )
         return Response(page_as_dict(request, found, lambda task: task_as_dict(task, url=url)))
 
     def post(self, request: Request) -> Response:
@@ -78,7 +89,7 @@ class TaskList(ApiView):
 class TaskBulk(ApiView):
     """``POST tasks/bulk`` submits many tasks in one transaction: all or none."""
 
-    scopes: ClassVar[Mapping[str, Scope]] = {"POST": Scope.SUBMIT}
+    actions: ClassVar[Mapping[str, Action]] = {"POST": SUBMIT_TASK}
 
     FIELDS: ClassVar[dict[str, fields.Reader]] = {"tasks": lambda value: value}
 
@@ -101,18 +112,25 @@ class TaskBulk(ApiView):
 class TaskDetail(ApiView):
     """``GET``, ``PUT``, ``PATCH`` and ``DELETE tasks/{id}``."""
 
+    actions: ClassVar[Mapping[str, Action]] = {
+        "GET": VIEW_TASK,
+        "PATCH": EDIT_TASK,
+        "PUT": EDIT_TASK,
+        "DELETE": DELETE_TASK,
+    }
+
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any] | None:
         """Suggest the current values."""
         return {name: answer[name] for name in EDITABLE if name in answer} or None
 
     def get(self, request: Request, task_id: str) -> Response:
         """Read one task."""
-        task = find_task(request, task_id)
+        task = find_task(request, task_id, VIEW_TASK)
         return _answer(request, task, forecast=expected_start(task))
 
     def patch(self, request: Request, task_id: str) -> Response:
         """Change some fields of a waiting task."""
-        task = find_task(request, task_id)
+        task = find_task(request, task_id, EDIT_TASK)
         change = read_change(read_object(request))
         if not change:
             raise InvalidTask(f"expected at least one of {', '.join(EDITABLE)}")
@@ -120,12 +138,12 @@ class TaskDetail(ApiView):
 
     def put(self, request: Request, task_id: str) -> Response:
         """Replace all editable fields of a waiting task; all of them are required."""
-        task = find_task(request, task_id)
+        task = find_task(request, task_id, EDIT_TASK)
         return self._edit(request, task, read_replacement(read_object(request), task=task))
 
     def delete(self, request: Request, task_id: str) -> Response:
         """Delete a task that is not running; its dead letters and events stay."""
-        task = find_task(request, task_id)
+        task = find_task(request, task_id, DELETE_TASK)
         read_nothing(request)
         with unchanged(request, task) as version:
             lifecycle.delete(task.pk, by=request.user.get_username(), version=version)
@@ -137,41 +155,50 @@ class TaskDetail(ApiView):
         check_retries(change, caller=caller, task=task)
         with unchanged(request, task) as version:
             caller.check(queue=change.get("queue"))
+            if "payload" in change:
+                # A token that may not submit must not make other work of a task that is there.
+                caller.require_scope(SUBMIT_TASK)
             lifecycle.edit(task.pk, change, by=request.user.get_username(), version=version, admit=limit)
-        return _answer(request, find_task(request, str(task.pk)), headers=limit.headers)
+        return _answer(request, find_task(request, str(task.pk), EDIT_TASK), headers=limit.headers)
 
 
 class TaskCancel(ApiView):
     """``POST tasks/{id}/cancel``."""
 
+    actions: ClassVar[Mapping[str, Action]] = {"POST": CANCEL_TASK}
+
     def post(self, request: Request, task_id: str) -> Response:
         """Cancel a waiting task; ask a running one to stop."""
-        task = find_task(request, task_id)
+        task = find_task(request, task_id, CANCEL_TASK)
         read_nothing(request)
         with unchanged(request, task):
             lifecycle.cancel(task.pk, by=request.user.get_username())
-        return _answer(request, find_task(request, task_id))
+        return _answer(request, find_task(request, task_id, CANCEL_TASK))
 
 
 class TaskRetry(ApiView):
     """``POST tasks/{id}/retry``."""
 
+    actions: ClassVar[Mapping[str, Action]] = {"POST": RETRY_TASK}
+
     def post(self, request: Request, task_id: str) -> Response:
         """Re-run a task that died, was cancelled, or waits for a retry."""
-        task = find_task(request, task_id)
+        task = find_task(request, task_id, RETRY_TASK)
         read_nothing(request)
         limit = SubmissionLimit(caller_of(request))
         with unchanged(request, task):
             lifecycle.retry(task.pk, by=request.user.get_username(), admit=limit)
-        return _answer(request, find_task(request, task_id), headers=limit.headers)
+        return _answer(request, find_task(request, task_id, RETRY_TASK), headers=limit.headers)
 
 
 class TaskAttempts(ApiView):
     """``GET tasks/{id}/attempts``."""
 
+    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_TASK}
+
     def get(self, request: Request, task_id: str) -> Response:
         """List the ended attempts of a task, oldest first."""
-        asked, rows = parameters(request), find_task(request, task_id).attempts.all()
+        asked, rows = parameters(request), find_task(request, task_id, VIEW_TASK).attempts.all()
         found = page(filtered(rows, asked, {}), asked, order=_BY_NUMBER)
         return Response(page_as_dict(request, found, attempt_as_dict))
 
@@ -179,28 +206,29 @@ class TaskAttempts(ApiView):
 class TaskResult(ApiView):
     """``GET tasks/{id}/result``."""
 
+    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_TASK}
+
     def get(self, request: Request, task_id: str) -> Response:
         """Read the result of a task; ``result`` is null until the task has SUCCEEDED."""
-        return Response(result_as_dict(find_task(request, task_id)))
+        return Response(result_as_dict(find_task(request, task_id, VIEW_TASK)))
 
 
 class TaskEvents(ApiView):
     """``GET tasks/{id}/events``."""
 
+    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_TASK}
+
     def get(self, request: Request, task_id: str) -> Response:
         """List what users and the scheduler did to a task, oldest first."""
-        asked, rows = parameters(request), find_task(request, task_id).events.all()
+        asked, rows = parameters(request), find_task(request, task_id, VIEW_TASK).events.all()
         found = page(filtered(rows, asked, {}), asked, order=_BY_SERIAL)
         return Response(page_as_dict(request, found, event_as_dict))
 
 
-def find_task(request: Request, text: str) -> Task:
-    """Find the task of an address among those that the caller may see."""
-    return find(_visible_tasks(request), text, kind="task")
-
-
-def _visible_tasks(request: Request) -> TaskQuerySet:
-    return visible(Task.objects.all(), caller_of(request)).defer(*UNSEEN)
+def find_task(request: Request, text: str, action: Action) -> Task:
+    """Find the task of an address, for a caller who may see it and do this to it."""
+    rows = Task.objects.defer(*UNSEEN)
+    return find_owned(rows, text, caller_of(request), action, view=VIEW_TASK, kind="task")
 
 
 def _answer(

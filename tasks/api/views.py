@@ -13,11 +13,11 @@ from rest_framework.views import APIView
 
 from tasks.api.browsable_page import Page
 from tasks.api.parsers import SIZE_READ, read_object
-from tasks.api.permissions import HasScope, IsStaff, caller_of
+from tasks.api.permissions import MayAct, caller_of
 from tasks.contract import fields
+from tasks.contract.access import Action
 from tasks.contract.rate_limit import refusal_key, refusals
 from tasks.errors import InvalidTask, TooManyRefused
-from tasks.states import Scope
 
 #: Refusals that count: all but those of a good request that came too late (409, 412).
 _REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422, 429})
@@ -57,9 +57,9 @@ class JsonOrPage(BaseContentNegotiation):
 class ApiView(APIView):
     """The base of all views."""
 
-    permission_classes: Sequence[Any] = (IsAuthenticated, HasScope)
-    #: The scope of a method, if it is not "read" or "operate".
-    scopes: ClassVar[Mapping[str, Scope]] = {}
+    permission_classes: Sequence[Any] = (IsAuthenticated, MayAct)
+    #: What each method does.
+    actions: ClassVar[Mapping[str, Action]]
     parser_classes = (Unread,)
     renderer_classes = (JSONRenderer, Page)
     content_negotiation_class = JsonOrPage
@@ -97,12 +97,6 @@ class ApiView(APIView):
         response = super().finalize_response(request, response, *args, **kwargs)
         response.headers["Cache-Control"] = "no-store"
         return response
-
-
-class StaffView(ApiView):
-    """The base of views on the whole installation: hosts, workers, everybody's load."""
-
-    permission_classes = (IsStaff, HasScope)
 
 
 def read_nothing(request: Request) -> None:

@@ -1,11 +1,14 @@
-"""The REST API of the worker registry, for staff."""
+"""The REST API of the worker registry."""
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks.api.addresses import page_as_dict, parameters
-from tasks.api.views import StaffView, read_nothing
-from tasks.contract.access import find
+from tasks.api.views import ApiView, read_nothing
+from tasks.contract.access import DRAIN_WORKER, VIEW_WORKER, Action, find
 from tasks.contract.filters import filtered
 from tasks.contract.pages import page
 from tasks.contract.workers import FILTERS, worker_as_dict
@@ -14,8 +17,10 @@ from tasks.models import Task, Worker
 from tasks.states import WorkerStatus
 
 
-class WorkerList(StaffView):
+class WorkerList(ApiView):
     """``GET workers``."""
+
+    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_WORKER}
 
     def get(self, request: Request) -> Response:
         """List worker processes, newest first, including those that are gone."""
@@ -24,8 +29,10 @@ class WorkerList(StaffView):
         return Response(page_as_dict(request, found, worker_as_dict))
 
 
-class WorkerDetail(StaffView):
+class WorkerDetail(ApiView):
     """``GET`` and ``DELETE workers/{id}``."""
+
+    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_WORKER, "DELETE": DRAIN_WORKER}
 
     def get(self, request: Request, worker_id: str) -> Response:
         """Read one worker, with the ids of the tasks that it has claimed."""

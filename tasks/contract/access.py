@@ -1,8 +1,13 @@
-"""Access: who may see and do what. A token narrows what its user may do, and never widens it."""
+"""Access: the one decision of who may see and do what, for every door.
+
+An action belongs to a Django permission. Owners may do some actions to their own tasks without it, and plain users, who
+are not staff, may submit without it; members of staff have the roles that a superuser gave them. A token narrows what
+its user may do, and never widens it.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from django.db.models import Model, QuerySet
@@ -15,11 +20,56 @@ from tasks.states import Scope
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-    from dlq.models import DeadLetterQuerySet
-    from tasks.models import ApiToken, TaskQuerySet
+    from dlq.models import DeadLetter, DeadLetterQuerySet
+    from tasks.models import ApiToken, Task, TaskQuerySet
 
 Rows = TypeVar("Rows", "TaskQuerySet", "DeadLetterQuerySet")
+Owned = TypeVar("Owned", "Task", "DeadLetter")
 Row = TypeVar("Row", bound=Model)
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something that a caller may see or do.
+
+    Parameters:
+        words: as in "you may not {cancel this task}".
+        permissions: of Django; a user needs all of them.
+        scope: that a token needs.
+        is_for_owners: whether owners may do it to their own rows without the permissions.
+        is_for_plain_users: whether users who are not staff may do it without the permissions.
+    """
+
+    words: str
+    permissions: tuple[str, ...]
+    scope: Scope = Scope.OPERATE
+    is_for_owners: bool = False
+    is_for_plain_users: bool = False
+
+    @property
+    def permission(self) -> str:
+        """The permission of an action that has one."""
+        (permission,) = self.permissions
+        return permission
+
+
+VIEW_TASK = Action("see this task", ("tasks.view_task",), Scope.READ, is_for_owners=True)
+SUBMIT_TASK = Action("submit tasks", ("tasks.add_task",), Scope.SUBMIT, is_for_plain_users=True)
+EDIT_TASK = Action("edit this task", ("tasks.change_task",), is_for_owners=True)
+DELETE_TASK = Action("delete this task", ("tasks.delete_task",), is_for_owners=True)
+CANCEL_TASK = Action("cancel this task", ("tasks.cancel_task",), is_for_owners=True)
+RETRY_TASK = Action("run this task again", ("tasks.retry_task",), is_for_owners=True)
+VIEW_DEAD_LETTER = Action("see this dead letter", ("dlq.view_deadletter",), Scope.READ, is_for_owners=True)
+REDRIVE_DEAD_LETTER = Action("re-drive this dead letter", ("dlq.redrive_deadletter",), is_for_owners=True)
+DISCARD_DEAD_LETTER = Action("discard this dead letter", ("dlq.discard_deadletter",), is_for_owners=True)
+VIEW_QUEUE = Action("see queues", ("tasks.view_queue",), Scope.READ)
+PAUSE_QUEUE = Action("pause and resume queues", ("tasks.pause_queue",))
+VIEW_WORKER = Action("see workers", ("tasks.view_worker",), Scope.READ)
+DRAIN_WORKER = Action("drain workers", ("tasks.drain_worker",))
+VIEW_STATS = Action("see statistics", ("tasks.view_task", "tasks.view_queue", "tasks.view_worker"), Scope.READ)
+VIEW_METRICS = Action("see metrics", ("tasks.view_worker",), Scope.READ)
+#: What the list has depends on SUBMIT_TASK.
+VIEW_ACTORS = Action("see actors", (), Scope.READ)
 
 
 @dataclass(frozen=True)
@@ -52,14 +102,9 @@ class Caller:
         return self.user.pk
 
     @property
-    def is_staff(self) -> bool:
-        """Whether the user is a member of staff."""
-        return bool(getattr(self.user, "is_staff", False))
-
-    @property
     def is_limited(self) -> bool:
-        """Whether the limits of submissions, retries and refused requests apply."""
-        return not self.is_staff
+        """Whether limits apply, of submissions, retries and refusals: to all but members of staff who may submit."""
+        return not (self._is_staff and self._has(SUBMIT_TASK))
 
     @property
     def actors(self) -> Collection[str]:
@@ -71,15 +116,39 @@ class Caller:
         """The queues that the token is limited to; empty means all."""
         return () if self.token is None else self.token.queues
 
-    def require(self, scope: Scope) -> None:
-        """Refuse a token without a scope; a caller without a token has every scope.
+    def may(self, action: Action, *, owner_id: int | None = None) -> bool:
+        """Decide whether the caller may do an action.
+
+        Parameters:
+            owner_id: of the row that it is done to; None if the row belongs to nobody or the action is not about a row.
+        """
+        return self._has_scope(action) and self.is_permitted(action, owner_id=owner_id)
+
+    def may_for_some(self, action: Action) -> bool:
+        """Decide whether the caller may do an action, if only to rows of their own."""
+        return self._has_scope(action) and (action.is_for_owners or self.is_permitted(action))
+
+    def require(self, action: Action, *, owner_id: int | None = None) -> None:
+        """Refuse an action that the caller may not do.
+
+        Raises:
+            NotAllowed: the token lacks the scope, or the user lacks a permission.
+        """
+        self.require_scope(action)
+        if not self.is_permitted(action, owner_id=owner_id):
+            raise NotAllowed(
+                f"you may not {action.words}: this needs the permission {' and '.join(action.permissions)}"
+            )
+
+    def require_scope(self, action: Action) -> None:
+        """Refuse a token without the scope of an action; a caller without a token has every scope.
 
         Raises:
             NotAllowed: the token lacks the scope.
         """
-        if self.token is not None and scope not in self.token.scopes:
+        if self.token is not None and not self._has_scope(action):
             has = ", ".join(self.token.scopes)
-            raise NotAllowed(f'this needs a token with the scope "{scope}"; the scopes of this one: {has}')
+            raise NotAllowed(f'this needs a token with the scope "{action.scope}"; the scopes of this one: {has}')
 
     def check(self, *, actor: str | None = None, queue: str | None = None) -> None:
         """Refuse an actor or queue that the token is not for.
@@ -94,10 +163,35 @@ class Caller:
                 message = f"expected one that this token is for ({', '.join(sorted(names))}), got {name}"
                 raise NotAllowed(errors=[FieldError(field, "not_allowed", message)])
 
+    @property
+    def _is_staff(self) -> bool:
+        return bool(getattr(self.user, "is_staff", False))
 
-def visible(rows: Rows, caller: Caller) -> Rows:
-    """Narrow tasks or dead letters to those that the caller may see."""
-    rows = rows.visible_to(caller.user)
+    def _has_scope(self, action: Action) -> bool:
+        return self.token is None or action.scope in self.token.scopes
+
+    def is_permitted(self, action: Action, *, owner_id: int | None = None) -> bool:
+        """Decide whether the user may do an action, whatever the scopes of the token."""
+        # In the order of cost: Django asks the database for a user's permissions, once per request.
+        return (
+            (action.is_for_owners and owner_id is not None and owner_id == self.user.pk)
+            or (action.is_for_plain_users and self.user.is_authenticated and not self._is_staff)
+            or self._has(action)
+        )
+
+    def _has(self, action: Action) -> bool:
+        user: Any = self.user
+        return bool(user.is_authenticated and user.has_perms(action.permissions))
+
+
+def visible(rows: Rows, caller: Caller, action: Action) -> Rows:
+    """Narrow tasks or dead letters to those that the caller may see.
+
+    Parameters:
+        action: to see such a row.
+    """
+    if not caller.is_permitted(action):
+        rows = rows.owned_by(caller.owner_id)
     if caller.actors:
         rows = rows.filter(actor__in=caller.actors)
     if caller.queues:
@@ -105,21 +199,51 @@ def visible(rows: Rows, caller: Caller) -> Rows:
     return rows
 
 
+def find_owned(rows: "QuerySet[Owned]", text: str, caller: Caller, action: Action, *, view: Action, kind: str) -> Owned:
+    """Find a task or dead letter that the caller wants to do something to.
+
+    Parameters:
+        view: the action of seeing such a row.
+        kind: what a row is called in the message.
+
+    Raises:
+        InvalidQuery: the id is not a UUID.
+        NotFound: there is no such row, or the caller may not see it: the two look the same.
+        NotAllowed: the caller may see the row, but not do this to it.
+    """
+    row_id = _read_id(text)
+    row = rows.filter(pk=row_id).first()
+    # Asked if there is no row, too: the answer must not come sooner then.
+    is_seen = caller.is_permitted(view, owner_id=None if row is None else row.owner_id)
+    if row is None or not is_seen or not _is_in_reach(row, caller):
+        raise _not_found(row_id, kind)
+    caller.require(action, owner_id=row.owner_id)
+    return row
+
+
 def find(rows: QuerySet[Row], text: str, *, kind: str) -> Row:
-    """Find a row by its id among those that the caller may see.
+    """Find a row by its id.
 
     Parameters:
         kind: what a row is called in the message.
 
     Raises:
         InvalidQuery: the id is not a UUID.
-        NotFound: there is no such row, or it belongs to somebody else: the two look the same.
+        NotFound: there is no such row.
     """
     row_id = _read_id(text)
     row = rows.filter(pk=row_id).first()
     if row is None:
-        raise NotFound(f"there is no {kind} {row_id}")
+        raise _not_found(row_id, kind)
     return row
+
+
+def _is_in_reach(row: "Task | DeadLetter", caller: Caller) -> bool:
+    return (not caller.actors or row.actor in caller.actors) and (not caller.queues or row.queue in caller.queues)
+
+
+def _not_found(row_id: UUID, kind: str) -> NotFound:
+    return NotFound(f"there is no {kind} {row_id}")
 
 
 def _read_id(text: str) -> UUID:

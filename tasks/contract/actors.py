@@ -3,7 +3,7 @@
 from typing import Any
 
 from tasks import registry
-from tasks.contract.access import Caller
+from tasks.contract.access import SUBMIT_TASK, Caller
 from tasks.contract.retry_bounds import bounds_as_dict
 from tasks.contract.values import number
 from tasks.registry import ActorSpec
@@ -15,6 +15,8 @@ DEFAULTS = {one.name: one.actor_option for one in FIELDS.values() if one.actor_o
 
 def submittable_by(caller: Caller) -> list[ActorSpec]:
     """List the actors that a caller may submit to, by name."""
+    if not caller.is_permitted(SUBMIT_TASK):
+        return []
     names = caller.actors
     return [spec for spec in registry.all_specs() if spec.is_open_to_api and (not names or spec.name in names)]
 

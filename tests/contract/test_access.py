@@ -1,9 +1,21 @@
 """Access: what a caller may see and do, without any door."""
 
-import pytest
-from django.contrib.auth.models import AnonymousUser, User
+from typing import Any
+from uuid import uuid4
 
-from tasks.contract.access import Caller, find, visible
+import pytest
+from django.contrib.auth.models import AnonymousUser, Permission, User
+
+from tasks.contract.access import (
+    CANCEL_TASK,
+    PAUSE_QUEUE,
+    SUBMIT_TASK,
+    VIEW_TASK,
+    Caller,
+    find,
+    find_owned,
+    visible,
+)
 from tasks.errors import InvalidQuery, NotAllowed, NotFound
 from tasks.models import ApiToken, Task
 from tasks.states import Scope
@@ -22,15 +34,15 @@ def _token(**limits: list[str]) -> ApiToken:
 
 
 def test_a_caller_without_a_token_has_every_scope(alice: User) -> None:
-    for scope in Scope:
-        Caller(alice).require(scope)
+    for action in (VIEW_TASK, SUBMIT_TASK, CANCEL_TASK):
+        Caller(alice).require_scope(action)
 
 
 def test_a_token_has_only_its_scopes(alice: User) -> None:
     caller = Caller(alice, _token())
-    caller.require(Scope.READ)
+    caller.require_scope(VIEW_TASK)
     with pytest.raises(NotAllowed, match="submit"):
-        caller.require(Scope.SUBMIT)
+        caller.require(SUBMIT_TASK)
 
 
 def test_a_token_is_limited_to_its_actors_and_queues(alice: User) -> None:
@@ -42,25 +54,71 @@ def test_a_token_is_limited_to_its_actors_and_queues(alice: User) -> None:
         assert [error.field for error in caught.value.errors] == list(wrong)
 
 
-def test_users_see_their_own_tasks_staff_sees_all_and_nobody_sees_none(alice: User) -> None:
-    root = User.objects.create_user("root", is_staff=True)
+def test_users_see_their_own_tasks_the_permitted_see_all_and_nobody_sees_none(alice: User) -> None:
+    root, new = User.objects.create_superuser("root"), User.objects.create_user("new", is_staff=True)
     mine, unowned = submit(owner_id=alice.pk), submit()
-    for user, seen in ((alice, {mine.pk}), (root, {mine.pk, unowned.pk}), (AnonymousUser(), set())):
-        assert {task.pk for task in visible(Task.objects.all(), Caller(user))} == seen
+    for user, seen in ((alice, {mine.pk}), (root, {mine.pk, unowned.pk}), (new, set()), (AnonymousUser(), set())):
+        assert {task.pk for task in visible(Task.objects.all(), Caller(user), VIEW_TASK)} == seen
+
+
+def test_plain_users_may_submit_and_staff_needs_the_permission(alice: User) -> None:
+    new = User.objects.create_user("new", is_staff=True)
+    assert Caller(alice).may(SUBMIT_TASK)
+    assert not Caller(new).may(SUBMIT_TASK)
+    assert not Caller(AnonymousUser()).may(SUBMIT_TASK)
+    new.user_permissions.add(Permission.objects.get(codename="add_task", content_type__app_label="tasks"))
+    assert Caller(User.objects.get(pk=new.pk)).may(SUBMIT_TASK)
+
+
+def test_limits_are_for_all_but_staff_who_may_submit(alice: User) -> None:
+    root, new = User.objects.create_superuser("root"), User.objects.create_user("new", is_staff=True)
+    assert [Caller(user).is_limited for user in (alice, new, root)] == [True, True, False]
+
+
+def test_a_permission_counts_whoever_has_it(alice: User) -> None:
+    assert not Caller(alice).may(PAUSE_QUEUE)
+    alice.user_permissions.add(Permission.objects.get(codename="pause_queue"))
+    again = User.objects.get(pk=alice.pk)
+    assert Caller(again).may(PAUSE_QUEUE)
+    assert not Caller(again, _token()).may(PAUSE_QUEUE)
+
+
+def test_inactive_users_may_nothing() -> None:
+    gone = User.objects.create_superuser("gone", is_active=False)
+    assert not Caller(gone).may(VIEW_TASK)
 
 
 def test_a_token_narrows_what_its_user_sees(alice: User) -> None:
     submit(owner_id=alice.pk)
-    assert visible(Task.objects.all(), Caller(alice, _token(queues=["default"]))).exists()
-    assert not visible(Task.objects.all(), Caller(alice, _token(queues=["other"]))).exists()
-    assert not visible(Task.objects.all(), Caller(alice, _token(actors=["other"]))).exists()
+    assert visible(Task.objects.all(), Caller(alice, _token(queues=["default"])), VIEW_TASK).exists()
+    assert not visible(Task.objects.all(), Caller(alice, _token(queues=["other"])), VIEW_TASK).exists()
+    assert not visible(Task.objects.all(), Caller(alice, _token(actors=["other"])), VIEW_TASK).exists()
 
 
 def test_a_row_is_found_by_its_id(alice: User) -> None:
     mine, foreign = submit(owner_id=alice.pk), submit()
-    rows = visible(Task.objects.all(), Caller(alice))
-    assert find(rows, str(mine.pk), kind="task") == mine
+    assert find(Task.objects.all(), str(mine.pk), kind="task") == mine
+    assert _found(alice, mine.pk) == mine
     with pytest.raises(NotFound, match=f"there is no task {foreign.pk}"):
-        find(rows, str(foreign.pk), kind="task")
+        _found(alice, foreign.pk)
     with pytest.raises(InvalidQuery):
-        find(rows, "7", kind="task")
+        _found(alice, "7")
+
+
+def test_who_may_see_a_row_is_told_that_more_is_not_permitted(alice: User) -> None:
+    foreign = submit()
+    alice.user_permissions.add(Permission.objects.get(codename="view_task", content_type__app_label="tasks"))
+    with pytest.raises(NotAllowed, match=r"you may not cancel this task: this needs the permission tasks\.cancel_task"):
+        _found(User.objects.get(pk=alice.pk), foreign.pk)
+
+
+def test_a_missing_row_is_looked_for_as_long_as_a_foreign_one(alice: User, django_assert_num_queries: Any) -> None:
+    for pk in (submit().pk, uuid4()):
+        # Django remembers the permissions of a user that it has asked for.
+        user = User.objects.get(pk=alice.pk)
+        with django_assert_num_queries(3), pytest.raises(NotFound):
+            _found(user, pk)
+
+
+def _found(user: User, pk: object) -> Task:
+    return find_owned(Task.objects.all(), str(pk), Caller(user), CANCEL_TASK, view=VIEW_TASK, kind="task")

@@ -1,0 +1,53 @@
+"""Make the group "admin", and give the groups what the API asks for too: a permission for every action."""
+
+from django.db import migrations
+
+EDITS = [
+    ("tasks", "task", "change_task", "Can change task"),
+    ("tasks", "task", "view_payload", "Can see payloads, results and errors"),
+]
+ADMINISTRATION = [
+    ("tasks", "task", "add_task", "Can add task"),
+    ("tasks", "task", "delete_task", "Can delete task"),
+    ("tasks", "apitoken", "view_apitoken", "Can view API token"),
+    ("tasks", "apitoken", "add_apitoken", "Can add API token"),
+    ("tasks", "apitoken", "change_apitoken", "Can change API token"),
+    ("tasks", "apitoken", "revoke_apitoken", "Can revoke API tokens"),
+]
+
+
+def extend_groups(apps, _):
+    groups = apps.get_model("auth", "Group").objects
+    operator, _ = groups.get_or_create(name="operator")
+    operator.permissions.add(*[permission(apps, *row) for row in EDITS])
+    admin, _ = groups.get_or_create(name="admin")
+    admin.permissions.add(*operator.permissions.all(), *[permission(apps, *row) for row in ADMINISTRATION])
+
+
+def permission(apps, app_label, model, codename, name):
+    # Django makes permissions after all migrations, and takes over those that are there.
+    content_type, _ = apps.get_model("contenttypes", "ContentType").objects.get_or_create(
+        app_label=app_label, model=model
+    )
+    found, _ = apps.get_model("auth", "Permission").objects.get_or_create(
+        content_type=content_type, codename=codename, defaults={"name": name}
+    )
+    return found
+
+
+class Migration(migrations.Migration):
+    dependencies = [("tasks", "0002_groups")]
+    operations = [
+        migrations.AlterModelOptions(
+            name="task",
+            options={
+                "permissions": [
+                    ("retry_task", "Can run tasks again"),
+                    ("cancel_task", "Can cancel tasks"),
+                    ("view_payload", "Can see payloads, results and errors"),
+                ]
+            },
+        ),
+        # Groups stay when it is taken back: people are in them.
+        migrations.RunPython(extend_groups, migrations.RunPython.noop),
+    ]
