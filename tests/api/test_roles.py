@@ -1,0 +1,267 @@
+"""Who may do what: every route and method of the API, and every page and verb of the admin, for every role.
+
+The expectations stand here in words, so that the table in the code is held against them and not against itself.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.db import transaction
+from django.test import Client
+from django.urls import get_resolver
+
+from dlq.models import DeadLetter
+from tasks.models import ApiToken, Attempt, Queue, Task, Worker
+from tasks.states import Status
+from tests import factories
+from tests.callers import TASKS, Caller
+
+DLQ = "/api/v1/dlq"
+DEFAULT_EDIT = {
+    "payload": {"do": "return"},
+    "priority": 5,
+    "queue": "default",
+    "run_at": "2099-01-31T09:00:00Z",
+    "max_retries": 3,
+    "tags": [],
+}
+
+OK = 0  # any status below 400
+
+#: The columns of the table below. Alice owns the task; Bob is another plain user; "new" is staff without permissions.
+ROLES = ("nobody", "alice", "bob", "new", "viewer", "operator", "admin", "root")
+
+
+class Route(NamedTuple):
+    """A call, the scope that its token needs, and what each role gets."""
+
+    method: str
+    path: str
+    scope: str
+    expected: tuple[int, ...]
+    body: Any = None
+
+
+ROUTES = (
+    #                                                 nobody alice bob  new  viewer operator admin root
+    Route("GET", TASKS, "read", (401, OK, OK, OK, OK, OK, OK, OK)),
+    Route("POST", TASKS, "submit", (401, OK, OK, 403, 403, 403, OK, OK), {"actor": "limited"}),
+    Route("POST", f"{TASKS}/bulk", "submit", (401, OK, OK, 403, 403, 403, OK, OK), {"tasks": [{"actor": "limited"}]}),
+    Route("GET", f"{TASKS}/{{waiting}}", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
+    Route("PUT", f"{TASKS}/{{waiting}}", "operate", (401, OK, 404, 404, 403, OK, OK, OK), DEFAULT_EDIT),
+    Route("PATCH", f"{TASKS}/{{waiting}}", "operate", (401, OK, 404, 404, 403, OK, OK, OK), {"priority": 9}),
+    Route("DELETE", f"{TASKS}/{{waiting}}", "operate", (401, OK, 404, 404, 403, 403, OK, OK)),
+    Route("POST", f"{TASKS}/{{waiting}}/cancel", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
+    Route("POST", f"{TASKS}/{{dead}}/retry", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
+    Route("GET", f"{TASKS}/{{dead}}/attempts", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
+    Route("GET", f"{TASKS}/{{dead}}/result", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
+    Route("GET", f"{TASKS}/{{dead}}/events", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
+    Route("GET", DLQ, "read", (401, OK, OK, OK, OK, OK, OK, OK)),
+    Route("GET", f"{DLQ}/{{letter}}", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
+    Route("POST", f"{DLQ}/{{letter}}/redrive", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
+    Route("POST", f"{DLQ}/{{letter}}/discard", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
+    Route("GET", "/api/v1/actors", "read", (401, OK, OK, OK, OK, OK, OK, OK)),
+    Route("GET", "/api/v1/workers", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
+    Route("GET", "/api/v1/workers/{worker}", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
+    Route("DELETE", "/api/v1/workers/{worker}", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
+    Route("GET", "/api/v1/queues", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
+    Route("GET", "/api/v1/queues/{queue}", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
+    Route("PATCH", "/api/v1/queues/{queue}", "operate", (401, 403, 403, 403, 403, OK, OK, OK), {"paused": True}),
+    Route("POST", "/api/v1/queues/{queue}/pause", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
+    Route("POST", "/api/v1/queues/{queue}/resume", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
+    Route("GET", "/api/v1/stats", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
+)
+#: Open to everybody: they tell of no task. `/metrics` has its own tests.
+OPEN = ("/api/schema", "/api/docs", "/healthz", "/readyz", "/health", "/metrics")
+
+
+@pytest.fixture
+def people(db: None) -> dict[str, User | None]:
+    found: dict[str, User | None] = {"nobody": None, "root": User.objects.create_superuser("root")}
+    found |= {name: User.objects.create_user(name) for name in ("alice", "bob")}
+    found |= {name: User.objects.create_user(name, is_staff=True) for name in ("new", "viewer", "operator", "admin")}
+    for name in ("viewer", "operator", "admin"):
+        found[name].groups.add(Group.objects.get(name=name))  # type: ignore[union-attr]
+    return found
+
+
+@pytest.fixture
+def rows(people: dict[str, User], worker: Worker) -> dict[str, Any]:
+    """Alice's waiting task, her dead one, and its dead letter."""
+    dead = factories.make_task(Status.DEAD, worker=worker, owner_id=people["alice"].pk)
+    waiting = factories.submit(owner_id=people["alice"].pk)
+    letter = factories.open_letter(dead)
+    return {"dead": dead.pk, "waiting": waiting.pk, "letter": letter.pk, "worker": worker.pk, "queue": "default"}
+
+
+@contextmanager
+def _rolled_back() -> Iterator[None]:
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
+def _everything() -> list[Any]:
+    return [list(model.objects.order_by("pk").values()) for model in (Task, Attempt, DeadLetter, Queue, Worker)]
+
+
+def _call(caller: Client, route: Route, rows: dict[str, Any]) -> Any:
+    extra = {} if route.method == "GET" else {"content_type": "application/json"}
+    if route.body is not None:
+        extra["data"] = route.body
+    return getattr(caller, route.method.lower())(route.path.format(**rows), **extra)
+
+
+def _check(caller: Client, route: Route, rows: dict[str, Any], expected: int, who: str) -> None:
+    before = _everything()
+    with _rolled_back():
+        response = _call(caller, route, rows)
+        told = f"{who}: {route.method} {route.path} was {response.status_code}: {response.content[:200]!r}"
+        if expected == OK:
+            assert response.status_code < 400, told
+        else:
+            assert response.status_code == expected, told
+            assert _everything() == before, told
+
+
+def test_every_route_is_in_the_table() -> None:
+    known = {route.path.format(waiting="x", dead="x", letter="x", worker="x", queue="x") for route in ROUTES}
+    assert set(_patterns()) == known | set(OPEN)
+
+
+def _patterns() -> Iterator[str]:
+    """Give each address of the API once, with x for what it names."""
+
+    def walk(patterns: Any, prefix: str) -> Iterator[str]:
+        for one in patterns:
+            route = prefix + str(one.pattern)
+            if hasattr(one, "url_patterns"):
+                if not route.startswith("admin"):
+                    yield from walk(one.url_patterns, route)
+            elif route.startswith(("api/", "healthz", "readyz", "health", "metrics")) and not route.endswith("/"):
+                yield "/" + "/".join("x" if part.startswith("<") else part for part in route.split("/"))
+
+    yield from walk(get_resolver().url_patterns, "")
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("door", ["session", "token"])
+def test_each_role_may_do_what_the_table_says(people: dict[str, User], rows: Any, role: str, door: str) -> None:
+    user = people[role]
+    caller: Client = Caller(user) if door == "token" else Client(raise_request_exception=False)
+    if door == "session" and user is not None:
+        caller.force_login(user)
+    for route in ROUTES:
+        _check(caller, route, rows, route.expected[ROLES.index(role)], f"{role} by {door}")
+
+
+SCOPES = ("read", "submit", "operate")
+
+
+@pytest.mark.parametrize("role", ["alice", "bob", "operator", "root"])
+@pytest.mark.parametrize("scopes", [one for size in (1, 2) for one in combinations(SCOPES, size)], ids="+".join)
+def test_a_token_narrows_its_user(people: dict[str, User], rows: Any, role: str, scopes: tuple[str, ...]) -> None:
+    _, secret = ApiToken.issue(user=people[role], name="narrow", scopes=list(scopes))
+    caller = Caller(authorization=f"Bearer {secret}")
+    for route in ROUTES:
+        expected = route.expected[ROLES.index(role)] if route.scope in scopes else 403
+        if route.method == "PUT" and expected == OK and "submit" not in scopes:
+            # It replaces the payload: that makes other work.
+            expected = 403
+        _check(caller, route, rows, expected, f"{role} with {scopes}")
+
+
+def test_a_token_that_may_not_submit_changes_no_payload(people: dict[str, User], rows: Any) -> None:
+    _, secret = ApiToken.issue(user=people["alice"], name="operates", scopes=["read", "operate"])
+    caller, path = Caller(authorization=f"Bearer {secret}"), f"{TASKS}/{rows['waiting']}"
+    refused = caller.patch(path, {"payload": {"do": "other"}}, content_type="application/json")
+    assert refused.status_code == 403
+    assert "submit" in refused.json()["detail"]
+    assert caller.patch(path, {"priority": 9}, content_type="application/json").status_code == 200
+
+
+def test_inactive_users_are_nobody(people: dict[str, User], rows: Any) -> None:
+    caller, session = Caller(people["root"]), Client(raise_request_exception=False)
+    session.force_login(people["root"])
+    User.objects.update(is_active=False)
+    for route in ROUTES:
+        for one in (caller, session):
+            _check(one, route, rows, 401, "an inactive superuser")
+
+
+@pytest.mark.parametrize(
+    ("role", "seen"), [("alice", 2), ("bob", 0), ("new", 0), ("viewer", 3), ("operator", 3), ("root", 3)]
+)
+def test_lists_have_what_the_role_may_see(people: dict[str, User], rows: Any, role: str, seen: int) -> None:
+    factories.submit()
+    assert len(Caller(people[role]).get(TASKS).json()["results"]) == seen
+    assert len(Caller(people[role]).get(DLQ).json()["results"]) == min(seen, 1)
+
+
+def test_the_actors_are_those_that_the_role_may_submit_to(people: dict[str, User]) -> None:
+    found = {name: len(Caller(people[name]).get("/api/v1/actors").json()["results"]) for name in ROLES[1:]}
+    assert found["alice"] == found["bob"] == found["admin"] == found["root"] > 0
+    assert found["new"] == found["viewer"] == found["operator"] == 0
+
+
+def test_plain_users_with_a_permission_have_it(people: dict[str, User], rows: Any) -> None:
+    people["bob"].user_permissions.set(Permission.objects.filter(codename__in=("view_task", "cancel_task")))
+    bob = Caller(people["bob"])
+    assert bob.get(f"{TASKS}/{rows['waiting']}").status_code == 200
+    assert bob.send(f"{TASKS}/{rows['dead']}/retry").status_code == 403
+    assert bob.send(f"{TASKS}/{rows['waiting']}/cancel").status_code == 200
+
+
+#: Pages of the admin: what staff without permissions, a viewer, an operator and an admin get.
+PAGES = {
+    "tasks/task/": (403, 200, 200, 200),
+    "tasks/task/{dead}/change/": (403, 200, 200, 200),
+    "dlq/deadletter/": (403, 200, 200, 200),
+    "dlq/deadletter/{letter}/change/": (403, 200, 200, 200),
+    "tasks/queue/": (403, 200, 200, 200),
+    "tasks/queue/{queue}/change/": (403, 200, 200, 200),
+    "tasks/worker/": (403, 200, 200, 200),
+    "tasks/worker/{worker}/change/": (403, 200, 200, 200),
+    "tasks/apitoken/": (403, 403, 403, 200),
+    "tasks/apitoken/add/": (403, 403, 403, 200),
+    "tasks/apitoken/{token}/change/": (403, 403, 403, 200),
+    "auth/user/": (403, 403, 403, 403),
+    "auth/group/": (403, 403, 403, 403),
+}
+#: Verbs of the admin, which ask for confirmation first.
+VERBS = {
+    "tasks/task/{waiting}/do/cancel/": (403, 403, 200, 200),
+    "tasks/task/{dead}/do/retry/": (403, 403, 200, 200),
+    "dlq/deadletter/{letter}/do/redrive/": (403, 403, 200, 200),
+    "dlq/deadletter/{letter}/do/discard/": (403, 403, 200, 200),
+    "tasks/queue/{queue}/do/pause/": (403, 403, 200, 200),
+    "tasks/queue/{queue}/do/resume/": (403, 403, 200, 200),
+    "tasks/worker/{worker}/do/drain/": (403, 403, 200, 200),
+    "tasks/apitoken/{token}/do/revoke/": (403, 403, 403, 200),
+}
+
+
+@pytest.mark.parametrize(("position", "role"), [*enumerate(["new", "viewer", "operator", "admin"])])
+def test_the_admin_obeys_the_same_roles(people: dict[str, User], rows: Any, position: int, role: str) -> None:
+    token, _ = ApiToken.issue(user=people["alice"], name="hers")
+    browser = Client(raise_request_exception=False)
+    browser.force_login(people[role])
+    found = {path: browser.get("/admin/" + path.format(**rows, token=token.pk)).status_code for path in PAGES}
+    assert found == {path: expected[position] for path, expected in PAGES.items()}
+    found = {path: browser.post("/admin/" + path.format(**rows, token=token.pk)).status_code for path in VERBS}
+    assert found == {path: expected[position] for path, expected in VERBS.items()}
+    before = _everything()
+    for path, expected in VERBS.items():
+        if expected[position] == 403:
+            browser.post("/admin/" + path.format(**rows, token=token.pk), {"confirmed": "yes"})
+    assert _everything() == before
+
+
+def test_plain_users_are_no_users_of_the_admin(people: dict[str, User], rows: Any) -> None:
+    browser = Client(raise_request_exception=False)
+    browser.force_login(people["alice"])
+    assert {browser.get("/admin/" + path.format(**rows, token=1)).status_code for path in PAGES} == {302}
