@@ -98,7 +98,7 @@ class Stack:
 
     def empty(self) -> None:
         """Delete all tasks; nothing may run meanwhile."""
-        self.query("TRUNCATE callboard_task, callboard_attempt, callboard_taskevent, callboard_worker, callboard_lease")
+        self.query("TRUNCATE callboard_task, callboard_attempt, callboard_journal, callboard_worker, callboard_lease")
         self.query("VACUUM ANALYZE")
 
 

@@ -10,7 +10,7 @@ from scheduler_site.urls import urlpatterns as callboards
 from tasks.api.authentication import BearerTokenAuthentication
 from tasks.api.permissions import caller_of
 from tasks.contract.rate_limit import SubmissionLimit
-from tasks.models import TaskEvent, new_id
+from tasks.models import Journal, new_id
 
 
 class Bare(APIView):
@@ -22,7 +22,7 @@ class Bare(APIView):
     def post(self, request: Request) -> Response:
         """Store the body."""
         SubmissionLimit(caller_of(request))(1)
-        event = TaskEvent.objects.create(task_id=new_id(), verb="bare", detail=request.data)
+        event = Journal.objects.create(task_id=new_id(), kind="task", verb="bare", detail=request.data)
         return Response({"id": event.pk, "detail": request.data}, status=201)
 
 

@@ -21,7 +21,7 @@ from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
 from tasks.contract.access import DISCARD_DEAD_LETTER, REDRIVE_DEAD_LETTER
 from tasks.models import Attempt, Task
-from tasks.states import DeathReason, Resolution
+from tasks.states import DeathReason, ObjectKind, Resolution
 
 #: Counting open dead letters stops here.
 MAX_COUNTED = 1_000
@@ -155,6 +155,7 @@ class DeadLetterAdmin(OperatedAdmin):
     """Dead letters: the dead task, the reason, the error and the resolution."""
 
     verbs = (REDRIVE, DISCARD)
+    kind = ObjectKind.DEAD_LETTER
     state_field = "resolution"
     empty_text = "No open dead letters: no dead task needs a decision."
     no_match_text = "No dead letters match. “All” lists the resolved ones too."

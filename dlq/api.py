@@ -9,9 +9,10 @@ from rest_framework.response import Response
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.api.addresses import page_as_dict, parameters, urls_of
+from tasks.api.authors import read_author
 from tasks.api.permissions import caller_of
 from tasks.api.urls import both
-from tasks.api.views import ApiView, read_nothing
+from tasks.api.views import ApiView
 from tasks.contract.access import (
     DISCARD_DEAD_LETTER,
     REDRIVE_DEAD_LETTER,
@@ -58,8 +59,7 @@ class DeadLetterRedrive(ApiView):
     def post(self, request: Request, letter_id: str) -> Response:
         """Re-drive a dead letter: run its task again with a fresh set of retries."""
         letter, limit = _find(request, letter_id, REDRIVE_DEAD_LETTER), SubmissionLimit(caller_of(request))
-        read_nothing(request)
-        status = lifecycle.redrive(letter.pk, by=request.user.get_username(), admit=limit)
+        status = lifecycle.redrive(letter.pk, by=read_author(request), admit=limit)
         answer = _writer(request)(_find(request, letter_id, REDRIVE_DEAD_LETTER)) | {"task_status": status}
         return Response(answer, headers=limit.headers)
 
@@ -72,8 +72,7 @@ class DeadLetterDiscard(ApiView):
     def post(self, request: Request, letter_id: str) -> Response:
         """Discard a dead letter: resolve it without running its task again."""
         letter = _find(request, letter_id, DISCARD_DEAD_LETTER)
-        read_nothing(request)
-        lifecycle.discard(letter.pk, by=request.user.get_username())
+        lifecycle.discard(letter.pk, by=read_author(request))
         return Response(_writer(request)(_find(request, letter_id, DISCARD_DEAD_LETTER)))
 
 

@@ -26,7 +26,7 @@ class ControlPlane(AdminSite):
     enable_nav_sidebar = False
 
     #: These models come first, in this order, under one heading; the others follow in Django's order.
-    MODELS = ("Task", "DeadLetter", "Queue", "Worker", "ApiToken")
+    MODELS = ("Task", "DeadLetter", "Queue", "Worker", "Journal", "ApiToken")
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """List the scheduler's models together."""

@@ -18,6 +18,8 @@ ALSO_CALLED = {
     "KEEP_SUCCEEDED_SECONDS": "JOB_TTL_SECONDS",
     "STUCK_AFTER_SECONDS": "STUCK_AFTER_SEC",
 }
+#: The name of a setting, and its name in releases before 0.2.
+FORMER_NAMES = {"KEEP_JOURNAL_SECONDS": "KEEP_EVENTS_SECONDS"}
 #: Settings of other stacks that Callboard does not have, each with what to do instead. They are refused rather than
 #: ignored, because a set variable is relied on.
 NOT_A_SETTING = {
@@ -49,7 +51,7 @@ def refuse_foreign() -> None:
 def text(name: str, default: str = "") -> str:
     """Read a string; empty counts as not set, because compose files and shells write ``NAME=`` for that."""
     SETTINGS.add(name)
-    return _given(name) or _given(ALSO_CALLED.get(name, "")) or default
+    return next(filter(None, map(_given, (name, ALSO_CALLED.get(name, ""), FORMER_NAMES.get(name, "")))), default)
 
 
 def _given(name: str) -> str:

@@ -147,8 +147,8 @@ KEEP_DEAD_SECONDS = env.seconds("KEEP_DEAD_SECONDS", 30 * 86_400)
 KEEP_DEAD_LETTERS_SECONDS = env.seconds("KEEP_DEAD_LETTERS_SECONDS", 90 * 86_400)
 # Open dead letters after the death; then they are discarded.
 KEEP_OPEN_DEAD_LETTERS_SECONDS = env.seconds("KEEP_OPEN_DEAD_LETTERS_SECONDS", 0)
-# Events: who did what to a task, by API, admin or command.
-KEEP_EVENTS_SECONDS = env.seconds("KEEP_EVENTS_SECONDS", 365 * 86_400)
+# The journal: who did what, through which door and why.
+KEEP_JOURNAL_SECONDS = env.seconds("KEEP_JOURNAL_SECONDS", 365 * 86_400)
 # The admin's own log of changes.
 KEEP_ADMIN_LOG_SECONDS = env.seconds("KEEP_ADMIN_LOG_SECONDS", 365 * 86_400)
 # The admin's sessions, after they expired.

@@ -1,4 +1,4 @@
-"""The states of tasks, attempts, workers and dead letters, the reasons of deaths, and the scopes of tokens."""
+"""The states of tasks, attempts, workers and dead letters, and the other names that rows and the API choose from."""
 
 from django.db.models import TextChoices
 
@@ -71,3 +71,36 @@ class Scope(TextChoices):
     READ = "read", "Read"
     SUBMIT = "submit", "Submit"
     OPERATE = "operate", "Operate: change, cancel, retry, remove, re-drive, pause"
+
+
+class Obstacle(TextChoices):
+    """Why a waiting task does not run yet; the values are the API's contract."""
+
+    NO_SCHEDULER = "no_scheduler", "No scheduler"
+    QUEUE_PAUSED = "queue_paused", "Queue paused"
+    ACTOR_NOT_SERVED = "actor_not_served", "Actor not served"
+    QUEUE_NOT_SERVED = "queue_not_served", "Queue not served"
+    NOT_DUE = "not_due", "Not due"
+    TASKS_AHEAD = "tasks_ahead", "Tasks ahead"
+    THREADS_BUSY = "threads_busy", "Threads busy"
+
+
+class Door(TextChoices):
+    """The way by which somebody acts."""
+
+    ADMIN = "admin", "Admin"
+    API = "api", "API"
+    CLI = "cli", "Command line"
+    CODE = "code", "Code"
+    SCHEDULER = "scheduler", "Scheduler"
+    WORKER = "worker", "Worker"
+
+
+class ObjectKind(TextChoices):
+    """What the journal records acts on."""
+
+    TASK = "task", "Task"
+    DEAD_LETTER = "dead_letter", "Dead letter"
+    QUEUE = "queue", "Queue"
+    WORKER = "worker", "Worker"
+    TOKEN = "token", "API token"

@@ -15,6 +15,7 @@ from tasks.api import health
 from tasks.circuit_breaker import CircuitBreaker
 from tasks.contract import rate_limit
 from tasks.db import server
+from tasks.lifecycle import Author
 from tasks.models import ApiToken, Task
 from tasks.states import Status
 from tests import factories
@@ -112,7 +113,7 @@ def viewer(db: None) -> Client:
 def life(worker: Any) -> Task:
     """Give a task with a story: it died, was re-driven, and runs again."""
     task = factories.make_task(Status.DEAD, worker=worker, tags=["red"])
-    lifecycle.retry(task.pk, by="root")
+    lifecycle.retry(task.pk, by=Author("root"))
     task.refresh_from_db()
     factories.start(task, worker)
     ApiToken.issue(user=User.objects.create_user("alice"), name="laptop")

@@ -12,7 +12,7 @@ from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.hint import Hint
 from tasks.lifecycle import Claimed, Outcome, Probe, Submission, workers
-from tasks.models import Task, Term, Worker, new_id
+from tasks.models import Lease, Task, Term, Worker, new_id
 from tasks.priority import HIGHEST, LOWEST, band_of
 from tasks.scheduler.leadership import LEASE
 from tasks.states import AttemptOutcome, DeathReason, Status
@@ -31,6 +31,12 @@ def make_lead() -> Lead:
     """Get or create the term by which a leader's writes are fenced."""
     term, _ = Term.objects.get_or_create(name=LEASE, defaults={"term": 1})
     return {"lease": term.name, "term": term.term}
+
+
+def make_leader() -> None:
+    """Let a scheduler lead for an hour."""
+    expires_at = database_now() + timedelta(hours=1)
+    Lease.objects.update_or_create(name=LEASE, defaults={"holder": new_id(), "expires_at": expires_at})
 
 
 def make_worker(*, threads: int = 4, queues: tuple[str, ...] = QUEUES) -> Worker:

@@ -114,7 +114,14 @@ def test_settings_that_a_page_names_exist(page: Path, monkeypatch: pytest.Monkey
     # Reads every name of a broker, because the first ones are not set; KNOBS are the names read so far.
     addresses.broker_is_named()
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", page.read_text()))
-    known = {*env.SETTINGS, *env.ALSO_CALLED.values(), *env.NOT_A_SETTING, *map(str, Status), *map(str, AttemptOutcome)}
+    known = {
+        *env.SETTINGS,
+        *env.ALSO_CALLED.values(),
+        *env.NOT_A_SETTING,
+        *env.FORMER_NAMES.values(),
+        *map(str, Status),
+        *map(str, AttemptOutcome),
+    }
     assert named - known - NOT_SETTINGS == set()
 
 

@@ -135,7 +135,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         context: Mapping[str, Any] = {}
         if row and self.has_view_permission(request, row):
             self.annotate([row])
-            context = {"summary": self._summary(row), **self.page_context(request, row)}
+            names = {"row_name": self.name_of(row), "subtitle": escape_invisible(str(row))}
+            context = {**names, "summary": self._summary(row), **self.page_context(request, row)}
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     def _summary(self, row: Any) -> list[dict[str, str]]:

@@ -9,8 +9,8 @@ from django.template.response import TemplateResponse
 
 from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.formatting import badge, count_text, shortened
-from tasks.admin.operator_log import MAX_REASON_LENGTH
 from tasks.admin.verb import Verb
+from tasks.lifecycle.journal import LONGEST_REASON
 
 #: Rows that one action changes: a browser waits for the answer, and a proxy gives up after a while.
 MAX_AT_ONCE = 10_000
@@ -49,7 +49,7 @@ def confirmation(
         "until": named[0].pk if named and is_across(request) else "",
         "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
         "checkbox_name": ACTION_CHECKBOX_NAME,
-        "max_reason_length": MAX_REASON_LENGTH,
+        "max_reason_length": LONGEST_REASON,
     }
     return TemplateResponse(request, "admin/confirm.html", context)
 

@@ -1,4 +1,4 @@
-"""Admin pages with verbs: every change is a POST, confirmed, permitted, and written to the operator log."""
+"""Admin pages with verbs: every change is a POST, confirmed, permitted, and recorded in the journal."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +14,10 @@ from django.urls import URLPattern, path, reverse
 from tasks.admin import confirmation, operator_log
 from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.confirmation import is_across
-from tasks.admin.formatting import escape_invisible
 from tasks.admin.verb import Verb
+from tasks.lifecycle import Author
+from tasks.lifecycle.journal import summarise
+from tasks.states import ObjectKind
 
 #: Rows that one statement changes.
 CHUNK = 1_000
@@ -25,6 +27,9 @@ class OperatedAdmin(ReadOnlyAdmin):
     """Shows rows and offers verbs."""
 
     verbs: tuple[Verb, ...] = ()
+    #: What the journal calls a row.
+    kind: ObjectKind
+    has_operator_log = True
 
     def get_urls(self) -> list[URLPattern]:
         """Add one address for each row and verb."""
@@ -42,13 +47,11 @@ class OperatedAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         """Add the buttons and the operator log."""
         pk = unquote(object_id)
-        may_read_log = request.user.has_perm("admin.view_logentry")
+        reads_log = self.has_operator_log and request.user.has_perm("tasks.view_journal")
         row = self.get_object(request, pk)
         added = {
-            "row_name": self.name_of(row) if row else "",
-            "subtitle": escape_invisible(str(row)) if row else "",
             "verb_buttons": self._verb_buttons(request, row),
-            "operator_log": operator_log.entries_of(self.model, pk) if may_read_log else [],
+            "operator_log": operator_log.entries_of(self.kind, pk) if reads_log else [],
         }
         return super().change_view(request, object_id, form_url, {**added, **(extra_context or {})})
 
@@ -65,8 +68,8 @@ class OperatedAdmin(ReadOnlyAdmin):
         rows = self._rows().filter(pk=row.pk)
         if "confirmed" not in request.POST:
             return confirmation.confirmation(self, request, verb, rows, row=row)
-        if verb.legal(rows).exists() and verb.run([row.pk], request.user.get_username()):
-            self.log_change(request, row, operator_log.note(verb.label, request))
+        by = operator_log.author_of(request)
+        if verb.legal(rows).exists() and verb.run([row.pk], by):
             self.message_user(request, f"{self.name_of(row)} was {verb.done}.", messages.SUCCESS)
         else:
             self.message_user(request, f"Nothing was done. {verb.condition}", messages.WARNING)
@@ -76,21 +79,28 @@ class OperatedAdmin(ReadOnlyAdmin):
         """Ask for confirmation, or run the verb on the eligible rows; None goes back to the list."""
         if "confirmed" not in request.POST:
             return confirmation.confirmation(self, request, verb, rows)
-        rows = self._confirmed_rows(request, rows)
+        by, rows = operator_log.author_of(request, of_many=True), self._confirmed_rows(request, rows)
         most = confirmation.MAX_AT_ONCE
         ids = list(verb.legal(rows).order_by("-pk").values_list("pk", flat=True)[: most + 1])
-        by, chosen = request.user.get_username(), ids[:most]
-        done = sum(verb.run(chosen[start : start + CHUNK], by) for start in range(0, len(chosen), CHUNK))
+        chosen = ids[:most]
+        done = self._run(verb, chosen, by)
         summary = f"{self.counted(done)} {verb.done}"
-        if done:
-            note = operator_log.note(summary, request)
-            operator_log.log_many(request, self.model, counted=self.counted(done), note=note)
         skipped = 0 if is_across(request) else max(len(request.POST.getlist(ACTION_CHECKBOX_NAME)) - done, 0)
         skipped_note = f", {skipped:,} skipped. {verb.condition}" if skipped else "."
         more_note = f" More than {most:,} match: repeat the action for the rest." if len(ids) > len(chosen) else ""
         level = messages.SUCCESS if done and not skipped else messages.WARNING
         self.message_user(request, f"{summary}{skipped_note}{more_note}", level)
         return None
+
+    def _run(self, verb: Verb, ids: list[Any], by: Author) -> int:
+        """Run the verb in chunks, and sum up what was done, also if one of them fails."""
+        done = 0
+        try:
+            for start in range(0, len(ids), CHUNK):
+                done += verb.run(ids[start : start + CHUNK], by)
+        finally:
+            summarise(by, verb.name, self.kind)
+        return done
 
     def _confirmed_rows(self, request: HttpRequest, rows: Any) -> Any:
         """Leave out rows that are newer than the confirmation page."""

@@ -1,59 +1,90 @@
-"""The operator log: Django's log entries as lines of a page, and the note that an operator's action leaves."""
+"""The operator log: the newest entries of the journal as lines of a page."""
 
 from collections.abc import Iterable
 from typing import Any
 
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
-from django.db.models import Model
+from django.contrib.admin.utils import quote
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest
+from django.urls import reverse
 
-from tasks.admin.formatting import relative_time, shortened
+from tasks.admin.formatting import count_text, escape_invisible, relative_time, shortened
+from tasks.contract import journal
+from tasks.contract.fields import InvalidValue
+from tasks.lifecycle import Author
+from tasks.models import Journal, new_id
+from tasks.states import Door, ObjectKind
 
 #: Entries on the overview.
 MAX_RECENT = 8
 #: Entries on a row's page.
 MAX_OF_ROW = 10
-MAX_REASON_LENGTH = 200
+MAX_NAME_LENGTH = 80
+
+_PAGES = {
+    ObjectKind.TASK: "admin:tasks_task_change",
+    ObjectKind.DEAD_LETTER: "admin:dlq_deadletter_change",
+    ObjectKind.QUEUE: "admin:tasks_queue_change",
+    ObjectKind.WORKER: "admin:tasks_worker_change",
+    ObjectKind.TOKEN: "admin:tasks_apitoken_change",
+}
+
+
+def author_of(request: HttpRequest, *, of_many: bool = False) -> Author:
+    """Name the user as the author of an act, with the reason that they gave.
+
+    Raises:
+        BadRequest: the reason is not one line of at most 200 characters.
+    """
+    try:
+        reason = journal.reason(request.POST.get("reason", ""))
+    except InvalidValue as error:
+        raise BadRequest(f"reason: {error}") from error
+    return Author(request.user.get_username(), Door.ADMIN, reason, operation_id=new_id() if of_many else None)
 
 
 def recent_entries() -> list[dict[str, Any]]:
-    """Return the newest entries of all models."""
-    return _lines(LogEntry.objects.select_related("user", "content_type").order_by("-pk")[:MAX_RECENT])
+    """Return the newest acts on anything."""
+    return _lines(Journal.objects.acts().newest_first()[:MAX_RECENT])
 
 
-def entries_of(model: type[Model], pk: str) -> list[dict[str, Any]]:
+def entries_of(kind: ObjectKind, pk: str) -> list[dict[str, Any]]:
     """Return the newest entries of one row."""
-    content_type = ContentType.objects.get_for_model(model)
-    entries = LogEntry.objects.filter(content_type=content_type, object_id=pk)
-    return _lines(entries.select_related("user").order_by("-pk")[:MAX_OF_ROW])
+    return _lines(Journal.objects.about(kind, pk).newest_first()[:MAX_OF_ROW])
 
 
-def log_many(request: HttpRequest, model: type[Model], *, counted: str, note: str) -> None:
-    """Write one entry for many rows; each task's own events say what happened to it."""
-    LogEntry.objects.create(
-        user_id=int(request.user.pk or 0),
-        content_type=ContentType.objects.get_for_model(model),
-        object_repr=counted,
-        action_flag=CHANGE,
-        change_message=note,
-    )
+def object_of(entry: Journal) -> str:
+    """Name the object of an act, or count the objects of an act on many."""
+    kind = entry.get_kind_display().lower() if entry.kind != ObjectKind.TOKEN else entry.get_kind_display()
+    if entry.count is not None:
+        return f"{count_text(entry.count)} {kind}{'' if entry.count == 1 else 's'}"
+    name = entry.object_name or entry.actor
+    if not name:
+        return shortened(f"{kind} {entry.object_id}", MAX_NAME_LENGTH)
+    ends_in = f" …{entry.object_id[-8:]}" if entry.actor else ""
+    return f"{kind} {shortened(name, MAX_NAME_LENGTH)}{escape_invisible(ends_in)}"
 
 
-def note(what: str, request: HttpRequest) -> str:
-    """Write what was done, and the operator's reason."""
-    reason = request.POST.get("reason", "").strip()[:MAX_REASON_LENGTH]
-    return f"{what}: {reason}" if reason else f"{what}."
+def page_of(entry: Journal) -> str | None:
+    """Return the address of the object's page; None of an act on many."""
+    return reverse(_PAGES[ObjectKind(entry.kind)], args=[quote(entry.object_id)]) if entry.object_id else None
 
 
-def _lines(entries: Iterable[LogEntry]) -> list[dict[str, Any]]:
+def who(entry: Journal) -> str:
+    """Name who acted: a user, or for a repair the door."""
+    return escape_invisible(entry.by) or entry.get_door_display() or "unknown"
+
+
+def _lines(entries: Iterable[Journal]) -> list[dict[str, Any]]:
     return [
         {
-            "by": entry.user.get_username(),
-            "at": relative_time(entry.action_time),
-            "what": entry.get_change_message() or entry.get_action_flag_display(),
-            "object": shortened(entry.object_repr, 80),
-            "url": entry.get_admin_url() if entry.object_id else None,
+            "by": who(entry),
+            "door": entry.get_door_display() if entry.by else "",
+            "at": relative_time(entry.at),
+            "what": entry.verb,
+            "reason": escape_invisible(entry.reason),
+            "object": object_of(entry),
+            "url": page_of(entry),
         }
         for entry in entries
     ]

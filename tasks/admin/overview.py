@@ -34,7 +34,7 @@ def overview(user: Any) -> dict[str, Any]:
         "queues": [_queue(one) for one in queues],
         "workers": _workers() if sees_workers else None,
         "dead_letters": _dead_letters() if user.has_perm("dlq.view_deadletter") else None,
-        "operator_log": operator_log.recent_entries() if user.has_perm("admin.view_logentry") else None,
+        "operator_log": operator_log.recent_entries() if user.has_perm("tasks.view_journal") else None,
     }
 
 

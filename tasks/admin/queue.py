@@ -13,6 +13,7 @@ from tasks.errors import NotFound
 from tasks.lifecycle import queues
 from tasks.models import Queue
 from tasks.queries.queue_stats import QueueStats, all_queue_stats
+from tasks.states import ObjectKind
 
 
 def status_badge(paused_at: Any) -> str:
@@ -82,6 +83,7 @@ class QueueAdmin(OperatedAdmin):
 
     change_form_template = "admin/tasks/queue/change_form.html"
     verbs = (PAUSE, RESUME)
+    kind = ObjectKind.QUEUE
     state_field = None
     empty_text = "No queues. A queue appears here when the scheduler or a worker starts with an actor that names it."
     list_display = (display("queue", lambda queue: escape_invisible(queue.name)), _STATUS, *_STATS)

@@ -34,8 +34,8 @@ from tasks.admin.operated import OperatedAdmin
 from tasks.admin.timeline import between, timeline
 from tasks.admin.verb import Verb
 from tasks.contract.access import CANCEL_TASK, RETRY_TASK
-from tasks.models import Attempt, Task, TaskEvent
-from tasks.states import DUE, Status
+from tasks.models import Attempt, Journal, Task
+from tasks.states import DUE, ObjectKind, Status
 from tasks.submission import FIELDS, Seconds, WholeNumber
 
 #: Attempts and events that one page shows.
@@ -161,6 +161,9 @@ class TaskAdmin(OperatedAdmin):
 
     change_form_template = "admin/tasks/task/change_form.html"
     verbs = (RETRY, CANCEL)
+    kind = ObjectKind.TASK
+    # The history has more.
+    has_operator_log = False
     empty_text = "No tasks yet. Submit one through the API or with manage.py callboard submit."
     no_match_text = "No tasks match. Finished tasks are removed after a while."
     list_display = (
@@ -235,7 +238,7 @@ class TaskAdmin(OperatedAdmin):
 
     def page_context(self, request: HttpRequest, row: Task) -> Mapping[str, Any]:
         """Add the timeline, the attempts (the admin cannot list rows with a composite key) and the history."""
-        events = TaskEvent.objects.filter(task_id=row.pk).order_by("-id")[:MAX_SHOWN]
+        events = Journal.objects.filter(task_id=row.pk).newest_first()[:MAX_SHOWN]
         attempts = [_attempt(attempt) for attempt in row.attempts.order_by("-number")[:MAX_SHOWN]]
         return {
             "timeline": timeline(row, is_first_start=all(one["number"] == row.attempt for one in attempts)),
@@ -254,9 +257,15 @@ def _exactly(text: str) -> Task | None:
         return None
 
 
-def _event(event: TaskEvent) -> dict[str, Any]:
-    detail = json_block(event.detail) if event.detail else ""
-    return {"verb": event.verb, "by": escape_invisible(event.by), "at": exact_time(event.at), "detail": detail}
+def _event(event: Journal) -> dict[str, Any]:
+    return {
+        "verb": event.verb,
+        "by": escape_invisible(event.by),
+        "door": event.get_door_display(),
+        "reason": escape_invisible(event.reason),
+        "at": exact_time(event.at),
+        "detail": json_block(event.detail) if event.detail else "",
+    }
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from tasks.admin.formatting import duration, timestamp
+from tasks.admin.formatting import duration, escape_invisible, timestamp
 from tasks.models import Task
 from tasks.queries.forecast import Forecast, expected_start
+from tasks.states import Obstacle
 
 
 def timeline(task: Task, *, is_first_start: bool) -> list[dict[str, str]]:
@@ -43,7 +44,9 @@ def between(start: datetime, end: datetime) -> str:
 
 def _forecast_step(forecast: Forecast) -> dict[str, str]:
     if forecast.seconds is None:
-        return {"name": "Cannot start yet", "at": "", "after": forecast.obstacle, "kind": "ahead"}
+        return {"name": "Cannot start yet", "at": "", "after": escape_invisible(forecast.obstacle), "kind": "ahead"}
     about = "at least" if forecast.is_at_least else "about"
     after = f"in {about} {duration(forecast.seconds)}" if forecast.seconds else "now"
+    if why := [one.message for one in forecast.waiting_for if one.kind != Obstacle.NOT_DUE]:
+        after = f"{after}: {'; '.join(why)}"
     return {"name": "Expected to start", "at": "", "after": after, "kind": "ahead"}

@@ -6,7 +6,6 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -16,9 +15,11 @@ from tasks import registry
 from tasks.admin.display import display, display_age
 from tasks.admin.formatting import badge, escape_invisible
 from tasks.admin.operated import OperatedAdmin
+from tasks.admin.operator_log import author_of
 from tasks.admin.verb import Verb
+from tasks.lifecycle import tokens
 from tasks.models import ApiToken, Queue, all_scopes
-from tasks.states import Scope
+from tasks.states import ObjectKind, Scope
 
 
 def _status(token: ApiToken) -> str:
@@ -28,10 +29,6 @@ def _status(token: ApiToken) -> str:
 
 
 _STATUS = display("status", _status)
-
-
-def _revoke(ids: Any, by: str) -> int:
-    return ApiToken.objects.filter(pk__in=ids, revoked_at=None).update(revoked_at=Now())
 
 
 REVOKE = Verb(
@@ -44,7 +41,7 @@ REVOKE = Verb(
     effect="Requests with this token are refused from now on. This cannot be undone. Its tasks are kept.",
     condition="Only tokens that are not revoked yet can be revoked.",
     legal=lambda rows: rows.filter(revoked_at=None),
-    run=_revoke,
+    run=lambda ids, by: tokens.revoke_many(ids, by=by),
     is_danger=True,
 )
 
@@ -105,6 +102,7 @@ class ApiTokenAdmin(OperatedAdmin):
     change_form_template = "admin/tasks/apitoken/change_form.html"
     form = TokenForm
     verbs = (REVOKE,)
+    kind = ObjectKind.TOKEN
     state_field = None
     empty_text = "No API tokens. Add one for each program that calls the API."
     list_display = (
@@ -155,10 +153,11 @@ class ApiTokenAdmin(OperatedAdmin):
     @sensitive_variables("secret")
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
         """Issue a new token; its secret is in the response and nowhere else."""
+        by = author_of(request)
         if change:
-            obj.save(update_fields=[name for name in form.cleaned_data if name != "user"])
+            tokens.edit(obj, [name for name in form.changed_data if name != "user"], by=by)
             return
-        issued, secret = ApiToken.issue(**form.cleaned_data)
+        issued, secret = tokens.issue(by=by, **form.cleaned_data)
         obj.pk, obj.secret = issued.pk, secret  # type: ignore[attr-defined]
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:

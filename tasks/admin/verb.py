@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.lifecycle import Author
+
 
 @dataclass(frozen=True)
 class Verb:
@@ -19,7 +21,7 @@ class Verb:
         effect: tells the operator what will happen.
         condition: tells the operator which rows the verb applies to.
         legal: keeps these rows.
-        run: applies the verb to the rows with these ids in the name of this user; returns how many it changed.
+        run: applies the verb to the rows with these ids for this author; returns how many it changed.
     """
 
     name: str
@@ -31,20 +33,20 @@ class Verb:
     effect: str
     condition: str
     legal: Callable[[Any], Any]
-    run: Callable[[Sequence[Any], str], int]
+    run: Callable[[Sequence[Any], Author], int]
     is_danger: bool = False
 
 
-def one_by_one(act: Callable[[Any, str], Any], *, refusals: tuple[type[Exception], ...]) -> Callable[..., int]:
+def one_by_one(act: Callable[[Any, Author], Any], *, refusals: tuple[type[Exception], ...]) -> Callable[..., int]:
     """Make a batch function from a function of one row; rows that it refuses are skipped."""
 
-    def run(ids: Sequence[Any], by: str) -> int:
+    def run(ids: Sequence[Any], by: Author) -> int:
         return sum(_succeeds(act, id, by, refusals) for id in ids)
 
     return run
 
 
-def _succeeds(act: Callable[[Any, str], Any], id: Any, by: str, refusals: tuple[type[Exception], ...]) -> bool:
+def _succeeds(act: Callable[[Any, Author], Any], id: Any, by: Author, refusals: tuple[type[Exception], ...]) -> bool:
     try:
         act(id, by)
     except refusals:

@@ -17,6 +17,7 @@ from tasks.admin.verb import Verb
 from tasks.contract.access import DRAIN_WORKER
 from tasks.lifecycle import workers
 from tasks.models import Task, Worker
+from tasks.states import ObjectKind
 
 #: Running tasks that one page shows.
 MAX_SHOWN = 50
@@ -54,7 +55,7 @@ DRAIN = Verb(
     effect="The worker takes no more tasks, finishes the running ones, and exits. Its supervisor may start a new one.",
     condition="Only live workers can be drained, and only once.",
     legal=lambda rows: rows.taking(),
-    run=lambda ids, by: workers.ask_to_drain(ids),
+    run=lambda ids, by: workers.ask_to_drain(ids, by=by),
     is_danger=True,
 )
 
@@ -65,6 +66,7 @@ class WorkerAdmin(OperatedAdmin):
 
     change_form_template = "admin/tasks/worker/change_form.html"
     verbs = (DRAIN,)
+    kind = ObjectKind.WORKER
     empty_text = "No workers. Start one with manage.py runworkers."
     list_display = (
         display("worker", lambda worker: escape_invisible(str(worker))),

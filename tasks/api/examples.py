@@ -7,7 +7,7 @@ from tasks.errors import CallboardError, InvalidTask, http_status
 
 _HELLO: dict[str, Any] = {"actor": "echo", "payload": {"message": "hello"}}
 
-#: Operation → title → body. The edits are of tasks of ``echo``.
+#: Operation, or the body that several have in common → title → body. The edits are of tasks of ``echo``.
 EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
     "submitTask": {
         "Run at once": _HELLO,
@@ -49,7 +49,8 @@ EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "Raise the priority": {"priority": "high"},
         "Postpone": {"run_at": "2030-01-31T09:00:00Z", "tags": ["put-off"]},
     },
-    "changeQueue": {"Pause it": {"paused": True}, "Resume it": {"paused": False}},
+    "changeQueue": {"Pause it": {"paused": True, "reason": "the mail server is away"}, "Resume it": {"paused": False}},
+    "Reason": {"Say why": {"reason": "the import was started twice"}},
 }
 
 #: The field errors of a submission with the priority 11.

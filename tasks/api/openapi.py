@@ -20,7 +20,7 @@ from tasks.api.schemas import BAND, KEY, PRIORITY, SCHEMAS
 from tasks.contract.pages import DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES
 from tasks.errors import STATUS_OF_CODE, CallboardError, http_status
-from tasks.states import DeathReason, Resolution, Status, WorkerStatus
+from tasks.states import DeathReason, Door, ObjectKind, Resolution, Status, WorkerStatus
 
 BASE = "/api/v1"
 
@@ -61,6 +61,16 @@ _DEAD_LETTER_FILTERS = [
     _query("task", ID, "The id of the task that died."),
 ]
 _WORKER_FILTERS = [_query("status", array(enum(WorkerStatus)), f"{_IN_ANY_CASE} May be repeated.")]
+_JOURNAL_FILTERS = [
+    _query("verb", text(20), "The exact name: cancel, pause, issue, …"),
+    _query("by", text(150), "The exact name of who acted."),
+    _query("door", array(enum(Door)), f"{_IN_ANY_CASE} May be repeated."),
+    _query("kind", array(enum(ObjectKind)), f"{_IN_ANY_CASE} May be repeated."),
+    _query("object", text(100), "An id, or the name of a queue. With a task's id, also acts on its dead letters."),
+    _query("operation", ID, "The act on many that the entries belong to."),
+    _query("after", TIME, "Done after this time."),
+    _query("before", TIME, "Done before this time."),
+]
 _MINUTES = [
     _query(
         "minutes",
@@ -96,6 +106,7 @@ class Operation:
     #: Status → name of a schema; "" means an empty body.
     answers: Mapping[int, str]
     body: str = ""
+    is_body_optional: bool = False
     parameters: Sequence[Schema] = ()
     #: Statuses of errors that are described beyond the usual ones; every error is a Problem.
     errors: Sequence[int] = ()
@@ -110,6 +121,10 @@ _ONE = f"{BASE}/tasks/{{task_id}}"
 _DEAD_LETTER = f"{BASE}/dlq/{{letter_id}}"
 _WORKER_PATH = f"{BASE}/workers/{{worker_id}}"
 _QUEUE = f"{BASE}/queues/{{name}}"
+#: Of a verb that may depend on the task's state.
+_GUARDED: Mapping[str, Any] = {"parameters": [_IF_MATCH], "errors": [409, 412]}
+#: Of a verb that takes nothing but a reason.
+_REASON: Mapping[str, Any] = {"body": "Reason", "is_body_optional": True}
 
 OPERATIONS: Sequence[Operation] = (
     Operation("get", f"{BASE}/tasks", "listTasks", {200: "TaskPage"}, parameters=[*_TASK_FILTERS, *_PAGING]),
@@ -122,20 +137,11 @@ OPERATIONS: Sequence[Operation] = (
         body="BulkSubmission", parameters=[_IDEMPOTENCY_KEY], errors=[413, 422], makes_run=True,
     ),
     Operation("get", _ONE, "readTask", {200: "Task"}),
-    Operation(
-        "put", _ONE, "replaceTask", {200: "Task"},
-        body="Replacement", parameters=[_IF_MATCH], errors=[409, 412], makes_run=True,
-    ),
-    Operation(
-        "patch", _ONE, "editTask", {200: "Task"},
-        body="Edit", parameters=[_IF_MATCH], errors=[409, 412], makes_run=True,
-    ),
-    Operation("delete", _ONE, "deleteTask", {204: ""}, parameters=[_IF_MATCH], errors=[409, 412]),
-    Operation("post", f"{_ONE}/cancel", "cancelTask", {200: "Task"}, parameters=[_IF_MATCH], errors=[409, 412]),
-    Operation(
-        "post", f"{_ONE}/retry", "retryTask", {200: "Task"},
-        parameters=[_IF_MATCH], errors=[409, 412], makes_run=True,
-    ),
+    Operation("put", _ONE, "replaceTask", {200: "Task"}, body="Replacement", **_GUARDED, makes_run=True),
+    Operation("patch", _ONE, "editTask", {200: "Task"}, body="Edit", **_GUARDED, makes_run=True),
+    Operation("delete", _ONE, "deleteTask", {204: ""}, **_REASON, **_GUARDED),
+    Operation("post", f"{_ONE}/cancel", "cancelTask", {200: "Task"}, **_REASON, **_GUARDED),
+    Operation("post", f"{_ONE}/retry", "retryTask", {200: "Task"}, **_REASON, **_GUARDED, makes_run=True),
     Operation("get", f"{_ONE}/attempts", "listAttempts", {200: "AttemptPage"}, parameters=_PAGING),
     Operation("get", f"{_ONE}/result", "readResult", {200: "Result"}),
     Operation("get", f"{_ONE}/events", "listEvents", {200: "EventPage"}, parameters=_PAGING),
@@ -145,21 +151,25 @@ OPERATIONS: Sequence[Operation] = (
     Operation("get", _DEAD_LETTER, "readDeadLetter", {200: "DeadLetter"}),
     Operation(
         "post", f"{_DEAD_LETTER}/redrive", "redriveDeadLetter", {200: "RedrivenDeadLetter"},
-        errors=[409], makes_run=True,
+        **_REASON, errors=[409], makes_run=True,
     ),
-    Operation("post", f"{_DEAD_LETTER}/discard", "discardDeadLetter", {200: "DeadLetter"}, errors=[409]),
+    Operation("post", f"{_DEAD_LETTER}/discard", "discardDeadLetter", {200: "DeadLetter"}, **_REASON, errors=[409]),
     Operation("get", f"{BASE}/actors", "listActors", {200: "Actors"}),
     Operation(
         "get", f"{BASE}/workers", "listWorkers", {200: "WorkerPage"},
         parameters=[*_WORKER_FILTERS, *_PAGING], is_for_staff=True,
     ),
     Operation("get", _WORKER_PATH, "readWorker", {200: "WorkerDetail"}, is_for_staff=True),
-    Operation("delete", _WORKER_PATH, "drainWorker", {202: "Worker", 200: "Worker"}, is_for_staff=True),
+    Operation("delete", _WORKER_PATH, "drainWorker", {202: "Worker", 200: "Worker"}, **_REASON, is_for_staff=True),
     Operation("get", f"{BASE}/queues", "listQueues", {200: "Queues"}, is_for_staff=True),
     Operation("get", _QUEUE, "readQueue", {200: "Queue"}, is_for_staff=True),
     Operation("patch", _QUEUE, "changeQueue", {200: "Queue"}, body="QueueChange", is_for_staff=True),
-    Operation("post", f"{_QUEUE}/pause", "pauseQueue", {200: "Queue"}, is_for_staff=True),
-    Operation("post", f"{_QUEUE}/resume", "resumeQueue", {200: "Queue"}, is_for_staff=True),
+    Operation("post", f"{_QUEUE}/pause", "pauseQueue", {200: "Queue"}, **_REASON, is_for_staff=True),
+    Operation("post", f"{_QUEUE}/resume", "resumeQueue", {200: "Queue"}, **_REASON, is_for_staff=True),
+    Operation(
+        "get", f"{BASE}/journal", "listJournal", {200: "JournalPage"},
+        parameters=[*_JOURNAL_FILTERS, *_PAGING], is_for_staff=True,
+    ),
     Operation("get", f"{BASE}/stats", "readStats", {200: "Stats"}, parameters=_MINUTES, is_for_staff=True),
     Operation("get", "/healthz", "isAlive", {200: "Health"}, errors=[405], is_open=True),
     Operation("get", "/readyz", "isReady", {200: "Health"}, errors=[405, 503], is_open=True),
@@ -183,6 +193,7 @@ _TAGS = {
     "actors": "The actors that tasks can be submitted to.",
     "workers": "Worker processes (staff only).",
     "queues": "Read, pause and resume queues (staff only).",
+    "journal": "Who did what, through which door and why (staff with the permission only).",
     "stats": "Statistics of the whole installation (staff only).",
     "health": "Health probes and metrics.",
 }
@@ -311,9 +322,9 @@ def _operation(operation: Operation) -> Schema:
         content = _content(operation.body)
         content["application/json"]["examples"] = {
             re.sub(r"\W+", "-", name.lower()): {"summary": name, "value": body}
-            for name, body in EXAMPLES[operation.name].items()
+            for name, body in EXAMPLES[operation.body if operation.is_body_optional else operation.name].items()
         }
-        described["requestBody"] = {"required": True, "content": content}
+        described["requestBody"] = {"required": not operation.is_body_optional, "content": content}
     if operation.is_open:
         described["security"] = []
     return described

@@ -7,10 +7,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks.api.addresses import parameters
+from tasks.api.authors import author_of, read_author
 from tasks.api.parsers import read_object
 from tasks.api.permissions import caller_of
-from tasks.api.views import ApiView, read_nothing
-from tasks.contract import fields
+from tasks.api.views import ApiView
+from tasks.contract import fields, journal
 from tasks.contract.access import PAUSE_QUEUE, VIEW_QUEUE, Action
 from tasks.contract.queues import find_queue, queue_as_dict
 from tasks.errors import FieldError, InvalidTask
@@ -34,7 +35,7 @@ class QueueDetail(ApiView):
 
     actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_QUEUE, "PATCH": PAUSE_QUEUE}
 
-    FIELDS: ClassVar[Mapping[str, fields.Reader]] = {"paused": fields.boolean}
+    FIELDS: ClassVar[Mapping[str, fields.Reader]] = {"paused": fields.boolean, "reason": journal.reason}
 
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any]:
         """Suggest to pause or resume, whichever is possible."""
@@ -48,12 +49,12 @@ class QueueDetail(ApiView):
         """Change a queue: set ``paused`` to true or false."""
         _check(request, name)
         values, errors = fields.read_fields(read_object(request), self.FIELDS, refused={})
-        if not errors and not values:
+        if not errors and "paused" not in values:
             errors = [FieldError("paused", "required", "expected true or false")]
         if errors:
             raise InvalidTask("the change is not valid", errors=errors)
         verb = queues.pause if values["paused"] else queues.resume
-        verb(name, by=request.user.get_username())
+        verb(name, by=author_of(request, values.get("reason", "")))
         return _answer(name)
 
 
@@ -65,8 +66,7 @@ class QueuePause(ApiView):
     def post(self, request: Request, name: str) -> Response:
         """Pause a queue: dispatch none of its tasks, and take back those that no worker has claimed."""
         _check(request, name)
-        read_nothing(request)
-        queues.pause(name, by=request.user.get_username())
+        queues.pause(name, by=read_author(request))
         return _answer(name)
 
 
@@ -78,8 +78,7 @@ class QueueResume(ApiView):
     def post(self, request: Request, name: str) -> Response:
         """Resume a queue: dispatch its tasks again, at once."""
         _check(request, name)
-        read_nothing(request)
-        queues.resume(name, by=request.user.get_username())
+        queues.resume(name, by=read_author(request))
         return _answer(name)
 
 

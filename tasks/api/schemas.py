@@ -29,8 +29,18 @@ from tasks.contract.idempotency_key import LONGEST as LONGEST_KEY
 from tasks.contract.submissions import MOST_IN_BULK, NOT_SUPPORTED
 from tasks.contract.tasks import REMOVED
 from tasks.errors import STATUS_OF_CODE
+from tasks.lifecycle.journal import LONGEST_REASON
 from tasks.priority import BANDS, HIGHEST, LOWEST
-from tasks.states import AttemptOutcome, DeathReason, Resolution, Status, WorkerStatus
+from tasks.states import (
+    AttemptOutcome,
+    DeathReason,
+    Door,
+    ObjectKind,
+    Obstacle,
+    Resolution,
+    Status,
+    WorkerStatus,
+)
 from tasks.submission import (
     EDITABLE,
     FIELDS,
@@ -47,6 +57,7 @@ from tasks.submission import (
 
 PRIORITY: Schema = {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}
 BAND = enum(band.name for band in BANDS)
+REASON: Schema = {**TEXT, "maxLength": LONGEST_REASON, "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"}
 KEY: Schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}
 
 _BAND_IN_ANY_CASE = "|".join("".join(f"[{letter}{letter.upper()}]" for letter in band.name) for band in BANDS)
@@ -141,6 +152,7 @@ def _submission(**more: Schema) -> Schema:
     return body({**properties, **refused, **more}, required=["actor"])
 
 
+_WHY = about(or_null(REASON), "Why you do this, in one line; the journal keeps it.")
 _ONCE = "Submissions with the same key and content create their tasks once within a day"
 _OR_HEADER = "It may be sent as the header Idempotency-Key instead."
 _LATER = "Reserved; empty in this release."
@@ -190,9 +202,13 @@ _TASK = {
     "cancel_requested_at": about(or_null(TIME), "When the running task was asked to stop."),
     "trace_id": about(TEXT, "32 hexadecimal digits; every log line about the task has them."),
     "idempotency_key": about(or_null(TEXT), "The idempotency key of its submission."),
+    "waiting_for": array(
+        ref("WaitingFor"),
+        description="Why the waiting task does not run yet. Complete only if the task is read by itself: in lists it "
+        "says what the row alone tells.",
+    ),
     # Reserved for later releases, so that the format stays the same.
     "depends_on": array(ID, description=_LATER),
-    "waiting_for": array(ID, description=_LATER),
     "ref": about(or_null(TEXT), _LATER),
     "unique": about(or_null(ANY_OBJECT), _LATER),
     "concurrency_key": about(or_null(TEXT), _LATER),
@@ -213,9 +229,37 @@ _ATTEMPT = {
 }
 _EVENT = {
     "verb": about(TEXT, "The verb: cancel, retry, redrive, edit, delete, rescue, …"),
-    "by": about(or_null(TEXT), "Who did it; null: the scheduler."),
+    "by": about(or_null(TEXT), "Who did it; null: a repair, or code that did not say."),
+    "door": about(or_null(enum(Door)), "By which way; null: not recorded by an earlier release."),
+    "reason": about(or_null(TEXT), "Why; null: nobody said."),
     "at": about(TIME, "When it was done."),
     "detail": about(ANY_OBJECT, "Details; they depend on the verb."),
+}
+_ENTRY = {
+    "id": about(INTEGER, "Grows with time."),
+    **_EVENT,
+    "kind": about(enum(ObjectKind), "What it was done to."),
+    "object": about(or_null(TEXT), "The object's id, or the name of the queue; null: the sum of an act on many."),
+    "name": about(or_null(TEXT), "The host and process of a worker, or the name of a token."),
+    "task_id": about(or_null(ID), "The task that it was done to, if only by its dead letter."),
+    "actor": about(or_null(TEXT), "The task's actor."),
+    "queue": about(or_null(TEXT), "The task's queue, or the queue itself."),
+    "operation_id": about(or_null(ID), "The same for all entries of one act on many."),
+    "count": about(or_null(INTEGER), "Of the sum of an act on many: how many objects it changed."),
+}
+_WAITING_FOR = {
+    "kind": about(enum(Obstacle), "The kind of obstacle, for programs."),
+    "message": about(TEXT, "The obstacle, for people."),
+    "queue": about(TEXT, "The queue that is paused or not served."),
+    "band": about(enum(band.name for band in BANDS), "The band that no live worker serves."),
+    "actor": about(TEXT, "The actor that no live worker of its queue knows."),
+    "by": about(or_null(TEXT), "Who paused the queue; null: unknown."),
+    "since": about(TIME, "Since when the queue is paused."),
+    "reason": about(or_null(TEXT), "Why the queue is paused; null: nobody said."),
+    "run_at": about(TIME, "When the task is due."),
+    "tasks": about(INTEGER, "How many tasks go first."),
+    "is_capped": about(BOOLEAN, "Whether counting them stopped at a bound."),
+    "threads": about(INTEGER, "How many threads serve the task; all of them are busy."),
 }
 _ACTOR = {
     "name": about(TEXT, "The value for `actor` in a submission."),
@@ -315,8 +359,11 @@ SCHEMAS: Mapping[str, Schema] = {
         },
         required=["tasks"],
     ),
-    "Edit": body({name: SUBMISSION[name] for name in EDITABLE}),
-    "Replacement": an_object({name: _replacing(FIELDS[name]) for name in EDITABLE}),
+    "Edit": body({**{name: SUBMISSION[name] for name in EDITABLE}, "reason": _WHY}),
+    "Replacement": an_object(
+        {**{name: _replacing(FIELDS[name]) for name in EDITABLE}, "reason": _WHY}, optional=["reason"]
+    ),
+    "Reason": body({"reason": _WHY}),
     "Task": an_object(_TASK),
     "RemovedTask": about(
         an_object(
@@ -336,6 +383,9 @@ SCHEMAS: Mapping[str, Schema] = {
     "AttemptPage": _page("Attempt"),
     "Event": an_object(_EVENT),
     "EventPage": _page("Event"),
+    "JournalEntry": an_object(_ENTRY),
+    "JournalPage": _page("JournalEntry"),
+    "WaitingFor": an_object(_WAITING_FOR, optional=[name for name in _WAITING_FOR if name not in {"kind", "message"}]),
     "Actor": an_object(_ACTOR),
     "Actors": an_object({"results": array(ref("Actor"), description="Sorted by name.")}),
     "DeadLetter": an_object(_DEAD_LETTER),
@@ -348,7 +398,9 @@ SCHEMAS: Mapping[str, Schema] = {
     "WorkerDetail": an_object({**_WORKER, "running": array(ID, description="The tasks that it has claimed.")}),
     "Queue": an_object(_QUEUE),
     "Queues": an_object({"results": array(ref("Queue"), description="Sorted by name.")}),
-    "QueueChange": body({"paused": about(BOOLEAN, "Whether the queue is paused.")}, required=["paused"]),
+    "QueueChange": body(
+        {"paused": about(BOOLEAN, "Whether the queue is paused."), "reason": _WHY}, required=["paused"]
+    ),
     "Stats": an_object(
         {
             "tasks": about(an_object({str(status): INTEGER for status in Status}), "Tasks by status."),

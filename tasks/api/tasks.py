@@ -8,12 +8,13 @@ from rest_framework.response import Response
 
 from tasks import lifecycle
 from tasks.api.addresses import page_as_dict, parameters, urls_of
+from tasks.api.authors import author_of, read_author
 from tasks.api.examples import EXAMPLES
 from tasks.api.idempotency_key import key_in_header
 from tasks.api.parsers import read_object
 from tasks.api.permissions import caller_of
 from tasks.api.preconditions import etag, unchanged
-from tasks.api.views import ApiView, read_nothing
+from tasks.api.views import ApiView
 from tasks.contract import fields
 from tasks.contract.access import (
     CANCEL_TASK,
@@ -28,6 +29,7 @@ from tasks.contract.access import (
 )
 from tasks.contract.filters import filtered
 from tasks.contract.idempotency_key import take_key
+from tasks.contract.journal import event_as_dict, take_reason
 from tasks.contract.pages import Order, page
 from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.retry_bounds import check_retries
@@ -41,19 +43,18 @@ from tasks.contract.tasks import (
     FILTERS,
     UNSEEN,
     attempt_as_dict,
-    event_as_dict,
     receipt_as_list,
     result_as_dict,
     task_as_dict,
 )
 from tasks.errors import InvalidTask
-from tasks.lifecycle import Receipt
+from tasks.lifecycle import Author, Receipt
 from tasks.models import Task
 from tasks.queries.forecast import Forecast, expected_start
 from tasks.submission import EDITABLE
 
 _BY_NUMBER = Order("number", False, lambda attempt: attempt.number, int)
-_BY_SERIAL = Order("id", False, lambda event: event.pk, int)
+_BY_SERIAL = Order("id", False, lambda entry: entry.pk, int)
 
 
 class TaskList(ApiView):
@@ -131,25 +132,28 @@ class TaskDetail(ApiView):
     def patch(self, request: Request, task_id: str) -> Response:
         """Change some fields of a waiting task."""
         task = find_task(request, task_id, EDIT_TASK)
-        change = read_change(read_object(request))
+        body = read_object(request)
+        by, change = author_of(request, take_reason(body)), read_change(body)
         if not change:
             raise InvalidTask(f"expected at least one of {', '.join(EDITABLE)}")
-        return self._edit(request, task, change)
+        return self._edit(request, task, change, by=by)
 
     def put(self, request: Request, task_id: str) -> Response:
         """Replace all editable fields of a waiting task; all of them are required."""
         task = find_task(request, task_id, EDIT_TASK)
-        return self._edit(request, task, read_replacement(read_object(request), task=task))
+        body = read_object(request)
+        by = author_of(request, take_reason(body))
+        return self._edit(request, task, read_replacement(body, task=task), by=by)
 
     def delete(self, request: Request, task_id: str) -> Response:
-        """Delete a task that is not running; its dead letters and events stay."""
+        """Delete a task that is not running; its dead letters and history stay."""
         task = find_task(request, task_id, DELETE_TASK)
-        read_nothing(request)
+        by = read_author(request)
         with unchanged(request, task) as version:
-            lifecycle.delete(task.pk, by=request.user.get_username(), version=version)
+            lifecycle.delete(task.pk, by=by, version=version)
         return Response(status=204)
 
-    def _edit(self, request: Request, task: Task, change: dict[str, Any]) -> Response:
+    def _edit(self, request: Request, task: Task, change: dict[str, Any], *, by: Author) -> Response:
         caller = caller_of(request)
         limit = SubmissionLimit(caller)
         check_retries(change, caller=caller, task=task)
@@ -158,7 +162,7 @@ class TaskDetail(ApiView):
             if "payload" in change:
                 # A token that may not submit must not make other work of a task that is there.
                 caller.require_scope(SUBMIT_TASK)
-            lifecycle.edit(task.pk, change, by=request.user.get_username(), version=version, admit=limit)
+            lifecycle.edit(task.pk, change, by=by, version=version, admit=limit)
         return _answer(request, find_task(request, str(task.pk), EDIT_TASK), headers=limit.headers)
 
 
@@ -170,9 +174,9 @@ class TaskCancel(ApiView):
     def post(self, request: Request, task_id: str) -> Response:
         """Cancel a waiting task; ask a running one to stop."""
         task = find_task(request, task_id, CANCEL_TASK)
-        read_nothing(request)
+        by = read_author(request)
         with unchanged(request, task):
-            lifecycle.cancel(task.pk, by=request.user.get_username())
+            lifecycle.cancel(task.pk, by=by)
         return _answer(request, find_task(request, task_id, CANCEL_TASK))
 
 
@@ -184,10 +188,10 @@ class TaskRetry(ApiView):
     def post(self, request: Request, task_id: str) -> Response:
         """Re-run a task that died, was cancelled, or waits for a retry."""
         task = find_task(request, task_id, RETRY_TASK)
-        read_nothing(request)
+        by = read_author(request)
         limit = SubmissionLimit(caller_of(request))
         with unchanged(request, task):
-            lifecycle.retry(task.pk, by=request.user.get_username(), admit=limit)
+            lifecycle.retry(task.pk, by=by, admit=limit)
         return _answer(request, find_task(request, task_id, RETRY_TASK), headers=limit.headers)
 
 

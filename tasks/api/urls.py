@@ -5,7 +5,7 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from tasks.api import actors, documentation, health, metrics, queues, stats, tasks, workers
+from tasks.api import actors, documentation, health, journal, metrics, queues, stats, tasks, workers
 
 
 def both(route: str, view: Callable[..., Any], name: str) -> list[URLPattern]:
@@ -28,6 +28,7 @@ urlpatterns = [
     *both("api/v1/queues/<str:name>", queues.QueueDetail.as_view(), "api-queue"),
     *both("api/v1/queues/<str:name>/pause", queues.QueuePause.as_view(), "api-queue-pause"),
     *both("api/v1/queues/<str:name>/resume", queues.QueueResume.as_view(), "api-queue-resume"),
+    *both("api/v1/journal", journal.JournalList.as_view(), "api-journal"),
     *both("api/v1/stats", stats.Stats.as_view(), "api-stats"),
     *both("api/v1/actors", actors.ActorList.as_view(), "api-actors"),
     *both("api/schema", documentation.schema, "api-schema"),

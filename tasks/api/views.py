@@ -12,12 +12,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks.api.browsable_page import Page
-from tasks.api.parsers import SIZE_READ, read_object
+from tasks.api.parsers import SIZE_READ
 from tasks.api.permissions import MayAct, caller_of
-from tasks.contract import fields
 from tasks.contract.access import Action
 from tasks.contract.rate_limit import refusal_key, refusals
-from tasks.errors import InvalidTask, TooManyRefused
+from tasks.errors import TooManyRefused
 
 #: Refusals that count: all but those of a good request that came too late (409, 412).
 _REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422, 429})
@@ -97,14 +96,3 @@ class ApiView(APIView):
         response = super().finalize_response(request, response, *args, **kwargs)
         response.headers["Cache-Control"] = "no-store"
         return response
-
-
-def read_nothing(request: Request) -> None:
-    """Read the body of a verb that takes no fields; the body may be left out.
-
-    Raises:
-        InvalidTask: the body has fields.
-    """
-    _, errors = fields.read_fields(read_object(request, optional=True), {}, refused={})
-    if errors:
-        raise InvalidTask("this call takes no fields", errors=errors)

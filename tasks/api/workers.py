@@ -7,7 +7,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks.api.addresses import page_as_dict, parameters
-from tasks.api.views import ApiView, read_nothing
+from tasks.api.authors import read_author
+from tasks.api.views import ApiView
 from tasks.contract.access import DRAIN_WORKER, VIEW_WORKER, Action, find
 from tasks.contract.filters import filtered
 from tasks.contract.pages import page
@@ -43,7 +44,6 @@ class WorkerDetail(ApiView):
     def delete(self, request: Request, worker_id: str) -> Response:
         """Ask a worker to finish its running tasks and stop; the answer is 202 until it has stopped, then 200."""
         worker = find(Worker.objects.all(), worker_id, kind="worker")
-        read_nothing(request)
-        workers.ask_to_drain([worker.pk])
+        workers.ask_to_drain([worker.pk], by=read_author(request))
         worker.refresh_from_db()
         return Response(worker_as_dict(worker), status=200 if worker.status == WorkerStatus.GONE else 202)

@@ -68,6 +68,7 @@ VIEW_WORKER = Action("see workers", ("tasks.view_worker",), Scope.READ)
 DRAIN_WORKER = Action("drain workers", ("tasks.drain_worker",))
 VIEW_STATS = Action("see statistics", ("tasks.view_task", "tasks.view_queue", "tasks.view_worker"), Scope.READ)
 VIEW_METRICS = Action("see metrics", ("tasks.view_worker",), Scope.READ)
+VIEW_JOURNAL = Action("see the journal", ("tasks.view_journal",), Scope.READ)
 #: What the list has depends on SUBMIT_TASK.
 VIEW_ACTORS = Action("see actors", (), Scope.READ)
 

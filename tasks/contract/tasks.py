@@ -1,6 +1,7 @@
 """Tasks: how a row, its attempts and its events are written, and what a list of them can be filtered by."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
@@ -8,8 +9,10 @@ from tasks.contract import fields
 from tasks.contract.filters import Filter, band, choice, moment, priority
 from tasks.contract.values import error_as_dict, last_error_as_dict, number, timestamp
 from tasks.lifecycle import Receipt
-from tasks.models import Attempt, Task, TaskEvent, TaskQuerySet
+from tasks.models import Attempt, Task, TaskQuerySet
+from tasks.queries import waiting
 from tasks.queries.forecast import Forecast
+from tasks.queries.waiting import WaitingFor
 from tasks.states import Status
 from tasks.submission import FIELDS, Moment, Seconds
 
@@ -58,7 +61,7 @@ def task_as_dict(task: Task, *, url: Callable[[str], str], forecast: Forecast | 
         "cancel_requested_at": timestamp(task.cancel_requested_at),
         "trace_id": task.trace_id,
         "depends_on": [],
-        "waiting_for": [],
+        "waiting_for": [_waiting_for(one) for one in (forecast.waiting_for if forecast else waiting.by_row(task))],
         "ref": None,
         "idempotency_key": task.idempotency_key,
         "unique": None,
@@ -67,6 +70,11 @@ def task_as_dict(task: Task, *, url: Callable[[str], str], forecast: Forecast | 
         "batch": None,
     }
     return written
+
+
+def _waiting_for(one: WaitingFor) -> dict[str, Any]:
+    facts = {name: timestamp(fact) if isinstance(fact, datetime) else fact for name, fact in one.facts.items()}
+    return {"kind": str(one.kind), "message": one.message, **facts}
 
 
 #: The fields that a submission may give; written from the columns of the same names.
@@ -108,8 +116,3 @@ def result_as_dict(task: Task) -> dict[str, Any]:
         "error": last_error_as_dict(task.error),
         "finished_at": timestamp(task.finished_at),
     }
-
-
-def event_as_dict(event: TaskEvent) -> dict[str, Any]:
-    """Write an event: what a user or the scheduler did to a task."""
-    return {"verb": event.verb, "by": event.by or None, "at": timestamp(event.at), "detail": event.detail}

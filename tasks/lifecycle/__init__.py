@@ -14,6 +14,7 @@ from tasks.lifecycle.discard import discard, discard_many, discard_old
 from tasks.lifecycle.dispatch import Dispatched, Probe, dispatch_many
 from tasks.lifecycle.edit import edit
 from tasks.lifecycle.expire import expire_many
+from tasks.lifecycle.journal import Author
 from tasks.lifecycle.prune import prune_dead_letters, prune_history, prune_keys, prune_many
 from tasks.lifecycle.put_back import put_back_many
 from tasks.lifecycle.redrive import redrive, redrive_many
@@ -27,6 +28,7 @@ from tasks.submission import FOR_EVER, Submission
 
 __all__ = [
     "FOR_EVER",
+    "Author",
     "Claimed",
     "Dispatched",
     "Moved",

@@ -6,6 +6,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks.errors import IllegalTransition
+from tasks.lifecycle.journal import UNKNOWN, Author, of_tasks
 from tasks.lifecycle.predicates import IS_WAITING
 from tasks.lifecycle.rows import locked, status_of
 from tasks.lifecycle.signals import Moved, announce
@@ -27,14 +28,13 @@ WITH wanted AS MATERIALIZED (
     FROM wanted WHERE task.id = wanted.id
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id
 ), noted AS (
-    INSERT INTO callboard_taskevent (task_id, verb, by, detail)
-    SELECT id, 'cancel', %(by)s, jsonb_build_object('status', status) FROM moved
+    {of_tasks("moved", verb="'cancel'", detail="jsonb_build_object('status', status)")}
 )
 SELECT id, status, actor, queue, trace_id FROM moved
 """
 
 
-def cancel(task_id: UUID, *, by: str = "") -> Status:
+def cancel(task_id: UUID, *, by: Author = UNKNOWN) -> Status:
     """Cancel one task and return its status: CANCELLED, or RUNNING until its worker confirms.
 
     Raises:
@@ -51,8 +51,8 @@ def cancel(task_id: UUID, *, by: str = "") -> Status:
 
 
 @transaction.atomic
-def cancel_many(task_ids: Sequence[UUID], *, by: str = "") -> list[Moved]:
+def cancel_many(task_ids: Sequence[UUID], *, by: Author = UNKNOWN) -> list[Moved]:
     """Cancel those tasks that can be cancelled, and return them."""
-    moves = [Moved(*row) for row in locked(_CANCEL, task_ids, by=by)]
+    moves = [Moved(*row) for row in locked(_CANCEL, task_ids, **by.parameters)]
     announce("cancel", moves)
     return moves

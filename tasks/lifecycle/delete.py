@@ -1,4 +1,4 @@
-"""delete: an operator or owner removes one task that is not running; its dead letters and events stay."""
+"""delete: an operator or owner removes one task that is not running; its dead letters and history stay."""
 
 from uuid import UUID
 
@@ -6,6 +6,7 @@ from django.db import transaction
 
 from tasks.db.statements import fetch
 from tasks.errors import IllegalTransition, NotFound, VersionMismatch
+from tasks.lifecycle.journal import UNKNOWN, Author, of_tasks
 from tasks.lifecycle.predicates import IS_OPEN
 from tasks.models import Task
 from tasks.states import Status
@@ -15,7 +16,7 @@ _DELETE = f"""
 WITH gone AS (
     DELETE FROM callboard_task AS task
     WHERE task.id = %(id)s AND task.status <> 'RUNNING'
-    RETURNING task.id, task.status
+    RETURNING task.id, task.status, task.actor, task.queue
 ), attempts AS (
     DELETE FROM callboard_attempt AS attempt USING gone WHERE attempt.task_id = gone.id
 ), resolved AS (
@@ -23,15 +24,14 @@ WITH gone AS (
     SET resolution = 'DISCARDED', resolved_by = %(by)s, resolved_at = statement_timestamp()
     FROM gone WHERE letter.task_id = gone.id AND {IS_OPEN}
 )
-INSERT INTO callboard_taskevent (task_id, verb, by, detail)
-SELECT id, 'delete', %(by)s, jsonb_build_object('status', status) FROM gone
+{of_tasks("gone", verb="'delete'", detail="jsonb_build_object('status', status)")}
 RETURNING task_id
 """
 # The lock comes first: of a task that ends during the wait, the statement must see the attempt and the dead letter.
 _LOCK = "SELECT version, status FROM callboard_task WHERE id = %(id)s FOR UPDATE"
 
 
-def delete(task_id: UUID, *, by: str = "", version: int | None = None) -> None:
+def delete(task_id: UUID, *, by: Author = UNKNOWN, version: int | None = None) -> None:
     """Remove one task that waits or has ended, and its attempts.
 
     Parameters:
@@ -46,7 +46,7 @@ def delete(task_id: UUID, *, by: str = "", version: int | None = None) -> None:
         for current, status in fetch(_LOCK, {"id": task_id}):
             if version not in {None, current}:
                 raise VersionMismatch(version, current=current, status=status)
-        if fetch(_DELETE, {"id": task_id, "by": by}):
+        if fetch(_DELETE, {"id": task_id, **by.parameters}):
             return
     if not Task.objects.filter(pk=task_id).exists():
         raise NotFound(f"there is no task {task_id}")

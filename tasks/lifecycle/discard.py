@@ -6,8 +6,10 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks.db.statements import fetch
+from tasks.lifecycle.journal import UNKNOWN, Author, entries
 from tasks.lifecycle.predicates import IS_LEADING, IS_OPEN, LEAD
 from tasks.lifecycle.rows import not_open
+from tasks.states import Door
 
 _DISCARD = f"""
 WITH wanted AS MATERIALIZED (
@@ -18,16 +20,15 @@ WITH wanted AS MATERIALIZED (
     UPDATE callboard_deadletter AS letter
     SET resolution = 'DISCARDED', resolved_by = %(by)s, resolved_at = statement_timestamp()
     FROM wanted WHERE letter.id = wanted.id
-    RETURNING letter.id, letter.task_id
+    RETURNING letter.id, letter.task_id, letter.actor, letter.queue
 ), noted AS (
-    INSERT INTO callboard_taskevent (task_id, verb, by, detail)
-    SELECT task_id, 'discard', %(by)s, '{{}}' FROM resolved
+    {entries("resolved", verb="'discard'", kind="'dead_letter'", task="task_id", actor="actor", queue="queue")}
 )
 SELECT id FROM resolved
 """
 
 
-def discard(letter_id: UUID, *, by: str = "") -> None:
+def discard(letter_id: UUID, *, by: Author = UNKNOWN) -> None:
     """Resolve an open dead letter without running its task again.
 
     Raises:
@@ -38,9 +39,9 @@ def discard(letter_id: UUID, *, by: str = "") -> None:
         raise not_open(letter_id)
 
 
-def discard_many(letter_ids: Sequence[UUID], *, by: str = "") -> list[UUID]:
+def discard_many(letter_ids: Sequence[UUID], *, by: Author = UNKNOWN) -> list[UUID]:
     """Resolve open dead letters without running their tasks again, and return their ids; others are skipped."""
-    return [id for (id,) in fetch(_DISCARD, {"ids": [str(id) for id in letter_ids], "by": by})]
+    return [id for (id,) in fetch(_DISCARD, {"ids": [str(id) for id in letter_ids], **by.parameters})]
 
 
 _OLD_OPEN_LETTERS = f"""
@@ -60,4 +61,4 @@ def discard_old(*, keep_seconds: float, batch: int, lease: str, term: int) -> in
     parameters = {"seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}
     with transaction.atomic():
         ids = [id for (id,) in fetch(_OLD_OPEN_LETTERS, parameters)]
-        return len(discard_many(ids)) if ids else 0
+        return len(discard_many(ids, by=Author(door=Door.SCHEDULER))) if ids else 0

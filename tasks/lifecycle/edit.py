@@ -9,6 +9,7 @@ from django.db import transaction
 from tasks import registry
 from tasks.db.statements import as_json
 from tasks.errors import FieldError, IllegalTransition, InvalidTask, VersionMismatch
+from tasks.lifecycle.journal import UNKNOWN, Author, of_tasks
 from tasks.lifecycle.predicates import IS_WAITING
 from tasks.lifecycle.rows import columns_of, locked
 from tasks.lifecycle.signals import Moved, announce
@@ -46,8 +47,7 @@ WITH change AS (
         task.payload IS DISTINCT FROM wanted.payload OR task.run_at < wanted.run_at
         OR COALESCE(task.max_retries, 2147483647) > COALESCE(wanted.max_retries, 2147483647) AS is_more
 ), noted AS (
-    INSERT INTO callboard_taskevent (task_id, verb, by, detail)
-    SELECT id, 'edit', %(by)s, jsonb_build_object('fields', %(fields)s::jsonb) FROM moved
+    {of_tasks("moved", verb="'edit'", detail="jsonb_build_object('fields', %(fields)s::jsonb)")}
 )
 SELECT is_more, id, status, actor, queue, trace_id FROM moved
 """
@@ -57,7 +57,7 @@ def edit(
     task_id: UUID,
     change: Mapping[str, Any],
     *,
-    by: str = "",
+    by: Author = UNKNOWN,
     version: int | None = None,
     admit: Admit | None = None,
 ) -> Status:
@@ -79,7 +79,7 @@ def edit(
         "id": task_id,
         "change": as_json([change])[1:-1],
         "version": version,
-        "by": by,
+        **by.parameters,
         "fields": as_json(sorted(change)),  # type: ignore[arg-type]
     }
     with transaction.atomic():

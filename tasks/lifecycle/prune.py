@@ -127,7 +127,7 @@ class History(NamedTuple):
     order: str
 
 
-EVENTS = History("callboard_taskevent", "id", "at", "id")
+JOURNAL = History("callboard_journal", "id", "at", "id")
 ADMIN_LOG = History("django_admin_log", "id", "action_time", "id")
 SESSIONS = History("django_session", "session_key", "expire_date", "expire_date")
 

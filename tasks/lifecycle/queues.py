@@ -1,17 +1,34 @@
 """pause, resume: an operator stops the dispatch of a queue, and starts it again."""
 
 import structlog
-from django.db.models.functions import Now
 
+from tasks.db.statements import fetch
 from tasks.errors import NotFound
+from tasks.lifecycle.journal import UNKNOWN, Author, entries
 from tasks.lifecycle.requeue import take_back
 from tasks.lifecycle.signals import after_commit, resumed, send_safely
 from tasks.models import Queue
 
 log = structlog.get_logger(__name__)
 
+_PAUSE = f"""
+WITH paused AS (
+    UPDATE callboard_queue SET paused_at = statement_timestamp() WHERE name = %(name)s AND paused_at IS NULL
+    RETURNING name
+)
+{entries("paused", verb="'pause'", kind="'queue'", id="name", queue="name")}
+RETURNING id
+"""
+_RESUME = f"""
+WITH resumed AS (
+    UPDATE callboard_queue SET paused_at = NULL WHERE name = %(name)s AND paused_at IS NOT NULL RETURNING name
+)
+{entries("resumed", verb="'resume'", kind="'queue'", id="name", queue="name")}
+RETURNING id
+"""
 
-def pause(name: str, *, by: str = "") -> Queue:
+
+def pause(name: str, *, by: Author = UNKNOWN) -> Queue:
     """Stop dispatching a queue, and take back its tasks that no worker has claimed; running tasks go on.
 
     Pausing a paused queue changes nothing.
@@ -21,21 +38,21 @@ def pause(name: str, *, by: str = "") -> Queue:
     """
     queue = _find(name)
     # The pause comes first, so that no dispatcher dispatches again what is taken back.
-    if Queue.objects.filter(pk=queue.pk, paused_at=None).update(paused_at=Now()):
-        log.info("queue paused; its tasks wait", queue=name, by=by, taken_back=take_back(name))
+    if fetch(_PAUSE, {"name": name, **by.parameters}):
+        log.info("queue paused; its tasks wait", queue=name, by=by.name, taken_back=take_back(name))
     queue.refresh_from_db()
     return queue
 
 
-def resume(name: str, *, by: str = "") -> Queue:
+def resume(name: str, *, by: Author = UNKNOWN) -> Queue:
     """Let a queue be dispatched again, at once.
 
     Raises:
         NotFound: no such queue.
     """
     queue = _find(name)
-    if Queue.objects.filter(pk=queue.pk).exclude(paused_at=None).update(paused_at=None):
-        log.info("queue resumed", queue=name, by=by)
+    if fetch(_RESUME, {"name": name, **by.parameters}):
+        log.info("queue resumed", queue=name, by=by.name)
         after_commit(lambda: send_safely(resumed, queue=name))
     queue.refresh_from_db()
     return queue

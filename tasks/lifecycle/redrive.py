@@ -8,6 +8,7 @@ from django.db import transaction
 from dlq.models import DeadLetter
 from tasks.db.statements import fetch
 from tasks.errors import AlreadyResolved, CallboardError, NotFound
+from tasks.lifecycle.journal import UNKNOWN, Author
 from tasks.lifecycle.predicates import IS_OPEN
 from tasks.lifecycle.retry import retry_many, unfit
 from tasks.lifecycle.rows import not_open
@@ -33,7 +34,7 @@ ORDER BY letter.id FOR UPDATE
 """
 
 
-def redrive(letter_id: UUID, *, by: str = "", admit: Admit | None = None) -> Status:
+def redrive(letter_id: UUID, *, by: Author = UNKNOWN, admit: Admit | None = None) -> Status:
     """Give the task of an open dead letter a second life.
 
     Parameters:
@@ -51,7 +52,7 @@ def redrive(letter_id: UUID, *, by: str = "", admit: Admit | None = None) -> Sta
 
 
 @transaction.atomic
-def redrive_many(letter_ids: Sequence[UUID], *, by: str = "", admit: Admit | None = None) -> list[Moved]:
+def redrive_many(letter_ids: Sequence[UUID], *, by: Author = UNKNOWN, admit: Admit | None = None) -> list[Moved]:
     """Give the tasks of open dead letters a second life, and return them; resolved dead letters are skipped."""
     ids = [str(id) for id in letter_ids]
     dead = [str(id) for (id,) in fetch(_LOCK_TASKS, {"ids": ids})]

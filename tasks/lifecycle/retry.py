@@ -8,6 +8,7 @@ from django.db import transaction
 
 from tasks import registry
 from tasks.errors import IllegalTransition, InvalidTask, UnknownActor
+from tasks.lifecycle.journal import UNKNOWN, Author, entries
 from tasks.lifecycle.predicates import IS_OPEN, any_of
 from tasks.lifecycle.rows import locked, status_of
 from tasks.lifecycle.signals import Moved, announce
@@ -17,10 +18,21 @@ from tasks.states import Status
 
 RETRYABLE = (Status.DEAD, Status.RETRYING, Status.CANCELLED)
 
+# A re-drive is done to the open dead letter; a dead task whose dead letter was discarded has none.
+_ENTRIES = entries(
+    "moved LEFT JOIN answered ON answered.task_id = moved.id",
+    verb="moved.verb",
+    kind="CASE WHEN answered.id IS NULL THEN 'task' ELSE 'dead_letter' END",
+    id="COALESCE(answered.id, moved.id)",
+    task="moved.id",
+    actor="moved.actor",
+    queue="moved.queue",
+    detail="jsonb_build_object('status', moved.before)",
+)
 # A second life begins with no failures, no crashes and a new age limit, while dispatch and attempt go on; the same
 # statement resolves the open dead letter. A RETRYING task only runs sooner. Dead letters are locked in the order of
 # their ids, as a discard locks them: that is the order of the deaths, not of the tasks.
-# From DEAD this is a re-drive, whichever verb was called; the event and the announcement say so.
+# From DEAD this is a re-drive, whichever verb was called; the journal and the announcement say so.
 _RETRY = f"""
 WITH wanted AS MATERIALIZED (
     SELECT task.id, task.status, CASE WHEN task.status = 'DEAD' THEN 'redrive' ELSE 'retry' END AS verb
@@ -41,7 +53,7 @@ WITH wanted AS MATERIALIZED (
     FROM wanted WHERE task.id = wanted.id
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, wanted.verb, wanted.status AS before
 ), answered AS MATERIALIZED (
-    SELECT letter.id FROM callboard_deadletter AS letter JOIN wanted ON wanted.id = letter.task_id
+    SELECT letter.id, letter.task_id FROM callboard_deadletter AS letter JOIN wanted ON wanted.id = letter.task_id
     WHERE {IS_OPEN}
     ORDER BY letter.id FOR UPDATE OF letter
 ), resolved AS (
@@ -49,14 +61,13 @@ WITH wanted AS MATERIALIZED (
     SET resolution = 'REDRIVEN', resolved_by = %(by)s, resolved_at = statement_timestamp()
     FROM answered WHERE letter.id = answered.id
 ), noted AS (
-    INSERT INTO callboard_taskevent (task_id, verb, by, detail)
-    SELECT id, verb, %(by)s, jsonb_build_object('status', before) FROM moved
+    {_ENTRIES}
 )
 SELECT verb, id, status, actor, queue, trace_id FROM moved
 """
 
 
-def retry(task_id: UUID, *, by: str = "", admit: Admit | None = None) -> Status:
+def retry(task_id: UUID, *, by: Author = UNKNOWN, admit: Admit | None = None) -> Status:
     """Run one task again: a DEAD task is re-driven, a RETRYING one runs now, a CANCELLED one begins a second life.
 
     Parameters:
@@ -76,7 +87,7 @@ def retry(task_id: UUID, *, by: str = "", admit: Admit | None = None) -> Status:
 
 
 @transaction.atomic
-def retry_many(task_ids: Sequence[UUID], *, by: str = "", admit: Admit | None = None) -> list[Moved]:
+def retry_many(task_ids: Sequence[UUID], *, by: Author = UNKNOWN, admit: Admit | None = None) -> list[Moved]:
     """Run again those tasks that can be retried, and return them; those that no longer fit their actor are skipped.
 
     Tasks that were dead are announced as ``redrive``, all others as ``retry``.
@@ -85,7 +96,7 @@ def retry_many(task_ids: Sequence[UUID], *, by: str = "", admit: Admit | None = 
         admit: what it raises leaves all tasks as they were.
     """
     misfits = unfit(task_ids)
-    rows = locked(_RETRY, [id for id in task_ids if id not in misfits], by=by)
+    rows = locked(_RETRY, [id for id in task_ids if id not in misfits], **by.parameters)
     if admit is not None and rows:
         admit(len(rows))
     moves = [(verb, Moved(*row)) for verb, *row in rows]

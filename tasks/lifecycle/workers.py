@@ -13,6 +13,7 @@ from django.db import OperationalError, connection, transaction
 
 from tasks import registry
 from tasks.db.statements import as_json, fetch, is_lock_timeout
+from tasks.lifecycle.journal import UNKNOWN, Author, entries
 from tasks.lifecycle.predicates import IS_LEADING, LEAD, LIVE_WORKER, NOT_GONE
 from tasks.models import Queue
 
@@ -275,14 +276,19 @@ def forget_gone(*, older_than_seconds: float, lease: str, term: int) -> int:
     return len(fetch(_FORGET_GONE, {"seconds": older_than_seconds, "lease": lease, "term": term}))
 
 
-_DRAIN = """
-UPDATE callboard_worker SET status = 'DRAINING' WHERE id = ANY(%(ids)s::uuid[]) AND status = 'ALIVE' RETURNING id
+_DRAIN = f"""
+WITH asked AS (
+    UPDATE callboard_worker SET status = 'DRAINING' WHERE id = ANY(%(ids)s::uuid[]) AND status = 'ALIVE'
+    RETURNING id, host, pid
+)
+{entries("asked", verb="'drain'", kind="'worker'", name="host || ':' || pid")}
+RETURNING id
 """
 
 
-def ask_to_drain(worker_ids: Sequence[UUID]) -> int:
+def ask_to_drain(worker_ids: Sequence[UUID], *, by: Author = UNKNOWN) -> int:
     """Ask workers to finish what they run and end; they learn of it with their next heartbeat. Return how many."""
-    return len(fetch(_DRAIN, {"ids": [str(id) for id in worker_ids]}))
+    return len(fetch(_DRAIN, {"ids": [str(id) for id in worker_ids], **by.parameters}))
 
 
 def present_ids() -> set[str]:

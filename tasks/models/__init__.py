@@ -2,9 +2,9 @@
 
 from tasks.models.attempt import Attempt
 from tasks.models.barrier import Barrier
-from tasks.models.event import TaskEvent
 from tasks.models.idempotency_key import IdempotencyKey
 from tasks.models.ids import new_id
+from tasks.models.journal import Journal, JournalQuerySet
 from tasks.models.lease import Lease, Term
 from tasks.models.queue import Queue
 from tasks.models.task import Task, TaskQuerySet
@@ -16,10 +16,11 @@ __all__ = [
     "Attempt",
     "Barrier",
     "IdempotencyKey",
+    "Journal",
+    "JournalQuerySet",
     "Lease",
     "Queue",
     "Task",
-    "TaskEvent",
     "TaskQuerySet",
     "Term",
     "Worker",

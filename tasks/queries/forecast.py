@@ -1,13 +1,15 @@
 """The forecast: when a waiting task is expected to start, estimated from the tasks ahead of it."""
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from tasks.db.statements import fetch
 from tasks.lifecycle.predicates import IS_DUE, LIVE_WORKER
 from tasks.models import Task
 from tasks.priority import HIGHEST, broker_queue
+from tasks.queries import waiting
+from tasks.queries.waiting import WaitingFor
 from tasks.states import DUE, Status
 
 #: The most tasks ahead that are read.
@@ -17,21 +19,33 @@ NEWEST_ATTEMPTS = 200
 
 
 class Forecast(NamedTuple):
-    """In how many seconds a task is expected to start; if None, ``obstacle`` gives the reason."""
+    """In how many seconds a task is expected to start; None if something else must happen first."""
 
     seconds: float | None
     #: It may well start later: more tasks are ahead than were read, or it is not due yet.
     is_at_least: bool = False
-    obstacle: str = ""
+    #: Why it does not run yet.
+    waiting_for: Sequence[WaitingFor] = ()
+
+    @property
+    def obstacle(self) -> str:
+        """What must happen first, in words; empty if it only takes time."""
+        return "" if self.seconds is not None else "; ".join(one.message for one in self.waiting_for if one.is_blocking)
 
 
 _SERVICE = f"""
+WITH live AS (
+    SELECT worker.id, worker.threads, %(actor)s = ANY(worker.actors) AS knows_actor,
+           worker.queues && %(names)s::varchar[] AS serves_queue
+    FROM callboard_worker AS worker WHERE {LIVE_WORKER}
+)
 SELECT EXTRACT(EPOCH FROM %(run_at)s - statement_timestamp())::double precision,
-       COALESCE((SELECT paused_at IS NOT NULL FROM callboard_queue WHERE name = %(queue)s), false),
-       COALESCE(sum(worker.threads), 0),
-       COALESCE(array_agg(worker.id::text), '{{}}')
-FROM callboard_worker AS worker
-WHERE {LIVE_WORKER} AND %(actor)s = ANY(worker.actors) AND worker.queues && %(names)s::varchar[]
+       EXISTS (SELECT FROM callboard_lease WHERE expires_at > statement_timestamp()),
+       (SELECT paused_at FROM callboard_queue WHERE name = %(queue)s),
+       COALESCE(bool_or(serves_queue), false),
+       COALESCE(sum(threads) FILTER (WHERE knows_actor AND serves_queue), 0),
+       COALESCE(array_agg(id::text) FILTER (WHERE knows_actor AND serves_queue), '{{}}')
+FROM live
 """
 
 # One walk along task_due_idx for each priority that goes first, so that tasks behind cost nothing. QUEUED tasks are
@@ -62,7 +76,7 @@ WITH usual AS (
         LIMIT %(most)s
     ) AS due
 )
-SELECT GREATEST(COALESCE(estimated_seconds, usual.seconds, 0) - EXTRACT(EPOCH FROM ran), 0)::double precision
+SELECT turn, GREATEST(COALESCE(estimated_seconds, usual.seconds, 0) - EXTRACT(EPOCH FROM ran), 0)::double precision
 FROM ahead LEFT JOIN usual USING (actor)
 ORDER BY turn, priority DESC, run_at, id
 LIMIT %(most)s
@@ -75,17 +89,31 @@ def expected_start(task: Task) -> Forecast | None:
         return None
     place = {"queue": task.queue, "priority": task.priority, "run_at": task.run_at, "id": task.pk}
     names = [task.queue, broker_queue(task.queue, task.band)]
-    ((until_due, is_paused, threads, workers),) = fetch(_SERVICE, {**place, "actor": task.actor, "names": names})
-    if is_paused:
-        return Forecast(None, obstacle="its queue is paused")
-    if not threads:
-        return Forecast(None, obstacle="no live worker serves its actor and queue")
+    ((until_due, has_leader, paused_at, is_served, threads, workers),) = fetch(
+        _SERVICE, {**place, "actor": task.actor, "names": names}
+    )
+    blocking: list[WaitingFor] = []
+    if not has_leader and task.status in DUE:
+        blocking.append(waiting.no_scheduler())
+    if paused_at is not None:
+        blocking.append(waiting.paused(task.queue, paused_at))
+    if not is_served:
+        blocking.append(waiting.queue_not_served(task))
+    elif not threads:
+        blocking.append(waiting.actor_not_served(task))
     if until_due > 0:
         # How many tasks will be ahead of it by then is not known.
-        return Forecast(until_due, is_at_least=True)
+        return Forecast(None if blocking else until_due, not blocking, (*blocking, waiting.not_due(task)))
+    if blocking:
+        return Forecast(None, waiting_for=tuple(blocking))
     bounds = {"workers": workers, "highest": HIGHEST, "most": MOST_AHEAD, "newest": NEWEST_ATTEMPTS}
-    ahead = [seconds for (seconds,) in fetch(_AHEAD, {**place, **bounds})]
-    return Forecast(free_in_seconds(ahead, threads=threads), is_at_least=len(ahead) == MOST_AHEAD)
+    rows = fetch(_AHEAD, {**place, **bounds})
+    seconds, is_capped = free_in_seconds([seconds for _, seconds in rows], threads=threads), len(rows) == MOST_AHEAD
+    number_ahead, running = sum(turn for turn, _ in rows), sum(not turn for turn, _ in rows)
+    reasons = [waiting.tasks_ahead(number_ahead, is_capped=is_capped)] if number_ahead else []
+    if running >= threads:
+        reasons.append(waiting.threads_busy(threads))
+    return Forecast(seconds, is_capped, tuple(reasons))
 
 
 def free_in_seconds(ahead: Iterable[float], *, threads: int) -> float:

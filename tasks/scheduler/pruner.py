@@ -7,7 +7,7 @@ from django.conf import settings
 
 from tasks import lifecycle
 from tasks.lifecycle import workers
-from tasks.lifecycle.prune import ADMIN_LOG, EVENTS, FIRST_ID, SESSIONS, History
+from tasks.lifecycle.prune import ADMIN_LOG, FIRST_ID, JOURNAL, SESSIONS, History
 from tasks.scheduler.leadership import LEASE, Leadership
 from tasks.scheduler.loop import Loop
 from tasks.states import Status
@@ -98,7 +98,7 @@ class Pruner(Loop):
 def keep_histories() -> dict[History, float]:
     """Return for how long the rows of each history are kept; 0 = for ever."""
     return {
-        EVENTS: settings.KEEP_EVENTS_SECONDS,
+        JOURNAL: settings.KEEP_JOURNAL_SECONDS,
         ADMIN_LOG: settings.KEEP_ADMIN_LOG_SECONDS,
         SESSIONS: settings.KEEP_EXPIRED_SESSIONS_SECONDS,
     }

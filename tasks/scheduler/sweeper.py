@@ -17,10 +17,11 @@ from tasks.broker.sources.base import Source
 from tasks.db.clock import Clock
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint
-from tasks.lifecycle import workers
+from tasks.lifecycle import Author, workers
 from tasks.lifecycle.rescue import BATCH
 from tasks.scheduler.leadership import LEASE, Leadership
 from tasks.scheduler.loop import Loop
+from tasks.states import Door
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +37,7 @@ REOPENING_SECONDS = 2.0
 MOST_QUEUED = 5_000
 
 _BEGINNING = (datetime(2000, 1, 1, tzinfo=UTC), UUID(int=0))
+_SWEEPER = Author(door=Door.SCHEDULER, reason="its stuck tasks were taken from it")
 
 
 class Sweeper(Loop):
@@ -123,7 +125,7 @@ class Sweeper(Loop):
             lease=LEASE, term=term, until=clock.now, stepped_at=clock.forward.at, stepped_by=clock.forward.seconds
         )
         if holders:
-            workers.ask_to_drain(list(holders))
+            workers.ask_to_drain(list(holders), by=_SWEEPER)
             log.warning("stuck tasks were taken from workers that now end", count=len(moves), workers=len(holders))
         return len(moves)
 

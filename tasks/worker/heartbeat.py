@@ -13,7 +13,8 @@ from django.db import close_old_connections, connection
 from tasks import lifecycle
 from tasks.db import call_timeout
 from tasks.db.statements import is_lock_timeout
-from tasks.lifecycle import workers
+from tasks.lifecycle import Author, workers
+from tasks.states import Door
 from tasks.worker.completer import Completer
 from tasks.worker.drain import Drain
 from tasks.worker.inflight import Inflight
@@ -23,6 +24,9 @@ log = structlog.get_logger(__name__)
 
 #: Pause after a beat that failed.
 RETRY_SECONDS = 0.5
+
+#: A reload, or a limit of the process, asks for a fresh one in its place.
+_WORKER = Author(door=Door.WORKER, reason="a fresh process takes its place")
 
 
 class Heartbeat:
@@ -123,7 +127,7 @@ class Heartbeat:
         elif self._drain.is_due and not heard.is_draining:
             # First in the registry, where operators see it and the dispatcher stops counting this worker's threads.
             with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
-                workers.ask_to_drain([self._inflight.worker_id])
+                workers.ask_to_drain([self._inflight.worker_id], by=_WORKER)
             self._drain.retire()
 
     def _look_after_tasks(self) -> None:

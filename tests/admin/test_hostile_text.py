@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.models import ApiToken, Queue, Task, TaskEvent, Worker
+from tasks.models import ApiToken, Journal, Queue, Task, Worker
 from tasks.states import Status
 from tests import factories
 from tests.admin.pages import MODELS, html, list_of, page_of
@@ -33,7 +33,17 @@ def hostile(worker):
     )
     lifecycle.complete_many([failed])
     Task.objects.update(trace_id="<script>", checkpoint=HOSTILE, progress=[HOSTILE], args=[HOSTILE])
-    TaskEvent.objects.create(task=task, verb="<script>", by=HOSTILE, detail={"a": HOSTILE})
+    Journal.objects.create(
+        task=task,
+        kind="task",
+        object_id=HOSTILE[:100],
+        verb="<script>",
+        by=HOSTILE,
+        reason=HOSTILE,
+        actor=HOSTILE,
+        queue=HOSTILE[:100],
+        detail={"a": HOSTILE},
+    )
     Worker.objects.update(host=HOSTILE, queues=[HOSTILE[:100]], actors=[HOSTILE], crash={"a": HOSTILE})
     Queue.objects.create(name=f"~{HOSTILE[:90]}")
     ApiToken.issue(user=User.objects.create_user("alice"), name=HOSTILE[:100])
@@ -104,8 +114,9 @@ def test_invisible_characters_in_names_are_written_out(root, worker):
     token, _ = ApiToken.issue(user=User.objects.create_user("alice"), name=name, queues=[name])
     factories.submit()
     Task.objects.update(queue=name)
+    entry = Journal.objects.create(kind="queue", object_id=name, verb="pause", by=name, reason=name, queue=name)
     lists = [list_of(model) for model in MODELS]
-    for path in (*lists, page_of(queue), page_of(worker), page_of(token), reverse("admin:index")):
+    for path in (*lists, page_of(queue), page_of(worker), page_of(token), page_of(entry), reverse("admin:index")):
         text = re.sub(r"<[^>]*>", "", html(root.get(path)))
         assert name not in text, path
         assert r"a\u202eb" in text, path

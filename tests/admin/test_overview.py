@@ -9,7 +9,7 @@ from django.urls import reverse
 from dlq import queries as dlq_queries
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.lifecycle import queues
+from tasks.lifecycle import Author, queues
 from tasks.models import Task
 from tasks.queries import counts
 from tasks.states import Status
@@ -63,7 +63,7 @@ def test_the_overview_shows_counts_causes_and_warnings(root, worker):
     factories.make_lead()
     factories.make_task(Status.DEAD, worker=worker)
     factories.submit()
-    queues.pause("other", by="root")
+    queues.pause("other", by=Author("root"))
     page = html(root.get(reverse("admin:index")))
     assert re.search(r'<a class="card card-dead" href="/admin/tasks/task/\?status=DEAD"><b>1</b> Dead</a>', page)
     assert "Paused queues: other." in page

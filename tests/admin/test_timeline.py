@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 
 from tasks import lifecycle
-from tasks.lifecycle import queues
+from tasks.lifecycle import Author, queues
 from tests import factories
 from tests.admin.pages import html, page_of
 
@@ -30,15 +30,16 @@ def test_a_scheduled_task_shows_when_it_is_due(root, db):
 
 def test_a_waiting_task_shows_its_expected_start_or_its_obstacle(root, db):
     task = factories.submit()
-    assert "no live worker serves its actor and queue" in html(root.get(page_of(task)))
+    assert "no scheduler is running; no live worker serves the band medium" in html(root.get(page_of(task)))
+    factories.make_leader()
     factories.make_worker(threads=1)
     assert '<b>Expected to start</b> <span class="after">now</span>' in html(root.get(page_of(task)))
     factories.submit(priority=9, estimated_seconds=90)
     page = html(root.get(page_of(task)))
     (after,) = re.findall(r'<b>Expected to start</b> <span class="after">([^<]+)</span>', page)
-    assert after == "in about 1 min 30 s"
-    queues.pause("default")
-    assert "its queue is paused" in html(root.get(page_of(task)))
+    assert after == "in about 1 min 30 s: behind 1 other task"
+    queues.pause("default", by=Author("ada", reason="<b>"))
+    assert "queue default is paused by ada since" in html(root.get(page_of(task)))
 
 
 def test_the_first_start_after_a_put_back_is_not_called_the_last(root, worker):

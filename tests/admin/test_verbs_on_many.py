@@ -5,14 +5,13 @@ from urllib.parse import quote
 
 import pytest
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.admin import confirmation, operated
-from tasks.models import Queue, Task, Worker
-from tasks.states import Status
+from tasks.models import Journal, Queue, Task, Worker
+from tasks.states import Door, ObjectKind, Status
 from tests import factories
 from tests.admin.pages import list_of, messages_of
 
@@ -47,9 +46,12 @@ def test_one_illegal_row_does_not_fail_the_others(operator, mixed):
         "1 task cancelled, 2 skipped. Only tasks that have not ended can be cancelled, and only once."
     ]
     assert [Task.objects.get(pk=task.pk).status for task in mixed] == ["CANCELLED", "SUCCEEDED", "DEAD"]
-    entry = LogEntry.objects.get()
-    assert (entry.user.username, entry.object_repr, entry.object_id) == ("olga", "1 task", None)
-    assert entry.change_message == "1 task cancelled: cleaning"
+    one, summary = Journal.objects.filter(by="olga")
+    assert (one.verb, one.door, one.reason, one.task, one.count) == ("cancel", Door.ADMIN, "cleaning", mixed[0], None)
+    assert (summary.verb, summary.door, summary.reason, summary.object_id) == ("cancel", Door.ADMIN, "cleaning", "")
+    assert (summary.kind, summary.count) == (ObjectKind.TASK, 1)
+    assert one.operation_id == summary.operation_id is not None
+    assert list(Journal.objects.acts().filter(by="olga")) == [summary]
 
 
 def test_a_selection_without_eligible_rows_is_explained(operator, mixed):
@@ -59,7 +61,7 @@ def test_a_selection_without_eligible_rows_is_explained(operator, mixed):
     assert messages_of(answer) == [
         "0 tasks cancelled, 2 skipped. Only tasks that have not ended can be cancelled, and only once."
     ]
-    assert not LogEntry.objects.exists()
+    assert not Journal.objects.filter(by="olga").exists()
 
 
 def test_all_matches_of_the_filter_and_no_other_rows(operator, worker):

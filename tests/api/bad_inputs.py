@@ -266,14 +266,14 @@ ADDRESSES: dict[str, tuple[str, str, int, str]] = {
     "an id to discard": ("post", "/api/v1/dlq/x/discard", 400, "id"),
     "a filter of events": ("get", f"{TASKS}/{{task}}/events?verb=cancel", 400, "verb"),
     "a made-up cursor of events": ("get", f"{TASKS}/{{task}}/events?cursor=abc", 400, "cursor"),
-    "fields for a delete": ("delete", f"{TASKS}/{{task}}", 400, "reason"),
+    "fields for a delete": ("delete", f"{TASKS}/{{task}}", 400, "comment"),
     "fields for a discard": ("post", f"/api/v1/dlq/{uuid4()}/discard", 404, ""),
-    "an unknown field of an edit": ("patch", f"{TASKS}/{{task}}", 400, "reason"),
-    "an unknown field of a replacement": ("put", f"{TASKS}/{{task}}", 400, "reason"),
+    "an unknown field of an edit": ("patch", f"{TASKS}/{{task}}", 400, "comment"),
+    "an unknown field of a replacement": ("put", f"{TASKS}/{{task}}", 400, "comment"),
     "a PUT of all tasks": ("put", TASKS, 405, ""),
     "a GET of a bulk": ("get", f"{TASKS}/bulk", 405, ""),
-    "fields for a cancel": ("post", f"{TASKS}/{{task}}/cancel", 400, "reason"),
-    "fields for a retry": ("post", f"{TASKS}/{{task}}/retry", 400, "reason"),
+    "fields for a cancel": ("post", f"{TASKS}/{{task}}/cancel", 400, "comment"),
+    "fields for a retry": ("post", f"{TASKS}/{{task}}/retry", 400, "comment"),
 }
 
 #: name: (method, path, status, field named) of what is for staff.
@@ -282,7 +282,7 @@ STAFF_ADDRESSES: dict[str, tuple[str, str, int, str]] = {
     "a NUL as worker": ("delete", "/api/v1/workers/%00", 400, "id"),
     "an unknown worker": ("get", f"/api/v1/workers/{uuid4()}", 404, ""),
     "an unknown worker to drain": ("delete", f"/api/v1/workers/{uuid4()}", 404, ""),
-    "fields for a drain": ("delete", "/api/v1/workers/{worker}", 400, "reason"),
+    "fields for a drain": ("delete", "/api/v1/workers/{worker}", 400, "comment"),
     "an unknown status of workers": ("get", "/api/v1/workers?status=BUSY", 400, "status"),
     "an unknown filter of workers": ("get", "/api/v1/workers?host=a", 400, "host"),
     "an unknown queue": ("get", "/api/v1/queues/nowhere", 404, ""),
@@ -290,9 +290,9 @@ STAFF_ADDRESSES: dict[str, tuple[str, str, int, str]] = {
     "a surrogate as queue": ("post", "/api/v1/queues/%ED%A0%80/pause", 404, ""),
     "an unknown queue to resume": ("post", "/api/v1/queues/nowhere/resume", 404, ""),
     "a long queue": ("patch", f"/api/v1/queues/{'q' * 3000}", 404, ""),
-    "fields for a pause": ("post", "/api/v1/queues/default/pause", 400, "reason"),
-    "fields for a resume": ("post", "/api/v1/queues/default/resume", 400, "reason"),
-    "an unknown field of a queue": ("patch", "/api/v1/queues/default", 400, "reason"),
+    "fields for a pause": ("post", "/api/v1/queues/default/pause", 400, "comment"),
+    "fields for a resume": ("post", "/api/v1/queues/default/resume", 400, "comment"),
+    "an unknown field of a queue": ("patch", "/api/v1/queues/default", 400, "comment"),
     "a queue to replace": ("put", "/api/v1/queues/default", 405, ""),
     "0 minutes": ("get", "/api/v1/stats?minutes=0", 400, "minutes"),
     "Arabic minutes": ("get", "/api/v1/stats?minutes=%D9%A3", 400, "minutes"),
@@ -379,7 +379,7 @@ HEADERS: dict[str, tuple[str, str, int, str]] = {
 }
 
 #: Fields that no verb, edit or removal takes.
-_SURPLUS = b'{"reason": "x"}'
+_SURPLUS = b'{"comment": "x"}'
 _GOOD = {"actor": "act", "payload": {"do": "return"}}
 
 

@@ -10,7 +10,7 @@ import pytest
 from dlq.models import DeadLetter
 from tasks.contract import fields
 from tasks.contract.submissions import READERS
-from tasks.models import IdempotencyKey, Queue, Task, TaskEvent, Worker
+from tasks.models import IdempotencyKey, Journal, Queue, Task, Worker
 from tests.api.bad_inputs import BULK, CASES, long_paths, many
 from tests.callers import TASKS, assert_problem
 
@@ -32,7 +32,7 @@ def test_bad_input(alice, staff, worker, name):
 
 def _everything() -> dict[str, Any]:
     """Read all rows that a request could change."""
-    tables = (Task, Queue, Worker, TaskEvent, IdempotencyKey, DeadLetter)
+    tables = (Task, Queue, Worker, Journal, IdempotencyKey, DeadLetter)
     return {table.__name__: list(table._default_manager.order_by("pk").values()) for table in tables}
 
 

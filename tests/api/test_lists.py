@@ -1,11 +1,12 @@
 """``GET tasks`` and its kin: filters and keyset pages."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
+from tasks.lifecycle import Author, queues
 from tasks.models import Task
-from tasks.states import Status
+from tasks.states import Door, Status
 from tests import factories
 from tests.callers import TASKS, assert_problem
 
@@ -162,9 +163,29 @@ def test_a_list_refuses_what_it_does_not_know_by_name(alice):
 
 
 def test_a_waiting_task_tells_when_it_is_expected_to_start(alice):
+    factories.make_leader()
     factories.make_worker(threads=1)
     first = alice.submit(priority=9, estimated_seconds=30).json()
     second = alice.submit().json()
     assert alice.get(f"{TASKS}/{second['id']}").json()["expected_start_seconds"] == 30
     assert alice.get(f"{TASKS}/{first['id']}").json()["expected_start_seconds"] == 0
     assert {task["expected_start_seconds"] for task in alice.get(TASKS).json()["results"]} == {None}
+
+
+def test_a_waiting_task_tells_what_it_waits_for(alice):
+    task = alice.submit(delay_seconds=3600).json()
+    queues.pause("default", by=Author("ada", Door.CLI, "too hot"))
+    shown = alice.get(task["url"]).json()
+    kinds = [one["kind"] for one in shown["waiting_for"]]
+    assert kinds == ["no_scheduler", "queue_paused", "queue_not_served", "not_due"]
+    paused = shown["waiting_for"][1]
+    assert (paused["queue"], paused["by"], paused["reason"]) == ("default", "ada", "too hot")
+    assert paused["message"] == f"queue default is paused by ada since {_written(paused['since'])} UTC: too hot"
+    due = {"kind": "not_due", "message": f"not due until {_written(task['run_at'])} UTC", "run_at": task["run_at"]}
+    assert shown["waiting_for"][3] == due
+    (listed,) = alice.get(TASKS).json()["results"]
+    assert listed["waiting_for"] == task["waiting_for"] == [due], "the row alone tells it"
+
+
+def _written(time):
+    return f"{datetime.fromisoformat(time):%Y-%m-%d %H:%M:%S}"

@@ -15,7 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tasks.api import openapi
 from tasks.api.examples import example_of
-from tasks.contract import dead_letters, submissions, tasks, workers
+from tasks.contract import dead_letters, journal, submissions, tasks, workers
 from tasks.contract.fields import InvalidValue
 from tasks.contract.pages import PAGE_PARAMETERS
 from tasks.errors import STATUS_OF_CODE, InvalidTask
@@ -57,13 +57,17 @@ def test_filters_are_those_that_are_read():
     assert _names(TASKS) == {*tasks.FILTERS, *PAGE_PARAMETERS}
     assert _names("/api/v1/dlq") == {*dead_letters.FILTERS, *PAGE_PARAMETERS}
     assert _names("/api/v1/workers") == {*workers.FILTERS, *PAGE_PARAMETERS}
+    assert _names("/api/v1/journal") == {*journal.FILTERS, *PAGE_PARAMETERS}
 
 
 @pytest.mark.parametrize("text", ["", "x", "x" * 100, "x" * 101, "x" * 255, "x" * 256, "x\x00y", "x\ny"])
-@pytest.mark.parametrize(("path", "filters"), [(TASKS, tasks.FILTERS), ("/api/v1/dlq", dead_letters.FILTERS)])
+@pytest.mark.parametrize(
+    ("path", "filters"),
+    [(TASKS, tasks.FILTERS), ("/api/v1/dlq", dead_letters.FILTERS), ("/api/v1/journal", journal.FILTERS)],
+)
 def test_text_that_a_filter_refuses_is_described_as_refused(path, filters, text):
     described = {one["name"]: one["schema"] for one in DOCUMENT["paths"][path]["get"]["parameters"]}
-    for name in {"actor", "queue", "tag", "search"} & set(filters):
+    for name in {"actor", "queue", "tag", "search", "verb", "by", "object"} & set(filters):
         try:
             filters[name].read(text)
         except InvalidValue:
@@ -79,8 +83,9 @@ _FIELDS = {*submissions.READERS, *submissions.NOT_SUPPORTED}
 def test_fields_are_those_that_are_read():
     schemas = DOCUMENT["components"]["schemas"]
     assert set(schemas["Submission"]["properties"]) == _FIELDS
-    assert set(schemas["Edit"]["properties"]) == set(EDITABLE)
-    assert set(schemas["Replacement"]["properties"]) == set(schemas["Replacement"]["required"]) == set(EDITABLE)
+    assert set(schemas["Edit"]["properties"]) == {*EDITABLE, "reason"}
+    assert set(schemas["Replacement"]["properties"]) == {*EDITABLE, "reason"}
+    assert set(schemas["Replacement"]["required"]) == set(EDITABLE)
     of_bulk = schemas["BulkSubmission"]["properties"]["tasks"]["items"]["properties"]
     assert set(of_bulk) == _FIELDS
 
@@ -113,7 +118,9 @@ def test_every_field_says_what_it_is():
     assert [field for name, schema in schemas.items() for field in _undescribed(name, schema)] == []
     fields = [(name, one) for schema in schemas.values() for name, one in schema.get("properties", {}).items()]
     assert [name for name, one in fields if "number" in one.get("type", ()) and not name.endswith("_seconds")] == []
-    assert [name for name, one in fields if one.get("format") == "date-time" and not name.endswith("at")] == []
+    assert [
+        name for name, one in fields if one.get("format") == "date-time" and not name.endswith(("at", "since"))
+    ] == []
 
 
 def test_every_code_of_a_problem_is_described():
@@ -148,7 +155,11 @@ _EXAMPLES = [
 def test_an_example_can_be_sent_as_it_is(alice, staff, worker, operation, name):
     caller = staff if operation.is_for_staff else alice
     task = alice.submit("echo", payload={"message": "hello"}).json()
-    path = operation.path.format(task_id=task["id"], name="default") if "{" in operation.path else operation.path
+    dead = factories.make_task(Status.DEAD, worker=worker, owner_id=alice.user.pk)
+    path = operation.path.format(
+        task_id=dead.pk if operation.name == "retryTask" else task["id"], name="default",
+        letter_id=factories.open_letter(dead).pk, worker_id=worker.pk,
+    )  # fmt: skip
     (example,) = [one["value"] for one in _body_of(operation)["examples"].values() if one["summary"] == name]
     response = caller.generic(operation.method.upper(), path, json.dumps(example), content_type="application/json")
     assert response.status_code == next(iter(operation.answers)), response.content
@@ -205,7 +216,7 @@ def test_the_page_needs_nothing_from_elsewhere(db, path):
 @pytest.fixture
 def browser(db, django_user_model):
     client = Client(headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, raise_request_exception=False)
-    client.user = django_user_model.objects.create_user("root", is_staff=True)  # type: ignore[attr-defined]
+    client.user = django_user_model.objects.create_superuser("root")  # type: ignore[attr-defined]
     client.force_login(client.user)  # type: ignore[attr-defined]
     return client
 

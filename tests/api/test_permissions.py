@@ -46,7 +46,9 @@ STAFF = [
     ("post", "/api/v1/queues/{queue}/resume"),
     ("get", "/api/v1/stats"),
 ]
-ROUTES = OPEN + STAFF
+#: Routes for staff with a permission.
+PERMITTED = [("get", "/api/v1/journal")]
+ROUTES = OPEN + STAFF + PERMITTED
 OF_ONE = [route for route in OPEN if "{" in route[1]]
 NAMES = [f"{method} {path}" for method, path in ROUTES]
 

@@ -73,6 +73,7 @@ ROUTES = (
     Route("PATCH", "/api/v1/queues/{queue}", "operate", (401, 403, 403, 403, 403, OK, OK, OK), {"paused": True}),
     Route("POST", "/api/v1/queues/{queue}/pause", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
     Route("POST", "/api/v1/queues/{queue}/resume", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
+    Route("GET", "/api/v1/journal", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
     Route("GET", "/api/v1/stats", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
 )
 #: Open to everybody: they tell of no task. `/metrics` has its own tests.
@@ -226,6 +227,7 @@ PAGES = {
     "tasks/queue/{queue}/change/": (403, 200, 200, 200),
     "tasks/worker/": (403, 200, 200, 200),
     "tasks/worker/{worker}/change/": (403, 200, 200, 200),
+    "tasks/journal/": (403, 200, 200, 200),
     "tasks/apitoken/": (403, 403, 403, 200),
     "tasks/apitoken/add/": (403, 403, 403, 200),
     "tasks/apitoken/{token}/change/": (403, 403, 403, 200),

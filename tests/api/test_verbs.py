@@ -3,7 +3,7 @@
 import pytest
 
 from tasks import lifecycle
-from tasks.models import Task, TaskEvent
+from tasks.models import Journal, Task
 from tasks.states import Status
 from tests import factories
 from tests.callers import TASKS, assert_problem
@@ -74,7 +74,7 @@ def test_a_cancel_needs_no_body(alice, make, body):
         return
     assert response.status_code == 200
     assert response.json()["status"] == "CANCELLED"
-    assert TaskEvent.objects.get().by == "alice"
+    assert Journal.objects.get().by == "alice"
 
 
 def test_a_cancel_without_any_type_of_body_is_understood(alice, make):

@@ -6,6 +6,7 @@ import pytest
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
+from tasks.lifecycle import Author
 from tasks.management.callboard import operator
 from tasks.models import new_id
 from tasks.states import Resolution, Status
@@ -56,7 +57,7 @@ def test_a_dead_letter_is_redriven_once() -> None:
 def test_ctrl_c_amid_many_tells_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = [submit(), submit()]
 
-    def cancel(id: Any, *, by: str) -> str:
+    def cancel(id: Any, *, by: Author) -> str:
         if id == tasks[1].pk:
             raise KeyboardInterrupt
         return "CANCELLED"

@@ -5,10 +5,11 @@ import io
 import pytest
 from django.core.management.base import CommandError
 
+from tasks.management.callboard import operator
 from tasks.models import Task
 from tasks.states import Status
 from tests.commands.cli import callboard, callboard_json, refused
-from tests.factories import bring, make_worker
+from tests.factories import bring, make_leader, make_worker
 
 pytestmark = pytest.mark.django_db
 
@@ -65,6 +66,7 @@ def test_a_wrong_submission_is_one_line(words: list[str], says: str) -> None:
 
 
 def test_who_does_not_want_to_wait_longer_is_told() -> None:
+    make_leader()
     make_worker()
     with pytest.raises(CommandError, match="is still PENDING after 0 s; it continues") as caught:
         callboard("submit", "note", "--wait", "0")
@@ -72,15 +74,23 @@ def test_who_does_not_want_to_wait_longer_is_told() -> None:
 
 
 def test_what_holds_a_task_up_is_told() -> None:
+    make_leader()
     says, _ = refused("submit", "note", "--wait", "0")
-    assert "is still PENDING, because no live worker serves its actor and queue, after 0 s" in says
+    assert "is still PENDING, because no live worker serves the band medium of queue default, after 0 s" in says
     make_worker()
-    callboard("queues", "pause", "default")
+    callboard("queues", "pause", "default", "--reason", "too hot")
     shown = callboard_json("tasks", "show", str(Task.objects.get().pk))
-    assert (shown["expected_start_seconds"], shown["held_up_because"]) == (None, "its queue is paused")
+    (obstacle,) = shown["waiting_for"]
+    assert (shown["expected_start_seconds"], obstacle["kind"], obstacle["by"]) == (
+        None,
+        "queue_paused",
+        operator.name(),
+    )
+    assert obstacle["message"].endswith(": too hot")
+    assert obstacle["message"] in callboard("tasks", "show", shown["id"])
     callboard("queues", "resume", "default")
     shown = callboard_json("tasks", "show", str(Task.objects.get().pk))
-    assert (shown["expected_start_seconds"], shown["held_up_because"]) == (0, "")
+    assert (shown["expected_start_seconds"], shown["waiting_for"]) == (0, [])
 
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.DEAD, Status.CANCELLED])

@@ -4,7 +4,7 @@ import pytest
 
 from tasks.management.callboard import operator
 from tasks.management.commands.callboard import Command
-from tasks.models import TaskEvent, new_id
+from tasks.models import Journal, new_id
 from tasks.states import Status
 from tests.commands.cli import callboard, callboard_json, refused
 from tests.factories import make_task, submit
@@ -18,7 +18,7 @@ def test_tasks_are_listed_newest_first_with_the_keys_of_the_api(staff) -> None:
     assert [one["id"] for one in listed["results"]] == [str(new.pk), str(old.pk)]
     assert listed["has_more"] is False
     answered = staff.get(f"/api/v1/tasks/{new.pk}").json()
-    assert listed["results"][0] == {**answered, "url": f"/api/v1/tasks/{new.pk}"}
+    assert listed["results"][0] == {**answered, "url": f"/api/v1/tasks/{new.pk}", "waiting_for": []}
 
 
 def test_a_pipe_gets_one_line_for_each_task() -> None:
@@ -110,7 +110,7 @@ def test_several_are_cancelled_and_the_operator_is_noted() -> None:
     assert [(one["id"], one["status"], one["error"]) for one in done] == [
         (str(task.pk), "CANCELLED", None) for task in tasks
     ]
-    assert set(TaskEvent.objects.values_list("verb", "by")) == {("cancel", operator.name())}
+    assert set(Journal.objects.values_list("verb", "by")) == {("cancel", operator.name())}
 
 
 def test_one_refusal_fails_the_command_and_the_rest_is_done() -> None:

@@ -7,7 +7,8 @@ import pytest
 from tasks import lifecycle
 from tasks.errors import IllegalTransition, NotFound
 from tasks.hint import Hint
-from tasks.models import TaskEvent
+from tasks.lifecycle import Author
+from tasks.models import Journal
 from tasks.states import FINAL, WAITING, Status
 from tests.factories import dispatch, make_task, start, submit
 
@@ -17,11 +18,11 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.parametrize("status", sorted(WAITING))
 def test_a_waiting_task_is_cancelled_at_once(status: Status) -> None:
     task = make_task(status)
-    assert lifecycle.cancel(task.pk, by="ann") == Status.CANCELLED
+    assert lifecycle.cancel(task.pk, by=Author("ann")) == Status.CANCELLED
     task.refresh_from_db()
     assert (task.status, task.queued_at) == (Status.CANCELLED, None)
     assert task.finished_at is not None
-    event = TaskEvent.objects.get()
+    event = Journal.objects.get()
     assert (event.task_id, event.verb, event.by) == (task.pk, "cancel", "ann")
 
 
@@ -36,17 +37,17 @@ def test_a_running_task_is_asked_to_stop_once(worker) -> None:
     assert lifecycle.cancel(task.pk) == Status.RUNNING
     task.refresh_from_db()
     assert task.cancel_requested_at == asked
-    assert TaskEvent.objects.count() == 1
+    assert Journal.objects.count() == 1
 
 
 @pytest.mark.parametrize("status", sorted(FINAL))
 def test_a_task_that_has_ended_is_refused_by_its_status(status: Status) -> None:
     task = make_task(status)
-    events = TaskEvent.objects.count()
+    events = Journal.objects.count()
     with pytest.raises(IllegalTransition, match=f"cannot cancel a task that is {status}") as caught:
         lifecycle.cancel(task.pk)
     assert caught.value.status == status
-    assert TaskEvent.objects.count() == events
+    assert Journal.objects.count() == events
 
 
 def test_a_missing_row_is_not_found() -> None:
@@ -66,8 +67,8 @@ def test_many_skip_tasks_that_they_cannot_move(worker, announcements) -> None:
     waiting, done, running = submit(), make_task(Status.SUCCEEDED), submit()
     start(running, worker)
     with announcements() as heard:
-        moves = lifecycle.cancel_many([waiting.pk, done.pk, running.pk, uuid4()], by="bob")
+        moves = lifecycle.cancel_many([waiting.pk, done.pk, running.pk, uuid4()], by=Author("bob"))
     assert {move.id: move.status for move in moves} == {waiting.pk: Status.CANCELLED, running.pk: Status.RUNNING}
     assert [(one.verb, len(one.moves)) for one in heard] == [("cancel", 2)]
-    assert TaskEvent.objects.filter(by="bob").count() == 2
+    assert Journal.objects.filter(by="bob").count() == 2
     assert lifecycle.cancel_many([]) == []

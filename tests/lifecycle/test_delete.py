@@ -7,7 +7,8 @@ import pytest
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.errors import IllegalTransition, NotFound, VersionMismatch
-from tasks.models import Attempt, Task, TaskEvent
+from tasks.lifecycle import Author
+from tasks.models import Attempt, Journal, Task
 from tasks.states import Resolution, Status
 from tests.factories import dispatch, make_task, submit
 
@@ -17,10 +18,10 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.RUNNING])
 def test_a_task_that_is_not_running_is_removed_with_its_attempts(worker, status: Status) -> None:
     task = make_task(status, worker=worker)
-    lifecycle.delete(task.pk, by="ann")
+    lifecycle.delete(task.pk, by=Author("ann"))
     assert not Task.objects.exists()
     assert not Attempt.objects.exists()
-    event = TaskEvent.objects.latest("id")
+    event = Journal.objects.latest("id")
     assert (event.verb, event.by, event.detail) == ("delete", "ann", {"status": status})
 
 
@@ -33,7 +34,7 @@ def test_a_running_task_stays(worker) -> None:
 
 def test_its_dead_letter_stays_and_asks_for_nothing_any_more(worker) -> None:
     task = make_task(Status.DEAD, worker=worker)
-    lifecycle.delete(task.pk, by="ann")
+    lifecycle.delete(task.pk, by=Author("ann"))
     letter = DeadLetter.objects.get(task_id=task.pk)
     assert (letter.resolution, letter.resolved_by) == (Resolution.DISCARDED, "ann")
 

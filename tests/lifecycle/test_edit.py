@@ -7,7 +7,8 @@ import pytest
 
 from tasks import lifecycle
 from tasks.errors import IllegalTransition, InvalidTask, NotFound
-from tasks.models import TaskEvent
+from tasks.lifecycle import Author
+from tasks.models import Journal
 from tasks.states import WAITING, Status
 from tests.factories import dispatch, make_task, submit
 
@@ -26,12 +27,12 @@ def test_a_waiting_task_can_be_changed(status: Status) -> None:
         "max_retries": 9,
         "tags": ["x", "y"],
     }
-    after = lifecycle.edit(task.pk, change, by="ann")
+    after = lifecycle.edit(task.pk, change, by=Author("ann"))
     task.refresh_from_db()
     assert {name: getattr(task, name) for name in change} == change
     assert after == task.status == (Status.PENDING if status is Status.QUEUED else status)
     assert task.version == 2
-    event = TaskEvent.objects.get()
+    event = Journal.objects.get()
     assert (event.verb, event.by, event.detail) == ("edit", "ann", {"fields": sorted(change)})
 
 
@@ -57,11 +58,11 @@ def test_an_edit_of_a_queued_task_makes_its_old_hint_stale(worker) -> None:
 @pytest.mark.parametrize("status", [status for status in Status if status not in WAITING])
 def test_a_task_that_does_not_wait_is_refused_by_its_status(status: Status) -> None:
     task = make_task(status)
-    events = TaskEvent.objects.count()
+    events = Journal.objects.count()
     with pytest.raises(IllegalTransition, match=f"cannot edit a task that is {status}"):
         lifecycle.edit(task.pk, {"priority": 9})
     task.refresh_from_db()
-    assert (task.priority, task.version, TaskEvent.objects.count()) == (5, 1, events)
+    assert (task.priority, task.version, Journal.objects.count()) == (5, 1, events)
 
 
 def test_another_version_is_refused() -> None:

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from tasks import lifecycle
-from tasks.lifecycle.prune import EVENTS, FIRST_ID
-from tasks.models import Attempt, IdempotencyKey, Task, TaskEvent, Term
+from tasks.lifecycle.prune import FIRST_ID, JOURNAL
+from tasks.models import Attempt, IdempotencyKey, Journal, Task, Term
 from tasks.states import Status
 from tests.factories import Lead, age, database_now, make_task, open_letter
 from tests.scheduler.stage import born_earlier
@@ -26,7 +26,7 @@ def prune_all(lead: Lead) -> list[int]:
         lifecycle.prune_many(FIRST_ID, keep_seconds=keep, **bounds).removed,
         lifecycle.prune_keys(**bounds),
         lifecycle.discard_old(keep_seconds=0, **bounds),
-        lifecycle.prune_history(EVENTS, keep_seconds=0, **bounds),
+        lifecycle.prune_history(JOURNAL, keep_seconds=0, **bounds),
     ]
 
 
@@ -41,7 +41,7 @@ def fill() -> None:
     for status in (Status.SUCCEEDED, Status.DEAD, Status.PENDING):
         old_task(status)
     IdempotencyKey.objects.create(owner_id=0, key="old", request_hash="", task_ids=[], expires_at=database_now())
-    TaskEvent.objects.create(task_id=UUID(int=1), verb="cancel")
+    Journal.objects.create(task_id=UUID(int=1), kind="task", verb="cancel")
 
 
 def test_rows_that_were_kept_long_enough_are_removed(lead) -> None:

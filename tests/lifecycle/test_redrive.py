@@ -9,8 +9,8 @@ import pytest
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.errors import AlreadyResolved, InvalidTask, NotFound
-from tasks.lifecycle import workers
-from tasks.models import Task, TaskEvent
+from tasks.lifecycle import Author, workers
+from tasks.models import Journal, Task
 from tasks.states import DeathReason, Resolution, Status
 from tasks.worker.flight_recorder import Record
 from tests.factories import database_now, failure, make_due, make_task, make_worker, open_letter, start, submit
@@ -32,7 +32,7 @@ def test_a_redrive_resets_failures_and_crashes_and_nothing_else(lead) -> None:
     lifecycle.fail(failure(start(task, worker), worker, death=DeathReason.MAX_RETRIES_EXCEEDED))
     task.refresh_from_db()
     assert (task.status, task.dispatch, task.attempt, task.failures, task.crashes) == (Status.DEAD, 3, 3, 2, 1)
-    assert lifecycle.redrive(open_letter(task).pk, by="ann") == Status.PENDING
+    assert lifecycle.redrive(open_letter(task).pk, by=Author("ann")) == Status.PENDING
     task.refresh_from_db()
     assert (task.status, task.dispatch, task.attempt, task.failures, task.crashes) == (Status.PENDING, 3, 3, 0, 0)
     assert start(task, worker).attempt == 4
@@ -41,11 +41,11 @@ def test_a_redrive_resets_failures_and_crashes_and_nothing_else(lead) -> None:
 def test_a_redrive_resolves_the_letter_and_notes_who() -> None:
     task = make_task(Status.DEAD)
     letter = open_letter(task)
-    lifecycle.redrive(letter.pk, by="ann")
+    lifecycle.redrive(letter.pk, by=Author("ann"))
     letter.refresh_from_db()
     assert (letter.resolution, letter.resolved_by) == (Resolution.REDRIVEN, "ann")
     assert letter.resolved_at is not None
-    event = TaskEvent.objects.get()
+    event = Journal.objects.get()
     assert (event.verb, event.by, event.task_id) == ("redrive", "ann", task.pk)
 
 
@@ -111,7 +111,7 @@ def test_a_redrive_is_announced_as_one_by_every_verb_so_that_it_is_dispatched_at
     }
     with announcements() as heard:
         verbs[verb]()
-    assert TaskEvent.objects.get().verb == "redrive"
+    assert Journal.objects.get().verb == "redrive"
     assert [(one.verb, [move.status for move in one.moves]) for one in heard] == [("redrive", [Status.PENDING])]
 
 
@@ -129,7 +129,7 @@ def test_open_letters_are_redriven_and_the_rest_is_skipped(worker) -> None:
     tasks = [make_task(Status.DEAD, worker=worker) for _ in range(3)]
     letters = [open_letter(task) for task in tasks]
     lifecycle.discard(letters[0].pk)
-    moved = lifecycle.redrive_many([letter.pk for letter in letters], by="ada")
+    moved = lifecycle.redrive_many([letter.pk for letter in letters], by=Author("ada"))
     assert {one.id for one in moved} == {tasks[1].pk, tasks[2].pk}
     assert {one.status for one in moved} == {Status.PENDING}
     resolutions = {letter.pk: letter.resolution for letter in DeadLetter.objects.all()}
@@ -138,7 +138,7 @@ def test_open_letters_are_redriven_and_the_rest_is_skipped(worker) -> None:
         Resolution.REDRIVEN,
         Resolution.REDRIVEN,
     ]
-    assert set(TaskEvent.objects.filter(verb="redrive").values_list("by", flat=True)) == {"ada"}
+    assert set(Journal.objects.filter(verb="redrive").values_list("by", flat=True)) == {"ada"}
     assert lifecycle.redrive_many([letter.pk for letter in letters]) == []
 
 

@@ -8,8 +8,8 @@ import pytest
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.errors import IllegalTransition, InvalidTask, NotFound
-from tasks.lifecycle import workers
-from tasks.models import Task, TaskEvent
+from tasks.lifecycle import Author, workers
+from tasks.models import Journal, Task
 from tasks.states import Resolution, Status
 from tasks.worker.flight_recorder import Record
 from tests.factories import database_now, dispatch, failure, make_task, make_worker, open_letter, start, submit
@@ -21,24 +21,24 @@ RETRYABLE = [Status.DEAD, Status.RETRYING, Status.CANCELLED]
 
 def test_a_retrying_task_runs_now_and_keeps_its_failures() -> None:
     task = make_task(Status.RETRYING)
-    assert lifecycle.retry(task.pk, by="ann") == Status.RETRYING
+    assert lifecycle.retry(task.pk, by=Author("ann")) == Status.RETRYING
     task.refresh_from_db()
     assert (task.status, task.failures, task.attempt) == (Status.RETRYING, 1, 1)
     assert dispatch(task).dispatch == 2
-    assert TaskEvent.objects.get().verb == "retry"
+    assert Journal.objects.get().verb == "retry"
 
 
 def test_a_dead_task_starts_a_second_life_and_its_letter_is_resolved(worker) -> None:
     task = submit(max_retries=0, retry_for_seconds=5)
     lifecycle.fail(failure(start(task, worker), worker, death="max_retries_exceeded"))
     letter = open_letter(task)
-    assert lifecycle.retry(task.pk, by="ann") == Status.PENDING
+    assert lifecycle.retry(task.pk, by=Author("ann")) == Status.PENDING
     task.refresh_from_db()
     assert (task.dispatch, task.attempt, task.failures, task.crashes) == (1, 1, 0, 0)
     assert (task.finished_at, task.retry_until, task.result) == (None, None, None)
     letter.refresh_from_db()
     assert (letter.resolution, letter.resolved_by) == (Resolution.REDRIVEN, "ann")
-    assert TaskEvent.objects.get().verb == "redrive"
+    assert Journal.objects.get().verb == "redrive"
 
 
 def test_a_cancelled_task_begins_again() -> None:
@@ -67,7 +67,7 @@ def test_any_other_task_is_refused_by_its_status(status: Status) -> None:
         lifecycle.retry(task.pk)
     task.refresh_from_db()
     assert task.status == status
-    assert not TaskEvent.objects.exists()
+    assert not Journal.objects.exists()
 
 
 def test_a_missing_row_is_not_found() -> None:

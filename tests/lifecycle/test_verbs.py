@@ -11,12 +11,14 @@ MOVE_NO_TASK = {
     "__init__",
     "delete",
     "discard",
+    "journal",
     "leases",
     "predicates",
     "prune",
     "queues",
     "rows",
     "signals",
+    "tokens",
     "workers",
 }
 #: ``rows`` has no verb, ``submit_once`` is tested with the idempotency keys of the API.

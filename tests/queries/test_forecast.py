@@ -8,11 +8,16 @@ from tasks import lifecycle
 from tasks.lifecycle import queues
 from tasks.queries import forecast
 from tasks.queries.forecast import Forecast, expected_start, free_in_seconds
-from tasks.states import DUE, Status
+from tasks.states import DUE, Obstacle, Status
 from tests import factories
 from tests.factories import age, make_due, make_task, make_worker, submit
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _leader(db):
+    factories.make_leader()
 
 
 def seconds(task):
@@ -92,11 +97,11 @@ def test_without_an_estimate_an_actor_counts_as_long_as_it_ran_lately():
 def test_there_is_no_forecast_while_no_worker_would_run_it(worker):
     task = submit()
     queues.pause("default")
-    assert expected_start(task) == Forecast(None, obstacle="its queue is paused")
+    assert seconds(task) is None
     queues.resume("default")
     assert seconds(task) == 0
     factories.let_lease_run_out(worker)
-    assert expected_start(task) == Forecast(None, obstacle="no live worker serves its actor and queue")
+    assert seconds(task) is None
 
 
 def test_workers_of_another_band_are_no_help():
@@ -124,4 +129,9 @@ def test_a_backlog_is_looked_at_up_to_a_bound(monkeypatch):
     monkeypatch.setattr(forecast, "MOST_AHEAD", 3)
     for _ in range(5):
         submit(priority=9, estimated_seconds=2)
-    assert expected_start(submit()) == Forecast(6, is_at_least=True)
+    found = expected_start(submit())
+    assert found is not None
+    assert found[:2] == (6, True)
+    assert [(one.kind, one.message) for one in found.waiting_for] == [
+        (Obstacle.TASKS_AHEAD, "behind at least 3 other tasks")
+    ]

@@ -10,7 +10,7 @@ from tasks import lifecycle
 from tasks.errors import AlreadyResolved, IllegalTransition
 from tasks.hint import Hint
 from tasks.lifecycle import Claimed, workers
-from tasks.models import Task, TaskEvent, Worker
+from tasks.models import Journal, Task, Worker
 from tasks.states import DeathReason, Resolution, Status
 from tests.callers import TASKS
 from tests.factories import Lead, age, dispatch, failure, make_task, make_worker, open_letter, outcome, start, submit
@@ -201,7 +201,7 @@ def test_of_two_cancels_of_a_running_task_one_is_noted(race) -> None:
         task = submit()
         start(task, worker)
         assert race.together(*[lambda task=task: lifecycle.cancel(task.pk)] * 2) == [Status.RUNNING] * 2
-        assert TaskEvent.objects.filter(task_id=task.pk).count() == 1
+        assert Journal.objects.filter(task_id=task.pk).count() == 1
 
 
 def test_a_redrive_racing_a_discard_one_wins(race) -> None:
@@ -218,7 +218,7 @@ def test_a_redrive_racing_a_discard_one_wins(race) -> None:
             (Status.PENDING, Resolution.REDRIVEN),
             (Status.DEAD, Resolution.DISCARDED),
         }
-        assert TaskEvent.objects.filter(task_id=task.pk).count() == 1
+        assert Journal.objects.filter(task_id=task.pk).count() == 1
 
 
 def test_a_redrive_that_waited_for_a_discard_changes_nothing(race) -> None:
@@ -247,7 +247,7 @@ def test_of_two_redrives_of_one_letter_one_wins(race) -> None:
         letter = open_letter(task)
         results = race.together(*[lambda letter=letter: lifecycle.redrive(letter.pk)] * 2)
         assert sum(isinstance(one, AlreadyResolved) for one in results) == 1
-        assert TaskEvent.objects.filter(task_id=task.pk).count() == 1
+        assert Journal.objects.filter(task_id=task.pk).count() == 1
 
 
 def test_a_retry_racing_a_redrive_gives_one_second_life(race) -> None:

@@ -15,7 +15,7 @@ from django.db.models import F
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.lifecycle import workers
-from tasks.models import Attempt, IdempotencyKey, Task, TaskEvent, Term, Worker, new_id
+from tasks.models import Attempt, IdempotencyKey, Journal, Task, Term, Worker, new_id
 from tasks.scheduler import pruner as module
 from tasks.scheduler.pruner import LONGEST_PAUSE_SECONDS, PAUSE_TIMES, REST_SECONDS, Pruner
 from tasks.states import Status
@@ -94,7 +94,7 @@ def test_attempts_go_and_dead_letters_and_events_stay(pruner) -> None:
     walk(pruner)
     assert list(Attempt.objects.values_list("task_id", flat=True)) == [other.pk]
     assert DeadLetter.objects.get().task_id == task.pk
-    assert TaskEvent.objects.get(task_id=task.pk).verb == "discard"
+    assert Journal.objects.get(task_id=task.pk).verb == "discard"
 
 
 def test_a_status_can_be_kept_for_ever(pruner, settings) -> None:
@@ -284,7 +284,7 @@ def test_open_dead_letters_are_discarded_only_if_a_setting_says_when(pruner, set
     settings.KEEP_OPEN_DEAD_LETTERS_SECONDS = 10 * 86_400
     walk(pruner)
     assert set(DeadLetter.objects.open()) == {young}
-    assert TaskEvent.objects.get(task_id=old.task_id).verb == "discard"
+    assert Journal.objects.get(task_id=old.task_id).verb == "discard"
     # Its task is kept as if a person had discarded the dead letter.
     assert Task.objects.filter(pk=old.task_id).exists()
 
@@ -297,9 +297,9 @@ def test_more_dead_letters_than_a_batch_are_removed_without_a_rest(pruner, monke
     assert letters() == set()
 
 
-def event(days: float) -> TaskEvent:
-    made = TaskEvent.objects.create(task_id=new_id(), verb="cancel")
-    TaskEvent.objects.filter(pk=made.pk).update(at=F("at") - days * DAY)
+def event(days: float) -> Journal:
+    made = Journal.objects.create(task_id=new_id(), kind="task", verb="cancel")
+    Journal.objects.filter(pk=made.pk).update(at=F("at") - days * DAY)
     return made
 
 
@@ -315,7 +315,7 @@ def session(days: float) -> Session:
 
 
 HISTORIES = [
-    ("KEEP_EVENTS_SECONDS", event),
+    ("KEEP_JOURNAL_SECONDS", event),
     ("KEEP_ADMIN_LOG_SECONDS", admin_entry),
     ("KEEP_EXPIRED_SESSIONS_SECONDS", session),
 ]

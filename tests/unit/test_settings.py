@@ -99,7 +99,7 @@ def test_redis_url_alone_is_the_broker() -> None:
     assert load_settings("settings.BROKER_URL", REDIS_URL="rediss://r").stdout.strip() == "rediss://r"
 
 
-@pytest.mark.parametrize(("ours", "theirs"), env.ALSO_CALLED.items())
+@pytest.mark.parametrize(("ours", "theirs"), [*env.ALSO_CALLED.items(), *env.FORMER_NAMES.items()])
 def test_other_names_of_a_knob_are_understood_where_ours_is_not_set(ours: str, theirs: str) -> None:
     assert load_settings(f"settings.{ours}", **{theirs: "30.5"}).stdout.strip() == "30.5"
     assert load_settings(f"settings.{ours}", **{theirs: "30.5", ours: "31"}).stdout.strip() == "31"

@@ -132,7 +132,7 @@ def test_cancels_are_passed_on_and_a_drain_begins_once(parts, heartbeat, heard) 
 
 def test_a_worker_that_is_due_for_a_drain_asks_for_it_in_the_registry(parts, heartbeat, heard, monkeypatch) -> None:
     asked: list[list[UUID]] = []
-    monkeypatch.setattr(workers, "ask_to_drain", asked.append)
+    monkeypatch.setattr(workers, "ask_to_drain", lambda ids, **_: asked.append(ids))
     heard += [news(), news(), news(draining=True), news(draining=True)]
     heartbeat._beat()
     parts.drain.is_due = True
@@ -148,7 +148,7 @@ def test_a_worker_that_is_due_for_a_drain_asks_for_it_in_the_registry(parts, hea
 def test_a_registry_that_fails_in_the_middle_of_a_beat_does_not_end_the_heartbeat(
     parts, heartbeat, heard, monkeypatch
 ) -> None:
-    def away(_: Any) -> None:
+    def away(_: Any, **__: Any) -> None:
         raise OperationalError("away")
 
     monkeypatch.setattr(workers, "ask_to_drain", away)

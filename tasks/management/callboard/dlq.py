@@ -8,10 +8,11 @@ from uuid import UUID
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict
-from tasks.management.callboard import lists, operator, parsing, verbs
+from tasks.lifecycle import Author
+from tasks.management.callboard import lists, parsing, verbs
 from tasks.management.callboard.output import WIDE, WIDEST, Column, Output
 from tasks.models import Attempt
-from tasks.states import Resolution
+from tasks.states import ObjectKind, Resolution
 
 _LIST = (
     Column("ID", "id"),
@@ -67,17 +68,21 @@ def show(options: Namespace, out: Output) -> None:
 
 def redrive(options: Namespace, out: Output) -> None:
     """Re-drive dead letters."""
-    verbs.apply(options.ids, partial(lifecycle.redrive, by=operator.name()), out)
+    verbs.apply(options, _redrive, out, name="redrive", kind=ObjectKind.DEAD_LETTER)
 
 
 def discard(options: Namespace, out: Output) -> None:
     """Discard dead letters."""
+    verbs.apply(options, _discard, out, name="discard", kind=ObjectKind.DEAD_LETTER)
 
-    def discard_one(letter_id: UUID) -> str:
-        lifecycle.discard(letter_id, by=operator.name())
-        return Resolution.DISCARDED
 
-    verbs.apply(options.ids, discard_one, out)
+def _redrive(letter_id: UUID, by: Author) -> str:
+    return lifecycle.redrive(letter_id, by=by)
+
+
+def _discard(letter_id: UUID, by: Author) -> str:
+    lifecycle.discard(letter_id, by=by)
+    return Resolution.DISCARDED
 
 
 def _as_dict(letter: DeadLetter) -> dict[str, Any]:

@@ -70,8 +70,15 @@ def add_show(commands: Commands, run: Run, *, noun: str, help: str, of: str) -> 
 
 def add_verb(commands: Commands, name: str, run: Run, *, noun: str, help: str, of: str) -> None:  # noqa: A002
     """Add a command that applies a verb to one or more rows."""
-    parser = add_command(commands, name, run, help=help, examples=[f"{noun} {name} ID ID ID"])
+    examples = [f"{noun} {name} ID ID ID", f"{noun} {name} ID --reason 'as agreed with Ada'"]
+    parser = add_command(commands, name, run, help=help, examples=examples)
     parser.add_argument("ids", nargs="+", type=identifier, metavar="ID", help=f"ids of {of}s")
+    add_reason(parser)
+
+
+def add_reason(parser: CommandParser) -> None:
+    """Add the option that says why somebody acts."""
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why; the journal keeps it")
 
 
 def read(name: str, reader: fields.Reader, value: Any) -> Any:

@@ -40,6 +40,7 @@ def register(commands: parsing.Commands) -> None:
             nouns, name, run, help=text, examples=[f"queues {name} default", f"queues {name} a b"]
         )
         one.add_argument("names", nargs="+", metavar="QUEUE")
+        parsing.add_reason(one)
 
 
 def list_queues(_: Namespace, out: Output) -> None:
@@ -49,19 +50,21 @@ def list_queues(_: Namespace, out: Output) -> None:
 
 def pause(options: Namespace, out: Output) -> None:
     """Pause queues."""
-    _apply(queues.pause, options.names, out)
+    _apply(queues.pause, options, out)
 
 
 def resume(options: Namespace, out: Output) -> None:
     """Resume queues."""
-    _apply(queues.resume, options.names, out)
+    _apply(queues.resume, options, out)
 
 
-def _apply(verb: Callable[..., Queue], names: Sequence[str], out: Output) -> None:
+def _apply(verb: Callable[..., Queue], options: Namespace, out: Output) -> None:
     """Call the verb for each queue, or for none if one is unknown, and print the queues."""
+    names: Sequence[str] = options.names
     unknown = set(names) - {stats.name for stats in all_queue_stats()}
     if unknown:
         raise NotFound(f"there is no queue {', '.join(repr(name) for name in sorted(unknown))}")
+    by = operator.author(options)
     for name in names:
-        verb(name, by=operator.name())
+        verb(name, by=by)
     out.rows([queue_as_dict(stats) for stats in all_queue_stats() if stats.name in names], COLUMNS)

@@ -6,11 +6,14 @@ from typing import Any
 from uuid import UUID
 
 from tasks import lifecycle
-from tasks.contract.tasks import FILTERS, UNSEEN, attempt_as_dict, event_as_dict, task_as_dict
-from tasks.management.callboard import lists, operator, parsing, verbs
+from tasks.contract.journal import event_as_dict
+from tasks.contract.tasks import FILTERS, UNSEEN, attempt_as_dict, task_as_dict
+from tasks.lifecycle import Author
+from tasks.management.callboard import lists, parsing, verbs
 from tasks.management.callboard.output import WIDE, Column, Output
-from tasks.models import Task, TaskEvent
+from tasks.models import Task
 from tasks.queries.forecast import Forecast, expected_start
+from tasks.states import ObjectKind
 
 _LIST = (
     Column("ID", "id"),
@@ -23,6 +26,7 @@ _LIST = (
     Column("RUN AT", "run_at", from_width=WIDE),
     Column("ERROR", "error.message", wraps=True, from_width=WIDE),
 )
+_WAITING_FOR = (Column("KIND", "kind"), Column("MESSAGE", "message", wraps=True))
 _ATTEMPTS = (
     Column("N", "number", is_number=True),
     Column("OUTCOME", "outcome"),
@@ -37,6 +41,8 @@ _EVENTS = (
     Column("AT", "at"),
     Column("VERB", "verb"),
     Column("BY", "by", wraps=True),
+    Column("DOOR", "door", from_width=WIDE),
+    Column("REASON", "reason", wraps=True),
     Column("DETAIL", "detail", wraps=True),
 )
 
@@ -74,23 +80,30 @@ def show(options: Namespace, out: Output) -> None:
     """Show one task with its attempts and events."""
     task = lists.find(Task.objects.all(), options.id)
     attempts = [attempt_as_dict(attempt) for attempt in task.attempts.order_by("number")]
-    events = [event_as_dict(event) for event in TaskEvent.objects.filter(task_id=task.pk)]
-    forecast = expected_start(task)
-    more = {"worker_id": _text(task.worker_id), "held_up_because": forecast.obstacle if forecast else ""}
-    record = {**as_dict(task, forecast=forecast), **more, "attempts": attempts, "events": events}
-    out.record(record, hidden=("url",), parts={"attempts": _ATTEMPTS, "events": _EVENTS})
+    events = [event_as_dict(event) for event in task.events.all()]
+    more = {"worker_id": _text(task.worker_id)}
+    record = {**as_dict(task, forecast=expected_start(task)), **more, "attempts": attempts, "events": events}
+    out.record(record, hidden=("url",), parts={"waiting_for": _WAITING_FOR, "attempts": _ATTEMPTS, "events": _EVENTS})
     if not out.is_json and attempts and attempts[-1]["error"]:
         out.text(attempts[-1]["error"]["traceback"], title="last traceback")
 
 
 def cancel(options: Namespace, out: Output) -> None:
     """Cancel tasks."""
-    verbs.apply(options.ids, partial(lifecycle.cancel, by=operator.name()), out)
+    verbs.apply(options, _cancel, out, name="cancel", kind=ObjectKind.TASK)
 
 
 def retry(options: Namespace, out: Output) -> None:
     """Run tasks again."""
-    verbs.apply(options.ids, partial(lifecycle.retry, by=operator.name()), out)
+    verbs.apply(options, _retry, out, name="retry", kind=ObjectKind.TASK)
+
+
+def _cancel(task_id: UUID, by: Author) -> str:
+    return lifecycle.cancel(task_id, by=by)
+
+
+def _retry(task_id: UUID, by: Author) -> str:
+    return lifecycle.retry(task_id, by=by)
 
 
 def as_dict(task: Task, *, forecast: Forecast | None = None) -> dict[str, Any]:

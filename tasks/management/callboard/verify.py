@@ -19,12 +19,14 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from scheduler_site.embedded.private import read_pairs
 from tasks.contract import fields
-from tasks.management.callboard import parsing
+from tasks.lifecycle import Author, tokens
+from tasks.management.callboard import operator, parsing
 from tasks.management.callboard.output import Column, Output
 from tasks.management.callboard.verification import checks, drill
 from tasks.management.callboard.verification.client import Client, Unreachable
 from tasks.management.callboard.verification.trial import Failed, Skipped, Trial
-from tasks.models import ApiToken, Task
+from tasks.models import Task
+from tasks.states import Door
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_PATIENCE_SECONDS = 120.0
@@ -208,8 +210,9 @@ def _limited(trial: Trial, options: Namespace) -> Iterator[bool]:
         return
     user: Any = get_user_model().objects.create_user(trial.tag)
     try:
+        by = Author(operator.name(), Door.CLI, "a caller with a limit, for the time of the test")
         expires_at = timezone.now() + LIMITED_TOKEN_LIVES
-        _, secret = ApiToken.issue(user=user, name="callboard verify", expires_at=expires_at)
+        _, secret = tokens.issue(user=user, name="callboard verify", expires_at=expires_at, by=by)
         trial.limited = Client(trial.client.url, secret)
         yield is_beside
     finally:

@@ -6,10 +6,11 @@ from uuid import UUID
 from tasks.contract.tasks import UNSEEN
 from tasks.contract.workers import FILTERS, worker_as_dict
 from tasks.errors import IllegalTransition
-from tasks.lifecycle import workers
+from tasks.lifecycle import Author, workers
 from tasks.management.callboard import lists, parsing, pool, tasks, verbs
 from tasks.management.callboard.output import WIDE, Column, Output
 from tasks.models import Task, Worker
+from tasks.states import ObjectKind
 
 COLUMNS = (
     Column("ID", "id"),
@@ -76,12 +77,12 @@ def show(options: Namespace, out: Output) -> None:
 
 def drain(options: Namespace, out: Output) -> None:
     """Ask workers to stop."""
-    verbs.apply(options.ids, _drain, out)
+    verbs.apply(options, _drain, out, name="drain", kind=ObjectKind.WORKER)
 
 
-def _drain(worker_id: UUID) -> str:
+def _drain(worker_id: UUID, by: Author) -> str:
     worker = lists.find(Worker.objects.all(), worker_id)
-    if not workers.ask_to_drain([worker.pk]):
+    if not workers.ask_to_drain([worker.pk], by=by):
         raise IllegalTransition("drain", status=worker.status, detail=f"cannot drain a worker that is {worker.status}")
     worker.refresh_from_db()
     return worker.status

@@ -13,8 +13,10 @@ from django.db import InternalError, OperationalError
 
 from scheduler_site.embedded.private import read_pairs, write_pairs
 from scheduler_site.embedded.server import one_line
-from tasks.models import ApiToken
+from tasks.lifecycle import Author, tokens
+from tasks.management.callboard import operator
 from tasks.queries.tokens import token_for_secret
+from tasks.states import Door
 
 ADMIN = "admin"
 TOKEN_NAME = "manage.py prepare"  # noqa: S105
@@ -59,5 +61,5 @@ def _token(user: AbstractUser, known_secret: str) -> str:
     """Keep the known token if it is valid, else issue a new one."""
     if known_secret and token_for_secret(known_secret):
         return known_secret
-    _, secret = ApiToken.issue(user=user, name=TOKEN_NAME)
+    _, secret = tokens.issue(user=user, name=TOKEN_NAME, by=Author(operator.name(), Door.CLI, "prepare"))
     return secret

@@ -46,11 +46,11 @@ def _do(command: dict[str, Any]) -> Any:
             submissions = [lifecycle.Submission(**task) for task in command["tasks"]]
             return [str(task.id) for task in lifecycle.submit_many(submissions)]
         case "cancel":
-            return str(lifecycle.cancel(UUID(command["id"]), by="client"))
+            return str(lifecycle.cancel(UUID(command["id"]), by=lifecycle.Author("client")))
         case "retry":
-            return str(lifecycle.retry(UUID(command["id"]), by="client"))
+            return str(lifecycle.retry(UUID(command["id"]), by=lifecycle.Author("client")))
         case "edit":
-            return str(lifecycle.edit(UUID(command["id"]), command["change"], by="client"))
+            return str(lifecycle.edit(UUID(command["id"]), command["change"], by=lifecycle.Author("client")))
         case "issue":
             operator = get_user_model().objects.create_superuser("operator")
             return ApiToken.issue(user=operator, name="acceptance")[1]

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     # The index is built beside running workers, which a transaction cannot do.
     atomic = False
 
-    dependencies = [("tasks", "0002_groups")]
+    dependencies = [("tasks", "0004_journal")]
 
     operations = [
         migrations.AddField(

@@ -1,0 +1,79 @@
+"""What a waiting task waits for: each obstacle as its kind, its facts and a sentence."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.utils import timezone
+
+from tasks.models import Journal, Task
+from tasks.states import DUE, ObjectKind, Obstacle
+
+#: Clocks of this process and of the database may differ by so much.
+_CLOCKS_AGREE = timedelta(seconds=1)
+#: These end only if somebody does something, or a process starts.
+_BLOCKING = {Obstacle.NO_SCHEDULER, Obstacle.QUEUE_PAUSED, Obstacle.ACTOR_NOT_SERVED, Obstacle.QUEUE_NOT_SERVED}
+
+
+class WaitingFor(NamedTuple):
+    """An obstacle in a task's way."""
+
+    kind: Obstacle
+    message: str
+    facts: Mapping[str, Any]
+
+    @property
+    def is_blocking(self) -> bool:
+        """Whether it does not pass with time alone."""
+        return self.kind in _BLOCKING
+
+
+def by_row(task: Task) -> list[WaitingFor]:
+    """Tell what the row alone tells, without a query."""
+    is_early = task.status in DUE and task.run_at > timezone.now() + _CLOCKS_AGREE
+    return [not_due(task)] if is_early else []
+
+
+def no_scheduler() -> WaitingFor:
+    """No scheduler leads, so nothing is dispatched."""
+    return WaitingFor(Obstacle.NO_SCHEDULER, "no scheduler is running", {})
+
+
+def paused(queue: str, paused_at: datetime) -> WaitingFor:
+    """The queue is paused; the journal says by whom and why, unless its entry is gone."""
+    entry = Journal.objects.about(ObjectKind.QUEUE, queue).of_verb("pause").newest_first().first()
+    by, reason = (entry.by, entry.reason) if entry else ("", "")
+    since = f"{paused_at:%Y-%m-%d %H:%M:%S} UTC"
+    message = f"queue {queue} is paused{f' by {by}' if by else ''} since {since}{f': {reason}' if reason else ''}"
+    facts = {"queue": queue, "by": by or None, "since": paused_at, "reason": reason or None}
+    return WaitingFor(Obstacle.QUEUE_PAUSED, message, facts)
+
+
+def queue_not_served(task: Task) -> WaitingFor:
+    """No live worker serves the queue, or the task's band of it."""
+    message = f"no live worker serves the band {task.band} of queue {task.queue}"
+    return WaitingFor(Obstacle.QUEUE_NOT_SERVED, message, {"queue": task.queue, "band": task.band})
+
+
+def actor_not_served(task: Task) -> WaitingFor:
+    """Live workers serve the queue, and none of them knows the actor."""
+    message = f"no live worker that serves queue {task.queue} knows the actor {task.actor}"
+    return WaitingFor(Obstacle.ACTOR_NOT_SERVED, message, {"queue": task.queue, "actor": task.actor})
+
+
+def not_due(task: Task) -> WaitingFor:
+    """Its time has not come: it was scheduled, or waits for its next attempt."""
+    message = f"not due until {task.run_at:%Y-%m-%d %H:%M:%S} UTC"
+    return WaitingFor(Obstacle.NOT_DUE, message, {"run_at": task.run_at})
+
+
+def tasks_ahead(number: int, *, is_capped: bool) -> WaitingFor:
+    """Other tasks of the queue go first."""
+    message = f"behind {'at least ' if is_capped else ''}{number:,} other {'task' if number == 1 else 'tasks'}"
+    return WaitingFor(Obstacle.TASKS_AHEAD, message, {"tasks": number, "is_capped": is_capped})
+
+
+def threads_busy(threads: int) -> WaitingFor:
+    """All threads that could run it run something else."""
+    which = "the only thread that serves it is" if threads == 1 else f"all {threads:,} threads that serve it are"
+    return WaitingFor(Obstacle.THREADS_BUSY, f"{which} busy", {"threads": threads})
