@@ -10,7 +10,7 @@ from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.api.addresses import page_as_dict, parameters, urls_of
 from tasks.api.authors import read_author
-from tasks.api.permissions import caller_of
+from tasks.api.permissions import caller_of, find_row
 from tasks.api.urls import both
 from tasks.api.views import ApiView
 from tasks.contract.access import (
@@ -18,7 +18,6 @@ from tasks.contract.access import (
     REDRIVE_DEAD_LETTER,
     VIEW_DEAD_LETTER,
     Action,
-    find_owned,
     visible,
 )
 from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict
@@ -78,7 +77,7 @@ class DeadLetterDiscard(ApiView):
 
 def _find(request: Request, text: str, action: Action) -> DeadLetter:
     rows = DeadLetter.objects.all()
-    return find_owned(rows, text, caller_of(request), action, view=VIEW_DEAD_LETTER, kind="dead letter")
+    return find_row(request, rows, text, action, view=VIEW_DEAD_LETTER, kind="dead letter")
 
 
 def _writer(request: Request) -> Callable[[DeadLetter], dict[str, Any]]:

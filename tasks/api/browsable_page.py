@@ -6,6 +6,8 @@ from typing import Any
 
 from rest_framework.renderers import BrowsableAPIRenderer
 
+from tasks.api.permissions import action_of, caller_of
+
 
 class Page(BrowsableAPIRenderer):
     """REST framework's page with Callboard's template; its forms start with the body that the view suggests."""
@@ -20,6 +22,13 @@ class Page(BrowsableAPIRenderer):
         about = {method: inspect.getdoc(getattr(view, method.lower())) or "" for method in methods}
         lines = {method: text.splitlines()[0].replace("``", "") for method, text in about.items()}
         return context | {"code_style": "", "about": lines}
+
+    def show_form_for_method(self, view: Any, method: str, request: Any, obj: Any) -> bool:
+        """Offer what the user may do, to the row of this page if it is about one."""
+        if method not in view.allowed_methods:
+            return False
+        action = action_of(request)
+        return action is None or caller_of(request).may(action, owner_id=view.owner_id)
 
     def get_raw_data_form(self, data: Any, view: Any, method: str, request: Any) -> Any:
         """Fill the form with the view's suggestion, unless the answer has no body, as after a deletion."""

@@ -1,12 +1,15 @@
 """REST framework's permissions, decided by ``tasks.contract.access``."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from tasks.contract.access import Caller
+from tasks.contract.access import Action, Caller, Owned, find_owned
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 
 def caller_of(request: Request) -> Caller:
@@ -16,20 +19,44 @@ def caller_of(request: Request) -> Caller:
     return Caller(request.user, token, meta.get("REMOTE_ADDR", ""), meta.get("HTTP_X_FORWARDED_FOR", ""))
 
 
+def action_of(request: Request) -> Action | None:
+    """Tell what a request does; None if it does nothing: OPTIONS, or a method that the view lacks and answers by a 405.
+
+    Raises:
+        KeyError: the view does not declare what this method does.
+    """
+    view = _view_of(request)
+    method = "GET" if request.method == "HEAD" else str(request.method)
+    if method == "OPTIONS" or method not in view.allowed_methods:
+        return None
+    action: Action = view.actions[method]
+    return action
+
+
+def find_row(request: Request, rows: "QuerySet[Owned]", text: str, action: Action, *, view: Action, kind: str) -> Owned:
+    """Find the row of an address by ``find_owned``, and tell the view whose it is."""
+    row = find_owned(rows, text, caller_of(request), action, view=view, kind=kind)
+    _view_of(request).owner_id = row.owner_id
+    return row
+
+
 class MayAct(BasePermission):
-    """Lets in who may do the view's action of the method; of owners' actions ``find_owned`` decides about the row."""
+    """Lets in who may do what the request does; of owners' actions ``find_owned`` decides about the row."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Ask for the action in ``view.actions``; methods without one, such as OPTIONS, tell nothing of anyone.
+        """Ask the contract.
 
         Raises:
             NotAllowed: the token lacks the scope, or the user lacks a permission.
         """
-        method = "GET" if request.method == "HEAD" else request.method
-        action = getattr(view, "actions", {}).get(method)
+        action = action_of(request)
         if action is not None:
             caller = caller_of(request)
             caller.require_scope(action)
             if not action.is_for_owners:
                 caller.require(action)
         return True
+
+
+def _view_of(request: Request) -> Any:
+    return (request.parser_context or {})["view"]

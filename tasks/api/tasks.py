@@ -12,7 +12,7 @@ from tasks.api.authors import author_of, read_author
 from tasks.api.examples import EXAMPLES
 from tasks.api.idempotency_key import key_in_header
 from tasks.api.parsers import read_object
-from tasks.api.permissions import caller_of
+from tasks.api.permissions import caller_of, find_row
 from tasks.api.preconditions import etag, unchanged
 from tasks.api.views import ApiView
 from tasks.contract import fields
@@ -24,7 +24,6 @@ from tasks.contract.access import (
     SUBMIT_TASK,
     VIEW_TASK,
     Action,
-    find_owned,
     visible,
 )
 from tasks.contract.filters import filtered
@@ -232,7 +231,7 @@ class TaskEvents(ApiView):
 def find_task(request: Request, text: str, action: Action) -> Task:
     """Find the task of an address, for a caller who may see it and do this to it."""
     rows = Task.objects.defer(*UNSEEN)
-    return find_owned(rows, text, caller_of(request), action, view=VIEW_TASK, kind="task")
+    return find_row(request, rows, text, action, view=VIEW_TASK, kind="task")
 
 
 def _answer(

@@ -57,8 +57,10 @@ class ApiView(APIView):
     """The base of all views."""
 
     permission_classes: Sequence[Any] = (IsAuthenticated, MayAct)
-    #: What each method does.
-    actions: ClassVar[Mapping[str, Action]]
+    #: What each method does. A method that is missing here is a mistake, and its requests fail.
+    actions: ClassVar[Mapping[str, Action]] = {}
+    #: The owner of the row that the request is about, once it is found.
+    owner_id: int | None = None
     parser_classes = (Unread,)
     renderer_classes = (JSONRenderer, Page)
     content_negotiation_class = JsonOrPage

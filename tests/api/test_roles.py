@@ -15,6 +15,7 @@ from django.test import Client
 from django.urls import get_resolver
 
 from dlq.models import DeadLetter
+from tasks.api.tasks import TaskDetail
 from tasks.models import ApiToken, Attempt, Queue, Task, Worker
 from tasks.states import Status
 from tests import factories
@@ -134,19 +135,38 @@ def test_every_route_is_in_the_table() -> None:
     assert set(_patterns()) == known | set(OPEN)
 
 
-def _patterns() -> Iterator[str]:
-    """Give each address of the API once, with x for what it names."""
+def test_every_method_of_every_route_is_in_the_table_and_declares_what_it_does() -> None:
+    known = {(one.method, one.path.format(waiting="x", dead="x", letter="x", worker="x", queue="x")) for one in ROUTES}
+    found = {(method, path) for path, view in _patterns().items() if path not in OPEN for method in view.actions}
+    assert found == known
+    for path, view in _patterns().items():
+        if hasattr(view, "actions"):
+            assert {*view.actions} == {*view().allowed_methods} - {"OPTIONS", "HEAD"}, path
 
-    def walk(patterns: Any, prefix: str) -> Iterator[str]:
+
+def test_a_method_that_does_not_declare_what_it_does_fails(
+    people: dict[str, User], rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TaskDetail, "actions", {})
+    for method in ("get", "delete"):
+        assert getattr(Caller(people["root"]), method)(f"{TASKS}/{rows['waiting']}").status_code == 500
+    assert Task.objects.filter(pk=rows["waiting"]).exists()
+
+
+def _patterns() -> dict[str, Any]:
+    """Give the view of each address of the API, with x for what the address names."""
+
+    def walk(patterns: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         for one in patterns:
             route = prefix + str(one.pattern)
             if hasattr(one, "url_patterns"):
                 if not route.startswith("admin"):
                     yield from walk(one.url_patterns, route)
-            elif route.startswith(("api/", "healthz", "readyz", "health", "metrics")) and not route.endswith("/"):
-                yield "/" + "/".join("x" if part.startswith("<") else part for part in route.split("/"))
+            elif route and not route.endswith("/"):
+                path = "/" + "/".join("x" if part.startswith("<") else part for part in route.split("/"))
+                yield path, getattr(one.callback, "view_class", one.callback)
 
-    yield from walk(get_resolver().url_patterns, "")
+    return dict(walk(get_resolver().url_patterns, ""))
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -267,3 +287,22 @@ def test_plain_users_are_no_users_of_the_admin(people: dict[str, User], rows: An
     browser = Client(raise_request_exception=False)
     browser.force_login(people["alice"])
     assert {browser.get("/admin/" + path.format(**rows, token=1)).status_code for path in PAGES} == {302}
+
+
+def test_a_page_has_the_forms_of_what_its_user_may_do(people: dict[str, User], rows: Any) -> None:
+    def methods(role: str, path: str) -> set[str]:
+        browser = Client(raise_request_exception=False)
+        browser.force_login(people[role])
+        page = browser.get(path.format(**rows), headers={"accept": "text/html"})
+        assert page.status_code == 200
+        return {one for one in ("POST", "PUT", "PATCH", "DELETE") if f'"Make a {one} request' in page.content.decode()}
+
+    task, queue = f"{TASKS}/{{waiting}}", "/api/v1/queues/{queue}"
+    assert methods("viewer", TASKS) == methods("operator", TASKS) == set()
+    assert methods("admin", TASKS) == {"POST"}
+    assert methods("viewer", task) == methods("viewer", queue) == set()
+    assert methods("operator", task) == {"PUT", "PATCH"}
+    assert methods("admin", task) == {"PUT", "PATCH", "DELETE"}
+    assert methods("operator", queue) == {"PATCH"}
+    Task.objects.update(owner_id=people["viewer"].pk)
+    assert methods("viewer", task) == {"PUT", "PATCH", "DELETE"}
