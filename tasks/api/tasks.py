@@ -33,6 +33,7 @@ from tasks.contract.pages import Order, page
 from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.retry_bounds import check_retries
 from tasks.contract.submissions import (
+    permitted_change,
     read_change,
     read_replacement,
     read_submission,
@@ -155,12 +156,9 @@ class TaskDetail(ApiView):
     def _edit(self, request: Request, task: Task, change: dict[str, Any], *, by: Author) -> Response:
         caller = caller_of(request)
         limit = SubmissionLimit(caller)
+        change = permitted_change(change, task=task, caller=caller)
         check_retries(change, caller=caller, task=task)
         with unchanged(request, task) as version:
-            caller.check(queue=change.get("queue"))
-            if "payload" in change:
-                # A token that may not submit must not make other work of a task that is there.
-                caller.require_scope(SUBMIT_TASK)
             lifecycle.edit(task.pk, change, by=by, version=version, admit=limit)
         return _answer(request, find_task(request, str(task.pk), EDIT_TASK), headers=limit.headers)
 

@@ -56,6 +56,8 @@ class Action:
 VIEW_TASK = Action("see this task", ("tasks.view_task",), Scope.READ, is_for_owners=True)
 SUBMIT_TASK = Action("submit tasks", ("tasks.add_task",), Scope.SUBMIT, is_for_plain_users=True)
 EDIT_TASK = Action("edit this task", ("tasks.change_task",), is_for_owners=True)
+#: Beyond EDIT_TASK: another payload makes other work run, as a submission does.
+EDIT_PAYLOAD = Action("change the payload of this task", ("tasks.add_task",), Scope.SUBMIT, is_for_owners=True)
 DELETE_TASK = Action("delete this task", ("tasks.delete_task",), is_for_owners=True)
 CANCEL_TASK = Action("cancel this task", ("tasks.cancel_task",), is_for_owners=True)
 RETRY_TASK = Action("run this task again", ("tasks.retry_task",), is_for_owners=True)
@@ -99,8 +101,8 @@ class Caller:
 
     @property
     def owner_id(self) -> int | None:
-        """The owner of what this caller submits."""
-        return self.user.pk
+        """The owner of what this caller submits; None for nobody, and for a user who is blocked."""
+        return self.user.pk if self.user.is_active else None
 
     @property
     def is_limited(self) -> bool:
@@ -174,15 +176,15 @@ class Caller:
     def is_permitted(self, action: Action, *, owner_id: int | None = None) -> bool:
         """Decide whether the user may do an action, whatever the scopes of the token."""
         # In the order of cost: Django asks the database for a user's permissions, once per request.
-        return (
-            (action.is_for_owners and owner_id is not None and owner_id == self.user.pk)
-            or (action.is_for_plain_users and self.user.is_authenticated and not self._is_staff)
+        return self.user.is_active and (
+            (action.is_for_owners and owner_id is not None and owner_id == self.owner_id)
+            or (action.is_for_plain_users and not self._is_staff)
             or self._has(action)
         )
 
     def _has(self, action: Action) -> bool:
         user: Any = self.user
-        return bool(user.is_authenticated and user.has_perms(action.permissions))
+        return bool(user.is_active and user.has_perms(action.permissions))
 
 
 def visible(rows: Rows, caller: Caller, action: Action) -> Rows:

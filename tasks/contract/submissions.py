@@ -3,12 +3,13 @@
 Tables of readers instead of nested serializers: one submission passes here per request, and a thousand per bulk.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from tasks import registry
 from tasks.contract import fields
-from tasks.contract.access import Caller
+from tasks.contract.access import EDIT_PAYLOAD, Caller
 from tasks.contract.fields import Reader
 from tasks.contract.retry_bounds import retry_faults
 from tasks.errors import FieldError, InvalidTask
@@ -155,6 +156,27 @@ def read_replacement(body: Mapping[str, Any], *, task: Task) -> dict[str, Any]:
     if errors:
         raise InvalidTask(errors=errors)
     return values | kept
+
+
+def permitted_change(change: Mapping[str, Any], *, task: Task, caller: Caller) -> dict[str, Any]:
+    """Check an edit against what its caller may do beyond editing the task.
+
+    A caller who may not change the payload can send back the one that is there, as PUT needs it; it is left out then.
+
+    Raises:
+        NotAllowed: the token is not for the queue, or the caller may not change the payload.
+    """
+    caller.check(queue=change.get("queue"))
+    if "payload" not in change or caller.may(EDIT_PAYLOAD, owner_id=task.owner_id):
+        return dict(change)
+    if _canonical(change["payload"]) != _canonical(task.payload):
+        caller.require(EDIT_PAYLOAD, owner_id=task.owner_id)
+    return {name: value for name, value in change.items() if name != "payload"}
+
+
+def _canonical(payload: Any) -> str:
+    """Write a payload so that equal ones look the same; Python takes 1, 1.0 and true for equal, an actor does not."""
+    return json.dumps(payload, sort_keys=True)
 
 
 def _nulls(body: Mapping[str, Any], instead: str) -> list[FieldError]:

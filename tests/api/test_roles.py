@@ -31,6 +31,10 @@ DEFAULT_EDIT = {
     "tags": [],
 }
 
+#: Another payload makes other work run.
+OTHER_PAYLOAD = {"payload": {"do": "fail"}}
+OTHER_EDIT = DEFAULT_EDIT | OTHER_PAYLOAD
+
 OK = 0  # any status below 400
 
 #: The columns of the table below. Alice owns the task; Bob is another plain user; "new" is staff without permissions.
@@ -38,11 +42,11 @@ ROLES = ("nobody", "alice", "bob", "new", "viewer", "operator", "admin", "root")
 
 
 class Route(NamedTuple):
-    """A call, the scope that its token needs, and what each role gets."""
+    """A call, the scopes that its token needs, and what each role gets."""
 
     method: str
     path: str
-    scope: str
+    scopes: str
     expected: tuple[int, ...]
     body: Any = None
 
@@ -54,7 +58,9 @@ ROUTES = (
     Route("POST", f"{TASKS}/bulk", "submit", (401, OK, OK, 403, 403, 403, OK, OK), {"tasks": [{"actor": "limited"}]}),
     Route("GET", f"{TASKS}/{{waiting}}", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
     Route("PUT", f"{TASKS}/{{waiting}}", "operate", (401, OK, 404, 404, 403, OK, OK, OK), DEFAULT_EDIT),
+    Route("PUT", f"{TASKS}/{{waiting}}", "operate submit", (401, OK, 404, 404, 403, 403, OK, OK), OTHER_EDIT),
     Route("PATCH", f"{TASKS}/{{waiting}}", "operate", (401, OK, 404, 404, 403, OK, OK, OK), {"priority": 9}),
+    Route("PATCH", f"{TASKS}/{{waiting}}", "operate submit", (401, OK, 404, 404, 403, 403, OK, OK), OTHER_PAYLOAD),
     Route("DELETE", f"{TASKS}/{{waiting}}", "operate", (401, OK, 404, 404, 403, 403, OK, OK)),
     Route("POST", f"{TASKS}/{{waiting}}/cancel", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
     Route("POST", f"{TASKS}/{{dead}}/retry", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
@@ -183,16 +189,13 @@ def test_each_role_may_do_what_the_table_says(people: dict[str, User], rows: Any
 SCOPES = ("read", "submit", "operate")
 
 
-@pytest.mark.parametrize("role", ["alice", "bob", "operator", "root"])
+@pytest.mark.parametrize("role", ["alice", "operator", "admin"])
 @pytest.mark.parametrize("scopes", [one for size in (1, 2) for one in combinations(SCOPES, size)], ids="+".join)
 def test_a_token_narrows_its_user(people: dict[str, User], rows: Any, role: str, scopes: tuple[str, ...]) -> None:
     _, secret = ApiToken.issue(user=people[role], name="narrow", scopes=list(scopes))
     caller = Caller(authorization=f"Bearer {secret}")
     for route in ROUTES:
-        expected = route.expected[ROLES.index(role)] if route.scope in scopes else 403
-        if route.method == "PUT" and expected == OK and "submit" not in scopes:
-            # It replaces the payload: that makes other work.
-            expected = 403
+        expected = route.expected[ROLES.index(role)] if {*route.scopes.split()} <= {*scopes} else 403
         _check(caller, route, rows, expected, f"{role} with {scopes}")
 
 

@@ -16,6 +16,7 @@ from tasks.contract.access import (
     find_owned,
     visible,
 )
+from tasks.contract.submissions import permitted_change
 from tasks.errors import InvalidQuery, NotAllowed, NotFound
 from tasks.models import ApiToken, Task
 from tasks.states import Scope
@@ -83,9 +84,26 @@ def test_a_permission_counts_whoever_has_it(alice: User) -> None:
     assert not Caller(again, _token()).may(PAUSE_QUEUE)
 
 
-def test_inactive_users_may_nothing() -> None:
-    gone = User.objects.create_superuser("gone", is_active=False)
-    assert not Caller(gone).may(VIEW_TASK)
+def test_blocked_users_may_nothing_not_even_with_their_own() -> None:
+    root, plain = User.objects.create_superuser("root", is_active=False), User.objects.create_user("p", is_active=False)
+    for user in (root, plain, AnonymousUser()):
+        submit(owner_id=user.pk)
+        for action in (VIEW_TASK, SUBMIT_TASK, CANCEL_TASK, PAUSE_QUEUE):
+            assert not Caller(user).may(action, owner_id=user.pk)
+        assert not visible(Task.objects.all(), Caller(user), VIEW_TASK).exists()
+
+
+@pytest.mark.parametrize(("payload", "is_same"), [({"n": 1, "m": 2}, True), ({"m": 2, "n": True}, False), ({}, False)])
+def test_who_may_not_change_a_payload_can_send_it_back(alice: User, payload: dict[str, Any], is_same: bool) -> None:
+    task = Task(payload={"m": 2, "n": 1}, owner_id=None)
+    change, caller = {"payload": payload, "priority": 9}, Caller(alice)
+    if is_same:
+        assert permitted_change(change, task=task, caller=caller) == {"priority": 9}
+    else:
+        with pytest.raises(NotAllowed, match=r"change the payload of this task: .* tasks\.add_task"):
+            permitted_change(change, task=task, caller=caller)
+    task.owner_id = alice.pk
+    assert permitted_change(change, task=task, caller=caller) == change
 
 
 def test_a_token_narrows_what_its_user_sees(alice: User) -> None:
