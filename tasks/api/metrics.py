@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from django.http import HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -33,7 +33,7 @@ class IsLocal(BasePermission):
 class Metrics(ApiView):
     """``GET /metrics``."""
 
-    permission_classes = (IsLocal | MayAct,)
+    permission_classes = (IsLocal | (IsAuthenticated & MayAct),)
     actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_METRICS}
 
     def get(self, request: Request) -> HttpResponse:

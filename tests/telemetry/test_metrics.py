@@ -148,7 +148,7 @@ def test_metrics_survive_a_database_that_is_away(db, monkeypatch):
     ],
     ids=str,
 )
-def test_from_elsewhere_or_through_a_proxy_metrics_need_a_token_of_staff(nobody, alice, staff, seen):
+def test_from_elsewhere_or_through_a_proxy_metrics_need_a_permission(nobody, alice, staff, seen):
     assert_problem(nobody.get("/metrics", **seen), 401, code="not_authenticated")
     assert_problem(alice.get("/metrics", **seen), 403, code="not_allowed")
     assert staff.get("/metrics", **seen).status_code == 200
