@@ -19,7 +19,7 @@ from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, Que
 from tasks.admin.formatting import badge, count_text, escape_invisible, json_block, shortened, truncated
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
-from tasks.contract.access import DISCARD_DEAD_LETTER, REDRIVE_DEAD_LETTER
+from tasks.contract.access import DISCARD_DEAD_LETTER, REDRIVE_DEAD_LETTER, VIEW_TASK
 from tasks.models import Attempt, Task
 from tasks.states import DeathReason, ObjectKind, Resolution
 
@@ -205,7 +205,7 @@ class DeadLetterAdmin(OperatedAdmin):
             "error": truncated(error_line(row.error_type, row.error_message)),
             "traceback": truncated(attempt.traceback) if attempt else "",
             "note": escape_invisible(attempt.note) if attempt else "",
-            "payload": json_block(task.payload) if task and request.user.has_perm("tasks.view_task") else "",
+            "payload": json_block(task.payload) if task and request.user.has_perm(VIEW_TASK.permission) else "",
             "is_task_gone": task is None,
             "others": count_text(min(others, MAX_COUNTED), is_capped=others > MAX_COUNTED) if others else "",
             "others_url": f"{reverse('admin:dlq_deadletter_changelist')}?{urlencode({'cause': row.fingerprint})}",

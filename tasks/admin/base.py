@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.utils import flatten_fieldsets, quote
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
@@ -15,6 +16,7 @@ from django.utils.text import capfirst
 
 from tasks.admin.display import Display
 from tasks.admin.formatting import EMPTY, count_text, escape_invisible
+from tasks.contract.access import VIEW_JOURNAL
 
 #: Counting stops here: an exact count of millions of rows takes seconds, and nobody needs it.
 MAX_COUNTED = 10_000
@@ -138,6 +140,14 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             names = {"row_name": self.name_of(row), "subtitle": escape_invisible(str(row))}
             context = {**names, "summary": self._summary(row), **self.page_context(request, row)}
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show Django's log of one row, to users who may also read the journal."""
+        if not request.user.has_perm(VIEW_JOURNAL.permission):
+            raise PermissionDenied
+        return super().history_view(request, object_id, extra_context)
 
     def _summary(self, row: Any) -> list[dict[str, str]]:
         lines = [

@@ -15,6 +15,7 @@ from tasks.admin import confirmation, operator_log
 from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.confirmation import is_across
 from tasks.admin.verb import Verb
+from tasks.contract.access import VIEW_JOURNAL
 from tasks.lifecycle import Author
 from tasks.lifecycle.journal import summarise
 from tasks.states import ObjectKind
@@ -47,7 +48,7 @@ class OperatedAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         """Add the buttons and the operator log."""
         pk = unquote(object_id)
-        reads_log = self.has_operator_log and request.user.has_perm("tasks.view_journal")
+        reads_log = self.has_operator_log and request.user.has_perm(VIEW_JOURNAL.permission)
         row = self.get_object(request, pk)
         added = {
             "verb_buttons": self._verb_buttons(request, row),

@@ -13,6 +13,7 @@ from tasks.admin import operator_log
 from tasks.admin.formatting import count_text, escape_invisible, relative_time, shortened
 from tasks.admin.queue import stats_as_text
 from tasks.admin.worker import busy_threads, count_claimed, status_badge
+from tasks.contract.access import VIEW_DEAD_LETTER, VIEW_JOURNAL, VIEW_QUEUE, VIEW_TASK, VIEW_WORKER
 from tasks.models import Lease, Worker
 from tasks.queries import counts, queue_stats
 from tasks.queries.queue_stats import QueueStats
@@ -26,15 +27,15 @@ MAX_WORKERS = 12
 
 def overview(user: Any) -> dict[str, Any]:
     """Collect the numbers that this user may see."""
-    sees_queues, sees_workers = user.has_perm("tasks.view_queue"), user.has_perm("tasks.view_worker")
+    sees_queues, sees_workers = user.has_perm(VIEW_QUEUE.permission), user.has_perm(VIEW_WORKER.permission)
     queues = queue_stats.all_queue_stats() if sees_queues else []
     return {
         "warnings": list(_warnings(queues, sees_workers=sees_workers)),
-        "cards": _cards() if user.has_perm("tasks.view_task") else [],
+        "cards": _cards() if user.has_perm(VIEW_TASK.permission) else [],
         "queues": [_queue(one) for one in queues],
         "workers": _workers() if sees_workers else None,
-        "dead_letters": _dead_letters() if user.has_perm("dlq.view_deadletter") else None,
-        "operator_log": operator_log.recent_entries() if user.has_perm("tasks.view_journal") else None,
+        "dead_letters": _dead_letters() if user.has_perm(VIEW_DEAD_LETTER.permission) else None,
+        "operator_log": operator_log.recent_entries() if user.has_perm(VIEW_JOURNAL.permission) else None,
     }
 
 

@@ -17,6 +17,7 @@ from tasks.admin.formatting import badge, escape_invisible
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.operator_log import author_of
 from tasks.admin.verb import Verb
+from tasks.contract.access import ADD_TOKEN, CHANGE_TOKEN, REVOKE_TOKEN
 from tasks.lifecycle import tokens
 from tasks.models import ApiToken, Queue, all_scopes
 from tasks.states import ObjectKind, Scope
@@ -37,7 +38,7 @@ REVOKE = Verb(
     command="Revoke {}",
     outcome="be revoked",
     done="revoked",
-    permission="tasks.revoke_apitoken",
+    permission=REVOKE_TOKEN.permission,
     effect="Requests with this token are refused from now on. This cannot be undone. Its tasks are kept.",
     condition="Only tokens that are not revoked yet can be revoked.",
     legal=lambda rows: rows.filter(revoked_at=None),
@@ -71,7 +72,7 @@ class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = ("name", "user", "scopes", "actors", "queues", "expires_at")
         help_texts = {
             "name": "Where the token is used, so that you recognise it later.",
-            "user": "Owns the tasks that the token submits. Staff users see and change everyone’s tasks.",
+            "user": "Owns the tasks that the token submits. The token can do at most what this user may do.",
             "expires_at": "Leave empty for a token that never expires.",
         }
         field_classes = {"expires_at": forms.SplitDateTimeField}
@@ -125,11 +126,13 @@ class ApiTokenAdmin(OperatedAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Allow with the permission; only superusers create tokens for other users."""
-        return request.user.has_perm("tasks.add_apitoken")
+        return request.user.has_perm(ADD_TOKEN.permission)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Allow with the permission while the token is valid."""
-        return request.user.has_perm("tasks.change_apitoken") and (obj is None or obj.is_valid)
+        """Allow with the permission while the token is valid; only superusers change tokens of other users."""
+        if not request.user.has_perm(CHANGE_TOKEN.permission):
+            return False
+        return obj is None or (obj.is_valid and (request.user.is_superuser or obj.user_id == request.user.pk))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
         """Leave the digests out."""

@@ -14,7 +14,7 @@ from tasks.admin.filters import WorkerStatusFilter
 from tasks.admin.formatting import badge, code, escape_invisible, json_block, relative_time
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
-from tasks.contract.access import DRAIN_WORKER
+from tasks.contract.access import DRAIN_WORKER, VIEW_TASK
 from tasks.lifecycle import workers
 from tasks.models import Task, Worker
 from tasks.states import ObjectKind
@@ -93,14 +93,17 @@ class WorkerAdmin(OperatedAdmin):
         count_claimed(rows)
 
     def page_context(self, request: HttpRequest, row: Worker) -> Mapping[str, Any]:
-        """Add the running tasks and the crash report."""
+        """Add the running tasks, for users who may see tasks, and the crash report."""
+        may_see = request.user.has_perm(VIEW_TASK.permission)
         held = Task.objects.held_by(row.pk).newest_first()[:MAX_SHOWN]
         return {
             "crash": json_block(row.crash) if row.crash else "",
             "running": [
                 {"id": str(task.pk), "actor": escape_invisible(task.actor), "started": relative_time(task.started_at)}
                 for task in held.only("actor", "started_at")
-            ],
+            ]
+            if may_see
+            else None,
         }
 
 

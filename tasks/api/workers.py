@@ -8,8 +8,9 @@ from rest_framework.response import Response
 
 from tasks.api.addresses import page_as_dict, parameters
 from tasks.api.authors import read_author
+from tasks.api.permissions import caller_of
 from tasks.api.views import ApiView
-from tasks.contract.access import DRAIN_WORKER, VIEW_WORKER, Action, find
+from tasks.contract.access import DRAIN_WORKER, VIEW_TASK, VIEW_WORKER, Action, find, visible
 from tasks.contract.filters import filtered
 from tasks.contract.pages import page
 from tasks.contract.workers import FILTERS, worker_as_dict
@@ -36,10 +37,11 @@ class WorkerDetail(ApiView):
     actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_WORKER, "DELETE": DRAIN_WORKER}
 
     def get(self, request: Request, worker_id: str) -> Response:
-        """Read one worker, with the ids of the tasks that it has claimed."""
+        """Read one worker, with the ids of the tasks that it has claimed and you may see."""
         worker = find(Worker.objects.all(), worker_id, kind="worker")
-        running = Task.objects.held_by(worker.pk).order_by("id").values_list("id", flat=True)
-        return Response(worker_as_dict(worker) | {"running": [str(task_id) for task_id in running]})
+        running = visible(Task.objects.held_by(worker.pk), caller_of(request), VIEW_TASK).order_by("id")
+        ids = [str(task_id) for task_id in running.values_list("id", flat=True)]
+        return Response(worker_as_dict(worker) | {"running": ids})
 
     def delete(self, request: Request, worker_id: str) -> Response:
         """Ask a worker to finish its running tasks and stop; the answer is 202 until it has stopped, then 200."""

@@ -35,14 +35,14 @@ class Action:
     Parameters:
         words: as in "you may not {cancel this task}".
         permissions: of Django; a user needs all of them.
-        scope: that a token needs.
+        scope: that a token needs; None if no token may do it.
         is_for_owners: whether owners may do it to their own rows without the permissions.
         is_for_plain_users: whether users who are not staff may do it without the permissions.
     """
 
     words: str
     permissions: tuple[str, ...]
-    scope: Scope = Scope.OPERATE
+    scope: Scope | None = Scope.OPERATE
     is_for_owners: bool = False
     is_for_plain_users: bool = False
 
@@ -71,6 +71,11 @@ DRAIN_WORKER = Action("drain workers", ("tasks.drain_worker",))
 VIEW_STATS = Action("see statistics", ("tasks.view_task", "tasks.view_queue", "tasks.view_worker"), Scope.READ)
 VIEW_METRICS = Action("see metrics", ("tasks.view_worker",), Scope.READ)
 VIEW_JOURNAL = Action("see the journal", ("tasks.view_journal",), Scope.READ)
+#: The admin's pages of tokens; there is no scope for them, because no token may make or change tokens.
+VIEW_TOKEN = Action("see API tokens", ("tasks.view_apitoken",), None)
+ADD_TOKEN = Action("create API tokens", ("tasks.add_apitoken",), None)
+CHANGE_TOKEN = Action("change API tokens", ("tasks.change_apitoken",), None)
+REVOKE_TOKEN = Action("revoke API tokens", ("tasks.revoke_apitoken",), None)
 #: What the list has depends on SUBMIT_TASK.
 VIEW_ACTORS = Action("see actors", (), Scope.READ)
 

@@ -15,7 +15,7 @@ from tasks.models import ApiToken, Task, Worker
 from tasks.states import Status
 from tasks.submission import FIELDS, FOR_EVER
 from tests import factories
-from tests.admin.pages import MODELS, html, list_of, page_of
+from tests.admin.pages import MODELS, browser_of, html, list_of, page_of
 from tests.callers import Caller
 
 
@@ -87,6 +87,24 @@ def test_a_payload_is_shown_only_to_users_who_may_view_tasks(worker):
     browser = Client()
     browser.force_login(user)
     assert "&quot;do&quot;" not in html(browser.get(page_of(letter)))
+
+
+def test_a_worker_shows_its_running_tasks_only_to_users_who_may_view_tasks(worker):
+    task = factories.make_task(Status.RUNNING, worker=worker)
+    user = User.objects.create_user("eve", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_worker"))
+    page = html(browser_of(user).get(page_of(worker)))
+    assert page_of(task) not in page
+    assert "Running tasks" not in page, "it would say that there are none"
+
+
+def test_djangos_history_of_a_row_is_for_users_who_may_read_the_journal(life):
+    user = User.objects.create_user("eve", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_task", content_type__app_label="tasks"))
+    address = page_of(life).replace("/change/", "/history/")
+    assert browser_of(user).get(address).status_code == 403
+    user.user_permissions.add(Permission.objects.get(codename="view_journal"))
+    assert browser_of(user).get(address).status_code == 200
 
 
 @pytest.mark.parametrize("model", MODELS)

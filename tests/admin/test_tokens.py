@@ -3,7 +3,7 @@
 import re
 
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.urls import reverse
 
 from tasks.models import ApiToken
@@ -73,6 +73,20 @@ def test_only_superusers_create_tokens_for_other_users(db):
     assert "Select a valid choice" in answer.content.decode()
     assert not ApiToken.objects.exists()
     assert "cb_" in _make_token(browser_of(user), user).content.decode()
+
+
+def test_only_superusers_change_tokens_of_other_users(db):
+    admin, boss = User.objects.create_user("admin", is_staff=True), User.objects.create_superuser("boss")
+    admin.groups.add(Group.objects.get(name="admin"))
+    wider = {"name": "ci", "scopes": ["read", "operate"], "expires_at_0": "", "expires_at_1": ""}
+    for user, scopes in ((boss, ["read"]), (admin, ["read", "operate"])):
+        token, _ = ApiToken.issue(user=user, name="ci", scopes=["read"])
+        assert browser_of(admin).get(page_of(token)).status_code == 200
+        browser_of(admin).post(page_of(token), wider)
+        token.refresh_from_db()
+        assert token.scopes == scopes
+    browser_of(admin).post(verb_of(ApiToken.objects.get(user=boss), "revoke"), {"confirmed": "yes"})
+    assert ApiToken.objects.get(user=boss).revoked_at is not None, "whoever sees a leak can stop it"
 
 
 def test_operators_have_no_access_to_tokens(operator):

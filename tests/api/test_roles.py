@@ -292,6 +292,17 @@ def test_plain_users_are_no_users_of_the_admin(people: dict[str, User], rows: An
     assert {browser.get("/admin/" + path.format(**rows, token=1)).status_code for path in PAGES} == {302}
 
 
+def test_a_worker_names_the_tasks_that_the_caller_may_see(people: dict[str, User], worker: Worker) -> None:
+    task = factories.make_task(Status.RUNNING, worker=worker, owner_id=people["alice"].pk)
+    for name in ("alice", "bob"):
+        people[name].user_permissions.set(Permission.objects.filter(codename="view_worker"))
+    running = {
+        role: Caller(people[role]).get(f"/api/v1/workers/{worker.pk}").json()["running"]
+        for role in ("alice", "bob", "viewer")
+    }
+    assert running == {"alice": [str(task.pk)], "bob": [], "viewer": [str(task.pk)]}
+
+
 def test_a_page_has_the_forms_of_what_its_user_may_do(people: dict[str, User], rows: Any) -> None:
     def methods(role: str, path: str) -> set[str]:
         browser = Client(raise_request_exception=False)

@@ -1,16 +1,21 @@
 """Access: what a caller may see and do, without any door."""
 
+import re
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Permission, User
 
+from tasks.contract import access
 from tasks.contract.access import (
+    ADD_TOKEN,
     CANCEL_TASK,
     PAUSE_QUEUE,
     SUBMIT_TASK,
     VIEW_TASK,
+    Action,
     Caller,
     find,
     find_owned,
@@ -91,6 +96,23 @@ def test_blocked_users_may_nothing_not_even_with_their_own() -> None:
         for action in (VIEW_TASK, SUBMIT_TASK, CANCEL_TASK, PAUSE_QUEUE):
             assert not Caller(user).may(action, owner_id=user.pk)
         assert not visible(Task.objects.all(), Caller(user), VIEW_TASK).exists()
+
+
+def test_permissions_exist_and_only_the_table_names_them() -> None:
+    known = {f"{app}.{name}" for app, name in Permission.objects.values_list("content_type__app_label", "codename")}
+    actions = [one for one in vars(access).values() if isinstance(one, Action)]
+    assert {permission for action in actions for permission in action.permissions} <= known
+    root = Path(access.__file__).parents[2]
+    for path in (*root.glob("tasks/**/*.py"), *root.glob("dlq/**/*.py")):
+        if path != Path(access.__file__) and "migrations" not in path.parts:
+            named = set(re.findall(r'"([a-z]+\.[a-z]+_[a-z]+)"', path.read_text())) & known
+            assert not named, f"{path.relative_to(root)} spells {named}; tasks/contract/access.py has an action for it"
+
+
+def test_what_has_no_scope_is_done_with_no_token() -> None:
+    root = User.objects.create_superuser("root")
+    assert Caller(root).may(ADD_TOKEN)
+    assert not Caller(root, _token(scopes=[*Scope])).may(ADD_TOKEN)
 
 
 @pytest.mark.parametrize(("payload", "is_same"), [({"n": 1, "m": 2}, True), ({"m": 2, "n": True}, False), ({}, False)])
