@@ -32,11 +32,13 @@ _MANAGE = Path(__file__).with_name("manage.py")
 
 
 def post_worker_init(_worker: object) -> None:
-    """Answer requests that gunicorn itself refuses in the format of the API's errors."""
+    """Answer requests that gunicorn itself refuses in the format of the API's errors, and serve the metrics."""
     # Imported here: code that the master loads stays in all workers, and a reload could not replace it.
     from tasks.api import malformed_requests
+    from tasks.telemetry import metrics_server
 
     malformed_requests.install()
+    metrics_server.serve_all()
 
 
 def on_starting(_server: object) -> None:

@@ -122,6 +122,7 @@ def origins(name: str) -> list[str]:
     return found
 
 
+_LARGEST_PORT = 65_535
 _PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -142,6 +143,17 @@ def networks(name: str) -> list[IPv4Network | IPv6Network]:
         return [ip_network(item, strict=False) for item in names(name, [])]
     except ValueError as error:
         raise ImproperlyConfigured(f"{name}: expected addresses or networks separated by commas: {error}.") from error
+
+
+def address(name: str) -> tuple[str, int] | None:
+    """Read the address of a server (127.0.0.1:9191, [::1]:9191) as host and port; None if it is not set."""
+    value = text(name)
+    if not value:
+        return None
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+)):(\d{1,5})", value, flags=re.ASCII)
+    if found is None or not 1 <= int(found[3]) <= _LARGEST_PORT:
+        raise ImproperlyConfigured(f"{name}: expected a host and a port such as 127.0.0.1:9191, got {value!r}.")
+    return found[1] or found[2], int(found[3])
 
 
 def path_prefix(name: str) -> str | None:

@@ -198,6 +198,9 @@ HTTP_REQUEST_ALLOWED_HOSTS = env.names("HTTP_REQUEST_ALLOWED_HOSTS", [])
 
 # The folder in which all processes of a machine keep their counters, so that each of them can report the sums.
 METRICS_DIR = env.text("METRICS_DIR", str(VAR_DIR / "metrics"))
+# An address such as 127.0.0.1:9191 on which the api serves /metrics without a token, apart from its port and threads;
+# everyone who can reach it can read the metrics. Default: none, /metrics needs a token of staff.
+METRICS_ADDRESS = env.address("METRICS_ADDRESS")
 # The port on which scheduler and workers serve /metrics themselves; 0 = they do not.
 METRICS_PORT = env.integer("METRICS_PORT", 0, minimum=0, maximum=65535)
 # The address of that port; everyone who can reach it can read the metrics.

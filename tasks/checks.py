@@ -62,6 +62,20 @@ def check_submission_limit(**_: Any) -> list[CheckMessage]:
     ]
 
 
+@register()
+def check_metrics_address(**_: Any) -> list[CheckMessage]:
+    """Who may reach the API must not thereby reach the metrics."""
+    if settings.METRICS_ADDRESS is None or settings.METRICS_ADDRESS[1] != settings.API_PORT:
+        return []
+    return [
+        Error(
+            f"METRICS_ADDRESS has the port of the api, {settings.API_PORT}.",
+            hint="Choose another port for METRICS_ADDRESS, such as 9191, or leave it out and scrape with a token.",
+            id="tasks.E004",
+        )
+    ]
+
+
 @register(Tags.security)
 def check_secret_key(_apps: Any = None, **_: Any) -> list[CheckMessage]:
     """A key that can be guessed lets anybody sign a session of any user; without one nothing starts that signs."""
@@ -180,7 +194,7 @@ def sessions_that_do_not_fit(*, processes: int, threads: int) -> list[CheckMessa
         return []
     workers, working = workers + processes, working + processes * threads
     need = working + workers * WORKER_SESSIONS + (SUPERVISOR_SESSIONS if workers else 0) + SCHEDULER_SESSIONS
-    need += settings.WEB_CONCURRENCY * (settings.API_THREADS + API_SESSIONS)
+    need += settings.WEB_CONCURRENCY * (settings.API_THREADS + API_SESSIONS + (settings.METRICS_ADDRESS is not None))
     if room is None or need <= room:
         return []
     return [

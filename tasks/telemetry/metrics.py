@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import Error
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.mmap_dict import MmapedDict
@@ -81,23 +81,19 @@ def _count(*, verb: str, moves: Sequence[Moved], **_: Any) -> None:
 
 def render() -> bytes:
     """Write the counters of all processes of this machine and the database's gauges."""
+    return _written(build_info, counters, circuits, gauges)
+
+
+def render_counters() -> bytes:
+    """Write the counters of all processes of this machine, without the database."""
+    return _written(build_info, counters)
+
+
+def _written(*collectors: Collector) -> bytes:
     registry = CollectorRegistry()
-    registry.register(build_info)
-    registry.register(counters)
-    registry.register(circuits)
-    registry.register(gauges)
+    for collector in collectors:
+        registry.register(collector)
     return generate_latest(registry)
-
-
-def serve() -> None:
-    """Serve /metrics from this process if ``METRICS_PORT`` is set, for machines without an api process."""
-    if not settings.METRICS_PORT:
-        return
-    registry = CollectorRegistry()
-    registry.register(build_info)
-    registry.register(counters)
-    start_http_server(settings.METRICS_PORT, addr=settings.METRICS_HOST, registry=registry)
-    log.info("metrics are served", host=settings.METRICS_HOST, port=settings.METRICS_PORT)
 
 
 class BuildInfo(Collector):

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import psycopg2
@@ -49,7 +50,7 @@ class Container:
     def __init__(self, stack: "Stack", name: str, service: dict[str, Any]) -> None:
         self.name, self.service = name, service
         self._stack = stack
-        self._metrics_port = str(free_port())
+        self.metrics_port = str(free_port())
         self.root = stack.folder / "containers" / name
         self.log = self.root / "log"
         (self.root / "tmp").mkdir(parents=True)
@@ -107,10 +108,10 @@ class Container:
         if word.startswith("/"):
             return [str(self.root / word.lstrip("/"))]
         if word == METRICS_PORT:
-            return [self._metrics_port]
+            return [self.metrics_port]
         word = word.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - what it is replaced by is the point
         word = re.sub(r":8000\b", f":{self._stack.api_port}", word)
-        return [word.replace(f":{METRICS_PORT}/", f":{self._metrics_port}/")]
+        return [re.sub(rf":{METRICS_PORT}\b", f":{self.metrics_port}", word)]
 
 
 class Stack:
@@ -234,6 +235,19 @@ def test_everything_becomes_healthy(stack: Stack) -> None:
     }  # fmt: skip
     with urlopen(f"http://127.0.0.1:{stack.api_port}/admin/login/", timeout=10) as page:
         assert b"csrfmiddlewaretoken" in page.read()
+
+
+def test_metrics_need_a_token_where_the_api_is_reachable_and_none_inside_the_network(stack: Stack) -> None:
+    with pytest.raises(HTTPError) as refused:
+        urlopen(f"http://127.0.0.1:{stack.api_port}/metrics", timeout=10)
+    with refused.value as answer:
+        assert answer.code == 401
+    for name in ("api", "scheduler", "worker_high"):
+        for container in stack.replicas(name):
+            with urlopen(f"http://127.0.0.1:{container.metrics_port}/metrics", timeout=10) as answer:
+                page = answer.read().decode()
+            assert "callboard_build_info" in page
+            assert ("active_workers 6.0" in page) == (name == "api")
 
 
 def test_each_band_has_its_own_two_workers(stack: Stack) -> None:

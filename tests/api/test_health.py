@@ -46,8 +46,8 @@ def test_probes_are_open(nobody, path):
 
 @pytest.mark.parametrize("host", ["10.1.2.3:8000", "[fd00::7]:8000", "ip-10-1-2-3", "no host at all", ""])
 @pytest.mark.parametrize("path", [*EVERYTHING, "/metrics", "/healthz/"])
-def test_probes_answer_to_every_host(nobody, path, host):
-    response = nobody.get(path, headers={"host": host})
+def test_probes_answer_to_every_host(staff, path, host):
+    response = staff.get(path, headers={"host": host})
     assert response.status_code == 200
     assert int(response["Content-Length"]) == len(response.content) > 0
 

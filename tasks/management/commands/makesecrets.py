@@ -18,8 +18,8 @@ class Command(BaseCommand):
 
     help = (
         "Make random secrets unless they exist: app/callboard.env (SECRET_KEY, DATABASE_URL, BROKER_URL), "
-        "postgres/password, postgres/superuser_password and redis/redis.conf. docker-compose.yml runs it before "
-        "anything else."
+        "postgres/password, postgres/superuser_password and redis/redis.conf. "
+        "docker-compose.yml runs it before anything else."
     )
     # The checks read settings that this command is about to make.
     requires_system_checks = []

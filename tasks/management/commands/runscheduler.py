@@ -10,7 +10,7 @@ from scheduler_site.addresses import IN_PROCESS_URL
 from scheduler_site.waiting import wait_until_ready
 from tasks.management import serving
 from tasks.scheduler.process import Scheduler
-from tasks.telemetry import log_writer, metrics
+from tasks.telemetry import log_writer, metrics_server
 from tasks.worker import process
 
 
@@ -47,7 +47,7 @@ class Command(BaseCommand):
         stop = threading.Event()
         process.handle_signals(stop)
         scheduler = Scheduler()
-        metrics.serve()
+        metrics_server.serve_counters()
         scheduler.start()
         code = 0
         if with_workers:

@@ -12,7 +12,7 @@ from scheduler_site.addresses import IN_PROCESS_URL
 from scheduler_site.waiting import wait_until_ready
 from tasks.checks import sessions_that_do_not_fit
 from tasks.management import serving
-from tasks.telemetry import log_writer, metrics
+from tasks.telemetry import log_writer, metrics_server
 from tasks.worker.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
@@ -68,7 +68,7 @@ class Command(BaseCommand):
         supervisor = Supervisor(
             processes=processes, threads=threads, queues=served, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS
         )
-        metrics.serve()
+        metrics_server.serve_counters()
         log_writer.end_process(supervisor.run())
 
 

@@ -1,0 +1,109 @@
+"""/metrics on an address of its own: whoever reaches it may read them, and no thread of the API is needed."""
+
+import socket
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from tasks.db import call_timeout
+from tasks.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+_READ_SECONDS = 10.0
+
+
+def serve_counters() -> None:
+    """Serve the counters from a scheduler or a supervisor of workers, if ``METRICS_PORT`` is set."""
+    if settings.METRICS_PORT:
+        _serve((settings.METRICS_HOST, settings.METRICS_PORT), metrics.render_counters)
+
+
+def serve_all() -> None:
+    """Serve the counters and gauges from an api process, if ``METRICS_ADDRESS`` is set.
+
+    The api processes of a machine share the address; each of them reports the sums of all.
+
+    Raises:
+        ImproperlyConfigured: the address is not free, or does not exist.
+    """
+    if settings.METRICS_ADDRESS is None:
+        return
+    host, port = settings.METRICS_ADDRESS
+    try:
+        _serve((host, port), _rendered_with_gauges, is_shared=True)
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"METRICS_ADDRESS: expected an address of this machine that nobody else uses, such as 127.0.0.1:9191, "
+            f"got {host}:{port}: {error.strerror or error}."
+        ) from error
+
+
+def _rendered_with_gauges() -> bytes:
+    try:
+        with call_timeout.bounded(settings.REQUEST_DATABASE_SECONDS):
+            return metrics.render()
+    finally:
+        # Each connection has a thread, and each thread that asked the database a session.
+        connections.close_all()
+
+
+def _serve(address: tuple[str, int], render: Callable[[], bytes], *, is_shared: bool = False) -> "_Server":
+    server = _Server(address, render, is_shared=is_shared)
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    log.info("metrics are served", host=address[0], port=server.server_address[1])
+    return server
+
+
+class _Server(ThreadingHTTPServer):
+    """A server of one page."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], render: Callable[[], bytes], *, is_shared: bool) -> None:
+        self.render = render
+        self.allow_reuse_port = is_shared
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, _Page)
+
+    def server_bind(self) -> None:
+        """Bind without a look-up of this machine's name, which may take long."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+
+    def handle_error(self, *_: Any) -> None:
+        """Say what went wrong with a scrape; the next one may succeed."""
+        log.warning("a scrape of the metrics failed", exc_info=True)
+
+
+class _Page(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = _READ_SECONDS
+
+    def do_GET(self) -> None:
+        """Answer a scrape."""
+        if self.path.partition("?")[0].rstrip("/") not in {"", "/metrics"}:
+            self.send_error(HTTPStatus.NOT_FOUND, "expected /metrics")
+            return
+        body = self.server.render()
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def version_string(self) -> str:
+        """Name the product, not Python's release."""
+        return "callboard"
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: scrapes come every few seconds."""
