@@ -114,10 +114,10 @@ class Arguments:
             pydantic.ValidationError: the function has changed since the submission.
             TypeError: the same.
         """
-        if self.whole is not None:
-            return self._convert_whole(args, payload)
         if not self.converts:
             return tuple(args), payload
+        if self.whole is not None:
+            return self._convert_whole(args, payload)
         if not args and (self.is_open or self._is_known_to_model):
             return (), self._converted(payload)
         if self.is_open:

@@ -173,8 +173,12 @@ def _refuse_encoder() -> None:
 
 def _with_ours(middleware: list[Any] | None) -> list[Any]:
     # Dramatiq's own Results, or it would warn of every result that it "has been discarded".
-    results: Any = Results
-    return [*(middleware or []), results(backend=TaskResults(), store_results=True), TaskGroups()]
+    make: Any = Results
+    results = make(backend=TaskResults(), store_results=True)
+    for hook in ("after_process_message", "after_skip_message", "after_nack"):
+        # Those that do nothing: the completer stores results.
+        setattr(results, hook, getattr(super(Results, results), hook))
+    return [*(middleware or []), results, TaskGroups()]
 
 
 class RedisBroker(CallboardBroker, stock_redis.RedisBroker):

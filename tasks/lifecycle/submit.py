@@ -117,7 +117,7 @@ def checked(submission: Submission) -> dict[str, Any]:
     if row["time_limit_seconds"] == inf:
         # Dramatiq writes "no limit" as infinity.
         row["time_limit_seconds"] = 0
-    row["id"], row["message_id"] = _ids(submission.message_id)
+    row["id"], row["message_id"] = _ids(submission.message_id) if submission.message_id else (new_id(), None)
     row["args"] = list(submission.args)
     row["queue"] = row["queue"] or spec.queue
     row["tags"] = list(submission.tags)
@@ -128,10 +128,15 @@ def checked(submission: Submission) -> dict[str, Any]:
 
 
 def _ids(message_id: str) -> tuple[UUID, str | None]:
-    """Choose a task's id, and keep that of its message if it is another."""
-    id = usable_id(message_id) if message_id else None
-    return (id, None) if id else (new_id(), message_id or None)
+    """Choose the id of a message's task, and keep the message's own if it is another."""
+    if len(message_id) > _LONGEST_MESSAGE_ID:
+        message = f"expected a message_id of at most {_LONGEST_MESSAGE_ID} characters, got {len(message_id)}"
+        raise InvalidTask(message, errors=[FieldError("message_id", "too_long", message)])
+    id = usable_id(message_id)
+    return (id, None) if id else (new_id(), message_id)
 
+
+_LONGEST_MESSAGE_ID = 255
 
 #: Fields whose default is an option of the actor, with that option.
 _DEFAULTS = [(one.name, one.actor_option) for one in FIELDS.values() if one.actor_option]
@@ -156,8 +161,6 @@ def row_faults(row: Mapping[str, Any]) -> Iterator[FieldError]:
             yield FieldError(name, "out_of_range", f"expected {lowest} to {highest:.0f}{unit}, got {value}")
     if row.get("run_at") is not None and not 1 < row["run_at"].year < _LATEST_YEAR:
         yield FieldError("run_at", "out_of_range", f"expected a year before {_LATEST_YEAR}, got {row['run_at']}")
-    if len(row.get("message_id") or "") > _LONGEST_MESSAGE_ID:
-        yield FieldError("message_id", "too_long", f"expected a message id of at most {_LONGEST_MESSAGE_ID} characters")
     for name in ("options", "tags"):
         if row.get(name):
             yield from check_json(
@@ -179,8 +182,6 @@ def _ranges() -> Iterator[tuple[str, int, float]]:
 #: The fields that are numbers, with the bounds of their columns.
 _RANGES = list(_ranges())
 
-_LONGEST_MESSAGE_ID = 255
-
 #: Delays added to a date before this year stay within what Python's dates can hold.
 _LATEST_YEAR = 9000
 
@@ -200,25 +201,29 @@ def write(rows: Sequence[dict[str, Any]], *, admit: Admit | None = None) -> list
 
 
 def _insert(rows: Sequence[dict[str, Any]]) -> dict[UUID, Sequence[Any]]:
-    """Insert rows and announce them; return the columns that the database computed, by id.
-
-    A message may be sent more than once. Its first task has its id; each of the others gets one here.
-    """
-    written: dict[UUID, Sequence[Any]] = {}
-    waiting = rows
-    while waiting:
-        now = list({row["id"]: row for row in reversed(waiting)}.values())[::-1]
-        given = [{name: value for name, value in row.items() if value is not None} for row in now]
-        inserted = fetch(_INSERT, {"tasks": as_json(given)}, prepared="callboard_submit", anywhere=True)
-        written |= {row[0]: row for row in inserted}
-        if len(inserted) == len(waiting):
-            break
-        done = {row[0] for row in inserted}
-        waiting = [row for row in waiting if row["id"] not in done or all(row is not one for one in now)]
-        for row in waiting:
-            row["message_id"], row["id"] = row["message_id"] or str(row["id"]), new_id()
+    """Insert rows and announce them; return the columns that the database computed, by id."""
+    written = _inserted(rows)
+    if len(written) != len(rows):
+        _insert_again(rows, written)
     announce("submit", [Moved(r["id"], Status.PENDING, r["actor"], r["queue"], r["trace_id"]) for r in rows])
     return written
+
+
+def _inserted(rows: Sequence[dict[str, Any]]) -> dict[UUID, Sequence[Any]]:
+    parameters = {"tasks": as_json([{name: value for name, value in row.items() if value is not None} for row in rows])}
+    return {row[0]: row for row in fetch(_INSERT, parameters, prepared="callboard_submit", anywhere=True)}
+
+
+def _insert_again(rows: Sequence[dict[str, Any]], written: dict[UUID, Sequence[Any]]) -> None:
+    """Insert rows whose ids were taken, with other ids: a message may be sent again, and only one task has its id."""
+    done, taken = set(written), []
+    for row in rows:
+        if row["id"] in done:
+            done.remove(row["id"])
+        else:
+            row["id"], row["message_id"] = new_id(), row["message_id"] or str(row["id"])
+            taken.append(row)
+    written.update(_inserted(taken))
 
 
 def _task(names: Sequence[str], row: Mapping[str, Any], written: Sequence[Any]) -> Task:

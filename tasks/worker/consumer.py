@@ -2,15 +2,17 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from uuid import UUID
 
 import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
-from dramatiq.broker import Consumer
+from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.middleware import TimeLimitExceeded
+from dramatiq.worker import ConsumerThread
 
 from tasks import lifecycle
 from tasks.broker import dramatiq_internals
@@ -19,7 +21,9 @@ from tasks.broker.sources.base import Taken
 from tasks.db import call_timeout, sessions
 from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import NotEntitled
+from tasks.models import Attempt
 from tasks.priority import effective_priority
+from tasks.states import AttemptOutcome
 from tasks.testing import failpoints
 from tasks.worker.completer import Completer
 from tasks.worker.drain import Drain
@@ -28,7 +32,6 @@ from tasks.worker.heartbeat import Heartbeat
 from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Interrupter
 from tasks.worker.isolation import Isolation, is_quarantined
-from tasks.worker.messages import ClaimedMessage, mark_failed
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +45,30 @@ SILENT_LEASES = 4
 DRAINING_PAUSE_SECONDS = 0.05
 #: An idle worker looks this often without a wake-up, because one may be lost.
 IDLE_WAIT_SECONDS = 1.0
+
+
+class OneConsumer(dict[str, ConsumerThread]):
+    """The consumers of a worker, which Dramatiq looks up by the queue of a message: one has the messages of all."""
+
+    def __missing__(self, queue_name: str) -> ConsumerThread:
+        return next(iter(self.values()))
+
+
+class ClaimedMessage(MessageProxy):
+    """A claimed task as Dramatiq's worker sees it; its text never shows the payload."""
+
+    def __init__(self, execution: Execution, *, inflight: Inflight, interrupter: Interrupter) -> None:
+        super().__init__(execution.message())
+        self.execution = execution
+        self.inflight, self.interrupter = inflight, interrupter
+        #: Its place in the work queue. An aged task gets the highest priority of the band it was dispatched to.
+        self.priority = execution.claimed.priority
+
+    def __str__(self) -> str:
+        return f"{self.actor_name}[{self.message_id}]"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
 
 
 class ClaimingConsumer(Consumer):
@@ -114,7 +141,8 @@ class ClaimingConsumer(Consumer):
             self._forget_completed(execution)
         else:
             self._completer.add(execution)
-        execution.forget_error()
+        # Its traceback refers to frames that refer to this run, which only the garbage collector would free.
+        execution.error = None
         # Not before add(), which runs the user's predicates and validators in this thread. Until they return the thread
         # takes no other task, and no quarantined task may start beside code that can crash the process.
         self._inflight.slots.release()
@@ -213,7 +241,7 @@ class ClaimingConsumer(Consumer):
         # From here on the rows protect the tasks. Stale and foreign hints are acknowledged as well.
         self._unclaimed = []
         self._unacknowledged += taken
-        mark_failed(executions)
+        _mark_failed([one for one in executions if one.claimed.failures])
         bands = {one.hint.task_id: one.queue for one in taken if one.hint is not None}
         for execution in executions:
             if is_quarantined(execution.claimed):
@@ -270,3 +298,28 @@ class ClaimingConsumer(Consumer):
             self._source.put_back(taken)
         except BrokerUnavailable as error:
             log.warning("hints are lost; the sweeper will find their tasks", error=str(error), count=len(taken))
+
+
+def _mark_failed(executions: Iterable[Execution]) -> None:
+    """Give runs that follow a failure what Dramatiq's Retries writes into a message after it."""
+    retried = {one.claimed.id: one for one in executions}
+    if not retried:
+        return
+    for one in retried.values():
+        one.marks = {"retries": one.claimed.failures}
+    try:
+        for task_id, traceback, failed_at in _last_failures(retried):
+            marks = {"traceback": traceback, "requeue_timestamp": int(failed_at.timestamp() * 1000)}
+            retried[task_id].marks = {**retried[task_id].marks, **marks}
+    except DatabaseError as error:
+        # The tasks are claimed and have to run; only these marks are missing.
+        log.warning("messages do not tell of their last failure", error=str(error).strip(), count=len(retried))
+        close_old_connections()
+
+
+def _last_failures(task_ids: Iterable[UUID]) -> Iterable[tuple[UUID, str, Any]]:
+    failed = Attempt.objects.filter(
+        task_id__in=list(task_ids), outcome__in=[AttemptOutcome.FAILED, AttemptOutcome.TIMED_OUT]
+    )
+    newest = failed.order_by("task_id", "-number").distinct("task_id")
+    return newest.values_list("task_id", "traceback", "finished_at")

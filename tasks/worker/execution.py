@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from math import inf
+from types import MappingProxyType
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import dramatiq
+from dramatiq import Message
 from dramatiq.middleware import Interrupt, SkipMessage
 
 from tasks.lifecycle import Claimed
@@ -22,6 +24,8 @@ from tasks.worker.error_report import ErrorReport, is_kind, report_of
 R = TypeVar("R")
 
 
+#: Dramatiq's worker would take the first for its own delay and pass the second to isinstance().
+_NOT_FOR_DRAMATIQ = frozenset({"eta", "throws"})
 #: How long a forked copy of an actor has to write what it printed.
 LAST_WORDS_SECONDS = 1.0
 
@@ -51,6 +55,13 @@ class Guard(Protocol):
 class Execution:
     """A claimed task in this process, from the commit of its claim to the commit of its outcome."""
 
+    #: Whether a middleware skipped the run, or failed its message, which then runs no more.
+    is_skipped = is_rejected = False
+    #: What the options of its message tell of earlier failures, by Dramatiq's names.
+    marks: Mapping[str, Any] = MappingProxyType({})
+    #: What follows its failure, once that is decided.
+    verdict: Verdict | None = None
+
     def __init__(self, claimed: Claimed, *, claimed_monotonic: float) -> None:
         self.claimed = claimed
         self._claimed_monotonic = claimed_monotonic
@@ -59,12 +70,6 @@ class Execution:
         self.result: Any = None
         self.error: BaseException | None = None
         self.is_captured = False
-        #: Whether a middleware skipped the run, or failed its message, which then runs no more.
-        self.is_skipped = self.is_rejected = False
-        #: What the options of its message tell of earlier failures, by Dramatiq's names.
-        self.marks: dict[str, Any] = {}
-        #: What follows its failure, once that is decided.
-        self.verdict: Verdict | None = None
         #: Sentences in the attempt's record beside its outcome; see ``remark``.
         self.note = ""
         #: What is recorded about its error, once the actor has raised one.
@@ -112,6 +117,23 @@ class Execution:
         """Dramatiq's option: whether a shutdown interrupts it at once, or never; None lets it have the grace period."""
         given = self.claimed.options.get("notify_shutdown", self.actor_options.get("notify_shutdown"))
         return None if given is None else bool(given)
+
+    def message(self) -> Message[Any]:
+        """Make the Dramatiq message as it was sent, with the marks of earlier failures in its options."""
+        claimed = self.claimed
+        return Message(
+            queue_name=claimed.queue,
+            actor_name=claimed.actor,
+            args=tuple(claimed.args),
+            kwargs=claimed.payload,
+            options={
+                **{name: value for name, value in claimed.options.items() if name not in _NOT_FOR_DRAMATIQ},
+                **self.marks,
+            },
+            message_id=claimed.message_id or str(claimed.id),
+            # The id was made with the message; its first 48 bits are milliseconds since 1970.
+            message_timestamp=claimed.id.int >> 80,
+        )
 
     def remark(self, note: str) -> None:
         """Add a sentence to the attempt's record, beside its outcome."""
@@ -163,10 +185,6 @@ class Execution:
         """Note that the run ended outside the actor's function; an outcome of the function itself stays."""
         if not self.is_captured:
             self._failed(error or RuntimeError("the attempt ended without an outcome"))
-
-    def forget_error(self) -> None:
-        """Drop the exception once its outcome is decided: its traceback refers to frames that refer to this run."""
-        self.error = None
 
     def skip(self, reason: BaseException | None = None) -> None:
         """Note that a middleware, or the actor itself, skipped the run with Dramatiq's SkipMessage."""

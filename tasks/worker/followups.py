@@ -13,7 +13,6 @@ from tasks.lifecycle.submit import checked
 from tasks.payload import plain_copy
 from tasks.worker.error_report import name_of, reason_of, text_of
 from tasks.worker.execution import Execution
-from tasks.worker.messages import message_of
 
 #: What is to be submitted, in words, and a function that makes the submission.
 Followup = tuple[str, Callable[[], Submission]]
@@ -52,15 +51,8 @@ def after_success(execution: Execution) -> Iterator[Followup]:
         yield f"pipe_target {name!r:.100}", partial(_next_of_pipeline, target, execution)
 
 
-def barrier_of(execution: Execution) -> str:
-    """Return the key of the barrier of a task's group; empty if no callback waits for it."""
-    return str(execution.claimed.options.get("group_completion_uuid") or "")
-
-
 def at_the_end_of_group(execution: Execution) -> Iterator[Followup]:
     """Yield the completion callbacks of the group that a task belongs to."""
-    if not barrier_of(execution):
-        return
     for message in execution.claimed.options.get("group_completion_callbacks") or ():
         name = message.get("actor_name") if isinstance(message, dict) else message
         yield f"group callback {name!r:.100}", partial(_after_group, message, execution)
@@ -102,7 +94,7 @@ def _callback(actor: str, execution: Execution, argument: Any) -> Submission:
     claimed = execution.claimed
     return Submission(
         actor=actor,
-        args=[message_of(execution).asdict(), argument],
+        args=[execution.message().asdict(), argument],
         trace_id=claimed.trace_id,
         owner_id=claimed.owner_id,
         is_followup=True,

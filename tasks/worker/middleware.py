@@ -86,16 +86,17 @@ class Retries(Middleware):
         self, broker: Broker, message: Any, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
         """Show hooks what Dramatiq's Retries shows them: the marks of the failure, a failed message, or a retry."""
-        execution: Execution | None = getattr(message, "execution", None)
-        if execution is None or exception is None:
-            return
+        if exception is not None and hasattr(message, "execution"):
+            self._show_failure(broker, message)
+
+    def _show_failure(self, broker: Broker, message: Any) -> None:
         # Not at the top: django-dramatiq loads middleware before Django has models.
         from tasks.worker.outcomes import verdict_of
 
-        verdict = verdict_of(execution)
+        verdict = verdict_of(message.execution)
         if verdict is None:
             return
-        message.options.update(execution.marks)
+        message.options.update(message.execution.marks)
         if verdict.death is not None:
             message.fail()
             return

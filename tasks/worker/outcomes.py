@@ -28,7 +28,6 @@ from tasks.worker.followups import (
     after_failed_run,
     after_success,
     at_the_end_of_group,
-    barrier_of,
     submittable,
 )
 from tasks.worker.interrupter import Cancelled
@@ -51,10 +50,10 @@ class OutcomeNotStorable(Exception):
 def outcome_of(execution: Execution, worker_id: UUID) -> Outcome:
     """Decide what an ended run means for its task."""
     error = execution.error
-    if execution.is_rejected and (error is None or not execution.has_started):
-        return _dead(execution, worker_id, error or REJECTED_AFTERWARDS)
-    if error is None:
+    if error is None and not execution.is_rejected:
         return _success(execution, worker_id)
+    if error is None or (execution.is_rejected and not execution.has_started):
+        return _dead(execution, worker_id, error or REJECTED_AFTERWARDS)
     if execution.is_skipped:
         return _outcome(execution, worker_id, AttemptOutcome.CANCELLED, error=error)
     if is_kind(error, Snooze):
@@ -158,22 +157,22 @@ def _refused_success(outcome: Outcome, why: str) -> Outcome:
 def _success(execution: Execution, worker_id: UUID) -> Outcome:
     kept, note = _kept_result(execution)
     followups, refused = submittable(after_success(execution), execution)
-    at_the_end, also_refused = submittable(at_the_end_of_group(execution), execution)
-    if refused := [*refused, *also_refused]:
+    group = _of_group(execution, refused) if "group_completion_uuid" in execution.claimed.options else {}
+    if refused:
         # Neither on_failure nor on_retry_exhausted is called: the function has done its work, and a callback that
         # compensates a failure would do harm. The dead letter records it.
         reason = f"the actor returned, but {'; '.join(refused)}; it is not run again"
         return _dead(execution, worker_id, FollowupNotSubmitted(reason))
     return _outcome(
-        execution,
-        worker_id,
-        AttemptOutcome.SUCCEEDED,
-        result=kept,
-        note=note,
-        followups=followups,
-        barrier=barrier_of(execution) if at_the_end else "",
-        at_the_end_of_group=at_the_end,
+        execution, worker_id, AttemptOutcome.SUCCEEDED, result=kept, note=note, followups=followups, **group
     )
+
+
+def _of_group(execution: Execution, refused: list[str]) -> dict[str, Any]:
+    """Give the barrier of a task's group and what follows its last task; add to ``refused`` what cannot."""
+    callbacks, reasons = submittable(at_the_end_of_group(execution), execution)
+    refused += reasons
+    return {"barrier": str(execution.claimed.options["group_completion_uuid"]), "at_the_end_of_group": callbacks}
 
 
 def _dead(execution: Execution, worker_id: UUID, error: BaseException) -> Outcome:

@@ -12,7 +12,6 @@ from django.db import Error as DatabaseProblem
 from django.db import connections
 from dramatiq import Broker, Worker
 from dramatiq.middleware import Shutdown
-from dramatiq.worker import ConsumerThread
 
 from tasks.broker.brokers import CallboardBroker, RedisBroker
 from tasks.broker.notifier import Event, notifier
@@ -22,7 +21,7 @@ from tasks.models import new_id
 from tasks.priority import BANDS, bands_named, is_broker_queue, shortest_names
 from tasks.telemetry import log_writer
 from tasks.worker.completer import Completer
-from tasks.worker.consumer import ClaimingConsumer
+from tasks.worker.consumer import ClaimingConsumer, OneConsumer
 from tasks.worker.drain import Drain
 from tasks.worker.flight_recorder import Ending, NoRecorder, Recorder
 from tasks.worker.grace_period import GracePeriod
@@ -35,13 +34,6 @@ log = structlog.get_logger(__name__)
 
 #: How long it may take to leave the registry and to end threads after the last outcome.
 LEAVING_SECONDS = 2.0
-
-
-class OneConsumer(dict[str, ConsumerThread]):
-    """The consumers of a worker, which Dramatiq looks up by the queue of a message: one has the messages of all."""
-
-    def __missing__(self, queue_name: str) -> ConsumerThread:
-        return next(iter(self.values()))
 
 
 class WorkerRuntime:

@@ -8,8 +8,8 @@ import dramatiq
 from tasks import lifecycle
 from tasks.lifecycle import workers
 from tasks.models import Task
+from tasks.worker.consumer import ClaimedMessage
 from tasks.worker.execution import Execution
-from tasks.worker.messages import ClaimedMessage
 from tasks.worker.runtime import WorkerRuntime
 from tests import factories
 from tests.factories import submit
