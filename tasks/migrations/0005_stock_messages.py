@@ -1,14 +1,10 @@
 """Keep the id of a Dramatiq message if its task has another, and count the tasks of groups."""
 
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
-from django.db.models import F, Q
+from django.db.models import F
 
 
 class Migration(migrations.Migration):
-    # The index is built beside running workers, which a transaction cannot do.
-    atomic = False
-
     dependencies = [("tasks", "0004_journal")]
 
     operations = [
@@ -21,10 +17,6 @@ class Migration(migrations.Migration):
                 max_length=255,
                 null=True,
             ),
-        ),
-        AddIndexConcurrently(
-            model_name="task",
-            index=models.Index(F("message_id"), condition=Q(message_id__isnull=False), name="task_message_idx"),
         ),
         migrations.CreateModel(
             name="Barrier",
