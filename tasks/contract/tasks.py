@@ -61,7 +61,7 @@ def task_as_dict(task: Task, *, url: Callable[[str], str], forecast: Forecast | 
         "cancel_requested_at": timestamp(task.cancel_requested_at),
         "trace_id": task.trace_id,
         "depends_on": [],
-        "waiting_for": [_waiting_for(one) for one in (forecast.waiting_for if forecast else waiting.by_row(task))],
+        "waiting_for": _waiting_for(task, forecast),
         "ref": None,
         "idempotency_key": task.idempotency_key,
         "unique": None,
@@ -72,7 +72,13 @@ def task_as_dict(task: Task, *, url: Callable[[str], str], forecast: Forecast | 
     return written
 
 
-def _waiting_for(one: WaitingFor) -> dict[str, Any]:
+def _waiting_for(task: Task, forecast: Forecast | None) -> list[dict[str, Any]]:
+    """Write what a task waits for; without a forecast, what the row alone tells."""
+    reasons = forecast.waiting_for if forecast else [waiting.not_due(task)] if task.is_early else []
+    return [_obstacle_as_dict(one) for one in reasons]
+
+
+def _obstacle_as_dict(one: WaitingFor) -> dict[str, Any]:
     facts = {name: timestamp(fact) if isinstance(fact, datetime) else fact for name, fact in one.facts.items()}
     return {"kind": str(one.kind), "message": one.message, **facts}
 

@@ -19,6 +19,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from tasks.models.ids import new_id
 from tasks.priority import HIGHEST, LOWEST, Band, band_of
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Ids are made by the caller's clock, ``created_at`` by the database's at the start of a transaction that may be long.
 _CLOCKS_AGREE = timedelta(days=1)
+#: A task that is due by the database's clock is not called early because this process's clock is that much behind.
+_CLOCKS_DIFFER = timedelta(seconds=1)
 
 
 def _id_at(moment: datetime) -> UUID:
@@ -265,6 +268,11 @@ class Task(models.Model):
     def band(self) -> str:
         """The band of its priority: high, medium or low."""
         return band_of(self.priority)
+
+    @property
+    def is_early(self) -> bool:
+        """Whether it waits for its ``run_at``, as far as this process's clock can tell."""
+        return self.status in DUE and self.run_at > timezone.now() + _CLOCKS_DIFFER
 
     @property
     def is_final(self) -> bool:

@@ -1,16 +1,12 @@
 """What a waiting task waits for: each obstacle as its kind, its facts and a sentence."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.utils import timezone
-
 from tasks.models import Journal, Task
-from tasks.states import DUE, ObjectKind, Obstacle
+from tasks.states import ObjectKind, Obstacle
 
-#: Clocks of this process and of the database may differ by so much.
-_CLOCKS_AGREE = timedelta(seconds=1)
 #: These end only if somebody does something, or a process starts.
 _BLOCKING = {Obstacle.NO_SCHEDULER, Obstacle.QUEUE_PAUSED, Obstacle.ACTOR_NOT_SERVED, Obstacle.QUEUE_NOT_SERVED}
 
@@ -26,12 +22,6 @@ class WaitingFor(NamedTuple):
     def is_blocking(self) -> bool:
         """Whether it does not pass with time alone."""
         return self.kind in _BLOCKING
-
-
-def by_row(task: Task) -> list[WaitingFor]:
-    """Tell what the row alone tells, without a query."""
-    is_early = task.status in DUE and task.run_at > timezone.now() + _CLOCKS_AGREE
-    return [not_due(task)] if is_early else []
 
 
 def no_scheduler() -> WaitingFor:

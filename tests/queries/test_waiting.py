@@ -7,7 +7,6 @@ import pytest
 
 from tasks.lifecycle import Author, queues
 from tasks.models import Journal, Lease, Task, Worker
-from tasks.queries import waiting
 from tasks.queries.forecast import expected_start
 from tasks.states import DUE, Door, Obstacle, Status
 from tests import factories
@@ -94,8 +93,8 @@ def test_the_row_alone_tells_when_it_is_due(django_assert_num_queries: Any) -> N
     later = submit(run_at=database_now() + timedelta(hours=1))
     now = submit()
     with django_assert_num_queries(0):
-        assert [one.kind for one in waiting.by_row(later)] == [Obstacle.NOT_DUE]
-        assert waiting.by_row(now) == []
+        assert later.is_early
+        assert not now.is_early
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status not in {*DUE, Status.QUEUED}])
