@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 #: A probe that takes longer than this opens the circuit, because calls would wait as long.
 SILENT_SECONDS = 2.0
 #: How long ``answers()`` waits for a probe.
-PATIENCE_SECONDS = 1.2
+PATIENCE_SECONDS = 1.5
 #: How long a probe's answer counts.
 FRESH_SECONDS = 1.0
 #: Between two probes of a server that does not answer.

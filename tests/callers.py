@@ -125,7 +125,7 @@ def fresh_breakers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no circuit be open, and no answer of a probe be known, from the tests before."""
     for module, name in ((server, "breaker"), (rate_limit, "breaker"), (health, "_broker"), (health, "_facts")):
         known = getattr(module, name)
-        monkeypatch.setattr(module, name, CircuitBreaker(known.name, known._probe))
+        monkeypatch.setattr(module, name, CircuitBreaker(f"{known.name} of a test", known._probe))
 
 
 @pytest.fixture

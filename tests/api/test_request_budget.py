@@ -115,7 +115,7 @@ def test_a_defect_stays_a_defect(root, monkeypatch) -> None:
 
 @pytest.fixture
 def silent(staff, monkeypatch) -> None:
-    breaker = CircuitBreaker("database", lambda: None)
+    breaker = CircuitBreaker("silent database", lambda: None)
     monkeypatch.setattr(breaker, "_was_silent", True)
     monkeypatch.setattr(breaker, "suspect", lambda: None)
     monkeypatch.setattr(breaker, "answers", lambda: False)

@@ -18,7 +18,7 @@ class Breaker(CircuitBreaker):
     is_open = False
 
     def __init__(self) -> None:
-        super().__init__("database", lambda: None)
+        super().__init__("guarded database", lambda: None)
         self.suspected = 0
 
     def suspect(self) -> None:
@@ -63,18 +63,18 @@ def test_what_is_not_guarded_is_asked_all_the_same(transactional_db, breaker) ->
 
 
 def test_a_block_without_time_left_asks_no_more(transactional_db, breaker) -> None:
-    with call_timeout.bounded(0.05, breaker=breaker):
+    with call_timeout.bounded(0.4, breaker=breaker):
         ask()
-        time.sleep(0.06)
+        time.sleep(0.41)
         with pytest.raises(call_timeout.TimeOver):
             ask()
     ask()
 
 
 def test_a_transaction_that_ends_late_is_committed_and_its_session_good(transactional_db, breaker) -> None:
-    with call_timeout.bounded(0.05, breaker=breaker), transaction.atomic():
+    with call_timeout.bounded(0.4, breaker=breaker), transaction.atomic():
         ask()
-        time.sleep(0.06)
+        time.sleep(0.41)
     ask()
 
 

@@ -1,6 +1,7 @@
 """The REST API as users see it: gunicorn's process, called over HTTP, with every submission in the history."""
 
 import json
+import time
 from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from tests.acceptance.harness.processes import Process
 
 #: A request may wait for a lock as long as the lock lasts.
 TIMEOUT_SECONDS = 40
+#: Between two tries of a submission.
+PAUSE_SECONDS = 0.5
 
 
 class Reply(NamedTuple):
@@ -55,10 +58,12 @@ class Api:
         name = f"request-{len(self._history.submissions)}"
         body = {"tasks": [{"actor": actor, "payload": payload, "tags": [name]}] * count}
         headers = {"Idempotency-Key": key} if key else {}
-        for _ in range(tries):
+        for left in reversed(range(tries)):
             reply = self.call("/api/v1/tasks/bulk", body, **headers)
             if reply.status != 503:
                 break
+            # While the database is silent a 503 comes at once.
+            time.sleep(PAUSE_SECONDS if left else 0)
         ids = tuple(one["id"] for one in reply.body["tasks"]) if reply.status in {200, 201} else ()
         self._history.submissions.append(Submission(name, _meaning(reply.status), count, ids))
         return reply
