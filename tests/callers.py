@@ -1,4 +1,4 @@
-"""Callers of the API: Alice and Bob with a token each, a member of staff, and nobody."""
+"""Callers of the API: Alice and Bob with a token each, a member of staff who may do everything, and nobody."""
 
 import json
 import time

@@ -233,8 +233,18 @@ def test_groups_have_the_permissions_of_their_role(db):
     assert names["operator"] == views | {
         "retry_task",
         "cancel_task",
+        "change_task",
+        "view_payload",
         "pause_queue",
         "drain_worker",
         "redrive_deadletter",
         "discard_deadletter",
+    }
+    assert names["admin"] == names["operator"] | {
+        "add_task",
+        "delete_task",
+        "view_apitoken",
+        "add_apitoken",
+        "change_apitoken",
+        "revoke_apitoken",
     }
