@@ -63,6 +63,15 @@ def names(name: str, default: list[str]) -> list[str]:
     return [item.strip() for item in text(name).split(",") if item.strip()] or default
 
 
+def field_names(name: str) -> tuple[str, ...]:
+    """Read names of fields separated by commas; each has a letter or a digit, or it would stand for every field."""
+    found = tuple(names(name, []))
+    for item in found:
+        if not any(character.isalnum() for character in item):
+            raise ImproperlyConfigured(f"{name}: expected names of fields such as iban, got {item!r}.")
+    return found
+
+
 def flag(name: str, default: bool) -> bool:
     """Read true or false."""
     value = text(name).lower()

@@ -38,6 +38,9 @@ HTTPS_REDIRECT = env.flag("HTTPS_REDIRECT", False)
 # How long browsers insist on HTTPS for this host (Strict-Transport-Security), in seconds; 0 = not told. They are told
 # over HTTPS only. Default: an hour with HTTPS, else 0; use a year (31536000) once HTTPS is there to stay.
 HSTS_SECONDS = env.integer("HSTS_SECONDS", 3600 if HTTPS else 0)
+# Further names of fields whose values are masked at every door and in the log, separated by commas (iban, pin).
+# They are found as whole words of a name, in upper or lower case, with any separators.
+SECRET_FIELDS = env.field_names("SECRET_FIELDS")
 # The path under which a proxy that strips it shows the site, such as /board. A proxy that passes it on needs gunicorn's
 # own variable SCRIPT_NAME instead. Default: none.
 FORCE_SCRIPT_NAME = env.path_prefix("FORCE_SCRIPT_NAME")
