@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from uuid import UUID
 
 import structlog
 
+from tasks import masking, registry
 from tasks.errors import CallboardError, Snooze
+from tasks.payload import plain_copy
 
 if TYPE_CHECKING:
     from tasks.lifecycle import Claimed
@@ -55,6 +58,9 @@ def enter(run: Run, complete: Callable[[], AbstractContextManager[Completion]]) 
     """Make ``run`` current in this thread and in coroutines that it starts. For the worker."""
     claimed = run.claimed
     _running.set(Running(run, complete))
+    # Copies, because the actor may change what it was given.
+    args, payload = plain_copy(claimed.args), plain_copy(claimed.payload)
+    masking.expect(partial(registry.arguments_by_name, claimed.actor, args=args, payload=payload))
     structlog.contextvars.bind_contextvars(
         trace_id=claimed.trace_id, task_id=str(claimed.id), actor=claimed.actor, attempt=claimed.attempt
     )
@@ -63,6 +69,7 @@ def enter(run: Run, complete: Callable[[], AbstractContextManager[Completion]]) 
 def leave() -> None:
     """Forget the current run. For the worker."""
     _running.set(None)
+    masking.expect(None)
     structlog.contextvars.unbind_contextvars("trace_id", "task_id", "actor", "attempt")
 
 

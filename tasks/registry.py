@@ -7,7 +7,7 @@ Options keep Dramatiq's names and milliseconds, ``seconds()`` is the one place t
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -18,6 +18,7 @@ from dramatiq.asyncio import async_to_sync
 
 from tasks.arguments import Arguments
 from tasks.errors import FieldError, InvalidTask, UnknownActor, describe
+from tasks.masking import is_secret, masked_text
 from tasks.payload import check_json
 from tasks.priority import HIGHEST, LOWEST, from_actor_priority, from_broker_priority, is_broker_queue, shortest_names
 from tasks.retry import MOST_SECONDS
@@ -222,6 +223,33 @@ def _is_time(value: Any) -> bool:
     return isinstance(value, int | float | timedelta) and seconds(value) >= 0
 
 
+def arguments_by_name(actor: str, *, args: Sequence[Any], payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the arguments of a call the names of their parameters, positional ones first.
+
+    One without a name of its own gets its place: ``*0``, ``*1``.
+    """
+    if not args:
+        return dict(payload)
+    names = _positional_names(actor, len(args))
+    places = (f"*{place}" if name is None or name in payload else name for place, name in enumerate(names))
+    return {**dict(zip(places, args, strict=True)), **payload}
+
+
+def _positional_names(actor: str, count: int) -> list[str | None]:
+    """Name positional arguments; None for one that no parameter takes, or if this process does not know the actor."""
+    found: list[str | None] = []
+    try:
+        parameters = list(get(actor).arguments.signature.parameters.values())
+    except UnknownActor:
+        parameters = []
+    for one in parameters:
+        if one.kind is one.VAR_POSITIONAL:
+            found += [f"{one.name}_{place}" for place in range(len(found), count)]
+        elif one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD):
+            found.append(one.name)
+    return [*found[:count], *[None] * (count - len(found))]
+
+
 #: ``args``, the message in it, and its ``kwargs``.
 _DEPTH_OF_A_CALLBACK = 4
 
@@ -242,7 +270,14 @@ def check_stored(spec: ActorSpec, payload: Any, *, args: Sequence[Any]) -> None:
     Raises:
         InvalidTask: with one error per field.
     """
-    _refuse(spec, spec.arguments.check(args, payload))
+    _refuse(spec, [_without_value(error) for error in spec.arguments.check(args, payload)])
+
+
+def _without_value(error: FieldError) -> FieldError:
+    """Mask what a message says of a stored value, because the reader need not be the one who gave it."""
+    if any(map(is_secret, error.field.split("."))):
+        return replace(error, message="the value does not fit")
+    return replace(error, message=masked_text(error.message))
 
 
 def check_arguments(spec: ActorSpec, *, args: Sequence[Any], payload: Any, is_followup: bool = False) -> None:

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import logging
 import sys
 import time
 from datetime import date
@@ -221,6 +222,13 @@ async def resist(seconds: float) -> None:
 def note(*args: Any, **kwargs: Any) -> None:
     """Note what it was called with; the target of callbacks."""
     noted.append((args, kwargs))
+
+
+@dramatiq.actor(max_retries=0)
+def login(user: str, password: str) -> None:
+    """Fail, log the password, and quote it in the error."""
+    logging.getLogger(__name__).debug("%s logs in with %s", user, password)
+    raise ValueError(f"cannot log in with {password}")
 
 
 @dramatiq.actor

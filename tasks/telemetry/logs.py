@@ -2,7 +2,7 @@
 
 JSON lines for machines, a readable form for terminals. A line has ``timestamp`` (ISO, UTC), ``level``, ``logger``,
 ``event``, and the values that are bound to the context, above all ``trace_id``. Payloads, results and local variables
-of a traceback are never written.
+of a traceback are never written, and secrets in what code logs itself are masked (``tasks.masking``).
 
 Processes that run actors or supervise others write in the background: see ``tasks.telemetry.log_writer``.
 """
@@ -18,13 +18,15 @@ from typing import Any, TextIO
 import structlog
 from structlog.types import EventDict, Processor
 
+from tasks import masking
 from tasks.telemetry import log_writer
 
 #: Libraries with handlers of their own, which would print every line twice.
 _WITH_OWN_HANDLERS = ("django", "django.server", "gunicorn.error", "gunicorn.access")
 
-#: Loggers that would say too much: Django repeats each 4xx that the access line has already.
-_QUIET = {"django.request": logging.ERROR, "asyncio": logging.WARNING}
+#: Loggers that would say too much: Django repeats each 4xx that the access line has already, and at debug level it
+#: writes every SQL statement with its parameters, payloads among them.
+_QUIET = {"django.request": logging.ERROR, "django.db.backends": logging.INFO, "asyncio": logging.WARNING}
 
 
 def configure(config: Mapping[str, Any]) -> None:
@@ -157,8 +159,9 @@ def _rendering(log_format: str) -> list[Processor]:
     if log_format == "console" or (log_format == "auto" and sys.stderr.isatty()):
         # Named, because the default prints local variables, and so payloads, where `rich` is installed.
         plain = structlog.dev.plain_traceback
-        return [*tracebacks, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
-    return [*tracebacks, _as_json]
+        console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+        return [*tracebacks, _without_secrets(console)]
+    return [*tracebacks, _without_secrets(_as_json)]
 
 
 def _as_json(_logger: Any, _method: str, event: EventDict) -> str:
@@ -177,6 +180,19 @@ def _without_rows(_logger: Any, _method: str, event: EventDict) -> EventDict:
     if "exception" in event:
         event["exception"] = _ROW.sub(r"\1(…).", event["exception"])
     return event
+
+
+def _without_secrets(render: Processor) -> Processor:
+    """Render an event; once more without its secrets, if the line may hold any."""
+
+    def step(logger: Any, method: str, event: EventDict) -> str:
+        known = masking.expected()
+        line = str(render(logger, method, dict(event)))
+        if not masking.may_hold_secret(line, known=known):
+            return line
+        return str(render(logger, method, masking.masked(dict(event), known=known)))
+
+    return step
 
 
 def _hand_over(logger: logging.Logger) -> None:

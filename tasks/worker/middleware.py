@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -114,6 +115,7 @@ class CaptureOutcome(Middleware):
 
     def after_declare_actor(self, broker: Broker, actor: Actor[Any, Any]) -> None:
         """Wrap the actor's function; direct calls, also by other actors, still run the function as it was declared."""
+        actor.logger.addFilter(_without_arguments)
         running, given, declared = self._running, actor.fn, registry.declared(actor.fn)
         is_async = inspect.iscoroutinefunction(declared)
 
@@ -169,6 +171,13 @@ class CaptureOutcome(Middleware):
             self._running.execution = None
             current.leave()
         return execution
+
+
+def _without_arguments(record: logging.LogRecord) -> bool:
+    """Leave the arguments out of the line that Dramatiq writes for each call at debug level."""
+    if str(record.msg).startswith("Received args="):
+        record.msg, record.args = "Received.", ()
+    return True
 
 
 def _run(execution: "Execution", call: Callable[[], Any], guard: "Guard", *, is_async: bool, throws: Any) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from tasks.lifecycle import Moved, transitioned
 from tasks.models import new_id
 from tasks.states import Status
+from tasks.telemetry import logs
 from tests.callers import TASKS
 
 PREPARED = """
@@ -242,3 +243,48 @@ def test_the_trace_of_one_request_does_not_leak_into_the_next(alice, quiet):
     first, second = _requests(quiet)
     assert first["trace_id"] == "c" * 32
     assert second["trace_id"] != first["trace_id"]
+
+
+SECRET_LINES = """
+    from tasks import masking
+    masking.expect(lambda: {"password": "pa55-word"})
+    log = structlog.get_logger("x")
+    log.info("hello", password="hunter2", url="https://u:hunter2@h/?token=hunter2", rest=[{"api_key": "hunter2"}])
+    logging.getLogger("x").debug("Authorization: Basic %s", "hunter2")
+    logging.getLogger("x").info("GET /?token=hunter2 by pa55-word")
+    try:
+        raise ValueError("password=hunter2 is not pa55-word")
+    except ValueError:
+        log.exception("it failed")
+        logging.getLogger("x").exception("it failed")
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_no_line_has_a_secret(form):
+    text = _written(SECRET_LINES, form=form, level="DEBUG")
+    assert "hunter2" not in text
+    assert "pa55-word" not in text
+    assert text.count("********") >= 8
+    assert "it failed" in text
+
+
+def test_a_line_without_secrets_is_rendered_once():
+    calls = []
+
+    def render(_logger, _method, event):
+        calls.append(event)
+        return "a line"
+
+    assert logs._without_secrets(render)(None, "info", {"event": "hello"}) == "a line"
+    assert calls == [{"event": "hello"}]
+
+
+def test_statements_are_not_logged_because_they_hold_payloads():
+    lines = _lines(
+        """
+        logging.getLogger("django.db.backends").debug("(0.001) INSERT ... %s", "hunter2")
+    """,
+        level="DEBUG",
+    )
+    assert lines == []

@@ -181,3 +181,12 @@ def test_the_fields_of_an_invalid_task_are_listed() -> None:
     with pytest.raises(InvalidTask) as caught:
         registry.check_arguments(registry.get("add"), args=(), payload={"a": "x", "c": 1})
     assert [error.field for error in caught.value.errors] == ["payload.a", "payload.c"]
+
+
+def test_arguments_get_the_names_of_their_parameters():
+    by_name = registry.arguments_by_name
+    assert by_name("login", args=["ada"], payload={"password": "x"}) == {"user": "ada", "password": "x"}
+    assert by_name("note", args=[1, 2], payload={"a": 3}) == {"args_0": 1, "args_1": 2, "a": 3}
+    assert list(by_name("add", args=[1, 2, 3], payload={})) == ["a", "b", "*2"]
+    assert by_name("login", args=["ada"], payload={"user": "bob"}) == {"*0": "ada", "user": "bob"}
+    assert by_name("gone", args=[1], payload={"a": 2}) == {"*0": 1, "a": 2}

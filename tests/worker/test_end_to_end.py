@@ -324,3 +324,12 @@ def test_a_message_that_a_middleware_skips_is_cancelled(engine) -> None:
     assert (task.status, task.result, task.error) == (Status.CANCELLED, None, "SkipMessage: not today")
     wait_until(lambda: engine.runtime.inflight.keys == [])
     assert engine.runtime.inflight.unstarted == 0
+
+
+def test_no_log_line_of_a_run_has_a_secret(engine, caplog) -> None:
+    caplog.set_level("DEBUG")
+    (task,) = engine.wait_for(submit("login", args=["ada"], payload={"password": "hunter2"}))
+    assert (task.status, task.error) == (Status.DEAD, "ValueError: cannot log in with hunter2")
+    received = [record for record in caplog.records if record.getMessage().startswith("Received")]
+    assert all("hunter2" not in record.getMessage() for record in received)
+    assert "Received." in [record.getMessage() for record in received]

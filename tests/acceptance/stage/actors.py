@@ -1,5 +1,6 @@
 """Actors that leave an entry in the ledger for every start, effect and end."""
 
+import logging
 import os
 import re
 import resource
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dramatiq
+import structlog
 from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 
@@ -141,6 +143,17 @@ def fail(times: int) -> None:
         if current.attempt() <= times:
             raise RuntimeError(f"failing {times} times")
         write("EFFECT")
+
+
+@dramatiq.actor(max_retries=0)
+def confess(password: str) -> None:
+    """Log a secret in every way, and fail with it."""
+    with performance():
+        for level in (logging.DEBUG, logging.INFO, logging.ERROR):
+            logging.getLogger("confessions").log(level, "the word is %s", password)
+            structlog.get_logger("confessions").log(level, "a word", word=password, more=[{"password": password}])
+        Queue.objects.filter(name=password).exists()
+        raise ValueError(f"cannot log in with {password}")
 
 
 @dramatiq.actor
