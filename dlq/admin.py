@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -19,7 +20,9 @@ from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, Que
 from tasks.admin.formatting import badge, count_text, escape_invisible, json_block, shortened, truncated
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
-from tasks.contract.access import DISCARD_DEAD_LETTER, REDRIVE_DEAD_LETTER, VIEW_TASK
+from tasks.contract.access import DISCARD_DEAD_LETTER, REDRIVE_DEAD_LETTER, VIEW_TASK, Caller
+from tasks.contract.dead_letters import errors_of, lenses
+from tasks.contract.sight import Lens, Sees, Sight, sight_of
 from tasks.models import Attempt, Task
 from tasks.states import DeathReason, ObjectKind, Resolution
 
@@ -79,7 +82,9 @@ class CauseFilter(KnownValuesFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         """List the most frequent causes and the selected one."""
-        known = {cause.fingerprint: _cause(cause) for cause in open_causes(most=MAX_CAUSES).rows}
+        causes = open_causes(most=MAX_CAUSES).rows
+        errors = errors_of(causes, sees=sight_of(Caller(request.user)))
+        known = {cause.fingerprint: _cause(cause, errors[cause.fingerprint]) for cause in causes}
         chosen = request.GET.get(self.parameter_name, "")
         if re.fullmatch("[0-9a-f]{32}", chosen):
             known.setdefault(chosen, f"…{chosen[-8:]}")
@@ -90,8 +95,8 @@ class CauseFilter(KnownValuesFilter):
         return rows.of_cause(value)
 
 
-def _cause(cause: Cause) -> str:
-    return f"{count_text(cause.letters)} × {shortened(cause.actor, 40)}: {shortened(cause.error, 60) or 'no error'}"
+def _cause(cause: Cause, error: str) -> str:
+    return f"{count_text(cause.letters)} × {shortened(cause.actor, 40)}: {shortened(error, 60) or 'no error'}"
 
 
 _RESOLUTION = display(
@@ -150,6 +155,14 @@ DISCARD = Verb(
 )
 
 
+def _ids_saying(letters: DeadLetterQuerySet, text: str, *, sees: Sees) -> list[UUID]:
+    """Find the newest dead letters in whose errors this user can read a text: a search must not tell what is hidden."""
+    found = list(letters.saying(text).newest_first().only("task_id", "owner_id", "error_message")[:MAX_COUNTED])
+    seen = lenses(found, sees=sees)
+    texts = ((letter.pk, seen[letter.pk].text(letter.error_message) or "") for letter in found)
+    return [pk for pk, shown in texts if text.lower() in shown.lower()]
+
+
 @admin.register(DeadLetter)
 class DeadLetterAdmin(OperatedAdmin):
     """Dead letters: the dead task, the reason, the error and the resolution."""
@@ -185,7 +198,17 @@ class DeadLetterAdmin(OperatedAdmin):
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         """Search errors, actors and IDs."""
-        return (queryset.searched(search_term) if search_term else queryset), False
+        if not search_term:
+            return queryset, False
+        said = _ids_saying(queryset, search_term, sees=sight_of(Caller(request.user)))
+        return queryset.searched(search_term) | queryset.filter(pk__in=said), False
+
+    def hide_data(self, request: HttpRequest, rows: Sequence[DeadLetter]) -> None:
+        """Replace the errors' messages."""
+        seen = lenses(rows, sees=sight_of(Caller(request.user)))
+        for letter in rows:
+            letter.lens = seen[letter.pk]  # type: ignore[attr-defined]
+            letter.error_message = seen[letter.pk].text(letter.error_message) or ""
 
     def name_of(self, row: DeadLetter) -> str:
         """Name it by its actor and the end of its ID."""
@@ -199,13 +222,17 @@ class DeadLetterAdmin(OperatedAdmin):
     def page_context(self, request: HttpRequest, row: DeadLetter) -> Mapping[str, Any]:
         """Add the traceback, the payload, and the number of open dead letters with the same cause."""
         attempt = Attempt.objects.filter(task_id=row.task_id, number=row.attempt).first()
-        task = Task.objects.filter(pk=row.task_id).only("payload").first()
+        task = Task.objects.filter(pk=row.task_id).only("actor", "args", "payload").first()
+        lens: Lens = row.lens  # type: ignore[attr-defined]
+        is_hidden = lens.sight is Sight.NOTHING
+        sees_payload = not is_hidden and request.user.has_perm(VIEW_TASK.permission)
         others = DeadLetter.objects.open().of_cause(row.fingerprint).exclude(pk=row.pk)[: MAX_COUNTED + 1].count()
         return {
             "error": truncated(error_line(row.error_type, row.error_message)),
-            "traceback": truncated(attempt.traceback) if attempt else "",
-            "note": escape_invisible(attempt.note) if attempt else "",
-            "payload": json_block(task.payload) if task and request.user.has_perm(VIEW_TASK.permission) else "",
+            "traceback": truncated(lens.text(attempt.traceback) or "") if attempt else "",
+            "note": escape_invisible(lens.text(attempt.note) or "") if attempt else "",
+            "is_hidden": is_hidden,
+            "payload": json_block(Lens(lens.sight, task).payload()) if task and sees_payload else "",
             "is_task_gone": task is None,
             "others": count_text(min(others, MAX_COUNTED), is_capped=others > MAX_COUNTED) if others else "",
             "others_url": f"{reverse('admin:dlq_deadletter_changelist')}?{urlencode({'cause': row.fingerprint})}",

@@ -1,6 +1,6 @@
 """The REST API of dead letters: list, read, re-drive, discard."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from rest_framework.request import Request
@@ -20,10 +20,11 @@ from tasks.contract.access import (
     Action,
     visible,
 )
-from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict
+from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses
 from tasks.contract.filters import filtered
 from tasks.contract.pages import page
 from tasks.contract.rate_limit import SubmissionLimit
+from tasks.contract.sight import sight_of
 
 
 class DeadLetterList(ApiView):
@@ -37,7 +38,7 @@ class DeadLetterList(ApiView):
         found = page(
             filtered(visible(DeadLetter.objects.all(), caller_of(request), VIEW_DEAD_LETTER), asked, FILTERS), asked
         )
-        return Response(page_as_dict(request, found, _writer(request)))
+        return Response(page_as_dict(request, found, _writer(request, found.rows)))
 
 
 class DeadLetterDetail(ApiView):
@@ -47,7 +48,7 @@ class DeadLetterDetail(ApiView):
 
     def get(self, request: Request, letter_id: str) -> Response:
         """Read one dead letter."""
-        return Response(_writer(request)(_find(request, letter_id, VIEW_DEAD_LETTER)))
+        return Response(_written(request, letter_id, VIEW_DEAD_LETTER))
 
 
 class DeadLetterRedrive(ApiView):
@@ -59,7 +60,7 @@ class DeadLetterRedrive(ApiView):
         """Re-drive a dead letter: run its task again with a fresh set of retries."""
         letter, limit = _find(request, letter_id, REDRIVE_DEAD_LETTER), SubmissionLimit(caller_of(request))
         status = lifecycle.redrive(letter.pk, by=read_author(request), admit=limit)
-        answer = _writer(request)(_find(request, letter_id, REDRIVE_DEAD_LETTER)) | {"task_status": status}
+        answer = _written(request, letter_id, REDRIVE_DEAD_LETTER) | {"task_status": status}
         return Response(answer, headers=limit.headers)
 
 
@@ -72,7 +73,7 @@ class DeadLetterDiscard(ApiView):
         """Discard a dead letter: resolve it without running its task again."""
         letter = _find(request, letter_id, DISCARD_DEAD_LETTER)
         lifecycle.discard(letter.pk, by=read_author(request))
-        return Response(_writer(request)(_find(request, letter_id, DISCARD_DEAD_LETTER)))
+        return Response(_written(request, letter_id, DISCARD_DEAD_LETTER))
 
 
 def _find(request: Request, text: str, action: Action) -> DeadLetter:
@@ -80,9 +81,15 @@ def _find(request: Request, text: str, action: Action) -> DeadLetter:
     return find_row(request, rows, text, action, view=VIEW_DEAD_LETTER, kind="dead letter")
 
 
-def _writer(request: Request) -> Callable[[DeadLetter], dict[str, Any]]:
+def _written(request: Request, text: str, action: Action) -> dict[str, Any]:
+    letter = _find(request, text, action)
+    return _writer(request, [letter])(letter)
+
+
+def _writer(request: Request, letters: Sequence[DeadLetter]) -> Callable[[DeadLetter], dict[str, Any]]:
     url, task_url = urls_of(request, "api-dlq"), urls_of(request, "api-tasks")
-    return lambda letter: dead_letter_as_dict(letter, url=url, task_url=task_url)
+    seen = lenses(letters, sees=sight_of(caller_of(request)))
+    return lambda letter: dead_letter_as_dict(letter, url=url, task_url=task_url, lens=seen[letter.pk])
 
 
 urlpatterns = [

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Count
 from django.db.models.functions import Left
@@ -12,6 +13,8 @@ from dlq.models import DeadLetter
 #: The newest open dead letters that are read.
 MOST_LETTERS = 1_000
 LONGEST_ERROR = 200
+#: Read of each error, so that what is cut off has been masked before.
+_MOST_READ = 1_000
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,12 @@ class Cause:
     """A fingerprint that some of the open dead letters share."""
 
     fingerprint: str
+    letters: int
     actor: str
     #: Of the newest of them: numbers and ids in it differ.
-    error: str
-    letters: int
+    error_type: str
+    error_message: str
+    task_id: UUID
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,13 @@ class Causes:
 
 def open_causes(*, most: int) -> Causes:
     """Group the newest open dead letters."""
-    fields = ("fingerprint", "actor", "error_type", Left("error_message", LONGEST_ERROR))
+    fields = ("fingerprint", "actor", "error_type", Left("error_message", _MOST_READ), "task_id")
     letters = list(DeadLetter.objects.open().newest_first().values_list(*fields)[: MOST_LETTERS + 1])
     shown = letters[:MOST_LETTERS]
     # From old to new, so that the newest error of each fingerprint is kept.
     newest: dict[str, Any] = {fingerprint: rest for fingerprint, *rest in reversed(shown)}
     frequent = Counter(fingerprint for fingerprint, *_ in shown).most_common(most)
-    rows = [Cause(one, newest[one][0], error_line(*newest[one][1:]), count) for one, count in frequent]
+    rows = [Cause(one, count, *newest[one]) for one, count in frequent]
     return Causes(rows, len(shown), is_capped=len(letters) > MOST_LETTERS)
 
 

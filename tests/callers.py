@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
+from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 
 from tasks import lifecycle
@@ -136,6 +137,14 @@ def instead_of_sleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(sleep=work, monotonic=time.monotonic))
 
     return replace
+
+
+def let_see_payloads(user: User) -> User:
+    """Give the permission to see the data of other people's tasks; the user comes back without the old cache."""
+    kind = ContentType.objects.get_for_model(Task)
+    permission, _ = Permission.objects.get_or_create(content_type=kind, codename="view_payload")
+    user.user_permissions.add(permission)
+    return User.objects.get(pk=user.pk)
 
 
 def _member(name: str, group: str) -> User:

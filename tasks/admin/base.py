@@ -1,6 +1,6 @@
 """Read-only admin pages that stay fast on big tables: the base of every page of the control plane."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -43,13 +43,14 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 class AnnotatedChangeList(ChangeList):
-    """Annotates the rows of one page in one go."""
+    """Annotates the rows of one page in one go, and hides what the user may not see."""
 
     def get_results(self, request: HttpRequest) -> None:
         """Let the model admin add data from other tables to the rows."""
         super().get_results(request)
         self.result_list = list(self.result_list)
         self.model_admin.annotate(self.result_list)  # type: ignore[attr-defined]
+        self.model_admin.hide_data(request, self.result_list)  # type: ignore[attr-defined]
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -92,6 +93,16 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
         """Return all fields of the page, computed ones included."""
         return flatten_fieldsets(self.get_fieldsets(request, obj))
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Find a row, without what the user may not see."""
+        row = super().get_object(request, object_id, from_field)
+        if row is not None:
+            self.hide_data(request, [row])
+        return row
+
+    def hide_data(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+        """Replace the data of rows by what the user sees of it; nothing here ever saves a row."""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the change list's class."""

@@ -25,6 +25,7 @@ def confirmation(
     """Build the page for one row or for the selected rows."""
     legal = verb.legal(rows)
     named = list(legal.order_by("-pk")[:MAX_NAMED])
+    model_admin.hide_data(request, named)
     counts = _counts(model_admin, rows, legal)
     eligible = sum(count["eligible"] for count in counts)
     noun = model_admin.opts.verbose_name if row else model_admin.counted(min(eligible, MAX_AT_ONCE))

@@ -18,7 +18,6 @@ MAX_TAGS, MAX_TAG_LENGTH = 3, 24
 
 EMPTY = "–"
 
-_SECRET = re.compile(r"passw|secret|token|authorization|api_?key|credential", re.IGNORECASE)
 #: Characters that take no room or change the direction of the text after them: control characters except tab and
 #: newline, soft hyphen, zero-width and bidirectional characters, line and paragraph separators, tags.
 _INVISIBLE = re.compile(
@@ -94,10 +93,10 @@ def timestamp(moment: datetime) -> str:
 
 
 def json_block(value: Any) -> str:
-    """Show a JSON value indented and truncated, with the values of secret-looking keys hidden."""
+    """Show a JSON value indented and truncated."""
     if value is None or value == []:
         return EMPTY
-    return text_block(json.dumps(_redacted(value), indent=2, ensure_ascii=False))
+    return text_block(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def text_block(text: str) -> str:
@@ -132,9 +131,3 @@ def _rounded(seconds: int) -> str:
     """Write a duration in its largest unit of which there are at least two."""
     size, name = next((size, name) for size, name in _UNITS if seconds >= 2 * size or size == 1)
     return f"{seconds // size} {name}"
-
-
-def _redacted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: "•••" if _SECRET.search(key) else _redacted(item) for key, item in value.items()}
-    return [_redacted(item) for item in value] if isinstance(value, list) else value

@@ -13,7 +13,9 @@ from tasks.admin import operator_log
 from tasks.admin.formatting import count_text, escape_invisible, relative_time, shortened
 from tasks.admin.queue import stats_as_text
 from tasks.admin.worker import busy_threads, count_claimed, status_badge
-from tasks.contract.access import VIEW_DEAD_LETTER, VIEW_JOURNAL, VIEW_QUEUE, VIEW_TASK, VIEW_WORKER
+from tasks.contract.access import VIEW_DEAD_LETTER, VIEW_JOURNAL, VIEW_QUEUE, VIEW_TASK, VIEW_WORKER, Caller
+from tasks.contract.dead_letters import errors_of
+from tasks.contract.sight import sight_of
 from tasks.models import Lease, Worker
 from tasks.queries import counts, queue_stats
 from tasks.queries.queue_stats import QueueStats
@@ -34,7 +36,7 @@ def overview(user: Any) -> dict[str, Any]:
         "cards": _cards() if user.has_perm(VIEW_TASK.permission) else [],
         "queues": [_queue(one) for one in queues],
         "workers": _workers() if sees_workers else None,
-        "dead_letters": _dead_letters() if user.has_perm(VIEW_DEAD_LETTER.permission) else None,
+        "dead_letters": _dead_letters(user) if user.has_perm(VIEW_DEAD_LETTER.permission) else None,
         "operator_log": operator_log.recent_entries() if user.has_perm(VIEW_JOURNAL.permission) else None,
     }
 
@@ -90,9 +92,10 @@ def _workers() -> dict[str, Any]:
     }
 
 
-def _dead_letters() -> dict[str, Any]:
+def _dead_letters(user: Any) -> dict[str, Any]:
     address = reverse("admin:dlq_deadletter_changelist")
     causes = open_causes(most=MAX_CAUSES)
+    errors = errors_of(causes.rows, sees=sight_of(Caller(user)))
     return {
         "total": count_text(causes.letters, is_capped=causes.is_capped),
         "url": address,
@@ -100,7 +103,7 @@ def _dead_letters() -> dict[str, Any]:
             {
                 "actor": escape_invisible(cause.actor),
                 "actor_url": f"{address}?{urlencode({'actor': cause.actor})}",
-                "error": shortened(cause.error, MAX_ERROR_LENGTH) or "No error",
+                "error": shortened(errors[cause.fingerprint], MAX_ERROR_LENGTH) or "No error",
                 "url": f"{address}?{urlencode({'cause': cause.fingerprint})}",
                 "count": count_text(cause.letters),
             }

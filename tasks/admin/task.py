@@ -1,6 +1,6 @@
 """Task pages: the list, and each task with its timeline, attempts, data and verbs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -33,7 +33,9 @@ from tasks.admin.formatting import (
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.timeline import between, timeline
 from tasks.admin.verb import Verb
-from tasks.contract.access import CANCEL_TASK, RETRY_TASK
+from tasks.contract.access import CANCEL_TASK, RETRY_TASK, Caller
+from tasks.contract.sight import Lens, Sight, sight_of
+from tasks.masking import masked
 from tasks.models import Attempt, Journal, Task
 from tasks.states import DUE, ObjectKind, Status
 from tasks.submission import FIELDS, Seconds, WholeNumber
@@ -232,6 +234,13 @@ class TaskAdmin(OperatedAdmin):
         shown = [field for field in options["fields"] if obj is None or field(obj) != EMPTY]
         return [*([(title, {**options, "fields": shown})] if shown else []), *others]
 
+    def hide_data(self, request: HttpRequest, rows: Sequence[Task]) -> None:
+        """Replace payload, arguments, results and errors; lists do not read them."""
+        sees = sight_of(Caller(request.user))
+        for task in rows:
+            if "payload" not in task.get_deferred_fields():
+                _hide_data(task, Lens(sees(task.owner_id), task))
+
     def name_of(self, row: Task) -> str:
         """Name it by its actor and the end of its ID."""
         return f"{shortened(row.actor, MAX_NAME_LENGTH)} …{str(row.pk)[-8:]}"
@@ -239,12 +248,14 @@ class TaskAdmin(OperatedAdmin):
     def page_context(self, request: HttpRequest, row: Task) -> Mapping[str, Any]:
         """Add the timeline, the attempts (the admin cannot list rows with a composite key) and the history."""
         events = Journal.objects.filter(task_id=row.pk).newest_first()[:MAX_SHOWN]
-        attempts = [_attempt(attempt) for attempt in row.attempts.order_by("-number")[:MAX_SHOWN]]
+        lens: Lens = row.lens  # type: ignore[attr-defined]
+        attempts = [_attempt(attempt, lens) for attempt in row.attempts.order_by("-number")[:MAX_SHOWN]]
         return {
             "timeline": timeline(row, is_first_start=all(one["number"] == row.attempt for one in attempts)),
             "error": "" if row.status == Status.SUCCEEDED else truncated(row.error),
             "is_open": row.status in {Status.DEAD, Status.RETRYING},
             "attempts": attempts,
+            "is_hidden": lens.sight is Sight.NOTHING,
             "events": [_event(event) for event in events],
             "max_shown": MAX_SHOWN,
         }
@@ -257,6 +268,13 @@ def _exactly(text: str) -> Task | None:
         return None
 
 
+def _hide_data(task: Task, lens: Lens) -> None:
+    seen = {name: lens.value(getattr(task, name)) for name in ("result", "progress", "checkpoint")}
+    seen |= {"payload": lens.payload(), "args": lens.arguments(), "error": lens.text(task.error) or "", "lens": lens}
+    for name, value in seen.items():
+        setattr(task, name, value)
+
+
 def _event(event: Journal) -> dict[str, Any]:
     return {
         "verb": event.verb,
@@ -264,11 +282,11 @@ def _event(event: Journal) -> dict[str, Any]:
         "door": event.get_door_display(),
         "reason": escape_invisible(event.reason),
         "at": exact_time(event.at),
-        "detail": json_block(event.detail) if event.detail else "",
+        "detail": json_block(masked(event.detail)) if event.detail else "",
     }
 
 
-def _attempt(attempt: Attempt) -> dict[str, Any]:
+def _attempt(attempt: Attempt, lens: Lens) -> dict[str, Any]:
     ran = attempt.finished_at - attempt.started_at if attempt.started_at else None
     return {
         "number": attempt.number,
@@ -276,7 +294,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "worker_id": str(attempt.worker_id),
         "started": relative_time(attempt.started_at),
         "took": duration(ran.total_seconds()) if ran is not None else EMPTY,
-        "error": escape_invisible(f"{attempt.error_type}: {attempt.error_message}".strip(": ")),
-        "traceback": truncated(attempt.traceback),
-        "note": escape_invisible(attempt.note),
+        "error": escape_invisible(f"{attempt.error_type}: {lens.text(attempt.error_message) or ''}".strip(": ")),
+        "traceback": truncated(lens.text(attempt.traceback) or ""),
+        "note": escape_invisible(lens.text(attempt.note) or ""),
     }

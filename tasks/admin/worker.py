@@ -16,6 +16,7 @@ from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
 from tasks.contract.access import DRAIN_WORKER, VIEW_TASK
 from tasks.lifecycle import workers
+from tasks.masking import masked
 from tasks.models import Task, Worker
 from tasks.states import ObjectKind
 
@@ -97,7 +98,7 @@ class WorkerAdmin(OperatedAdmin):
         may_see = request.user.has_perm(VIEW_TASK.permission)
         held = Task.objects.held_by(row.pk).newest_first()[:MAX_SHOWN]
         return {
-            "crash": json_block(row.crash) if row.crash else "",
+            "crash": json_block(masked(row.crash)) if row.crash else "",
             "running": [
                 {"id": str(task.pk), "actor": escape_invisible(task.actor), "started": relative_time(task.started_at)}
                 for task in held.only("actor", "started_at")

@@ -127,6 +127,8 @@ SUBMISSION: Mapping[str, Schema] = {name: about(_taken(one.kind), _help(one)) fo
 def _replacing(one: TaskField) -> Schema:
     """Describe a field of a replacement, which has no defaults; what is null already may stay so."""
     schema = about(_taken(one.kind), one.help)
+    if one.name == "payload":
+        return about(or_null(schema), f"{one.help} null is taken of a caller from whom it is hidden; it stays.")
     if one.if_null:
         return about(or_null(schema), f"{one.help} null ({one.if_null}) is taken of a task that has it already.")
     return schema
@@ -160,8 +162,13 @@ _LATER = "Reserved; empty in this release."
 _ERROR = an_object(
     {
         "type": about(TEXT, "The exception's class, or the limit that was exceeded; may be empty."),
-        "message": about(TEXT, "The exception's message, shortened."),
+        "message": about(or_null(TEXT), "The exception's message, shortened; null: hidden."),
     }
+)
+_HIDDEN = array(
+    TEXT,
+    description="The fields that are null because the caller may not see other people's payloads. Those who may see "
+    'them get secrets as "********"; owners see all.',
 )
 
 
@@ -182,6 +189,7 @@ _TASK = {
     "status": about(enum(Status), "SUCCEEDED, DEAD and CANCELLED are final."),
     "band": about(BAND, "The band of the priority."),
     **{name: _given(one) for name, one in FIELDS.items() if one.is_column},
+    "payload": about(or_null(ANY_OBJECT), f"{FIELDS['payload'].help} null: hidden."),
     "expected_start_seconds": about(
         or_null(NUMBER),
         "The expected time until the task starts, judged by the tasks ahead of it. Given only if the task waits, is "
@@ -195,6 +203,7 @@ _TASK = {
     "result": about(ANYTHING, "The actor's return value; null until the task has SUCCEEDED."),
     "progress": about(ANYTHING, "Reserved; null in this release."),
     "error": about(or_null(_ERROR), "The last failure."),
+    "hidden": _HIDDEN,
     "created_at": about(TIME, "When the task was submitted."),
     "queued_at": about(or_null(TIME), "When the task was last handed to the broker."),
     "started_at": about(or_null(TIME), "When the last execution began; while RUNNING, the time of the claim."),
@@ -222,10 +231,18 @@ _ATTEMPT = {
     "started_at": about(or_null(TIME), "null: the task was claimed and never started."),
     "finished_at": about(TIME, "When the attempt ended."),
     "error": about(
-        or_null(an_object({**_ERROR["properties"], "traceback": about(TEXT, "The last lines of the traceback.")})),
+        or_null(
+            an_object(
+                {
+                    **_ERROR["properties"],
+                    "traceback": about(or_null(TEXT), "The last lines of the traceback; null: hidden."),
+                }
+            )
+        ),
         "null: no error.",
     ),
     "note": about(or_null(TEXT), "A remark, for example that the result could not be stored; null: none."),
+    "hidden": _HIDDEN,
 }
 _EVENT = {
     "verb": about(TEXT, "The verb: cancel, retry, redrive, edit, delete, rescue, …"),
@@ -286,6 +303,7 @@ _DEAD_LETTER = {
     "attempt": about(INTEGER, "Claims by workers up to this death; those put back unstarted count too."),
     "reason": about(enum(DeathReason), "Why the task died."),
     "error": about(or_null(_ERROR), "The last failure."),
+    "hidden": _HIDDEN,
     "fingerprint": about(TEXT, "Deaths with the same cause have the same fingerprint."),
     "died_at": about(TIME, "When the task died."),
     "resolution": about(enum(Resolution.names), "How the dead letter was resolved; OPEN: not yet."),
@@ -331,7 +349,7 @@ _RECENT = {
 }
 #: The codes in ``errors`` of a problem.
 FIELD_CODES = (
-    *("bad_text", "duplicate", "exclusive", "invalid", "no_zone", "not_allowed", "not_json", "not_supported"),
+    *("bad_text", "duplicate", "exclusive", "invalid", "masked", "no_zone", "not_allowed", "not_json", "not_supported"),
     *("out_of_range", "required", "too_deep", "too_large", "too_long", "unknown_actor", "unknown_field"),
     *("unknown_host", "unknown_parameter", "unknown_queue"),
 )
@@ -378,7 +396,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "SubmittedTask": {"oneOf": [ref("Task"), ref("RemovedTask")]},
     "SubmittedTasks": an_object({"tasks": array(ref("SubmittedTask"), description="In the order of the submission.")}),
     "TaskPage": _page("Task"),
-    "Result": an_object({name: _TASK[name] for name in ("id", "status", "result", "error", "finished_at")}),
+    "Result": an_object({name: _TASK[name] for name in ("id", "status", "result", "error", "hidden", "finished_at")}),
     "Attempt": an_object(_ATTEMPT),
     "AttemptPage": _page("Attempt"),
     "Event": an_object(_EVENT),

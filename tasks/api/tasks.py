@@ -1,6 +1,7 @@
 """The REST API of tasks: each view validates, calls one verb and writes the answer."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from rest_framework.request import Request
@@ -32,6 +33,7 @@ from tasks.contract.journal import event_as_dict, take_reason
 from tasks.contract.pages import Order, page
 from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.retry_bounds import check_retries
+from tasks.contract.sight import Lens, Sees, keep_secrets, sight_of
 from tasks.contract.submissions import (
     permitted_change,
     read_change,
@@ -69,10 +71,11 @@ class TaskList(ApiView):
     def get(self, request: Request) -> Response:
         """List tasks, newest first."""
         asked, url = parameters(request), urls_of(request, "api-tasks")
+        sees = _sees(request)
         found = page(
             filtered(visible(Task.objects.defer(*UNSEEN), caller_of(request), VIEW_TASK), asked, FILTERS), asked
         )
-        return Response(page_as_dict(request, found, lambda task: task_as_dict(task, url=url)))
+        return Response(page_as_dict(request, found, lambda task: task_as_dict(task, url=url, sees=sees)))
 
     def post(self, request: Request) -> Response:
         """Submit one task."""
@@ -80,10 +83,10 @@ class TaskList(ApiView):
         key, limit = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller)
         submission = read_submission(body, caller=caller)
         if key is None:
-            answer = task_as_dict(lifecycle.submit(submission, admit=limit), url=url)
+            answer = task_as_dict(lifecycle.submit(submission, admit=limit), url=url, sees=_sees(request))
             return Response(answer, status=201, headers={"Location": answer["url"], **limit.headers})
         receipt = lifecycle.submit_once(submission, key=key, admit=limit)
-        (answer,) = receipt_as_list(receipt, url=url)
+        (answer,) = receipt_as_list(receipt, url=url, sees=_sees(request))
         return _receipt(receipt, answer, headers={"Location": answer["url"], **limit.headers})
 
 
@@ -97,17 +100,17 @@ class TaskBulk(ApiView):
     def post(self, request: Request) -> Response:
         """Submit many tasks in one transaction; the answer has the same order."""
         body, caller, url = read_object(request), caller_of(request), urls_of(request, "api-tasks")
-        key, limit = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller)
+        key, limit, sees = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller), sight_of(caller)
         values, errors = fields.read_fields(body, self.FIELDS, refused={})
         if errors:
             raise InvalidTask(errors=errors)
         submissions = read_submissions(values.get("tasks"), caller=caller)
         if key is None:
             tasks = lifecycle.submit_many(submissions, admit=limit)
-            answers = [task_as_dict(task, url=url) for task in tasks]
+            answers = [task_as_dict(task, url=url, sees=sees) for task in tasks]
             return Response({"tasks": answers}, status=201, headers=limit.headers)
         receipt = lifecycle.submit_many_once(submissions, key=key, admit=limit)
-        return _receipt(receipt, {"tasks": receipt_as_list(receipt, url=url)}, headers=limit.headers)
+        return _receipt(receipt, {"tasks": receipt_as_list(receipt, url=url, sees=sees)}, headers=limit.headers)
 
 
 class TaskDetail(ApiView):
@@ -121,8 +124,9 @@ class TaskDetail(ApiView):
     }
 
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any] | None:
-        """Suggest the current values."""
-        return {name: answer[name] for name in EDITABLE if name in answer} or None
+        """Suggest the current values; of a PATCH not those that are hidden, since it takes no null."""
+        left_out = answer.get("hidden", ()) if method == "PATCH" else ()
+        return {name: answer[name] for name in EDITABLE if name in answer and name not in left_out} or None
 
     def get(self, request: Request, task_id: str) -> Response:
         """Read one task."""
@@ -143,7 +147,8 @@ class TaskDetail(ApiView):
         task = find_task(request, task_id, EDIT_TASK)
         body = read_object(request)
         by = author_of(request, take_reason(body))
-        return self._edit(request, task, read_replacement(body, task=task), by=by)
+        change = read_replacement(body, task=task, hidden=_lens(request, task).hidden("payload"))
+        return self._edit(request, task, change, by=by)
 
     def delete(self, request: Request, task_id: str) -> Response:
         """Delete a task that is not running; its dead letters and history stay."""
@@ -156,6 +161,7 @@ class TaskDetail(ApiView):
     def _edit(self, request: Request, task: Task, change: dict[str, Any], *, by: Author) -> Response:
         caller = caller_of(request)
         limit = SubmissionLimit(caller)
+        change = keep_secrets(change, task=task, lens=_lens(request, task))
         change = permitted_change(change, task=task, caller=caller)
         check_retries(change, caller=caller, task=task)
         with unchanged(request, task) as version:
@@ -199,9 +205,9 @@ class TaskAttempts(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """List the ended attempts of a task, oldest first."""
-        asked, rows = parameters(request), find_task(request, task_id, VIEW_TASK).attempts.all()
-        found = page(filtered(rows, asked, {}), asked, order=_BY_NUMBER)
-        return Response(page_as_dict(request, found, attempt_as_dict))
+        asked, task = parameters(request), find_task(request, task_id, VIEW_TASK)
+        found = page(filtered(task.attempts.all(), asked, {}), asked, order=_BY_NUMBER)
+        return Response(page_as_dict(request, found, partial(attempt_as_dict, lens=_lens(request, task))))
 
 
 class TaskResult(ApiView):
@@ -211,7 +217,7 @@ class TaskResult(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """Read the result of a task; ``result`` is null until the task has SUCCEEDED."""
-        return Response(result_as_dict(find_task(request, task_id, VIEW_TASK)))
+        return Response(result_as_dict(find_task(request, task_id, VIEW_TASK), sees=_sees(request)))
 
 
 class TaskEvents(ApiView):
@@ -232,10 +238,18 @@ def find_task(request: Request, text: str, action: Action) -> Task:
     return find_row(request, rows, text, action, view=VIEW_TASK, kind="task")
 
 
+def _sees(request: Request) -> Sees:
+    return sight_of(caller_of(request))
+
+
+def _lens(request: Request, task: Task) -> Lens:
+    return Lens(_sees(request)(task.owner_id), task)
+
+
 def _answer(
     request: Request, task: Task, *, forecast: Forecast | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
-    content = task_as_dict(task, url=urls_of(request, "api-tasks"), forecast=forecast)
+    content = task_as_dict(task, url=urls_of(request, "api-tasks"), sees=_sees(request), forecast=forecast)
     return Response(content, headers={"ETag": etag(task), **(headers or {})})
 
 

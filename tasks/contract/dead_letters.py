@@ -1,12 +1,16 @@
 """Dead letters: how they are written, and what a list of them can be filtered by."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from dlq.models import DeadLetter, DeadLetterQuerySet
+from dlq.queries import LONGEST_ERROR, Cause, error_line
 from tasks.contract import fields
 from tasks.contract.filters import Filter, choice
+from tasks.contract.sight import Lens, Sees, Sight
 from tasks.contract.values import error_as_dict, timestamp
+from tasks.models import Task
 from tasks.states import DeathReason, Resolution
 
 FILTERS: Mapping[str, Filter] = {
@@ -18,10 +22,30 @@ FILTERS: Mapping[str, Filter] = {
 }
 
 
+def lenses(letters: Sequence[DeadLetter], *, sees: Sees) -> dict[UUID, Lens]:
+    """Make the lens of each dead letter, with one query for the tasks whose secrets have to be known."""
+    wanted = [letter.task_id for letter in letters if sees(letter.owner_id) is Sight.MASKED]
+    tasks = Task.objects.only("actor", "args", "payload").in_bulk(wanted) if wanted else {}
+    return {letter.pk: Lens(sees(letter.owner_id), tasks.get(letter.task_id)) for letter in letters}
+
+
+def errors_of(causes: Sequence[Cause], *, sees: Sees) -> dict[str, str]:
+    """Write the error of each cause, by its fingerprint, as somebody sees it who owns none of its tasks."""
+    sight = sees(None)
+    wanted = [cause.task_id for cause in causes] if sight is Sight.MASKED else []
+    tasks = Task.objects.only("actor", "args", "payload").in_bulk(wanted)
+    return {
+        cause.fingerprint: error_line(
+            cause.error_type, Lens(sight, tasks.get(cause.task_id)).text(cause.error_message) or ""
+        )[:LONGEST_ERROR]
+        for cause in causes
+    }
+
+
 def dead_letter_as_dict(
-    letter: DeadLetter, *, url: Callable[[str], str], task_url: Callable[[str], str]
+    letter: DeadLetter, *, url: Callable[[str], str], task_url: Callable[[str], str], lens: Lens
 ) -> dict[str, Any]:
-    """Write a dead letter."""
+    """Write a dead letter through the lens of its task."""
     id, task_id = str(letter.pk), str(letter.task_id)
     return {
         "id": id,
@@ -32,7 +56,8 @@ def dead_letter_as_dict(
         "queue": letter.queue,
         "attempt": letter.attempt,
         "reason": letter.reason,
-        "error": error_as_dict(letter.error_type, letter.error_message),
+        "error": error_as_dict(lens, letter.error_type, letter.error_message),
+        "hidden": lens.hidden("error.message"),
         "fingerprint": letter.fingerprint,
         "died_at": timestamp(letter.died_at),
         "resolution": Resolution(letter.resolution).name,

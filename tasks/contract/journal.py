@@ -10,6 +10,7 @@ from tasks.contract.filters import Filter, choice, moment
 from tasks.contract.values import timestamp
 from tasks.errors import InvalidTask
 from tasks.lifecycle.journal import LONGEST_REASON
+from tasks.masking import masked
 from tasks.models import Journal, JournalQuerySet
 from tasks.states import Door, ObjectKind
 
@@ -70,7 +71,7 @@ def event_as_dict(entry: Journal) -> dict[str, Any]:
         "door": entry.door or None,
         "reason": entry.reason or None,
         "at": timestamp(entry.at),
-        "detail": entry.detail,
+        "detail": masked(entry.detail),
     }
 
 

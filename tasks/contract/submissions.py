@@ -4,7 +4,7 @@ Tables of readers instead of nested serializers: one submission passes here per 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tasks import registry
@@ -131,10 +131,14 @@ def read_change(body: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def read_replacement(body: Mapping[str, Any], *, task: Task) -> dict[str, Any]:
+def read_replacement(body: Mapping[str, Any], *, task: Task, hidden: Collection[str] = ()) -> dict[str, Any]:
     """Read the whole editable set of a task: a default in the place of a forgotten field could run the task at once.
 
-    ``max_retries`` may be null if it is so already, so that an answer with its changes can be sent back.
+    ``max_retries`` may be null if it is so already, so that an answer with its changes can be sent back. So may what is
+    hidden from the caller; it stays as it is.
+
+    Parameters:
+        hidden: the fields that the caller sees as null.
 
     Raises:
         InvalidTask: with one error per field, those that are missing too.
@@ -144,7 +148,8 @@ def read_replacement(body: Mapping[str, Any], *, task: Task) -> dict[str, Any]:
     if task.max_retries is None and "max_retries" in body and body["max_retries"] is None:
         kept = {"max_retries": FOR_EVER}
     errors += _nulls(
-        {name: value for name, value in body.items() if name not in kept}, "PATCH keeps what it is not given"
+        {name: value for name, value in body.items() if name not in {*kept, *hidden}},
+        "PATCH keeps what it is not given",
     )
     missing = [name for name in EDITABLE if name not in body]
     errors += [FieldError(name, "required", "expected a value, since PUT replaces all fields") for name in missing]

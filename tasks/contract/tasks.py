@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.contract import fields
 from tasks.contract.filters import Filter, band, choice, moment, priority
+from tasks.contract.sight import Lens, Sees
 from tasks.contract.values import error_as_dict, last_error_as_dict, number, timestamp
 from tasks.lifecycle import Receipt
 from tasks.models import Attempt, Task, TaskQuerySet
@@ -17,7 +18,7 @@ from tasks.states import Status
 from tasks.submission import FIELDS, Moment, Seconds
 
 #: Columns that ``task_as_dict`` does not write, so that a query for it need not read them.
-UNSEEN = ("args", "options", "checkpoint")
+UNSEEN = ("options", "checkpoint")
 
 #: Stands in place of the status of a task that was pruned or deleted.
 REMOVED = "REMOVED"
@@ -37,9 +38,11 @@ FILTERS: Mapping[str, Filter] = {
 }
 
 
-def task_as_dict(task: Task, *, url: Callable[[str], str], forecast: Forecast | None = None) -> dict[str, Any]:
+def task_as_dict(
+    task: Task, *, url: Callable[[str], str], sees: Sees, forecast: Forecast | None = None
+) -> dict[str, Any]:
     """Write a task; a field whose capability is not built yet is null or empty, so that the format stays the same."""
-    id = str(task.pk)
+    id, lens = str(task.pk), Lens(sees(task.owner_id), task)
     written: dict[str, Any] = {"id": id, "url": url(id), "status": str(task.status), "band": task.band}
     written.update(zip(_COLUMNS, _columns(task), strict=True))
     for name in _DURATIONS:
@@ -47,13 +50,15 @@ def task_as_dict(task: Task, *, url: Callable[[str], str], forecast: Forecast | 
     for name in _TIMES:
         written[name] = timestamp(written[name])
     written |= {
+        "payload": lens.payload(),
         "expected_start_seconds": number(forecast.seconds) if forecast else None,
         "attempt": task.attempt,
         "failures": task.failures,
         "crashes": task.crashes,
-        "result": task.result,
-        "progress": task.progress,
-        "error": last_error_as_dict(task.error),
+        "result": lens.value(task.result),
+        "progress": lens.value(task.progress),
+        "error": last_error_as_dict(lens, task.error),
+        "hidden": lens.hidden("payload", "result", "progress", "error.message"),
         "created_at": timestamp(task.created_at),
         "queued_at": timestamp(task.queued_at),
         "started_at": timestamp(task.started_at),
@@ -90,35 +95,38 @@ _TIMES = [name for name in _COLUMNS if isinstance(FIELDS[name].kind, Moment)]
 _columns = attrgetter(*_COLUMNS)
 
 
-def receipt_as_list(receipt: Receipt, *, url: Callable[[str], str]) -> list[dict[str, Any]]:
+def receipt_as_list(receipt: Receipt, *, url: Callable[[str], str], sees: Sees) -> list[dict[str, Any]]:
     """Write the tasks of a submission under a key in their current state; a removed task is its id and address only."""
     return [
-        task_as_dict(receipt.tasks[id], url=url)
+        task_as_dict(receipt.tasks[id], url=url, sees=sees)
         if id in receipt.tasks
         else {"id": str(id), "url": url(str(id)), "status": REMOVED}
         for id in receipt.ids
     ]
 
 
-def attempt_as_dict(attempt: Attempt) -> dict[str, Any]:
-    """Write an attempt."""
+def attempt_as_dict(attempt: Attempt, *, lens: Lens) -> dict[str, Any]:
+    """Write an attempt of the lens's task."""
     return {
         "number": attempt.number,
         "outcome": attempt.outcome,
         "worker_id": str(attempt.worker_id),
         "started_at": timestamp(attempt.started_at),
         "finished_at": timestamp(attempt.finished_at),
-        "error": error_as_dict(attempt.error_type, attempt.error_message, traceback=attempt.traceback),
-        "note": attempt.note or None,
+        "error": error_as_dict(lens, attempt.error_type, attempt.error_message, traceback=attempt.traceback),
+        "note": lens.text(attempt.note) or None,
+        "hidden": lens.hidden("error.message", "error.traceback", "note"),
     }
 
 
-def result_as_dict(task: Task) -> dict[str, Any]:
+def result_as_dict(task: Task, *, sees: Sees) -> dict[str, Any]:
     """Write the result of a task."""
+    lens = Lens(sees(task.owner_id), task)
     return {
         "id": str(task.pk),
         "status": str(task.status),
-        "result": task.result,
-        "error": last_error_as_dict(task.error),
+        "result": lens.value(task.result),
+        "error": last_error_as_dict(lens, task.error),
+        "hidden": lens.hidden("result", "error.message"),
         "finished_at": timestamp(task.finished_at),
     }

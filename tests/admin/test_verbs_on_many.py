@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import pytest
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.auth.models import User
 from django.urls import reverse
 
 from dlq.models import DeadLetter
@@ -14,6 +15,7 @@ from tasks.models import Journal, Queue, Task, Worker
 from tasks.states import Door, ObjectKind, Status
 from tests import factories
 from tests.admin.pages import list_of, messages_of
+from tests.callers import let_see_payloads
 
 HOSTILE = "</pre><script>alert(1)</script>\u202e"
 
@@ -83,6 +85,7 @@ def test_all_matches_of_the_filter_and_no_other_rows(operator, worker):
 
 
 def test_a_broken_deploy_is_repaired_from_the_overview(operator, worker):
+    let_see_payloads(User.objects.get(username="olga"))
     for _ in range(3):
         factories.make_task(Status.DEAD, worker=worker)
     spared = factories.open_letter(factories.make_task(Status.DEAD, worker=worker))

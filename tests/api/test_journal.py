@@ -190,6 +190,7 @@ def test_only_who_may_view_the_journal_sees_it(alice, nobody, rows):
     assert_problem(nobody.get(JOURNAL), 401)
     for caller in (alice, new):
         assert_problem(caller.get(JOURNAL), 403)
+        assert caller.user is not None
         caller.user.user_permissions.add(Permission.objects.get(codename="view_journal"))
         assert caller.get(JOURNAL).json()["results"] == []
 

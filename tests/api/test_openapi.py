@@ -25,7 +25,7 @@ from tasks.submission import EDITABLE
 from tests import factories
 from tests.api.described import assert_described, assert_fits
 from tests.api.test_permissions import ROUTES, _patterns
-from tests.callers import TASKS
+from tests.callers import TASKS, let_see_payloads
 
 DOCUMENT = openapi.document()
 
@@ -246,6 +246,7 @@ def test_the_page_of_an_answer_has_a_field_for_a_body(browser):
 
 
 def test_the_page_of_a_task_or_queue_suggests_what_there_is(browser, alice):
+    let_see_payloads(browser.user)
     task = alice.submit("echo", payload={"message": "</textarea><script>"}, priority=7).json()
     text = browser.get(f"{TASKS}/{task['id']}").content.decode()
     suggested = {name: task[name] for name in EDITABLE}

@@ -22,6 +22,7 @@ ANSWER = {
         "result",
         "progress",
         "error",
+        "hidden",
     ),
     *(
         "created_at",

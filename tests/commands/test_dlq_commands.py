@@ -10,6 +10,7 @@ from tasks.lifecycle import Author
 from tasks.management.callboard import operator
 from tasks.models import new_id
 from tasks.states import Resolution, Status
+from tests.callers import let_see_payloads
 from tests.commands.cli import callboard, callboard_json, refused
 from tests.factories import failure, make_task, open_letter, start, submit
 
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_open_dead_letters_are_listed_and_all_when_asked(staff) -> None:
+    let_see_payloads(staff.user)
     redriven, dead = make_task(Status.DEAD), make_task(Status.DEAD)
     first, letter = open_letter(redriven), open_letter(dead)
     callboard("dlq", "redrive", str(first.pk))

@@ -6,6 +6,7 @@ from tasks.management.callboard import operator
 from tasks.management.commands.callboard import Command
 from tasks.models import Journal, new_id
 from tasks.states import Status
+from tests.callers import let_see_payloads
 from tests.commands.cli import callboard, callboard_json, refused
 from tests.factories import make_task, submit
 
@@ -13,6 +14,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_tasks_are_listed_newest_first_with_the_keys_of_the_api(staff) -> None:
+    let_see_payloads(staff.user)
     old, new = submit(), submit(tags=["b"])
     listed = callboard_json("tasks", "list")
     assert [one["id"] for one in listed["results"]] == [str(new.pk), str(old.pk)]

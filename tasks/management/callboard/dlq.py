@@ -1,13 +1,15 @@
 """``callboard dlq``: list, show, redrive, discard."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict
+from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses
+from tasks.contract.sight import Sees
 from tasks.lifecycle import Author
 from tasks.management.callboard import lists, parsing, verbs
 from tasks.management.callboard.output import WIDE, WIDEST, Column, Output
@@ -41,9 +43,12 @@ def register(commands: parsing.Commands) -> None:
         ],
     )  # fmt: skip
     lists.add_options(listing, FILTERS)
+    lists.add_secrets_option(listing)
     listing.add_argument("--all", action="store_true", dest="is_all", help="include resolved ones")
     add_verb = partial(parsing.add_verb, nouns, noun="dlq", of="dead letter")
-    parsing.add_show(nouns, show, noun="dlq", help="show a dead letter and its traceback", of="dead letter")
+    lists.add_secrets_option(
+        parsing.add_show(nouns, show, noun="dlq", help="show a dead letter and its traceback", of="dead letter")
+    )
     add_verb("redrive", redrive, help="run the tasks of dead letters again, with a fresh set of retries")
     add_verb("discard", discard, help="resolve dead letters without running their tasks again")
 
@@ -53,15 +58,18 @@ def list_letters(options: Namespace, out: Output) -> None:
     rows = DeadLetter.objects.all()
     if not (options.is_all or lists.has_filter(options, "resolution")):
         rows = rows.open()
-    lists.show(rows, options, out, filters=FILTERS, write=_as_dict, columns=_LIST)
+    lists.show(rows, options, out, filters=FILTERS, write=partial(_as_dicts, sees=lists.sees(options)), columns=_LIST)
 
 
 def show(options: Namespace, out: Output) -> None:
     """Show one dead letter."""
     letter = lists.find(DeadLetter.objects.all(), options.id)
     attempt = Attempt.objects.filter(task_id=letter.task_id, number=letter.attempt).first()
-    traceback, note = (attempt.traceback, attempt.note) if attempt else ("", "")
-    out.record({**_as_dict(letter), "note": note, "traceback": traceback}, hidden=("url", "task_url", "traceback"))
+    sees = lists.sees(options)
+    lens = lenses([letter], sees=sees)[letter.pk]
+    traceback, note = (lens.text(attempt.traceback), lens.text(attempt.note)) if attempt else ("", "")
+    (record,) = _as_dicts([letter], sees=sees)
+    out.record({**record, "note": note, "traceback": traceback}, hidden=("url", "task_url", "traceback"))
     if traceback and not out.is_json:
         out.text(traceback, title="traceback")
 
@@ -85,6 +93,8 @@ def _discard(letter_id: UUID, by: Author) -> str:
     return Resolution.DISCARDED
 
 
-def _as_dict(letter: DeadLetter) -> dict[str, Any]:
-    """Write a dead letter as the REST API does."""
-    return dead_letter_as_dict(letter, url=lists.address("api-dlq"), task_url=lists.address("api-tasks"))
+def _as_dicts(letters: Sequence[DeadLetter], *, sees: Sees) -> list[dict[str, Any]]:
+    """Write dead letters as the REST API does."""
+    urls = {"url": lists.address("api-dlq"), "task_url": lists.address("api-tasks")}
+    seen = lenses(letters, sees=sees)
+    return [dead_letter_as_dict(letter, lens=seen[letter.pk], **urls) for letter in letters]

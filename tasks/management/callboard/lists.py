@@ -12,6 +12,7 @@ from django.urls import reverse
 from tasks.contract import fields
 from tasks.contract.filters import Filter, filtered
 from tasks.contract.pages import DEFAULT_LIMIT
+from tasks.contract.sight import Sees, Sight
 from tasks.errors import NotFound
 from tasks.management.callboard import parsing
 from tasks.management.callboard.output import Column, Output
@@ -45,7 +46,7 @@ def show(
     out: Output,
     *,
     filters: Mapping[str, Filter],
-    write: Callable[[_Row], dict[str, Any]],
+    write: Callable[[Sequence[_Row]], list[dict[str, Any]]],
     columns: Sequence[Column],
 ) -> None:
     """Print the rows that the options of ``add_options`` ask for, newest first (by id)."""
@@ -55,7 +56,7 @@ def show(
         out.lines(str(pk) for pk in rows.values_list("pk", flat=True)[:limit])
         return
     found = list(rows[: limit + 1])
-    out.rows([write(row) for row in found[:limit]], columns, has_more=len(found) > limit)
+    out.rows(write(found[:limit]), columns, has_more=len(found) > limit)
 
 
 def find(rows: QuerySet[_Row], pk: UUID) -> _Row:
@@ -68,6 +69,19 @@ def find(rows: QuerySet[_Row], pk: UUID) -> _Row:
     if row is None:
         raise NotFound(f"there is no {rows.model._meta.verbose_name} {pk}")
     return row
+
+
+def add_secrets_option(parser: CommandParser) -> None:
+    """Define the option that shows secrets, which are masked otherwise."""
+    parser.add_argument(
+        "--show-secrets", action="store_true", help="show passwords, tokens and the like, which are masked otherwise"
+    )
+
+
+def sees(options: Namespace) -> Sees:
+    """Decide what a command shows of everybody's tasks: whoever runs it may read the database anyway."""
+    sight = Sight.CLEAR if options.show_secrets else Sight.MASKED
+    return lambda _owner_id: sight
 
 
 def address(of: str) -> Callable[[str], str]:

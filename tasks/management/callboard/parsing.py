@@ -61,11 +61,12 @@ def add_command(commands: Commands, name: str, run: Run, *, help: str, examples:
     return parser
 
 
-def add_show(commands: Commands, run: Run, *, noun: str, help: str, of: str) -> None:  # noqa: A002
-    """Add the command that shows one row."""
+def add_show(commands: Commands, run: Run, *, noun: str, help: str, of: str) -> CommandParser:  # noqa: A002
+    """Add the command that shows one row, and return its parser."""
     example = f"{noun} show 0198d3c2-7a31-7c4e-9d55-1f2a3b4c5d6e"
     parser = add_command(commands, "show", run, help=help, examples=[example])
     parser.add_argument("id", type=identifier, metavar="ID", help=f"the id of a {of}")
+    return parser
 
 
 def add_verb(commands: Commands, name: str, run: Run, *, noun: str, help: str, of: str) -> None:  # noqa: A002

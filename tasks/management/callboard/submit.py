@@ -7,8 +7,9 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from tasks import lifecycle
+from tasks.contract.sight import Lens
 from tasks.contract.submissions import read_values
-from tasks.management.callboard import parsing, payload, tasks
+from tasks.management.callboard import lists, parsing, payload, tasks
 from tasks.management.callboard.output import Output
 from tasks.models import Task
 from tasks.queries.forecast import expected_start
@@ -38,6 +39,7 @@ def register(commands: parsing.Commands) -> None:
     payload.add_argument(parser)
     for one in _OPTIONS:
         _add_option(parser, one)
+    lists.add_secrets_option(parser)
     parser.add_argument(
         "--wait", nargs="?", type=float, const=float("inf"), metavar="SECONDS",
         help="wait until the task has ended, at most this long; exit with 0 if it succeeded",
@@ -46,16 +48,20 @@ def register(commands: parsing.Commands) -> None:
 
 def submit(options: Namespace, out: Output) -> None:
     """Submit the task, and wait if asked to."""
+    sees = lists.sees(options)
     task = lifecycle.submit(_submission(options))
     if options.wait is not None:
         task = _await_end(task, seconds=options.wait)
     if out.is_json or not out.is_plain:
-        out.record(tasks.as_dict(task), hidden=_HIDDEN)
+        out.record(tasks.as_dict(task, sees=sees), hidden=_HIDDEN)
     else:
         out.lines([str(task.pk)])
     code = EXIT_CODES.get(Status(task.status), 0)
     if options.wait is not None and code:
-        raise CommandError(f"task {task.pk} is {task.status}: {task.error or 'no error'}", returncode=code)
+        raise CommandError(
+            f"task {task.pk} is {task.status}: {Lens(sees(task.owner_id), task).text(task.error) or 'no error'}",
+            returncode=code,
+        )
 
 
 def _add_option(parser: CommandParser, one: TaskField) -> None:

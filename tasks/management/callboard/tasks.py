@@ -7,6 +7,7 @@ from uuid import UUID
 
 from tasks import lifecycle
 from tasks.contract.journal import event_as_dict
+from tasks.contract.sight import Lens, Sees
 from tasks.contract.tasks import FILTERS, UNSEEN, attempt_as_dict, task_as_dict
 from tasks.lifecycle import Author
 from tasks.management.callboard import lists, parsing, verbs
@@ -62,9 +63,12 @@ def register(commands: parsing.Commands) -> None:
         ],
     )  # fmt: skip
     lists.add_options(listing, FILTERS)
+    lists.add_secrets_option(listing)
     add_verb = partial(parsing.add_verb, nouns, noun="tasks", of="task")
-    parsing.add_show(
-        nouns, show, noun="tasks", help="show a task, its attempts with tracebacks, and its events", of="task"
+    lists.add_secrets_option(
+        parsing.add_show(
+            nouns, show, noun="tasks", help="show a task, its attempts with tracebacks, and its events", of="task"
+        )
     )
     add_verb("cancel", cancel, help="cancel waiting tasks; ask running ones to stop")
     add_verb("retry", retry, help="run tasks again: DEAD is re-driven, RETRYING runs now, CANCELLED restarts")
@@ -73,16 +77,26 @@ def register(commands: parsing.Commands) -> None:
 def list_tasks(options: Namespace, out: Output) -> None:
     """List tasks."""
     rows = Task.objects.defer(*UNSEEN)
-    lists.show(rows, options, out, filters=FILTERS, write=as_dict, columns=_LIST)
+    sees = lists.sees(options)
+    lists.show(
+        rows,
+        options,
+        out,
+        filters=FILTERS,
+        write=lambda found: [as_dict(task, sees=sees) for task in found],
+        columns=_LIST,
+    )
 
 
 def show(options: Namespace, out: Output) -> None:
     """Show one task with its attempts and events."""
     task = lists.find(Task.objects.all(), options.id)
-    attempts = [attempt_as_dict(attempt) for attempt in task.attempts.order_by("number")]
+    sees = lists.sees(options)
+    lens = Lens(sees(task.owner_id), task)
+    attempts = [attempt_as_dict(attempt, lens=lens) for attempt in task.attempts.order_by("number")]
     events = [event_as_dict(event) for event in task.events.all()]
     more = {"worker_id": _text(task.worker_id)}
-    record = {**as_dict(task, forecast=expected_start(task)), **more, "attempts": attempts, "events": events}
+    record = {**as_dict(task, sees=sees, forecast=expected_start(task)), **more, "attempts": attempts, "events": events}
     out.record(record, hidden=("url",), parts={"waiting_for": _WAITING_FOR, "attempts": _ATTEMPTS, "events": _EVENTS})
     if not out.is_json and attempts and attempts[-1]["error"]:
         out.text(attempts[-1]["error"]["traceback"], title="last traceback")
@@ -106,9 +120,9 @@ def _retry(task_id: UUID, by: Author) -> str:
     return lifecycle.retry(task_id, by=by)
 
 
-def as_dict(task: Task, *, forecast: Forecast | None = None) -> dict[str, Any]:
+def as_dict(task: Task, *, sees: Sees, forecast: Forecast | None = None) -> dict[str, Any]:
     """Write a task as the REST API does."""
-    return task_as_dict(task, url=lists.address("api-tasks"), forecast=forecast)
+    return task_as_dict(task, url=lists.address("api-tasks"), sees=sees, forecast=forecast)
 
 
 def _text(worker_id: UUID | None) -> str | None:

@@ -3,6 +3,7 @@
 from argparse import Namespace
 from uuid import UUID
 
+from tasks.contract.sight import Sight
 from tasks.contract.tasks import UNSEEN
 from tasks.contract.workers import FILTERS, worker_as_dict
 from tasks.errors import IllegalTransition
@@ -63,14 +64,16 @@ def list_workers(options: Namespace, out: Output) -> None:
     rows = Worker.objects.all()
     if not (options.is_all or lists.has_filter(options, "status")):
         rows = rows.present()
-    lists.show(rows, options, out, filters=FILTERS, write=worker_as_dict, columns=COLUMNS)
+    lists.show(
+        rows, options, out, filters=FILTERS, write=lambda found: list(map(worker_as_dict, found)), columns=COLUMNS
+    )
 
 
 def show(options: Namespace, out: Output) -> None:
     """Show one worker."""
     worker = lists.find(Worker.objects.all(), options.id)
     held = Task.objects.held_by(worker.pk).newest_first().defer(*UNSEEN)
-    running = [tasks.as_dict(task) for task in held]
+    running = [tasks.as_dict(task, sees=lambda _: Sight.MASKED) for task in held]
     record = {**worker_as_dict(worker), "crash": worker.crash, "running": [task["id"] for task in running]}
     out.record({**record, "tasks": running}, hidden=("running",), parts={"tasks": _RUNNING})
 
