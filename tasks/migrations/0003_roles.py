@@ -14,14 +14,22 @@ ADMINISTRATION = [
     ("tasks", "apitoken", "change_apitoken", "Can change API token"),
     ("tasks", "apitoken", "revoke_apitoken", "Can revoke API tokens"),
 ]
+#: What the migration before this one gave to operators.
+OPERATION = [
+    *("view_task", "view_queue", "view_worker", "view_deadletter", "view_logentry"),
+    *("retry_task", "cancel_task", "pause_queue", "drain_worker", "redrive_deadletter", "discard_deadletter"),
+]
 
 
 def extend_groups(apps, _):
     groups = apps.get_model("auth", "Group").objects
-    operator, _ = groups.get_or_create(name="operator")
-    operator.permissions.add(*[permission(apps, *row) for row in EDITS])
+    # Only what is new: somebody may have taken other permissions from the group, or removed it.
+    for operator in groups.filter(name="operator"):
+        operator.permissions.add(*[permission(apps, *row) for row in EDITS])
     admin, _ = groups.get_or_create(name="admin")
-    admin.permissions.add(*operator.permissions.all(), *[permission(apps, *row) for row in ADMINISTRATION])
+    known = apps.get_model("auth", "Permission").objects.filter(content_type__app_label__in=["tasks", "dlq", "admin"])
+    added = [permission(apps, *row) for row in (*EDITS, *ADMINISTRATION)]
+    admin.permissions.add(*known.filter(codename__in=OPERATION), *added)
 
 
 def permission(apps, app_label, model, codename, name):

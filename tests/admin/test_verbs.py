@@ -1,8 +1,10 @@
 """Verbs on one row: confirmed, permitted, and recorded in the journal."""
 
 import re
+from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission, User
@@ -224,6 +226,20 @@ def test_every_verb_is_permitted_by_a_permission_that_exists(db):
     for verb in (CANCEL, RETRY, PAUSE, RESUME, DRAIN, REVOKE):
         app, codename = verb.permission.split(".")
         assert Permission.objects.filter(content_type__app_label=app, codename=codename).exists()
+
+
+def test_groups_that_people_changed_are_only_extended(db):
+    groups, migration = Group.objects, import_module("tasks.migrations.0003_roles")
+    groups.get(name="operator").permissions.set(Permission.objects.filter(codename="view_queue"))
+    admins = set(groups.get(name="admin").permissions.exclude(codename="view_journal"))
+    groups.filter(name__in=("viewer", "admin")).delete()
+    migration.extend_groups(apps, None)
+    found = {group.name: set(group.permissions.all()) for group in groups.all()}
+    assert {one.codename for one in found["operator"]} == {"view_queue", "change_task", "view_payload"}
+    assert found["admin"] == admins
+    groups.filter(name="operator").delete()
+    migration.extend_groups(apps, None)
+    assert [group.name for group in groups.all()] == ["admin"]
 
 
 def test_groups_have_the_permissions_of_their_role(db):
