@@ -17,6 +17,7 @@ from tasks import __version__
 from tasks.api.examples import EXAMPLES, example_of
 from tasks.api.json_schema import ID, INTEGER, TEXT, TIME, URL, Schema, about, array, enum, ref, text
 from tasks.api.schemas import BAND, KEY, PRIORITY, SCHEMAS
+from tasks.contract.access import EDIT_PAYLOAD, EDIT_TASK, Action
 from tasks.contract.pages import DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES
 from tasks.errors import STATUS_OF_CODE, CallboardError, http_status
@@ -110,7 +111,6 @@ class Operation:
     parameters: Sequence[Schema] = ()
     #: Statuses of errors that are described beyond the usual ones; every error is a Problem.
     errors: Sequence[int] = ()
-    is_for_staff: bool = False
     is_open: bool = False
     is_text: bool = False
     #: Whether it can make tasks run, which the submission limit counts.
@@ -157,24 +157,24 @@ OPERATIONS: Sequence[Operation] = (
     Operation("get", f"{BASE}/actors", "listActors", {200: "Actors"}),
     Operation(
         "get", f"{BASE}/workers", "listWorkers", {200: "WorkerPage"},
-        parameters=[*_WORKER_FILTERS, *_PAGING], is_for_staff=True,
+        parameters=[*_WORKER_FILTERS, *_PAGING],
     ),
-    Operation("get", _WORKER_PATH, "readWorker", {200: "WorkerDetail"}, is_for_staff=True),
-    Operation("delete", _WORKER_PATH, "drainWorker", {202: "Worker", 200: "Worker"}, **_REASON, is_for_staff=True),
-    Operation("get", f"{BASE}/queues", "listQueues", {200: "Queues"}, is_for_staff=True),
-    Operation("get", _QUEUE, "readQueue", {200: "Queue"}, is_for_staff=True),
-    Operation("patch", _QUEUE, "changeQueue", {200: "Queue"}, body="QueueChange", is_for_staff=True),
-    Operation("post", f"{_QUEUE}/pause", "pauseQueue", {200: "Queue"}, **_REASON, is_for_staff=True),
-    Operation("post", f"{_QUEUE}/resume", "resumeQueue", {200: "Queue"}, **_REASON, is_for_staff=True),
+    Operation("get", _WORKER_PATH, "readWorker", {200: "WorkerDetail"}),
+    Operation("delete", _WORKER_PATH, "drainWorker", {202: "Worker", 200: "Worker"}, **_REASON),
+    Operation("get", f"{BASE}/queues", "listQueues", {200: "Queues"}),
+    Operation("get", _QUEUE, "readQueue", {200: "Queue"}),
+    Operation("patch", _QUEUE, "changeQueue", {200: "Queue"}, body="QueueChange"),
+    Operation("post", f"{_QUEUE}/pause", "pauseQueue", {200: "Queue"}, **_REASON),
+    Operation("post", f"{_QUEUE}/resume", "resumeQueue", {200: "Queue"}, **_REASON),
     Operation(
         "get", f"{BASE}/journal", "listJournal", {200: "JournalPage"},
-        parameters=[*_JOURNAL_FILTERS, *_PAGING], is_for_staff=True,
+        parameters=[*_JOURNAL_FILTERS, *_PAGING],
     ),
-    Operation("get", f"{BASE}/stats", "readStats", {200: "Stats"}, parameters=_MINUTES, is_for_staff=True),
+    Operation("get", f"{BASE}/stats", "readStats", {200: "Stats"}, parameters=_MINUTES),
     Operation("get", "/healthz", "isAlive", {200: "Health"}, errors=[405], is_open=True),
     Operation("get", "/readyz", "isReady", {200: "Health"}, errors=[405, 503], is_open=True),
     Operation("get", "/health", "readHealth", {200: "Health"}, errors=[405, 503], is_open=True),
-    Operation("get", "/metrics", "readMetrics", {200: "text"}, is_for_staff=True, is_text=True),
+    Operation("get", "/metrics", "readMetrics", {200: "text"}, is_text=True),
 )  # fmt: skip
 
 _ABOUT = """\
@@ -191,10 +191,10 @@ _TAGS = {
     "tasks": "Submit, read, edit, cancel, retry and delete tasks.",
     "dlq": "Dead letters say why tasks died; re-drive or discard them.",
     "actors": "The actors that tasks can be submitted to.",
-    "workers": "Worker processes (staff only).",
-    "queues": "Read, pause and resume queues (staff only).",
-    "journal": "Who did what, through which door and why (staff with the permission only).",
-    "stats": "Statistics of the whole installation (staff only).",
+    "workers": "Worker processes.",
+    "queues": "Read, pause and resume queues.",
+    "journal": "Who did what, through which door and why.",
+    "stats": "Statistics of the whole installation.",
     "health": "Health probes and metrics.",
 }
 _SECURITY = {
@@ -202,7 +202,7 @@ _SECURITY = {
         "type": "http",
         "scheme": "bearer",
         "description": "A token issued in the admin. It has scopes (read, submit, operate) and may be limited to some "
-        "actors and queues. Only its owner and staff see a task.",
+        "actors and queues. What its user may not do, it may not do either.",
     },
     "session": {
         "type": "apiKey",
@@ -219,9 +219,9 @@ _MEANINGS = {
     204: "Deleted.",
     400: "The request is not valid; `errors` name the fields.",
     401: "The token is missing or not valid.",
-    403: "Only staff may do this, the token lacks the scope, or it is limited to other actors or queues.",
+    403: "The user lacks a permission, or the token a scope, or it is limited to other actors or queues.",
     405: "The address does not support this method; `Allow` lists those that it supports.",
-    404: "It does not exist, or belongs to another user.",
+    404: "It does not exist, or you may not see it.",
     409: "The current status does not allow this.",
     412: "The task has been changed since it was read.",
     413: "The request is too large.",
@@ -313,7 +313,7 @@ def _operation(operation: Operation) -> Schema:
     described: Schema = {
         "operationId": operation.name,
         "summary": _about(operation).splitlines()[0],
-        "description": _about(operation),
+        "description": f"{_about(operation)}\n\n{_needs(operation)}".strip(),
         "tags": [_tag(operation)],
         "parameters": [*_path_parameters(operation.path), *operation.parameters],
         "responses": answers | {"default": {"$ref": "#/components/responses/Problem"}},
@@ -384,7 +384,30 @@ def _tag(operation: Operation) -> str:
 
 def _about(operation: Operation) -> str:
     """Take the docstring of the view's method, as Markdown."""
+    view = _view_of(operation)
+    return (inspect.getdoc(getattr(view, operation.method, view)) or "").replace("``", "`")
+
+
+def _needs(operation: Operation) -> str:
+    """Say who may do it, from the view's declaration."""
+    action = action_of(operation)
+    if action is None:
+        return ""
+    parts = [f"the scope `{action.scope}`", *(f"the permission `{one}`" for one in action.permissions)]
+    exempt = "owners" if action.is_for_owners else "users who are not staff" if action.is_for_plain_users else ""
+    needs = f"Needs {' and '.join(parts)}{f'; {exempt} need no permission' if exempt else ''}."
+    if action is EDIT_TASK:
+        (permission,) = EDIT_PAYLOAD.permissions
+        needs += f" Another payload needs the scope `{EDIT_PAYLOAD.scope}` and the permission `{permission}`, too."
+    return needs
+
+
+def action_of(operation: Operation) -> Action | None:
+    """Tell what an operation does; None for those that are open to everybody."""
+    actions: Mapping[str, Action] = getattr(_view_of(operation), "actions", {})
+    return actions.get(operation.method.upper())
+
+
+def _view_of(operation: Operation) -> Any:
     function: Any = resolve(operation.path).func
-    view = getattr(function, "view_class", None)
-    written = inspect.getdoc(function if view is None else getattr(view, operation.method)) or ""
-    return written.replace("``", "`")
+    return getattr(function, "view_class", function)

@@ -105,7 +105,7 @@ def _given(one: TaskField) -> Schema:
     return about(or_null(_answered(one.kind)), f"{one.help} null: {one.if_null}.")
 
 
-_BOUNDS = "Callers that are not staff: {}, or as the actor declares; GET actors has the bounds."
+_BOUNDS = "Callers that the limits are for: {}, or as the actor declares; GET actors has the bounds."
 _HINTS = {
     "actor": "GET actors lists them.",
     "payload": "GET actors has its schema.",

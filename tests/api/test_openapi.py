@@ -153,7 +153,9 @@ _EXAMPLES = [
 
 @pytest.mark.parametrize(("operation", "name"), _EXAMPLES, ids=[f"{one.name}: {name}" for one, name in _EXAMPLES])
 def test_an_example_can_be_sent_as_it_is(alice, staff, worker, operation, name):
-    caller = staff if operation.is_for_staff else alice
+    action = openapi.action_of(operation)
+    assert action
+    caller = alice if action.is_for_owners or action.is_for_plain_users else staff
     task = alice.submit("echo", payload={"message": "hello"}).json()
     dead = factories.make_task(Status.DEAD, worker=worker, owner_id=alice.user.pk)
     path = operation.path.format(
@@ -178,6 +180,28 @@ def test_what_is_not_described_is_noticed(alice):
     created.status_code = 202
     with pytest.raises(AssertionError, match="answered 202"):
         assert_described("POST", TASKS, b"{}", created)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "needs"),
+    [
+        ("get", "actors", "Needs the scope `read`."),
+        ("post", "tasks", "the scope `submit` and the permission `tasks.add_task`; users who are not staff need no"),
+        ("delete", "tasks/{task_id}", "the permission `tasks.delete_task`; owners need no permission."),
+        (
+            "put",
+            "tasks/{task_id}",
+            "Another payload needs the scope `submit` and the permission `tasks.add_task`, too.",
+        ),
+        (
+            "get",
+            "stats",
+            "`tasks.view_task` and the permission `tasks.view_queue` and the permission `tasks.view_worker`.",
+        ),
+    ],
+)
+def test_a_description_says_who_may_do_it(method, path, needs):
+    assert needs in DOCUMENT["paths"][f"/api/v1/{path}"][method]["description"]
 
 
 @pytest.mark.parametrize("path", ["/api/schema", "/api/schema/"])
