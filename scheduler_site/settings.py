@@ -105,7 +105,8 @@ MAX_JSON_DEPTH = env.integer("MAX_JSON_DEPTH", 32, minimum=1, maximum=200)
 # How many values a body may hold; a name counts as three more, an array or object as four. It bounds the time that it
 # takes to read a body.
 MAX_JSON_VALUES = env.integer("MAX_JSON_VALUES", 400_000, minimum=1_000)
-# How many tasks a client address, and a token, may submit: 50/m, 5/s, 1000/h; 0 = no limit. Staff is exempt.
+# How many tasks a client address, and a token, may submit: 50/m, 5/s, 1000/h; 0 = no limit. Staff who
+# may submit are exempt.
 SUBMIT_RATE_LIMIT = env.rate("SUBMIT_RATE_LIMIT", "50/m")
 # The most retries that its callers may ask for, and the least that they may ask for as the delay before the first retry
 # and as the longest delay. Staff and what an actor declares itself are not bound.
@@ -116,7 +117,7 @@ SUBMIT_LEAST_MAX_BACKOFF_SECONDS = env.seconds("SUBMIT_LEAST_MAX_BACKOFF_SECONDS
 SUBMIT_RATE_FAIL_OPEN = env.flag("SUBMIT_RATE_FAIL_OPEN", True)
 # How many requests of a token, or of an address without a valid one, may be refused before further ones are refused
 # unread: those that change something, and those with an unknown token. A refused body costs one more for each 64 kB.
-# 0 = no limit. Staff is exempt.
+# 0 = no limit. Staff who may submit are exempt.
 REFUSED_RATE_LIMIT = env.rate("REFUSED_RATE_LIMIT", "600/m")
 # How often a client address may try to log in to the admin with one user name, and with any; 0 = no limit.
 LOGIN_RATE_LIMIT = env.rate("LOGIN_RATE_LIMIT", "10/m")
@@ -202,7 +203,7 @@ HTTP_REQUEST_ALLOWED_HOSTS = env.names("HTTP_REQUEST_ALLOWED_HOSTS", [])
 # The folder in which all processes of a machine keep their counters, so that each of them can report the sums.
 METRICS_DIR = env.text("METRICS_DIR", str(VAR_DIR / "metrics"))
 # An address such as 127.0.0.1:9191 on which the api serves /metrics without a token, apart from its port and threads;
-# everyone who can reach it can read the metrics. Default: none, /metrics needs a token of staff.
+# everyone who can reach it can read the metrics. Default: none, /metrics needs a token with tasks.view_worker.
 METRICS_ADDRESS = env.address("METRICS_ADDRESS")
 # The port on which scheduler and workers serve /metrics themselves; 0 = they do not.
 METRICS_PORT = env.integer("METRICS_PORT", 0, minimum=0, maximum=65535)

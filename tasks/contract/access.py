@@ -54,6 +54,7 @@ class Action:
 
 
 VIEW_TASK = Action("see this task", ("tasks.view_task",), Scope.READ, is_for_owners=True)
+VIEW_PAYLOAD = Action("see payloads, results and errors", ("tasks.view_payload",), Scope.READ, is_for_owners=True)
 SUBMIT_TASK = Action("submit tasks", ("tasks.add_task",), Scope.SUBMIT, is_for_plain_users=True)
 EDIT_TASK = Action("edit this task", ("tasks.change_task",), is_for_owners=True)
 #: Beyond EDIT_TASK: another payload makes other work run, as a submission does.
