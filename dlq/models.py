@@ -11,27 +11,27 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from tasks.models import new_id
+from tasks.models import ListedQuerySet, new_id
 from tasks.states import DeathReason, Resolution
 
 if TYPE_CHECKING:
     pass
 
 
-class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
+class DeadLetterQuerySet(ListedQuerySet["DeadLetter"]):
     """Dead letters by their resolution, their fields, and who may see them."""
 
     def open(self) -> Self:
         """Neither re-driven nor discarded."""
-        return self.filter(resolution=Resolution.OPEN)
+        return self.led_by(Q(resolution=Resolution.OPEN))
 
     def owned_by(self, owner_id: int | None) -> Self:
         """Owned by this user; nobody's rows are never in it."""
-        return self.none() if owner_id is None else self.filter(owner_id=owner_id)
+        return self.none() if owner_id is None else self.led_by(Q(owner_id=owner_id))
 
     def resolved_as(self, resolution: Resolution) -> Self:
         """With this resolution."""
-        return self.filter(resolution=resolution)
+        return self.open() if resolution == Resolution.OPEN else self.filter(resolution=resolution)
 
     def died_of(self, reason: DeathReason) -> Self:
         """Of tasks that died for this reason."""
@@ -47,7 +47,7 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
 
     def of_task(self, task_id: UUID) -> Self:
         """Of one task, which has one dead letter for each death."""
-        return self.filter(task_id=task_id)
+        return self.served_by("task", Q(task_id=task_id))
 
     def of_cause(self, fingerprint: str) -> Self:
         """Of one actor with the same error, apart from numbers and ids in it."""

@@ -9,6 +9,7 @@ from django.urls import reverse
 from rest_framework.request import Request
 
 from tasks.contract.pages import Cursor, Page
+from tasks.contract.values import timestamp
 
 _Row = TypeVar("_Row", bound=Model)
 
@@ -30,11 +31,14 @@ def urls_of(request: Request, name: str) -> Callable[[str], str]:
 
 def page_as_dict(request: Request, page: Page[_Row], write: Callable[[_Row], Any]) -> dict[str, Any]:
     """Write a page of rows with the addresses of its neighbours."""
-    return {
+    written: dict[str, Any] = {
         "results": [write(row) for row in page.rows],
         "next": _address(request._request, page.next),
         "previous": _address(request._request, page.previous),
     }
+    if page.searched:
+        written["searched"] = {"is_complete": page.searched.is_complete, "until": timestamp(page.searched.until)}
+    return written
 
 
 def _address(request: HttpRequest, cursor: Cursor | None) -> str | None:

@@ -52,7 +52,11 @@ _TASK_FILTERS = [
     _query("created_before", TIME, "Submitted before this time."),
     _query("run_after", TIME, "With a run_at after this time."),
     _query("run_before", TIME, "With a run_at before this time."),
-    _query("search", text(255), "An id or its first digits, the beginning of an actor's name, or a tag."),
+    _query(
+        "search",
+        text(255),
+        "An id or its first digits, a trace id, a tag, an actor's name, or the beginning of a declared actor's name.",
+    ),
 ]
 _DEAD_LETTER_FILTERS = [
     _query("reason", enum(DeathReason.names), _IN_ANY_CASE),

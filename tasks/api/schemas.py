@@ -172,15 +172,28 @@ _HIDDEN = array(
 )
 
 
-def _page(items: str) -> Schema:
+def _page(items: str, **more: Schema) -> Schema:
     link = or_null({"type": "string", "format": "uri"})
     return an_object(
         {
             "results": array(ref(items), description="At most `limit` entries."),
             "next": about(link, "The next page; null on the last one."),
             "previous": about(link, "The previous page; null on the first one."),
+            **more,
         }
     )
+
+
+_SEARCHED = about(
+    an_object(
+        {
+            "is_complete": about(BOOLEAN, "Whether every entry that belongs on the page was found."),
+            "until": about(or_null(TIME), "When the last entry that was looked at was made; null on a complete page."),
+        }
+    ),
+    "How far the page looked. A page looks at a bounded part of the list; if few entries match, it may be short, or "
+    "empty, and `next` (`previous`, going back) looks further.",
+)
 
 
 _TASK = {
@@ -342,8 +355,8 @@ _PERCENTILES = an_object(
 _RECENT = {
     "minutes": about(INTEGER, "The period that was measured, up to now."),
     "attempts": {"type": "object", "additionalProperties": INTEGER, "description": "Attempts that ended, by outcome."},
-    "attempts_per_second": about(NUMBER, "The average over the period."),
-    "is_capped": about(BOOLEAN, "Whether only the latest attempts were measured, because there were more."),
+    "attempts_per_second": about(NUMBER, "The average over the measured part of the period."),
+    "is_capped": about(BOOLEAN, "Whether only the latest part of the period was measured: too many attempts ended."),
     "wait_seconds": about(_PERCENTILES, "From the time a task was due to its start."),
     "run_seconds": about(_PERCENTILES, "The actor's run time."),
 }
@@ -395,7 +408,7 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "SubmittedTask": {"oneOf": [ref("Task"), ref("RemovedTask")]},
     "SubmittedTasks": an_object({"tasks": array(ref("SubmittedTask"), description="In the order of the submission.")}),
-    "TaskPage": _page("Task"),
+    "TaskPage": _page("Task", searched=_SEARCHED),
     "Result": an_object({name: _TASK[name] for name in ("id", "status", "result", "error", "hidden", "finished_at")}),
     "Attempt": an_object(_ATTEMPT),
     "AttemptPage": _page("Attempt"),
@@ -407,7 +420,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "Actor": an_object(_ACTOR),
     "Actors": an_object({"results": array(ref("Actor"), description="Sorted by name.")}),
     "DeadLetter": an_object(_DEAD_LETTER),
-    "DeadLetterPage": _page("DeadLetter"),
+    "DeadLetterPage": _page("DeadLetter", searched=_SEARCHED),
     "RedrivenDeadLetter": an_object(
         {**_DEAD_LETTER, "task_status": about(enum(Status), "The task's status after the re-drive.")}
     ),

@@ -14,7 +14,7 @@ from django.db.models import Model, QuerySet
 
 from tasks.contract import fields
 from tasks.contract.client_address import client_address
-from tasks.errors import FieldError, InvalidQuery, NotAllowed, NotFound
+from tasks.errors import FieldError, NotAllowed, NotFound
 from tasks.states import Scope
 
 if TYPE_CHECKING:
@@ -216,11 +216,10 @@ def find_owned(rows: "QuerySet[Owned]", text: str, caller: Caller, action: Actio
         kind: what a row is called in the message.
 
     Raises:
-        InvalidQuery: the id is not a UUID.
-        NotFound: there is no such row, or the caller may not see it: the two look the same.
+        NotFound: the id is not a UUID, there is no such row, or the caller may not see it: the two look the same.
         NotAllowed: the caller may see the row, but not do this to it.
     """
-    row_id = _read_id(text)
+    row_id = _read_id(text, kind)
     row = rows.filter(pk=row_id).first()
     # Asked if there is no row, too: the answer must not come sooner then.
     is_seen = caller.is_permitted(view, owner_id=None if row is None else row.owner_id)
@@ -237,10 +236,9 @@ def find(rows: QuerySet[Row], text: str, *, kind: str) -> Row:
         kind: what a row is called in the message.
 
     Raises:
-        InvalidQuery: the id is not a UUID.
-        NotFound: there is no such row.
+        NotFound: the id is not a UUID, or there is no such row.
     """
-    row_id = _read_id(text)
+    row_id = _read_id(text, kind)
     row = rows.filter(pk=row_id).first()
     if row is None:
         raise _not_found(row_id, kind)
@@ -255,8 +253,8 @@ def _not_found(row_id: UUID, kind: str) -> NotFound:
     return NotFound(f"there is no {kind} {row_id}")
 
 
-def _read_id(text: str) -> UUID:
+def _read_id(text: str, kind: str) -> UUID:
     try:
         return fields.identifier(text)
     except fields.InvalidValue as error:
-        raise InvalidQuery(errors=[fields.field_error("id", error)]) from error
+        raise NotFound(f"there is no such {kind}: {error}") from error

@@ -1,15 +1,22 @@
-"""Keyset pages: a page starts where the last one ended, so it costs the same at any depth. No OFFSET, no COUNT."""
+"""Keyset pages: a page starts where the last one ended, so it costs the same at any depth.
+
+A page of tasks or dead letters looks at a bounded part of them (``tasks.queries.scan``). If few of them match, it may
+be short, or empty, and still have a next one, which looks further.
+"""
 
 import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 
 from tasks.contract import fields
+from tasks.models import ListedQuerySet, made_at
+from tasks.queries.scan import Scan, scan
 
 DEFAULT_LIMIT = 50
 MOST_PER_PAGE = 500
@@ -65,12 +72,23 @@ PAGE_PARAMETERS = frozenset(_READERS)
 
 
 @dataclass(frozen=True)
+class Searched:
+    """How far a page looked for matches; if it is not complete, ``next`` (``previous``, going back) looks further."""
+
+    is_complete: bool
+    #: When the last row that it looked at was submitted, or died; None if the page is complete.
+    until: datetime | None
+
+
+@dataclass(frozen=True)
 class Page(Generic[_Row]):
     """Some rows of a list, and the cursors of the pages after and before them; None if there is no such page."""
 
     rows: Sequence[_Row]
     next: Cursor | None
     previous: Cursor | None
+    #: None for lists that are read as a whole.
+    searched: Searched | None = None
 
 
 def page(rows: QuerySet[_Row], parameters: Mapping[str, Sequence[str]], *, order: Order = NEWEST_FIRST) -> Page[_Row]:
@@ -83,15 +101,27 @@ def page(rows: QuerySet[_Row], parameters: Mapping[str, Sequence[str]], *, order
     asked = fields.read_parameters(parameters, _READERS, others=parameters)
     limit, cursor = asked.get("limit", DEFAULT_LIMIT), asked.get("cursor")
     is_backward = cursor is not None and cursor.is_backward
+    is_listed = isinstance(rows, ListedQuerySet)
     if cursor is not None:
-        rows = rows.filter(**{order.lookup(is_backward=is_backward): order.value_of(cursor.position)})
-    found = list(rows.order_by(order.column(is_backward=is_backward))[: limit + 1])
-    is_more, found = len(found) > limit, found[:limit]
+        behind = Q(**{order.lookup(is_backward=is_backward): order.value_of(cursor.position)})
+        rows = rows.within(behind) if isinstance(rows, ListedQuerySet) else rows.filter(behind)
+    looked = scan(rows, order=order.column(is_backward=is_backward), wanted=limit + 1)
+    is_more, found = len(looked.found) > limit, looked.found[:limit]
     if is_backward:
         found.reverse()
+    ahead = Cursor(is_backward, looked.end.int) if looked.end else None
     has_next, has_previous = (True, is_more) if is_backward else (is_more, cursor is not None)
     first, last = _edges(found, order, cursor)
-    return Page(found, Cursor(False, last) if has_next else None, Cursor(True, first) if has_previous else None)
+    return Page(
+        found,
+        next=Cursor(False, last) if has_next else None if is_backward else ahead,
+        previous=Cursor(True, first) if has_previous else ahead if is_backward else None,
+        searched=_searched(looked) if is_listed else None,
+    )
+
+
+def _searched(looked: Scan) -> Searched:
+    return Searched(looked.is_complete, None if looked.end is None else made_at(looked.end))
 
 
 def _edges(found: list[_Row], order: Order, cursor: Cursor | None) -> tuple[int, int]:

@@ -3,12 +3,13 @@
 import json
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 
 from tasks.db.json_text import with_plain_floats
 
@@ -39,6 +40,16 @@ def keep_plans() -> None:
     loops whatever the tables hold, since a plan that was made for an empty table would read all of a full one.
     """
     _thread.keeps_plans = True
+
+
+@contextmanager
+def by_index() -> Iterator[None]:
+    """Let statements use indexes: the planner hopes to meet a common value early in a table, and may read all of it."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        yield
+        # The transaction may be the caller's.
+        cursor.execute("SET LOCAL enable_seqscan = DEFAULT")
 
 
 class _Thread(threading.local):

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS
-from uuid_utils import uuid4
 
 from tasks import registry
 from tasks.db.statements import as_json, fetch
@@ -121,7 +120,7 @@ def checked(submission: Submission) -> dict[str, Any]:
     row["args"] = list(submission.args)
     row["queue"] = row["queue"] or spec.queue
     row["tags"] = list(submission.tags)
-    row["trace_id"] = submission.trace_id or uuid4().hex
+    row["trace_id"] = submission.trace_id or new_id().hex
     row["idempotency_key"] = None
     _check_row(row, spec)
     return row

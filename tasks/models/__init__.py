@@ -6,6 +6,7 @@ from tasks.models.idempotency_key import IdempotencyKey
 from tasks.models.ids import new_id
 from tasks.models.journal import Journal, JournalQuerySet
 from tasks.models.lease import Lease, Term
+from tasks.models.listing import ListedQuerySet, made_at
 from tasks.models.queue import Queue
 from tasks.models.task import Task, TaskQuerySet
 from tasks.models.token import ApiToken, all_scopes
@@ -19,6 +20,7 @@ __all__ = [
     "Journal",
     "JournalQuerySet",
     "Lease",
+    "ListedQuerySet",
     "Queue",
     "Task",
     "TaskQuerySet",
@@ -26,5 +28,6 @@ __all__ = [
     "Worker",
     "WorkerQuerySet",
     "all_scopes",
+    "made_at",
     "new_id",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 
@@ -29,6 +30,8 @@ class Attempt(models.Model):
     class Meta:
         db_table = "callboard_attempt"
         ordering = ["number"]
+        # Attempts are written in the order of their ends: a summary of each 128 pages is an index without insertions.
+        indexes = [BrinIndex("finished_at", name="attempt_finished_idx", autosummarize=True)]
         constraints = [
             models.CheckConstraint(name="attempt_outcome_known", condition=Q(outcome__in=AttemptOutcome.values))
         ]

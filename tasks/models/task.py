@@ -9,19 +9,25 @@ insertion (``tests/lifecycle/test_index_budget.py`` counts them).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from tasks import registry
 from tasks.models.ids import new_id
+from tasks.models.listing import ListedQuerySet, first_id_at
+from tasks.models.search_keys import SearchKeys, has_any_key, has_keys, key
 from tasks.priority import HIGHEST, LOWEST, Band, band_of
 from tasks.states import DUE, FINAL, WAITING, Status
 
@@ -29,19 +35,24 @@ if TYPE_CHECKING:
     pass
 
 
-#: Ids are made by the caller's clock, ``created_at`` by the database's at the start of a transaction that may be long.
-_CLOCKS_AGREE = timedelta(days=1)
 #: A task that is due by the database's clock is not called early because this process's clock is that much behind.
 _CLOCKS_DIFFER = timedelta(seconds=1)
+#: How far an id, made by a submitter's clock, may be from ``created_at``, made by the database's. Tasks of a clock that
+#: is further out are missing from lists by time; a wider margin would let a list of five minutes read many more.
+_CLOCKS_AGREE = timedelta(minutes=10)
+
+#: With the broker or a worker: few tasks, and for moments. Indexes of lists and searches leave them out, which saves
+#: each task two insertions in each; ``task_queued_idx`` and ``task_running_idx`` find them.
+_IN_HAND = (Status.QUEUED, Status.RUNNING)
+_AT_REST = tuple(sorted(set(Status) - set(_IN_HAND)))
+_IS_AT_REST = Q(status__in=_AT_REST)
+#: True of every task. It is written so that PostgreSQL sees which partial indexes together have them all.
+_IN_ANY_STATUS = _IS_AT_REST | Q(status=Status.QUEUED) | Q(status=Status.RUNNING)
+#: The statuses that ``task_by_status_idx`` lists in the order of ids.
+_LISTED_BY_STATUS = (Status.BLOCKED, Status.CANCELLED, Status.DEAD)
 
 
-def _id_at(moment: datetime) -> UUID:
-    """Make the lowest UUIDv7 of a time (RFC 9562): its first 48 bits are milliseconds since 1970."""
-    milliseconds = int(moment.timestamp() * 1000)
-    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
-
-
-class TaskQuerySet(models.QuerySet["Task"]):
+class TaskQuerySet(ListedQuerySet["Task"]):
     """Tasks by their status, their fields, and who may see them."""
 
     def due(self) -> Self:
@@ -62,11 +73,13 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def cancellable(self) -> Self:
         """Not ended, and not yet asked to end."""
-        return self.filter(Q(status__in=WAITING) | Q(status=Status.RUNNING, cancel_requested_at=None))
+        return self._with_status(*WAITING, Status.RUNNING).exclude(
+            status=Status.RUNNING, cancel_requested_at__isnull=False
+        )
 
     def retryable(self) -> Self:
         """Dead, waiting for a retry, or cancelled."""
-        return self.filter(status__in=[Status.DEAD, Status.RETRYING, Status.CANCELLED])
+        return self._with_status(Status.DEAD, Status.RETRYING, Status.CANCELLED)
 
     def final(self) -> Self:
         """Ended."""
@@ -74,23 +87,35 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def owned_by(self, owner_id: int | None) -> Self:
         """Owned by this user; nobody's rows are never in it."""
-        return self.none() if owner_id is None else self.filter(owner_id=owner_id)
+        if owner_id is None:
+            return self.none()
+        owned = Q(owner_id=owner_id)
+        return self.led_by(owned & _IN_ANY_STATUS, path=owned & _IS_AT_REST)
 
     def newest_first(self) -> Self:
         """By id, which is by time of submission."""
         return self.order_by("-id")
 
-    def in_status(self, statuses: Collection[Status]) -> Self:
+    def in_status(self, statuses: Sequence[Status]) -> Self:
         """With one of these statuses."""
-        return self.filter(status__in=statuses)
+        if Status.SUCCEEDED in statuses:
+            # No index has these: they are most of the table.
+            return self.filter(status__in=statuses)
+        if len(set(statuses)) == 1 and statuses[0] in _LISTED_BY_STATUS:
+            return self.led_by(Q(status=statuses[0]))
+        return self._with_status(*statuses)
+
+    def _with_status(self, *statuses: Status) -> Self:
+        # One condition for each, because each leads to another partial index.
+        return self.served_by("status", reduce(or_, (Q(status=status) for status in sorted(set(statuses)))))
 
     def for_actor(self, name: str) -> Self:
         """Run by this actor."""
-        return self.filter(actor=name)
+        return self._with_keys(key("actor", name)).filter(actor=name)
 
     def in_queue(self, name: str) -> Self:
         """In any band of this queue."""
-        return self.filter(queue=name)
+        return self._with_keys(key("queue", name)).filter(queue=name)
 
     def in_band(self, band: Band) -> Self:
         """With a priority of this band."""
@@ -102,15 +127,18 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def tagged(self, tag: str) -> Self:
         """With this tag."""
-        return self.filter(tags__contains=[tag])
+        return self._with_keys(tag).filter(tags__contains=[tag])
+
+    def _with_keys(self, *keys: str) -> Self:
+        return self.served_by("keys", has_keys(keys) & _IN_ANY_STATUS)
 
     def created_after(self, moment: datetime) -> Self:
         """Submitted after this time."""
-        return self.filter(created_at__gt=moment, id__gte=_id_at(moment - _CLOCKS_AGREE))
+        return self.within(Q(id__gte=first_id_at(moment - _CLOCKS_AGREE))).filter(created_at__gt=moment)
 
     def created_before(self, moment: datetime) -> Self:
         """Submitted before this time."""
-        return self.filter(created_at__lt=moment, id__lte=_id_at(moment + _CLOCKS_AGREE))
+        return self.within(Q(id__lte=first_id_at(moment + _CLOCKS_AGREE))).filter(created_at__lt=moment)
 
     def running_after(self, moment: datetime) -> Self:
         """With a ``run_at`` after this time."""
@@ -121,12 +149,17 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return self.filter(run_at__lt=moment)
 
     def searched(self, text: str) -> Self:
-        """By the start of the id or of the actor's name, or by a tag."""
+        """By the start of the id, a trace id, a tag, an actor's name, or the start of a declared actor's name."""
         digits = text.replace("-", "").lower()
-        found = Q(actor__startswith=text) | Q(tags__contains=[text])
+        actors = {text, *(name for name in registry.actor_names() if name.startswith(text))}
+        found = Q(actor__in=actors) | Q(tags__contains=[text])
+        keys, ids = [text, *(key("actor", name) for name in sorted(actors))], Q(pk__in=[])
+        if re.fullmatch(r"[0-9a-f]{32}", digits):
+            found |= Q(trace_id=digits)
+            keys.append(key("trace_id", digits))
         if re.fullmatch(r"[0-9a-f]{4,32}", digits):
-            found |= Q(id__range=(UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))))
-        return self.filter(found)
+            ids = Q(id__range=(UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))))
+        return self.served_by("search", ids | (has_any_key(keys) & _IN_ANY_STATUS)).filter(found | ids)
 
     def counted_by_status(self) -> dict[str, int]:
         """Count tasks by status; it reads the whole table, so no request may call it."""
@@ -251,14 +284,16 @@ class Task(models.Model):
             # The result of a message whose id is not its task's.
             models.Index("message_id", name="task_message_idx", condition=Q(message_id__isnull=False)),
             # Lists of one owner's tasks.
-            models.Index("owner", F("id").desc(), name="task_owner_idx", condition=Q(owner__isnull=False)),
-            # Lists of tasks that did not succeed.
             models.Index(
-                "status",
-                F("id").desc(),
-                name="task_unsuccessful_idx",
-                condition=Q(status__in=[Status.CANCELLED, Status.DEAD]),
+                "owner", F("id").desc(), name="task_owned_idx", condition=Q(owner__isnull=False) & _IS_AT_REST
             ),
+            # Lists of tasks that need somebody's attention.
+            models.Index(
+                "status", F("id").desc(), name="task_by_status_idx", condition=Q(status__in=_LISTED_BY_STATUS)
+            ),
+            # Look-ups by tag, actor, queue and trace id. Insertions are collected, and written by the one that fills
+            # this many kilobytes or by a vacuum: more would make that one slow, and each look-up reads all of them.
+            GinIndex(SearchKeys(), name="task_search_idx", condition=_IS_AT_REST, gin_pending_list_limit=512),
         ]
 
     def __str__(self) -> str:

@@ -19,8 +19,8 @@ class Count(NamedTuple):
     is_capped: bool
 
 
-# No index leads to these: only the newest tasks are counted, and the count is capped if there are older ones.
-_WITHOUT_INDEX = frozenset({Status.BLOCKED, Status.SUCCEEDED})
+# No index leads to these: the newest tasks are counted, and the count is capped if there are older ones.
+_WITHOUT_INDEX = frozenset({Status.SUCCEEDED})
 
 
 def _count(status: Status) -> str:

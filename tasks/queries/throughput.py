@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tasks.db.statements import fetch, loads
+from tasks.db.statements import by_index, fetch, loads
 
-#: The newest attempts that are read; their order is that of their tasks.
-NEWEST_ATTEMPTS = 50_000
+#: The most attempts that are read.
+MOST_ATTEMPTS = 50_000
+#: The period is not shortened further.
+SHORTEST_MINUTES = 1 / 60
 
 
 class Percentiles(NamedTuple):
@@ -18,39 +20,43 @@ class Percentiles(NamedTuple):
 
 
 class Recent(NamedTuple):
-    """The attempts that ended in the last minutes; with ``is_capped`` there were more."""
+    """The attempts that ended in the last minutes; if there were too many, in the last ``measured_minutes``."""
 
     minutes: float
+    measured_minutes: float
     #: Ended attempts by outcome.
     attempts: Mapping[str, int]
-    is_capped: bool
     #: From being due to the start, of tasks that had one attempt.
     wait: Percentiles
     #: Of the actor.
     run: Percentiles
 
     @property
+    def is_capped(self) -> bool:
+        """Whether there were too many to measure the whole period."""
+        return self.measured_minutes < self.minutes
+
+    @property
     def per_second(self) -> float:
         """Ended attempts per second."""
-        return sum(self.attempts.values()) / (self.minutes * 60)
+        return sum(self.attempts.values()) / (self.measured_minutes * 60)
 
 
-# Attempts have no index by time, so those of the newest tasks are read. A retry moves run_at, which says when a task
-# was due only while the task has one attempt.
-_RECENT = """
-WITH newest AS MATERIALIZED (
-    SELECT task_id, number, outcome, started_at, finished_at FROM callboard_attempt
-    ORDER BY task_id DESC, number DESC LIMIT %(cap)s
+_ENDED = "finished_at > statement_timestamp() - %(minutes)s * interval '1 minute'"
+_NUMBER = f"SELECT count(*) FROM (SELECT FROM callboard_attempt WHERE {_ENDED} LIMIT %(cap)s) AS counted"
+
+# A retry moves run_at, which says when a task was due only while the task has one attempt.
+_RECENT = f"""
+WITH latest AS MATERIALIZED (
+    SELECT task_id, outcome, started_at, finished_at FROM callboard_attempt WHERE {_ENDED} LIMIT %(cap)s
 ), ended AS (
-    SELECT newest.outcome,
-           EXTRACT(EPOCH FROM newest.finished_at - newest.started_at)::double precision AS run,
-           EXTRACT(EPOCH FROM newest.started_at - task.run_at)::double precision AS wait
-    FROM newest LEFT JOIN callboard_task AS task ON task.id = newest.task_id AND task.attempt = 1
-    WHERE newest.finished_at > statement_timestamp() - %(minutes)s * interval '1 minute'
+    SELECT latest.outcome,
+           EXTRACT(EPOCH FROM latest.finished_at - latest.started_at)::double precision AS run,
+           EXTRACT(EPOCH FROM latest.started_at - task.run_at)::double precision AS wait
+    FROM latest LEFT JOIN callboard_task AS task ON task.id = latest.task_id AND task.attempt = 1
 )
-SELECT (SELECT COALESCE(json_object_agg(outcome, number), '{}')::text
+SELECT (SELECT COALESCE(json_object_agg(outcome, number), '{{}}')::text
         FROM (SELECT outcome, count(*) AS number FROM ended GROUP BY outcome) AS counted),
-       (SELECT count(*) FROM newest) >= %(cap)s,
        percentile_cont(%(parts)s::double precision[]) WITHIN GROUP (ORDER BY GREATEST(wait, 0)),
        percentile_cont(%(parts)s::double precision[]) WITHIN GROUP (ORDER BY run)
 FROM ended
@@ -58,10 +64,13 @@ FROM ended
 
 
 def recent(*, minutes: float) -> Recent:
-    """Measure throughput and latencies of the last minutes."""
-    parameters = {"cap": NEWEST_ATTEMPTS, "minutes": minutes, "parts": [0.5, 0.95, 0.99]}
-    ((attempts, is_capped, wait, run),) = fetch(_RECENT, parameters)
-    return Recent(minutes, loads(attempts), is_capped, _percentiles(wait), _percentiles(run))
+    """Measure throughput and latencies of the last minutes; of fewer if more than ``MOST_ATTEMPTS`` ended in them."""
+    measured, bounds = minutes, {"cap": MOST_ATTEMPTS, "parts": [0.5, 0.95, 0.99]}
+    with by_index():
+        while measured > SHORTEST_MINUTES and fetch(_NUMBER, {**bounds, "minutes": measured}) == [(MOST_ATTEMPTS,)]:
+            measured /= 2
+        ((attempts, wait, run),) = fetch(_RECENT, {**bounds, "minutes": measured})
+    return Recent(minutes, measured, loads(attempts), _percentiles(wait), _percentiles(run))
 
 
 def _percentiles(found: list[float] | None) -> Percentiles:

@@ -22,7 +22,7 @@ from tasks.contract.access import (
     visible,
 )
 from tasks.contract.submissions import permitted_change
-from tasks.errors import InvalidQuery, NotAllowed, NotFound
+from tasks.errors import NotAllowed, NotFound
 from tasks.models import ApiToken, Task
 from tasks.states import Scope
 from tests.factories import submit
@@ -141,7 +141,7 @@ def test_a_row_is_found_by_its_id(alice: User) -> None:
     assert _found(alice, mine.pk) == mine
     with pytest.raises(NotFound, match=f"there is no task {foreign.pk}"):
         _found(alice, foreign.pk)
-    with pytest.raises(InvalidQuery):
+    with pytest.raises(NotFound, match="expected a UUID"):
         _found(alice, "7")
 
 

@@ -16,6 +16,7 @@ from tasks.contract.sight import Sees, Sight
 from tasks.errors import NotFound
 from tasks.management.callboard import parsing
 from tasks.management.callboard.output import Column, Output
+from tasks.queries.scan import scan
 
 #: More than a page of the API: one command should reach everything that a bad release broke.
 MOST_LISTED = 10_000
@@ -51,11 +52,11 @@ def show(
 ) -> None:
     """Print the rows that the options of ``add_options`` ask for, newest first (by id)."""
     limit = parsing.read("--limit", fields.whole_number(1, MOST_LISTED), options.limit)
-    rows = filtered(rows, _given(options, filters), filters).order_by("-id")
+    rows = filtered(rows, _given(options, filters), filters)
     if options.quiet:
-        out.lines(str(pk) for pk in rows.values_list("pk", flat=True)[:limit])
+        out.lines(str(pk) for pk in scan(rows.values_list("pk", flat=True), wanted=limit, whole=True).found)
         return
-    found = list(rows[: limit + 1])
+    found = scan(rows, wanted=limit + 1, whole=True).found
     out.rows(write(found[:limit]), columns, has_more=len(found) > limit)
 
 
