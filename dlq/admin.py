@@ -24,6 +24,7 @@ from tasks.contract.access import DISCARD_DEAD_LETTER, REDRIVE_DEAD_LETTER, VIEW
 from tasks.contract.dead_letters import errors_of, lenses
 from tasks.contract.sight import Lens, Sees, Sight, sight_of
 from tasks.models import Attempt, Task
+from tasks.queries.scan import scan
 from tasks.states import DeathReason, ObjectKind, Resolution
 
 #: Counting open dead letters stops here.
@@ -226,7 +227,8 @@ class DeadLetterAdmin(OperatedAdmin):
         lens: Lens = row.lens  # type: ignore[attr-defined]
         is_hidden = lens.sight is Sight.NOTHING
         sees_payload = not is_hidden and request.user.has_perm(VIEW_TASK.permission)
-        others = DeadLetter.objects.open().of_cause(row.fingerprint).exclude(pk=row.pk)[: MAX_COUNTED + 1].count()
+        same = DeadLetter.objects.open().of_cause(row.fingerprint).exclude(pk=row.pk)
+        others = len(scan(same.values_list("pk"), wanted=MAX_COUNTED + 1).found)
         return {
             "error": truncated(error_line(row.error_type, row.error_message)),
             "traceback": truncated(lens.text(attempt.traceback) or "") if attempt else "",

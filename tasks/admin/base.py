@@ -1,40 +1,70 @@
 """Read-only admin pages that stay fast on big tables: the base of every page of the control plane."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any
+from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import flatten_fieldsets, quote
-from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
-from django.db.models import Model
-from django.http import HttpRequest, HttpResponse
+from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeList
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
+from django.core.paginator import Page, Paginator
+from django.db.models import Model, Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 from django.utils.text import capfirst
 
 from tasks.admin.display import Display
-from tasks.admin.formatting import EMPTY, count_text, escape_invisible
+from tasks.admin.formatting import EMPTY, count_text, escape_invisible, shortened
 from tasks.contract.access import VIEW_JOURNAL
+from tasks.contract.fields import InvalidValue, digits, identifier, text
+from tasks.models import ListedQuerySet, made_at
+from tasks.queries.scan import Scan, scan
 
 #: Counting stops here: an exact count of millions of rows takes seconds, and nobody needs it.
 MAX_COUNTED = 10_000
 
 
+#: Leads to older rows: the list begins behind this key.
+BEFORE_VAR = "before"
+#: Parameters that a message names.
+MAX_NAMED = 5
+#: Keys are ids or names of queues.
+_READ_KEY = text(100)
+
+
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    """Stops counting at ``MAX_COUNTED``; filters and search find older rows."""
+    """Stops counting at ``MAX_COUNTED``, and looks at a bounded part of the rows."""
+
+    @cached_property
+    def scan(self) -> Scan:
+        """The keys of the rows, and how far they were looked for."""
+        rows: Any = self.object_list
+        return scan(rows.values_list("pk", flat=True), wanted=MAX_COUNTED)
 
     @cached_property
     def count(self) -> int:
-        """Number of rows, capped."""
+        """Number of rows that were found, capped."""
+        return len(self.scan.found)
+
+    def page(self, number: Any) -> Page:  # type: ignore[type-arg]
+        """Read one page of the rows that were found."""
+        first = (self.validate_number(number) - 1) * self.per_page
         rows: Any = self.object_list
-        return int(rows.order_by()[:MAX_COUNTED].count())
+        return Page(rows.filter(pk__in=self.scan.found[first : first + self.per_page]), number, self)
+
+    @property
+    def searched_until(self) -> datetime | None:
+        """When the last row that was looked at was made, if older ones were not."""
+        return made_at(self.scan.end) if self.scan.end else None
 
     @property
     def is_capped(self) -> bool:
         """Whether there may be more rows."""
-        return self.count == MAX_COUNTED
+        return self.count == MAX_COUNTED or not self.scan.is_complete
 
     @property
     def count_as_text(self) -> str:
@@ -42,15 +72,56 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return count_text(self.count, is_capped=self.is_capped)
 
 
+def only(rows: Any, keys: list[Any]) -> Any:
+    """Narrow a query set to some rows."""
+    wanted = Q(pk__in=keys)
+    return rows.within(wanted) if isinstance(rows, ListedQuerySet) else rows.filter(wanted)
+
+
 class AnnotatedChangeList(ChangeList):
-    """Annotates the rows of one page in one go, and hides what the user may not see."""
+    """Reads one page of a bounded part of the list, annotates its rows in one go, and hides what the user may not see."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        """Begin behind the row that the link to older ones names."""
+        rows = super().get_queryset(request, exclude_parameters)
+        before = request.GET.get(BEFORE_VAR)
+        return rows.within(Q(pk__lt=before)) if before and isinstance(rows, ListedQuerySet) else rows
+
+    def get_filters_params(self, params: Any = None) -> dict[str, Any]:
+        """Leave the position out: Django takes what no filter knows for the name of a column."""
+        found: dict[str, Any] = super().get_filters_params(params)
+        return {name: value for name, value in found.items() if name != BEFORE_VAR}
 
     def get_results(self, request: HttpRequest) -> None:
-        """Let the model admin add data from other tables to the rows."""
-        super().get_results(request)
-        self.result_list = list(self.result_list)
+        """Read the page, and let the model admin add data from other tables to the rows.
+
+        Django's own method reads a list of one page, and one with a wrong page number, without a bound.
+        """
+        paginator: Any = self.model_admin.get_paginator(request, self.queryset, self.list_per_page)
+        self.page_num = min(max(self.page_num, 1), paginator.num_pages)
+        self.paginator, self.result_count = paginator, paginator.count
+        self.full_result_count, self.show_full_result_count = None, False
+        self.show_admin_actions, self.can_show_all = True, False
+        self.multi_page = self.result_count > self.list_per_page
+        self.result_list = list(paginator.page(self.page_num).object_list)
         self.model_admin.annotate(self.result_list)  # type: ignore[attr-defined]
         self.model_admin.hide_data(request, self.result_list)  # type: ignore[attr-defined]
+
+    @property
+    def older_query(self) -> str:
+        """The query of the list that begins where this one stopped looking."""
+        end = self.paginator.scan.end
+        return self.get_query_string({BEFORE_VAR: end}) if end else ""
+
+    @property
+    def before(self) -> datetime | None:
+        """When the row that the list begins behind was made."""
+        return made_at(UUID(self.params[BEFORE_VAR])) if BEFORE_VAR in self.params else None
+
+    @property
+    def newest_query(self) -> str:
+        """The query of the same list from the newest row on."""
+        return self.get_query_string(remove=[BEFORE_VAR])
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -131,8 +202,35 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return the template context of a row's page beyond its fields."""
         return {}
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Find a row by the key in an address.
+
+        Raises:
+            Http404: the text cannot be a key.
+        """
+        if not self._is_key(object_id):
+            raise Http404
+        return super().get_object(request, object_id, from_field)
+
+    def _is_key(self, value: str) -> bool:
+        try:
+            self.opts.pk.to_python(_READ_KEY(value))
+        except (InvalidValue, ValidationError):
+            return False
+        return True
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Set the title: Django's is "Select … to view"."""
+        """Set the title: Django's is "Select … to view". Take only the parameters of this list from the address."""
+        asked = request.GET
+        request.GET = self._declared(asked)  # type: ignore[assignment]
+        left_out = [name for name in asked if name not in request.GET]
+        if left_out and request.method == "GET" and self.has_view_permission(request):
+            names = ", ".join(shortened(name, 40) for name in left_out[:MAX_NAMED])
+            self.message_user(request, f"This list has no such filter, so it was left out: {names}", messages.WARNING)
+            query = request.GET.urlencode()
+            return HttpResponseRedirect(f"{request.path}?{query}" if query else request.path)
+        if not all(map(self._is_key, request.POST.getlist(ACTION_CHECKBOX_NAME))):
+            raise BadRequest(f"{ACTION_CHECKBOX_NAME}: expected keys of rows")
         context = {
             "title": capfirst(str(self.opts.verbose_name_plural)),
             "empty_text": self.empty_text,
@@ -159,6 +257,21 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if not request.user.has_perm(VIEW_JOURNAL.permission):
             raise PermissionDenied
         return super().history_view(request, object_id, extra_context)
+
+    def _declared(self, asked: QueryDict) -> QueryDict:
+        """Keep the parameters of this list's filters, search and pages; Django would filter by any other column."""
+        readers: dict[str, Any] = {PAGE_VAR: digits(1, 10**9 - 1), BEFORE_VAR: identifier}
+        names = {str(getattr(one, "parameter_name", "")) for one in self.list_filter} | (
+            {SEARCH_VAR} if self.search_fields else set()
+        )
+        declared = asked.copy()
+        for name in asked:
+            try:
+                if name not in names:
+                    readers[name](asked[name])
+            except (KeyError, InvalidValue):
+                del declared[name]
+        return declared
 
     def _summary(self, row: Any) -> list[dict[str, str]]:
         lines = [

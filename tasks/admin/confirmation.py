@@ -11,6 +11,7 @@ from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.formatting import badge, count_text, shortened
 from tasks.admin.verb import Verb
 from tasks.lifecycle.journal import LONGEST_REASON
+from tasks.queries.scan import scan
 
 #: Rows that one action changes: a browser waits for the answer, and a proxy gives up after a while.
 MAX_AT_ONCE = 10_000
@@ -24,9 +25,11 @@ def confirmation(
 ) -> HttpResponse:
     """Build the page for one row or for the selected rows."""
     legal = verb.legal(rows)
-    named = list(legal.order_by("-pk")[:MAX_NAMED])
+    # Among all matches: the newest may all be others.
+    looked = scan(legal.values_list("pk", model_admin.state_field or "pk"), wanted=MAX_AT_ONCE + 1)
+    named = list(legal.filter(pk__in=[pk for pk, _ in looked.found[:MAX_NAMED]]).order_by("-pk"))
     model_admin.hide_data(request, named)
-    counts = _counts(model_admin, rows, legal)
+    counts = _counts(model_admin, rows, [state for _, state in looked.found])
     eligible = sum(count["eligible"] for count in counts)
     noun = model_admin.opts.verbose_name if row else model_admin.counted(min(eligible, MAX_AT_ONCE))
     unnamed = min(eligible, MAX_AT_ONCE) - len(named)
@@ -44,6 +47,7 @@ def confirmation(
         "eligible": eligible,
         "max_at_once": count_text(MAX_AT_ONCE),
         "named": [] if row else [model_admin.describe(one) for one in named],
+        "is_complete": looked.is_complete,
         "unnamed": count_text(unnamed) if unnamed > 0 else "",
         "is_across": is_across(request),
         "filters": _filters(model_admin, request) if is_across(request) else [],
@@ -79,26 +83,26 @@ def _state_label(model_admin: ReadOnlyAdmin) -> str:
     return str(field.verbose_name) if field else ""
 
 
-def _counts(model_admin: ReadOnlyAdmin, rows: Any, legal: Any) -> list[dict[str, Any]]:
-    """Count selected and eligible rows by state, up to one more than one action changes."""
+def _counts(model_admin: ReadOnlyAdmin, rows: Any, legal: list[Any]) -> list[dict[str, Any]]:
+    """Count selected and eligible rows by state, up to one more than one action changes.
+
+    Parameters:
+        legal: the states of the eligible ones, or anything where rows have no state.
+    """
     state_field = model_admin.state_field
-    selected, eligible = _count_by_state(rows, state_field), _count_by_state(legal, state_field)
+    states = scan(rows.values_list(state_field or "pk", flat=True), wanted=MAX_AT_ONCE + 1).found
+    selected, eligible = (Counter(one if state_field else [""] * len(one)) for one in (states, legal))
     field: Any = model_admin.opts.get_field(state_field) if state_field else None
     labels = dict(field.flatchoices) if field else {}
     return [
         {
             "state": badge(str(state) or "open", str(labels[state])) if labels else "",
             "selected": count,
-            "eligible": min(eligible[state], count),
-            "skipped": max(count - eligible[state], 0),
+            "eligible": eligible[state],
+            "skipped": count - eligible[state],
         }
-        for state, count in sorted(selected.items(), key=lambda pair: -pair[1])
+        for state, count in sorted((selected | eligible).items(), key=lambda pair: -pair[1])
     ]
-
-
-def _count_by_state(rows: Any, state_field: str | None) -> Counter[Any]:
-    states = rows.order_by("-pk").values_list(state_field or "pk", flat=True)[: MAX_AT_ONCE + 1]
-    return Counter(states) if state_field else Counter({"": len(states)} if states else {})
 
 
 def _as_text(count: dict[str, Any]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Filters of the lists. They offer known values, so that no filter runs ``SELECT DISTINCT`` over a big table."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from tasks import registry
 from tasks.admin.formatting import count_text, escape_invisible
+from tasks.contract.fields import InvalidValue, text
 from tasks.models import Queue, Task, TaskQuerySet
 from tasks.priority import BANDS
 from tasks.queries import counts
@@ -103,28 +104,49 @@ class WorkerStatusFilter(ChipsFilter):
         return rows.silent() if value == "silent" else rows.filter(status=WorkerStatus.GONE)  # type: ignore[no-any-return]
 
 
-class QueueFilter(KnownValuesFilter):
+class NameFilter(KnownValuesFilter):
+    """By a name that code declares; also by one that it declares no more, which the address then gives."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        """List the declared names, and the selected one."""
+        names = {*self.declared(), *request.GET.getlist(str(self.parameter_name))[-1:]}
+        return [(name, escape_invisible(name)) for name in sorted(names) if _is_storable(name)]
+
+    def declared(self) -> Iterable[str]:
+        """List the declared names."""
+        raise NotImplementedError
+
+
+def _is_storable(name: str) -> bool:
+    try:
+        text(255)(name)
+    except InvalidValue:
+        return False
+    return True
+
+
+class QueueFilter(NameFilter):
     """By queue."""
 
     title = parameter_name = "queue"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+    def declared(self) -> Iterable[str]:
         """List the queues."""
-        return [(name, escape_invisible(name)) for name in Queue.objects.values_list("name", flat=True)]
+        return Queue.objects.values_list("name", flat=True)
 
     def filtered(self, rows: Any, value: str) -> QuerySet[Any]:
         """Keep one queue."""
         return rows.in_queue(value)  # type: ignore[no-any-return]
 
 
-class ActorFilter(KnownValuesFilter):
-    """By declared actor."""
+class ActorFilter(NameFilter):
+    """By actor."""
 
     title = parameter_name = "actor"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+    def declared(self) -> Iterable[str]:
         """List the declared actors."""
-        return [(name, escape_invisible(name)) for name in registry.actor_names()]
+        return registry.actor_names()
 
     def filtered(self, rows: Any, value: str) -> QuerySet[Any]:
         """Keep one actor."""

@@ -5,19 +5,19 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 
 from tasks.admin import confirmation, operator_log
-from tasks.admin.base import ReadOnlyAdmin
+from tasks.admin.base import ReadOnlyAdmin, only
 from tasks.admin.confirmation import is_across
 from tasks.admin.verb import Verb
 from tasks.contract.access import VIEW_JOURNAL
 from tasks.lifecycle import Author
 from tasks.lifecycle.journal import summarise
+from tasks.queries.scan import scan
 from tasks.states import ObjectKind
 
 #: Rows that one statement changes.
@@ -39,8 +39,6 @@ class OperatedAdmin(ReadOnlyAdmin):
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Offer the verbs that the user may use."""
-        if IS_POPUP_VAR in request.GET:
-            return {}
         return {verb.name: (_action(verb), verb.name, f"{verb.label}…") for verb in self._permitted(request)}
 
     def change_view(
@@ -66,7 +64,7 @@ class OperatedAdmin(ReadOnlyAdmin):
             raise Http404
         if not (self.has_view_permission(request, row) and verb in self._permitted(request)):
             raise PermissionDenied
-        rows = self._rows().filter(pk=row.pk)
+        rows = only(self._rows(), [row.pk])
         if "confirmed" not in request.POST:
             return confirmation.confirmation(self, request, verb, rows, row=row)
         by = operator_log.author_of(request)
@@ -78,17 +76,23 @@ class OperatedAdmin(ReadOnlyAdmin):
 
     def run_on_many(self, request: HttpRequest, rows: Any, verb: Verb) -> HttpResponse | None:
         """Ask for confirmation, or run the verb on the eligible rows; None goes back to the list."""
+        if not is_across(request):
+            rows = only(rows, request.POST.getlist(ACTION_CHECKBOX_NAME))
         if "confirmed" not in request.POST:
             return confirmation.confirmation(self, request, verb, rows)
         by, rows = operator_log.author_of(request, of_many=True), self._confirmed_rows(request, rows)
         most = confirmation.MAX_AT_ONCE
-        ids = list(verb.legal(rows).order_by("-pk").values_list("pk", flat=True)[: most + 1])
+        looked = scan(verb.legal(rows).values_list("pk", flat=True), wanted=most + 1)
+        ids = looked.found
         chosen = ids[:most]
         done = self._run(verb, chosen, by)
         summary = f"{self.counted(done)} {verb.done}"
         skipped = 0 if is_across(request) else max(len(request.POST.getlist(ACTION_CHECKBOX_NAME)) - done, 0)
         skipped_note = f", {skipped:,} skipped. {verb.condition}" if skipped else "."
         more_note = f" More than {most:,} match: repeat the action for the rest." if len(ids) > len(chosen) else ""
+        more_note += (
+            "" if looked.is_complete else " Older ones were not looked at: repeat it after “Search older ones”."
+        )
         level = messages.SUCCESS if done and not skipped else messages.WARNING
         self.message_user(request, f"{summary}{skipped_note}{more_note}", level)
         return None

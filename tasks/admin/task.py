@@ -216,11 +216,8 @@ class TaskAdmin(OperatedAdmin):
         return TaskList
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[QuerySet[Task], bool]:
-        """Search as the API does, and by trace ID, which log lines and callers have."""
-        if not search_term:
-            return queryset, False
-        trace_id = search_term.replace("-", "").lower()
-        return queryset.searched(search_term) | queryset.filter(trace_id=trace_id), False
+        """Search as the API does."""
+        return (queryset.searched(search_term) if search_term else queryset), False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Go straight to the task if the search is a complete ID."""
