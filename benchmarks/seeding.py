@@ -1,5 +1,7 @@
 """Writes tasks by the million straight into the tables, because submitting a backlog would take too long."""
 
+from pathlib import Path
+
 from benchmarks.stack import Stack
 
 #: Rows per statement, few enough for WAL and memory to stay small.
@@ -52,4 +54,18 @@ def finished(stack: Stack, count: int) -> None:
         stack.query(_FINISHED.format(first=first, last=min(count, first + _CHUNK - 1), total=count))
     stack.query("VACUUM ANALYZE callboard_task, callboard_attempt")
     # Real history was flushed to disk long ago.
+    stack.query("CHECKPOINT")
+
+
+def board(stack: Stack, count: int, *, first_owner: int) -> None:
+    """Write the large board of ``board.sql``: tasks of all kinds, their attempts and dead letters.
+
+    Parameters:
+        first_owner: the lowest of the twenty consecutive user ids that own tasks.
+    """
+    script = Path(__file__).with_name("board.sql").read_text()
+    for first in range(1, count + 1, _CHUNK):
+        last = min(count, first + _CHUNK - 1)
+        stack.query(script.format(first=first, last=last, rows=count, first_owner=first_owner))
+    stack.query("VACUUM ANALYZE callboard_task, callboard_attempt, callboard_deadletter")
     stack.query("CHECKPOINT")
