@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import django
+import psutil
 import rich.box
 from rich.console import Console
 from rich.table import Table
@@ -33,11 +34,18 @@ TASK_PAGES, LETTER_PAGES = "/admin/tasks/task/", "/admin/dlq/deadletter/"
 
 
 class Timing(NamedTuple):
-    """How one address was answered: the median in milliseconds, and the rows that it found in the API."""
+    """How one address was answered; times in milliseconds.
+
+    Parameters:
+        milliseconds: the median.
+        cpu: the mean of this process and its database session together; neighbours on the machine change it less.
+        answer: the rows that were found.
+    """
 
     who: str
     address: str
     milliseconds: float
+    cpu: float
     answer: str
 
 
@@ -99,14 +107,26 @@ def measure(first_owner: int, repeats: int) -> Iterator[Timing]:
 def _timed(who: str, client: Any, address: str, repeats: int, *, posted: dict[str, str] | None = None) -> Timing:
     ask: Callable[[], Any] = (lambda: client.get(address)) if posted is None else lambda: client.post(address, posted)
     seconds = []
+    ask()
+    busy = _cpu_seconds()
     for _ in range(repeats):
         began = time.perf_counter()
         response = ask()
         seconds.append(time.perf_counter() - began)
     shown = address if posted is None else f"POST {address} (select all, {posted['action']})"
-    timing = Timing(who, shown, round(statistics.median(seconds) * 1000, 1), _answer(response))
-    print(f"{timing.who}: {timing.address}: {timing.milliseconds} ms, {timing.answer}", file=sys.stderr)
+    cpu = (_cpu_seconds() - busy) / repeats
+    timing = Timing(who, shown, round(statistics.median(seconds) * 1000, 1), round(cpu * 1000, 1), _answer(response))
+    print(f"{who}: {shown}: {timing.milliseconds} ms, CPU {timing.cpu} ms, {timing.answer}", file=sys.stderr)
     return timing
+
+
+def _cpu_seconds() -> float:
+    """Add up the CPU time of this process and of its session, without the session's parallel workers."""
+    from django.db import connection
+
+    connection.ensure_connection()
+    session = psutil.Process(connection.connection.info.backend_pid).cpu_times()
+    return time.process_time() + session.user + session.system
 
 
 def _answer(response: Any) -> str:
@@ -220,10 +240,11 @@ def _a_trace() -> str:
 
 
 def _print(timings: Sequence[Timing], rows: int) -> None:
-    table = Table("who", "address", "ms", "answer", box=rich.box.SIMPLE, title=f"{rows:,} tasks")
-    table.columns[2].justify = "right"
+    table = Table("who", "address", "ms", "CPU ms", "answer", box=rich.box.SIMPLE, title=f"{rows:,} tasks")
+    for column in table.columns[2:4]:
+        column.justify = "right"
     for one in timings:
-        table.add_row(one.who, one.address, f"{one.milliseconds:,.1f}", one.answer)
+        table.add_row(one.who, one.address, f"{one.milliseconds:,.1f}", f"{one.cpu:,.0f}", one.answer)
     Console(width=max(160, Console().width)).print(table)
 
 

@@ -47,7 +47,7 @@ class DeadLetterQuerySet(ListedQuerySet["DeadLetter"]):
 
     def of_task(self, task_id: UUID) -> Self:
         """Of one task, which has one dead letter for each death."""
-        return self.served_by("task", Q(task_id=task_id))
+        return self.served_by("task", Q(task_id=task_id)).filter(task_id=task_id)
 
     def of_cause(self, fingerprint: str) -> Self:
         """Of one actor with the same error, apart from numbers and ids in it."""

@@ -165,13 +165,6 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return all fields of the page, computed ones included."""
         return flatten_fieldsets(self.get_fieldsets(request, obj))
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """Find a row, without what the user may not see."""
-        row = super().get_object(request, object_id, from_field)
-        if row is not None:
-            self.hide_data(request, [row])
-        return row
-
     def hide_data(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         """Replace the data of rows by what the user sees of it; nothing here ever saves a row."""
 
@@ -203,14 +196,17 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return {}
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """Find a row by the key in an address.
+        """Find a row by the key in an address, without what the user may not see.
 
         Raises:
             Http404: the text cannot be a key.
         """
         if not self._is_key(object_id):
             raise Http404
-        return super().get_object(request, object_id, from_field)
+        row = super().get_object(request, object_id, from_field)
+        if row is not None:
+            self.hide_data(request, [row])
+        return row
 
     def _is_key(self, value: str) -> bool:
         try:

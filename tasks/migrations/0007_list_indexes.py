@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
                 "status",
                 F("id").desc(),
                 name="task_by_status_idx",
-                condition=Q(status__in=("BLOCKED", "CANCELLED", "DEAD")),
+                condition=Q(status__in=("BLOCKED", "CANCELLED", "DEAD", "RETRYING")),
             ),
         ),
         AddIndexConcurrently(

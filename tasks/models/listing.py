@@ -41,15 +41,19 @@ class ListedQuerySet(models.QuerySet[_Row]):
         Parameters:
             path: the condition of the rows that are in the index, if a few are not.
         """
-        if self._has_leader:
-            return self.served_by(str(condition), condition)
         rows = self.filter(condition)
+        if self._has_leader:
+            return rows.served_by(str(condition), condition)
         rows._path, rows._has_leader = self._path & (condition if path is None else path), True
         return rows
 
     def served_by(self, index: str, condition: Q) -> Self:
-        """Narrow to rows that an index finds, in no order; conditions of the same index are looked up together."""
-        rows = self.filter(condition)
+        """Note a condition of all these rows by which an index finds them, in no order.
+
+        It narrows nothing by itself: the planner, which does not know how many rows have a key, would use the index
+        where a few rows in order are enough. Conditions of the same index are looked up together.
+        """
+        rows = self.all()
         rows._served = {**self._served, index: self._served.get(index, Q()) & condition}
         return rows
 
@@ -69,6 +73,11 @@ class ListedQuerySet(models.QuerySet[_Row]):
     def is_path(self) -> bool:
         """Whether there are no other conditions."""
         return bool(self.query.where == self.path.query.where)
+
+    @property
+    def is_scattered(self) -> bool:
+        """Whether the rows along the path lie apart in the table: another index than the primary key leads."""
+        return self._has_leader
 
     def lookups(self) -> Iterator[Self]:
         """Give the rows that each index finds, more than all conditions together match."""

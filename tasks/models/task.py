@@ -49,7 +49,7 @@ _IS_AT_REST = Q(status__in=_AT_REST)
 #: True of every task. It is written so that PostgreSQL sees which partial indexes together have them all.
 _IN_ANY_STATUS = _IS_AT_REST | Q(status=Status.QUEUED) | Q(status=Status.RUNNING)
 #: The statuses that ``task_by_status_idx`` lists in the order of ids.
-_LISTED_BY_STATUS = (Status.BLOCKED, Status.CANCELLED, Status.DEAD)
+_LISTED_BY_STATUS = (Status.BLOCKED, Status.CANCELLED, Status.DEAD, Status.RETRYING)
 
 
 class TaskQuerySet(ListedQuerySet["Task"]):
@@ -73,13 +73,14 @@ class TaskQuerySet(ListedQuerySet["Task"]):
 
     def cancellable(self) -> Self:
         """Not ended, and not yet asked to end."""
-        return self._with_status(*WAITING, Status.RUNNING).exclude(
-            status=Status.RUNNING, cancel_requested_at__isnull=False
+        return self._served_by_status(*WAITING, Status.RUNNING).filter(
+            Q(status__in=WAITING) | Q(status=Status.RUNNING, cancel_requested_at=None)
         )
 
     def retryable(self) -> Self:
         """Dead, waiting for a retry, or cancelled."""
-        return self._with_status(Status.DEAD, Status.RETRYING, Status.CANCELLED)
+        statuses = (Status.DEAD, Status.RETRYING, Status.CANCELLED)
+        return self._served_by_status(*statuses).filter(status__in=statuses)
 
     def final(self) -> Self:
         """Ended."""
@@ -103,19 +104,19 @@ class TaskQuerySet(ListedQuerySet["Task"]):
             return self.filter(status__in=statuses)
         if len(set(statuses)) == 1 and statuses[0] in _LISTED_BY_STATUS:
             return self.led_by(Q(status=statuses[0]))
-        return self._with_status(*statuses)
+        return self._served_by_status(*statuses).filter(status__in=statuses)
 
-    def _with_status(self, *statuses: Status) -> Self:
+    def _served_by_status(self, *statuses: Status) -> Self:
         # One condition for each, because each leads to another partial index.
         return self.served_by("status", reduce(or_, (Q(status=status) for status in sorted(set(statuses)))))
 
     def for_actor(self, name: str) -> Self:
         """Run by this actor."""
-        return self._with_keys(key("actor", name)).filter(actor=name)
+        return self._served_by_keys(key("actor", name)).filter(actor=name)
 
     def in_queue(self, name: str) -> Self:
         """In any band of this queue."""
-        return self._with_keys(key("queue", name)).filter(queue=name)
+        return self._served_by_keys(key("queue", name)).filter(queue=name)
 
     def in_band(self, band: Band) -> Self:
         """With a priority of this band."""
@@ -127,9 +128,9 @@ class TaskQuerySet(ListedQuerySet["Task"]):
 
     def tagged(self, tag: str) -> Self:
         """With this tag."""
-        return self._with_keys(tag).filter(tags__contains=[tag])
+        return self._served_by_keys(tag).filter(tags__contains=[tag])
 
-    def _with_keys(self, *keys: str) -> Self:
+    def _served_by_keys(self, *keys: str) -> Self:
         return self.served_by("keys", has_keys(keys) & _IN_ANY_STATUS)
 
     def created_after(self, moment: datetime) -> Self:
@@ -287,7 +288,7 @@ class Task(models.Model):
             models.Index(
                 "owner", F("id").desc(), name="task_owned_idx", condition=Q(owner__isnull=False) & _IS_AT_REST
             ),
-            # Lists of tasks that need somebody's attention.
+            # Lists of the tasks that somebody may have to look after.
             models.Index(
                 "status", F("id").desc(), name="task_by_status_idx", condition=Q(status__in=_LISTED_BY_STATUS)
             ),

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from tasks.db.statements import fetch
+from tasks.db.statements import by_index, fetch
 from tasks.lifecycle.predicates import any_of
 from tasks.states import DUE, Status
 
@@ -42,7 +42,8 @@ _COUNTS = " UNION ALL ".join(_count(status) for status in Status)
 
 def counts_by_status() -> dict[Status, Count]:
     """Count tasks by status, each status up to ``COUNT_CAP``."""
-    rows = fetch(_COUNTS, {"cap": COUNT_CAP, "newest": NEWEST_TASKS})
+    with by_index():
+        rows = fetch(_COUNTS, {"cap": COUNT_CAP, "newest": NEWEST_TASKS})
     return {Status(status): Count(number, is_capped) for status, number, is_capped in rows}
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from tasks.db.statements import fetch
+from tasks.db.statements import by_index, fetch
 from tasks.lifecycle.predicates import DISPATCHABLE, IS_DUE, LIVE_WORKER
 from tasks.priority import BANDS
 from tasks.queries import counts
@@ -53,7 +53,8 @@ ORDER BY queue.name
 
 def all_queue_stats() -> list[QueueStats]:
     """List the statistics of every queue, by name."""
-    rows = fetch(_QUEUE_STATS, {"cap": counts.COUNT_CAP, "bands": [band.name for band in BANDS]})
+    with by_index():
+        rows = fetch(_QUEUE_STATS, {"cap": counts.COUNT_CAP, "bands": [band.name for band in BANDS]})
     return [
         QueueStats(name, paused_at, Count(waiting, waiting >= counts.COUNT_CAP), *rest)
         for name, paused_at, waiting, *rest in rows

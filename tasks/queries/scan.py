@@ -1,7 +1,7 @@
 """Bounded reads of lists: rows in the order of ids, of which a bounded part is looked at, however few of them match."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -12,8 +12,9 @@ from tasks.models.listing import ListedQuerySet
 
 #: The most rows that one read looks at, in parts that grow: most lists are filled by the first ones.
 PARTS = (1_000, 19_000, 180_000)
-MOST_LOOKED_AT = sum(PARTS)
-#: No further part is begun after this time.
+#: The same along an index whose rows lie scattered in the table: each may cost a page.
+SCATTERED_PARTS = (1_000, 9_000, 30_000)
+#: The last part, which takes by far the longest, is not begun after this time.
 LONGEST_SECONDS = 0.5
 #: An index that finds at most this many rows is better than reading in order.
 FEW = 2_000
@@ -49,7 +50,8 @@ def scan(rows: QuerySet[Any], *, wanted: int, order: str = "-pk", whole: bool = 
     deadline = time.monotonic() + LONGEST_SECONDS
     found: list[Any] = []
     edge = None
-    for size in _sizes(wanted, whole=whole):
+    parts = SCATTERED_PARTS if rows.is_scattered else PARTS
+    for size in _sizes(parts, wanted, whole=whole):
         edges = list(rows.path.order_by(order).values_list("pk", flat=True)[size - 1 : size])
         part = rows.within(Q(**{upto: edges[0]})) if edges else rows
         found += part.order_by(order)[: wanted - len(found)]
@@ -57,21 +59,21 @@ def scan(rows: QuerySet[Any], *, wanted: int, order: str = "-pk", whole: bool = 
             return Scan(found)
         edge = edges[0]
         rows = rows.within(Q(**{ahead: edge}))
-        if size == PARTS[0] and (few := _few(rows)) is not None:
+        if size == parts[0] and (few := _few(rows)) is not None:
             found += rows.filter(pk__in=few).order_by(order)[: wanted - len(found)]
             return Scan(found)
-        if time.monotonic() > deadline and not whole:
+        if size == parts[1] and time.monotonic() > deadline and not whole:
             break
     return Scan(found, edge)
 
 
-def _sizes(wanted: int, *, whole: bool) -> Iterator[int]:
-    if wanted < PARTS[0]:
+def _sizes(parts: Sequence[int], wanted: int, *, whole: bool) -> Iterator[int]:
+    if wanted < parts[0]:
         # Enough where every row matches.
         yield wanted
-    yield from PARTS
+    yield from parts
     while whole:
-        yield PARTS[-1]
+        yield parts[-1]
 
 
 def _few(rows: ListedQuerySet[Any]) -> list[Any] | None:

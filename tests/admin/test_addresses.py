@@ -84,6 +84,7 @@ def test_tasks_of_a_name_that_code_no_longer_declares_are_found(root, life, para
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "PARTS", (2, 3, 4))
+    monkeypatch.setattr(scan, "SCATTERED_PARTS", (2, 3, 4))
     monkeypatch.setattr(scan, "FEW", 0)
 
 

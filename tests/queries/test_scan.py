@@ -31,6 +31,7 @@ PARTS = (2, 3, 4)
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanning, "PARTS", PARTS)
+    monkeypatch.setattr(scanning, "SCATTERED_PARTS", PARTS)
     monkeypatch.setattr(scanning, "FEW", 1)
 
 
@@ -61,11 +62,11 @@ def test_a_read_of_the_whole_list_goes_on(small_parts) -> None:
     assert scan(Task.objects.with_priority(9), wanted=9, whole=True) == (tasks, None)
 
 
-def test_a_read_begins_no_part_after_its_time(small_parts, monkeypatch) -> None:
+def test_a_read_does_not_begin_its_last_part_after_its_time(small_parts, monkeypatch) -> None:
     monkeypatch.setattr(scanning, "LONGEST_SECONDS", 0)
     marked("." * 20)
     looked = scan(Task.objects.with_priority(9), wanted=9)
-    assert Task.objects.filter(pk__gte=looked.end).count() == PARTS[0]
+    assert Task.objects.filter(pk__gte=looked.end).count() == sum(PARTS[:2])
 
 
 @pytest.mark.parametrize("pattern", ["x" * 9, "x..........", "..x......x.x..............x..", "...................."])
@@ -203,6 +204,7 @@ FROM generate_series(1, %s) AS n
 def large(monkeypatch: pytest.MonkeyPatch) -> User:
     """Fill the table for one user, and let reads look at a tenth of it."""
     monkeypatch.setattr(scanning, "PARTS", LOOKED_AT)
+    monkeypatch.setattr(scanning, "SCATTERED_PARTS", LOOKED_AT)
     monkeypatch.setattr(scanning, "FEW", 200)
     owner = User.objects.create_user("owner")
     with connection.cursor() as cursor:
