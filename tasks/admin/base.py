@@ -79,7 +79,7 @@ def only(rows: Any, keys: list[Any]) -> Any:
 
 
 class AnnotatedChangeList(ChangeList):
-    """Reads one page of a bounded part of the list, annotates its rows in one go, and hides what the user may not see."""
+    """Reads one page of a bounded part of the list, annotates its rows, and hides what the user may not see."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         """Begin behind the row that the link to older ones names."""
