@@ -118,3 +118,8 @@ def test_a_url_of_sentinels_is_read_completely() -> None:
 def test_half_a_url_of_sentinels_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"sentinel|int"):
         redis_url.parse_service(url)
+
+
+def test_deaths_that_differ_in_a_secret_have_one_cause():
+    messages = [f"cannot log in, password={one}" for one in ("hunter2", "swordfish", "********")]
+    assert len({fingerprint.fingerprint("mail", "ValueError", message) for message in messages}) == 1
