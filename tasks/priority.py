@@ -119,7 +119,7 @@ def parse_priority(value: object) -> int:
     """
     if isinstance(value, str):
         for band in BANDS:
-            if value.strip().lower() == band.name:
+            if value.strip(" \t\r\n").lower() == band.name:
                 return band.default
     if isinstance(value, int) and not isinstance(value, bool) and LOWEST <= value <= HIGHEST:
         return value

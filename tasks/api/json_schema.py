@@ -42,7 +42,7 @@ def body(properties: Mapping[str, Any], *, required: Sequence[str] = ()) -> Sche
 
 def text(longest: int) -> Schema:
     """Describe text as ``contract.fields.text`` reads it."""
-    return {**TEXT, "minLength": 1, "maxLength": longest, "pattern": r"^[^\u0000]*$"}
+    return {**TEXT, "minLength": 1, "maxLength": longest, "pattern": r"^[^\u0000\ufffd]*$"}
 
 
 def enum(values: Any) -> Schema:

@@ -6,7 +6,7 @@ API get. ``manage.py openapi`` writes the description to ``docs/openapi.yaml``.
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,11 +14,12 @@ from typing import Any
 from django.urls import resolve
 
 from tasks import __version__
+from tasks.api import idempotency_key, preconditions
 from tasks.api.examples import EXAMPLES, example_of
 from tasks.api.json_schema import ID, INTEGER, TEXT, TIME, URL, Schema, about, array, enum, ref, text
-from tasks.api.schemas import BAND, KEY, PRIORITY, SCHEMAS
+from tasks.api.schemas import BAND, PRIORITY, SCHEMAS, TRACE_ID
 from tasks.contract.access import EDIT_PAYLOAD, EDIT_TASK, Action
-from tasks.contract.pages import DEFAULT_LIMIT, MOST_PER_PAGE
+from tasks.contract.pages import CURSOR_PATTERN, DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES
 from tasks.errors import STATUS_OF_CODE, CallboardError, http_status
 from tasks.states import DeathReason, Door, ObjectKind, Resolution, Status, WorkerStatus
@@ -39,7 +40,7 @@ _PAGING = [
         {"type": "integer", "minimum": 1, "maximum": MOST_PER_PAGE, "default": DEFAULT_LIMIT},
         "The most entries on a page.",
     ),
-    _query("cursor", TEXT, "The cursor of a `next` or `previous` address, unchanged."),
+    _query("cursor", {**TEXT, "pattern": CURSOR_PATTERN}, "The cursor of a `next` or `previous` address, unchanged."),
 ]
 _TASK_FILTERS = [
     _query("status", array(enum(Status)), f"{_IN_ANY_CASE} May be repeated."),
@@ -86,14 +87,14 @@ _MINUTES = [
 _IDEMPOTENCY_KEY: Schema = {
     "name": "Idempotency-Key",
     "in": "header",
-    "schema": KEY,
+    "schema": {**TEXT, "pattern": idempotency_key.PATTERN},
     "description": "Submissions with the same key and content create their tasks once within a day. The body may "
     "have the key instead.",
 }
 _IF_MATCH: Schema = {
     "name": "If-Match",
     "in": "header",
-    "schema": TEXT,
+    "schema": {**TEXT, "pattern": preconditions.PATTERN},
     "description": "The ETag that was read. A task that has changed since is left as it is (412). The version alone, "
     "the number at the beginning of the ETag, fails after edits and retries only, however far the task has come.",
 }
@@ -183,7 +184,9 @@ OPERATIONS: Sequence[Operation] = (
 
 _ABOUT = """\
 Submit tasks, look at them and act on them. Every address works with and without a trailing slash. In a submission, a
-null field counts as left out; unknown fields are refused. Times are ISO 8601 with a zone; durations are in seconds.
+null field counts as left out; unknown fields are refused. Times are ISO 8601 with a zone, at most a hundred years
+ahead; durations are in seconds. Text has no NUL characters and no lone surrogates, and whole numbers in payloads have
+at most 64 bits.
 
 Every error is an `application/problem+json`. Programs can rely on its `code`; its messages are for people.
 
@@ -242,6 +245,9 @@ _LIMIT_HEADERS = {
     "RateLimit-Policy": about(TEXT, "The limit, in the format of the IETF draft since version 07."),
     "RateLimit": about(TEXT, "The remaining tasks, in the same format."),
 }
+_TRACE_HEADER = {"X-Trace-Id": about(TRACE_ID, "The id of the request in the logs.")}
+#: Headers that some answers of an operation lack.
+_OPTIONAL = frozenset(_LIMIT_HEADERS)
 _ERROR_HEADERS = {
     401: {"WWW-Authenticate": about(TEXT, "The authentication scheme: Bearer.")},
     405: {"Allow": about(TEXT, "The supported methods.")},
@@ -251,6 +257,12 @@ _ERROR_HEADERS = {
     },
     503: {"Retry-After": about(INTEGER, "Seconds until the next attempt.")},
 }
+#: Parameters that every address takes; what is not valid in them is replaced, not refused.
+_TRACE_PARAMETERS = {
+    "X-Trace-Id": "The id that the answer, the logs and a submitted task get: a UUID, or 16 to 64 hexadecimal digits.",
+    "traceparent": "As in W3C Trace Context; its trace id is taken if X-Trace-Id has none.",
+}
+_TRACED = {"X-Trace-Id": {"$ref": "#/components/headers/X-Trace-Id"}}
 _PATH_PARAMETERS = {
     "task_id": "The task's id.",
     "letter_id": "The dead letter's id.",
@@ -264,8 +276,9 @@ _REPLAYED = "The task that was submitted earlier under this key, in its current 
 def document() -> Schema:
     """Build the whole document."""
     paths: dict[str, Schema] = {}
+    of_all = [{"$ref": f"#/components/parameters/{name}"} for name in _TRACE_PARAMETERS]
     for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+        paths.setdefault(operation.path, {"parameters": of_all})[operation.method] = _operation(operation)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -281,6 +294,11 @@ def document() -> Schema:
         "paths": paths,
         "components": {
             "schemas": dict(SCHEMAS),
+            "parameters": {
+                name: {"name": name, "in": "header", "schema": TEXT, "description": about}
+                for name, about in _TRACE_PARAMETERS.items()
+            },
+            "headers": _described(_TRACE_HEADER),
             "responses": {
                 "Problem": _problem(500),
                 **{f"Problem{status}": _problem(status) for status in _MEANINGS if 400 <= status != 500},
@@ -295,7 +313,9 @@ def _problem(status: int) -> Schema:
     content["application/problem+json"]["examples"] = {
         error.code: {"value": example_of(error)} for error in _errors() if http_status(error) == status
     }
-    return {"description": _MEANINGS[status], **_described(_ERROR_HEADERS.get(status, {})), "content": content}
+    optional = _OPTIONAL | ({"Retry-After"} if status == 429 else set())
+    headers = _TRACED | _described(_ERROR_HEADERS.get(status, {}), optional=optional)
+    return {"description": _MEANINGS[status], "headers": headers, "content": content}
 
 
 def _errors() -> Iterator[type[CallboardError]]:
@@ -337,7 +357,7 @@ def _operation(operation: Operation) -> Schema:
 def _answer(operation: Operation, status: int, name: str) -> Schema:
     is_replay = operation.body.endswith("Submission") and status == 200
     answer: Schema = {"description": _REPLAYED if is_replay else _MEANINGS[status]}
-    answer |= _described(_headers(operation, status, is_replay=is_replay))
+    answer["headers"] = _TRACED | _described(_headers(operation, status, is_replay=is_replay))
     if operation.is_text:
         return answer | {"content": {"text/plain": {"schema": TEXT}}}
     return answer | ({"content": _content(name)} if name else {})
@@ -356,12 +376,15 @@ def _headers(operation: Operation, status: int, *, is_replay: bool) -> dict[str,
     return headers
 
 
-def _described(headers: Mapping[str, Schema]) -> Schema:
-    shown = {
-        name: {"description": schema["description"], "schema": {k: v for k, v in schema.items() if k != "description"}}
+def _described(headers: Mapping[str, Schema], *, optional: Collection[str] = _OPTIONAL) -> dict[str, Schema]:
+    return {
+        name: {
+            "description": schema["description"],
+            "required": name not in optional,
+            "schema": {k: v for k, v in schema.items() if k != "description"},
+        }
         for name, schema in headers.items()
     }
-    return {"headers": shown} if shown else {}
 
 
 def _content(name: str, *, is_error: bool = False) -> Schema:
@@ -375,7 +398,7 @@ def _path_parameters(path: str) -> list[Schema]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": TEXT if name == "name" else ID,
+            "schema": text(100) if name == "name" else ID,
             "description": _PATH_PARAMETERS[name],
         }
         for name in names

@@ -11,8 +11,9 @@ from tasks.contract.fields import quoted
 from tasks.errors import FieldError, MalformedRequest, NotFound, VersionMismatch
 from tasks.models import Task
 
-_TAG = r'(W/)?"([^"]*)"'
-_TAGS = re.compile(rf"\s*{_TAG}\s*(?:,\s*{_TAG}\s*)*")
+_TAG = r'(?:W/)?"[^"]*"'
+#: The value of the header: ``*``, or entity tags.
+PATTERN = rf"^(?:\*|{_TAG}(?:[ \t]*,[ \t]*{_TAG})*)$"
 _DESCRIBED = ("version", "status", "attempt", "cancel_requested_at")
 
 
@@ -35,11 +36,11 @@ def unchanged(request: Request, task: Task) -> Iterator[int | None]:
         VersionMismatch: it names only other states; a weak tag never matches.
         NotFound: the task is gone.
     """
-    header = request.META.get("HTTP_IF_MATCH")
-    if header is None or header.strip() == "*":
+    header = request.META.get("HTTP_IF_MATCH", "*").strip(" \t")
+    if header == "*":
         yield None
         return
-    if not _TAGS.fullmatch(header):
+    if not re.fullmatch(PATTERN, header):
         message = f"expected an ETag with its quotes, such as {etag(task)}, or *, got {quoted(header)}"
         raise MalformedRequest(message, errors=[FieldError("If-Match", "invalid", message)])
     with transaction.atomic():
@@ -47,7 +48,7 @@ def unchanged(request: Request, task: Task) -> Iterator[int | None]:
         held = Task.objects.select_for_update().only(*_DESCRIBED).filter(pk=task.pk).first()
         if held is None:
             raise NotFound(f"there is no task {task.pk}")
-        if not {_state(held), str(held.version)} & {tag for weak, tag in re.findall(_TAG, header) if not weak}:
+        if not {_state(held), str(held.version)} & {tag[1:-1] for tag in re.findall(_TAG, header) if tag[0] == '"'}:
             raise VersionMismatch(quoted(header), current=f"{held.version} and {held.status}", status=held.status)
         yield held.version
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from django.conf import settings
 
+from tasks import payload
 from tasks.api.json_schema import (
     ANY_OBJECT,
     ANYTHING,
@@ -58,7 +59,7 @@ from tasks.submission import (
 PRIORITY: Schema = {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}
 BAND = enum(band.name for band in BANDS)
 REASON: Schema = {**TEXT, "maxLength": LONGEST_REASON, "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"}
-KEY: Schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}
+TRACE_ID: Schema = {**TEXT, "pattern": "^[0-9a-f]{32}$"}
 
 _BAND_IN_ANY_CASE = "|".join("".join(f"[{letter}{letter.upper()}]" for letter in band.name) for band in BANDS)
 
@@ -69,13 +70,15 @@ def _taken(kind: Kind) -> Schema:
         case Text(longest):
             return text(longest)
         case Priority():
-            return {"oneOf": [PRIORITY, {**TEXT, "pattern": rf"^\s*({_BAND_IN_ANY_CASE})\s*$"}]}
+            return {"oneOf": [PRIORITY, {**TEXT, "pattern": rf"^[ \t\r\n]*({_BAND_IN_ANY_CASE})[ \t\r\n]*$"}]}
         case Seconds(takes_zero, highest):
             return {**NUMBER, "minimum" if takes_zero else "exclusiveMinimum": 0, "maximum": highest}
         case WholeNumber(highest):
             return {**INTEGER, "maximum": highest}
         case Tags(most, longest):
             return array(text(longest), maxItems=most)
+        case JsonObject():
+            return {**ANY_OBJECT, "propertyNames": {"maxLength": payload.LONGEST_KEY, "pattern": r"^[^\u0000]*$"}}
     return _answered(kind)
 
 
@@ -151,7 +154,8 @@ def _submission(**more: Schema) -> Schema:
         name: schema if name in ("actor", "payload") else _nullable(schema) for name, schema in SUBMISSION.items()
     }
     refused = {name: _refused(why) for name, why in NOT_SUPPORTED.items()}
-    return body({**properties, **refused, **more}, required=["actor"])
+    both = {"required": ["run_at", "delay_seconds"], "properties": {"run_at": TIME, "delay_seconds": NUMBER}}
+    return {**body({**properties, **refused, **more}, required=["actor"]), "not": both}
 
 
 _WHY = about(or_null(REASON), "Why you do this, in one line; the journal keeps it.")
@@ -222,7 +226,7 @@ _TASK = {
     "started_at": about(or_null(TIME), "When the last execution began; while RUNNING, the time of the claim."),
     "finished_at": about(or_null(TIME), "When the task became final."),
     "cancel_requested_at": about(or_null(TIME), "When the running task was asked to stop."),
-    "trace_id": about(TEXT, "32 hexadecimal digits; every log line about the task has them."),
+    "trace_id": about(TRACE_ID, "Every log line about the task has it."),
     "idempotency_key": about(or_null(TEXT), "The idempotency key of its submission."),
     "waiting_for": array(
         ref("WaitingFor"),
@@ -377,20 +381,20 @@ _PROBLEM = {
     "status": about(INTEGER, "The HTTP status."),
     "detail": about(TEXT, "The error in this request, for people."),
     "code": about(enum(STATUS_OF_CODE), "The kind of problem, for programs."),
-    "trace_id": about(TEXT, "The id of the request in the logs; also in the header X-Trace-Id."),
+    "trace_id": about(TRACE_ID, "The id of the request in the logs; also in the header X-Trace-Id."),
     "errors": array(an_object(_FIELD_ERROR), description="Errors of single fields; the first hundred."),
 }
 
 SCHEMAS: Mapping[str, Schema] = {
-    "Submission": _submission(idempotency_key=about(or_null(KEY), f"{_ONCE}. {_OR_HEADER}")),
+    "Submission": _submission(idempotency_key=about(or_null(text(LONGEST_KEY)), f"{_ONCE}. {_OR_HEADER}")),
     "BulkSubmission": body(
         {
             "tasks": array(_submission(), minItems=1, maxItems=MOST_IN_BULK, description="All are accepted, or none."),
-            "idempotency_key": about(or_null(KEY), f"{_ONCE}. It covers all tasks. {_OR_HEADER}"),
+            "idempotency_key": about(or_null(text(LONGEST_KEY)), f"{_ONCE}. It covers all tasks. {_OR_HEADER}"),
         },
         required=["tasks"],
     ),
-    "Edit": body({**{name: SUBMISSION[name] for name in EDITABLE}, "reason": _WHY}),
+    "Edit": {**body({**{name: SUBMISSION[name] for name in EDITABLE}, "reason": _WHY}), "minProperties": 1},
     "Replacement": an_object(
         {**{name: _replacing(FIELDS[name]) for name in EDITABLE}, "reason": _WHY}, optional=["reason"]
     ),

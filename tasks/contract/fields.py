@@ -9,7 +9,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from tasks.errors import FieldError, InvalidQuery
-from tasks.priority import parse_priority
+from tasks.priority import HIGHEST, LOWEST, parse_priority
 from tasks.retry import MOST_SECONDS
 
 Reader = Callable[[Any], Any]
@@ -164,19 +164,20 @@ def text(longest: int) -> Reader:
         if len(value) > longest:
             raise InvalidValue("too_long", f"expected at most {longest} characters, got {len(value)}")
         if _BAD_TEXT.search(value):
-            raise InvalidValue("bad_text", "expected UTF-8 text without NUL characters or lone surrogates")
+            raise InvalidValue("bad_text", "expected UTF-8 text without NUL, U+FFFD or lone surrogates")
         return value
 
     return read
 
 
 def whole_number(lowest: int, highest: int) -> Reader:
-    """Read a whole number within bounds."""
+    """Read a whole number within bounds; 5.0 is one, because JSON has one kind of number."""
 
     def read(value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not lowest <= value <= highest or int(value) != value:
             raise InvalidValue("invalid", f"expected a whole number from {lowest} to {highest}, got {quoted(value)}")
-        return value
+        return int(value)
 
     return read
 
@@ -199,7 +200,7 @@ def moment(value: Any) -> datetime:
     """Read a date and time with its zone (ISO 8601), as UTC."""
     wanted = 'expected a date and time with its zone such as "2030-01-31T09:00:00Z"'
     try:
-        found = datetime.fromisoformat(text(64)(value))
+        found = datetime.fromisoformat(_iso(text(64)(value)))
     except ValueError as error:
         raise InvalidValue("invalid", f"{wanted}, got {quoted(value)}") from error
     if found.tzinfo is None:
@@ -210,10 +211,19 @@ def moment(value: Any) -> datetime:
     return max(found, LONG_AGO).astimezone(UTC)
 
 
+def _iso(text: str) -> str:
+    """Refuse what only Python takes between date and time; small letters are RFC 3339's, and Python takes no "z"."""
+    if not re.fullmatch(r"[0-9W-]+[T ][0-9:.,Z+-]+", text.upper()):
+        raise ValueError("no ISO 8601")
+    return text.upper()
+
+
 def priority(value: Any) -> int:
     """Read a priority: a number or the name of a band."""
     if isinstance(value, list | dict):
         raise InvalidValue("invalid", f"expected a whole number or the name of a band, got {quoted(value)}")
+    if isinstance(value, float):
+        return int(whole_number(LOWEST, HIGHEST)(value))
     try:
         return parse_priority(value)
     except ValueError as error:

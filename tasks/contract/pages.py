@@ -20,6 +20,8 @@ from tasks.queries.scan import Scan, scan
 
 DEFAULT_LIMIT = 50
 MOST_PER_PAGE = 500
+#: A cursor as ``Cursor.encode`` writes it: 17 bytes, the first of which is 0 or 1.
+CURSOR_PATTERN = r"^A[A-Za-f][A-Za-z0-9_-]{21}$"
 
 _Row = TypeVar("_Row", bound=Model)
 _LARGEST = 2**128 - 1
@@ -61,9 +63,10 @@ class Cursor(NamedTuple):
     @classmethod
     def read(cls, text: str) -> "Cursor":
         """Read a cursor that ``encode`` wrote."""
-        raw = base64.urlsafe_b64decode(f"{text}=") if re.fullmatch(r"[A-Za-z0-9_-]{23}", text) else b"\xff"
-        if raw[0] > 1:
+        # fullmatch, because $ alone takes a line break at the end.
+        if not re.fullmatch(CURSOR_PATTERN, text):
             raise fields.InvalidValue("invalid", "expected the cursor of a next or previous address, unchanged")
+        raw = base64.urlsafe_b64decode(f"{text}=")
         return cls(bool(raw[0]), int.from_bytes(raw[1:], "big"))
 
 

@@ -17,7 +17,7 @@ from tasks.api import openapi
 from tasks.api.examples import example_of
 from tasks.contract import dead_letters, journal, submissions, tasks, workers
 from tasks.contract.fields import InvalidValue
-from tasks.contract.pages import PAGE_PARAMETERS
+from tasks.contract.pages import PAGE_PARAMETERS, Cursor
 from tasks.errors import STATUS_OF_CODE, InvalidTask
 from tasks.management.commands import openapi as command
 from tasks.states import Status
@@ -43,6 +43,7 @@ def test_every_route_of_the_api_is_described_and_none_that_is_not_there():
         for path, methods in DOCUMENT["paths"].items()
         if path.startswith("/api/")
         for method in methods
+        if method != "parameters"
     }
     assert described == {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in ROUTES}
     routes = {re.sub(r"<\w+:(\w+)>", r"{\1}", f"/{pattern}") for pattern in _patterns(get_resolver().url_patterns)}
@@ -60,7 +61,7 @@ def test_filters_are_those_that_are_read():
     assert _names("/api/v1/journal") == {*journal.FILTERS, *PAGE_PARAMETERS}
 
 
-@pytest.mark.parametrize("text", ["", "x", "x" * 100, "x" * 101, "x" * 255, "x" * 256, "x\x00y", "x\ny"])
+@pytest.mark.parametrize("text", ["", "x", "x" * 100, "x" * 101, "x" * 255, "x" * 256, "x\x00y", "x\ny", "x\ufffdy"])
 @pytest.mark.parametrize(
     ("path", "filters"),
     [(TASKS, tasks.FILTERS), ("/api/v1/dlq", dead_letters.FILTERS), ("/api/v1/journal", journal.FILTERS)],
@@ -77,6 +78,91 @@ def test_text_that_a_filter_refuses_is_described_as_refused(path, filters, text)
         assert Draft202012Validator(described[name]).is_valid(text) is is_read, name
 
 
+def _parameter(path, method, name):
+    return next(one["schema"] for one in DOCUMENT["paths"][path][method]["parameters"] if one["name"] == name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "A",
+        f"A{'_' * 22}",
+        f"A{'g' * 22}",
+        "_" * 23,
+        f"A{'A' * 22}\n",
+        *(Cursor(at, 2**127).encode() for at in (False, True)),
+    ],
+)
+def test_cursors_that_are_refused_are_described_as_refused(text):
+    try:
+        Cursor.read(text)
+    except InvalidValue:
+        is_read = False
+    else:
+        is_read = True
+    assert bool(re.fullmatch(_parameter(TASKS, "get", "cursor")["pattern"], text)) is is_read
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "k",
+        "k" * 255,
+        "k" * 256,
+        '"',
+        '""',
+        '"k"',
+        f'"{"k" * 255}"',
+        f'"{"k" * 256}"',
+        "a b",
+        "a\x01b",
+        "a\tb",
+        "\xe9",
+        '"a',
+        'a"',
+    ],
+)
+def test_keys_that_are_refused_in_the_header_are_described_as_refused(alice, key):
+    response = alice.send(TASKS, {"actor": "limited"}, headers={"idempotency-key": key})
+    schema = _parameter(TASKS, "post", "Idempotency-Key")
+    assert Draft202012Validator(schema).is_valid(key) is (response.status_code == 201)
+
+
+@pytest.mark.parametrize(
+    "tag", ["", "*", "1", '"1"', 'W/"1"', '"1", W/"2"', '"1","2"', '"1" "2"', '"1",', '*, "1"', '"', '"1"x', 'w/"1"']
+)
+def test_tags_that_are_refused_are_described_as_refused(alice, tag):
+    url = alice.submit(delay_seconds=60).json()["url"]
+    response = alice.patch(url, {"tags": []}, content_type="application/json", headers={"if-match": tag})
+    schema = _parameter(f"{TASKS}/{{task_id}}", "patch", "If-Match")
+    assert Draft202012Validator(schema).is_valid(tag) is (response.status_code != 400)
+
+
+_TIME = {"run_at": "2030-01-31T09:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "body"),
+    [
+        ("Submission", {"actor": "act", "delay_seconds": 1, **_TIME}),
+        ("BulkSubmission", {"tasks": [{"actor": "act", "delay_seconds": 0, **_TIME}]}),
+        ("Submission", {"actor": "act", "payload": {"a\0": 1}}),
+        ("Submission", {"actor": "act", "tags": ["\ufffd"]}),
+        ("Edit", {}),
+    ],
+)
+def test_a_body_that_is_refused_is_described_as_refused(schema, body):
+    with pytest.raises(AssertionError, match=schema):
+        assert_fits(schema, body)
+
+
+def test_a_time_and_no_delay_are_described_as_taken():
+    assert_fits("Submission", {"actor": "act", "delay_seconds": None, **_TIME})
+    assert_fits("Submission", {"actor": "act", "delay_seconds": 1, "run_at": None})
+
+
 _FIELDS = {*submissions.READERS, *submissions.NOT_SUPPORTED}
 
 
@@ -90,14 +176,18 @@ def test_fields_are_those_that_are_read():
     assert set(of_bulk) == _FIELDS
 
 
+def _operations():
+    return [DOCUMENT["paths"][one.path][one.method] for one in openapi.OPERATIONS]
+
+
 def test_every_operation_says_what_it_does_once():
-    operations = [one for methods in DOCUMENT["paths"].values() for one in methods.values()]
+    operations = _operations()
     assert all(one["summary"].endswith(".") for one in operations)
     assert len({one["operationId"] for one in operations}) == len(operations)
 
 
 def test_every_tag_and_parameter_says_what_it_is():
-    operations = [one for methods in DOCUMENT["paths"].values() for one in methods.values()]
+    operations = _operations()
     assert {tag for one in operations for tag in one["tags"]} == {tag["name"] for tag in DOCUMENT["tags"]}
     parameters = [parameter for one in operations for parameter in one["parameters"]]
     assert all(one["description"] for one in [*DOCUMENT["tags"], *parameters])

@@ -199,6 +199,15 @@ def test_the_callers_trace_goes_onto_the_row_and_back(alice):
 
 
 def test_run_at_is_read_in_every_common_form(alice):
-    for text in ("2099-01-31T09:00:00Z", "2099-01-31T09:00:00.000+00:00", "2099-01-31 09:00:00Z", "20990131T090000Z"):
+    for text in (
+        *("2099-01-31T09:00:00Z", "2099-01-31T09:00:00.000+00:00", "2099-01-31 09:00:00Z", "20990131T090000Z"),
+        *("2099-01-31t09:00:00z", "2099-01-31T10:00+01"),
+    ):
         assert alice.submit(run_at=text).json()["run_at"] == "2099-01-31T09:00:00Z"
     assert datetime(2099, 1, 31, 9, tzinfo=UTC) == Task.objects.values_list("run_at", flat=True)[0]
+
+
+def test_a_whole_number_may_be_written_with_its_point(alice):
+    task = alice.submit(priority=7.0, max_retries=2.0).json()
+    assert (task["priority"], task["max_retries"]) == (7, 2)
+    assert isinstance(task["priority"], int)
