@@ -49,9 +49,9 @@ class Client:
         """Change a waiting task; return its status."""
         return str(self._ask({"verb": "edit", "id": task, "change": change})["result"])
 
-    def issue_token(self) -> str:
-        """Create an operator with a token; return its secret."""
-        return str(self._ask({"verb": "issue"})["result"])
+    def issue_token(self, user: str = "operator", *, is_superuser: bool = True) -> str:
+        """Create a user with a token; return its secret."""
+        return str(self._ask({"verb": "issue", "user": user, "is_superuser": is_superuser})["result"])
 
     def close(self) -> None:
         """End the process."""

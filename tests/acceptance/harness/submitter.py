@@ -1,7 +1,7 @@
 """A client in its own process: reads commands as JSON lines, calls lifecycle, answers with JSON lines.
 
 A command is ``{"verb": "submit", "tasks": […]}`` (keyword arguments of ``Submission``), ``{"verb": "edit", "id": …,
-"change": {…}}``, ``cancel`` or ``retry`` with an ``id``, or ``issue`` for a token of an operator.
+"change": {…}}``, ``cancel`` or ``retry`` with an ``id``, or ``issue`` for a token of a new user, a superuser or not.
 """
 
 import json
@@ -52,8 +52,9 @@ def _do(command: dict[str, Any]) -> Any:
         case "edit":
             return str(lifecycle.edit(UUID(command["id"]), command["change"], by=lifecycle.Author("client")))
         case "issue":
-            operator = get_user_model().objects.create_superuser("operator")
-            return ApiToken.issue(user=operator, name="acceptance")[1]
+            users = get_user_model().objects
+            make = users.create_superuser if command["is_superuser"] else users.create_user
+            return ApiToken.issue(user=make(command["user"]), name="acceptance")[1]
         case verb:
             raise ValueError(f"expected submit, cancel, retry, edit or issue, got {verb!r}")
 

@@ -1,0 +1,55 @@
+"""What the API's description cannot say, for schemathesis: ``schemathesis.toml`` has it load this module."""
+
+from typing import Any
+
+import schemathesis
+from hypothesis import strategies as st
+
+#: Times are at most a hundred years ahead of the day.
+_YEARS = range(1990, 2100)
+
+
+def _written(parts: tuple[int, int, int, int, int, int, str, str]) -> str:
+    year, month, day, hour, minute, second, fraction, zone = parts
+    return f"{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{zone}"
+
+
+schemathesis.openapi.format(
+    "date-time",
+    st.tuples(
+        st.sampled_from(_YEARS), st.integers(1, 12), st.integers(1, 28),
+        st.integers(0, 23), st.integers(0, 59), st.integers(0, 59),
+        st.sampled_from(["", ".5", ".123456", ".123456789"]), st.sampled_from(["Z", "+00:00", "-11:30", "+14:00"]),
+    ).map(_written),
+)  # fmt: skip
+
+
+# Of a header schemathesis generates letters and digits only, unless it is of a format that is known here.
+schemathesis.openapi.format(
+    "entity-tags",
+    st.one_of(
+        st.sampled_from(["*", '"1"', '"1-PENDING-0"', 'W/"1"', '"1-DEAD-1" ,"2"']),
+        st.text("".join(map(chr, range(0x23, 0x7F))), max_size=20).map('"{}"'.format),
+    ),
+)
+
+
+@schemathesis.hook
+def before_call(context: schemathesis.HookContext, case: "schemathesis.Case[Any]", kwargs: dict[str, Any]) -> None:
+    """Mend what is valid by itself only: backoffs out of order, two keys, and null for a task that has a number."""
+    if not isinstance(case.body, dict):
+        return
+    if case.method == "PUT" and case.body.get("max_retries", 0) is None:
+        case.body["max_retries"] = 3
+    if "idempotency_key" in case.body and case.headers is not None:
+        case.headers.pop("Idempotency-Key", None)
+    tasks = case.body.get("tasks", [case.body])
+    for task in tasks if isinstance(tasks, list) else []:
+        if isinstance(task, dict):
+            _order(task)
+
+
+def _order(task: dict[str, Any]) -> None:
+    shortest, longest = task.get("min_backoff_seconds"), task.get("max_backoff_seconds")
+    if isinstance(shortest, int | float) and isinstance(longest, int | float) and shortest > longest:
+        task["min_backoff_seconds"], task["max_backoff_seconds"] = longest, shortest
