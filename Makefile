@@ -8,7 +8,7 @@ venv := .venv
 bin := $(venv)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run verify bench test test-all soak lint types mutants check clean venv venv-dev
+.PHONY: help run verify bench test test-all soak fuzz lint types mutants check clean venv venv-dev
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test-all: venv-dev  ## Run all tests, including those that start whole stacks
 
 soak: venv-dev  ## Inject random faults under load and check the guarantees (MINUTES=30 SEED=7)
 	@$(bin)/python -m tests.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+fuzz: venv-dev  ## Attack the REST API by its own description (MINUTES=30 SEED=7)
+	@SCHEMATHESIS_MINUTES=$(or $(MINUTES),10) SCHEMATHESIS_SEED=$(or $(SEED),1) \
+		$(bin)/python -m pytest tests/acceptance/test_schemathesis.py $(ARGS)
 
 lint: venv-dev  ## Check style and layers
 	@$(bin)/ruff check .

@@ -394,7 +394,10 @@ SCHEMAS: Mapping[str, Schema] = {
         },
         required=["tasks"],
     ),
-    "Edit": {**body({**{name: SUBMISSION[name] for name in EDITABLE}, "reason": _WHY}), "minProperties": 1},
+    "Edit": {
+        **body({**{name: SUBMISSION[name] for name in EDITABLE}, "reason": _WHY}),
+        "anyOf": [{"required": [name]} for name in EDITABLE],
+    },
     "Replacement": an_object(
         {**{name: _replacing(FIELDS[name]) for name in EDITABLE}, "reason": _WHY}, optional=["reason"]
     ),
