@@ -9,14 +9,15 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
 from django.test import Client
-from django.urls import get_resolver
+from django.urls import get_resolver, reverse
 
 from dlq.models import DeadLetter
 from tasks.api.tasks import TaskDetail
-from tasks.models import ApiToken, Attempt, Queue, Task, Worker
+from tasks.models import ApiToken, Attempt, Journal, Queue, Task, Worker
 from tasks.states import Status
 from tests import factories
 from tests.callers import TASKS, Caller
@@ -82,9 +83,10 @@ ROUTES = (
     Route("POST", "/api/v1/queues/{queue}/resume", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
     Route("GET", "/api/v1/journal", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
     Route("GET", "/api/v1/stats", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
+    Route("GET", "/metrics", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
 )
-#: Open to everybody: they tell of no task. `/metrics` has its own tests.
-OPEN = ("/api/schema", "/api/docs", "/healthz", "/readyz", "/health", "/metrics")
+#: Open to everybody: they tell of no task.
+OPEN = ("/api/schema", "/api/docs", "/healthz", "/readyz", "/health")
 
 
 @pytest.fixture
@@ -106,15 +108,25 @@ def rows(people: dict[str, User], worker: Worker) -> dict[str, Any]:
     return {"dead": dead.pk, "waiting": waiting.pk, "letter": letter.pk, "worker": worker.pk, "queue": "default"}
 
 
+def _with_session(user: User | None) -> Client:
+    browser = Client(raise_request_exception=False)
+    if user is not None:
+        browser.force_login(user)
+    return browser
+
+
 @contextmanager
-def _rolled_back() -> Iterator[None]:
+def _undone() -> Iterator[None]:
     with transaction.atomic():
         yield
         transaction.set_rollback(True)
 
 
 def _everything() -> list[Any]:
-    return [list(model.objects.order_by("pk").values()) for model in (Task, Attempt, DeadLetter, Queue, Worker)]
+    # Of tokens not the time of their last use.
+    tokens = list(ApiToken.objects.order_by("pk").values("pk", "name", "scopes", "revoked_at"))
+    models = (Task, Attempt, DeadLetter, Queue, Worker, Journal)
+    return [tokens, *(list(model.objects.order_by("pk").values()) for model in models)]
 
 
 def _call(caller: Client, route: Route, rows: dict[str, Any]) -> Any:
@@ -126,7 +138,7 @@ def _call(caller: Client, route: Route, rows: dict[str, Any]) -> Any:
 
 def _check(caller: Client, route: Route, rows: dict[str, Any], expected: int, who: str) -> None:
     before = _everything()
-    with _rolled_back():
+    with _undone():
         response = _call(caller, route, rows)
         told = f"{who}: {route.method} {route.path} was {response.status_code}: {response.content[:200]!r}"
         if expected == OK:
@@ -179,9 +191,7 @@ def _patterns() -> dict[str, Any]:
 @pytest.mark.parametrize("door", ["session", "token"])
 def test_each_role_may_do_what_the_table_says(people: dict[str, User], rows: Any, role: str, door: str) -> None:
     user = people[role]
-    caller: Client = Caller(user) if door == "token" else Client(raise_request_exception=False)
-    if door == "session" and user is not None:
-        caller.force_login(user)
+    caller = Caller(user) if door == "token" else _with_session(user)
     for route in ROUTES:
         _check(caller, route, rows, route.expected[ROLES.index(role)], f"{role} by {door}")
 
@@ -209,8 +219,7 @@ def test_a_token_that_may_not_submit_changes_no_payload(people: dict[str, User],
 
 
 def test_inactive_users_are_nobody(people: dict[str, User], rows: Any) -> None:
-    caller, session = Caller(people["root"]), Client(raise_request_exception=False)
-    session.force_login(people["root"])
+    caller, session = Caller(people["root"]), _with_session(people["root"])
     User.objects.update(is_active=False)
     for route in ROUTES:
         for one in (caller, session):
@@ -240,56 +249,98 @@ def test_plain_users_with_a_permission_have_it(people: dict[str, User], rows: An
     assert bob.send(f"{TASKS}/{rows['waiting']}/cancel").status_code == 200
 
 
-#: Pages of the admin: what staff without permissions, a viewer, an operator and an admin get.
+#: Columns of the admin's tables. Alice is no user of it, so she is sent to the login.
+ADMIN_ROLES = ("alice", "new", "viewer", "operator", "admin", "root")
+VIEWERS = (302, 403, 200, 200, 200, 200)
+OPERATORS = (302, 403, 403, 200, 200, 200)
+ADMINS = (302, 403, 403, 403, 200, 200)
+ROOT = (302, 403, 403, 403, 403, 200)
+NONE = (302, 403, 403, 403, 403, 403)
+
+READ_ONLY = {"changelist": VIEWERS, "change": VIEWERS, "history": VIEWERS, "add": NONE, "delete": NONE}
+OF_ROOT = dict.fromkeys(READ_ONLY, ROOT)
+#: By model and page: who opens it.
 PAGES = {
-    "tasks/task/": (403, 200, 200, 200),
-    "tasks/task/{dead}/change/": (403, 200, 200, 200),
-    "dlq/deadletter/": (403, 200, 200, 200),
-    "dlq/deadletter/{letter}/change/": (403, 200, 200, 200),
-    "tasks/queue/": (403, 200, 200, 200),
-    "tasks/queue/{queue}/change/": (403, 200, 200, 200),
-    "tasks/worker/": (403, 200, 200, 200),
-    "tasks/worker/{worker}/change/": (403, 200, 200, 200),
-    "tasks/journal/": (403, 200, 200, 200),
-    "tasks/apitoken/": (403, 403, 403, 200),
-    "tasks/apitoken/add/": (403, 403, 403, 200),
-    "tasks/apitoken/{token}/change/": (403, 403, 403, 200),
-    "auth/user/": (403, 403, 403, 403),
-    "auth/group/": (403, 403, 403, 403),
+    "tasks_task": READ_ONLY,
+    "tasks_queue": READ_ONLY,
+    "tasks_worker": READ_ONLY,
+    "tasks_journal": READ_ONLY,
+    "dlq_deadletter": READ_ONLY,
+    "tasks_apitoken": {"changelist": ADMINS, "change": ADMINS, "history": ADMINS, "add": ADMINS, "delete": NONE},
+    "auth_user": OF_ROOT | {"password_change": ROOT},
+    "auth_group": OF_ROOT,
 }
-#: Verbs of the admin, which ask for confirmation first.
+#: By model and verb: the row it is for, and who may do it.
 VERBS = {
-    "tasks/task/{waiting}/do/cancel/": (403, 403, 200, 200),
-    "tasks/task/{dead}/do/retry/": (403, 403, 200, 200),
-    "dlq/deadletter/{letter}/do/redrive/": (403, 403, 200, 200),
-    "dlq/deadletter/{letter}/do/discard/": (403, 403, 200, 200),
-    "tasks/queue/{queue}/do/pause/": (403, 403, 200, 200),
-    "tasks/queue/{queue}/do/resume/": (403, 403, 200, 200),
-    "tasks/worker/{worker}/do/drain/": (403, 403, 200, 200),
-    "tasks/apitoken/{token}/do/revoke/": (403, 403, 403, 200),
+    "tasks_task": {"cancel": ("waiting", OPERATORS), "retry": ("dead", OPERATORS)},
+    "dlq_deadletter": {"redrive": ("letter", OPERATORS), "discard": ("letter", OPERATORS)},
+    "tasks_queue": {"pause": ("queue", OPERATORS), "resume": ("queue", OPERATORS)},
+    "tasks_worker": {"drain": ("worker", OPERATORS)},
+    "tasks_apitoken": {"revoke": ("token", ADMINS)},
 }
+#: Pages of the admin itself, which show nothing, or what other tests check by permission.
+SITE = {"index", "login", "logout", "password_change", "password_change_done", "autocomplete", "jsi18n", "view_on_site"}
 
 
-@pytest.mark.parametrize(("position", "role"), [*enumerate(["new", "viewer", "operator", "admin"])])
-def test_the_admin_obeys_the_same_roles(people: dict[str, User], rows: Any, position: int, role: str) -> None:
+@pytest.fixture
+def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
+    """Give a row of each model of the admin, beside the rows of the API."""
     token, _ = ApiToken.issue(user=people["alice"], name="hers")
-    browser = Client(raise_request_exception=False)
-    browser.force_login(people[role])
-    found = {path: browser.get("/admin/" + path.format(**rows, token=token.pk)).status_code for path in PAGES}
-    assert found == {path: expected[position] for path, expected in PAGES.items()}
-    found = {path: browser.post("/admin/" + path.format(**rows, token=token.pk)).status_code for path in VERBS}
-    assert found == {path: expected[position] for path, expected in VERBS.items()}
-    before = _everything()
-    for path, expected in VERBS.items():
-        if expected[position] == 403:
-            browser.post("/admin/" + path.format(**rows, token=token.pk), {"confirmed": "yes"})
-    assert _everything() == before
+    entry = Journal.objects.create(verb="pause", kind="queue", object_id="default", by="root")
+    return rows | {
+        "token": token.pk,
+        "tasks_task": rows["dead"],
+        "tasks_queue": "default",
+        "tasks_worker": rows["worker"],
+        "tasks_journal": entry.pk,
+        "tasks_apitoken": token.pk,
+        "dlq_deadletter": rows["letter"],
+        "auth_user": people["bob"].pk,
+        "auth_group": Group.objects.get(name="viewer").pk,
+    }
 
 
-def test_plain_users_are_no_users_of_the_admin(people: dict[str, User], rows: Any) -> None:
-    browser = Client(raise_request_exception=False)
-    browser.force_login(people["alice"])
-    assert {browser.get("/admin/" + path.format(**rows, token=1)).status_code for path in PAGES} == {302}
+def test_every_page_and_verb_of_the_admin_is_in_the_tables() -> None:
+    names = {one.name for entry in admin.site.urls[0] for one in getattr(entry, "url_patterns", [entry]) if one.name}
+    pages = {f"{model}_{page}" for model, listed in PAGES.items() for page in listed}
+    assert names == pages | {f"{model}_do" for model in VERBS} | SITE | {"app_list"}
+    verbs = {
+        f"{model._meta.app_label}_{model._meta.model_name}": {verb.name for verb in page.verbs}
+        for model, page in admin.site._registry.items()
+        if hasattr(page, "verbs")
+    }
+    assert verbs == {model: {*listed} for model, listed in VERBS.items()}
+
+
+@pytest.mark.parametrize("role", ADMIN_ROLES)
+def test_a_page_of_the_admin_opens_for_its_roles(people: dict[str, User], targets: dict[str, Any], role: str) -> None:
+    browser, found, expected = _with_session(people[role]), {}, {}
+    for model, listed in PAGES.items():
+        for page, statuses in listed.items():
+            name = f"{model}_{page}"
+            args = [] if page in ("changelist", "add") else [targets[model]]
+            found[name] = browser.get(reverse(f"admin:{name}", args=args)).status_code
+            expected[name] = statuses[ADMIN_ROLES.index(role)]
+    assert found == expected
+
+
+@pytest.mark.parametrize("role", ADMIN_ROLES)
+def test_a_verb_of_the_admin_is_for_its_roles(people: dict[str, User], targets: dict[str, Any], role: str) -> None:
+    browser = _with_session(people[role])
+    for model, listed in VERBS.items():
+        for verb, (row, statuses) in listed.items():
+            status = statuses[ADMIN_ROLES.index(role)]
+            address, many = (reverse(f"admin:{model}_{name}", args=args) for name, args in (
+                ("do", [targets[row], verb]), ("changelist", [])
+            ))  # fmt: skip
+            assert browser.post(address).status_code == status, verb
+            before = _everything()
+            with _undone():
+                answer = browser.post(address, {"confirmed": "yes"})
+                assert answer.status_code == (302 if status == 200 else status), verb
+                if status != 200:
+                    browser.post(many, {"action": verb, "_selected_action": str(targets[row]), "confirmed": "yes"})
+                    assert _everything() == before, verb
 
 
 def test_a_worker_names_the_tasks_that_the_caller_may_see(people: dict[str, User], worker: Worker) -> None:
@@ -305,9 +356,7 @@ def test_a_worker_names_the_tasks_that_the_caller_may_see(people: dict[str, User
 
 def test_a_page_has_the_forms_of_what_its_user_may_do(people: dict[str, User], rows: Any) -> None:
     def methods(role: str, path: str) -> set[str]:
-        browser = Client(raise_request_exception=False)
-        browser.force_login(people[role])
-        page = browser.get(path.format(**rows), headers={"accept": "text/html"})
+        page = _with_session(people[role]).get(path.format(**rows), headers={"accept": "text/html"})
         assert page.status_code == 200
         return {one for one in ("POST", "PUT", "PATCH", "DELETE") if f'"Make a {one} request' in page.content.decode()}
 
