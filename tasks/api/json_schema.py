@@ -15,7 +15,8 @@ def or_null(schema: Schema) -> Schema:
     """Allow null as well."""
     if "$ref" in schema:
         return {"anyOf": [schema, {"type": "null"}]}
-    return {**schema, "type": [schema["type"], "null"]}
+    values = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
+    return {**schema, **values, "type": [schema["type"], "null"]}
 
 
 def about(schema: Schema, description: str) -> Schema:

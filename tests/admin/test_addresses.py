@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from dlq.models import DeadLetter
 from tasks.admin import base
-from tasks.models import Queue, Task
+from tasks.models import Journal, Queue, Task
 from tasks.queries import scan
 from tasks.states import Status
 from tests import factories
@@ -67,7 +67,9 @@ def test_what_cannot_be_an_id_is_not_found(root, life, model, tail, odd) -> None
     answer = ask(f"{list_of(model)}{odd}/{tail}")
     # Names of queues may have other odd characters.
     is_name = model is Queue and odd[:2] not in ("1%", "%0", "xx")
-    assert answer.status_code in ((302, 403, 404) if is_name else (404,)), answer.status_code
+    # The journal has no verbs, and Django redirects what it takes for a row's old address.
+    is_redirected = model is Journal and tail.startswith("do")
+    assert answer.status_code in ((302, 403, 404) if is_name or is_redirected else (404,)), answer.status_code
 
 
 @pytest.mark.parametrize(("parameter", "value"), [("actor", "gone_actor"), ("queue", "gone queue")])

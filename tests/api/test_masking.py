@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils.html import escape
 
@@ -20,6 +20,16 @@ MASKED = {"do": "return", "value": {"password": MASK, "headers": [["Authorizatio
 @pytest.fixture
 def task(alice, worker):
     return secretive.make(worker, owner_id=alice.user.pk)
+
+
+@pytest.fixture
+def staff(db):
+    """Give an admin who may do everything but see the data of others."""
+    user = User.objects.create_user("vera", is_staff=True)
+    user.user_permissions.set(
+        Permission.objects.filter(group__name="admin").exclude(codename="view_payload").distinct()
+    )
+    return Caller(user)
 
 
 @pytest.fixture

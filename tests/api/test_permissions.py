@@ -205,14 +205,14 @@ def test_the_scheme_is_read_in_any_case(db):
 def test_the_last_use_of_a_token_is_written_once_a_minute(alice, django_assert_num_queries):
     token = ApiToken.objects.get()
     # Two of them ask for her permissions: hers and those of her groups.
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         alice.get(TASKS)
     token.refresh_from_db()
     assert token.last_used_at is not None
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         alice.get(TASKS)
     ApiToken.objects.update(last_used_at=timezone.now() - timedelta(seconds=61))
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         alice.get(TASKS)
 
 

@@ -105,7 +105,7 @@ def test_a_page_says_until_when_it_looked(small_parts) -> None:
 
 
 def owned(rows: Any) -> Any:
-    return rows.visible_to(User.objects.get(username="alice"))
+    return rows.owned_by(User.objects.get(username="alice").pk)
 
 
 #: Conditions that an index finds, however far behind.
