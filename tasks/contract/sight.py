@@ -10,15 +10,12 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from tasks import registry
-from tasks.contract.access import Caller
+from tasks.contract.access import VIEW_PAYLOAD, Caller
 from tasks.errors import FieldError, InvalidTask
 from tasks.masking import MASK, masked, masked_text, masked_with_secrets
 
 if TYPE_CHECKING:
     from tasks.models import Task
-
-#: The permission to see the data of other people's tasks, without its secrets.
-VIEW_PAYLOAD = "tasks.view_payload"
 
 
 class Sight(Enum):
@@ -36,8 +33,7 @@ Sees = Callable[[int | None], Sight]
 def sight_of(caller: Caller) -> Sees:
     """Decide what a caller sees of their own and of other tasks; asks for the permission once, if at all."""
     own = caller.owner_id
-    user: Any = caller.user
-    others = cache(lambda: Sight.MASKED if user.has_perm(VIEW_PAYLOAD) else Sight.NOTHING)
+    others = cache(lambda: Sight.MASKED if caller.is_permitted(VIEW_PAYLOAD) else Sight.NOTHING)
     return lambda owner_id: Sight.CLEAR if owner_id is not None and owner_id == own else others()
 
 
