@@ -10,9 +10,9 @@ class _Barriers(RateLimiterBackend):
     def add(self, key: str, value: int, ttl: int) -> bool:
         """Make a barrier for ``value`` tasks; ``ttl`` is in milliseconds."""
         # Not at the top: django-dramatiq builds the broker before Django has models.
-        from tasks.models import Barrier
+        from tasks.lifecycle import barriers
 
-        return Barrier.objects.add(key, parties=value, ttl_seconds=ttl / 1000)
+        return barriers.add(key, parties=value, ttl_seconds=ttl / 1000)
 
 
 class TaskGroups(GroupCallbacks):

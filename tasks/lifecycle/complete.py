@@ -14,10 +14,11 @@ from django.db import transaction
 
 from dlq.fingerprint import fingerprint
 from tasks.db.statements import as_json, fetch
+from tasks.lifecycle import barriers
 from tasks.lifecycle.predicates import IS_LEADING, LEAD, any_of, in_batch, is_held
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit import submit_many
-from tasks.models import Barrier, new_id
+from tasks.models import new_id
 from tasks.states import FINAL, AttemptOutcome, DeathReason, Status
 from tasks.submission import Submission
 
@@ -215,7 +216,7 @@ def _of_groups(accepted: Sequence[Outcome]) -> list[Submission]:
     in_groups = {outcome.barrier: outcome for outcome in accepted if outcome.barrier}
     if not in_groups:
         return []
-    opened = Barrier.objects.arrive([outcome.barrier for outcome in accepted if outcome.barrier])
+    opened = barriers.arrive([outcome.barrier for outcome in accepted if outcome.barrier])
     return [one for key in sorted(opened) for one in in_groups[key].at_the_end_of_group]
 
 
