@@ -128,3 +128,8 @@ def _text_faults(text: str, path: _Path) -> Iterator[FieldError]:
         yield FieldError(_dotted(path), "bad_text", "expected text without NUL characters")
     elif any("\ud800" <= character <= "\udfff" for character in text) if not text.isascii() else False:
         yield FieldError(_dotted(path), "bad_text", "expected text without lone surrogates")
+
+
+def is_same_json(one: Any, other: Any) -> bool:
+    """Compare two JSON values as an actor would: to Python's ``==``, 1, 1.0 and true are the same."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

@@ -13,6 +13,7 @@ from tasks import registry
 from tasks.contract.access import VIEW_PAYLOAD, Caller
 from tasks.errors import FieldError, InvalidTask
 from tasks.masking import MASK, masked, masked_text, masked_with_secrets
+from tasks.payload import is_same_json
 
 if TYPE_CHECKING:
     from tasks.models import Task
@@ -97,7 +98,7 @@ def keep_secrets(change: dict[str, Any], *, task: "Task", lens: Lens) -> dict[st
     """
     if lens.sight is Sight.CLEAR or "payload" not in change:
         return change
-    if change["payload"] == lens.payload():
+    if is_same_json(change["payload"], lens.payload()):
         return {name: value for name, value in change.items() if name != "payload"}
     errors = [
         FieldError(path, "masked", "expected the value itself, got the mask; give it, or leave payload out to keep all")

@@ -3,7 +3,6 @@
 Tables of readers instead of nested serializers: one submission passes here per request, and a thousand per bulk.
 """
 
-import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from tasks.contract.fields import Reader
 from tasks.contract.retry_bounds import retry_faults
 from tasks.errors import FieldError, InvalidTask
 from tasks.models import Task
+from tasks.payload import is_same_json
 from tasks.submission import (
     EDITABLE,
     FIELDS,
@@ -174,14 +174,9 @@ def permitted_change(change: Mapping[str, Any], *, task: Task, caller: Caller) -
     caller.check(queue=change.get("queue"))
     if "payload" not in change or caller.may(EDIT_PAYLOAD, owner_id=task.owner_id):
         return dict(change)
-    if _canonical(change["payload"]) != _canonical(task.payload):
+    if not is_same_json(change["payload"], task.payload):
         caller.require(EDIT_PAYLOAD, owner_id=task.owner_id)
     return {name: value for name, value in change.items() if name != "payload"}
-
-
-def _canonical(payload: Any) -> str:
-    """Write a payload so that equal ones look the same; Python takes 1, 1.0 and true for equal, an actor does not."""
-    return json.dumps(payload, sort_keys=True)
 
 
 def _nulls(body: Mapping[str, Any], instead: str) -> list[FieldError]:

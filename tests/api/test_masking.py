@@ -209,3 +209,11 @@ def test_a_retry_that_no_longer_fits_tells_no_stored_value(auditor, worker):
     Task.objects.filter(pk=task.pk).update(actor="login", payload={"user": "ada", "password": [SECRET]})
     problem = assert_problem(auditor.send(f"{TASKS}/{task.pk}/retry"), 400)
     assert SECRET not in str(problem)
+
+
+def test_a_payload_that_python_takes_for_the_same_is_another(auditor):
+    task = factories.submit("act", payload={"do": "return", "value": 1})
+    change = {"payload": {"do": "return", "value": True}}
+    assert auditor.patch(f"{TASKS}/{task.pk}", change, content_type="application/json").status_code == 200
+    task.refresh_from_db()
+    assert task.payload["value"] is True
