@@ -7,7 +7,8 @@ from django.conf import settings
 
 ROOT = Path(settings.BASE_DIR)
 #: Files that move no task: a task has no status before it is submitted, and none after it is removed.
-MOVE_NO_TASK = {"barriers", 
+MOVE_NO_TASK = {
+    "barriers",
     "__init__",
     "delete",
     "discard",
