@@ -103,7 +103,7 @@ class JournalAdmin(ReadOnlyAdmin):
     )
     list_filter = (VerbFilter, ByFilter, DoorFilter)
     search_fields = ("object_id",)
-    search_help_text = "ID of a task, dead letter, worker or token, or name of a queue"
+    search_help_text = "ID of an object, or name of a queue"
     summary_fields = (
         display("object", _object),
         _WHO,

@@ -214,7 +214,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "verbose_name": "journal entry",
-                "verbose_name_plural": "journal",
+                "verbose_name_plural": "journal entries",
                 "db_table": "callboard_journal",
                 "ordering": ["id"],
             },

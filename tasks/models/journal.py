@@ -103,7 +103,7 @@ class Journal(models.Model):
     class Meta:
         db_table = "callboard_journal"
         verbose_name = "journal entry"
-        verbose_name_plural = "journal"
+        verbose_name_plural = "journal entries"
         ordering = ["id"]
         indexes = [
             # The history of a task, and that of any other object.
