@@ -133,6 +133,15 @@ class Caller:
         """
         return self._has_scope(action) and self.is_permitted(action, owner_id=owner_id)
 
+    def is_permitted(self, action: Action, *, owner_id: int | None = None) -> bool:
+        """Decide whether the user may do an action, whatever the scopes of the token."""
+        # In the order of cost: Django asks the database for a user's permissions, once per request.
+        return self.user.is_active and (
+            (action.is_for_owners and owner_id is not None and owner_id == self.owner_id)
+            or (action.is_for_plain_users and not self._is_staff)
+            or self._has(action)
+        )
+
     def may_for_some(self, action: Action) -> bool:
         """Decide whether the caller may do an action, if only to rows of their own."""
         return self._has_scope(action) and (action.is_for_owners or self.is_permitted(action))
@@ -178,15 +187,6 @@ class Caller:
 
     def _has_scope(self, action: Action) -> bool:
         return self.token is None or action.scope in self.token.scopes
-
-    def is_permitted(self, action: Action, *, owner_id: int | None = None) -> bool:
-        """Decide whether the user may do an action, whatever the scopes of the token."""
-        # In the order of cost: Django asks the database for a user's permissions, once per request.
-        return self.user.is_active and (
-            (action.is_for_owners and owner_id is not None and owner_id == self.owner_id)
-            or (action.is_for_plain_users and not self._is_staff)
-            or self._has(action)
-        )
 
     def _has(self, action: Action) -> bool:
         user: Any = self.user
