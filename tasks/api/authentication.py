@@ -11,7 +11,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from tasks.contract.client_address import client_address
-from tasks.contract.rate_limit import address_key, refusals
+from tasks.contract.refusal_limit import address_key, refusals
 from tasks.models import ApiToken
 from tasks.queries.tokens import token_for_secret
 

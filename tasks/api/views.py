@@ -15,7 +15,7 @@ from tasks.api.browsable_page import Page
 from tasks.api.parsers import SIZE_READ
 from tasks.api.permissions import MayAct, caller_of
 from tasks.contract.access import Action
-from tasks.contract.rate_limit import refusal_key, refusals
+from tasks.contract.refusal_limit import refusal_key, refusals
 from tasks.errors import TooManyRefused
 
 #: Refusals that count: all but those of a good request that came too late (409, 412).

@@ -1,11 +1,7 @@
-"""The limits of callers: token buckets per client address and per API token.
+"""The submission limit: each task that a request makes run costs a unit, per client address and per API token.
 
-The submission limit costs one unit for each task that a request makes run. The limit of refusals costs one unit for
-each request that is refused, so that wrong tokens and hostile bodies cannot be tried without end; its buckets are
-larger and separate, so that a client with a mistake can still submit.
-
-The buckets live in Redis and are filled and emptied by one script on Redis's clock, so that any number of api processes
-share them. Without Redis one process may keep them in memory (``tasks.E002`` refuses more).
+The units are in token buckets in Redis. One script fills and empties them on Redis's clock, so any number of api
+processes share them. Without Redis one process may keep them in memory (``tasks.E002`` refuses more).
 """
 
 import math
@@ -23,7 +19,7 @@ from django.conf import settings
 from tasks.broker import redis_url
 from tasks.circuit_breaker import CircuitBreaker
 from tasks.contract.access import Caller
-from tasks.errors import LimiterUnavailable, TooManyAtOnce, TooManyRefused, TooManyTasks
+from tasks.errors import LimiterUnavailable, TooManyAtOnce, TooManyTasks
 
 log = structlog.get_logger(__name__)
 
@@ -183,6 +179,18 @@ def _buckets() -> Buckets:
 breaker = CircuitBreaker("limiter", lambda: _buckets().ping())
 
 
+def take(keys: Sequence[str], units: int, rate: Rate) -> Verdict | None:
+    """Take units out of the process's buckets; None if they do not answer, or did not a moment ago."""
+    if breaker.is_open:
+        return None
+    try:
+        return _buckets().take(keys, units, rate)
+    except redis.RedisError as error:
+        breaker.trip()
+        log.warning("the limits cannot be checked", allowed=settings.SUBMIT_RATE_FAIL_OPEN, error=str(error))
+        return None
+
+
 class SubmissionLimit:
     """The ``admit`` of one request: lifecycle calls it for what it is about to make run; other calls are free."""
 
@@ -197,6 +205,7 @@ class SubmissionLimit:
         Raises:
             TooManyTasks: a bucket does not hold enough; nothing was taken.
             TooManyAtOnce: no bucket ever holds that many.
+            LimiterUnavailable: the buckets do not answer, and SUBMIT_RATE_FAIL_OPEN is off.
         """
         self.headers = _check(self._caller, units)
 
@@ -215,7 +224,7 @@ def _check(caller: Caller, units: int) -> dict[str, str]:
             "split them",
             headers=rate.headers(),
         )
-    verdict = _asked(keys, units, rate)
+    verdict = take(keys, units, rate)
     if verdict is None:
         if settings.SUBMIT_RATE_FAIL_OPEN:
             return {}
@@ -227,78 +236,3 @@ def _check(caller: Caller, units: int) -> dict[str, str]:
             headers=verdict.headers(rate),
         )
     return verdict.headers(rate)
-
-
-def _asked(keys: Sequence[str], units: int, rate: Rate) -> Verdict | None:
-    """Ask the buckets; None if they do not answer, or did not when somebody else asked a moment ago."""
-    if breaker.is_open:
-        return None
-    try:
-        return _buckets().take(keys, units, rate)
-    except redis.RedisError as error:
-        breaker.trip()
-        log.warning("the limits cannot be checked", allowed=settings.SUBMIT_RATE_FAIL_OPEN, error=str(error))
-        return None
-
-
-#: A refused body costs one unit more for each of these.
-REFUSED_BYTES_PER_UNIT = 64 * 1024
-
-
-class RefusalLimit:
-    """Refused requests of a token, or of an address for callers without a valid one.
-
-    Only refusals ask the buckets. Which callers have used theirs up is remembered in this process, so requests that are
-    not refused cost nothing.
-    """
-
-    #: Above this number, callers that may try again are forgotten.
-    _MOST = 10_000
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._blocked_until: dict[str, float] = {}
-
-    def check(self, key: str) -> None:
-        """Refuse a request before anything is spent on it.
-
-        Raises:
-            TooManyRefused: this caller's bucket was empty, and is still.
-        """
-        until = self._blocked_until.get(key)
-        if until is None or settings.REFUSED_RATE_LIMIT is None:
-            return
-        wait = until - self._clock()
-        if wait > 0:
-            raise TooManyRefused(headers={"Retry-After": str(max(1, math.ceil(wait)))})
-        self._blocked_until.pop(key, None)
-
-    def note(self, key: str, *, size: int = 0) -> None:
-        """Count a refused request; a refusal that cannot be counted, because Redis is away, is free.
-
-        Parameters:
-            size: how much of its body was read, in bytes.
-        """
-        if settings.REFUSED_RATE_LIMIT is None:
-            return
-        rate = Rate(*settings.REFUSED_RATE_LIMIT)
-        verdict = _asked([key], min(rate.units, 1 + size // REFUSED_BYTES_PER_UNIT), rate)
-        if verdict is None or verdict.is_allowed:
-            return
-        now = self._clock()
-        if len(self._blocked_until) >= self._MOST:
-            self._blocked_until = {one: until for one, until in self._blocked_until.items() if until > now}
-        self._blocked_until[key] = now + verdict.wait_seconds
-
-
-refusals = RefusalLimit()
-
-
-def refusal_key(caller: Caller) -> str:
-    """Name the bucket of a caller's refusals: strangers share that of their address, a token has its own."""
-    return address_key(caller.address) if caller.token is None else f"refused.token.{caller.token.pk}"
-
-
-def address_key(address: str) -> str:
-    """Name the bucket of an address's refusals."""
-    return f"refused.ip.{address}"

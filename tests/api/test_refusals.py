@@ -8,7 +8,8 @@ from django.test.utils import CaptureQueriesContext
 
 from tasks.api import authentication
 from tasks.contract import rate_limit
-from tasks.contract.rate_limit import MemoryBuckets, RefusalLimit
+from tasks.contract.rate_limit import MemoryBuckets
+from tasks.contract.refusal_limit import RefusalLimit, refusals
 from tasks.models import ApiToken, Task
 from tests.callers import TASKS, Caller, assert_problem
 
@@ -17,10 +18,10 @@ from tests.callers import TASKS, Caller, assert_problem
 def clock(monkeypatch, settings):
     """Allow 5 refusals an hour, in buckets of this test alone; ``later`` moves their clock."""
     now = [1000.0]
-    buckets, limit = MemoryBuckets(clock=lambda: now[0]), rate_limit.refusals
+    buckets = MemoryBuckets(clock=lambda: now[0])
     monkeypatch.setattr(rate_limit, "_buckets", lambda: buckets)
-    monkeypatch.setattr(limit, "_clock", lambda: now[0])
-    monkeypatch.setattr(limit, "_blocked_until", {})
+    monkeypatch.setattr(refusals, "_clock", lambda: now[0])
+    monkeypatch.setattr(refusals, "_blocked_until", {})
     monkeypatch.setattr(authentication, "_seen", set())
     settings.REFUSED_RATE_LIMIT = (5, 3600)
     return now
@@ -175,6 +176,6 @@ def test_callers_who_may_try_again_are_forgotten(monkeypatch, settings, clock):
     monkeypatch.setattr(RefusalLimit, "_MOST", 10)
     for number in range(100):
         for _ in range(2):
-            rate_limit.refusals.note(f"refused.ip.{number}")
+            refusals.note(f"refused.ip.{number}")
         clock[0] += 1
-    assert len(rate_limit.refusals._blocked_until) <= 10
+    assert len(refusals._blocked_until) <= 10
