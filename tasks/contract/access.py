@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
     from dlq.models import DeadLetter, DeadLetterQuerySet
-    from tasks.models import ApiToken, Task, TaskQuerySet
+    from tasks.models import ApiToken, JournalQuerySet, Task, TaskQuerySet
 
-Rows = TypeVar("Rows", "TaskQuerySet", "DeadLetterQuerySet")
+Rows = TypeVar("Rows", "TaskQuerySet", "DeadLetterQuerySet", "JournalQuerySet")
 Owned = TypeVar("Owned", "Task", "DeadLetter")
 Row = TypeVar("Row", bound=Model)
 
@@ -201,6 +201,11 @@ def visible(rows: Rows, caller: Caller, action: Action) -> Rows:
     """
     if not caller.is_permitted(action):
         rows = rows.owned_by(caller.owner_id)
+    return in_reach(rows, caller)
+
+
+def in_reach(rows: Rows, caller: Caller) -> Rows:
+    """Narrow rows to the actors and queues that the caller's token is for."""
     if caller.actors:
         rows = rows.filter(actor__in=caller.actors)
     if caller.queues:

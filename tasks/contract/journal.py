@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.contract import fields
-from tasks.contract.access import Caller
 from tasks.contract.filters import Filter, choice, moment
 from tasks.contract.values import timestamp
 from tasks.errors import InvalidTask
@@ -51,16 +50,6 @@ FILTERS: Mapping[str, Filter] = {
     "after": Filter(moment, JournalQuerySet.done_after),
     "before": Filter(moment, JournalQuerySet.done_before),
 }
-
-
-def visible_entries(caller: Caller) -> JournalQuerySet:
-    """Narrow the journal to the actors and queues that the caller's token is for."""
-    rows = Journal.objects.all()
-    if caller.actors:
-        rows = rows.filter(actor__in=caller.actors)
-    if caller.queues:
-        rows = rows.filter(queue__in=caller.queues)
-    return rows
 
 
 def event_as_dict(entry: Journal) -> dict[str, Any]:
