@@ -60,30 +60,35 @@ class Lens:
     def payload(self) -> Any:
         """Show the payload of the task; None if it is hidden."""
         task = self._task
-        if task is None or self.sight is not Sight.MASKED:
-            return task.payload if task is not None and self.sight is Sight.CLEAR else None
+        if task is None or self.sight is Sight.NOTHING:
+            return None
+        if self.sight is Sight.CLEAR:
+            return task.payload
         return dict(list(self._masked[0].items())[len(task.args) :])
 
     def arguments(self) -> list[Any] | None:
         """Show the positional arguments of the task; None if they are hidden."""
         task = self._task
-        if task is None or self.sight is not Sight.MASKED:
-            return task.args if task is not None and self.sight is Sight.CLEAR else None
+        if task is None or self.sight is Sight.NOTHING:
+            return None
+        if self.sight is Sight.CLEAR:
+            return task.args
         named = list(self._masked[0].items())[: len(task.args)]
         # Without a name there is no telling whether it is a secret.
         return [MASK if name.startswith("*") else value for name, value in named]
 
     def value(self, value: Any) -> Any:
         """Show a result, or other JSON of the task; None if it is hidden."""
-        if self.sight is Sight.MASKED and value is not None:
-            return masked(value, known=self._masked[1])
-        return value if self.sight is Sight.CLEAR else None
+        if value is None or self.sight is Sight.NOTHING:
+            return None
+        return value if self.sight is Sight.CLEAR else masked(value, known=self._masked[1])
 
     def text(self, text: str) -> str | None:
         """Show an error, or other text of the task; None if it is hidden."""
-        if self.sight is Sight.MASKED:
-            return masked_text(text, known=self._masked[1]) if text else text
-        return text if self.sight is Sight.CLEAR else None
+        if self.sight is Sight.NOTHING:
+            return None
+        # An empty text is answered first: finding the secrets of a task takes longer.
+        return text if not text or self.sight is Sight.CLEAR else masked_text(text, known=self._masked[1])
 
     def hidden(self, *names: str) -> list[str]:
         """Name the fields that are null because they are hidden, of those that hold data."""
