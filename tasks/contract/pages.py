@@ -104,7 +104,6 @@ def page(rows: QuerySet[_Row], parameters: Mapping[str, Sequence[str]], *, order
     asked = fields.read_parameters(parameters, _READERS, others=parameters)
     limit, cursor = asked.get("limit", DEFAULT_LIMIT), asked.get("cursor")
     is_backward = cursor is not None and cursor.is_backward
-    is_listed = isinstance(rows, ListedQuerySet)
     if cursor is not None:
         behind = Q(**{order.lookup(is_backward=is_backward): order.value_of(cursor.position)})
         rows = rows.within(behind) if isinstance(rows, ListedQuerySet) else rows.filter(behind)
@@ -112,15 +111,14 @@ def page(rows: QuerySet[_Row], parameters: Mapping[str, Sequence[str]], *, order
     is_more, found = len(looked.found) > limit, looked.found[:limit]
     if is_backward:
         found.reverse()
-    ahead = Cursor(is_backward, looked.end.int) if looked.end else None
     has_next, has_previous = (True, is_more) if is_backward else (is_more, cursor is not None)
     first, last = _edges(found, order, cursor)
-    return Page(
-        found,
-        next=Cursor(False, last) if has_next else None if is_backward else ahead,
-        previous=Cursor(True, first) if has_previous else ahead if is_backward else None,
-        searched=_searched(looked) if is_listed else None,
-    )
+    after, before = Cursor(False, last) if has_next else None, Cursor(True, first) if has_previous else None
+    if looked.end:
+        # It stopped before it found one match more than the page takes: the page ahead begins there.
+        ahead = Cursor(is_backward, looked.end.int)
+        after, before = (after, ahead) if is_backward else (ahead, before)
+    return Page(found, after, before, searched=_searched(looked) if isinstance(rows, ListedQuerySet) else None)
 
 
 def _searched(looked: Scan) -> Searched:
