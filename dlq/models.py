@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from uuid import UUID
 
 from django.conf import settings
@@ -13,9 +13,6 @@ from django.db.models.functions import Now
 
 from tasks.models import ListedQuerySet, new_id
 from tasks.states import DeathReason, Resolution
-
-if TYPE_CHECKING:
-    pass
 
 
 class DeadLetterQuerySet(ListedQuerySet["DeadLetter"]):

@@ -50,7 +50,7 @@ def check_retries(change: Mapping[str, Any], *, caller: Caller, task: Task) -> N
 
 
 def _most_retries(already: int | None) -> int | None:
-    """Give the largest ``max_retries``; None if there is no bound, because it is None, which is for ever, already."""
+    """Give the largest ``max_retries``; None, no bound, where tasks retry for ever already."""
     return None if already is None else max(settings.SUBMIT_MOST_RETRIES, already)
 
 
