@@ -71,7 +71,7 @@ def check_metrics_address(**_: Any) -> list[CheckMessage]:
         Error(
             f"METRICS_ADDRESS has the port of the api, {settings.API_PORT}.",
             hint="Choose another port for METRICS_ADDRESS, such as 9191, or leave it out and scrape with a token.",
-            id="tasks.E004",
+            id="tasks.E006",
         )
     ]
 

@@ -1,6 +1,8 @@
 """System checks: of database sessions, which it warns about when they are too few, and of the secret key."""
 
+import inspect
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -35,6 +37,12 @@ def room(db: None, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def needed(processes: int, threads: int) -> int:
     return ALWAYS + checks.SUPERVISOR_SESSIONS + processes * (threads + checks.WORKER_SESSIONS)
+
+
+def test_no_two_checks_share_an_id() -> None:
+    found = re.findall(r'id="(tasks\.[A-Z]\d+)"', inspect.getsource(checks))
+    assert found
+    assert len(found) == len(set(found)), sorted(found)
 
 
 def test_sessions_that_fit_give_no_warning_and_one_more_does(room) -> None:
