@@ -3,10 +3,10 @@
 from tasks.models.attempt import Attempt
 from tasks.models.barrier import Barrier
 from tasks.models.idempotency_key import IdempotencyKey
-from tasks.models.ids import new_id
+from tasks.models.ids import made_at, new_id
 from tasks.models.journal import Journal, JournalQuerySet
 from tasks.models.lease import Lease, Term
-from tasks.models.listing import ListedQuerySet, made_at
+from tasks.models.listing import ListedQuerySet
 from tasks.models.queue import Queue
 from tasks.models.task import Task, TaskQuerySet
 from tasks.models.token import ApiToken, all_scopes

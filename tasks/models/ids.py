@@ -1,28 +1,40 @@
-"""Ids that grow with time."""
+"""Ids that grow with time: UUIDv7 (RFC 9562), whose first 48 bits are milliseconds since 1970."""
 
 from __future__ import annotations
 
-import time
-import uuid
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
+from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+#: How far an id, made by a submitter's clock, may be from ``created_at``, made by the database's. Tasks of a clock that
+#: is further out are missing from lists by time; a wider margin would let a list of five minutes read many more.
+CLOCKS_AGREE = timedelta(minutes=10)
 
-def new_id() -> uuid.UUID:
-    """Make a time-ordered id (UUIDv7), so that lists by id are lists by age."""
+
+def new_id() -> UUID:
+    """Make a time-ordered id, so that lists by id are lists by age."""
     return uuid7()
 
 
-#: Lists find tasks of a time by their ids, and allow for clocks that differ by a day. An id may be half of it old.
-LONGEST_AGE_SECONDS = 43_200
+def first_id_at(moment: datetime) -> UUID:
+    """Make the lowest id of a time."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
 
 
-def usable_id(text: str) -> uuid.UUID | None:
-    """Read an id that was made elsewhere; None if it is no new id of ours, so that a task needs another."""
+def made_at(id: UUID) -> datetime | None:
+    """Read the time out of an id; None for an id of another kind."""
+    return datetime.fromtimestamp((id.int >> 80) / 1000, UTC) if id.version == 7 else None
+
+
+def usable_id(text: str) -> UUID | None:
+    """Read an id that was made elsewhere; None if a task cannot have it, because it is not a new UUIDv7."""
     try:
-        id = uuid.UUID(text)
-    except ValueError:
+        id = UUID(text)
+        made = made_at(id)
+    except (ValueError, OverflowError):
         return None
-    # The first 48 bits are milliseconds since 1970.
-    age = time.time() - (id.int >> 80) / 1000
-    return id if id.version == 7 and abs(age) < LONGEST_AGE_SECONDS else None
+    # Half of the margin is left for the clocks.
+    return id if made is not None and abs(timezone.now() - made) < CLOCKS_AGREE / 2 else None

@@ -7,25 +7,12 @@ reads the rows of a list part by part, along an index. The QuerySet methods of a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
-from uuid import UUID
 
 from django.db import models
 from django.db.models import Q
 
 _Row = TypeVar("_Row", bound=models.Model)
-
-
-def first_id_at(moment: datetime) -> UUID:
-    """Make the lowest UUIDv7 of a time (RFC 9562): its first 48 bits are milliseconds since 1970."""
-    milliseconds = int(moment.timestamp() * 1000)
-    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
-
-
-def made_at(id: UUID) -> datetime | None:
-    """Read the time out of a UUIDv7; None for an id of another kind."""
-    return datetime.fromtimestamp((id.int >> 80) / 1000, UTC) if id.version == 7 else None
 
 
 class ListedQuerySet(models.QuerySet[_Row]):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from uuid import UUID
 
 from django.conf import settings
@@ -25,21 +25,14 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from tasks import registry
-from tasks.models.ids import new_id
-from tasks.models.listing import ListedQuerySet, first_id_at
+from tasks.models.ids import CLOCKS_AGREE, first_id_at, new_id
+from tasks.models.listing import ListedQuerySet
 from tasks.models.search_keys import SearchKeys, has_any_key, has_keys, key
 from tasks.priority import HIGHEST, LOWEST, Band, band_of
 from tasks.states import DUE, FINAL, WAITING, Status
 
-if TYPE_CHECKING:
-    pass
-
-
 #: A task that is due by the database's clock is not called early because this process's clock is that much behind.
 _CLOCKS_DIFFER = timedelta(seconds=1)
-#: How far an id, made by a submitter's clock, may be from ``created_at``, made by the database's. Tasks of a clock that
-#: is further out are missing from lists by time; a wider margin would let a list of five minutes read many more.
-_CLOCKS_AGREE = timedelta(minutes=10)
 
 #: With the broker or a worker: few tasks, and for moments. Indexes of lists and searches leave them out, which saves
 #: each task two insertions in each; ``task_queued_idx`` and ``task_running_idx`` find them.
@@ -135,11 +128,11 @@ class TaskQuerySet(ListedQuerySet["Task"]):
 
     def created_after(self, moment: datetime) -> Self:
         """Submitted after this time."""
-        return self.within(Q(id__gte=first_id_at(moment - _CLOCKS_AGREE))).filter(created_at__gt=moment)
+        return self.within(Q(id__gte=first_id_at(moment - CLOCKS_AGREE))).filter(created_at__gt=moment)
 
     def created_before(self, moment: datetime) -> Self:
         """Submitted before this time."""
-        return self.within(Q(id__lte=first_id_at(moment + _CLOCKS_AGREE))).filter(created_at__lt=moment)
+        return self.within(Q(id__lte=first_id_at(moment + CLOCKS_AGREE))).filter(created_at__lt=moment)
 
     def running_after(self, moment: datetime) -> Self:
         """With a ``run_at`` after this time."""

@@ -6,6 +6,7 @@ from contextlib import closing
 from datetime import timedelta
 from math import inf, nan
 from typing import Any
+from uuid import UUID
 
 import dramatiq
 import psycopg2
@@ -13,6 +14,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 from django.db.models import F
+from django.utils import timezone
 from dramatiq import PickleEncoder, group, pipeline
 
 from tasks import lifecycle
@@ -20,6 +22,7 @@ from tasks.broker.results import TaskResults
 from tasks.errors import InvalidTask, NotSupported
 from tasks.lifecycle import Submission
 from tasks.models import Barrier, Task
+from tasks.models.ids import first_id_at
 from tasks.states import DeathReason, Status
 from tasks.worker.execution import Execution
 from tasks.worker.middleware import InvalidOption
@@ -303,6 +306,15 @@ def test_a_message_id_that_no_task_can_have_is_kept_beside_the_tasks(id: str) ->
     assert (message.message_id, task.message_id) == (id, id)
     lifecycle.succeed(outcome(start(task, worker), worker, result=3))
     assert message.get_result() == 3
+
+
+@pytest.mark.parametrize("age", [timedelta(minutes=4), timedelta(minutes=30), timedelta(hours=11)])
+def test_the_task_of_a_message_that_was_made_earlier_is_in_the_lists_of_its_time(age: timedelta) -> None:
+    now = timezone.now()
+    made = str(UUID(int=(first_id_at(now - age).int | 7 << 76 | 2 << 62)))
+    message = dramatiq.get_broker().enqueue(actors.add.message(1).copy(message_id=made))
+    assert message.message_id == made
+    assert [task.args for task in Task.objects.created_after(now - timedelta(minutes=1))] == [[1]]
 
 
 def test_a_message_id_without_end_is_refused() -> None:
