@@ -25,16 +25,21 @@ def first_id_at(moment: datetime) -> UUID:
 
 
 def made_at(id: UUID) -> datetime | None:
-    """Read the time out of an id; None for an id of another kind."""
-    return datetime.fromtimestamp((id.int >> 80) / 1000, UTC) if id.version == 7 else None
+    """Read the time out of an id; None for an id of another kind, or of a year that Python does not know."""
+    if id.version != 7:
+        return None
+    try:
+        return datetime.fromtimestamp((id.int >> 80) / 1000, UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def usable_id(text: str) -> UUID | None:
     """Read an id that was made elsewhere; None if a task cannot have it, because it is not a new UUIDv7."""
     try:
         id = UUID(text)
-        made = made_at(id)
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
+    made = made_at(id)
     # Half of the margin is left for the clocks.
     return id if made is not None and abs(timezone.now() - made) < CLOCKS_AGREE / 2 else None

@@ -52,6 +52,11 @@ def test_an_action_on_what_is_no_key_is_refused(root, life, key) -> None:
     assert root.post(list_of(Task), {"action": "cancel", "_selected_action": key}).status_code == 400
 
 
+@pytest.mark.parametrize("id", ["ffffffff-ffff-7fff-bfff-ffffffffffff", "ffffffff-ffff-4fff-bfff-ffffffffffff"])
+def test_a_list_that_begins_behind_an_id_of_no_time_is_a_list(root, life, id) -> None:
+    assert page_of(life) in html(root.get(list_of(Task), {"before": id}))
+
+
 def test_a_page_behind_the_last_is_the_last(root, life, monkeypatch) -> None:
     monkeypatch.setattr(base.ReadOnlyAdmin, "list_per_page", 1)
     factories.submit()
