@@ -11,7 +11,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import URLPattern, path, reverse
 
 from tasks.admin import confirmation, operator_log
-from tasks.admin.base import ReadOnlyAdmin, only
+from tasks.admin.base import ReadOnlyAdmin
+from tasks.admin.change_list import only
 from tasks.admin.confirmation import is_across
 from tasks.admin.verb import Verb
 from tasks.contract.access import VIEW_JOURNAL
@@ -47,9 +48,8 @@ class OperatedAdmin(ReadOnlyAdmin):
         """Add the buttons and the operator log."""
         pk = unquote(object_id)
         reads_log = self.has_operator_log and request.user.has_perm(VIEW_JOURNAL.permission)
-        row = self.get_object(request, pk)
         added = {
-            "verb_buttons": self._verb_buttons(request, row),
+            "verb_buttons": self._verb_buttons(request, self.get_object(request, pk)),
             "operator_log": operator_log.entries_of(self.kind, pk) if reads_log else [],
         }
         return super().change_view(request, object_id, form_url, {**added, **(extra_context or {})})
@@ -83,18 +83,14 @@ class OperatedAdmin(ReadOnlyAdmin):
         by, rows = operator_log.author_of(request, of_many=True), self._confirmed_rows(request, rows)
         most = confirmation.MAX_AT_ONCE
         looked = scan(verb.legal(rows).values_list("pk", flat=True), wanted=most + 1)
-        ids = looked.found
-        chosen = ids[:most]
-        done = self._run(verb, chosen, by)
-        summary = f"{self.counted(done)} {verb.done}"
+        done = self._run(verb, looked.found[:most], by)
         skipped = 0 if is_across(request) else max(len(request.POST.getlist(ACTION_CHECKBOX_NAME)) - done, 0)
-        skipped_note = f", {skipped:,} skipped. {verb.condition}" if skipped else "."
-        more_note = f" More than {most:,} match: repeat the action for the rest." if len(ids) > len(chosen) else ""
-        more_note += (
-            "" if looked.is_complete else " Older ones were not looked at: repeat it after “Search older ones”."
-        )
-        level = messages.SUCCESS if done and not skipped else messages.WARNING
-        self.message_user(request, f"{summary}{skipped_note}{more_note}", level)
+        notes = [f"{self.counted(done)} {verb.done}{f', {skipped:,} skipped. {verb.condition}' if skipped else '.'}"]
+        if len(looked.found) > most:
+            notes.append(f"More than {most:,} match: repeat the action for the rest.")
+        if not looked.is_complete:
+            notes.append("Older ones were not looked at: repeat it after “Search older ones”.")
+        self.message_user(request, " ".join(notes), messages.SUCCESS if done and not skipped else messages.WARNING)
         return None
 
     def _run(self, verb: Verb, ids: list[Any], by: Author) -> int:

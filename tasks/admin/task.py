@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from tasks import lifecycle
-from tasks.admin.base import AnnotatedChangeList
+from tasks.admin.change_list import BoundedChangeList
 from tasks.admin.display import display, display_json, display_limit, display_time
 from tasks.admin.filters import ActorFilter, BandFilter, CreatedFilter, QueueFilter, StatusFilter
 from tasks.admin.formatting import (
@@ -45,7 +45,7 @@ MAX_SHOWN = 50
 MAX_NAME_LENGTH = 60
 
 
-class TaskList(AnnotatedChangeList):
+class TaskList(BoundedChangeList):
     """Leaves the big columns out of the list."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:

@@ -10,7 +10,7 @@ from django.test import Client
 
 import tasks
 from dlq.models import DeadLetter
-from tasks.admin import base
+from tasks.admin import change_list
 from tasks.models import Task, Worker
 from tasks.states import Status, WorkerStatus
 from tests import factories
@@ -31,7 +31,7 @@ def test_lists_neither_count_all_rows_nor_read_payloads(root, life, django_asser
 
 def test_a_list_says_when_it_stopped_counting(root, life, monkeypatch):
     assert "Counting stops here" not in html(root.get(list_of(Task)))
-    monkeypatch.setattr(base, "MAX_COUNTED", 1)
+    monkeypatch.setattr(change_list, "MAX_COUNTED", 1)
     factories.submit()
     assert "Counting stops here" in html(root.get(list_of(Task)))
 
