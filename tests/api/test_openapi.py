@@ -15,6 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tasks.api import openapi
 from tasks.api.examples import example_of
+from tasks.api.operations import OPERATIONS, action_of
 from tasks.contract import dead_letters, journal, submissions, tasks, workers
 from tasks.contract.fields import InvalidValue
 from tasks.contract.pages import PAGE_PARAMETERS, Cursor
@@ -177,7 +178,7 @@ def test_fields_are_those_that_are_read():
 
 
 def _operations():
-    return [DOCUMENT["paths"][one.path][one.method] for one in openapi.OPERATIONS]
+    return [DOCUMENT["paths"][one.path][one.method] for one in OPERATIONS]
 
 
 def test_every_operation_says_what_it_does_once():
@@ -235,7 +236,7 @@ def _body_of(operation):
 
 _EXAMPLES = [
     (operation, example["summary"])
-    for operation in openapi.OPERATIONS
+    for operation in OPERATIONS
     if operation.body
     for example in _body_of(operation)["examples"].values()
 ]
@@ -243,7 +244,7 @@ _EXAMPLES = [
 
 @pytest.mark.parametrize(("operation", "name"), _EXAMPLES, ids=[f"{one.name}: {name}" for one, name in _EXAMPLES])
 def test_an_example_can_be_sent_as_it_is(alice, staff, worker, operation, name):
-    action = openapi.action_of(operation)
+    action = action_of(operation)
     assert action
     caller = alice if action.is_for_owners or action.is_for_plain_users else staff
     task = alice.submit("echo", payload={"message": "hello"}).json()

@@ -1,0 +1,185 @@
+"""The operations of the REST API: one row for each method of each address, with its parameters, body and answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.urls import resolve
+
+from tasks.api import idempotency_key, preconditions
+from tasks.api.json_schema import ID, TEXT, TIME, Schema, array, enum, text
+from tasks.api.schemas import BAND, PRIORITY
+from tasks.contract.access import Action
+from tasks.contract.pages import CURSOR_PATTERN, DEFAULT_LIMIT, MOST_PER_PAGE
+from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES
+from tasks.states import DeathReason, Door, ObjectKind, Resolution, Status, WorkerStatus
+
+BASE = "/api/v1"
+
+# --- Parameters --------------------------------------------------------------------------------------------------
+
+
+def _query(name: str, schema: Schema, description: str) -> Schema:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+_IN_ANY_CASE = "Upper or lower case."
+_PAGING = [
+    _query(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MOST_PER_PAGE, "default": DEFAULT_LIMIT},
+        "The most entries on a page.",
+    ),
+    _query("cursor", {**TEXT, "pattern": CURSOR_PATTERN}, "The cursor of a `next` or `previous` address, unchanged."),
+]
+_TASK_FILTERS = [
+    _query("status", array(enum(Status)), f"{_IN_ANY_CASE} May be repeated."),
+    _query("actor", text(255), "The exact name."),
+    _query("queue", text(100), "The exact name."),
+    _query("band", BAND, _IN_ANY_CASE),
+    _query("priority", PRIORITY, "A number; use `band` for names."),
+    _query("tag", text(100), "A tag that the task has."),
+    _query("created_after", TIME, "Submitted after this time."),
+    _query("created_before", TIME, "Submitted before this time."),
+    _query("run_after", TIME, "With a run_at after this time."),
+    _query("run_before", TIME, "With a run_at before this time."),
+    _query(
+        "search",
+        text(255),
+        "An id or its first digits, a trace id, a tag, an actor's name, or the beginning of a declared actor's name.",
+    ),
+]
+_DEAD_LETTER_FILTERS = [
+    _query("reason", enum(DeathReason.names), _IN_ANY_CASE),
+    _query("resolution", enum(Resolution.names), _IN_ANY_CASE),
+    _query("actor", text(255), "The exact name."),
+    _query("queue", text(100), "The exact name."),
+    _query("task", ID, "The id of the task that died."),
+]
+_WORKER_FILTERS = [_query("status", array(enum(WorkerStatus)), f"{_IN_ANY_CASE} May be repeated.")]
+_JOURNAL_FILTERS = [
+    _query("verb", text(20), "The exact name: cancel, pause, issue, …"),
+    _query("by", text(150), "The exact name of who acted."),
+    _query("door", array(enum(Door)), f"{_IN_ANY_CASE} May be repeated."),
+    _query("kind", array(enum(ObjectKind)), f"{_IN_ANY_CASE} May be repeated."),
+    _query("object", text(100), "An id, or the name of a queue. With a task's id, also acts on its dead letters."),
+    _query("operation", ID, "The act on many that the entries belong to."),
+    _query("after", TIME, "Done after this time."),
+    _query("before", TIME, "Done before this time."),
+]
+_MINUTES = [
+    _query(
+        "minutes",
+        {"type": "integer", "minimum": 1, "maximum": LONGEST_MINUTES, "default": DEFAULT_MINUTES},
+        "The period over which throughput and latencies are measured, up to now.",
+    )
+]
+_IDEMPOTENCY_KEY: Schema = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {**TEXT, "pattern": idempotency_key.PATTERN},
+    "description": "Submissions with the same key and content create their tasks once within a day. The body may "
+    "have the key instead.",
+}
+_IF_MATCH: Schema = {
+    "name": "If-Match",
+    "in": "header",
+    "schema": {**TEXT, "pattern": preconditions.PATTERN},
+    "description": "The ETag that was read. A task that has changed since is left as it is (412). The version alone, "
+    "the number at the beginning of the ETag, fails after edits and retries only, however far the task has come.",
+}
+
+# --- Operations --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one address: its parameters, body and answers."""
+
+    method: str
+    path: str
+    name: str
+    #: Status → name of a schema; "" means an empty body.
+    answers: Mapping[int, str]
+    body: str = ""
+    is_body_optional: bool = False
+    parameters: Sequence[Schema] = ()
+    #: Statuses of errors that are described beyond the usual ones; every error is a Problem.
+    errors: Sequence[int] = ()
+    is_open: bool = False
+    is_text: bool = False
+    #: Whether it can make tasks run, which the submission limit counts.
+    makes_run: bool = False
+
+
+TASK_PATH = f"{BASE}/tasks/{{task_id}}"
+_LETTER_PATH = f"{BASE}/dlq/{{letter_id}}"
+_WORKER_PATH = f"{BASE}/workers/{{worker_id}}"
+_QUEUE_PATH = f"{BASE}/queues/{{name}}"
+#: Of a verb that may depend on the task's state.
+_GUARDED: Mapping[str, Any] = {"parameters": [_IF_MATCH], "errors": [409, 412]}
+#: Of a verb that takes nothing but a reason.
+_REASON: Mapping[str, Any] = {"body": "Reason", "is_body_optional": True}
+
+OPERATIONS: Sequence[Operation] = (
+    Operation("get", f"{BASE}/tasks", "listTasks", {200: "TaskPage"}, parameters=[*_TASK_FILTERS, *_PAGING]),
+    Operation(
+        "post", f"{BASE}/tasks", "submitTask", {201: "Task", 200: "SubmittedTask"},
+        body="Submission", parameters=[_IDEMPOTENCY_KEY], errors=[413, 422], makes_run=True,
+    ),
+    Operation(
+        "post", f"{BASE}/tasks/bulk", "submitTasks", {201: "SubmittedTasks", 200: "SubmittedTasks"},
+        body="BulkSubmission", parameters=[_IDEMPOTENCY_KEY], errors=[413, 422], makes_run=True,
+    ),
+    Operation("get", TASK_PATH, "readTask", {200: "Task"}),
+    Operation("put", TASK_PATH, "replaceTask", {200: "Task"}, body="Replacement", **_GUARDED, makes_run=True),
+    Operation("patch", TASK_PATH, "editTask", {200: "Task"}, body="Edit", **_GUARDED, makes_run=True),
+    Operation("delete", TASK_PATH, "deleteTask", {204: ""}, **_REASON, **_GUARDED),
+    Operation("post", f"{TASK_PATH}/cancel", "cancelTask", {200: "Task"}, **_REASON, **_GUARDED),
+    Operation("post", f"{TASK_PATH}/retry", "retryTask", {200: "Task"}, **_REASON, **_GUARDED, makes_run=True),
+    Operation("get", f"{TASK_PATH}/attempts", "listAttempts", {200: "AttemptPage"}, parameters=_PAGING),
+    Operation("get", f"{TASK_PATH}/result", "readResult", {200: "Result"}),
+    Operation("get", f"{TASK_PATH}/events", "listEvents", {200: "EventPage"}, parameters=_PAGING),
+    Operation(
+        "get", f"{BASE}/dlq", "listDeadLetters", {200: "DeadLetterPage"}, parameters=[*_DEAD_LETTER_FILTERS, *_PAGING],
+    ),
+    Operation("get", _LETTER_PATH, "readDeadLetter", {200: "DeadLetter"}),
+    Operation(
+        "post", f"{_LETTER_PATH}/redrive", "redriveDeadLetter", {200: "RedrivenDeadLetter"},
+        **_REASON, errors=[409], makes_run=True,
+    ),
+    Operation("post", f"{_LETTER_PATH}/discard", "discardDeadLetter", {200: "DeadLetter"}, **_REASON, errors=[409]),
+    Operation("get", f"{BASE}/actors", "listActors", {200: "Actors"}),
+    Operation(
+        "get", f"{BASE}/workers", "listWorkers", {200: "WorkerPage"},
+        parameters=[*_WORKER_FILTERS, *_PAGING],
+    ),
+    Operation("get", _WORKER_PATH, "readWorker", {200: "WorkerDetail"}),
+    Operation("delete", _WORKER_PATH, "drainWorker", {202: "Worker", 200: "Worker"}, **_REASON),
+    Operation("get", f"{BASE}/queues", "listQueues", {200: "Queues"}),
+    Operation("get", _QUEUE_PATH, "readQueue", {200: "Queue"}),
+    Operation("patch", _QUEUE_PATH, "changeQueue", {200: "Queue"}, body="QueueChange"),
+    Operation("post", f"{_QUEUE_PATH}/pause", "pauseQueue", {200: "Queue"}, **_REASON),
+    Operation("post", f"{_QUEUE_PATH}/resume", "resumeQueue", {200: "Queue"}, **_REASON),
+    Operation(
+        "get", f"{BASE}/journal", "listJournal", {200: "JournalPage"},
+        parameters=[*_JOURNAL_FILTERS, *_PAGING],
+    ),
+    Operation("get", f"{BASE}/stats", "readStats", {200: "Stats"}, parameters=_MINUTES),
+    Operation("get", "/healthz", "isAlive", {200: "Health"}, errors=[405], is_open=True),
+    Operation("get", "/readyz", "isReady", {200: "Health"}, errors=[405, 503], is_open=True),
+    Operation("get", "/health", "readHealth", {200: "Health"}, errors=[405, 503], is_open=True),
+    Operation("get", "/metrics", "readMetrics", {200: "text"}, is_text=True),
+)  # fmt: skip
+
+
+def action_of(operation: Operation) -> Action | None:
+    """Tell what an operation does; None for those that are open to everybody."""
+    actions: Mapping[str, Action] = getattr(view_of(operation), "actions", {})
+    return actions.get(operation.method.upper())
+
+
+def view_of(operation: Operation) -> Any:
+    """Give the view that answers an operation: a class, or a function."""
+    function: Any = resolve(operation.path).func
+    return getattr(function, "view_class", function)
