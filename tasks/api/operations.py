@@ -7,8 +7,8 @@ from typing import Any
 from django.urls import resolve
 
 from tasks.api import idempotency_key, preconditions
+from tasks.api.bodies import BAND, PRIORITY
 from tasks.api.json_schema import ID, TEXT, TIME, Schema, array, enum, text
-from tasks.api.schemas import BAND, PRIORITY
 from tasks.contract.access import Action
 from tasks.contract.pages import CURSOR_PATTERN, DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES

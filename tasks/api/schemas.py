@@ -1,10 +1,8 @@
-"""JSON Schemas of requests and answers: the ``components`` of the OpenAPI description."""
+"""JSON Schemas of answers, and with the ``bodies`` of requests the ``components`` of the OpenAPI description."""
 
 from collections.abc import Mapping
 
-from django.conf import settings
-
-from tasks import payload
+from tasks.api.bodies import BAND, BODIES, PRIORITY
 from tasks.api.json_schema import (
     ANY_OBJECT,
     ANYTHING,
@@ -19,19 +17,14 @@ from tasks.api.json_schema import (
     about,
     an_object,
     array,
-    body,
     enum,
     or_null,
     ref,
-    text,
 )
 from tasks.contract.actors import DEFAULTS
-from tasks.contract.idempotency_key import LONGEST as LONGEST_KEY
-from tasks.contract.submissions import MOST_IN_BULK, NOT_SUPPORTED
 from tasks.contract.tasks import REMOVED
 from tasks.errors import STATUS_OF_CODE
-from tasks.lifecycle.journal import LONGEST_REASON
-from tasks.priority import BANDS, HIGHEST, LOWEST
+from tasks.priority import BANDS
 from tasks.states import (
     AttemptOutcome,
     DeathReason,
@@ -43,7 +36,6 @@ from tasks.states import (
     WorkerStatus,
 )
 from tasks.submission import (
-    EDITABLE,
     FIELDS,
     JsonObject,
     Kind,
@@ -56,30 +48,7 @@ from tasks.submission import (
     WholeNumber,
 )
 
-PRIORITY: Schema = {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}
-BAND = enum(band.name for band in BANDS)
-REASON: Schema = {**TEXT, "maxLength": LONGEST_REASON, "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"}
 TRACE_ID: Schema = {**TEXT, "pattern": "^[0-9a-f]{32}$"}
-
-_BAND_IN_ANY_CASE = "|".join("".join(f"[{letter}{letter.upper()}]" for letter in band.name) for band in BANDS)
-
-
-def _taken(kind: Kind) -> Schema:
-    """Describe a value as a submission gives it."""
-    match kind:
-        case Text(longest):
-            return text(longest)
-        case Priority():
-            return {"oneOf": [PRIORITY, {**TEXT, "pattern": rf"^[ \t\r\n]*({_BAND_IN_ANY_CASE})[ \t\r\n]*$"}]}
-        case Seconds(takes_zero, highest):
-            return {**NUMBER, "minimum" if takes_zero else "exclusiveMinimum": 0, "maximum": highest}
-        case WholeNumber(highest):
-            return {**INTEGER, "maximum": highest}
-        case Tags(most, longest):
-            return array(text(longest), maxItems=most)
-        case JsonObject():
-            return {**ANY_OBJECT, "propertyNames": {"maxLength": payload.LONGEST_KEY, "pattern": r"^[^\u0000]*$"}}
-    return _answered(kind)
 
 
 def _answered(kind: Kind) -> Schema:
@@ -108,59 +77,6 @@ def _given(one: TaskField) -> Schema:
     return about(or_null(_answered(one.kind)), f"{one.help} null: {one.if_null}.")
 
 
-_BOUNDS = "Callers that the limits are for: {}, or as the actor declares; GET actors has the bounds."
-_HINTS = {
-    "actor": "GET actors lists them.",
-    "payload": "GET actors has its schema.",
-    "max_retries": _BOUNDS.format(f"at most {settings.SUBMIT_MOST_RETRIES}"),
-    "min_backoff_seconds": _BOUNDS.format(f"at least {settings.SUBMIT_LEAST_MIN_BACKOFF_SECONDS:g}"),
-    "max_backoff_seconds": _BOUNDS.format(f"at least {settings.SUBMIT_LEAST_MAX_BACKOFF_SECONDS:g}"),
-}
-
-
-def _help(one: TaskField) -> str:
-    default = "Default: the actor's." if one.actor_option else ""
-    return " ".join(filter(None, [one.help, default, _HINTS.get(one.name)]))
-
-
-#: The fields of a submission; an edit has those that are editable.
-SUBMISSION: Mapping[str, Schema] = {name: about(_taken(one.kind), _help(one)) for name, one in FIELDS.items()}
-
-
-def _replacing(one: TaskField) -> Schema:
-    """Describe a field of a replacement, which has no defaults; what is null already may stay so."""
-    schema = about(_taken(one.kind), one.help)
-    if one.name == "payload":
-        return about(or_null(schema), f"{one.help} null is taken of a caller from whom it is hidden; it stays.")
-    if one.if_null:
-        return about(or_null(schema), f"{one.help} null ({one.if_null}) is taken of a task that has it already.")
-    return schema
-
-
-def _nullable(schema: Schema) -> Schema:
-    """Allow null, which means "not given"."""
-    if "oneOf" in schema:
-        return {**schema, "oneOf": [*schema["oneOf"], {"type": "null"}]}
-    return or_null(schema)
-
-
-def _refused(why: str) -> Schema:
-    """Describe a field that must be left out, null or empty."""
-    return {"type": ["array", "null"], "items": ANYTHING, "maxItems": 0, "description": f"{why[0].upper()}{why[1:]}."}
-
-
-def _submission(**more: Schema) -> Schema:
-    properties = {
-        name: schema if name in ("actor", "payload") else _nullable(schema) for name, schema in SUBMISSION.items()
-    }
-    refused = {name: _refused(why) for name, why in NOT_SUPPORTED.items()}
-    both = {"required": ["run_at", "delay_seconds"], "properties": {"run_at": TIME, "delay_seconds": NUMBER}}
-    return {**body({**properties, **refused, **more}, required=["actor"]), "not": both}
-
-
-_WHY = about(or_null(REASON), "Why you do this, in one line; the journal keeps it.")
-_ONCE = "Submissions with the same key and content create their tasks once within a day"
-_OR_HEADER = "It may be sent as the header Idempotency-Key instead."
 _LATER = "Reserved; empty in this release."
 
 _ERROR = an_object(
@@ -386,22 +302,7 @@ _PROBLEM = {
 }
 
 SCHEMAS: Mapping[str, Schema] = {
-    "Submission": _submission(idempotency_key=about(or_null(text(LONGEST_KEY)), f"{_ONCE}. {_OR_HEADER}")),
-    "BulkSubmission": body(
-        {
-            "tasks": array(_submission(), minItems=1, maxItems=MOST_IN_BULK, description="All are accepted, or none."),
-            "idempotency_key": about(or_null(text(LONGEST_KEY)), f"{_ONCE}. It covers all tasks. {_OR_HEADER}"),
-        },
-        required=["tasks"],
-    ),
-    "Edit": {
-        **body({**{name: SUBMISSION[name] for name in EDITABLE}, "reason": _WHY}),
-        "anyOf": [{"required": [name]} for name in EDITABLE],
-    },
-    "Replacement": an_object(
-        {**{name: _replacing(FIELDS[name]) for name in EDITABLE}, "reason": _WHY}, optional=["reason"]
-    ),
-    "Reason": body({"reason": _WHY}),
+    **BODIES,
     "Task": an_object(_TASK),
     "RemovedTask": about(
         an_object(
@@ -436,9 +337,6 @@ SCHEMAS: Mapping[str, Schema] = {
     "WorkerDetail": an_object({**_WORKER, "running": array(ID, description="The tasks that it has claimed.")}),
     "Queue": an_object(_QUEUE),
     "Queues": an_object({"results": array(ref("Queue"), description="Sorted by name.")}),
-    "QueueChange": body(
-        {"paused": about(BOOLEAN, "Whether the queue is paused."), "reason": _WHY}, required=["paused"]
-    ),
     "Stats": an_object(
         {
             "tasks": about(an_object({str(status): INTEGER for status in Status}), "Tasks by status."),

@@ -1,0 +1,143 @@
+"""JSON Schemas of the bodies that requests bring: submissions, edits, replacements and reasons."""
+
+from collections.abc import Mapping
+
+from django.conf import settings
+
+from tasks import payload
+from tasks.api.json_schema import (
+    ANY_OBJECT,
+    ANYTHING,
+    BOOLEAN,
+    INTEGER,
+    NUMBER,
+    TEXT,
+    TIME,
+    Schema,
+    about,
+    an_object,
+    array,
+    body,
+    enum,
+    or_null,
+    text,
+)
+from tasks.contract.idempotency_key import LONGEST as LONGEST_KEY
+from tasks.contract.submissions import MOST_IN_BULK, NOT_SUPPORTED
+from tasks.lifecycle.journal import LONGEST_REASON
+from tasks.priority import BANDS, HIGHEST, LOWEST
+from tasks.submission import (
+    EDITABLE,
+    FIELDS,
+    JsonObject,
+    Kind,
+    Moment,
+    Priority,
+    Seconds,
+    Tags,
+    TaskField,
+    Text,
+    WholeNumber,
+)
+
+PRIORITY: Schema = {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}
+BAND = enum(band.name for band in BANDS)
+REASON: Schema = {**TEXT, "maxLength": LONGEST_REASON, "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"}
+
+_BAND_IN_ANY_CASE = "|".join("".join(f"[{letter}{letter.upper()}]" for letter in band.name) for band in BANDS)
+
+
+def _taken(kind: Kind) -> Schema:
+    """Describe a value as a submission gives it."""
+    match kind:
+        case Text(longest):
+            return text(longest)
+        case Priority():
+            return {"oneOf": [PRIORITY, {**TEXT, "pattern": rf"^[ \t\r\n]*({_BAND_IN_ANY_CASE})[ \t\r\n]*$"}]}
+        case Seconds(takes_zero, highest):
+            return {**NUMBER, "minimum" if takes_zero else "exclusiveMinimum": 0, "maximum": highest}
+        case WholeNumber(highest):
+            return {**INTEGER, "maximum": highest}
+        case Tags(most, longest):
+            return array(text(longest), maxItems=most)
+        case JsonObject():
+            return {**ANY_OBJECT, "propertyNames": {"maxLength": payload.LONGEST_KEY, "pattern": r"^[^\u0000]*$"}}
+        case Moment():
+            return TIME
+
+
+_BOUNDS = "Rate-limited callers: {}, or what the actor declares; GET actors has the bounds."
+_HINTS = {
+    "actor": "GET actors lists them.",
+    "payload": "GET actors has its schema.",
+    "max_retries": _BOUNDS.format(f"at most {settings.SUBMIT_MOST_RETRIES}"),
+    "min_backoff_seconds": _BOUNDS.format(f"at least {settings.SUBMIT_LEAST_MIN_BACKOFF_SECONDS:g}"),
+    "max_backoff_seconds": _BOUNDS.format(f"at least {settings.SUBMIT_LEAST_MAX_BACKOFF_SECONDS:g}"),
+}
+
+
+def _help(one: TaskField) -> str:
+    default = "Default: the actor's." if one.actor_option else ""
+    return " ".join(filter(None, [one.help, default, _HINTS.get(one.name)]))
+
+
+#: The fields of a submission; an edit has those that are editable.
+SUBMISSION: Mapping[str, Schema] = {name: about(_taken(one.kind), _help(one)) for name, one in FIELDS.items()}
+
+
+def _replacing(one: TaskField) -> Schema:
+    """Describe a field of a replacement, which has no defaults; what is null already may stay so."""
+    schema = about(_taken(one.kind), one.help)
+    if one.name == "payload":
+        return about(or_null(schema), f"{one.help} A caller from whom it is hidden may send null, which keeps it.")
+    if one.if_null:
+        return about(or_null(schema), f"{one.help} null ({one.if_null}) is accepted if the task has it already.")
+    return schema
+
+
+def _nullable(schema: Schema) -> Schema:
+    """Allow null, which means "not given"."""
+    if "oneOf" in schema:
+        return {**schema, "oneOf": [*schema["oneOf"], {"type": "null"}]}
+    return or_null(schema)
+
+
+def _refused(why: str) -> Schema:
+    """Describe a field that must be left out, null or empty."""
+    return {"type": ["array", "null"], "items": ANYTHING, "maxItems": 0, "description": f"{why[0].upper()}{why[1:]}."}
+
+
+def _submission(**more: Schema) -> Schema:
+    properties = {
+        name: schema if name in ("actor", "payload") else _nullable(schema) for name, schema in SUBMISSION.items()
+    }
+    refused = {name: _refused(why) for name, why in NOT_SUPPORTED.items()}
+    both = {"required": ["run_at", "delay_seconds"], "properties": {"run_at": TIME, "delay_seconds": NUMBER}}
+    return {**body({**properties, **refused, **more}, required=["actor"]), "not": both}
+
+
+_WHY = about(or_null(REASON), "Why you do this, in one line; the journal keeps it.")
+_ONCE = "Submissions with the same key and content create their tasks once within a day"
+_OR_HEADER = "It may be sent as the header Idempotency-Key instead."
+
+BODIES: Mapping[str, Schema] = {
+    "Submission": _submission(idempotency_key=about(or_null(text(LONGEST_KEY)), f"{_ONCE}. {_OR_HEADER}")),
+    "BulkSubmission": body(
+        {
+            "tasks": array(_submission(), minItems=1, maxItems=MOST_IN_BULK, description="All are accepted, or none."),
+            "idempotency_key": about(or_null(text(LONGEST_KEY)), f"{_ONCE}. It covers all tasks. {_OR_HEADER}"),
+        },
+        required=["tasks"],
+    ),
+    "Edit": {
+        **body({**{name: SUBMISSION[name] for name in EDITABLE}, "reason": _WHY}),
+        "anyOf": [{"required": [name]} for name in EDITABLE],
+    },
+    "Replacement": an_object(
+        {**{name: _replacing(FIELDS[name]) for name in EDITABLE}, "reason": _WHY}, optional=["reason"]
+    ),
+    "Reason": body({"reason": _WHY}),
+    "QueueChange": body(
+        {"paused": about(BOOLEAN, "Whether the queue is paused."), "reason": _WHY}, required=["paused"]
+    ),
+}
