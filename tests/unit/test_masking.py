@@ -194,6 +194,16 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.parametrize("text", ["basic übungen", "Basic naïveté", "BASIC \u0130stanbul", "basic 日本語日本語"])
+def test_a_word_behind_basic_that_is_not_ascii_stays(text):
+    assert masked_text(text) == text
+
+
+@pytest.mark.parametrize("behind", ["é", "\u0130", "日本"])
+def test_basic_credentials_are_masked_whatever_letters_are_behind_them(behind):
+    assert "dXNlcjpwYXNz" not in masked_text(f"Authorisation by basic dXNlcjpwYXNz{behind}")
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES)
 def test_masking_twice_is_masking_once_and_keeps_the_shape(value):
