@@ -58,7 +58,7 @@ _BEARER = re.compile(
     r"bearer(?<![\w-]bearer)\s{1,3}"
     r"(?!(?:and|auth\w*|credentials?|header|in|is|of|or|scheme|tokens?|was)\b)(?P<secret>[\w.~+/=-]++)"
 )
-_BASIC = re.compile(r"basic(?<![\w-]basic)\s{1,3}(?P<secret>[\w+/-]{4,}+={0,2})")
+_BASIC = re.compile(r"basic(?<![\w-]basic)\s{1,3}(?P<secret>[a-z0-9_+/-]{4,}+={0,2})")
 #: Texts of a form that their issuer gives them: JWTs, Callboard's own tokens and those of well-known services.
 _ISSUED = re.compile(
     r"""(?P<secret>
@@ -198,7 +198,8 @@ def _password(text: str, found: re.Match[str]) -> _Stretch:
 def _basic(text: str, found: re.Match[str]) -> _Stretch:
     """Hide ``user:password`` in base64, and not just a word after "basic"."""
     start, end = found.span("secret")
-    word = text[start:end].rstrip("=").replace("+", "-").replace("/", "_")
+    # Not ASCII is only what the pattern sees as an ASCII letter in lower case.
+    word = text[start:end].encode("ascii", "ignore").rstrip(b"=").replace(b"+", b"-").replace(b"/", b"_")
     return (start, end) if b":" in base64.urlsafe_b64decode(word[: len(word) // 4 * 4]) else _NONE
 
 
