@@ -23,8 +23,8 @@ from tasks.payload import check_json
 from tasks.priority import HIGHEST, LOWEST, from_actor_priority, from_broker_priority, is_broker_queue, shortest_names
 from tasks.retry import MOST_SECONDS
 
-#: Options that Callboard adds to Dramatiq's: ``default_priority`` (1–10), ``api`` (False: not to be submitted by API).
-#: and ``strict`` (False: ``"5"`` is taken for a number).
+#: Options that Callboard adds to Dramatiq's: ``default_priority`` (1–10), ``api`` (False: not to be submitted by API),
+#: ``retry_for`` (milliseconds of retries) and ``strict`` (False: ``"5"`` is taken for a number).
 OWN_OPTIONS = frozenset({"default_priority", "api", "retry_for", "strict"})
 
 #: Declared by a library for itself; they work on tables that Callboard does not use.
@@ -109,7 +109,7 @@ def seconds(milliseconds: float | timedelta) -> float:
     return milliseconds / 1000
 
 
-#: By its code: the wrapper of each coroutine function is another one.
+#: Dramatiq wraps each coroutine function in a plain one of its own; all of these have this code in common.
 _SYNC_OF_ASYNC = async_to_sync(_unknown).__code__  # type: ignore[arg-type]
 
 
