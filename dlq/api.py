@@ -1,7 +1,7 @@
 """The REST API of dead letters: list, read, re-drive, discard."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -30,7 +30,7 @@ from tasks.contract.sight import sight_of
 class DeadLetterList(ApiView):
     """``GET dlq``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_DEAD_LETTER}
+    actions = {"GET": VIEW_DEAD_LETTER}
 
     def get(self, request: Request) -> Response:
         """List dead letters, newest first; ``resolution=open`` lists the unresolved ones."""
@@ -44,7 +44,7 @@ class DeadLetterList(ApiView):
 class DeadLetterDetail(ApiView):
     """``GET dlq/{id}``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_DEAD_LETTER}
+    actions = {"GET": VIEW_DEAD_LETTER}
 
     def get(self, request: Request, letter_id: str) -> Response:
         """Read one dead letter."""
@@ -54,7 +54,7 @@ class DeadLetterDetail(ApiView):
 class DeadLetterRedrive(ApiView):
     """``POST dlq/{id}/redrive``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"POST": REDRIVE_DEAD_LETTER}
+    actions = {"POST": REDRIVE_DEAD_LETTER}
 
     def post(self, request: Request, letter_id: str) -> Response:
         """Re-drive a dead letter: run its task again with a fresh set of retries."""
@@ -67,7 +67,7 @@ class DeadLetterRedrive(ApiView):
 class DeadLetterDiscard(ApiView):
     """``POST dlq/{id}/discard``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"POST": DISCARD_DEAD_LETTER}
+    actions = {"POST": DISCARD_DEAD_LETTER}
 
     def post(self, request: Request, letter_id: str) -> Response:
         """Discard a dead letter: resolve it without running its task again."""

@@ -1,8 +1,5 @@
 """The REST API of actors."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -10,14 +7,14 @@ from tasks.api.addresses import parameters
 from tasks.api.permissions import caller_of
 from tasks.api.views import ApiView
 from tasks.contract import fields
-from tasks.contract.access import VIEW_ACTORS, Action
+from tasks.contract.access import VIEW_ACTORS
 from tasks.contract.actors import actor_as_dict, submittable_by
 
 
 class ActorList(ApiView):
     """``GET actors``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_ACTORS}
+    actions = {"GET": VIEW_ACTORS}
 
     def get(self, request: Request) -> Response:
         """List the actors that you can submit tasks to, by name."""

@@ -1,15 +1,12 @@
 """The REST API of the journal: who did what, through which door and why."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks.api.addresses import page_as_dict, parameters
 from tasks.api.permissions import caller_of
 from tasks.api.views import ApiView
-from tasks.contract.access import VIEW_JOURNAL, Action, in_reach
+from tasks.contract.access import VIEW_JOURNAL, in_reach
 from tasks.contract.filters import filtered
 from tasks.contract.journal import FILTERS, entry_as_dict
 from tasks.contract.pages import Order, page
@@ -21,7 +18,7 @@ _NEWEST_FIRST = Order("id", True, lambda entry: entry.pk, int)
 class JournalList(ApiView):
     """``GET journal``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_JOURNAL}
+    actions = {"GET": VIEW_JOURNAL}
 
     def get(self, request: Request) -> Response:
         """List what people, deploys and repairs did, newest first."""

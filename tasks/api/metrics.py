@@ -1,21 +1,18 @@
 """``/metrics``, for Prometheus: with the permission to see workers; ``METRICS_ADDRESS`` serves them without one."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from django.http import HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from rest_framework.request import Request
 
 from tasks.api.views import ApiView
-from tasks.contract.access import VIEW_METRICS, Action
+from tasks.contract.access import VIEW_METRICS
 from tasks.telemetry import metrics
 
 
 class Metrics(ApiView):
     """``GET /metrics``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_METRICS}
+    actions = {"GET": VIEW_METRICS}
 
     def get(self, request: Request) -> HttpResponse:
         """Write the counters of all processes on this machine and the gauges from the database."""

@@ -12,7 +12,7 @@ from tasks.api.parsers import read_object
 from tasks.api.permissions import caller_of
 from tasks.api.views import ApiView
 from tasks.contract import fields, journal
-from tasks.contract.access import PAUSE_QUEUE, VIEW_QUEUE, Action
+from tasks.contract.access import PAUSE_QUEUE, VIEW_QUEUE
 from tasks.contract.queues import find_queue, queue_as_dict
 from tasks.errors import FieldError, InvalidTask
 from tasks.lifecycle import queues
@@ -22,7 +22,7 @@ from tasks.queries.queue_stats import all_queue_stats
 class QueueList(ApiView):
     """``GET queues``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_QUEUE}
+    actions = {"GET": VIEW_QUEUE}
 
     def get(self, request: Request) -> Response:
         """List queues by name, with the number of waiting tasks and the longest wait."""
@@ -33,7 +33,7 @@ class QueueList(ApiView):
 class QueueDetail(ApiView):
     """``GET`` and ``PATCH queues/{name}``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_QUEUE, "PATCH": PAUSE_QUEUE}
+    actions = {"GET": VIEW_QUEUE, "PATCH": PAUSE_QUEUE}
 
     FIELDS: ClassVar[Mapping[str, fields.Reader]] = {"paused": fields.boolean, "reason": journal.reason}
 
@@ -61,7 +61,7 @@ class QueueDetail(ApiView):
 class QueuePause(ApiView):
     """``POST queues/{name}/pause``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"POST": PAUSE_QUEUE}
+    actions = {"POST": PAUSE_QUEUE}
 
     def post(self, request: Request, name: str) -> Response:
         """Pause a queue: dispatch none of its tasks, and take back those that no worker has claimed."""
@@ -73,7 +73,7 @@ class QueuePause(ApiView):
 class QueueResume(ApiView):
     """``POST queues/{name}/resume``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"POST": PAUSE_QUEUE}
+    actions = {"POST": PAUSE_QUEUE}
 
     def post(self, request: Request, name: str) -> Response:
         """Resume a queue: dispatch its tasks again, at once."""

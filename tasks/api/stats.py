@@ -9,14 +9,14 @@ from rest_framework.response import Response
 from tasks.api.addresses import parameters
 from tasks.api.views import ApiView
 from tasks.contract import fields
-from tasks.contract.access import VIEW_STATS, Action
+from tasks.contract.access import VIEW_STATS
 from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES, stats_as_dict
 
 
 class Stats(ApiView):
     """``GET stats``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_STATS}
+    actions = {"GET": VIEW_STATS}
 
     PARAMETERS: ClassVar[Mapping[str, fields.Reader]] = {"minutes": fields.digits(1, LONGEST_MINUTES)}
 

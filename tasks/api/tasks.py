@@ -62,7 +62,7 @@ _BY_SERIAL = Order("id", False, lambda entry: entry.pk, int)
 class TaskList(ApiView):
     """``GET tasks`` lists, ``POST tasks`` submits one."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_TASK, "POST": SUBMIT_TASK}
+    actions = {"GET": VIEW_TASK, "POST": SUBMIT_TASK}
 
     def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any]:
         """Suggest the first example of a submission."""
@@ -93,7 +93,7 @@ class TaskList(ApiView):
 class TaskBulk(ApiView):
     """``POST tasks/bulk`` submits many tasks in one transaction: all or none."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"POST": SUBMIT_TASK}
+    actions = {"POST": SUBMIT_TASK}
 
     FIELDS: ClassVar[dict[str, fields.Reader]] = {"tasks": lambda value: value}
 
@@ -116,7 +116,7 @@ class TaskBulk(ApiView):
 class TaskDetail(ApiView):
     """``GET``, ``PUT``, ``PATCH`` and ``DELETE tasks/{id}``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {
+    actions = {
         "GET": VIEW_TASK,
         "PATCH": EDIT_TASK,
         "PUT": EDIT_TASK,
@@ -172,7 +172,7 @@ class TaskDetail(ApiView):
 class TaskCancel(ApiView):
     """``POST tasks/{id}/cancel``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"POST": CANCEL_TASK}
+    actions = {"POST": CANCEL_TASK}
 
     def post(self, request: Request, task_id: str) -> Response:
         """Cancel a waiting task; ask a running one to stop."""
@@ -186,7 +186,7 @@ class TaskCancel(ApiView):
 class TaskRetry(ApiView):
     """``POST tasks/{id}/retry``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"POST": RETRY_TASK}
+    actions = {"POST": RETRY_TASK}
 
     def post(self, request: Request, task_id: str) -> Response:
         """Re-run a task that died, was cancelled, or waits for a retry."""
@@ -201,7 +201,7 @@ class TaskRetry(ApiView):
 class TaskAttempts(ApiView):
     """``GET tasks/{id}/attempts``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_TASK}
+    actions = {"GET": VIEW_TASK}
 
     def get(self, request: Request, task_id: str) -> Response:
         """List the ended attempts of a task, oldest first."""
@@ -213,7 +213,7 @@ class TaskAttempts(ApiView):
 class TaskResult(ApiView):
     """``GET tasks/{id}/result``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_TASK}
+    actions = {"GET": VIEW_TASK}
 
     def get(self, request: Request, task_id: str) -> Response:
         """Read the result of a task; ``result`` is null until the task has SUCCEEDED."""
@@ -223,7 +223,7 @@ class TaskResult(ApiView):
 class TaskEvents(ApiView):
     """``GET tasks/{id}/events``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_TASK}
+    actions = {"GET": VIEW_TASK}
 
     def get(self, request: Request, task_id: str) -> Response:
         """List what users and the scheduler did to a task, oldest first."""

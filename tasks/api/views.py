@@ -1,7 +1,7 @@
 """The base of all views of the API: permissions and content negotiation."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -58,7 +58,7 @@ class ApiView(APIView):
 
     permission_classes: Sequence[Any] = (IsAuthenticated, MayAct)
     #: What each method does. A method that is missing here is a mistake, and its requests fail.
-    actions: ClassVar[Mapping[str, Action]] = {}
+    actions: Mapping[str, Action] = {}
     #: The owner of the row that the request is about, once it is found.
     owner_id: int | None = None
     parser_classes = (Unread,)

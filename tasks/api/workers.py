@@ -1,8 +1,5 @@
 """The REST API of the worker registry."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -10,7 +7,7 @@ from tasks.api.addresses import page_as_dict, parameters
 from tasks.api.authors import read_author
 from tasks.api.permissions import caller_of
 from tasks.api.views import ApiView
-from tasks.contract.access import DRAIN_WORKER, VIEW_TASK, VIEW_WORKER, Action, find, visible
+from tasks.contract.access import DRAIN_WORKER, VIEW_TASK, VIEW_WORKER, find, visible
 from tasks.contract.filters import filtered
 from tasks.contract.pages import page
 from tasks.contract.workers import FILTERS, worker_as_dict
@@ -22,7 +19,7 @@ from tasks.states import WorkerStatus
 class WorkerList(ApiView):
     """``GET workers``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_WORKER}
+    actions = {"GET": VIEW_WORKER}
 
     def get(self, request: Request) -> Response:
         """List worker processes, newest first, including those that are gone."""
@@ -34,7 +31,7 @@ class WorkerList(ApiView):
 class WorkerDetail(ApiView):
     """``GET`` and ``DELETE workers/{id}``."""
 
-    actions: ClassVar[Mapping[str, Action]] = {"GET": VIEW_WORKER, "DELETE": DRAIN_WORKER}
+    actions = {"GET": VIEW_WORKER, "DELETE": DRAIN_WORKER}
 
     def get(self, request: Request, worker_id: str) -> Response:
         """Read one worker, with the ids of the tasks that it has claimed and you may see."""

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from dlq.models import DeadLetter, DeadLetterQuerySet
     from tasks.models import ApiToken, JournalQuerySet, Task, TaskQuerySet
 
-Rows = TypeVar("Rows", "TaskQuerySet", "DeadLetterQuerySet", "JournalQuerySet")
+Rows = TypeVar("Rows", "TaskQuerySet", "DeadLetterQuerySet")
+Reachable = TypeVar("Reachable", "TaskQuerySet", "DeadLetterQuerySet", "JournalQuerySet")
 Owned = TypeVar("Owned", "Task", "DeadLetter")
 Row = TypeVar("Row", bound=Model)
 
@@ -204,7 +205,7 @@ def visible(rows: Rows, caller: Caller, action: Action) -> Rows:
     return in_reach(rows, caller)
 
 
-def in_reach(rows: Rows, caller: Caller) -> Rows:
+def in_reach(rows: Reachable, caller: Caller) -> Reachable:
     """Narrow rows to the actors and queues that the caller's token is for."""
     if caller.actors:
         rows = rows.filter(actor__in=caller.actors)

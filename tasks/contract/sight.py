@@ -72,7 +72,7 @@ class Lens:
         if task is None or self.sight is Sight.NOTHING:
             return None
         if self.sight is Sight.CLEAR:
-            return task.args
+            return list(task.args)
         named = list(self._masked[0].items())[: len(task.args)]
         # Without a name there is no telling whether it is a secret.
         return [MASK if name.startswith("*") else value for name, value in named]

@@ -10,7 +10,7 @@ from django.utils import timezone
 from jsonschema import Draft202012Validator
 
 from tasks import lifecycle, registry
-from tasks.api import schemas
+from tasks.api import bodies, schemas
 from tasks.contract.fields import InvalidValue
 from tasks.contract.submissions import READERS
 from tasks.contract.values import timestamp
@@ -106,7 +106,7 @@ def _edges(kind: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _is_described(name: str, value: Any) -> bool:
-    return Draft202012Validator(schemas.SUBMISSION[name]).is_valid(value)
+    return Draft202012Validator(bodies.SUBMISSION[name]).is_valid(value)
 
 
 @pytest.mark.parametrize("name", FIELDS)
