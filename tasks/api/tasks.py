@@ -130,12 +130,12 @@ class TaskDetail(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """Read one task."""
-        task = find_task(request, task_id, VIEW_TASK)
+        task = _find_task(request, task_id, VIEW_TASK)
         return _answer(request, task, forecast=expected_start(task))
 
     def patch(self, request: Request, task_id: str) -> Response:
         """Change some fields of a waiting task."""
-        task = find_task(request, task_id, EDIT_TASK)
+        task = _find_task(request, task_id, EDIT_TASK)
         body = read_object(request)
         by, change = author_of(request, take_reason(body)), read_change(body)
         if not change:
@@ -144,7 +144,7 @@ class TaskDetail(ApiView):
 
     def put(self, request: Request, task_id: str) -> Response:
         """Replace all editable fields of a waiting task; all of them are required."""
-        task = find_task(request, task_id, EDIT_TASK)
+        task = _find_task(request, task_id, EDIT_TASK)
         body = read_object(request)
         by = author_of(request, take_reason(body))
         change = read_replacement(body, task=task, hidden=_lens(request, task).hidden("payload"))
@@ -152,7 +152,7 @@ class TaskDetail(ApiView):
 
     def delete(self, request: Request, task_id: str) -> Response:
         """Delete a task that is not running; its dead letters and history stay."""
-        task = find_task(request, task_id, DELETE_TASK)
+        task = _find_task(request, task_id, DELETE_TASK)
         by = read_author(request)
         with unchanged(request, task) as version:
             lifecycle.delete(task.pk, by=by, version=version)
@@ -166,7 +166,7 @@ class TaskDetail(ApiView):
         check_retries(change, caller=caller, task=task)
         with unchanged(request, task) as version:
             lifecycle.edit(task.pk, change, by=by, version=version, admit=limit)
-        return _answer(request, find_task(request, str(task.pk), EDIT_TASK), headers=limit.headers)
+        return _answer(request, _find_task(request, str(task.pk), EDIT_TASK), headers=limit.headers)
 
 
 class TaskCancel(ApiView):
@@ -176,11 +176,11 @@ class TaskCancel(ApiView):
 
     def post(self, request: Request, task_id: str) -> Response:
         """Cancel a waiting task; ask a running one to stop."""
-        task = find_task(request, task_id, CANCEL_TASK)
+        task = _find_task(request, task_id, CANCEL_TASK)
         by = read_author(request)
         with unchanged(request, task):
             lifecycle.cancel(task.pk, by=by)
-        return _answer(request, find_task(request, task_id, CANCEL_TASK))
+        return _answer(request, _find_task(request, task_id, CANCEL_TASK))
 
 
 class TaskRetry(ApiView):
@@ -190,12 +190,12 @@ class TaskRetry(ApiView):
 
     def post(self, request: Request, task_id: str) -> Response:
         """Re-run a task that died, was cancelled, or waits for a retry."""
-        task = find_task(request, task_id, RETRY_TASK)
+        task = _find_task(request, task_id, RETRY_TASK)
         by = read_author(request)
         limit = SubmissionLimit(caller_of(request))
         with unchanged(request, task):
             lifecycle.retry(task.pk, by=by, admit=limit)
-        return _answer(request, find_task(request, task_id, RETRY_TASK), headers=limit.headers)
+        return _answer(request, _find_task(request, task_id, RETRY_TASK), headers=limit.headers)
 
 
 class TaskAttempts(ApiView):
@@ -205,7 +205,7 @@ class TaskAttempts(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """List the ended attempts of a task, oldest first."""
-        asked, task = parameters(request), find_task(request, task_id, VIEW_TASK)
+        asked, task = parameters(request), _find_task(request, task_id, VIEW_TASK)
         found = page(filtered(task.attempts.all(), asked, {}), asked, order=_BY_NUMBER)
         return Response(page_as_dict(request, found, partial(attempt_as_dict, lens=_lens(request, task))))
 
@@ -217,7 +217,7 @@ class TaskResult(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """Read the result of a task; ``result`` is null until the task has SUCCEEDED."""
-        return Response(result_as_dict(find_task(request, task_id, VIEW_TASK), sees=_sees(request)))
+        return Response(result_as_dict(_find_task(request, task_id, VIEW_TASK), sees=_sees(request)))
 
 
 class TaskEvents(ApiView):
@@ -227,12 +227,12 @@ class TaskEvents(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """List what users and the scheduler did to a task, oldest first."""
-        asked, rows = parameters(request), find_task(request, task_id, VIEW_TASK).events.all()
+        asked, rows = parameters(request), _find_task(request, task_id, VIEW_TASK).events.all()
         found = page(filtered(rows, asked, {}), asked, order=_BY_SERIAL)
         return Response(page_as_dict(request, found, event_as_dict))
 
 
-def find_task(request: Request, text: str, action: Action) -> Task:
+def _find_task(request: Request, text: str, action: Action) -> Task:
     """Find the task of an address, for a caller who may see it and do this to it."""
     rows = Task.objects.defer(*UNSEEN)
     return find_row(request, rows, text, action, view=VIEW_TASK, kind="task")
