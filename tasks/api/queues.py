@@ -84,7 +84,7 @@ class QueueResume(ApiView):
 
 def _check(request: Request, name: str) -> None:
     find_queue(name)
-    caller_of(request).check(queue=name)
+    caller_of(request).require_reach(queue=name)
 
 
 def _answer(name: str) -> Response:

@@ -169,7 +169,7 @@ class Caller:
             has = ", ".join(self.token.scopes)
             raise NotAllowed(f'this needs a token with the scope "{action.scope}"; the scopes of this one: {has}')
 
-    def check(self, *, actor: str | None = None, queue: str | None = None) -> None:
+    def require_reach(self, *, actor: str | None = None, queue: str | None = None) -> None:
         """Refuse an actor or queue that the token is not for.
 
         Raises:

@@ -72,7 +72,7 @@ def read_submission(body: Mapping[str, Any], *, caller: Caller) -> Submission:
     """
     values = read_values(body)
     spec = registry.get_open(values["actor"])
-    caller.check(actor=spec.name, queue=values.get("queue") or spec.queue)
+    caller.require_reach(actor=spec.name, queue=values.get("queue") or spec.queue)
     if errors := [*retry_faults(values, caller=caller, spec=spec)]:
         raise InvalidTask(errors=errors)
     return Submission(**values, owner_id=caller.owner_id, trace_id=trace.current())
@@ -171,7 +171,7 @@ def permitted_change(change: Mapping[str, Any], *, task: Task, caller: Caller) -
     Raises:
         NotAllowed: the token is not for the queue, or the caller may not change the payload.
     """
-    caller.check(queue=change.get("queue"))
+    caller.require_reach(queue=change.get("queue"))
     if "payload" not in change or caller.may(EDIT_PAYLOAD, owner_id=task.owner_id):
         return dict(change)
     if not is_same_json(change["payload"], task.payload):

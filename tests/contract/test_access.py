@@ -53,10 +53,10 @@ def test_a_token_has_only_its_scopes(alice: User) -> None:
 
 def test_a_token_is_limited_to_its_actors_and_queues(alice: User) -> None:
     caller = Caller(alice, _token(actors=["note"], queues=["other"]))
-    caller.check(actor="note", queue="other")
+    caller.require_reach(actor="note", queue="other")
     for wrong in ({"actor": "act"}, {"queue": "default"}):
         with pytest.raises(NotAllowed) as caught:
-            caller.check(**wrong)
+            caller.require_reach(**wrong)
         assert [error.field for error in caught.value.errors] == list(wrong)
 
 
