@@ -12,7 +12,7 @@ from django_ratelimit.core import get_usage
 
 from tasks.admin.formatting import duration
 from tasks.contract import rate_limit
-from tasks.contract.client_address import client_address
+from tasks.contract.client_address import address_of
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ def refusal(request: HttpRequest) -> HttpResponse | None:
         return None
     if not any(waits):
         return None
-    log.warning("login refused after too many attempts", address=_address(request))
+    log.warning("login refused after too many attempts", address=address_of(request.META))
     wait = max(waits)
     response = render(request, "429.html", {"wait": duration(wait)}, status=429)
     response.headers["Retry-After"] = str(wait)
@@ -37,15 +37,11 @@ def refusal(request: HttpRequest) -> HttpResponse | None:
 
 
 def _limits(request: HttpRequest) -> list[tuple[str, str, tuple[int, float] | None]]:
-    address, name = _address(request), request.POST.get("username", "")[:150].strip().casefold()
+    address, name = address_of(request.META), request.POST.get("username", "")[:150].strip().casefold()
     return [
         ("login.address", address, settings.LOGIN_ADDRESS_RATE_LIMIT),
         ("login.name", f"{address} {name}", settings.LOGIN_RATE_LIMIT),
     ]
-
-
-def _address(request: HttpRequest) -> str:
-    return client_address(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
 
 
 def _wait_seconds(request: HttpRequest, group: str, value: str, rate: tuple[int, float]) -> int:

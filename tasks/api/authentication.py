@@ -10,7 +10,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from tasks.contract.client_address import client_address
+from tasks.contract.client_address import address_of
 from tasks.contract.refusal_limit import address_key, refusals
 from tasks.models import ApiToken
 from tasks.queries.tokens import token_for_secret
@@ -62,9 +62,7 @@ def _find(secret: str, request: Request) -> ApiToken | None:
     digest = ApiToken.hash(secret)
     if digest not in _seen:
         # Before the database is asked; the answer to a wrong token is counted with all refusals.
-        meta = request.META
-        address = client_address(meta.get("REMOTE_ADDR", ""), meta.get("HTTP_X_FORWARDED_FOR", ""))
-        refusals.check(address_key(address))
+        refusals.check(address_key(address_of(request.META)))
     token = token_for_secret(secret)
     if token is None:
         _seen.discard(digest)

@@ -1,6 +1,8 @@
 """Where a request came from and what it asked for, behind any number of trusted proxies."""
 
 import ipaddress
+from collections.abc import Mapping
+from typing import Any
 
 from django.conf import settings
 
@@ -21,6 +23,11 @@ def client_address(peer: str, forwarded_for: str = "") -> str:
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address, 64), strict=False))
     return str(address)
+
+
+def address_of(environ: Mapping[str, Any]) -> str:
+    """Tell which address a WSGI request came from; see ``client_address``."""
+    return client_address(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR", ""))
 
 
 def forwarded(value: str, *, peer: str, forwarded_for: str = "") -> str:
