@@ -161,8 +161,9 @@ class TaskDetail(ApiView):
     def _edit(self, request: Request, task: Task, change: dict[str, Any], *, by: Author) -> Response:
         caller = caller_of(request)
         limit = SubmissionLimit(caller)
-        change = keep_secrets(change, task=task, lens=_lens(request, task))
-        change = permitted_change(change, task=task, caller=caller)
+        lens = _lens(request, task)
+        change = keep_secrets(change, task=task, lens=lens)
+        change = permitted_change(change, task=task, caller=caller, seen=lens.payload())
         check_retries(change, caller=caller, task=task)
         with unchanged(request, task) as version:
             lifecycle.edit(task.pk, change, by=by, version=version, admit=limit)

@@ -163,10 +163,13 @@ def read_replacement(body: Mapping[str, Any], *, task: Task, hidden: Collection[
     return values | kept
 
 
-def permitted_change(change: Mapping[str, Any], *, task: Task, caller: Caller) -> dict[str, Any]:
+def permitted_change(change: Mapping[str, Any], *, task: Task, caller: Caller, seen: Any) -> dict[str, Any]:
     """Check an edit against what its caller may do beyond editing the task.
 
-    A caller who may not change the payload can send back the one that is there, as PUT needs it; it is left out then.
+    A caller who may not change the payload can send it back, as PUT needs it; it is left out then.
+
+    Parameters:
+        seen: the payload as the caller sees it. Compared with the stored one, guesses at its secrets would be answered.
 
     Raises:
         NotAllowed: the token is not for the queue, or the caller may not change the payload.
@@ -174,7 +177,7 @@ def permitted_change(change: Mapping[str, Any], *, task: Task, caller: Caller) -
     caller.require_reach(queue=change.get("queue"))
     if "payload" not in change or caller.may(EDIT_PAYLOAD, owner_id=task.owner_id):
         return dict(change)
-    if not is_same_json(change["payload"], task.payload):
+    if not is_same_json(change["payload"], seen):
         caller.require(EDIT_PAYLOAD, owner_id=task.owner_id)
     return {name: value for name, value in change.items() if name != "payload"}
 

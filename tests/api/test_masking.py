@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.utils.html import escape
 
@@ -187,6 +187,16 @@ def test_a_payload_without_the_mask_replaces_the_stored_one(auditor, waiting):
     payload = {"do": "return", "value": {"password": "new"}}
     assert _edit(auditor, "patch", waiting, {"payload": payload}).status_code == 200
     assert _stored() == payload
+
+
+def test_a_secret_cannot_be_guessed_by_edits(waiting):
+    user = User.objects.create_user("olga", is_staff=True)
+    user.groups.add(Group.objects.get(name="operator"))
+    operator = Caller(user)
+    wrong = {**PAYLOAD, "value": {**PAYLOAD["value"], "password": "a guess"}}
+    for guess in (wrong, PAYLOAD):
+        assert_problem(_edit(operator, "patch", waiting, {"payload": guess}), 403)
+    assert _edit(operator, "patch", waiting, {"payload": MASKED}).status_code == 200
 
 
 def test_owners_may_store_asterisks(alice, waiting):

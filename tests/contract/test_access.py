@@ -117,15 +117,16 @@ def test_what_has_no_scope_is_done_with_no_token() -> None:
 
 @pytest.mark.parametrize(("payload", "is_same"), [({"n": 1, "m": 2}, True), ({"m": 2, "n": True}, False), ({}, False)])
 def test_who_may_not_change_a_payload_can_send_it_back(alice: User, payload: dict[str, Any], is_same: bool) -> None:
-    task = Task(payload={"m": 2, "n": 1}, owner_id=None)
+    seen = {"m": 2, "n": 1}
+    task = Task(payload=seen, owner_id=None)
     change, caller = {"payload": payload, "priority": 9}, Caller(alice)
     if is_same:
-        assert permitted_change(change, task=task, caller=caller) == {"priority": 9}
+        assert permitted_change(change, task=task, caller=caller, seen=seen) == {"priority": 9}
     else:
         with pytest.raises(NotAllowed, match=r"change the payload of this task: .* tasks\.add_task"):
-            permitted_change(change, task=task, caller=caller)
+            permitted_change(change, task=task, caller=caller, seen=seen)
     task.owner_id = alice.pk
-    assert permitted_change(change, task=task, caller=caller) == change
+    assert permitted_change(change, task=task, caller=caller, seen=seen) == change
 
 
 def test_a_token_narrows_what_its_user_sees(alice: User) -> None:
