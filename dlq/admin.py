@@ -29,6 +29,8 @@ from tasks.states import DeathReason, ObjectKind, Resolution
 
 #: Counting open dead letters stops here.
 MAX_COUNTED = 1_000
+#: Dead letters whose errors a search reads as the user sees them.
+MAX_SEARCHED = 1_000
 MAX_CAUSES = 20
 MAX_ERROR_LENGTH = 120
 MAX_NAME_LENGTH = 60
@@ -158,7 +160,7 @@ DISCARD = Verb(
 
 def _ids_saying(letters: DeadLetterQuerySet, text: str, *, sees: Sees) -> list[UUID]:
     """Find the newest dead letters in whose errors this user can read a text: a search must not tell what is hidden."""
-    found = list(letters.saying(text).newest_first().only("task_id", "owner_id", "error_message")[:MAX_COUNTED])
+    found = list(letters.saying(text).newest_first().only("task_id", "owner_id", "error_message")[:MAX_SEARCHED])
     seen = lenses(found, sees=sees)
     texts = ((letter.pk, seen[letter.pk].text(letter.error_message) or "") for letter in found)
     return [pk for pk, shown in texts if text.lower() in shown.lower()]

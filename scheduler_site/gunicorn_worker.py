@@ -3,7 +3,7 @@
 Gunicorn's ``gthread`` reads each request in a thread and without a time-out. Here the main loop does all the waiting:
 for TLS handshakes, for heads and bodies, for clients that read slowly, and for what a client still sends after an early
 error. It also answers ``/healthz``, so liveness depends on neither threads nor servers. ``/readyz`` and ``/health``
-have a thread of their own; slow kinds of requests get a share of the others only.
+have a thread of their own; of the other threads, slow kinds of requests get a share only.
 """
 
 import errno

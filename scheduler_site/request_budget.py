@@ -1,4 +1,4 @@
-"""The time that a request's database calls may take together, on every path, and what its sender is told afterwards."""
+"""The database budget of a request: how long its database calls may take together, and the answer after that."""
 
 import sys
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class RequestBudgetMiddleware:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """``handler500``: tell a database that is away, in whatever middleware that was found, from a defect."""
+    """``handler500``: answer 503 if the database is away, whichever middleware found that, and 500 for a defect."""
     return _answer(request, sys.exc_info()[1]) or defaults.server_error(request)
 
 

@@ -73,7 +73,7 @@ class RequestThreads(Generic[T]):
             self._start_waiting()
 
     def take_overdue(self, seconds: float) -> list[T]:
-        """Take out what has waited that long without that any request of its kind got a thread."""
+        """Take out the requests that waited that long while no request of their kind got a thread."""
         before = time.monotonic() - seconds
         with self._lock:
             return [request for kind in Kind for request in self._overdue(kind, before)]

@@ -362,7 +362,7 @@ class _Schema(GenerateJsonSchema):
     """pydantic's, without defaults that are no JSON."""
 
     def get_default_value(self, schema: Any) -> Any:
-        """Give a field's default; none if it is no JSON."""
+        """Give a field's default; none if it is not JSON."""
         default = super().get_default_value(schema)
         return default if default is NoDefault or _is_json(default) else NoDefault
 

@@ -64,7 +64,7 @@ def check_submission_limit(**_: Any) -> list[CheckMessage]:
 
 @register()
 def check_metrics_address(**_: Any) -> list[CheckMessage]:
-    """Who may reach the API must not thereby reach the metrics."""
+    """An address that reaches the API must not reach the metrics, too."""
     if settings.METRICS_ADDRESS is None or settings.METRICS_ADDRESS[1] != settings.API_PORT:
         return []
     return [
@@ -78,7 +78,7 @@ def check_metrics_address(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_secret_key(_apps: Any = None, **_: Any) -> list[CheckMessage]:
-    """A key that can be guessed lets anybody sign a session of any user; without one nothing starts that signs."""
+    """A key that can be guessed lets anyone sign a session of any user; without a key, nothing that signs starts."""
     try:
         key = settings.SECRET_KEY
     except ImproperlyConfigured:
@@ -126,7 +126,7 @@ def _is_replaced(middleware: Any) -> bool:
 
 @register()
 def check_encoder(**_: Any) -> list[CheckMessage]:
-    """Payloads are columns of JSON, so no encoder is asked."""
+    """Payloads are columns of JSON, so an encoder would be ignored."""
     name = getattr(settings, "DRAMATIQ_ENCODER", _JSON_ENCODER)
     if name in (_JSON_ENCODER, "dramatiq.JSONEncoder"):
         return []

@@ -137,7 +137,7 @@ class DatabaseUnavailable(CallboardError):
 
 
 class TooSlow(DatabaseUnavailable):
-    """The database took too long over this request; narrow a search or a list, try anything else again later."""
+    """The database took too long over this request; narrow the search or list, or try again later."""
 
     code = "too_slow"
 

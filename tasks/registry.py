@@ -166,7 +166,7 @@ def broker_priority(value: Any) -> int:
     """Read the option ``broker_priority`` of an actor or a message.
 
     Raises:
-        ValueError: it is no whole number from 0 on.
+        ValueError: it is not a whole number from 0 on.
     """
     if not _is_whole(value) or value < 0:
         raise ValueError(value)

@@ -86,7 +86,7 @@ class Obstacle(TextChoices):
 
 
 class Door(TextChoices):
-    """The way by which somebody acts."""
+    """The ways to act on Callboard."""
 
     ADMIN = "admin", "Admin"
     API = "api", "API"

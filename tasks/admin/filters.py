@@ -105,7 +105,7 @@ class WorkerStatusFilter(ChipsFilter):
 
 
 class NameFilter(KnownValuesFilter):
-    """By a name that code declares; also by one that it declares no more, which the address then gives."""
+    """By a name that code declares, or by one in the address that it no longer declares."""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         """List the declared names, and the selected one."""

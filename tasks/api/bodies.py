@@ -86,7 +86,7 @@ SUBMISSION: Mapping[str, Schema] = {name: about(_taken(one.kind), _help(one)) fo
 
 
 def _replacing(one: TaskField) -> Schema:
-    """Describe a field of a replacement, which has no defaults; what is null already may stay so."""
+    """Describe a field of a replacement, which has no defaults; a value that is null may stay null."""
     schema = about(_taken(one.kind), one.help)
     if one.name == "payload":
         return about(or_null(schema), f"{one.help} A caller from whom it is hidden may send null, which keeps it.")

@@ -20,7 +20,7 @@ def caller_of(request: Request) -> Caller:
 
 
 def action_of(request: Request) -> Action | None:
-    """Tell what a request does; None if it does nothing: OPTIONS, or a method that the view lacks and answers by a 405.
+    """Tell the action of a request; None for OPTIONS, and for a method that the view lacks and answers by a 405.
 
     Raises:
         KeyError: the view does not declare what this method does.
@@ -41,7 +41,7 @@ def find_row(request: Request, rows: "QuerySet[Owned]", text: str, action: Actio
 
 
 class MayAct(BasePermission):
-    """Lets in who may do what the request does; of owners' actions ``find_owned`` decides about the row."""
+    """Lets callers in by the action of the request; of owners' actions ``find_owned`` decides once it has the row."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Ask the contract.

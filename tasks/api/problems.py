@@ -115,7 +115,7 @@ def normalise(response: HttpResponseBase) -> None:
 
 
 def translated(exc: BaseException) -> CallboardError | None:
-    """Give the error that the caller is told of; None for a defect."""
+    """Translate an exception into an error for the caller; None for a defect."""
     if isinstance(exc, CallboardError):
         return exc
     if isinstance(exc, DatabaseProblem):
@@ -131,7 +131,7 @@ def _of_database(exc: DatabaseProblem) -> CallboardError | None:
         _log.warning("a request used its time with the database up", error=_first_line(exc))
         return errors.TooSlow(
             f"this request took the database longer than {settings.REQUEST_DATABASE_SECONDS:g} s and was stopped; "
-            "narrow a search or a list, and try anything else again later"
+            "narrow the search or list, or try again later"
         )
     if statements.is_read_only(exc):
         _log.warning("the database takes no writes; the caller is told to try again", error=_first_line(exc))

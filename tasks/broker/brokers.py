@@ -144,7 +144,7 @@ def _parameters(middleware: Middleware) -> dict[str, Any]:
 def _refuse_early_actors() -> None:
     """Refuse to begin if actors are bound to another broker, because they were imported before this one existed.
 
-    Their messages would go to that broker's server, and no worker of ours would see them.
+    Their messages would go to that broker's server, where Callboard's workers do not look.
     """
     early = stock_broker.global_broker
     if early is not None and not isinstance(early, CallboardBroker) and early.actors:
@@ -176,7 +176,7 @@ def _with_ours(middleware: list[Any] | None) -> list[Any]:
     make: Any = Results
     results = make(backend=TaskResults(), store_results=True)
     for hook in ("after_process_message", "after_skip_message", "after_nack"):
-        # Those that do nothing: the completer stores results.
+        # Middleware's own hooks, which do nothing: the completer stores results.
         setattr(results, hook, getattr(super(Results, results), hook))
     return [*(middleware or []), results, TaskGroups()]
 

@@ -113,7 +113,7 @@ class Caller:
 
     @property
     def is_limited(self) -> bool:
-        """Whether limits apply, of submissions, retries and refusals: to all but members of staff who may submit."""
+        """Whether the limits of submissions, retries and refusals apply: to all callers but staff who may submit."""
         return not (self._is_staff and self._has(SUBMIT_TASK))
 
     @property
@@ -222,12 +222,12 @@ def find_owned(rows: "QuerySet[Owned]", text: str, caller: Caller, action: Actio
         kind: what a row is called in the message.
 
     Raises:
-        NotFound: the id is not a UUID, there is no such row, or the caller may not see it: the two look the same.
+        NotFound: the id is not a UUID, there is no such row, or the caller may not see it; these look the same.
         NotAllowed: the caller may see the row, but not do this to it.
     """
     row_id = _read_id(text, kind)
     row = rows.filter(pk=row_id).first()
-    # Asked if there is no row, too: the answer must not come sooner then.
+    # Also without a row, or a quicker answer would tell that there is none.
     is_seen = caller.is_permitted(view, owner_id=None if row is None else row.owner_id)
     if row is None or not is_seen or not _is_in_reach(row, caller):
         raise _not_found(row_id, kind)

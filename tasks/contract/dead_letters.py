@@ -30,7 +30,7 @@ def lenses(letters: Sequence[DeadLetter], *, sees: Sees) -> dict[UUID, Lens]:
 
 
 def errors_of(causes: Sequence[Cause], *, sees: Sees) -> dict[str, str]:
-    """Write the error of each cause, by its fingerprint, as somebody sees it who owns none of its tasks."""
+    """Write the error of each cause, by its fingerprint, as a user sees it who owns none of its tasks."""
     sight = sees(None)
     wanted = [cause.task_id for cause in causes] if sight is Sight.MASKED else []
     tasks = Task.objects.only("actor", "args", "payload").in_bulk(wanted)

@@ -1,4 +1,4 @@
-"""The journal: why a caller acts, how an entry is written, and what a list of entries can be filtered by."""
+"""The journal: the reason of an act, how an entry is written, and what a list of entries can be filtered by."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def reason(value: Any) -> str:
-    """Read why somebody acts: one line of text, or "" for no reason."""
+    """Read the reason of an act: one line of text, or "" for none."""
     if value == "":
         return ""
     read = str(fields.text(LONGEST_REASON)(value)).strip()

@@ -74,7 +74,7 @@ class Lens:
         if self.sight is Sight.CLEAR:
             return list(task.args)
         named = list(self._masked[0].items())[: len(task.args)]
-        # Without a name there is no telling whether it is a secret.
+        # Without a name nothing tells whether it is a secret.
         return [MASK if name.startswith("*") else value for name, value in named]
 
     def value(self, value: Any) -> Any:

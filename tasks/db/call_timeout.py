@@ -77,7 +77,7 @@ def left_seconds() -> float | None:
 
 
 def refuse() -> None:
-    """Refuse a call of the calling thread's guarded block that has no chance.
+    """Refuse a database call that the calling thread's guarded block has no time for, or the server no answer.
 
     Raises:
         TimeOver: the block has no time left.

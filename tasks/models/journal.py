@@ -35,7 +35,7 @@ class JournalQuerySet(models.QuerySet["Journal"]):
         return self.filter(verb=verb)
 
     def done_by(self, name: str) -> Self:
-        """Done by whoever has this name."""
+        """Done under this name."""
         return self.filter(by=name)
 
     def through(self, doors: Collection[Door]) -> Self:

@@ -281,7 +281,7 @@ class Task(models.Model):
             models.Index(
                 "owner", F("id").desc(), name="task_owned_idx", condition=Q(owner__isnull=False) & _IS_AT_REST
             ),
-            # Lists of the tasks that somebody may have to look after.
+            # Lists of the tasks that may need an operator.
             models.Index(
                 "status", F("id").desc(), name="task_by_status_idx", condition=Q(status__in=_LISTED_BY_STATUS)
             ),

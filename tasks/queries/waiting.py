@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from tasks.models import Journal, Task
 from tasks.states import ObjectKind, Obstacle
 
-#: These end only if somebody does something, or a process starts.
+#: These end only if an operator acts or a process starts.
 _BLOCKING = {Obstacle.NO_SCHEDULER, Obstacle.QUEUE_PAUSED, Obstacle.ACTOR_NOT_SERVED, Obstacle.QUEUE_NOT_SERVED}
 
 

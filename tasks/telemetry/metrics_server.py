@@ -1,4 +1,4 @@
-"""/metrics on an address of its own: whoever reaches it may read them, and no thread of the API is needed."""
+"""/metrics on an address of its own: it needs no token and no thread of the API."""
 
 import socket
 import threading

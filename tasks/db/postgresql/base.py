@@ -1,4 +1,4 @@
-"""The backend: what a bounded block leaves no time for is not begun. Django finds this module by its name."""
+"""The backend: it begins no call that a bounded block has no time for. Django finds this module by its name."""
 
 import math
 from typing import Any
