@@ -380,6 +380,12 @@ DRAMATIQ_AUTODISCOVER_MODULES = ("actors", "tasks")
 # Its `delete_old_tasks` deletes from a table that Callboard does not use.
 DRAMATIQ_IGNORED_MODULES = ("django_dramatiq.tasks",)
 
+# --- Django's Tasks framework ------------------------------------------------------------------------------------
+
+# `@task` functions of django.tasks, or of the package django-tasks before Django 6, run as Callboard's tasks. Name your
+# queues here, and options of actors for all functions: "QUEUES": ["default", "mail"], "OPTIONS": {"max_retries": 0}.
+TASKS = {"default": {"BACKEND": "tasks.django_tasks.CallboardBackend"}}
+
 # --- Logs --------------------------------------------------------------------------------------------------------
 
 # Django calls this function once with LOGGING while it starts.

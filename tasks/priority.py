@@ -108,6 +108,27 @@ def from_broker_priority(priority: int, *, default: int) -> int:
     return default + min(priority, 10) * (HIGHEST - default) // 10
 
 
+def from_django_priority(priority: int, *, default: int) -> int:
+    """Read the ``priority`` of Django's Tasks framework, -100 to 100, where 0 is the default and 100 runs first.
+
+    >>> [from_django_priority(one, default=5) for one in (-100, -1, 0, 1, 20, 21, 100)]
+    [1, 4, 5, 6, 6, 7, 10]
+    """
+    steps = HIGHEST - default if priority > 0 else default - LOWEST
+    # Away from the default, so that 1 is more urgent than 0.
+    return default + (1 if priority > 0 else -1) * -(-abs(priority) * steps // 100)
+
+
+def to_django_priority(priority: int, *, default: int) -> int:
+    """Give the furthest of Django's priorities that ``from_django_priority`` reads as this one.
+
+    >>> [to_django_priority(one, default=5) for one in (1, 4, 5, 6, 10)]
+    [-100, -25, 0, 20, 100]
+    """
+    steps = HIGHEST - default if priority > default else default - LOWEST
+    return 100 * (priority - default) // steps if priority != default else 0
+
+
 def parse_priority(value: object) -> int:
     """Read a priority: a whole number from 1 to 10, or a band's name in upper or lower case.
 

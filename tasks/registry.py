@@ -24,8 +24,9 @@ from tasks.priority import HIGHEST, LOWEST, from_actor_priority, from_broker_pri
 from tasks.retry import MOST_SECONDS
 
 #: Options that Callboard adds to Dramatiq's: ``default_priority`` (1–10), ``api`` (False: not to be submitted by API),
-#: ``retry_for`` (milliseconds of retries) and ``strict`` (False: ``"5"`` is taken for a number).
-OWN_OPTIONS = frozenset({"default_priority", "api", "retry_for", "strict"})
+#: ``retry_for`` (milliseconds of retries), ``strict`` (False: ``"5"`` is taken for a number) and ``observer`` (told of
+#: each run by the worker).
+OWN_OPTIONS = frozenset({"default_priority", "api", "retry_for", "strict", "observer"})
 
 #: Declared by a library for itself; they work on tables that Callboard does not use.
 _FOREIGN_MODULES = ("django_dramatiq.",)

@@ -13,7 +13,7 @@ LONGEST_NAME = 255
 LONGEST_REASON = 1_000
 
 #: Modules whose frames stand above an actor's function; a traceback begins below them.
-_CALLERS = ("tasks.worker.", "dramatiq.")
+_CALLERS = ("tasks.worker.", "tasks.django_tasks.", "dramatiq.")
 
 
 class ErrorReport(NamedTuple):

@@ -149,28 +149,34 @@ class CaptureOutcome(Middleware):
         from tasks.worker.transaction import completing
 
         current.enter(execution, functools.partial(completing, execution, message.inflight.worker_id))
+        if observer := execution.actor_options.get("observer"):
+            observer.started(execution, worker_id=message.inflight.worker_id)
 
     def after_process_message(
         self, broker: Broker, message: Any, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
         """Detach the execution; an exception outside the actor's function counts as its failure."""
-        execution = self._detach(message)
-        if execution is not None and exception is not None:
-            execution.capture_failure(exception)
-
-    def after_skip_message(self, broker: Broker, message: Any) -> None:
-        """Detach the execution of a skipped message, whose task is cancelled: it was not done."""
-        execution = self._detach(message)
-        if execution is not None:
-            execution.skip(sys.exception())
-
-    def _detach(self, message: Any) -> "Execution | None":
         # From the message, not from the thread: an earlier middleware may have kept the before-hook from running.
         execution: Execution | None = getattr(message, "execution", None)
         if execution is not None:
+            if exception is not None:
+                execution.capture_failure(exception)
+            self._detach(execution)
+
+    def after_skip_message(self, broker: Broker, message: Any) -> None:
+        """Detach the execution of a skipped message, whose task is cancelled: it was not done."""
+        execution: Execution | None = getattr(message, "execution", None)
+        if execution is not None:
+            execution.skip(sys.exception())
+            self._detach(execution)
+
+    def _detach(self, execution: "Execution") -> None:
+        try:
+            if observer := execution.actor_options.get("observer"):
+                observer.ended(execution)
+        finally:
             self._running.execution = None
             current.leave()
-        return execution
 
 
 def _without_arguments(record: logging.LogRecord) -> bool:
