@@ -114,9 +114,10 @@ def from_django_priority(priority: int, *, default: int) -> int:
     >>> [from_django_priority(one, default=5) for one in (-100, -1, 0, 1, 20, 21, 100)]
     [1, 4, 5, 6, 6, 7, 10]
     """
-    steps = HIGHEST - default if priority > 0 else default - LOWEST
-    # Away from the default, so that 1 is more urgent than 0.
-    return default + (1 if priority > 0 else -1) * -(-abs(priority) * steps // 100)
+    # Rounded away from the default, so that 1 is more urgent than 0.
+    if priority > 0:
+        return default - (-priority * (HIGHEST - default) // 100)
+    return default + priority * (default - LOWEST) // 100
 
 
 def to_django_priority(priority: int, *, default: int) -> int:
@@ -125,8 +126,9 @@ def to_django_priority(priority: int, *, default: int) -> int:
     >>> [to_django_priority(one, default=5) for one in (1, 4, 5, 6, 10)]
     [-100, -25, 0, 20, 100]
     """
-    steps = HIGHEST - default if priority > default else default - LOWEST
-    return 100 * (priority - default) // steps if priority != default else 0
+    if priority > default:
+        return 100 * (priority - default) // (HIGHEST - default)
+    return -(100 * (default - priority) // (default - LOWEST)) if priority < default else 0
 
 
 def parse_priority(value: object) -> int:

@@ -59,8 +59,9 @@ def declare(task: Task, options: Mapping[str, Any]) -> None:
     options = {"api": False, **options, **getattr(task.func, _OPTIONS, {})}
     throws = options.pop("throws", ())
     observer = Observer(task)
+    declare: Any = dramatiq.actor
     try:
-        dramatiq.actor(
+        declare(
             _function(task, observer, has_annotations="strict" in options),
             actor_name=name,
             queue_name=task.queue_name,
@@ -105,7 +106,7 @@ def _function(task: Task, observer: Observer, *, has_annotations: bool) -> Calla
     made = update_wrapper(run_async if inspect.iscoroutinefunction(function) else run, function)
     if not has_annotations:
         # Or the annotations of a function behind decorators would be read.
-        del made.__wrapped__  # type: ignore[attr-defined]
+        del made.__wrapped__
     made.__signature__ = _signature(task, has_annotations=has_annotations)  # type: ignore[attr-defined]
     return made
 

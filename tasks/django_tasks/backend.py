@@ -59,7 +59,7 @@ class CallboardBackend(BaseTaskBackend):
         super().validate_task(task)
         actors.declare(task, self.options)
 
-    def enqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
+    def enqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:  # type: ignore[override]
         """Write a row in the caller's transaction; the task runs once that commits.
 
         Raises:
@@ -70,7 +70,7 @@ class CallboardBackend(BaseTaskBackend):
         from tasks import lifecycle
 
         self.validate_task(task)
-        given = normalize_json({"args": args, "kwargs": kwargs})
+        given: Any = normalize_json({"args": args, "kwargs": kwargs})
         submission = Submission(
             actor=task.module_path,
             args=given["args"],

@@ -35,7 +35,10 @@ class Observer:
 
     def context(self) -> TaskContext:
         """Give the running function its context."""
-        return TaskContext(task_result=self._results[current.run()])
+        run = current.run()
+        assert run is not None
+        # It is missing if the database was away when the run was noted.
+        return TaskContext(task_result=self._results.get(run) or results.stored(run.claimed.id, self.task))
 
     def started(self, execution: "Execution", *, worker_id: UUID) -> None:
         """Note a run that is about to start."""
@@ -48,7 +51,10 @@ class Observer:
         if result is None:
             return
         finished_at = execution.at(execution.finished_monotonic)
-        if execution.error is None or execution.is_completed:
+        if execution.is_completed:
+            # By the function itself, with a result that it may have chosen freely.
+            result = results.stored(execution.claimed.id, self.task)
+        elif execution.error is None:
             _set(result, status=TaskResultStatus.SUCCESSFUL, finished_at=finished_at, _return_value=execution.result)
         elif last := _last_error(execution, execution.error):
             _set(result, status=TaskResultStatus.FAILED, finished_at=finished_at, errors=[*result.errors, last])

@@ -1,21 +1,13 @@
 """Functions for tests of the backend; declared once, as in the ``tasks.py`` of an app."""
 
 import asyncio
-import logging
+import time
 from datetime import date
 from typing import Any
 
-import django
-
 from tasks import current
 from tasks.django_tasks import actor_options
-
-if django.VERSION >= (6,):
-    from django.tasks import TaskContext, task
-else:
-    from django_tasks import TaskContext, task
-
-log = logging.getLogger(__name__)
+from tests.django_tasks.framework import task
 
 
 class Outer:
@@ -30,8 +22,8 @@ class Custom(Exception):
 
 
 @task()
-def noop(*args: tuple, **kwargs: dict) -> None:
-    """Do nothing."""
+def noop(*args: tuple[int], **kwargs: dict[str, int]) -> None:
+    """Do nothing; its annotations are wrong, as they often are."""
 
 
 @task
@@ -72,7 +64,11 @@ def convert(day: date, times: int = 1) -> list[Any]:
 @actor_options(max_retries=0)
 def fail(path: str = "") -> None:
     """Raise an exception."""
-    kinds: dict[str, Any] = {"custom": Custom("a\nbuiltins.SystemExit: b"), "nested": Outer.Boom(), "exit": SystemExit(3)}
+    kinds: dict[str, Any] = {
+        "custom": Custom("a\nbuiltins.SystemExit: b"),
+        "nested": Outer.Boom(),
+        "exit": SystemExit(3),
+    }
     raise kinds.get(path) or ValueError("this task is meant to fail")
 
 
@@ -98,21 +94,21 @@ def return_mapping() -> Any:
 
 
 @task(takes_context=True)
-def attempt_of(context: TaskContext) -> list[Any]:
+def attempt_of(context: Any) -> list[Any]:
     """Return what its context tells."""
     result = context.task_result
     return [context.attempt, result.id, str(result.status), result.task.priority, len(result.worker_ids)]
 
 
 @task(takes_context=True)
-async def repeat(context: TaskContext, text: str, *, times: int = 2) -> str:
+async def repeat(context: Any, text: str, *, times: int = 2) -> str:
     """Take a context and arguments, in a coroutine."""
     return f"{text * times}{context.attempt}"
 
 
 @task(takes_context=True)
 @actor_options(max_retries=1, min_backoff=1, max_backoff=1)
-def tell_errors(context: TaskContext) -> list[Any]:
+def tell_errors(context: Any) -> list[Any]:
     """Return what the second attempt knows of the first."""
     if context.attempt == 1:
         raise Custom("first")
@@ -131,3 +127,19 @@ def snooze_once() -> None:
 @actor_options(api=True, max_retries=7, throws=Custom)
 def open_to_api(name: str) -> None:
     """Be submitted by the API."""
+
+
+@task
+def nap(seconds: float) -> None:
+    """Sleep in naps, so that it can be interrupted."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.002)
+
+
+@task
+def commit_itself() -> str:
+    """Commit its own success, with its result."""
+    with current.complete_in_transaction() as completion:
+        completion.result = "kept"
+    return "not kept"
