@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import django
 import dramatiq
 import pytest
 from django.core.management import get_commands, load_command_class
@@ -23,6 +24,8 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 OTHER_STACKS = "coming-from.md"
 #: Words in capitals that are settings of something else, or no settings.
 NOT_SETTINGS = {"SCRIPT_NAME", "INSTALLED_APPS"}
+#: The pages show the imports of Django 6.
+TASKS_FRAMEWORK = "django.tasks" if django.VERSION >= (6,) else "django_tasks"
 OURS = [page for page in PAGES if page.name != OTHER_STACKS]
 
 
@@ -44,6 +47,7 @@ def _forget_actors():
 @pytest.mark.parametrize("text", list(_blocks("python")))
 @pytest.mark.usefixtures("db", "_forget_actors")
 def test_python_example_runs(text: str):
+    text = text.replace("from django.tasks import", f"from {TASKS_FRAMEWORK} import")
     exec(compile(text, "<example>", "exec"), {"__name__": "example"})
 
 
