@@ -21,6 +21,10 @@ class Custom(Exception):
     """Is no built-in exception."""
 
 
+class Several(ExceptionGroup[Exception]):
+    """Is no built-in group of exceptions."""
+
+
 @task()
 def noop(*args: tuple[int], **kwargs: dict[str, int]) -> None:
     """Do nothing; its annotations are wrong, as they often are."""

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import math
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +35,7 @@ from tests.django_tasks import functions
 from tests.django_tasks.framework import NAME, TaskResultMismatch, backend, task, task_backends
 from tests.factories import Lead
 
+ROOT = Path(__file__).resolve().parents[2]
 BACKEND = "tasks.django_tasks.CallboardBackend"
 READY, RUNNING, FAILED, SUCCESSFUL = (TaskResultStatus[name] for name in ("READY", "RUNNING", "FAILED", "SUCCESSFUL"))
 NOW = datetime.now(UTC)
@@ -190,6 +193,15 @@ def test_priorities_keep_their_order_and_their_ends(default: int) -> None:
         there = to_django_priority(priority, default=default)
         assert from_django_priority(there, default=default) == priority
         assert -100 <= there <= 100
+
+
+def test_the_page_says_which_priority_is_which() -> None:
+    page = (ROOT / "docs" / "django-tasks.md").read_text().replace("−", "-")
+    found = re.findall(r"(-?\d+)(?:–| to )(-?\d+) is (\d+)", page)
+    assert len(found) == 4
+    for first, last, mine in found:
+        assert {from_django_priority(int(one), default=5) for one in (first, last)} == {int(mine)}
+        assert from_django_priority(int(first) - (1 if int(first) > 0 else -1), default=5) != int(mine)
 
 
 def test_an_edited_priority_is_shown_as_it_is_now() -> None:
@@ -408,6 +420,7 @@ def test_a_task_that_was_too_old_to_start_says_so(lead: Lead) -> None:
         functions.Custom("a\nbuiltins.SystemExit: b\nos.Custom: c"),
         functions.Custom("x" * 20_000),
         ExceptionGroup("several", [ValueError(1), functions.Custom(2)]),
+        functions.Several("several", [ValueError(1)]),
         SyntaxError("wrong"),
         CallboardError("of another module"),
         SystemExit(3),

@@ -143,17 +143,26 @@ def test_a_snoozed_task_finishes_once(run: Any, heard: Any) -> None:
     assert [one.name for one in heard] == ["started", "started", "finished"]
 
 
-def test_a_receiver_that_raises_does_no_harm(run: Any) -> None:
+def test_a_receiver_that_raises_harms_neither_the_run_nor_other_receivers(run: Any) -> None:
+    called: list[str] = []
+
     def receiver(**_: Any) -> None:
+        called.append("raises")
         raise RuntimeError("as asked")
+
+    def other(**_: Any) -> None:
+        called.append("other")
 
     for signal in (task_started, task_finished):
         signal.connect(receiver)
+        signal.connect(other)
     try:
         assert run(functions.answer).return_value == 42
     finally:
         for signal in (task_started, task_finished):
             signal.disconnect(receiver)
+            signal.disconnect(other)
+    assert called == ["raises", "other"] * 2
 
 
 def test_a_cancelled_function_finishes_as_failed(engine: Engine, heard: Any) -> None:
@@ -171,4 +180,6 @@ def test_a_cancelled_function_finishes_as_failed(engine: Engine, heard: Any) -> 
 
 def test_a_success_that_the_function_commits_itself_finishes_with_its_result(run: Any, heard: Any) -> None:
     result = run(functions.commit_itself)
+    # Here alone the row is written first.
+    wait_until(lambda: len(heard) == 2)
     assert (result.return_value, heard[-1].result.return_value, heard[-1].status) == ("kept", "kept", SUCCESSFUL)
