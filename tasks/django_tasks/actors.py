@@ -82,9 +82,9 @@ def declared(name: str) -> Task | None:
     return None if actor is None else _task_of(actor)
 
 
-def declared_late() -> list[str]:
-    """Name the functions that a worker may not know, because ``django.setup()`` did not import their modules."""
-    return sorted(_declared_late & dramatiq.get_broker().actors.keys())
+def declared_late(backend: str) -> list[str]:
+    """Name a backend's functions that a worker may not know: ``django.setup()`` did not import their modules."""
+    return sorted(name for name in _declared_late if (task := declared(name)) and task.backend == backend)
 
 
 def _task_of(actor: Any) -> Task | None:

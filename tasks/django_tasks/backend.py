@@ -127,5 +127,5 @@ class CallboardBackend(BaseTaskBackend):
                 "DRAMATIQ_AUTODISCOVER_MODULES.",
                 id="tasks.W003",
             )
-            for name in actors.declared_late()
+            for name in actors.declared_late(self.alias)
         ]

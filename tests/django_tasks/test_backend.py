@@ -11,6 +11,7 @@ from uuid import UUID
 
 import dramatiq
 import pytest
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 from django.test import override_settings
 from dramatiq.middleware import TimeLimitExceeded
@@ -109,6 +110,8 @@ def test_a_task_can_be_enqueued_and_read_in_an_event_loop() -> None:
         assert result.status == READY
         with pytest.raises(TaskResultDoesNotExist):
             await functions.noop.aget_result("123")
+        with pytest.raises(SynchronousOnlyOperation):
+            functions.noop_async.enqueue("a")
 
     asyncio.run(view())
 
@@ -529,6 +532,8 @@ def test_a_function_that_workers_may_not_know_is_named_by_the_check(monkeypatch:
     (warning,) = task_backends["default"].check()
     assert warning.id == "tasks.W003"
     assert f"{__name__}._declared_here" in warning.msg
+    with with_tasks(default={}, other={}):
+        assert task_backends["other"].check() == []
 
 
 def test_a_backend_without_its_app_is_an_error() -> None:
