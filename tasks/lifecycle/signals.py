@@ -33,6 +33,9 @@ class Moved(NamedTuple):
 #: and a receiver that raises does no harm.
 transitioned = Signal()
 
+#: Sent with ``verb`` and ``moves`` inside the transaction that writes them, which may still be rolled back; for tests.
+written = Signal()
+
 #: Sent when the end of a queue's pause has committed, with ``queue`` (its name).
 resumed = Signal()
 
@@ -45,6 +48,7 @@ def announce(verb: str, moves: Sequence[Moved]) -> None:
     if not moves:
         return
     at = time.monotonic()
+    written.send(sender=None, verb=verb, moves=moves)
 
     # Not a partial: Django reads the __qualname__ of what it runs after a commit.
     def send() -> None:

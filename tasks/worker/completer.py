@@ -55,7 +55,7 @@ class Completer:
 
     def add(self, execution: Execution) -> None:
         """Decide the outcome of an ended run in the calling thread, and queue it; waits for no database."""
-        entry = (execution, self._decide(execution))
+        entry = (execution, decide(execution, self._inflight.worker_id))
         with self._changed:
             if not self._waiting:
                 # The thread had nothing to do, however long ago its last progress was.
@@ -98,18 +98,6 @@ class Completer:
             self._changed.notify()
         self._thread.join(timeout)
         return not self._thread.is_alive()
-
-    def _decide(self, execution: Execution) -> Outcome:
-        try:
-            return outcome_of(execution, self._inflight.worker_id)
-        except BaseException as error:  # noqa: BLE001 - this thread has other tasks to run
-            # Not expected: what the user's code raises is caught where it is called.
-            log.error(
-                "cannot decide the outcome of a run; a plain one is written",
-                task_id=str(execution.claimed.id),
-                error=report_of(error).traceback,
-            )
-            return undecided(execution, self._inflight.worker_id, error)
 
     def _run(self) -> None:
         keep_plans()
@@ -200,3 +188,17 @@ class Completer:
             return self._write([(execution, rest)])
         log.critical("outcome lost; the heartbeat will put the task back", task_id=str(outcome.task_id))
         return []
+
+
+def decide(execution: Execution, worker_id: UUID) -> Outcome:
+    """Decide the outcome of an ended run; never raises."""
+    try:
+        return outcome_of(execution, worker_id)
+    except BaseException as error:  # noqa: BLE001 - this thread has other tasks to run
+        # Not expected: what the user's code raises is caught where it is called.
+        log.error(
+            "cannot decide the outcome of a run; a plain one is written",
+            task_id=str(execution.claimed.id),
+            error=report_of(error).traceback,
+        )
+        return undecided(execution, worker_id, error)

@@ -241,7 +241,7 @@ class ClaimingConsumer(Consumer):
         # From here on the rows protect the tasks. Stale and foreign hints are acknowledged as well.
         self._unclaimed = []
         self._unacknowledged += taken
-        _mark_failed([one for one in executions if one.claimed.failures])
+        mark_failed([one for one in executions if one.claimed.failures])
         bands = {one.hint.task_id: one.queue for one in taken if one.hint is not None}
         for execution in executions:
             if is_quarantined(execution.claimed):
@@ -300,7 +300,7 @@ class ClaimingConsumer(Consumer):
             log.warning("hints are lost; the sweeper will find their tasks", error=str(error), count=len(taken))
 
 
-def _mark_failed(executions: Iterable[Execution]) -> None:
+def mark_failed(executions: Iterable[Execution]) -> None:
     """Give runs that follow a failure what Dramatiq's Retries writes into a message after it."""
     retried = {one.claimed.id: one for one in executions}
     if not retried:

@@ -1,0 +1,37 @@
+"""The testing functions as methods, for ``TestCase``; the ``callboard`` fixture of pytest is an instance."""
+
+from typing import Any
+
+from tasks.broker import notifier
+from tasks.testing.clock import travel
+from tasks.testing.runs import drain, inline, perform
+from tasks.testing.submissions import assert_not_submitted, assert_submitted, submitted
+
+
+class CallboardTestMixin:
+    """For a ``TestCase``: the functions of ``tasks.testing`` as methods, and no wake-ups to a scheduler.
+
+    Wake-ups would open a connection of their own, which could keep the test database from being dropped.
+    """
+
+    inline = staticmethod(inline)
+    drain = staticmethod(drain)
+    perform = staticmethod(perform)
+    submitted = staticmethod(submitted)
+    assert_submitted = staticmethod(assert_submitted)
+    assert_not_submitted = staticmethod(assert_not_submitted)
+    travel = staticmethod(travel)
+
+    @classmethod
+    def setUpClass(cls) -> None:  # noqa: N802 - unittest's name
+        """Switch wake-ups off."""
+        notifier.disconnect()
+        parent: Any = super()
+        parent.setUpClass()
+
+    @classmethod
+    def tearDownClass(cls) -> None:  # noqa: N802 - unittest's name
+        """Switch wake-ups on again."""
+        parent: Any = super()
+        parent.tearDownClass()
+        notifier.connect()
