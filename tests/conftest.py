@@ -21,15 +21,8 @@ from tasks.telemetry import log_writer
 from tests import factories
 from tests.factories import Lead
 
-#: Callers of the API and users of the admin; a whole engine inside the test's process.
-pytest_plugins = ["tests.callers", "tests.engines"]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _no_wakeups() -> Iterator[None]:
-    notifier.disconnect()
-    yield
-    notifier.connect()
+#: No wake-ups; callers of the API and users of the admin; a whole engine inside the test's process.
+pytest_plugins = ["tasks.testing.pytest", "tests.callers", "tests.engines"]
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from tasks import current, lifecycle, registry
 from tasks.broker import dramatiq_internals
 from tasks.broker.notifier import notifier
 from tasks.db.sessions import in_transaction
+from tasks.errors import Snooze
 from tasks.lifecycle import Claimed, Probe, workers
 from tasks.models import Queue, Task, Term, new_id
 from tasks.priority import band_of
@@ -40,6 +41,8 @@ from tasks.worker.outcomes import reduced
 
 log = structlog.get_logger(__name__)
 
+#: Exceptions that end an attempt and nothing else.
+_OF_THE_TASK = (Exception, SystemExit, Interrupt, Snooze)
 #: The term of the leader that a test is. Nobody else leads under this name.
 LEASE = "testing"
 
@@ -182,8 +185,8 @@ class Worker(Consumer):
         if not execution.is_completed:
             self._complete(execution)
         error = execution.error
-        if error is not None and not isinstance(error, Exception | Interrupt):
-            # Ctrl-C, or the end of the test by pytest.fail() or skip().
+        if error is not None and not isinstance(error, _OF_THE_TASK):
+            # Ctrl-C, pytest.fail() or pytest.skip(): it ends the test, not only the attempt.
             raise error
 
     def _complete(self, execution: Execution) -> None:
