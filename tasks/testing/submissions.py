@@ -56,10 +56,10 @@ def assert_submitted(
         "priority": None if priority is None else parse_priority(priority),
     }
     wanted = {name: value for name, value in wanted.items() if value is not None}
-    everything = submitted()
-    found = [task for task in everything if task.actor == _name(actor) and _fits(task, wanted)]
+    name, everything = _name(actor), submitted()
+    found = [task for task in everything if task.actor == name and _fits(task, wanted)]
     if (len(found) != times) if times is not None else not found:
-        raise AssertionError(_complaint(_name(actor), times, wanted, found, everything))
+        raise AssertionError(_complaint(name, times, wanted, found, everything))
     return found
 
 

@@ -1,0 +1,70 @@
+"""The fixture of pytest and the mixin of TestCase."""
+
+from datetime import timedelta
+
+from django.test import SimpleTestCase, TestCase
+
+import tasks.testing
+from tasks.broker import notifier
+from tasks.lifecycle import transitioned
+from tasks.testing import CallboardTestMixin
+from tests.actors import add, note
+
+
+def test_the_fixture_has_the_functions_and_a_database(callboard) -> None:
+    add.send(1, 2)
+    callboard.assert_submitted(add, times=1)
+    assert [task.result for task in callboard.drain()] == [3]
+
+
+def test_the_mixin_has_every_function_of_the_package() -> None:
+    functions = {name for name in tasks.testing.__all__ if name.islower()}
+    assert functions == {name for name in vars(CallboardTestMixin) if name.islower() and not name.startswith("_")}
+    for name in functions:
+        assert getattr(CallboardTestMixin(), name) is getattr(tasks.testing, name)
+
+
+def test_a_name_that_the_package_has_not_is_an_attribute_error() -> None:
+    assert not hasattr(tasks.testing, "drian")
+    assert set(tasks.testing.__all__) == {name for name in tasks.testing.__all__ if getattr(tasks.testing, name)}
+
+
+class MixedInTest(CallboardTestMixin, TestCase):
+    """Uses the mixin as a user's test does."""
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        note.send("of all tests")
+
+    def test_everything_is_a_method(self) -> None:
+        self.assertEqual(self.perform(add, 1, b=2), 3)
+        with self.inline():
+            self.assertEqual(add.send(1, 2).get_result(), 3)
+        with self.travel(by=timedelta(days=1)):
+            self.drain()
+        self.assert_not_submitted(note, payload__contains={"args_0": "x"})
+        self.assertEqual([task.status for task in self.submitted()], ["SUCCEEDED", "SUCCEEDED"])
+
+    def test_hooks_of_a_commit_are_captured_as_usual(self) -> None:
+        with self.captureOnCommitCallbacks(execute=True):
+            add.send(1, 2)
+            self.drain()
+        self.assert_submitted(add, times=1)
+
+
+def test_the_mixin_switches_wake_ups_off_and_on_again() -> None:
+    def is_connected() -> bool:
+        return any(receiver is notifier._on_transition for receiver in transitioned._live_receivers(None)[0])
+
+    class Case(CallboardTestMixin, SimpleTestCase):
+        pass
+
+    notifier.connect()
+    try:
+        Case.setUpClass()
+        assert not is_connected()
+        Case.tearDownClass()
+        Case.doClassCleanups()
+        assert is_connected()
+    finally:
+        notifier.disconnect()
