@@ -18,6 +18,7 @@ from dramatiq.broker import Consumer
 from dramatiq.brokers import redis as stock_redis
 from dramatiq.brokers import stub as stock_stub
 from dramatiq.encoder import JSONEncoder
+from dramatiq.errors import QueueNotFound
 from dramatiq.middleware import (
     AgeLimit,
     Callbacks,
@@ -119,6 +120,31 @@ class CallboardBroker(_Stock):
         """Return the process's one consumer; the worker lets Dramatiq start a single consumer thread."""
         assert self.make_consumer is not None, "consume() needs a worker: start it with runworkers or rundramatiq"
         return self.make_consumer(queue_name)
+
+    def join(
+        self, queue_name: str, *, timeout: int | None = None, fail_fast: bool | None = None, interval: int = 100
+    ) -> None:
+        """Wait until the tasks of a queue have ended, those with a delay and retries too; for tests with real workers.
+
+        Parameters:
+            timeout, interval: in milliseconds, as in Dramatiq.
+            fail_fast: raise if a task died; by default as in Dramatiq, where only the in-process broker does.
+
+        Raises:
+            QueueNotFound: no actor declares the queue.
+            QueueJoinTimeout, ResultFailure, NotSupported: see ``tasks.broker.join``.
+        """
+        # Not at the top: django-dramatiq builds the broker before Django has models.
+        from tasks.broker.join import join
+
+        if not self.get_declared_queues().issuperset(broker_queues(queue_name)):
+            raise QueueNotFound(queue_name)
+        join(
+            queue_name,
+            timeout_seconds=None if timeout is None else timeout / 1000,
+            interval_seconds=interval / 1000,
+            fail_fast=getattr(self, "fail_fast_default", False) if fail_fast is None else fail_fast,
+        )
 
     def _add_queue(self, band: str) -> None:
         raise NotImplementedError

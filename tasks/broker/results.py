@@ -42,7 +42,7 @@ class TaskResults(ResultBackend):
             return Missing
         if row.status == Status.SUCCEEDED:
             return row.result
-        raise _failure(row.status, row.error)
+        raise failure_of(row.status, row.error)
 
     def unwrap_result(self, res: Any) -> Any:
         """Return the result as it is: a row holds plain results."""
@@ -69,7 +69,8 @@ def _ttl(task: Any) -> float | None:
     return float(ttl) if isinstance(ttl, int | float) else None
 
 
-def _failure(status: str, error: str) -> ResultFailure:
+def failure_of(status: str, error: str) -> ResultFailure:
+    """Describe a task that has ended without success as Dramatiq does."""
     if status == Status.DEAD and error:
         kind, _, message = error.partition(": ")
         return ResultFailure(f"actor raised {error}", kind, message)  # type: ignore[no-untyped-call]

@@ -23,14 +23,14 @@ class CallboardTestMixin:
     travel = staticmethod(travel)
 
     @classmethod
-    def setUpClass(cls) -> None:  # noqa: N802 - unittest's name
+    def setUpClass(cls) -> None:
         """Switch wake-ups off."""
         notifier.disconnect()
         parent: Any = super()
         parent.setUpClass()
 
     @classmethod
-    def tearDownClass(cls) -> None:  # noqa: N802 - unittest's name
+    def tearDownClass(cls) -> None:
         """Switch wake-ups on again."""
         parent: Any = super()
         parent.tearDownClass()

@@ -1,8 +1,8 @@
 """Time travel: moves the database's clock as the calling thread's session sees it.
 
 Everything that Callboard decides by time is decided in SQL, by ``statement_timestamp()``. A session that travels gets a
-schema in its ``search_path`` whose functions of that name take the place of PostgreSQL's own, so each statement is the
-one of production and finds another time. Other sessions, Python's clock and the defaults of columns stay in the present.
+schema in its ``search_path`` whose functions of that name take the place of PostgreSQL's own. So each statement is that
+of production and finds another time. Other sessions, Python's clock and the defaults of columns stay in the present.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ CREATE OR REPLACE FUNCTION callboard_clock.{name}() RETURNS timestamptz LANGUAGE
 $$ SELECT pg_catalog.{name}() + pg_catalog.current_setting('callboard.travelled')::interval $$;"""
     for name, volatility in _FUNCTIONS.items()
 )
-# Behind the path's own schemas, or new tables would be made there; before pg_catalog, which is first if it is not named.
+# Behind the path's own schemas, or new tables would be made there. PostgreSQL's own comes first unless it is named.
 _DEPART = """
 SELECT set_config('callboard.travelled', %(travelled)s, false),
        CASE WHEN current_setting('search_path') NOT LIKE '%%callboard_clock%%'

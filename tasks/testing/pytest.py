@@ -21,7 +21,7 @@ def _no_wakeups() -> Iterator[None]:
 
 
 @pytest.fixture
-def callboard(db: None) -> "CallboardTestMixin":
+def callboard(db: None) -> "CallboardTestMixin":  # noqa: ARG001 - it brings the database
     """Give the functions of ``tasks.testing`` as methods, in a test with a database."""
     from tasks.testing.case import CallboardTestMixin
 

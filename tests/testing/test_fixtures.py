@@ -37,13 +37,13 @@ class MixedInTest(CallboardTestMixin, TestCase):
         note.send("of all tests")
 
     def test_everything_is_a_method(self) -> None:
-        self.assertEqual(self.perform(add, 1, b=2), 3)
+        assert self.perform(add, 1, b=2) == 3
         with self.inline():
-            self.assertEqual(add.send(1, 2).get_result(), 3)
+            assert add.send(1, 2).get_result() == 3
         with self.travel(by=timedelta(days=1)):
             self.drain()
         self.assert_not_submitted(note, payload__contains={"args_0": "x"})
-        self.assertEqual([task.status for task in self.submitted()], ["SUCCEEDED", "SUCCEEDED"])
+        assert [task.status for task in self.submitted()] == ["SUCCEEDED", "SUCCEEDED"]
 
     def test_hooks_of_a_commit_are_captured_as_usual(self) -> None:
         with self.captureOnCommitCallbacks(execute=True):

@@ -26,7 +26,7 @@ def test_a_return_value_is_not_turned_into_json() -> None:
 
 def test_arguments_are_converted_and_checked_as_for_a_worker() -> None:
     assert perform(ship, order={"number": 1, "placed_on": "2030-01-02", "lines": ["a"]}) == "1/2030/1"
-    with pytest.raises(InvalidTask, match="payload.number"):
+    with pytest.raises(InvalidTask, match=r"payload\.number"):
         perform(ship, order={"number": "x"})
 
 
