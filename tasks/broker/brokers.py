@@ -138,7 +138,7 @@ class CallboardBroker(_Stock):
         from tasks.broker.join import join
 
         if not self.get_declared_queues().issuperset(broker_queues(queue_name)):
-            raise QueueNotFound(queue_name)
+            raise QueueNotFound(queue_name)  # type: ignore[no-untyped-call]
         join(
             queue_name,
             timeout_seconds=None if timeout is None else timeout / 1000,

@@ -41,7 +41,7 @@ def join(queue: str, *, timeout_seconds: float | None, interval_seconds: float, 
         if blocked_since is not None and now - blocked_since >= PATIENCE_SECONDS:
             raise NotSupported(f"join() waits in vain: {obstacle}. {_WAY_OUT}")
         if timeout_seconds is not None and now - began >= timeout_seconds:
-            raise QueueJoinTimeout(queue)
+            raise QueueJoinTimeout(queue)  # type: ignore[no-untyped-call]
         time.sleep(interval_seconds)
     dead = tasks.filter(status=Status.DEAD).order_by("finished_at").first() if fail_fast else None
     if dead is not None:

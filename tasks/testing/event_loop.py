@@ -25,7 +25,7 @@ class CallersLoop(EventLoopThread):
     """
 
     def __init__(self) -> None:
-        super().__init__(logging.getLogger(__name__))  # type: ignore[no-untyped-call]
+        super().__init__(logging.getLogger(__name__))
         self.daemon = True
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 

@@ -1,7 +1,7 @@
 """Which tasks a test has submitted, and assertions about them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.db import connection
@@ -87,7 +87,7 @@ def _arguments(task: Task) -> dict[str, Any]:
 
 
 def _fits(task: Task, wanted: Mapping[str, Any]) -> bool:
-    checks = {
+    checks: dict[str, Callable[[Any], bool]] = {
         "payload": lambda value: is_same_json(_arguments(task), value),
         "payload__contains": lambda value: _contains(_arguments(task), value),
         "queue": lambda value: task.queue == value,
@@ -133,4 +133,5 @@ def _described(task: Task) -> str:
 
 def _hooks_of_test() -> int:
     """Count hooks that wait for a commit, without those by which lifecycle announces what it wrote."""
-    return sum(getattr(hook, "__module__", "") != signals.__name__ for _, hook, _ in connection.run_on_commit)
+    hooks: Sequence[Any] = connection.run_on_commit
+    return sum(getattr(hook, "__module__", "") != signals.__name__ for _, hook, _ in hooks)

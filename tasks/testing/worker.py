@@ -25,7 +25,7 @@ from tasks.broker import dramatiq_internals
 from tasks.broker.notifier import notifier
 from tasks.db.sessions import in_transaction
 from tasks.errors import Snooze
-from tasks.lifecycle import Claimed, Probe, workers
+from tasks.lifecycle import Claimed, Outcome, Probe, workers
 from tasks.models import Queue, Task, Term, new_id
 from tasks.priority import band_of
 from tasks.queries.due import Position
@@ -93,7 +93,7 @@ class Worker(Consumer):
         workers.declare_queues()
         workers.register(self._inflight.worker_id, queues=registry.queue_names(), threads=1)
         term, _ = Term.objects.get_or_create(name=LEASE, defaults={"term": 1})
-        self._lead = {"lease": term.name, "term": term.term}
+        self._term = term.term
         self._interrupter.start()
         return self
 
@@ -136,7 +136,7 @@ class Worker(Consumer):
     def expire(self) -> None:
         """Let tasks die that are too old to start."""
         with _committing():
-            while lifecycle.expire_many(**self._lead):
+            while lifecycle.expire_many(lease=LEASE, term=self._term):
                 pass
 
     def _claim(self, task: Task) -> Claimed | None:
@@ -147,7 +147,9 @@ class Worker(Consumer):
         with _committing():
             # The clock may have travelled past the end of its lease.
             workers.beat(self._inflight.worker_id)
-            dispatched = lifecycle.dispatch_many(task.queue, [probe], space=1, actors=[task.actor], **self._lead)
+            dispatched = lifecycle.dispatch_many(
+                task.queue, [probe], space=1, actors=[task.actor], lease=LEASE, term=self._term
+            )
             hints = [one.hint for one in dispatched]
             return next(iter(lifecycle.claim_many(hints, worker_id=self._inflight.worker_id)), None)
 
@@ -190,7 +192,7 @@ class Worker(Consumer):
             raise error
 
     def _complete(self, execution: Execution) -> None:
-        outcome = decide(execution, self._inflight.worker_id)
+        outcome: Outcome | None = decide(execution, self._inflight.worker_id)
         while outcome is not None:
             try:
                 with _committing(), transaction.atomic():
@@ -231,7 +233,7 @@ def _committing() -> Iterator[None]:
     try:
         yield
         for one in in_transaction():
-            hooks = one.run_on_commit[before.get(one.alias, 0) :]
+            hooks: Sequence[Any] = one.run_on_commit[before.get(one.alias, 0) :]
             del one.run_on_commit[before.get(one.alias, 0) :]
             for _, hook, _ in hooks:
                 hook()
@@ -245,7 +247,8 @@ def _savepoints() -> Iterator[None]:
 
     In production such an actor loses nothing that it wrote before, since each statement commits alone.
     """
-    points = [(one, one.savepoint(), len(one.run_on_commit)) for one in in_transaction() if one.in_atomic_block]
+    kept = [one for one in in_transaction() if one.in_atomic_block and not is_aborted(one)]
+    points = [(one, one.savepoint() or "", len(one.run_on_commit)) for one in kept]
     yield
     for one, point, hooks in points:
         if not is_aborted(one):

@@ -69,16 +69,17 @@ def test_join_inside_a_transaction_names_drain() -> None:
 def test_join_without_a_worker_names_what_is_missing_and_drain(monkeypatch) -> None:
     monkeypatch.setattr(join_module, "PATIENCE_SECONDS", 0.15)
     add.send(1)
+    broker: Any = dramatiq.get_broker()
     began = time.monotonic()
     with pytest.raises(NotSupported, match=r"no scheduler is running; no live worker.*tasks\.testing\.drain\(\)"):
-        dramatiq.get_broker().join("default", interval=10)
+        broker.join("default", interval=10)
     assert time.monotonic() - began >= 0.15
 
 
 def _refused() -> list[Any]:
     """Run a test of a team's as unittest does; return what it raised."""
 
-    class TeamsTest(DramatiqTestCase):
+    class TeamsTest(DramatiqTestCase):  # type: ignore[misc]
         def test_a_task_runs(self) -> None:
             add.send(1, 2)
             self.broker.join("default")

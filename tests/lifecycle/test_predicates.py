@@ -22,7 +22,7 @@ FENCE = "tasks/lifecycle/predicates.py"
 #: Where statements stand.
 HOMES = ("tasks/lifecycle/", "tasks/queries/")
 #: Where statements may stand that name no table of the product: they are about sessions, the clock and the server.
-ABOUT_SESSIONS = ("tasks/db/", "scheduler_site/embedded/")
+ABOUT_SESSIONS = ("tasks/db/", "tasks/testing/clock.py", "scheduler_site/embedded/")
 
 IS_SQL = re.compile(r"^\s*(WITH \w+ AS|SELECT|INSERT INTO|UPDATE \w+ |DELETE FROM|LOCK TABLE|PREPARE|EXPLAIN)\b")
 NAMES_A_TABLE = re.compile(r"\b(FROM|JOIN|INTO|UPDATE|TABLE|ONLY) callboard_")

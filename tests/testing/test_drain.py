@@ -1,6 +1,7 @@
 """drain: due tasks run in the test's thread and transaction, by the verbs of production."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
@@ -254,7 +255,7 @@ def test_an_attempt_after_a_failure_has_its_marks() -> None:
     seen = []
 
     def look() -> None:
-        message = CurrentMessage.get_current_message()
+        message: Any = CurrentMessage.get_current_message()
         seen.append(message.options.get("retries"))
         raise RuntimeError
 

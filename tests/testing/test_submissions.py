@@ -1,6 +1,7 @@
 """submitted, assert_submitted, assert_not_submitted: what a test has submitted, and messages that show it."""
 
 import re
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -11,7 +12,7 @@ from tests.actors import add, elsewhere, note, ship
 
 pytestmark = pytest.mark.django_db
 
-ORDER = {"number": 1, "placed_on": "2030-01-02", "lines": ["a"]}
+ORDER: Any = {"number": 1, "placed_on": "2030-01-02", "lines": ["a"]}
 
 
 def test_submitted_lists_tasks_in_order_whatever_became_of_them() -> None:

@@ -19,7 +19,8 @@ SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 
 
 def ahead() -> timedelta:
-    return factories.database_now() - datetime.now(UTC)
+    moment: datetime = factories.database_now()
+    return moment - datetime.now(UTC)
 
 
 def test_the_clock_is_ahead_within_the_block_only() -> None:
@@ -39,6 +40,7 @@ def test_it_goes_into_the_past() -> None:
     with travel(to=datetime(2020, 1, 1, tzinfo=UTC)):
         act.send("return")
         (task,) = drain()
+    assert task.finished_at is not None
     assert task.finished_at.year == 2020
 
 
