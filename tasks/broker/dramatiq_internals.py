@@ -7,7 +7,8 @@ Elsewhere the engine uses names without an underscore that Dramatiq does not doc
 - ``results``: ``ResultBackend._get``, which is Dramatiq's own hook for back ends.
 - ``worker.runtime`` and ``worker.watchdog``: ``work_queue``, ``consumer_whitelist``, ``consumers`` and ``workers`` of a
   worker.
-- ``worker.event_loop``: the event loop's thread in ``dramatiq.asyncio``.
+- ``worker.event_loop`` and ``testing.event_loop``: the event loop's thread in ``dramatiq.asyncio``.
+- ``testing.worker``: ``WorkerThread.process_message()``, and ``ConsumerThread`` with its ``consumer``.
 
 ``tests/broker/test_dramatiq_contract.py`` covers each of these names and fails when an upgrade moves one.
 """

@@ -26,7 +26,7 @@ from tasks.broker.notifier import notifier
 from tasks.db.sessions import in_transaction
 from tasks.errors import Snooze
 from tasks.lifecycle import Claimed, Outcome, Probe, workers
-from tasks.models import Queue, Task, Term, new_id
+from tasks.models import Task, Term, new_id
 from tasks.priority import band_of
 from tasks.queries.due import Position
 from tasks.testing.clock import is_aborted
@@ -120,7 +120,7 @@ class Worker(Consumer):
             claimed = self._claim(task)
             if claimed is not None:
                 return self._run(claimed)
-            # Another session has locked it, or it was just paused.
+            # Its queue is paused, or another session has locked it.
             passed.add(task.pk)
 
     def run(self, task: Task) -> Execution:
@@ -214,9 +214,8 @@ class Worker(Consumer):
 
 
 def runnable(tasks: "QuerySet[Task]") -> Any:
-    """Leave out what no dispatcher would hand over: tasks of paused queues, and of actors that nobody declares."""
-    paused = Queue.objects.filter(paused_at__isnull=False).values("name")
-    return tasks.filter(actor__in=registry.actor_names()).exclude(queue__in=paused)
+    """Leave out tasks of actors that nobody declares."""
+    return tasks.filter(actor__in=registry.actor_names())
 
 
 # --- The test's transaction ---

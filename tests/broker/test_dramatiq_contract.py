@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from importlib.metadata import version
 from pathlib import Path
+from queue import Queue
 from typing import Any
 from uuid import UUID
 
@@ -189,6 +190,25 @@ def test_the_worker_finds_a_messages_consumer_by_its_queue_and_does_so_in_the_en
     source = inspect.getsource(dramatiq.worker.WorkerThread.process_message)
     assert "self.consumers[message.queue_name].post_process_message(message)" in source.partition("finally:")[2]
     assert 'message.options.get("throws")' in source
+
+
+def test_threads_that_were_never_started_process_a_message() -> None:
+    calls: list[str] = []
+
+    class Noting(Consumer):
+        def ack(self, message: MessageProxy) -> None:
+            calls.append("ack")
+
+    broker, queue = StubBroker(), Queue[Any]()
+    options: Any = {"broker": broker, "work_queue": queue, "worker_timeout": 0}
+    dramatiq.actor(lambda: calls.append("run"), broker=broker, actor_name="a")  # type: ignore[call-overload]
+    consumer = dramatiq.worker.ConsumerThread(queue_name="", prefetch=1, **options)
+    consumer.consumer = Noting()
+    thread = dramatiq.worker.WorkerThread(consumers={"default": consumer}, **options)
+    queue.put("a message")
+    thread.process_message(MessageProxy(Message("default", "a", (), {}, {})))
+    assert calls == ["run", "ack"]
+    assert queue.unfinished_tasks == 0
 
 
 def test_an_eta_would_delay_in_the_worker() -> None:

@@ -69,6 +69,18 @@ def on_commit() -> None:
         transaction.on_commit(lambda: noted.append("committed"))
 
 
+def hook_and_break() -> None:
+    transaction.on_commit(lambda: noted.append("committed"))
+    break_the_transaction()
+
+
+def failing_hook() -> None:
+    def fail() -> None:
+        raise RuntimeError("in a hook")
+
+    transaction.on_commit(fail)
+
+
 def complete() -> None:
     with current.complete_in_transaction() as completion:
         completion.result = Group.objects.create(name="durable").name

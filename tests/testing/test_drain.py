@@ -105,6 +105,25 @@ def test_a_task_that_is_too_old_dies_without_a_run() -> None:
     assert Task.objects.get().status == Status.DEAD
 
 
+def test_a_task_that_gets_too_old_before_the_end_dies_although_its_time_is_later() -> None:
+    act.send_with_options(args=("return",), max_age=60_000, delay=3_600_000)
+    drain(until=timedelta(minutes=5))
+    assert Task.objects.get().status == Status.DEAD
+
+
+def test_a_task_that_got_too_old_on_a_journey_dies() -> None:
+    act.send_with_options(args=("return",), max_age=60_000)
+    with travel(by=timedelta(minutes=5)):
+        assert drain() == []
+    assert Task.objects.get().status == Status.DEAD
+
+
+def test_a_task_of_an_actor_that_nobody_declares_waits() -> None:
+    act.send("return")
+    Task.objects.update(actor="gone")
+    assert drain(until=timedelta(hours=1)) == []
+
+
 def test_a_snooze_is_no_failure() -> None:
     act.send("snooze", 30)
     (task,) = drain()
@@ -170,10 +189,23 @@ def test_hooks_of_an_actor_run_as_if_it_had_committed() -> None:
 
 
 def test_hooks_of_the_test_stay(django_capture_on_commit_callbacks) -> None:
+    act.send("call", path(deeds.on_commit))
     with django_capture_on_commit_callbacks(execute=True) as hooks:
         transaction.on_commit(lambda: noted.append("the test's own"))
         drain()
-    assert (noted, len(hooks)) == (["the test's own"], 1)
+    assert (noted, len(hooks)) == (["committed", "the test's own"], 1)
+
+
+def test_hooks_of_an_actor_that_broke_the_transaction_are_dropped() -> None:
+    act.send("call", path(deeds.hook_and_break))
+    drain()
+    assert noted == []
+
+
+def test_an_exception_of_a_hook_reaches_the_test() -> None:
+    act.send("call", path(deeds.failing_hook))
+    with pytest.raises(RuntimeError, match="in a hook"):
+        drain()
 
 
 def test_what_an_actor_wrote_before_it_failed_stays_as_in_production() -> None:

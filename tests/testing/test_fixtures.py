@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from django.db import connection
 from django.test import SimpleTestCase, TestCase
 
 import tasks.testing
@@ -14,6 +15,12 @@ from tests.actors import add, note
 def test_the_fixture_has_the_functions_and_a_database(callboard) -> None:
     add.send(1, 2)
     callboard.assert_submitted(add, times=1)
+    assert [task.result for task in callboard.drain()] == [3]
+
+
+def test_the_fixture_goes_with_a_test_that_commits(callboard, transactional_db) -> None:
+    add.send(1, 2)
+    assert not connection.in_atomic_block
     assert [task.result for task in callboard.drain()] == [3]
 
 

@@ -1,5 +1,6 @@
 """perform: one run of one actor, as in a worker."""
 
+import time
 from datetime import date
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_message_brings_its_options() -> None:
     with pytest.raises(TimeLimitExceeded):
         perform(act.message_with_options(args=("call", path(deeds.busy_for_long)), time_limit=100))
     assert perform(add.message(1, 2)) == 3
-    assert perform(add.message_with_options(args=(1, 2), delay=60_000)) == 3
+    assert perform(add.message_with_options(args=(1, 2), eta=(time.time() + 3600) * 1000)) == 3
 
 
 def test_a_coroutine_works() -> None:
