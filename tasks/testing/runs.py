@@ -19,7 +19,7 @@ from tasks.lifecycle import Moved
 from tasks.lifecycle.signals import written
 from tasks.models import Task
 from tasks.testing import clock
-from tasks.testing.worker import Worker, engaged, is_engaged, runnable
+from tasks.testing.worker import InlineWorker, engaged, is_engaged, runnable
 from tasks.worker.execution import Execution
 
 #: More runs than a test means to have: an actor that submits itself, most likely.
@@ -42,7 +42,7 @@ def inline(*, raise_errors: bool = False) -> Iterator[None]:
     Parameters:
         raise_errors: let ``send()`` raise the exception of a failed run, once its outcome is written.
     """
-    with Worker() as worker:
+    with InlineWorker() as worker:
         receiver = _Receiver(worker, raise_errors=raise_errors)
         written.connect(receiver.hear)
         try:
@@ -54,7 +54,7 @@ def inline(*, raise_errors: bool = False) -> Iterator[None]:
 class _Receiver:
     """Hears of submissions, and runs them unless a task runs already, which is then followed by them."""
 
-    def __init__(self, worker: Worker, *, raise_errors: bool) -> None:
+    def __init__(self, worker: InlineWorker, *, raise_errors: bool) -> None:
         self._worker, self._raise_errors = worker, raise_errors
         self._thread = threading.get_ident()
         self._submitted: list[UUID] = []
@@ -96,7 +96,7 @@ def drain(
     """
     tasks = Task.objects.all() if queue is None else Task.objects.in_queue(queue)
     ran: list[Task] = []
-    with Worker() as worker, clock.travelling() as move:
+    with InlineWorker() as worker, clock.travelling() as move:
         end = None if until is None else clock.moment(until)
         while True:
             execution = worker.run_first(tasks)
@@ -151,7 +151,7 @@ def perform(actor: Actor[Any, Any] | Message[Any], *args: Any, attempt: int = 1,
         raise ValueError(f"expected an attempt from 1 on, got {attempt}")
     message = actor if isinstance(actor, Message) else actor.message(*args, **payload)
     # Engaged, so that inline() does not take it for a task of the test.
-    with Worker() as worker, engaged():
+    with InlineWorker() as worker, engaged():
         task = lifecycle.submit(submission_of(message))
         Task.objects.filter(pk=task.pk).update(attempt=attempt - 1, failures=attempt - 1, run_at=Now())
         task.refresh_from_db()

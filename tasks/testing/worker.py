@@ -24,7 +24,7 @@ from tasks import current, lifecycle, registry
 from tasks.broker import dramatiq_internals
 from tasks.broker.notifier import notifier
 from tasks.db.sessions import in_transaction
-from tasks.errors import Snooze
+from tasks.errors import CallboardError, Snooze
 from tasks.lifecycle import Claimed, Outcome, Probe, workers
 from tasks.models import Task, Term, new_id
 from tasks.priority import band_of
@@ -55,25 +55,25 @@ class _Thread(threading.local):
     is_engaged = False
 
 
-_thread = _Thread()
+_this_thread = _Thread()
 
 
 def is_engaged() -> bool:
     """Tell whether the calling thread runs a task or writes its outcome, so that no other task may run in it."""
-    return _thread.is_engaged
+    return _this_thread.is_engaged
 
 
 @contextmanager
 def engaged() -> Iterator[None]:
     """Let the calling thread run no other task within the block."""
-    before, _thread.is_engaged = _thread.is_engaged, True
+    before, _this_thread.is_engaged = _this_thread.is_engaged, True
     try:
         yield
     finally:
-        _thread.is_engaged = before
+        _this_thread.is_engaged = before
 
 
-class Worker(Consumer):
+class InlineWorker(Consumer):
     """Runs tasks of the test's database; a context manager, which is on the registry of workers for its time."""
 
     def __init__(self) -> None:
@@ -197,7 +197,8 @@ class Worker(Consumer):
             try:
                 with _committing(), transaction.atomic():
                     lifecycle.complete_many([outcome])
-            except (DataError, IntegrityError) as error:
+            except (DataError, IntegrityError, CallboardError) as error:
+                # As the completer does; a follow-up may be refused as well.
                 outcome = reduced(outcome, error)
             else:
                 return
