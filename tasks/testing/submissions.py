@@ -49,6 +49,8 @@ def assert_submitted(
         payload__contains: some of them; of an object in it, some of its fields.
         priority: 1–10, or a band's name for its default.
     """
+    # pytest then shows the line of the test.
+    __tracebackhide__ = True
     wanted = {
         "payload": _plain(payload),
         "payload__contains": _plain(payload__contains),
@@ -65,6 +67,7 @@ def assert_submitted(
 
 def assert_not_submitted(actor: AnyActor, **like: Any) -> None:
     """Fail if the actor was submitted like this; takes what ``assert_submitted`` takes."""
+    __tracebackhide__ = True
     assert_submitted(actor, times=0, **like)
 
 
