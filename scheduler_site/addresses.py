@@ -1,20 +1,56 @@
-"""The addresses of PostgreSQL and the broker: one URL each; the spellings of other stacks are converted or refused."""
+"""The addresses of PostgreSQL and the broker: one URL each, in any usual spelling; what is not understood is refused.
 
-import re
+A URL that these functions return means the same to Django, libpq and the Redis client: they fill in nothing, ignore
+nothing and connect nowhere else. No error quotes a URL, because a password may be in any part of a mistyped one.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
 
+import psycopg2
+import redis
 from django.core.exceptions import ImproperlyConfigured
-from environ import Env
+from psycopg2.extensions import make_dsn
 
 from scheduler_site import env
-from tasks.broker import redis_url as redis
+from scheduler_site.server_url import Host, ServerUrl, WrongUrl, host_name, port, scheme_of
+from tasks.broker import redis_url as redis_urls
 
 POSTGRES_SCHEMES = ("postgres", "postgresql")
 #: Each of them names a broker; the first that is set counts.
 _BROKER_URLS = ("BROKER_URL", "RABBITMQ_URL", "REDIS_URL")
 #: Scheduler and workers in one process, without a broker to install: ``runscheduler --with-workers``.
 IN_PROCESS_URL = "inprocess://"
+
+_EXPECTED_POSTGRES = "expected postgres://user:password@host:5432/name"
+_EXPECTED_REDIS = "expected redis://, rediss:// (TLS), redis+sentinel://, unix:///path or inprocess://"
+_EXPECTED_SENTINELS = "expected redis+sentinel://host:port,host:port/service"
+#: The names that others give to the schemes of ``tasks.broker.redis_url``.
+_OTHER_REDIS_SCHEMES = {
+    "valkey": "redis",
+    "valkeys": "rediss",
+    "redis+socket": "unix",
+    "redis+unix": "unix",
+    "valkey+unix": "unix",
+}
+#: Options of the Redis client that a URL may set, beside those that begin with ``ssl_``.
+_REDIS_OPTIONS = frozenset(
+    {"client_name", "health_check_interval", "max_connections", "protocol", "retry_on_timeout"}
+    | {"socket_connect_timeout", "socket_keepalive", "socket_timeout"}
+)
+_TLS_OPTIONS = frozenset(
+    {"ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_ciphers"}
+    | {"ssl_keyfile", "ssl_min_version", "ssl_password"}
+)
+_SENTINEL_OPTIONS = frozenset({"sentinel_username", "sentinel_password"})
+#: Options that other stacks put into a PostgreSQL URL, each with what to write instead.
+_NOT_OF_LIBPQ = {
+    "conn_max_age": "set DATABASE_MAX_AGE_SECONDS",
+    "pgbouncer": "set DIRECT_DATABASE_URL to the server behind the pooler",
+    "schema": "write options=-csearch_path%3Dname",
+}
 
 
 def database_is_named() -> bool:
@@ -35,13 +71,8 @@ def database_url(name: str, default: str = "") -> str:
     url = env.text(name, default)
     if not url:
         return ""
-    scheme, _, rest = url.partition("://")
-    if rest and scheme.split("+")[0].lower() in POSTGRES_SCHEMES:
-        return f"postgres://{rest}"
-    raise ImproperlyConfigured(
-        f"{name}: Callboard runs on PostgreSQL only; expected postgres://user:password@host:5432/name, "
-        f"got {redacted(url)!r}."
-    )
+    with _refused(name):
+        return str(_postgres(url))
 
 
 def database_url_from_parts() -> str:
@@ -52,26 +83,31 @@ def database_url_from_parts() -> str:
             _refuse_parts("POSTGRES", ("DB", "PASSWORD", "PORT", "USER"), url="DATABASE_URL")
         return ""
     user = env.text("POSTGRES_USER", "postgres")
-    password = env.text("POSTGRES_PASSWORD")
-    return (
-        f"postgres://{_userinfo(user, password)}{host}:{env.integer('POSTGRES_PORT', 5432, maximum=65535)}"
-        f"/{quote(env.text('POSTGRES_DB', user), safe='')}"
-    )
+    where = Host(_host_of("POSTGRES", host, url="DATABASE_URL"), env.integer("POSTGRES_PORT", 5432, maximum=65535))
+    name = env.text("POSTGRES_DB", user)
+    return str(ServerUrl("postgres", user, env.text("POSTGRES_PASSWORD"), (_without_socket_file(where),), (name,)))
 
 
 def database_settings(url: str, *, max_age_seconds: float) -> dict[str, Any]:
     """Turn a PostgreSQL URL into Django's dictionary; '' into a backend whose error says what to set."""
     if not url:
         return {"ENGINE": "scheduler_site.no_database"}
-    config: dict[str, Any] = dict(Env.db_url_config(url))
-    if not config.get("NAME"):
-        raise ImproperlyConfigured(f"DATABASE_URL: expected a database name after the last /, got {redacted(url)!r}.")
-    config["ENGINE"] = "tasks.db.postgresql"
-    config.setdefault("CONN_MAX_AGE", max_age_seconds)
-    config.setdefault("CONN_HEALTH_CHECKS", True)
-    # A host that drops packets must not hold a request or a worker thread for minutes.
-    config["OPTIONS"] = {"connect_timeout": 5, **config.get("OPTIONS", {})}
-    return config
+    with _refused("DATABASE_URL"):
+        parts = _postgres(url)
+    ports = [str(host.port or "") for host in parts.hosts]
+    return {
+        "ENGINE": "tasks.db.postgresql",
+        "NAME": parts.path[0],
+        "USER": parts.user,
+        "PASSWORD": parts.password,
+        "HOST": ",".join(host.name for host in parts.hosts),
+        # As libpq writes it: one for each host, "" for the default.
+        "PORT": ",".join(ports) if any(ports) else "",
+        "CONN_MAX_AGE": max_age_seconds,
+        "CONN_HEALTH_CHECKS": True,
+        # A host that drops packets must not hold a request or a worker thread for minutes.
+        "OPTIONS": {"connect_timeout": "5", **parts.options},
+    }
 
 
 def broker_url() -> str:
@@ -80,19 +116,17 @@ def broker_url() -> str:
         if url := env.text(name):
             return _checked_broker_url(name, url)
     if not broker_is_named():
-        _refuse_parts("REDIS", ("DB", "PASSWORD", "PORT"), url="BROKER_URL")
+        _refuse_parts("REDIS", ("DB", "PASSWORD", "PORT", "USERNAME"), url="BROKER_URL")
     return _redis_url_from_parts() or IN_PROCESS_URL
 
 
 def redis_url(broker: str) -> str:
     """Read ``REDIS_URL``, by default the broker's; '' if there is no Redis at all."""
-    default = broker if _scheme(broker) in redis.SCHEMES else _redis_url_from_parts()
-    url = env.text("REDIS_URL", default)
-    if url and _scheme(url) not in redis.SCHEMES:
-        raise ImproperlyConfigured(
-            f"REDIS_URL: expected redis://, rediss:// or redis+sentinel://, got {redacted(url)!r}."
-        )
-    return _checked_redis_url("REDIS_URL", url)
+    url = env.text("REDIS_URL", _redis_url_from_parts() if broker == IN_PROCESS_URL else broker)
+    if not url:
+        return ""
+    with _refused("REDIS_URL"):
+        return str(_redis(url))
 
 
 def broker_settings(url: str, *, namespace: str) -> tuple[str, dict[str, Any]]:
@@ -102,36 +136,194 @@ def broker_settings(url: str, *, namespace: str) -> tuple[str, dict[str, Any]]:
     return "tasks.broker.brokers.RedisBroker", {"url": url, "namespace": namespace}
 
 
-def redacted(url: str) -> str:
-    """Mask the password in a URL, so that an error can quote it."""
-    return re.sub(r"://([^:/@]*):.*@", r"://\1:***@", url)
+# --- PostgreSQL ------------------------------------------------------------------------------------------------------
+
+
+def _postgres(url: str) -> ServerUrl:
+    """Read the URL of a database; hosts, ports, user and password may be options, as libpq allows.
+
+    Raises:
+        WrongUrl: it does not name one database of a PostgreSQL.
+    """
+    scheme = scheme_of(url)
+    if scheme.partition("+")[0] not in POSTGRES_SCHEMES:
+        raise WrongUrl(f"Callboard runs on PostgreSQL only; {_EXPECTED_POSTGRES}, {_came(scheme)}")
+    parts = ServerUrl.parse(url)
+    options = dict(parts.options)
+    hosts, path = parts.hosts, parts.path
+    if len(path) > 2 and not path[0] and not hosts and "host" not in options:
+        # postgres:////run/postgresql/name
+        hosts, path = (Host("/".join(path[:-1])),), path[-1:]
+    if len(path) > 1:
+        raise WrongUrl(f"expected one / after the host, before the database name: {_EXPECTED_POSTGRES}")
+    name = _once("dbname", "".join(path), options)
+    if not name:
+        raise WrongUrl(f"expected a database name after the last /: {_EXPECTED_POSTGRES}")
+    user, password = _once("user", parts.user, options), _once("password", parts.password, options)
+    hosts = _hosts(hosts, options)
+    if options.get("ssl") == "true":
+        # libpq understands it in a URL only.
+        options = {"sslmode": "require", **options}
+        del options["ssl"]
+    for option in options:
+        _check_option_of_libpq(option)
+    return ServerUrl("postgres", user, password, hosts, (name,), options)
+
+
+def _once(option: str, value: str, options: dict[str, str]) -> str:
+    """Take an option that is a part of the URL as well; given twice, it would depend on the client which one counts."""
+    other = options.pop(option, "")
+    if value and other and value != other:
+        raise WrongUrl(f"expected {option} once, before the ? or as an option")
+    return value or other
+
+
+def _hosts(hosts: tuple[Host, ...], options: dict[str, str]) -> tuple[Host, ...]:
+    given = _once("host", ",".join(host.name for host in hosts), options)
+    names = [host_name(name) for name in given.split(",")] if given else []
+    before = [str(host.port or "") for host in hosts]
+    ports = _once("port", ",".join(before) if any(before) else "", options).split(",")
+    if len(ports) == 1:
+        ports *= max(1, len(names))
+    if len(ports) != max(1, len(names)):
+        raise WrongUrl(f"expected one port, or one for each of {len(names)} hosts, got {len(ports)}")
+    found = [Host(name, port(number)) for name, number in zip(names or [""], ports, strict=True)]
+    return () if found == [Host("")] else tuple(map(_without_socket_file, found))
+
+
+def _without_socket_file(host: Host) -> Host:
+    """Turn the path of a socket itself into libpq's form, the folder and the port."""
+    folder, mark, number = host.name.rpartition("/.s.PGSQL.")
+    if not mark:
+        return host
+    if host.port not in (None, 5432, port(number)):
+        raise WrongUrl("expected the port once, in the socket's name or after the host")
+    return Host(folder, port(number))
+
+
+def _check_option_of_libpq(option: str) -> None:
+    try:
+        make_dsn(**{option: "x"})
+    except psycopg2.ProgrammingError:
+        instead = f": {_NOT_OF_LIBPQ[option]}" if option in _NOT_OF_LIBPQ else ""
+        raise WrongUrl(f"PostgreSQL's client has no option {option!r}{instead}") from None
+
+
+# --- Redis -----------------------------------------------------------------------------------------------------------
 
 
 def _checked_broker_url(name: str, url: str) -> str:
-    scheme = _scheme(url)
-    if scheme in redis.SCHEMES:
-        return _checked_redis_url(name, url)
+    scheme = scheme_of(url)
     if scheme == "inprocess":
         return IN_PROCESS_URL
     if scheme in {"amqp", "amqps"}:
         raise ImproperlyConfigured(
             f"{name}: RabbitMQ comes with a later release; expected BROKER_URL with redis://, rediss:// or "
-            f"inprocess://, got {redacted(url)!r}."
+            f"inprocess://, {_came(scheme)}."
         )
-    raise ImproperlyConfigured(f"{name}: expected redis://, rediss:// or inprocess://, got {redacted(url)!r}.")
+    with _refused(name):
+        return str(_redis(url))
 
 
-def _checked_redis_url(name: str, url: str) -> str:
+def _redis(url: str) -> ServerUrl:
+    """Read the URL of a Redis.
+
+    Raises:
+        WrongUrl: it does not name one.
+    """
+    given = scheme_of(url)
+    scheme = _OTHER_REDIS_SCHEMES.get(given, given)
+    if scheme not in redis_urls.SCHEMES:
+        raise WrongUrl(f"{_EXPECTED_REDIS}, {_came(given)}")
+    parts = replace(ServerUrl.parse(url), scheme=scheme)
+    options = dict(parts.options)
+    if "ssl_cert_reqs" in options:
+        # Celery writes CERT_NONE for the client's none.
+        options["ssl_cert_reqs"] = options["ssl_cert_reqs"].removeprefix("CERT_").lower()
+    parts = replace(
+        parts, user=_once("username", parts.user, options), password=_once("password", parts.password, options)
+    )
+    if scheme == "unix":
+        parts = _redis_socket(parts, options)
+    elif scheme.endswith("+sentinel"):
+        parts = _redis_sentinels(parts, options)
+    else:
+        parts = _redis_server(parts, options)
+    _check_options(parts, is_tls=scheme.startswith("rediss"))
+    return parts
+
+
+def _redis_server(parts: ServerUrl, options: dict[str, str]) -> ServerUrl:
+    if len(parts.hosts) > 1:
+        raise WrongUrl(f"expected one host; for sentinels {_EXPECTED_SENTINELS}")
+    if any(host.name.startswith("/") for host in parts.hosts):
+        raise WrongUrl("expected unix:///path/of/redis.sock for a socket")
+    number = _number(_once("db", "/".join(parts.path), options))
+    return replace(parts, path=(number,) if number else (), options=options)
+
+
+def _redis_socket(parts: ServerUrl, options: dict[str, str]) -> ServerUrl:
+    # kombu's name for the number of the database.
+    number = _number(_once("virtual_host", options.pop("db", ""), options))
+    path = parts.path
+    if len(parts.hosts) == 1 and not path and parts.hosts[0].name.startswith("/"):
+        # unix://%2Frun%2Fredis.sock
+        path = tuple(parts.hosts[0].name[1:].split("/"))
+    elif parts.hosts or not any(path):
+        raise WrongUrl("expected three slashes before the path of the socket: unix:///run/redis/redis.sock?db=0")
+    return replace(parts, hosts=(), path=path, options={**({"db": number} if number else {}), **options})
+
+
+def _redis_sentinels(parts: ServerUrl, options: dict[str, str]) -> ServerUrl:
+    service, *rest = parts.path or ("",)
+    number = _number(_once("db", "/".join(rest), options))
+    if not service or not parts.hosts or any(host.name[:1] in ("", "/") for host in parts.hosts):
+        raise WrongUrl(_EXPECTED_SENTINELS)
+    return replace(parts, path=(service, number) if number else (service,), options=options)
+
+
+def _number(text: str) -> str:
+    if text and not (text.isascii() and text.isdigit()):
+        raise WrongUrl("expected the number of a Redis database after the last /, such as /0")
+    return text
+
+
+def _check_options(parts: ServerUrl, *, is_tls: bool) -> None:
+    known = (
+        _REDIS_OPTIONS | _TLS_OPTIONS | {"db"} | (_SENTINEL_OPTIONS if redis_urls.is_sentinel(str(parts)) else set())
+    )
+    for option in parts.options:
+        if option not in known:
+            raise WrongUrl(f"the Redis client has no option {option!r}; it takes {', '.join(sorted(known))}")
+        if option in _TLS_OPTIONS and not is_tls:
+            raise WrongUrl(f"expected rediss://, that is TLS, with the option {option}")
     try:
-        if url and redis.is_sentinel(url):
-            redis.parse_service(url)
+        redis.connection.parse_url(str(replace(parts, scheme="redis", hosts=(), path=())))
     except ValueError as error:
-        raise ImproperlyConfigured(f"{name}: {error}, got {redacted(url)!r}.") from error
-    return url
+        raise WrongUrl(str(error)) from None
 
 
-def _scheme(url: str) -> str:
-    return url.partition(":")[0].lower()
+def _redis_url_from_parts() -> str:
+    host = env.text("REDIS_HOST")
+    if not host:
+        return ""
+    where = Host(_host_of("REDIS", host, url="BROKER_URL"), env.integer("REDIS_PORT", 6379, maximum=65535))
+    number, user, password = str(env.integer("REDIS_DB", 0)), env.text("REDIS_USERNAME"), env.text("REDIS_PASSWORD")
+    if where.name.startswith("/"):
+        return str(ServerUrl("unix", user, password, (), tuple(where.name[1:].split("/")), {"db": number}))
+    return str(ServerUrl("redis", user, password, (where,), (number,)))
+
+
+# --- Both ------------------------------------------------------------------------------------------------------------
+
+
+def _host_of(prefix: str, text: str, *, url: str) -> str:
+    """Read a host that stands alone: an IPv6 address may be in brackets; a port or a URL does not belong there."""
+    with _refused(f"{prefix}_HOST"):
+        try:
+            return host_name(text.removeprefix("[").removesuffix("]"))
+        except WrongUrl as error:
+            raise WrongUrl(f"{error}, without a port, which is {prefix}_PORT; a whole URL is {url}") from None
 
 
 def _refuse_parts(prefix: str, parts: tuple[str, ...], *, url: str) -> None:
@@ -143,14 +335,13 @@ def _refuse_parts(prefix: str, parts: tuple[str, ...], *, url: str) -> None:
             )
 
 
-def _redis_url_from_parts() -> str:
-    host = env.text("REDIS_HOST")
-    if not host:
-        return ""
-    port, number = env.integer("REDIS_PORT", 6379, maximum=65535), env.integer("REDIS_DB", 0)
-    return f"redis://{_userinfo('', env.text('REDIS_PASSWORD'))}{host}:{port}/{number}"
+@contextmanager
+def _refused(name: str) -> Iterator[None]:
+    try:
+        yield
+    except WrongUrl as error:
+        raise ImproperlyConfigured(f"{name}: {error}.") from None
 
 
-def _userinfo(user: str, password: str) -> str:
-    secret = f":{quote(password, safe='')}" if password else ""
-    return f"{quote(user, safe='')}{secret}@" if user or secret else ""
+def _came(scheme: str) -> str:
+    return f"got {scheme}://" if scheme else "got no scheme://"

@@ -1,17 +1,19 @@
-"""Redis by its URL: plain, over TLS, or the master behind Sentinel.
+"""Redis by its URL: plain, over TLS, behind a unix socket, or the master behind Sentinel.
 
-``redis://user:password@host:6379/0``, ``rediss://…`` for TLS (``?ssl_ca_certs=/path`` names the authority), and
+``redis://user:password@host:6379/0``, ``rediss://…`` for TLS (``?ssl_ca_certs=/path`` names the authority),
+``unix://user:password@/run/redis.sock?db=0``, and
 ``redis+sentinel://user:password@host1:26379,host2:26379/service/0`` (``rediss+sentinel://`` for TLS to all of them,
 ``?sentinel_username=…&sentinel_password=…`` for the sentinels themselves).
 """
 
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import redis
+from redis.connection import parse_url
 from redis.sentinel import Sentinel
 
-SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 _SENTINEL_PORT = 26379
 
 
@@ -54,14 +56,17 @@ def parse_service(url: str) -> SentinelService:
 
     >>> parse_service("redis+sentinel://:secret@a:1,b/main/2").sentinels
     [('a', 1), ('b', 26379)]
+    >>> parse_service("redis+sentinel://[::1]:5,[::2]/main").sentinels
+    [('::1', 5), ('::2', 26379)]
     """
     parts = urlsplit(url)
     userinfo, _, hosts = parts.netloc.rpartition("@")
-    name, _, number = parts.path.strip("/").partition("/")
+    name, _, number = map(unquote, parts.path.strip("/").partition("/"))
     if not name or not hosts:
         raise ValueError("expected redis+sentinel://host:port,host:port/service")
     username, _, password = (unquote(part) for part in userinfo.partition(":"))
-    query = dict(parse_qsl(parts.query))
+    # The client's own parser, which knows which options are numbers.
+    query = dict(parse_url(f"redis://?{parts.query}"))
     of_sentinels = {key: query.pop(f"sentinel_{key}", None) for key in ("username", "password")}
     tls = {"ssl": True} if parts.scheme.startswith("rediss") else {}
     options = {"username": username or None, "password": password or None, "db": int(number or 0), **query, **tls}
@@ -71,8 +76,8 @@ def parse_service(url: str) -> SentinelService:
 
 
 def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    return (host, int(port)) if colon else (text, _SENTINEL_PORT)
+    parts = urlsplit(f"//{text}")
+    return unquote(parts.hostname or ""), parts.port or _SENTINEL_PORT
 
 
 class Pool:

@@ -47,7 +47,11 @@ def test_the_example_file_shows_every_knob() -> None:
         ("DATABASE_URL", "postgres://host", "expected a database name after the last /"),
         ("BROKER_URL", "amqp://u:p@host", "BROKER_URL: RabbitMQ comes with a later release; expected BROKER_URL"),
         ("RABBITMQ_URL", "amqp://u:p@host", "RABBITMQ_URL: RabbitMQ comes with a later release; expected BROKER_URL"),
-        ("REDIS_URL", "http://host", "REDIS_URL: expected redis://, rediss:// or inprocess://, got 'http://host'"),
+        (
+            "REDIS_URL",
+            "http://host",
+            "REDIS_URL: expected redis://, rediss:// (TLS), redis+sentinel://, unix:///path or inprocess://, got http://.",
+        ),
         ("BROKER_URL", "redis+sentinel://a:1,b:2", "BROKER_URL: expected redis+sentinel://host:port,host:port/service"),
         ("BROKER_URL", "redis+sentinel://a:x/main", "BROKER_URL: "),
         (
