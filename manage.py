@@ -14,10 +14,13 @@ def main() -> None:
     try:
         from django.core.exceptions import ImproperlyConfigured
         from django.core.management import execute_from_command_line
+
+        from tasks.management.streams import guarded
     except ImportError:
         sys.exit("Django is not installed for this Python: run `make run`, or use .venv/bin/python.")
     try:
-        execute_from_command_line(sys.argv)
+        with guarded():
+            execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(str(error))
 

@@ -298,7 +298,7 @@ def _check_options(parts: ServerUrl, *, is_tls: bool) -> None:
         if option in _TLS_OPTIONS and not is_tls:
             raise WrongUrl(f"expected rediss://, that is TLS, with the option {option}")
     try:
-        redis.connection.parse_url(str(replace(parts, scheme="redis", hosts=(), path=())))
+        redis.connection.parse_url(str(replace(parts, scheme="redis", hosts=(), path=())))  # type: ignore[no-untyped-call]
     except ValueError as error:
         raise WrongUrl(str(error)) from None
 

@@ -66,7 +66,7 @@ def parse_service(url: str) -> SentinelService:
         raise ValueError("expected redis+sentinel://host:port,host:port/service")
     username, _, password = (unquote(part) for part in userinfo.partition(":"))
     # The client's own parser, which knows which options are numbers.
-    query = dict(parse_url(f"redis://?{parts.query}"))
+    query = dict(parse_url(f"redis://?{parts.query}"))  # type: ignore[no-untyped-call]
     of_sentinels = {key: query.pop(f"sentinel_{key}", None) for key in ("username", "password")}
     tls = {"ssl": True} if parts.scheme.startswith("rediss") else {}
     options = {"username": username or None, "password": password or None, "db": int(number or 0), **query, **tls}

@@ -21,13 +21,13 @@ def submittable_by(caller: Caller) -> list[ActorSpec]:
     return [spec for spec in registry.all_specs() if spec.is_open_to_api and (not names or spec.name in names)]
 
 
-def actor_as_dict(spec: ActorSpec, *, caller: Caller) -> dict[str, Any]:
-    """Write a declared actor as its caller may submit to it."""
+def actor_as_dict(spec: ActorSpec, *, caller: Caller | None) -> dict[str, Any]:
+    """Write a declared actor as its caller may submit to it; None is an operator, who has no bounds."""
     return {
         "name": spec.name,
         "description": spec.description,
         "queue": spec.queue,
         "payload_schema": spec.arguments.schema,
         "defaults": {name: number(getattr(spec, option)) for name, option in DEFAULTS.items()},
-        "bounds": bounds_as_dict(spec, caller=caller),
+        "bounds": bounds_as_dict(spec, caller=caller) if caller else {},
     }

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from tasks.management.callboard import output
-from tasks.models import Task
+from tasks.models import Task, Worker
 from tasks.states import AttemptOutcome, Resolution, Status, WorkerStatus
 from tests.commands.cli import HOSTILE, callboard, on_terminal, without_styles
 from tests.factories import make_task, open_letter, submit
@@ -48,6 +48,28 @@ def test_ids_states_and_reasons_stay_in_one_piece(columns: int, monkeypatch: pyt
     assert str(letter.pk) in text
     assert ("max_retries_exceeded" in text) == ("REASON" in text) == (columns >= 120)
     assert (str(task.pk) in text) == (columns >= 160)
+
+
+@pytest.mark.parametrize("columns", [40, 50, 60])
+@pytest.mark.parametrize(
+    "words", [["tasks", "list"], ["tasks", "show", "ID"], ["dlq", "list"], ["workers", "list"], ["stats"]], ids=" ".join
+)
+def test_an_id_stays_whole_on_a_narrow_terminal(
+    words: list[str], columns: int, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(Status.DEAD)
+    ids = {"tasks": task.pk, "dlq": open_letter(task).pk, "workers": worker.pk, "stats": worker.pk}
+    words = [str(task.pk) if word == "ID" else word for word in words]
+    text = without_styles(on_terminal(*words, "--no-color", monkeypatch=monkeypatch, columns=columns))
+    assert max(len(line) for line in text.splitlines()) <= columns
+    assert any(str(ids[words[0]]) in line for line in text.splitlines())
+
+
+def test_a_verb_prints_whole_ids_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [submit(), submit()]
+    text = on_terminal("tasks", "cancel", *(str(task.pk) for task in tasks), monkeypatch=monkeypatch, columns=40)
+    assert all(str(task.pk) in without_styles(text).splitlines() for task in tasks)
+    assert text.count("CANCELLED") == 2
 
 
 @pytest.mark.parametrize("words", [["tasks", "list"], ["tasks", "show"]])

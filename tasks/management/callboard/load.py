@@ -3,7 +3,6 @@
 import math
 import random
 import secrets
-import signal
 import time
 from argparse import Namespace
 from collections import Counter
@@ -19,6 +18,7 @@ from tasks.contract import fields
 from tasks.contract.submissions import READERS
 from tasks.lifecycle import Submission
 from tasks.management.callboard import parsing, payload
+from tasks.management.callboard.exit_codes import INTERRUPTED
 from tasks.management.callboard.output import Output
 from tasks.models import Task
 
@@ -203,7 +203,7 @@ def load(options: Namespace, out: Output) -> None:
         was_stopped = True
     _print(_summary(tally, tag=mix.tag, seed=seed, ended=ended), out)
     if was_stopped:
-        raise CommandError("stopped; the submitted tasks stay", returncode=128 + signal.SIGINT)
+        raise CommandError("stopped; the submitted tasks stay", returncode=INTERRUPTED)
 
 
 def _submit_all(pace: Pace, mix: Mix, dice: random.Random, tally: Tally, tell: Callable[[int], None]) -> None:

@@ -13,6 +13,7 @@ from typing import IO, Any, NamedTuple, cast
 
 from django.core.management.base import OutputWrapper
 from django.utils import timezone
+from rich.cells import cell_len
 from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -50,6 +51,12 @@ STYLES: Mapping[str, str] = {
 }
 
 _NOTHING = "–"
+_EMPTY: tuple[Any, ...] = (None, [], {}, "")
+#: Between two columns.
+_GAP = "  "
+_ID_WIDTH = 36
+#: How far a column that wraps may shrink.
+_NARROWEST = 6
 #: The widths of a wide terminal, and of one with room for every column.
 WIDE, WIDEST = 120, 160
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -115,8 +122,7 @@ class Output:
             self.lines(["\t".join(column.title for column in columns)])
             self.lines("\t".join(_written(_find(row, column.key)) for column in columns) for row in results)
         else:
-            shown = [column for column in columns if self.console.width >= column.from_width]
-            self.console.print(table(results, shown) if results else Text("none", style="dim"))
+            self.console.print(_fitting(results, columns, width=self.console.width))
         if has_more:
             self.remark("There are more: use a higher --limit, or filters.")
 
@@ -141,7 +147,7 @@ class Output:
         if self.is_plain:
             self.lines(f"{key}\t{_written(value)}" for key, value in shown.items())
         else:
-            self.console.print(_pairs(shown))
+            self.console.print(_pairs(shown, width=self.console.width))
         for name, columns in parts.items():
             self._part(name, record[name], columns)
 
@@ -189,9 +195,32 @@ def _console(wrapper: OutputWrapper, *, no_color: bool) -> Console:
     return Console(file=file, no_color=no_color or None, markup=False, highlight=False, emoji=False)
 
 
-def table(results: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> Table:
-    """Build a table for a terminal."""
-    made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+def _fitting(results: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, width: int) -> RenderableType:
+    """Build the table that fits a terminal, or a block for each row if none does: ids must stay in one piece."""
+    if not results:
+        return Text("none", style="dim")
+    shown = [column for column in columns if width >= column.from_width]
+    needed = sum(_least_width(column, results) for column in shown) + len(_GAP) * (len(shown) - 1)
+    return _table(results, shown) if needed <= width else _blocks(results, shown, width=width)
+
+
+def _least_width(column: Column, results: Sequence[Mapping[str, Any]]) -> int:
+    cells = [column.title, *(_cell(_find(row, column.key)).plain for row in results)]
+    widest = max(map(cell_len, cells))
+    return min(widest, _NARROWEST) if column.wraps else widest
+
+
+def _blocks(results: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, width: int) -> RenderableType:
+    first, *others = columns
+    parts: list[RenderableType] = []
+    for row in results:
+        rest = {column.title: value for column in others if (value := _find(row, column.key)) not in _EMPTY}
+        parts += [_cell(_find(row, first.key)), Padding(_pairs(rest, width=width - 2), (0, 0, 0, 2))]
+    return Group(*parts)
+
+
+def _table(results: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> Table:
+    made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, len(_GAP), 0, 0))
     for column in columns:
         justify: JustifyMethod = "right" if column.is_number else "left"
         made.add_column(column.title, justify=justify, no_wrap=not column.wraps, overflow="fold")
@@ -264,7 +293,7 @@ def _written(value: Any) -> str:
     return clean(str(value))
 
 
-def _cell(value: Any) -> RenderableType:
+def _cell(value: Any) -> Text:
     text = _written(value)
     if not text:
         return Text(_NOTHING, style="dim")
@@ -276,13 +305,21 @@ def _from_now(text: str) -> str:
     return distance(datetime.fromisoformat(text) - timezone.now()) if _TIME.fullmatch(text) else ""
 
 
-def _pairs(record: Mapping[str, Any]) -> RenderableType:
-    made = Table.grid(padding=(0, 2, 0, 0))
+def _pairs(record: Mapping[str, Any], *, width: int) -> RenderableType:
+    """Build a line for each key, or two on a terminal that is too narrow for an id beside its key."""
+    shown = {key: _beside_now(value) for key, value in record.items() if value not in _EMPTY}
+    longest = max(map(cell_len, shown), default=0)
+    if longest + len(_GAP) + _ID_WIDTH > width and any(len(text.plain) >= _ID_WIDTH for text in shown.values()):
+        return Group(*(part for key, text in shown.items() for part in (Text(key, style="bold"), text)))
+    made = Table.grid(padding=(0, len(_GAP), 0, 0))
     made.add_column(style="bold", no_wrap=True)
     made.add_column(overflow="fold")
-    for key, value in record.items():
-        if value not in (None, [], {}, ""):
-            text = _written(value)
-            near = f"  ({away})" if (away := _from_now(text)) else ""
-            made.add_row(key, Text.assemble((text, STYLES.get(text, "")), (near, "dim")))
-    return Group(Padding(made, 0))
+    for key, text in shown.items():
+        made.add_row(key, text)
+    return made
+
+
+def _beside_now(value: Any) -> Text:
+    text = _written(value)
+    near = f"  ({away})" if (away := _from_now(text)) else ""
+    return Text.assemble((text, STYLES.get(text, "")), (near, "dim"), overflow="fold")

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 
 from tasks.contract import fields
+from tasks.management.callboard.exit_codes import USAGE
 from tasks.management.callboard.output import Output
 
 Commands: TypeAlias = "_SubParsersAction[CommandParser]"
@@ -28,8 +29,8 @@ class Parser(CommandParser):
         """End the command with the message, without the usage, which is longer."""
         told = f"{self.prog}: {message} (--help shows what it takes)"
         if not self.called_from_command_line:
-            raise CommandError(told)
-        self.exit(2, f"{told}\n")
+            raise CommandError(told, returncode=USAGE)
+        self.exit(USAGE, f"{told}\n")
 
 
 def add_nouns(parser: CommandParser) -> Commands:
@@ -91,7 +92,7 @@ def read(name: str, reader: fields.Reader, value: Any) -> Any:
     try:
         return reader(value)
     except fields.InvalidValue as error:
-        raise CommandError(f"{name}: {error}") from error
+        raise CommandError(f"{name}: {error}", returncode=USAGE) from error
 
 
 def identifier(text: str) -> UUID:

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from tasks.contract import fields
+from tasks.management.callboard.exit_codes import USAGE
 
 
 def add_argument(parser: CommandParser) -> None:
@@ -37,24 +38,28 @@ def _file(name: str) -> str:
     try:
         return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"--payload: cannot read {name}: {error}") from error
+        raise _usage(f"cannot read {name}: {error}") from error
 
 
 def _object(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CommandError(f"--payload: expected a JSON object: {error}") from error
+        raise _usage(f"expected a JSON object: {error}") from error
     if not isinstance(found, dict):
-        raise CommandError(f"--payload: expected a JSON object, got {fields.quoted(found)}")
+        raise _usage(f"expected a JSON object, got {fields.quoted(found)}")
     return found
 
 
 def _pair(word: str) -> tuple[str, Any]:
     key, equals, text = word.partition("=")
     if not equals or not key:
-        raise CommandError(f"--payload: expected a JSON object, @file or key=value, got {fields.quoted(word)}")
+        raise _usage(f"expected a JSON object, @file or key=value, got {fields.quoted(word)}")
     try:
         return key, json.loads(text)
     except (ValueError, RecursionError):
         return key, text
+
+
+def _usage(message: str) -> CommandError:
+    return CommandError(f"--payload: {message}", returncode=USAGE)

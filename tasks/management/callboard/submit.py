@@ -9,7 +9,9 @@ from django.core.management.base import CommandError, CommandParser
 from tasks import lifecycle
 from tasks.contract.sight import Lens
 from tasks.contract.submissions import read_values
+from tasks.errors import InvalidTask, describe
 from tasks.management.callboard import lists, parsing, payload, tasks
+from tasks.management.callboard.exit_codes import REFUSED, TIMED_OUT, USAGE
 from tasks.management.callboard.output import Output
 from tasks.models import Task
 from tasks.queries.forecast import expected_start
@@ -17,8 +19,6 @@ from tasks.states import Status
 from tasks.submission import FIELDS, Moment, Seconds, Submission, Tags, TaskField, WholeNumber
 
 _SHORTEST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.05, 1.0
-#: The exit codes of --wait, by the status of the task.
-EXIT_CODES = {Status.SUCCEEDED: 0, Status.DEAD: 1, Status.CANCELLED: 1}
 _HIDDEN = ("url",)
 #: The fields that are options; the actor is the argument, and the payload has several forms.
 _OPTIONS = [one for one in FIELDS.values() if one.name not in ("actor", "payload")]
@@ -42,7 +42,8 @@ def register(commands: parsing.Commands) -> None:
     lists.add_secrets_option(parser)
     parser.add_argument(
         "--wait", nargs="?", type=float, const=float("inf"), metavar="SECONDS",
-        help="wait until the task has ended, at most this long; exit with 0 if it succeeded",
+        help="wait until the task has ended, at most this long, and print it with its result; exit with 0 if it "
+        "succeeded, with 1 if it did not, and with 124 if the time was over first",
     )  # fmt: skip
 
 
@@ -52,15 +53,14 @@ def submit(options: Namespace, out: Output) -> None:
     task = lifecycle.submit(_submission(options))
     if options.wait is not None:
         task = _await_end(task, seconds=options.wait)
-    if out.is_json or not out.is_plain:
+    if out.is_json or not out.is_plain or options.wait is not None:
         out.record(tasks.as_dict(task, sees=sees), hidden=_HIDDEN)
     else:
         out.lines([str(task.pk)])
-    code = EXIT_CODES.get(Status(task.status), 0)
-    if options.wait is not None and code:
+    if options.wait is not None and task.status != Status.SUCCEEDED:
         raise CommandError(
             f"task {task.pk} is {task.status}: {Lens(sees(task.owner_id), task).text(task.error) or 'no error'}",
-            returncode=code,
+            returncode=REFUSED,
         )
 
 
@@ -86,7 +86,10 @@ def _submission(options: Namespace) -> Submission:
     body |= {"actor": options.actor, "payload": payload.read(options.payload)}
     if body["priority"] and body["priority"].isdigit():
         body["priority"] = int(body["priority"])
-    return Submission(**read_values(body))
+    try:
+        return Submission(**read_values(body))
+    except InvalidTask as error:
+        raise CommandError(describe(error.errors), returncode=USAGE) from error
 
 
 def _await_end(task: Task, *, seconds: float) -> Task:
@@ -99,7 +102,7 @@ def _await_end(task: Task, *, seconds: float) -> Task:
     pause = _SHORTEST_POLL_SECONDS
     while not task.is_final:
         if time.monotonic() >= deadline:
-            raise CommandError(f"{_described(task)} after {seconds:g} s; it continues", returncode=2)
+            raise CommandError(f"{_described(task)} after {seconds:g} s; it continues", returncode=TIMED_OUT)
         time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
         pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
         task.refresh_from_db()

@@ -1,9 +1,6 @@
 """``manage.py callboard``: the operators' command line."""
 
 import logging
-import os
-import signal
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +11,21 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from tasks import __version__
-from tasks.errors import CallboardError, describe
-from tasks.management.callboard import dlq, load, parsing, queues, stats, submit, tasks, verify, workers
+from tasks.errors import CallboardError, InvalidQuery, describe
+from tasks.management.callboard import (
+    actors,
+    completion,
+    dlq,
+    load,
+    parsing,
+    queues,
+    stats,
+    submit,
+    tasks,
+    verify,
+    workers,
+)
+from tasks.management.callboard.exit_codes import INTERRUPTED, USAGE
 from tasks.management.callboard.output import Output
 
 MOST_ERRORS = 3
@@ -38,7 +48,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the commands."""
         commands = parsing.add_nouns(parser)
-        for module in (submit, tasks, dlq, queues, workers, stats, load, verify):
+        for module in (submit, actors, tasks, dlq, queues, workers, stats, load, verify, completion):
             module.register(commands)
 
     def handle(self, *, run: Any, is_json: bool, no_color: bool, **options: Any) -> None:
@@ -58,17 +68,15 @@ def _one_line_errors() -> Iterator[None]:
     except ImproperlyConfigured:
         # Such as a missing DATABASE_URL; manage.py prints what to do.
         raise
+    except InvalidQuery as error:
+        raise CommandError(_described(error), returncode=USAGE) from error
     except CallboardError as error:
         raise CommandError(_described(error)) from error
     except DatabaseError as error:
         first_line, *_ = str(error).strip().splitlines() or [type(error).__name__]
         raise CommandError(f"the database does not answer as it should: {first_line}") from error
     except KeyboardInterrupt as error:
-        raise CommandError("stopped", returncode=128 + signal.SIGINT) from error
-    except BrokenPipeError:
-        # The reader has closed the pipe (`| head`); the interpreter must not flush again when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+        raise CommandError("stopped", returncode=INTERRUPTED) from error
 
 
 def _described(error: CallboardError) -> str:
