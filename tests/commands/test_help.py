@@ -11,21 +11,13 @@ from tasks.lifecycle import queues
 from tasks.management.commands.callboard import Command
 from tasks.models import new_id
 from tests.commands.cli import callboard, refused
+from tests.commands.leaves import leaves
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["tasks", "list"], ["tasks", "show"], ["tasks", "cancel"], ["tasks", "retry"],
-        ["dlq", "list"], ["dlq", "show"], ["dlq", "redrive"], ["dlq", "discard"],
-        ["queues", "list"], ["queues", "pause"], ["queues", "resume"],
-        ["workers", "list"], ["workers", "show"], ["workers", "drain"], ["stats"], ["submit"], ["load"], ["verify"],
-    ],
-    ids=" ".join,
-)  # fmt: skip
-def test_help_has_examples(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("words", leaves(), ids=" ".join)
+def test_help_has_examples(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         callboard(*words, "--help")
     assert caught.value.code == 0

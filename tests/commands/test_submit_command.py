@@ -70,7 +70,7 @@ def test_who_does_not_want_to_wait_longer_is_told() -> None:
     make_worker()
     with pytest.raises(CommandError, match="is still PENDING after 0 s; it continues") as caught:
         callboard("submit", "note", "--wait", "0")
-    assert caught.value.returncode == 2
+    assert caught.value.returncode == 124
 
 
 def test_what_holds_a_task_up_is_told() -> None:
@@ -105,3 +105,17 @@ def test_waiting_ends_with_the_task(worker, status: Status, instead_of_sleep) ->
         assert callboard_json(*words)["result"] == {"answer": 42}
     else:
         assert f"is {status}: " in refused(*words)[0]
+
+
+def test_a_pipe_gets_the_result_of_a_task_that_was_awaited(worker, instead_of_sleep) -> None:
+    instead_of_sleep("tasks.management.callboard.submit", lambda _: bring(Task.objects.get(), Status.SUCCEEDED, worker))
+    lines = dict(line.split("\t") for line in callboard("submit", "note", "--wait").splitlines())
+    assert (lines["status"], lines["result"]) == ("SUCCEEDED", '{"answer": 42}')
+    assert lines["id"] == str(Task.objects.get().pk)
+
+
+def test_a_pipe_gets_the_error_of_an_awaited_task_that_died(worker, instead_of_sleep) -> None:
+    instead_of_sleep("tasks.management.callboard.submit", lambda _: bring(Task.objects.get(), Status.DEAD, worker))
+    _, printed = refused("submit", "note", "--wait")
+    assert "status\tDEAD\n" in printed
+    assert "error\tRuntimeError: " in printed

@@ -306,11 +306,13 @@ def _from_now(text: str) -> str:
 
 
 def _pairs(record: Mapping[str, Any], *, width: int) -> RenderableType:
-    """Build a line for each key, or two on a terminal that is too narrow for an id beside its key."""
+    """Build a line for each key; a value that is as long as an id gets its own line if a terminal is narrow."""
     shown = {key: _beside_now(value) for key, value in record.items() if value not in _EMPTY}
     longest = max(map(cell_len, shown), default=0)
     if longest + len(_GAP) + _ID_WIDTH > width and any(len(text.plain) >= _ID_WIDTH for text in shown.values()):
-        return Group(*(part for key, text in shown.items() for part in (Text(key, style="bold"), text)))
+        is_short = {key: len(text.plain) <= width - longest - len(_GAP) for key, text in shown.items()}
+        ends = {key: " " * (longest - cell_len(key)) + _GAP if is_short[key] else "\n" for key in shown}
+        return Group(*(Text.assemble((key, "bold"), ends[key], text, overflow="fold") for key, text in shown.items()))
     made = Table.grid(padding=(0, len(_GAP), 0, 0))
     made.add_column(style="bold", no_wrap=True)
     made.add_column(overflow="fold")

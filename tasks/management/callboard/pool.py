@@ -20,6 +20,7 @@ from scheduler_site.pools import Pool
 from tasks.contract.values import timestamp
 from tasks.management import serving
 from tasks.management.callboard import parsing
+from tasks.management.callboard.exit_codes import TIMED_OUT, USAGE
 from tasks.management.callboard.output import WIDE, Column, Output, clean
 from tasks.models import Worker
 from tasks.worker.supervisor import LAST_SECONDS
@@ -76,7 +77,9 @@ def register(nouns: parsing.Commands) -> None:
 def start(options: Namespace, out: Output) -> None:
     """Start a pool and wait until all its workers are present."""
     if options.processes < 1 or options.threads < 1:
-        raise CommandError(f"expected at least 1 process and 1 thread, got {options.processes} and {options.threads}")
+        raise CommandError(
+            f"expected at least 1 process and 1 thread, got {options.processes} and {options.threads}", returncode=USAGE
+        )
     served = serving.served(options.queues, options.bands)
     facts = {
         "processes": options.processes,
@@ -135,8 +138,9 @@ def _await_workers(pool: Pool, process: "subprocess.Popen[bytes]") -> None:
             pool.stop(seconds=0, is_forced=False)
             raise LaunchError(f"pool {pool.name} has ended: {clean(pool.last_line())} (log: {pool.log})")
         if time.monotonic() > deadline:
-            raise LaunchError(
-                f"pool {pool.name} has not started all its workers yet: {clean(pool.last_line())} ({pool.log})"
+            raise CommandError(
+                f"pool {pool.name} has not started all its workers yet: {clean(pool.last_line())} ({pool.log})",
+                returncode=TIMED_OUT,
             )
         time.sleep(_TICK_SECONDS)
 

@@ -221,8 +221,16 @@ class Command(BaseCommand):
         return f"http://{HOST}:{self.port}"
 
     def _say(self, text: str) -> None:
-        self.stdout.write(text)
-        self.stdout.flush()
+        """Print a line; a full disk costs the line, and a reader that has gone is a request to stop."""
+        try:
+            self.stdout.write(text)
+            self.stdout.flush()
+        except BrokenPipeError:
+            if not self.is_stopping:
+                self.is_stopping = True
+                raise StopRequest from None
+        except OSError:
+            return
 
 
 def _credentials() -> dict[str, str]:

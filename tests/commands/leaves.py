@@ -1,0 +1,43 @@
+"""Every command under ``manage.py callboard``, with words that end quickly and change nothing that matters."""
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from tasks.management.commands.callboard import Command
+from tasks.models import new_id
+
+#: The words that a command needs; all of them name something that does not exist.
+_NEEDS = {
+    ("submit",): ["nobody"],
+    ("load",): ["--actors", "nobody"],
+    ("verify",): ["--url", "http://127.0.0.1:9", "--token", "x"],
+    ("queues", "pause"): ["nowhere"],
+    ("queues", "resume"): ["nowhere"],
+    ("workers", "start"): ["1", "--name", "nobody/nowhere"],
+    ("workers", "status"): ["--name", "nowhere"],
+    ("workers", "stop"): ["--name", "nowhere"],
+}
+#: Commands that print what there is, and so cannot be refused.
+PRINT_ALWAYS = {
+    ("actors", "list"), ("completion",), ("dlq", "list"), ("queues", "list"), ("stats",), ("tasks", "list"),
+    ("workers", "list"),
+}  # fmt: skip
+
+
+def leaves() -> list[tuple[str, ...]]:
+    """List the commands, as words."""
+    return sorted(_below((), Command().create_parser("manage.py", "callboard")))
+
+
+def in_vain(leaf: tuple[str, ...]) -> list[str]:
+    """Give the words that ask a command for something that is not there."""
+    return [*leaf, *_NEEDS.get(leaf, [str(new_id())])]
+
+
+def _below(words: tuple[str, ...], parser: Any) -> Iterator[tuple[str, ...]]:
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        yield words
+    for name, child in groups[0].choices.items() if groups else ():
+        yield from _below((*words, name), child)
