@@ -150,10 +150,11 @@ def test_pages_of_the_admin_that_a_page_names_open(page: Path, admin_client: Cli
 def _manage_lines():
     for page in PAGES:
         text = page.read_text()
-        lines = re.findall(r"^ *manage\.py (.*)$", text, re.M) + re.findall(r"`manage\.py ([^`\n]+)`", text)
+        lines = re.findall(r"^ *(?:[\w. /-]*python )?manage\.py (.*)$", text, re.M)
+        lines += re.findall(r"`(?:python )?manage\.py ([^`\n]+)`", text)
         for line in lines:
             if not re.search(r"…|NOUN|\w\|\w", line):
-                yield pytest.param(line.partition(" | ")[0], id=f"{page.name}-{line}")
+                yield pytest.param(re.split(r" [|>] ", line)[0], id=f"{page.name}-{line}")
 
 
 @pytest.mark.parametrize("line", list(_manage_lines()))
@@ -167,6 +168,20 @@ def test_command_of_an_example_can_be_typed(line: str):
         # `--version` and `--help` print and end.
         if end.code:
             raise
+
+
+def test_the_readme_names_the_interpreter_of_each_command():
+    """A bare `manage.py` is not found on a fresh machine."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert not [line for block in blocks for line in block.splitlines() if line.startswith("manage.py")]
+
+
+@pytest.mark.parametrize("text", [*_blocks("python"), *_blocks("sh")])
+def test_an_example_has_one_unit_of_time(text: str):
+    """Dramatiq's options are milliseconds and everything else is seconds: in one example they are mistaken."""
+    milliseconds = re.search(r"\b(time_limit|max_age|min_backoff|max_backoff|delay)=\d|\d_000\b", text)
+    seconds = re.search(r"(?<!milli)seconds\b|--(delay|duration|time-limit)\b|\"duration\"", text)
+    assert not (milliseconds and seconds)
 
 
 def test_each_arrow_of_the_state_machine_is_a_verb_of_lifecycle():
