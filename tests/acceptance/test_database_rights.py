@@ -84,7 +84,7 @@ def _statements() -> str:
     """Read them from the page, under other names: the server has a database of that name."""
     blocks = re.findall(r"^```psql\n(.*?)^```", (ROOT / "docs" / "deploy.md").read_text(), re.M | re.S)
     (text,) = [block for block in blocks if "callboard_owner" in block]
-    return text.replace("callboard_owner", OWNER).replace("callboard", RUNNER)
+    return str(text).replace("callboard_owner", OWNER).replace("callboard", RUNNER)
 
 
 def _execute(url: str, statements: str) -> None:

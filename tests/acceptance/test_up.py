@@ -278,3 +278,39 @@ def test_reload_follows_the_files(project: Project) -> None:
         assert up.says("tasks/states.py changed; restarting")
         assert wait_for(lambda: not scheduler.is_running(), seconds=30)
         assert up.child("runscheduler") != scheduler
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(("output", "code"), [("full disk", 1), ("closed pipe", 0)])
+def test_output_that_cannot_be_written_stops_nothing_and_is_no_traceback(
+    project: Project, output: str, code: int
+) -> None:
+    port, errors = free_port(), project.folder / "errors.txt"
+    if output == "full disk":
+        stdout = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, stdout = os.pipe()
+    with errors.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "up", "--port", str(port)],
+            cwd=project.folder, env=project.environment, stdout=stdout, stderr=stderr,
+        )  # fmt: skip
+    os.close(stdout)
+    project.processes.append(process)
+    assert wait_for(lambda: _is_alive(port) or process.poll() is not None, seconds=90)
+    if output == "closed pipe":
+        # As `| head` does after the line that it wanted.
+        os.read(reader, 1)
+        os.close(reader)
+    assert process.poll() is None, errors.read_text()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == code, errors.read_text()
+    assert errors.read_text() == ("cannot write: No space left on device\n" if code else "")
+    assert project.strays() == []
+
+
+def _is_alive(port: int) -> bool:
+    with contextlib.suppress(OSError), urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
+        return bool(answer.status == 200)
+    return False

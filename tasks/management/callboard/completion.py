@@ -45,7 +45,9 @@ def _whole_command_line() -> ArgumentParser:
         name = prog.split()[-1]
         return load_command_class(apps[name], name).create_parser("manage.py", name)
 
-    commands: Any = whole.add_subparsers(parser_class=make_parser)
+    # argparse calls it like a class.
+    as_class: Any = make_parser
+    commands = whole.add_subparsers(parser_class=as_class)
     for name in names:
         summary = load_command_class(apps[name], name).help
         commands.add_parser(name, help=summary.partition("\n")[0].partition(". ")[0])
