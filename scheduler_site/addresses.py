@@ -35,7 +35,7 @@ _OTHER_REDIS_SCHEMES = {
     "redis+unix": "unix",
     "valkey+unix": "unix",
 }
-#: Options of the Redis client that a URL may set, beside those that begin with ``ssl_``.
+#: Options of the Redis client that a URL may set; those of TLS need ``rediss://``.
 _REDIS_OPTIONS = frozenset(
     {"client_name", "health_check_interval", "max_connections", "protocol", "retry_on_timeout"}
     | {"socket_connect_timeout", "socket_keepalive", "socket_timeout"}
@@ -289,9 +289,9 @@ def _number(text: str) -> str:
 
 
 def _check_options(parts: ServerUrl, *, is_tls: bool) -> None:
-    known = (
-        _REDIS_OPTIONS | _TLS_OPTIONS | {"db"} | (_SENTINEL_OPTIONS if redis_urls.is_sentinel(str(parts)) else set())
-    )
+    known = {"db"} | _REDIS_OPTIONS | _TLS_OPTIONS
+    if parts.scheme.endswith("+sentinel"):
+        known |= _SENTINEL_OPTIONS
     for option in parts.options:
         if option not in known:
             raise WrongUrl(f"the Redis client has no option {option!r}; it takes {', '.join(sorted(known))}")
