@@ -1,6 +1,8 @@
 """Addresses: what goes in comes out, for Django, libpq and the Redis client alike; the rest is refused, in silence."""
 
 import os
+import re
+from pathlib import Path
 from typing import Any
 from unittest import mock
 from urllib.parse import quote
@@ -16,6 +18,7 @@ from scheduler_site import addresses
 from scheduler_site.server_url import ServerUrl
 from tasks.broker import redis_url
 
+ROOT = Path(__file__).resolve().parents[2]
 SECRET = "hunter-two-and-a-half"
 _NAMES = ("DATABASE_URL", "BROKER_URL", "RABBITMQ_URL", "REDIS_URL")
 _PREFIXES = ("POSTGRES_", "REDIS_")
@@ -240,6 +243,14 @@ def test_a_redis_that_is_not_understood_is_refused_without_its_secret(name: str,
 def test_parts_name_a_redis(parts: dict[str, str], url: str) -> None:
     with environment(**{f"REDIS_{name}": value for name, value in parts.items()}):
         assert addresses.broker_url() == addresses.redis_url(url) == url
+
+
+def test_every_address_of_the_docs_is_understood() -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    urls = re.findall(r"`((?:postgres|rediss?|unix|rediss?\+sentinel)://[^`…]{2,})`", page)
+    assert len(urls) >= 8
+    for url in urls:
+        database(url) if url.startswith("postgres") else broker(url)
 
 
 # --- Whatever is typed -----------------------------------------------------------------------------------------------
