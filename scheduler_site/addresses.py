@@ -9,12 +9,12 @@ from environ import Env
 
 from scheduler_site import env
 from tasks.broker import redis_url as redis
+from tasks.conf import IN_PROCESS_URL
+from tasks.setting import Integer
 
 POSTGRES_SCHEMES = ("postgres", "postgresql")
 #: Each of them names a broker; the first that is set counts.
 _BROKER_URLS = ("BROKER_URL", "RABBITMQ_URL", "REDIS_URL")
-#: Scheduler and workers in one process, without a broker to install: ``runscheduler --with-workers``.
-IN_PROCESS_URL = "inprocess://"
 
 
 def database_is_named() -> bool:
@@ -54,7 +54,7 @@ def database_url_from_parts() -> str:
     user = env.text("POSTGRES_USER", "postgres")
     password = env.text("POSTGRES_PASSWORD")
     return (
-        f"postgres://{_userinfo(user, password)}{host}:{env.integer('POSTGRES_PORT', 5432, maximum=65535)}"
+        f"postgres://{_userinfo(user, password)}{host}:{env.read('POSTGRES_PORT', Integer(5432, maximum=65535))}"
         f"/{quote(env.text('POSTGRES_DB', user), safe='')}"
     )
 
@@ -93,13 +93,6 @@ def redis_url(broker: str) -> str:
             f"REDIS_URL: expected redis://, rediss:// or redis+sentinel://, got {redacted(url)!r}."
         )
     return _checked_redis_url("REDIS_URL", url)
-
-
-def broker_settings(url: str, *, namespace: str) -> tuple[str, dict[str, Any]]:
-    """Return the broker class for a URL and its options, as ``DRAMATIQ_BROKER`` takes them."""
-    if url == IN_PROCESS_URL:
-        return "tasks.broker.brokers.InProcessBroker", {}
-    return "tasks.broker.brokers.RedisBroker", {"url": url, "namespace": namespace}
 
 
 def redacted(url: str) -> str:
@@ -147,7 +140,7 @@ def _redis_url_from_parts() -> str:
     host = env.text("REDIS_HOST")
     if not host:
         return ""
-    port, number = env.integer("REDIS_PORT", 6379, maximum=65535), env.integer("REDIS_DB", 0)
+    port, number = env.read("REDIS_PORT", Integer(6379, maximum=65535)), env.read("REDIS_DB", Integer(0))
     return f"redis://{_userinfo('', env.text('REDIS_PASSWORD'))}{host}:{port}/{number}"
 
 

@@ -18,7 +18,7 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus
 
-from django.conf import settings
+from tasks.conf import conf
 
 MASK = "********"
 
@@ -227,7 +227,7 @@ def _all_hints() -> Sequence[str]:
 
 
 def _more() -> tuple[str, ...]:
-    return tuple(settings.SECRET_FIELDS)
+    return tuple(conf.SECRET_FIELDS)
 
 
 # --- Names ------------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import Error as DatabaseProblem
 from django.db import InterfaceError, OperationalError
@@ -17,6 +16,7 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
 from tasks import errors
+from tasks.conf import conf
 from tasks.contract.fields import MOST_ERRORS
 from tasks.db import call_timeout, statements
 from tasks.errors import CallboardError
@@ -130,7 +130,7 @@ def _of_database(exc: DatabaseProblem) -> CallboardError | None:
     if isinstance(exc, call_timeout.TimeOver) or statements.is_cancelled(exc):
         _log.warning("a request used its time with the database up", error=_first_line(exc))
         return errors.TooSlow(
-            f"this request took the database longer than {settings.REQUEST_DATABASE_SECONDS:g} s and was stopped; "
+            f"this request took the database longer than {conf.REQUEST_DATABASE_SECONDS:g} s and was stopped; "
             "narrow a search or a list, and try anything else again later"
         )
     if statements.is_read_only(exc):

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-from django.conf import settings
-
 from tasks import payload
 from tasks.api.json_schema import (
     ANY_OBJECT,
@@ -25,6 +23,7 @@ from tasks.api.json_schema import (
     ref,
     text,
 )
+from tasks.conf import conf
 from tasks.contract.actors import DEFAULTS
 from tasks.contract.idempotency_key import LONGEST as LONGEST_KEY
 from tasks.contract.submissions import MOST_IN_BULK, NOT_SUPPORTED
@@ -112,9 +111,9 @@ _BOUNDS = "Callers that the limits are for: {}, or as the actor declares; GET ac
 _HINTS = {
     "actor": "GET actors lists them.",
     "payload": "GET actors has its schema.",
-    "max_retries": _BOUNDS.format(f"at most {settings.SUBMIT_MOST_RETRIES}"),
-    "min_backoff_seconds": _BOUNDS.format(f"at least {settings.SUBMIT_LEAST_MIN_BACKOFF_SECONDS:g}"),
-    "max_backoff_seconds": _BOUNDS.format(f"at least {settings.SUBMIT_LEAST_MAX_BACKOFF_SECONDS:g}"),
+    "max_retries": _BOUNDS.format(f"at most {conf.SUBMIT_MOST_RETRIES}"),
+    "min_backoff_seconds": _BOUNDS.format(f"at least {conf.SUBMIT_LEAST_MIN_BACKOFF_SECONDS:g}"),
+    "max_backoff_seconds": _BOUNDS.format(f"at least {conf.SUBMIT_LEAST_MAX_BACKOFF_SECONDS:g}"),
 }
 
 

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 
 import redis
 import structlog
-from django.conf import settings
 
 from tasks.broker import redis_url
 from tasks.circuit_breaker import CircuitBreaker
+from tasks.conf import conf
 from tasks.contract.access import Caller
 from tasks.errors import LimiterUnavailable, TooManyAtOnce, TooManyRefused, TooManyTasks
 
@@ -174,8 +174,8 @@ def _verdict(is_allowed: bool, left: float, units: int, rate: Rate) -> Verdict:
 
 @cache
 def _buckets() -> Buckets:
-    if settings.REDIS_URL:
-        return RedisBuckets(settings.REDIS_URL, settings.BROKER_NAMESPACE)
+    if conf.REDIS_URL:
+        return RedisBuckets(conf.REDIS_URL, conf.BROKER_NAMESPACE)
     return MemoryBuckets()
 
 
@@ -202,9 +202,9 @@ class SubmissionLimit:
 
 
 def _check(caller: Caller, units: int) -> dict[str, str]:
-    if settings.SUBMIT_RATE_LIMIT is None or not caller.is_limited:
+    if conf.SUBMIT_RATE_LIMIT is None or not caller.is_limited:
         return {}
-    rate = Rate(*settings.SUBMIT_RATE_LIMIT)
+    rate = Rate(*conf.SUBMIT_RATE_LIMIT)
     keys = [f"ip.{caller.address}"]
     if caller.token is not None:
         keys.append(f"token.{caller.token.pk}")
@@ -217,7 +217,7 @@ def _check(caller: Caller, units: int) -> dict[str, str]:
         )
     verdict = _asked(keys, units, rate)
     if verdict is None:
-        if settings.SUBMIT_RATE_FAIL_OPEN:
+        if conf.SUBMIT_RATE_FAIL_OPEN:
             return {}
         raise LimiterUnavailable
     if not verdict.is_allowed:
@@ -237,7 +237,7 @@ def _asked(keys: Sequence[str], units: int, rate: Rate) -> Verdict | None:
         return _buckets().take(keys, units, rate)
     except redis.RedisError as error:
         breaker.trip()
-        log.warning("the limits cannot be checked", allowed=settings.SUBMIT_RATE_FAIL_OPEN, error=str(error))
+        log.warning("the limits cannot be checked", allowed=conf.SUBMIT_RATE_FAIL_OPEN, error=str(error))
         return None
 
 
@@ -266,7 +266,7 @@ class RefusalLimit:
             TooManyRefused: this caller's bucket was empty, and is still.
         """
         until = self._blocked_until.get(key)
-        if until is None or settings.REFUSED_RATE_LIMIT is None:
+        if until is None or conf.REFUSED_RATE_LIMIT is None:
             return
         wait = until - self._clock()
         if wait > 0:
@@ -279,9 +279,9 @@ class RefusalLimit:
         Parameters:
             size: how much of its body was read, in bytes.
         """
-        if settings.REFUSED_RATE_LIMIT is None:
+        if conf.REFUSED_RATE_LIMIT is None:
             return
-        rate = Rate(*settings.REFUSED_RATE_LIMIT)
+        rate = Rate(*conf.REFUSED_RATE_LIMIT)
         verdict = _asked([key], min(rate.units, 1 + size // REFUSED_BYTES_PER_UNIT), rate)
         if verdict is None or verdict.is_allowed:
             return

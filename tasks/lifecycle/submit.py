@@ -5,10 +5,10 @@ from math import inf
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS
 
 from tasks import registry
+from tasks.conf import conf
 from tasks.db.statements import as_json, fetch
 from tasks.errors import FieldError, InvalidTask, describe
 from tasks.lifecycle.signals import Moved, announce
@@ -163,7 +163,7 @@ def row_faults(row: Mapping[str, Any]) -> Iterator[FieldError]:
     for name in ("options", "tags"):
         if row.get(name):
             yield from check_json(
-                row[name], field=name, max_bytes=settings.MAX_PAYLOAD_BYTES, max_depth=settings.MAX_JSON_DEPTH
+                row[name], field=name, max_bytes=conf.MAX_PAYLOAD_BYTES, max_depth=conf.MAX_JSON_DEPTH
             )
 
 

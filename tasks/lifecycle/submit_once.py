@@ -7,9 +7,9 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.conf import settings
 from django.db import transaction
 
+from tasks.conf import conf
 from tasks.db.statements import fetch
 from tasks.errors import IdempotencyKeyReused
 from tasks.lifecycle.submit import Admit, checked, checked_many, write
@@ -67,7 +67,7 @@ def _once(submissions: Sequence[Submission], rows: Sequence[dict[str, Any]], key
         "key": key,
         "hash": _hash(submissions),
         "ids": [str(id) for id in ids],
-        "seconds": settings.IDEMPOTENCY_KEY_SECONDS,
+        "seconds": conf.IDEMPOTENCY_KEY_SECONDS,
     }
     with transaction.atomic():
         ((request_hash, held_ids),) = fetch(_TAKE_KEY, parameters)

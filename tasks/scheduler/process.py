@@ -4,10 +4,10 @@ from collections.abc import Set
 
 import dramatiq
 import structlog
-from django.conf import settings
 
 from tasks.broker.brokers import CallboardBroker, InProcessBroker
 from tasks.broker.notifier import Event, Listener, notifier
+from tasks.conf import conf
 from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import workers
 from tasks.scheduler.dispatcher import Dispatcher
@@ -47,7 +47,7 @@ class Scheduler:
         self._pruner.start()
         self._listener.start()
         self._warn_of_misconfigurations()
-        log.info("scheduler is ready", broker=settings.BROKER_URL.partition("://")[0])
+        log.info("scheduler is ready", broker=conf.BROKER_URL.partition("://")[0])
 
     def stop(self) -> None:
         """Stop all loops and let another scheduler lead at once."""

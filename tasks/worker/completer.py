@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
-from django.conf import settings
 from django.db import DataError, IntegrityError, close_old_connections, connection
 from django.db import Error as DatabaseProblem
 
 from tasks import lifecycle
+from tasks.conf import conf
 from tasks.db import call_timeout
 from tasks.db.batching import pause_after_batch_seconds
 from tasks.db.statements import keep_plans
@@ -152,7 +152,7 @@ class Completer:
             self._progress_monotonic = time.monotonic()
             try:
                 failpoints.reach("before_completion")
-                with call_timeout.bounded(SILENT_LEASES * settings.WORKER_LEASE_SECONDS):
+                with call_timeout.bounded(SILENT_LEASES * conf.WORKER_LEASE_SECONDS):
                     locked = self._complete(batch)
                 failpoints.reach("after_completion")
                 return locked

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
 from dramatiq.broker import Consumer, MessageProxy
@@ -18,6 +17,7 @@ from tasks import lifecycle
 from tasks.broker import dramatiq_internals
 from tasks.broker.brokers import CallboardBroker
 from tasks.broker.sources.base import Taken
+from tasks.conf import conf
 from tasks.db import call_timeout, sessions
 from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import NotEntitled
@@ -230,7 +230,7 @@ class ClaimingConsumer(Consumer):
         asked = time.monotonic()
         try:
             # Without a limit a silent connection would block this thread. A wait for a lock may exceed it: then retry.
-            with call_timeout.bounded(SILENT_LEASES * settings.WORKER_LEASE_SECONDS):
+            with call_timeout.bounded(SILENT_LEASES * conf.WORKER_LEASE_SECONDS):
                 claimed = lifecycle.claim_many(hints, worker_id=self._inflight.worker_id)
         except NotEntitled:
             self._leave_hints_to_others()

@@ -7,7 +7,6 @@ The middleware ``WorkerProcess`` makes one, so every way of starting a Dramatiq 
 from uuid import UUID
 
 import structlog
-from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.db import connections
 from dramatiq import Broker, Worker
@@ -15,6 +14,7 @@ from dramatiq.middleware import Shutdown
 
 from tasks.broker.brokers import CallboardBroker, RedisBroker
 from tasks.broker.notifier import Event, notifier
+from tasks.conf import conf
 from tasks.db.statements import keep_plans
 from tasks.lifecycle import workers
 from tasks.models import new_id
@@ -130,7 +130,7 @@ class WorkerRuntime:
         """Write the last outcomes and leave the registry."""
         self.watchdog.stop()
         # A row may be locked for longer than a lease, and the work of an outcome that is not written is done again.
-        patience = max(settings.WORKER_LEASE_SECONDS, self._grace_period.seconds_left - LEAVING_SECONDS)
+        patience = max(conf.WORKER_LEASE_SECONDS, self._grace_period.seconds_left - LEAVING_SECONDS)
         flushed = self.completer.stop(timeout=patience)
         self.heartbeat.stop()
         self.interrupter.stop()

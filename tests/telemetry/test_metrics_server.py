@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from scheduler_site import env
 from scheduler_site.embedded.processes import free_port
 from tasks.checks import check_metrics_address
+from tasks.setting import Address
 from tasks.telemetry import metrics, metrics_server
 
 
@@ -105,7 +106,7 @@ def test_the_port_of_the_api_is_refused(settings):
 )
 def test_addresses_are_read(monkeypatch, text, address):
     monkeypatch.setenv("METRICS_ADDRESS", text)
-    assert env.address("METRICS_ADDRESS") == address
+    assert env.read("METRICS_ADDRESS", Address(None)) == address
 
 
 @pytest.mark.parametrize(
@@ -114,4 +115,4 @@ def test_addresses_are_read(monkeypatch, text, address):
 def test_what_is_no_address_is_refused(monkeypatch, text):
     monkeypatch.setenv("METRICS_ADDRESS", text)
     with pytest.raises(ImproperlyConfigured, match="expected a host and a port"):
-        env.address("METRICS_ADDRESS")
+        env.read("METRICS_ADDRESS", Address(None))

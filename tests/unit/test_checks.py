@@ -7,12 +7,12 @@ import sys
 from typing import Any
 
 import pytest
-from django.conf import settings as site
 from django.core.checks import run_checks
 from django.db import OperationalError, connection
 
 from tasks import checks
 from tasks.checks import check_secret_key, sessions_that_do_not_fit
+from tasks.conf import conf
 from tasks.db.server import session_room
 from tasks.models import Worker
 from tests.factories import let_lease_run_out, make_worker
@@ -20,7 +20,7 @@ from tests.factories import let_lease_run_out, make_worker
 MANAGE_CHECK = "from django.core.management import execute_from_command_line as run; run(['manage.py', 'check'])"
 
 #: Sessions that are counted whether or not workers run.
-ALWAYS = checks.SCHEDULER_SESSIONS + site.API_THREADS + checks.API_SESSIONS
+ALWAYS = checks.SCHEDULER_SESSIONS + conf.API_THREADS + checks.API_SESSIONS
 
 
 def ids(messages: Any) -> list[str]:
@@ -136,7 +136,7 @@ def test_a_random_secret_key_is_taken(settings, make: Any) -> None:
 def test_nothing_starts_with_a_weak_secret_key(program: str, key: str, message: str) -> None:
     variables = {**os.environ, "SECRET_KEY": key, "DJANGO_SETTINGS_MODULE": "scheduler_site.settings"}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=variables, cwd=site.BASE_DIR, capture_output=True, text=True
+        [sys.executable, "-c", program], env=variables, cwd=conf.BASE_DIR, capture_output=True, text=True
     )
     assert done.returncode == 1
     assert message in done.stderr

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 from django.utils import timezone
 
 from scheduler_site.embedded.errors import LaunchError
 from scheduler_site.pools import Pool
+from tasks.conf import conf
 from tasks.contract.values import timestamp
 from tasks.management import serving
 from tasks.management.callboard import parsing
@@ -85,12 +85,12 @@ def start(options: Namespace, out: Output) -> None:
         "started_at": timestamp(timezone.now()),
     }
     command = [
-        sys.executable, str(settings.BASE_DIR / "manage.py"), "runworkers", "--processes", str(options.processes),
+        sys.executable, str(conf.BASE_DIR / "manage.py"), "runworkers", "--processes", str(options.processes),
         "--threads", str(options.threads), *(["--queues", *served] if served else []),
     ]  # fmt: skip
     with _as_command_errors():
         pool = Pool.named(options.name, folder=_folder())
-        _await_workers(pool, pool.start(command, cwd=settings.BASE_DIR, parameters=facts))
+        _await_workers(pool, pool.start(command, cwd=conf.BASE_DIR, parameters=facts))
     out.record(_as_dict(pool))
 
 
@@ -114,7 +114,7 @@ def stop(options: Namespace, out: Output) -> None:
             raise CommandError(_no_such(options.name))
         for pool in pools:
             out.remark(f"Stopping {pool.name}; running tasks may finish first.")
-            pool.stop(seconds=settings.SHUTDOWN_GRACE_SECONDS + LAST_SECONDS + 5, is_forced=options.is_forced)
+            pool.stop(seconds=conf.SHUTDOWN_GRACE_SECONDS + LAST_SECONDS + 5, is_forced=options.is_forced)
     rows = [{"name": pool.name, "status": "STOPPED"} for pool in pools]
     out.rows(rows, _COLUMNS[:2])
 
@@ -125,11 +125,11 @@ def _add_name(parser: CommandParser, *, default: str | None = None) -> None:
 
 
 def _folder() -> Any:
-    return settings.VAR_DIR / "pools"
+    return conf.VAR_DIR / "pools"
 
 
 def _await_workers(pool: Pool, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + settings.WAIT_SECONDS + _START_SECONDS
+    deadline = time.monotonic() + conf.WAIT_SECONDS + _START_SECONDS
     while (_present(process.pid) or 0) < pool.parameters["processes"]:
         if process.poll() is not None:
             pool.stop(seconds=0, is_forced=False)

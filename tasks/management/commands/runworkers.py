@@ -4,13 +4,12 @@ import os
 from typing import Any
 
 import structlog
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
-from scheduler_site.addresses import IN_PROCESS_URL
 from scheduler_site.waiting import wait_until_ready
 from tasks.checks import sessions_that_do_not_fit
+from tasks.conf import IN_PROCESS_URL, conf
 from tasks.management import serving
 from tasks.telemetry import log_writer, metrics_server
 from tasks.worker.supervisor import Supervisor
@@ -54,7 +53,7 @@ class Command(BaseCommand):
 
     def handle(self, *, processes: int, threads: int, queues: list[str], bands: list[str], **_: Any) -> None:
         """Run the supervisor."""
-        if settings.BROKER_URL == IN_PROCESS_URL:
+        if conf.BROKER_URL == IN_PROCESS_URL:
             raise CommandError(
                 "BROKER_URL is inprocess://, which cannot reach another process: "
                 "set BROKER_URL=redis://… or run `manage.py runscheduler --with-workers`"
@@ -66,7 +65,7 @@ class Command(BaseCommand):
         wait_until_ready()
         _warn(processes, threads)
         supervisor = Supervisor(
-            processes=processes, threads=threads, queues=served, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS
+            processes=processes, threads=threads, queues=served, grace_seconds=conf.SHUTDOWN_GRACE_SECONDS
         )
         metrics_server.serve_counters()
         log_writer.end_process(supervisor.run())
