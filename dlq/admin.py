@@ -184,7 +184,7 @@ class DeadLetterAdmin(OperatedAdmin):
     list_filter = (ResolutionFilter, CauseFilter, ReasonFilter, QueueFilter, ActorFilter)
     search_fields = ("id",)
     search_help_text = "Error, actor or ID"
-    change_form_template = "admin/dlq/deadletter/change_form.html"
+    change_form_template = "callboard/dead_letter.html"
     summary_fields = (
         _RESOLUTION,
         display("resolved by", lambda letter: escape_invisible(letter.resolved_by)),

@@ -9,8 +9,8 @@ from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 from django.views import defaults
 
+from scheduler_site.site_requests import is_page
 from tasks.api import problems
-from tasks.api.middleware import is_page
 from tasks.conf import conf
 from tasks.db import call_timeout, server
 

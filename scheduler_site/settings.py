@@ -121,7 +121,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     # First, so that the others' refusals get a trace id, an access log line and the problem format too.
-    "tasks.api.middleware.RequestMiddleware",
+    "scheduler_site.site_requests.SiteRequestMiddleware",
     # Before those that may refuse a request: a page of another origin may then read the refusal.
     *(["corsheaders.middleware.CorsMiddleware"] if CORS_ALLOWED_ORIGINS else []),
     "scheduler_site.body_limit.BodyLimitMiddleware",
@@ -224,20 +224,6 @@ CORS_EXPOSE_HEADERS = [
     *("ETag", "Idempotency-Replayed", "Location", "RateLimit", "RateLimit-Limit", "RateLimit-Policy"),
     *("RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "WWW-Authenticate", "X-Trace-Id"),
 ]
-
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": [
-        "tasks.api.authentication.BearerTokenAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
-    ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "EXCEPTION_HANDLER": "tasks.api.problems.problem_response",
-    # No `?format=…`: every query parameter is checked by name.
-    "URL_FORMAT_OVERRIDE": None,
-    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
-}
 
 # --- Logs --------------------------------------------------------------------------------------------------------
 

@@ -161,7 +161,7 @@ _TIMES = (
 class TaskAdmin(OperatedAdmin):
     """Tasks with their timelines and attempts."""
 
-    change_form_template = "admin/tasks/task/change_form.html"
+    change_form_template = "callboard/task.html"
     verbs = (RETRY, CANCEL)
     kind = ObjectKind.TASK
     # The history has more.

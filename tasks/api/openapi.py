@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from django.urls import resolve
+from django.urls import get_script_prefix, resolve, reverse
 
 from tasks import __version__
 from tasks.api import idempotency_key, preconditions
@@ -436,5 +436,7 @@ def action_of(operation: Operation) -> Action | None:
 
 
 def _view_of(operation: Operation) -> Any:
-    function: Any = resolve(operation.path).func
+    # Where the project has put the API.
+    root = reverse("api-schema").removeprefix(get_script_prefix().removesuffix("/")).removesuffix("/api/schema")
+    function: Any = resolve(root + operation.path).func
     return getattr(function, "view_class", function)
