@@ -108,7 +108,7 @@ _REASON = display("reason", lambda letter: letter.get_reason_display())
 
 
 def _task_link(letter: DeadLetter) -> str:
-    address = reverse("admin:tasks_task_change", args=[letter.task_id])
+    address = reverse("admin:callboard_task_change", args=[letter.task_id])
     return format_html('<a href="{}"><code>{}</code></a>', address, letter.task_id)
 
 

@@ -76,7 +76,7 @@ class DeadLetter(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     task = models.ForeignKey(
-        "tasks.Task", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="dead_letters"
+        "callboard.Task", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="dead_letters"
     )
     attempt = models.PositiveIntegerField()
     actor = models.CharField(max_length=255)

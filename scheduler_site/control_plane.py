@@ -35,7 +35,7 @@ class ControlPlane(AdminSite):
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """List the scheduler's models together."""
         apps = super().get_app_list(request, app_label)
-        ours = [app for app in apps if app["app_label"] in ("tasks", "dlq")]
+        ours = [app for app in apps if app["app_label"] in ("callboard", "dlq")]
         if not ours or app_label is not None:
             return apps
         models = [model for app in ours for model in app["models"] if model["object_name"] in self.MODELS]

@@ -18,6 +18,7 @@ class TasksConfig(AppConfig):
     """Tasks."""
 
     name = "tasks"
+    label = "callboard"
     verbose_name = "Tasks"
     default_auto_field = "django.db.models.BigAutoField"
 

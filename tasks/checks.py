@@ -19,6 +19,7 @@ from django.utils.module_loading import import_string
 from tasks import registry
 from tasks.broker.brokers import REPLACED
 from tasks.conf import Conf, conf
+from tasks.db import former_label
 from tasks.db.server import session_room
 from tasks.models import Worker
 from tasks.setting import declared
@@ -44,7 +45,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         try:
             getattr(conf, setting.name)
         except ImproperlyConfigured as error:
-            wrong.append(Error(str(error), id="tasks.E006"))
+            wrong.append(Error(str(error), id="callboard.E006"))
     known = {setting.name for setting in declared(Conf)}
     return [
         *wrong,
@@ -52,7 +53,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
             Error(
                 f"CALLBOARD names {name}, which is no setting.",
                 hint=_similar(name, known) or "tasks/conf.py lists the settings.",
-                id="tasks.E007",
+                id="callboard.E007",
             )
             for name in getattr(settings, "CALLBOARD", {})
             if name not in known
@@ -75,7 +76,7 @@ def check_lease(**_: Any) -> list[CheckMessage]:
             f"WORKER_LEASE_SECONDS is {conf.WORKER_LEASE_SECONDS:g}, less than two heartbeats of "
             f"{conf.HEARTBEAT_INTERVAL_SECONDS:g} s.",
             hint="Make the lease at least twice HEARTBEAT_INTERVAL_SECONDS; three times is the default.",
-            id="tasks.E001",
+            id="callboard.E001",
         )
     ]
 
@@ -89,7 +90,7 @@ def check_submission_limit(**_: Any) -> list[CheckMessage]:
         Error(
             f"SUBMIT_RATE_LIMIT needs Redis, because WEB_CONCURRENCY is {conf.WEB_CONCURRENCY}.",
             hint="Set REDIS_URL, or WEB_CONCURRENCY=1, or SUBMIT_RATE_LIMIT=0.",
-            id="tasks.E002",
+            id="callboard.E002",
         )
     ]
 
@@ -103,7 +104,7 @@ def check_metrics_address(**_: Any) -> list[CheckMessage]:
         Error(
             f"METRICS_ADDRESS has the port of the api, {conf.API_PORT}.",
             hint="Choose another port for METRICS_ADDRESS, such as 9191, or leave it out and scrape with a token.",
-            id="tasks.E004",
+            id="callboard.E004",
         )
     ]
 
@@ -122,7 +123,7 @@ def check_secret_key(_apps: Any = None, **_: Any) -> list[CheckMessage]:
         Error(
             f"SECRET_KEY {fault}; expected at least {SHORTEST_KEY} random characters.",
             hint='To make one: python -c "import secrets; print(secrets.token_urlsafe(50))"',
-            id="tasks.E003",
+            id="callboard.E003",
         )
     ]
 
@@ -145,7 +146,7 @@ def check_middleware(**_: Any) -> list[CheckMessage]:
         Error(
             f"MIDDLEWARE of DRAMATIQ_BROKER names {name}, whose work is done by rows.",
             hint=f"Remove it and all of {', '.join(sorted(names))}; their options work without them.",
-            id="tasks.E004",
+            id="callboard.E004",
         )
         for name in found
     ]
@@ -166,7 +167,7 @@ def check_encoder(**_: Any) -> list[CheckMessage]:
         Error(
             f"DRAMATIQ_ENCODER is {name}, but tasks are stored as JSON.",
             hint="Remove it. Dates, UUIDs, enums and dataclasses are made of JSON by the actor's annotations.",
-            id="tasks.E005",
+            id="callboard.E005",
         )
     ]
 
@@ -183,7 +184,7 @@ def check_result_backend(**_: Any) -> list[CheckMessage]:
         Info(
             "DRAMATIQ_RESULT_BACKEND keeps results a second time: the tasks' rows have them already.",
             hint="Remove it unless other programs read from it; message.get_result() works without it.",
-            id="tasks.I001",
+            id="callboard.I001",
         )
     ]
 
@@ -195,10 +196,29 @@ def check_annotations(**_: Any) -> list[CheckMessage]:
         Caution(
             f"The argument {name!r} of the actor {spec.name!r} is neither checked nor converted: {reason}.",
             hint="Import the name where the actor is declared, or annotate it with a type that JSON can hold.",
-            id="tasks.W002",
+            id="callboard.W002",
         )
         for spec in registry.all_specs()
         for name, reason in spec.arguments.unchecked.items()
+    ]
+
+
+@register(Tags.database)
+def check_label(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """A database of a release before 0.2 knows the app's migrations by its former label."""
+    if DEFAULT_DB_ALIAS not in (databases or ()):
+        return []
+    try:
+        if not former_label.is_there():
+            return []
+    except DatabaseError:
+        return []
+    return [
+        Error(
+            f"This database was migrated when the app's label was {former_label.FORMER!r}.",
+            hint='Run once: manage.py shell -c "from tasks.db import former_label; former_label.rename()"',
+            id="callboard.E010",
+        )
     ]
 
 
@@ -235,6 +255,6 @@ def sessions_that_do_not_fit(*, processes: int, threads: int) -> list[CheckMessa
             f"sessions of PostgreSQL, which has {room} for them.",
             hint="Raise max_connections, start fewer processes or threads, or put a pooler in between "
             "(docs/deploy.md, Database sessions).",
-            id="tasks.W001",
+            id="callboard.W001",
         )
     ]

@@ -179,7 +179,7 @@ class Conf:
     METRICS_DIR = Folder(lambda conf: _metrics_folder(conf.BASE_DIR))
     # An address such as 127.0.0.1:9191 on which the api serves /metrics without a token, apart from its port and
     # threads; everyone who can reach it can read the metrics. Default: none, /metrics needs a token with
-    # tasks.view_worker.
+    # callboard.view_worker.
     METRICS_ADDRESS = Address(None)
     # The port on which scheduler and workers serve /metrics themselves; 0 = they do not.
     METRICS_PORT = Integer(0, maximum=65535)

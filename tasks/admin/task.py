@@ -87,7 +87,7 @@ def _failures(task: Task) -> str:
 def _worker(task: Task) -> str:
     if task.worker_id is None:
         return EMPTY
-    address = reverse("admin:tasks_worker_change", args=[task.worker_id])
+    address = reverse("admin:callboard_worker_change", args=[task.worker_id])
     return format_html('<a href="{}"><code>…{}</code></a>', address, str(task.worker_id)[-8:])
 
 

@@ -5,7 +5,7 @@ each request that is refused, so that wrong tokens and hostile bodies cannot be 
 larger and separate, so that a client with a mistake can still submit.
 
 The buckets live in Redis and are filled and emptied by one script on Redis's clock, so that any number of api processes
-share them. Without Redis one process may keep them in memory (``tasks.E002`` refuses more).
+share them. Without Redis one process may keep them in memory (``callboard.E002`` refuses more).
 """
 
 import math

@@ -19,7 +19,7 @@ WITH log AS MATERIALIZED (
     JOIN django_content_type AS type ON type.id = entry.content_type_id
     JOIN auth_user AS author ON author.id = entry.user_id
     WHERE (type.app_label, type.model) IN (
-        ('tasks', 'task'), ('tasks', 'queue'), ('tasks', 'worker'), ('tasks', 'apitoken'), ('dlq', 'deadletter'))
+        ('callboard', 'task'), ('callboard', 'queue'), ('callboard', 'worker'), ('callboard', 'apitoken'), ('dlq', 'deadletter'))
 ), read AS MATERIALIZED (
     SELECT log.*,
         CASE log.model WHEN 'deadletter' THEN 'dead_letter' WHEN 'apitoken' THEN 'token' ELSE log.model END AS kind,
@@ -97,14 +97,14 @@ def copy(_, schema_editor):
 
 def put_back(apps, schema_editor):
     schema_editor.execute("DROP VIEW callboard_taskevent")
-    schema_editor.create_model(apps.get_model("tasks", "TaskEvent"))
+    schema_editor.create_model(apps.get_model("callboard", "TaskEvent"))
     schema_editor.execute(PUT_EVENTS_BACK)
 
 
 def let_groups_read(apps, _):
     # Django makes permissions after all migrations, and takes over those that are there.
     content_type, _ = apps.get_model("contenttypes", "ContentType").objects.get_or_create(
-        app_label="tasks", model="journal"
+        app_label="callboard", model="journal"
     )
     permission, _ = apps.get_model("auth", "Permission").objects.get_or_create(
         content_type=content_type, codename="view_journal", defaults={"name": "Can view journal entry"}
@@ -115,7 +115,7 @@ def let_groups_read(apps, _):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tasks", "0003_roles"),
+        ("callboard", "0003_roles"),
         ("dlq", "0001_initial"),
         ("admin", "0003_logentry_add_action_flag_choices"),
         ("auth", "0012_alter_user_first_name_max_length"),
@@ -208,7 +208,7 @@ class Migration(migrations.Migration):
                         null=True,
                         on_delete=django.db.models.deletion.DO_NOTHING,
                         related_name="events",
-                        to="tasks.task",
+                        to="callboard.task",
                     ),
                 ),
             ],

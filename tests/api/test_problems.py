@@ -132,7 +132,7 @@ def test_the_admin_keeps_its_pages(browser):
 
 def test_a_broken_page_of_the_admin_is_a_page(browser, monkeypatch):
     monkeypatch.setattr(TaskAdmin, "get_changelist", _raises(RuntimeError("a secret detail")))
-    response = browser.get("/admin/tasks/task/")
+    response = browser.get("/admin/callboard/task/")
     assert response.status_code == 500
     assert "Something went wrong" in response.content.decode()
     assert "a secret detail" not in response.content.decode()

@@ -90,7 +90,7 @@ def test_it_is_off_by_default(served, settings):
 
 def test_the_port_of_the_api_is_refused(settings):
     settings.METRICS_ADDRESS, settings.API_PORT = ("127.0.0.1", 8000), 8000
-    assert [error.id for error in check_metrics_address()] == ["tasks.E004"]
+    assert [error.id for error in check_metrics_address()] == ["callboard.E004"]
     settings.API_PORT = 8001
     assert check_metrics_address() == []
 

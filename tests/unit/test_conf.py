@@ -130,7 +130,9 @@ def test_a_wrong_value_is_refused_with_its_name_and_what_was_expected(setting: S
 def test_wrong_values_and_unknown_names_are_told_at_the_start(settings) -> None:
     del settings.CRASH_LIMIT, settings.DEFAULT_PRIORITY
     settings.CALLBOARD = {"CRASH_LIMIT": 0, "DEFAULT_PRIORITY": "11", "KEEP_SUCEEDED_SECONDS": 1}
-    found = {message.msg: message.hint for message in run_checks() if message.id in ("tasks.E006", "tasks.E007")}
+    found = {
+        message.msg: message.hint for message in run_checks() if message.id in ("callboard.E006", "callboard.E007")
+    }
     assert found == {
         "CRASH_LIMIT: expected a whole number of at least 1, got 0.": None,
         "DEFAULT_PRIORITY: expected a whole number from 1 to 10, got '11'.": None,
