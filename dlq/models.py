@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 from tasks.models import ListedQuerySet, new_id
 from tasks.states import DeathReason, Resolution
+from tasks.submission import OwnerId
 
 if TYPE_CHECKING:
     pass
@@ -25,7 +26,7 @@ class DeadLetterQuerySet(ListedQuerySet["DeadLetter"]):
         """Neither re-driven nor discarded."""
         return self.led_by(Q(resolution=Resolution.OPEN))
 
-    def owned_by(self, owner_id: int | None) -> Self:
+    def owned_by(self, owner_id: OwnerId | None) -> Self:
         """Owned by this user; nobody's rows are never in it."""
         return self.none() if owner_id is None else self.led_by(Q(owner_id=owner_id))
 

@@ -90,8 +90,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         from django.conf import settings
 
         from scheduler_site import liveness, refusals
+        from tasks import log_writer
         from tasks.conf import conf
-        from tasks.telemetry import log_writer
 
         # A log that nobody reads must not stop the main loop.
         log_writer.start()

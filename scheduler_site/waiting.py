@@ -3,7 +3,6 @@
 import time
 
 import dramatiq
-import structlog
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connection
@@ -12,8 +11,9 @@ from django.db.migrations.executor import MigrationExecutor
 from tasks.broker.brokers import CallboardBroker
 from tasks.conf import conf
 from tasks.errors import BrokerUnavailable
+from tasks.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PAUSE_SECONDS = 1.0
 #: A fresh database lacks dozens of migrations; naming the first is enough.

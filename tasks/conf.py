@@ -158,7 +158,7 @@ class Conf:
     # --- The api -----------------------------------------------------------------------------------------------------
 
     # How long a request, one of the admin included, may use the database; then it gets a 503.
-    REQUEST_DATABASE_SECONDS = Seconds(10, minimum=1)
+    REQUEST_DATABASE_SECONDS = Seconds(10, minimum=0.1)
 
     # The api's port under `manage.py up`, under gunicorn without --bind, and on the host under compose.
     API_PORT = Integer(8000, minimum=1, maximum=65535)

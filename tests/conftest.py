@@ -14,10 +14,10 @@ from django.conf import settings
 from django.db import connection
 
 import tests.actors
+from tasks import log_writer
 from tasks.broker import notifier
 from tasks.lifecycle import Moved, transitioned
 from tasks.models import Worker
-from tasks.telemetry import log_writer
 from tests import factories
 from tests.factories import Lead
 

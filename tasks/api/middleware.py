@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-import structlog
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -16,6 +15,7 @@ from django.utils.encoding import escape_uri_path
 from tasks.api import forwarded, problems
 from tasks.contract.fields import quoted
 from tasks.errors import FieldError, MalformedRequest
+from tasks.log import get_logger
 from tasks.telemetry import trace
 
 #: Pages run scripts from the site's files only, so text that slipped through escaping does not run as a script.
@@ -27,7 +27,7 @@ CONTENT_SECURITY_POLICY = (
 _LONGEST_PATH = 300
 _PROBES = ("healthz", "readyz", "health", "metrics")
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class RequestMiddleware:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import Error as DatabaseProblem
 from django.db import InterfaceError, OperationalError
@@ -20,6 +19,7 @@ from tasks.conf import conf
 from tasks.contract.fields import MOST_ERRORS
 from tasks.db import call_timeout, statements
 from tasks.errors import CallboardError
+from tasks.log import get_logger
 from tasks.telemetry import trace
 
 CONTENT_TYPE = "application/problem+json"
@@ -53,7 +53,7 @@ _OF_STATUS: dict[int, type[CallboardError]] = {
     )
 }
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 def problem_response(exc: Exception, context: Mapping[str, Any]) -> HttpResponse | None:

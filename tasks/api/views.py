@@ -20,6 +20,7 @@ from tasks.api.problems import problem_response
 from tasks.contract.access import Action
 from tasks.contract.rate_limit import refusal_key, refusals
 from tasks.errors import TooManyRefused
+from tasks.submission import OwnerId
 
 #: Refusals that count: all but those of a good request that came too late (409, 412).
 _REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422, 429})
@@ -65,7 +66,7 @@ class ApiView(APIView):
     #: What each method does. A method that is missing here is a mistake, and its requests fail.
     actions: ClassVar[Mapping[str, Action]] = {}
     #: The owner of the row that the request is about, once it is found.
-    owner_id: int | None = None
+    owner_id: OwnerId | None = None
     parser_classes = (Unread,)
     renderer_classes = (JSONRenderer, Page)
     content_negotiation_class = JsonOrPage

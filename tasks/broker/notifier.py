@@ -20,17 +20,17 @@ from typing import Any, TypeVar
 
 import psycopg2
 import psycopg2.extensions
-import structlog
 from django.db import Error as DatabaseProblem
 from django.db import connection
 
 from tasks.db import call_timeout, sessions
 from tasks.lifecycle.signals import resumed, transitioned
+from tasks.log import get_logger
 from tasks.states import DUE
 
 T = TypeVar("T")
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 CHANNEL = "callboard"
 #: Between two NOTIFYs; the first one goes at once. Under load the dispatcher's own pause is longer.

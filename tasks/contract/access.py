@@ -16,6 +16,7 @@ from tasks.contract import fields
 from tasks.contract.client_address import client_address
 from tasks.errors import FieldError, NotAllowed, NotFound
 from tasks.states import Scope
+from tasks.submission import OwnerId
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -108,7 +109,7 @@ class Caller:
         return client_address(self.peer, self.forwarded_for)
 
     @property
-    def owner_id(self) -> int | None:
+    def owner_id(self) -> OwnerId | None:
         """The owner of what this caller submits; None for nobody, and for a user who is blocked."""
         return self.user.pk if self.user.is_active else None
 
@@ -127,7 +128,7 @@ class Caller:
         """The queues that the token is limited to; empty means all."""
         return () if self.token is None else self.token.queues
 
-    def may(self, action: Action, *, owner_id: int | None = None) -> bool:
+    def may(self, action: Action, *, owner_id: OwnerId | None = None) -> bool:
         """Decide whether the caller may do an action.
 
         Parameters:
@@ -139,7 +140,7 @@ class Caller:
         """Decide whether the caller may do an action, if only to rows of their own."""
         return self._has_scope(action) and (action.is_for_owners or self.is_permitted(action))
 
-    def require(self, action: Action, *, owner_id: int | None = None) -> None:
+    def require(self, action: Action, *, owner_id: OwnerId | None = None) -> None:
         """Refuse an action that the caller may not do.
 
         Raises:
@@ -181,7 +182,7 @@ class Caller:
     def _has_scope(self, action: Action) -> bool:
         return self.token is None or action.scope in self.token.scopes
 
-    def is_permitted(self, action: Action, *, owner_id: int | None = None) -> bool:
+    def is_permitted(self, action: Action, *, owner_id: OwnerId | None = None) -> bool:
         """Decide whether the user may do an action, whatever the scopes of the token."""
         # In the order of cost: Django asks the database for a user's permissions, once per request.
         return self.user.is_active and (

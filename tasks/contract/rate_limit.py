@@ -17,15 +17,15 @@ from functools import cache
 from typing import Any, Protocol
 
 import redis
-import structlog
 
 from tasks.broker import redis_url
 from tasks.circuit_breaker import CircuitBreaker
 from tasks.conf import conf
 from tasks.contract.access import Caller
 from tasks.errors import LimiterUnavailable, TooManyAtOnce, TooManyRefused, TooManyTasks
+from tasks.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 REDIS_TIMEOUT_SECONDS = 1.0
 

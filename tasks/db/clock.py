@@ -4,12 +4,11 @@ import time
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import structlog
-
 from tasks.conf import conf
 from tasks.db.statements import fetch
+from tasks.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: How far two clocks may drift apart between two looks; a smaller step does no harm.
 TOLERANCE_SECONDS = 1.0

@@ -6,14 +6,14 @@ from typing import Any
 
 import psycopg2
 import psycopg2.extensions
-import structlog
 from django.db import close_old_connections, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from tasks.conf import conf
+from tasks.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Options for libpq. A server whose machine is gone does not answer, and without these a session waits for minutes.
 NOTICES_DEAD_SERVER = {

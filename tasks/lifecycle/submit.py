@@ -5,7 +5,7 @@ from math import inf
 from typing import Any
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, connection
 
 from tasks import registry
 from tasks.conf import conf
@@ -29,7 +29,7 @@ _OTHERS = {
     "id": "uuid",
     "args": "jsonb",
     "options": "jsonb",
-    "owner_id": "bigint",
+    "owner_id": Task._meta.get_field("owner").db_type(connection),
     "trace_id": "text",
     "idempotency_key": "text",
     "message_id": "text",

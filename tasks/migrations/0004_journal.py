@@ -6,6 +6,7 @@ write to it is in the journal.
 
 import django.db.models.deletion
 import django.db.models.functions.datetime
+from django.contrib.auth import get_user_model
 from django.db import migrations, models
 
 # An event and the admin's entry of the same act are one row: the entry has the reason. Without a column for the door,
@@ -14,10 +15,10 @@ COPY_EVENTS_AND_LOG = """
 LOCK TABLE callboard_taskevent IN EXCLUSIVE MODE;
 WITH log AS MATERIALIZED (
     SELECT entry.id, entry.action_time AS at, entry.action_flag AS flag, entry.object_id, entry.object_repr AS name,
-           entry.change_message AS message, type.model, author.username AS by
+           entry.change_message AS message, type.model, left(author.{name}, 150) AS by
     FROM django_admin_log AS entry
     JOIN django_content_type AS type ON type.id = entry.content_type_id
-    JOIN auth_user AS author ON author.id = entry.user_id
+    JOIN {users} AS author ON author.{id} = entry.user_id
     WHERE (type.app_label, type.model) IN (
         ('callboard', 'task'), ('callboard', 'queue'), ('callboard', 'worker'), ('callboard', 'apitoken'), ('dlq', 'deadletter'))
 ), read AS MATERIALIZED (
@@ -91,7 +92,17 @@ READERS = ("viewer", "operator", "admin")
 
 
 def copy(_, schema_editor):
-    schema_editor.execute(COPY_EVENTS_AND_LOG)
+    # The project's own users, whatever their table and their name.
+    users, quote = get_user_model()._meta, schema_editor.quote_name
+    columns = {
+        "{users}": users.db_table,
+        "{id}": users.pk.column,
+        "{name}": users.get_field(get_user_model().USERNAME_FIELD).column,
+    }
+    statement = COPY_EVENTS_AND_LOG
+    for place, name in columns.items():
+        statement = statement.replace(place, quote(name))
+    schema_editor.execute(statement)
     schema_editor.execute(PUT_A_VIEW_IN_PLACE)
 
 

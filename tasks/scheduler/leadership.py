@@ -11,17 +11,17 @@ import time
 from datetime import datetime
 from uuid import UUID
 
-import structlog
 from django.db import Error as DatabaseProblem
 from django.db import close_old_connections
 
 from tasks.conf import conf
 from tasks.db import call_timeout
 from tasks.lifecycle import leases
+from tasks.log import get_logger
 from tasks.models import new_id
 from tasks.scheduler.loop import Loop
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 LEASE = "scheduler"
 

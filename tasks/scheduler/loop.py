@@ -4,7 +4,6 @@ import threading
 import time
 from abc import ABC, abstractmethod
 
-import structlog
 from django.db import Error as DatabaseProblem
 from django.db import connections
 
@@ -13,8 +12,9 @@ from tasks.db import call_timeout, sessions
 from tasks.db.batching import pause_after_batch_seconds
 from tasks.db.statements import keep_plans
 from tasks.errors import BrokerUnavailable
+from tasks.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 #: A round may take this many leases; each of its statements has a third of one.

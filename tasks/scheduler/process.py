@@ -3,19 +3,19 @@
 from collections.abc import Set
 
 import dramatiq
-import structlog
 
 from tasks.broker.brokers import CallboardBroker, InProcessBroker
 from tasks.broker.notifier import Event, Listener, notifier
 from tasks.conf import conf
 from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import workers
+from tasks.log import get_logger
 from tasks.scheduler.dispatcher import Dispatcher
 from tasks.scheduler.leadership import Leadership
 from tasks.scheduler.pruner import Pruner
 from tasks.scheduler.sweeper import Sweeper
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def broker() -> CallboardBroker:

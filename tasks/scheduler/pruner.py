@@ -2,17 +2,16 @@
 
 import time
 
-import structlog
-
 from tasks import lifecycle
 from tasks.conf import conf
 from tasks.lifecycle import workers
 from tasks.lifecycle.prune import ADMIN_LOG, FIRST_ID, JOURNAL, SESSIONS, History
+from tasks.log import get_logger
 from tasks.scheduler.leadership import LEASE, Leadership
 from tasks.scheduler.loop import Loop
 from tasks.states import Status
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 BATCH = 1_000
 #: The rest between batches is this many times as long as a batch took, or a day's backlog of deletions would slow down

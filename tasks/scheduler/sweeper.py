@@ -7,7 +7,6 @@ from functools import partial
 from math import inf
 from uuid import UUID
 
-import structlog
 from django.db import Error as DatabaseProblem
 from django.db import close_old_connections
 
@@ -19,11 +18,12 @@ from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint
 from tasks.lifecycle import Author, workers
 from tasks.lifecycle.rescue import BATCH
+from tasks.log import get_logger
 from tasks.scheduler.leadership import LEASE, Leadership
 from tasks.scheduler.loop import Loop
 from tasks.states import Door
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: How often the leftovers of dead processes are removed from the broker.
 CLEANING_SECONDS = 60.0

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import structlog
 from django.db import Error
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -28,11 +27,12 @@ from dlq.queries import open_by_actor
 from tasks import __version__, circuit_breaker
 from tasks.conf import conf
 from tasks.lifecycle import Moved, transitioned
+from tasks.log import get_logger
 from tasks.models import Worker
 from tasks.queries.counts import queue_sizes
 from tasks.states import FINAL, Status
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 submitted = Counter("jobs_submitted_total", "Tasks accepted.", ["actor", "queue"])
 completed = Counter("jobs_completed_total", "Tasks that ended, by final status.", ["actor", "queue", "status"])

@@ -8,16 +8,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any
 
-import structlog
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from tasks.conf import conf
 from tasks.db import call_timeout
+from tasks.log import get_logger
 from tasks.telemetry import metrics
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _READ_SECONDS = 10.0
 

@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from uuid import UUID
 
-import structlog
 from django.db import DataError, IntegrityError, close_old_connections, connection
 from django.db import Error as DatabaseProblem
 
@@ -15,13 +14,14 @@ from tasks.db import call_timeout
 from tasks.db.batching import pause_after_batch_seconds
 from tasks.db.statements import keep_plans
 from tasks.lifecycle import Outcome
+from tasks.log import get_logger
 from tasks.testing import failpoints
 from tasks.worker.error_report import report_of
 from tasks.worker.execution import Execution
 from tasks.worker.inflight import Inflight
 from tasks.worker.outcomes import outcome_of, reduced, undecided
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 MOST_PER_BATCH = 500
 #: Outcomes that may wait to be written; at this number the process stops claiming.

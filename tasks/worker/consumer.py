@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-import structlog
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
 from dramatiq.broker import Consumer, MessageProxy
@@ -21,6 +20,7 @@ from tasks.conf import conf
 from tasks.db import call_timeout, sessions
 from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import NotEntitled
+from tasks.log import get_logger
 from tasks.models import Attempt
 from tasks.priority import effective_priority
 from tasks.states import AttemptOutcome
@@ -33,7 +33,7 @@ from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Interrupter
 from tasks.worker.isolation import Isolation, is_quarantined
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: A task that waits longer than this for a thread is put back, because another process may be idle.
 PUT_BACK_AFTER_SECONDS = 0.1

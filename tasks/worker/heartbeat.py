@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from uuid import UUID
 
-import structlog
 from django.db import Error as DatabaseProblem
 from django.db import close_old_connections, connection
 
@@ -14,13 +13,14 @@ from tasks.conf import conf
 from tasks.db import call_timeout
 from tasks.db.statements import is_lock_timeout
 from tasks.lifecycle import Author, workers
+from tasks.log import get_logger
 from tasks.states import Door
 from tasks.worker.completer import Completer
 from tasks.worker.drain import Drain
 from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Cancelled, Interrupter
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Pause after a beat that failed.
 RETRY_SECONDS = 0.5

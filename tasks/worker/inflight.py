@@ -8,18 +8,18 @@ from itertools import count
 from typing import Any
 from uuid import UUID
 
-import structlog
 from django.db import Error as DatabaseProblem
 from django.db import close_old_connections
 
 from tasks import lifecycle
 from tasks.conf import conf
 from tasks.db import call_timeout
+from tasks.log import get_logger
 from tasks.worker.execution import Execution
 from tasks.worker.flight_recorder import Recorder
 from tasks.worker.slots import Slots
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Task id and attempt number, by which every write to the row is fenced.
 Key = tuple[UUID, int]

@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-import structlog
 from dramatiq import Retry
 from dramatiq.middleware import Shutdown, TimeLimitExceeded
 
 from tasks.conf import conf
 from tasks.errors import Snooze
 from tasks.lifecycle import Outcome
+from tasks.log import get_logger
 from tasks.payload import check_json, plain_copy
 from tasks.registry import seconds
 from tasks.retry import MOST_SECONDS, Verdict, after_failure
@@ -32,7 +32,7 @@ from tasks.worker.followups import (
 )
 from tasks.worker.interrupter import Cancelled
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 LONGEST_NOTE = 2_000
 #: Length to which the message of a failure is cut if the database refuses the whole.

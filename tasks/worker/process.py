@@ -14,7 +14,7 @@ from uuid import UUID
 
 import dramatiq
 
-from tasks.telemetry import log_writer
+from tasks import log_writer
 
 if TYPE_CHECKING:
     from tasks.worker.middleware import WorkerProcess

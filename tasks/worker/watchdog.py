@@ -6,13 +6,13 @@ import time
 from math import inf
 from typing import NamedTuple
 
-import structlog
 from dramatiq import Worker
 from dramatiq.middleware import Shutdown
 
+from tasks import log_writer
 from tasks.conf import conf
 from tasks.db import call_timeout
-from tasks.telemetry import log_writer
+from tasks.log import get_logger
 from tasks.worker import event_loop
 from tasks.worker.completer import Completer
 from tasks.worker.drain import Drain
@@ -20,7 +20,7 @@ from tasks.worker.flight_recorder import Ending, Recorder
 from tasks.worker.heartbeat import Heartbeat
 from tasks.worker.interrupter import Interrupter
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Exit codes, for operators. The supervisor reads the flight recorder instead.
 EXIT_UNHEALTHY = 70

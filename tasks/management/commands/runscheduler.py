@@ -6,10 +6,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from scheduler_site.waiting import wait_until_ready
+from tasks import log_writer
 from tasks.conf import IN_PROCESS_URL, conf
 from tasks.management import serving
 from tasks.scheduler.process import Scheduler
-from tasks.telemetry import log_writer, metrics_server
+from tasks.telemetry import metrics_server
 from tasks.worker import process
 
 

@@ -3,18 +3,19 @@
 import os
 from typing import Any
 
-import structlog
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
 from scheduler_site.waiting import wait_until_ready
+from tasks import log_writer
 from tasks.checks import sessions_that_do_not_fit
 from tasks.conf import IN_PROCESS_URL, conf
+from tasks.log import get_logger
 from tasks.management import serving
-from tasks.telemetry import log_writer, metrics_server
+from tasks.telemetry import metrics_server
 from tasks.worker.supervisor import Supervisor
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Command(BaseCommand):

@@ -22,7 +22,6 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.StaticHTMLRenderer"],
     "EXCEPTION_HANDLER": "shop.urls_peculiar.no_handler",
-    "PAGE_SIZE": 3,
 }
 CALLBOARD = {
     "BROKER_NAMESPACE": "shop",
