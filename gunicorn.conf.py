@@ -28,7 +28,7 @@ forwarded_allow_ips = ""
 control_socket_disable = True
 
 # In the containers of compose, --bind overrides this; there API_PORT is the port on the host.
-bind = f"127.0.0.1:{conf.API_PORT}"
+bind = f"{conf.API_HOST}:{conf.API_PORT}"
 
 _MANAGE = Path(__file__).with_name("manage.py")
 

@@ -1,7 +1,8 @@
 """The only module that reads the environment: each setting by its name, by other stacks' names, or by a former one."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -22,6 +23,8 @@ ALSO_CALLED = {
     "HEARTBEAT_INTERVAL_SECONDS": "HEARTBEAT_INTERVAL",
     "KEEP_SUCCEEDED_SECONDS": "JOB_TTL_SECONDS",
     "STUCK_AFTER_SECONDS": "STUCK_AFTER_SEC",
+    "WORKER_PROCESSES": "WORKER_POOL_SIZE",
+    "WORKER_THREADS": "WORKER_CONCURRENCY",
 }
 #: The name of a setting, and its name in releases before 0.2.
 FORMER_NAMES = {"KEEP_JOURNAL_SECONDS": "KEEP_EVENTS_SECONDS"}
@@ -29,12 +32,42 @@ FORMER_NAMES = {"KEEP_JOURNAL_SECONDS": "KEEP_EVENTS_SECONDS"}
 #: ignored, because a set variable is relied on.
 NOT_A_SETTING = {
     "CORS_ALLOW_CREDENTIALS": "web pages of other origins send a token, and never a cookie",
-    "API_HOST": "give the api's address to the server that runs it: gunicorn --bind HOST:PORT",
     "GRPC_PORT": "gRPC comes with a later release; until then submit over REST",
-    "WORKER_CONCURRENCY": "give the number of threads to the command: manage.py runworkers --threads N",
     "WORKER_ID": "a worker gets its id when it starts; name its pool: manage.py callboard workers start N --name NAME",
-    "WORKER_POOL_SIZE": "give the number of workers to the command: manage.py runworkers --processes N",
 }
+
+
+#: What was wrong since ``begin()``; None while each fault is raised at once.
+_faults: list[str] | None = None
+
+
+def begin() -> None:
+    """Collect what is wrong from now on, so that a block of variables is judged whole and not word by word."""
+    global _faults
+    _faults = []
+
+
+def end() -> None:
+    """Raise what was wrong since ``begin()``.
+
+    Raises:
+        ImproperlyConfigured: with a line for each fault.
+    """
+    global _faults
+    found, _faults = _faults or [], None
+    if found:
+        raise ImproperlyConfigured("\n".join(found))
+
+
+def tried(read: Callable[[], T], *, default: T) -> T:
+    """Call a function that reads; after ``begin()`` its refusal is collected and the default returned."""
+    try:
+        return read()
+    except ImproperlyConfigured as error:
+        if _faults is None:
+            raise
+        _faults.append(str(error))
+        return default
 
 
 def load_file(path: Path) -> None:
@@ -47,7 +80,11 @@ def refuse_foreign() -> None:
     """Refuse variables of other stacks that Callboard would ignore."""
     for name, instead in NOT_A_SETTING.items():
         if _given(name):
-            raise ImproperlyConfigured(f"{name} is not a setting of Callboard, remove it: {instead}.")
+            tried(partial(_refuse, f"{name} is not a setting of Callboard, remove it: {instead}."), default=None)
+
+
+def _refuse(message: str) -> None:
+    raise ImproperlyConfigured(message)
 
 
 def text(name: str, default: str = "") -> str:
@@ -64,7 +101,8 @@ def read(name: str, setting: Setting[T]) -> T:
     """Read one setting."""
     setting.name = name
     value = text(name)
-    return setting.read(value) if value else setting.default_for(None)
+    default = setting.default_for(None)
+    return tried(lambda: setting.read(value), default=default) if value else default
 
 
 def read_all(owner: type, fixed: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,5 +118,5 @@ def read_all(owner: type, fixed: Mapping[str, Any], defaults: Mapping[str, Any])
         if name not in fixed:
             value = text(name)
             default = defaults[name] if name in defaults else setting.default_for(values)
-            setattr(values, name, setting.read(value) if value else default)
+            setattr(values, name, tried(partial(setting.read, value), default=default) if value else default)
     return vars(values)

@@ -5,6 +5,7 @@
 """
 
 from pathlib import Path
+from typing import Any
 
 from scheduler_site import addresses, env
 from scheduler_site.embedded import private
@@ -16,6 +17,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
 
 env.load_file(BASE_DIR / env.text("ENV_FILE", ".env"))
+env.begin()
 env.refuse_foreign()
 # `manage.py up` starts private servers for those that the environment does not name.
 PRIVATE_DATABASE = not addresses.database_is_named()
@@ -56,14 +58,18 @@ LOG_FORMAT = env.read("LOG_FORMAT", Choice("auto", ["auto", "json", "console"]))
 # --- PostgreSQL and the broker -----------------------------------------------------------------------------------
 
 # postgres://user:password@host:5432/name; POSTGRES_HOST, _PORT, _DB, _USER and _PASSWORD are understood as well.
-DATABASE_URL = addresses.database_url("DATABASE_URL", addresses.database_url_from_parts())
+DATABASE_URL = env.tried(
+    lambda: addresses.database_url("DATABASE_URL", addresses.database_url_from_parts()), default=""
+)
 # The same database without a pooler in between, for LISTEN and the leader's session. Default: DATABASE_URL.
-DIRECT_DATABASE_URL = addresses.database_url("DIRECT_DATABASE_URL", DATABASE_URL)
+DIRECT_DATABASE_URL = env.tried(
+    lambda: addresses.database_url("DIRECT_DATABASE_URL", DATABASE_URL), default=DATABASE_URL
+)
 # How long an idle connection of the api is kept, in seconds.
 DATABASE_MAX_AGE_SECONDS = env.read("DATABASE_MAX_AGE_SECONDS", Seconds(60))
 # Both are explained in tasks/conf.py, as all settings of the scheduler are.
-BROKER_URL = addresses.broker_url()
-REDIS_URL = addresses.redis_url(BROKER_URL)
+BROKER_URL = env.tried(addresses.broker_url, default="")
+REDIS_URL = BROKER_URL and env.tried(lambda: addresses.redis_url(BROKER_URL), default="")
 
 # --- Requests to the api, the admin included ---------------------------------------------------------------------
 
@@ -81,8 +87,14 @@ LOGIN_ADDRESS_RATE_LIMIT = env.read("LOGIN_ADDRESS_RATE_LIMIT", Rate("30/m"))
 
 # --- The scheduler -----------------------------------------------------------------------------------------------
 
-_database = addresses.database_settings(DATABASE_URL, max_age_seconds=DATABASE_MAX_AGE_SECONDS)
-_direct_database = addresses.database_settings(DIRECT_DATABASE_URL, max_age_seconds=DATABASE_MAX_AGE_SECONDS)
+
+def _django_database(url: str) -> dict[str, Any]:
+    return env.tried(
+        lambda: addresses.database_settings(url, max_age_seconds=DATABASE_MAX_AGE_SECONDS), default=dict[str, Any]()
+    )
+
+
+_database, _direct_database = _django_database(DATABASE_URL), _django_database(DIRECT_DATABASE_URL)
 #: The settings of tasks/conf.py, by name.
 SCHEDULER = env.read_all(
     Conf,
@@ -224,6 +236,8 @@ CORS_EXPOSE_HEADERS = [
     *("ETag", "Idempotency-Replayed", "Location", "RateLimit", "RateLimit-Limit", "RateLimit-Policy"),
     *("RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "WWW-Authenticate", "X-Trace-Id"),
 ]
+
+env.end()
 
 # --- Logs --------------------------------------------------------------------------------------------------------
 

@@ -117,8 +117,9 @@ class Conf:
 
     # How often a worker sends a heartbeat.
     HEARTBEAT_INTERVAL_SECONDS = Seconds(5, minimum=0.05)
-    # How long a worker counts as alive after its last heartbeat; then its tasks go to others.
-    WORKER_LEASE_SECONDS = Seconds(15, minimum=0.2)
+    # How long a worker counts as alive after its last heartbeat; then its tasks go to others. Default: 15, at least
+    # three heartbeats.
+    WORKER_LEASE_SECONDS = Seconds(lambda conf: max(15, 3 * conf.HEARTBEAT_INTERVAL_SECONDS), minimum=0.2)
     # How long a scheduler leads without renewing its lease; then another takes over.
     LEADER_LEASE_SECONDS = Seconds(10, minimum=0.2)
     # How often the sweeper looks for lost workers, stuck tasks, lost hints and expired tasks.
@@ -131,6 +132,10 @@ class Conf:
     AGEING_SECONDS = Seconds(60)
     # How long running tasks may go on after a worker is asked to stop; then they are interrupted and requeued.
     SHUTDOWN_GRACE_SECONDS = Seconds(30)
+    # How many worker processes `runworkers` starts on a machine, and how many tasks each of them runs at the same time;
+    # its options --processes and --threads win. Default: one process for each CPU.
+    WORKER_PROCESSES = Integer(lambda _: os.cpu_count() or 1, minimum=1)
+    WORKER_THREADS = Integer(8, minimum=1)
     # After about how many tasks a worker process is replaced by a fresh one; 0 = never.
     WORKER_MAX_TASKS = Integer(0)
     # At which peak memory, in MB, a worker process is replaced by a fresh one; 0 = never.
@@ -160,7 +165,9 @@ class Conf:
     # How long a request, one of the admin included, may use the database; then it gets a 503.
     REQUEST_DATABASE_SECONDS = Seconds(10, minimum=0.1)
 
-    # The api's port under `manage.py up`, under gunicorn without --bind, and on the host under compose.
+    # The address and port of the api under `manage.py up` and under gunicorn without --bind. Under compose the port is
+    # that on the host.
+    API_HOST = Text("127.0.0.1")
     API_PORT = Integer(8000, minimum=1, maximum=65535)
     # How many api processes gunicorn starts on this machine; gunicorn reads the same variable.
     WEB_CONCURRENCY = Integer(1, minimum=1)

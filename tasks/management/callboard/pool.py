@@ -53,7 +53,11 @@ def register(nouns: parsing.Commands) -> None:
     starting.add_argument("processes", type=int, metavar="N", help="the number of processes")
     _add_name(starting, default="default")
     starting.add_argument(
-        "-t", "--threads", type=int, default=8, help="tasks that each process runs at the same time (default: 8)"
+        "-t",
+        "--threads",
+        type=int,
+        default=conf.WORKER_THREADS,
+        help="tasks that each process runs at the same time (default: WORKER_THREADS, 8)",
     )
     serving.add_arguments(starting)
     showing = parsing.add_command(

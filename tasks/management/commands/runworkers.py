@@ -1,6 +1,5 @@
 """``manage.py runworkers``: worker processes under a supervisor."""
 
-import os
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -44,11 +43,15 @@ class Command(BaseCommand):
             "-p",
             "--processes",
             type=int,
-            default=os.cpu_count() or 1,
-            help="the number of processes (default: one per CPU)",
+            default=conf.WORKER_PROCESSES,
+            help="the number of processes (default: WORKER_PROCESSES, one per CPU)",
         )
         parser.add_argument(
-            "-t", "--threads", type=int, default=8, help="tasks that each process runs at the same time (default: 8)"
+            "-t",
+            "--threads",
+            type=int,
+            default=conf.WORKER_THREADS,
+            help="tasks that each process runs at the same time (default: WORKER_THREADS, 8)",
         )
         serving.add_arguments(parser)
 

@@ -29,6 +29,7 @@ from tasks import __version__
 from tasks.conf import IN_PROCESS_URL, conf
 
 HOST = "127.0.0.1"
+EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104
 _LARGEST_PORT = 65_535
 #: Smaller ports are reserved for the system.
 _SMALLEST_FREE_PORT = 1024
@@ -52,7 +53,7 @@ class Command(BaseCommand):
         return __version__
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, help=f"the port of the api on {HOST} (default: API_PORT, 8000)")
+        parser.add_argument("--port", type=int, help="the port of the api (default: API_PORT, 8000)")
         mode = parser.add_mutually_exclusive_group()
         mode.add_argument(
             "--once", action="store_true", help="run a short end-to-end check, then stop; exit with 0 or 1"
@@ -128,7 +129,7 @@ class Command(BaseCommand):
         """List the processes in the order of stopping: no worker may take a task whose outcome could not be stored."""
         manage = [sys.executable, "manage.py"]
         patience = conf.SHUTDOWN_GRACE_SECONDS + 15
-        gunicorn = [sys.executable, "-m", "gunicorn", "scheduler_site.wsgi", "--bind", f"{HOST}:{self.port}"]
+        gunicorn = [sys.executable, "-m", "gunicorn", "scheduler_site.wsgi", "--bind", f"{conf.API_HOST}:{self.port}"]
         quiet = ["--log-level", "warning", "--no-control-socket"]
         api = Child("api", [*gunicorn, "--threads", "4", "--graceful-timeout", "5", *quiet])
         if broker_url == IN_PROCESS_URL:
@@ -218,7 +219,7 @@ class Command(BaseCommand):
         raise StopRequest
 
     def _url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return f"http://{HOST if conf.API_HOST in EVERY_ADDRESS else conf.API_HOST}:{self.port}"
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
@@ -240,11 +241,11 @@ def _refuse_taken_port(port: int) -> None:
         # As gunicorn does: lingering connections of an earlier run do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((conf.API_HOST, port))
         except OSError as error:
             other = port + 1 if _SMALLEST_FREE_PORT <= port < _LARGEST_PORT else conf.API_PORT
             raise LaunchError(
-                f"port {port} on {HOST} is not free ({error.strerror}); choose another: --port {other}"
+                f"port {port} on {conf.API_HOST} is not free ({error.strerror}); choose another: --port {other}"
             ) from error
 
 
