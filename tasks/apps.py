@@ -34,7 +34,7 @@ class TasksConfig(AppConfig):
 
     def ready(self) -> None:
         """Import every app's actors, so that each process knows all of them, and connect the signals."""
-        from tasks import checks  # noqa: F401 - registers them
+        from tasks import checks, project_checks  # noqa: F401 - registers them
         from tasks.broker import notifier
         from tasks.lifecycle import workers
         from tasks.telemetry import metrics, transition_log

@@ -158,7 +158,11 @@ def row_faults(row: Mapping[str, Any]) -> Iterator[FieldError]:
         if value is not None and not lowest <= value <= highest:
             unit = " seconds" if isinstance(FIELDS[name].kind, Seconds) else ""
             yield FieldError(name, "out_of_range", f"expected {lowest} to {highest:.0f}{unit}, got {value}")
-    if row.get("run_at") is not None and not 1 < row["run_at"].year < _LATEST_YEAR:
+    if row.get("run_at") is not None and row["run_at"].tzinfo is None:
+        yield FieldError(
+            "run_at", "no_zone", f"expected a time with its zone, got {row['run_at']}: timezone.now() has one"
+        )
+    elif row.get("run_at") is not None and not 1 < row["run_at"].year < _LATEST_YEAR:
         yield FieldError("run_at", "out_of_range", f"expected a year before {_LATEST_YEAR}, got {row['run_at']}")
     for name in ("options", "tags"):
         if row.get(name):

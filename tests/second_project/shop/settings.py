@@ -24,6 +24,7 @@ INSTALLED_APPS = [
     "shop.tasks",
 ]
 MIDDLEWARE = [
+    "tasks.api.middleware.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -1,7 +1,7 @@
 """What projects have that Callboard's own site has not: other users, databases, times, paths and admin sites."""
 
 from shop.settings import *  # noqa: F403
-from shop.settings import DATABASES, INSTALLED_APPS, MIDDLEWARE
+from shop.settings import DATABASES, INSTALLED_APPS
 
 # Users have UUIDs and log in by e-mail.
 AUTH_USER_MODEL = "accounts.Person"
@@ -15,7 +15,6 @@ USE_I18N = True
 USE_THOUSAND_SEPARATOR = True
 ROOT_URLCONF = "shop.urls_peculiar"
 FORCE_SCRIPT_NAME = "/intranet"
-MIDDLEWARE = ["tasks.api.middleware.RequestMiddleware", *MIDDLEWARE]
 # Its views have other ideas of an API than Callboard's.
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
