@@ -14,7 +14,9 @@ from django.db import connection
 from django.test import Client
 
 from scheduler_site import addresses, env
+from tasks.conf import Conf
 from tasks.models import ApiToken, Task, new_id
+from tasks.setting import declared
 from tasks.states import AttemptOutcome, Status
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +24,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 #: Their first columns hold the words of other stacks; tests/test_coming_from.py reads that page column by column.
 OTHER_STACKS = "coming-from.md"
 #: Words in capitals that are settings of something else, or no settings.
-NOT_SETTINGS = {"SCRIPT_NAME", "INSTALLED_APPS"}
+NOT_SETTINGS = {"SCRIPT_NAME", "INSTALLED_APPS", "DRAMATIQ_BROKER", "REST_FRAMEWORK", "TIME_ZONE"}
 OURS = [page for page in PAGES if page.name != OTHER_STACKS]
 
 
@@ -116,6 +118,7 @@ def test_settings_that_a_page_names_exist(page: Path, monkeypatch: pytest.Monkey
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", page.read_text()))
     known = {
         *env.SETTINGS,
+        *(setting.name for setting in declared(Conf)),
         *env.ALSO_CALLED.values(),
         *env.NOT_A_SETTING,
         *env.FORMER_NAMES.values(),

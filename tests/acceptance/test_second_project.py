@@ -31,7 +31,7 @@ class Shop:
 
     def __init__(self, settings: str, database: str, **more: str) -> None:
         server = urlsplit(os.environ["DATABASE_URL"])
-        self.logs: list[Path] = []
+        self.folder = PROJECT
         self.environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join([str(PROJECT), str(ROOT)]),
@@ -49,7 +49,7 @@ class Shop:
     def run(self, *command: str, ok: bool = True) -> str:
         """Run a Python program in the project's folder and return what it printed."""
         done = subprocess.run(
-            [PYTHON, *command], cwd=PROJECT, env=self.environment, capture_output=True, text=True, timeout=60
+            [PYTHON, *command], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=60
         )
         assert (done.returncode == 0) is ok, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout if ok else done.stdout + done.stderr
@@ -59,7 +59,7 @@ class Shop:
         """Keep one of the project's processes running."""
         with log.open("w") as file:
             process = subprocess.Popen(
-                [PYTHON, "manage.py", *command], cwd=PROJECT, env=self.environment, stdout=file, stderr=file
+                [PYTHON, "manage.py", *command], cwd=self.folder, env=self.environment, stdout=file, stderr=file
             )
             try:
                 yield
