@@ -16,6 +16,7 @@ RUN useradd --system --user-group --uid 10001 --no-create-home --home-dir /tmp -
 WORKDIR /app
 COPY --from=dependencies /venv /venv
 COPY manage.py gunicorn.conf.py ./
+COPY callboard callboard
 COPY scheduler_site scheduler_site
 COPY tasks tasks
 COPY dlq dlq

@@ -9,14 +9,16 @@ from types import FrameType
 
 from django.conf import settings
 
+from tasks.conf import conf
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_site.settings")
 
 logger_class = "tasks.telemetry.gunicorn_logger.GunicornLogger"
 
 # A request reaches a thread when all of it has arrived; no other class of worker holds against slow clients.
 worker_class = "scheduler_site.gunicorn_worker.Worker"
-workers = settings.WEB_CONCURRENCY
-threads = settings.API_THREADS
+workers = conf.WEB_CONCURRENCY
+threads = conf.API_THREADS
 worker_connections = settings.API_CONNECTIONS
 # Longer than a proxy keeps an idle connection to us, or it would send a request into one that we close.
 keepalive = 75
@@ -26,7 +28,7 @@ forwarded_allow_ips = ""
 control_socket_disable = True
 
 # In the containers of compose, --bind overrides this; there API_PORT is the port on the host.
-bind = f"127.0.0.1:{settings.API_PORT}"
+bind = f"{conf.API_HOST}:{conf.API_PORT}"
 
 _MANAGE = Path(__file__).with_name("manage.py")
 

@@ -30,7 +30,7 @@ OWNERS = 20
 DEEP_PAGE = 1_000
 LAST_PAGE_OF_ADMIN = 200
 TASKS, DLQ = "/api/v1/tasks", "/api/v1/dlq"
-TASK_PAGES, LETTER_PAGES = "/admin/tasks/task/", "/admin/dlq/deadletter/"
+TASK_PAGES, LETTER_PAGES = "/admin/callboard/task/", "/admin/dlq/deadletter/"
 
 
 class Timing(NamedTuple):
@@ -213,7 +213,7 @@ def _admin_pages() -> Iterator[str]:
         yield f"{LETTER_PAGES}?{query}"
     yield f"{TASK_PAGES}{_a_task()}/change/"
     yield f"{LETTER_PAGES}{DeadLetter.objects.newest_first()[10].pk}/change/"
-    yield from (f"/admin/tasks/{kind}/" for kind in ("worker", "queue", "apitoken"))
+    yield from (f"/admin/callboard/{kind}/" for kind in ("worker", "queue", "apitoken"))
 
 
 def _deep_cursor() -> str:

@@ -110,7 +110,7 @@ _REASON = display("reason", lambda letter: letter.get_reason_display())
 
 
 def _task_link(letter: DeadLetter) -> str:
-    address = reverse("admin:tasks_task_change", args=[letter.task_id])
+    address = reverse("admin:callboard_task_change", args=[letter.task_id])
     return format_html('<a href="{}"><code>{}</code></a>', address, letter.task_id)
 
 
@@ -186,7 +186,7 @@ class DeadLetterAdmin(OperatedAdmin):
     list_filter = (ResolutionFilter, CauseFilter, ReasonFilter, QueueFilter, ActorFilter)
     search_fields = ("id",)
     search_help_text = "Error, actor or ID"
-    change_form_template = "admin/dlq/deadletter/change_form.html"
+    change_form_template = "callboard/dead_letter.html"
     summary_fields = (
         _RESOLUTION,
         display("resolved by", lambda letter: escape_invisible(letter.resolved_by)),

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 from tasks.models import ListedQuerySet, new_id
 from tasks.states import DeathReason, Resolution
+from tasks.submission import OwnerId
 
 
 class DeadLetterQuerySet(ListedQuerySet["DeadLetter"]):
@@ -22,7 +23,7 @@ class DeadLetterQuerySet(ListedQuerySet["DeadLetter"]):
         """Neither re-driven nor discarded."""
         return self.led_by(Q(resolution=Resolution.OPEN))
 
-    def owned_by(self, owner_id: int | None) -> Self:
+    def owned_by(self, owner_id: OwnerId | None) -> Self:
         """Owned by this user; nobody's rows are never in it."""
         return self.none() if owner_id is None else self.led_by(Q(owner_id=owner_id))
 
@@ -73,7 +74,7 @@ class DeadLetter(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     task = models.ForeignKey(
-        "tasks.Task", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="dead_letters"
+        "callboard.Task", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="dead_letters"
     )
     attempt = models.PositiveIntegerField()
     actor = models.CharField(max_length=255)

@@ -17,12 +17,12 @@ from psycopg2.extensions import make_dsn
 from scheduler_site import env
 from scheduler_site.server_url import Host, ServerUrl, WrongUrl, host_name, port, scheme_of
 from tasks.broker import redis_url as redis_urls
+from tasks.conf import IN_PROCESS_URL
+from tasks.setting import Integer
 
 POSTGRES_SCHEMES = ("postgres", "postgresql")
 #: Each of them names a broker; the first that is set counts.
 _BROKER_URLS = ("BROKER_URL", "RABBITMQ_URL", "REDIS_URL")
-#: Scheduler and workers in one process, without a broker to install: ``runscheduler --with-workers``.
-IN_PROCESS_URL = "inprocess://"
 
 _EXPECTED_POSTGRES = "expected postgres://user:password@host:5432/name"
 _EXPECTED_REDIS = "expected redis://, rediss:// (TLS), redis+sentinel://, unix:///path or inprocess://"
@@ -83,7 +83,9 @@ def database_url_from_parts() -> str:
             _refuse_parts("POSTGRES", ("DB", "PASSWORD", "PORT", "USER"), url="DATABASE_URL")
         return ""
     user = env.text("POSTGRES_USER", "postgres")
-    where = Host(_host_of("POSTGRES", host, url="DATABASE_URL"), env.integer("POSTGRES_PORT", 5432, maximum=65535))
+    where = Host(
+        _host_of("POSTGRES", host, url="DATABASE_URL"), env.read("POSTGRES_PORT", Integer(5432, maximum=65535))
+    )
     name = env.text("POSTGRES_DB", user)
     return str(ServerUrl("postgres", user, env.text("POSTGRES_PASSWORD"), (_without_socket_file(where),), (name,)))
 
@@ -127,13 +129,6 @@ def redis_url(broker: str) -> str:
         return ""
     with _refused("REDIS_URL"):
         return str(_redis(url))
-
-
-def broker_settings(url: str, *, namespace: str) -> tuple[str, dict[str, Any]]:
-    """Return the broker class for a URL and its options, as ``DRAMATIQ_BROKER`` takes them."""
-    if url == IN_PROCESS_URL:
-        return "tasks.broker.brokers.InProcessBroker", {}
-    return "tasks.broker.brokers.RedisBroker", {"url": url, "namespace": namespace}
 
 
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------
@@ -307,8 +302,12 @@ def _redis_url_from_parts() -> str:
     host = env.text("REDIS_HOST")
     if not host:
         return ""
-    where = Host(_host_of("REDIS", host, url="BROKER_URL"), env.integer("REDIS_PORT", 6379, maximum=65535))
-    number, user, password = str(env.integer("REDIS_DB", 0)), env.text("REDIS_USERNAME"), env.text("REDIS_PASSWORD")
+    where = Host(_host_of("REDIS", host, url="BROKER_URL"), env.read("REDIS_PORT", Integer(6379, maximum=65535)))
+    number, user, password = (
+        str(env.read("REDIS_DB", Integer(0))),
+        env.text("REDIS_USERNAME"),
+        env.text("REDIS_PASSWORD"),
+    )
     if where.name.startswith("/"):
         return str(ServerUrl("unix", user, password, (), tuple(where.name[1:].split("/")), {"db": number}))
     return str(ServerUrl("redis", user, password, (where,), (number,)))

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.core.files.uploadhandler import FileUploadHandler, SkipFile
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from tasks.api import problems
+from tasks.conf import conf
 from tasks.errors import TooLarge
 
 #: Its own parser refuses a large body too, but asks first who the caller is.
@@ -24,7 +24,7 @@ class BodyLimitMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Handle one request."""
-        if not request.path_info.startswith(_API) and _declared_length(request) > settings.MAX_BODY_BYTES:
+        if not request.path_info.startswith(_API) and _declared_length(request) > conf.MAX_BODY_BYTES:
             return _too_large()
         return self._get_response(request)
 
@@ -36,8 +36,8 @@ class NoUploads(FileUploadHandler):
         self, _input_data: Any, _meta: Any, content_length: int, _boundary: Any, _encoding: Any = None
     ) -> None:
         """Refuse a large form before its first byte is read."""
-        if content_length > settings.MAX_BODY_BYTES:
-            raise RequestDataTooBig(f"expected a form of at most {settings.MAX_BODY_BYTES} bytes")
+        if content_length > conf.MAX_BODY_BYTES:
+            raise RequestDataTooBig(f"expected a form of at most {conf.MAX_BODY_BYTES} bytes")
 
     def new_file(self, *_args: Any, **_kwargs: Any) -> None:
         """Pass over a file."""
@@ -51,7 +51,7 @@ class NoUploads(FileUploadHandler):
 
 
 def _too_large() -> HttpResponse:
-    return problems.problem(TooLarge(f"expected a body of at most {settings.MAX_BODY_BYTES} bytes"))
+    return problems.problem(TooLarge(f"expected a body of at most {conf.MAX_BODY_BYTES} bytes"))
 
 
 def _declared_length(request: HttpRequest) -> int:

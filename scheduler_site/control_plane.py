@@ -19,7 +19,7 @@ class ControlPlane(AdminSite):
 
     site_header = site_title = "Callboard"
     index_title = "Overview"
-    index_template = "admin/overview.html"
+    index_template = "callboard/overview.html"
     # No link to the site: the admin is the site.
     site_url = None
     # The few models are tabs in the header, on phones too.
@@ -28,10 +28,14 @@ class ControlPlane(AdminSite):
     #: These models come first, in this order, under one heading; the others follow in Django's order.
     MODELS = ("Task", "DeadLetter", "Queue", "Worker", "Journal", "ApiToken")
 
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Tell templates that every page has Callboard's style."""
+        return {**super().each_context(request), "is_control_plane": True}
+
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """List the scheduler's models together."""
         apps = super().get_app_list(request, app_label)
-        ours = [app for app in apps if app["app_label"] in ("tasks", "dlq")]
+        ours = [app for app in apps if app["app_label"] in ("callboard", "dlq")]
         if not ours or app_label is not None:
             return apps
         models = [model for app in ours for model in app["models"] if model["object_name"] in self.MODELS]

@@ -1,12 +1,18 @@
-"""The only module that reads the environment: typed settings, whose errors say what was expected and what came."""
+"""The only module that reads the environment: each setting by its name, by other stacks' names, or by a former one."""
 
 import os
-import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
+
+from tasks.setting import Setting, declared
+
+T = TypeVar("T")
 
 #: The name of every setting read so far; a test compares ``.env.example`` with it.
 SETTINGS: set[str] = set()
@@ -17,6 +23,8 @@ ALSO_CALLED = {
     "HEARTBEAT_INTERVAL_SECONDS": "HEARTBEAT_INTERVAL",
     "KEEP_SUCCEEDED_SECONDS": "JOB_TTL_SECONDS",
     "STUCK_AFTER_SECONDS": "STUCK_AFTER_SEC",
+    "WORKER_PROCESSES": "WORKER_POOL_SIZE",
+    "WORKER_THREADS": "WORKER_CONCURRENCY",
 }
 #: The name of a setting, and its name in releases before 0.2.
 FORMER_NAMES = {"KEEP_JOURNAL_SECONDS": "KEEP_EVENTS_SECONDS"}
@@ -24,15 +32,42 @@ FORMER_NAMES = {"KEEP_JOURNAL_SECONDS": "KEEP_EVENTS_SECONDS"}
 #: ignored, because a set variable is relied on.
 NOT_A_SETTING = {
     "CORS_ALLOW_CREDENTIALS": "web pages of other origins send a token, and never a cookie",
-    "API_HOST": "give the api's address to the server that runs it: gunicorn --bind HOST:PORT",
     "GRPC_PORT": "gRPC comes with a later release; until then submit over REST",
-    "WORKER_CONCURRENCY": "give the number of threads to the command: manage.py runworkers --threads N",
     "WORKER_ID": "a worker gets its id when it starts; name its pool: manage.py callboard workers start N --name NAME",
-    "WORKER_POOL_SIZE": "give the number of workers to the command: manage.py runworkers --processes N",
 }
 
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off"})
+
+#: What was wrong since ``begin()``; None while each fault is raised at once.
+_faults: list[str] | None = None
+
+
+def begin() -> None:
+    """Collect what is wrong from now on, so that a block of variables is judged whole and not word by word."""
+    global _faults
+    _faults = []
+
+
+def end() -> None:
+    """Raise what was wrong since ``begin()``.
+
+    Raises:
+        ImproperlyConfigured: with a line for each fault.
+    """
+    global _faults
+    found, _faults = _faults or [], None
+    if found:
+        raise ImproperlyConfigured("\n".join(found))
+
+
+def tried(read: Callable[[], T], *, default: T) -> T:
+    """Call a function that reads; after ``begin()`` its refusal is collected and the default returned."""
+    try:
+        return read()
+    except ImproperlyConfigured as error:
+        if _faults is None:
+            raise
+        _faults.append(str(error))
+        return default
 
 
 def load_file(path: Path) -> None:
@@ -45,7 +80,11 @@ def refuse_foreign() -> None:
     """Refuse variables of other stacks that Callboard would ignore."""
     for name, instead in NOT_A_SETTING.items():
         if _given(name):
-            raise ImproperlyConfigured(f"{name} is not a setting of Callboard, remove it: {instead}.")
+            tried(partial(_refuse, f"{name} is not a setting of Callboard, remove it: {instead}."), default=None)
+
+
+def _refuse(message: str) -> None:
+    raise ImproperlyConfigured(message)
 
 
 def text(name: str, default: str = "") -> str:
@@ -58,120 +97,26 @@ def _given(name: str) -> str:
     return os.environ.get(name, "").strip()
 
 
-def names(name: str, default: list[str]) -> list[str]:
-    """Read a list separated by commas."""
-    return [item.strip() for item in text(name).split(",") if item.strip()] or default
-
-
-def field_names(name: str) -> tuple[str, ...]:
-    """Read names of fields separated by commas; each has a letter or a digit, or it would stand for every field."""
-    found = tuple(names(name, []))
-    for item in found:
-        if not any(character.isalnum() for character in item):
-            raise ImproperlyConfigured(f"{name}: expected names of fields such as iban, got {item!r}.")
-    return found
-
-
-def flag(name: str, default: bool) -> bool:
-    """Read true or false."""
-    value = text(name).lower()
-    if not value:
-        return default
-    if value not in _TRUE | _FALSE:
-        raise ImproperlyConfigured(f"{name}: expected true or false, got {value!r}.")
-    return value in _TRUE
-
-
-def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
-    """Read one of a few words, in upper or lower case."""
-    value = text(name, default)
-    for word in allowed:
-        if value.lower() == word.lower():
-            return word
-    raise ImproperlyConfigured(f"{name}: expected one of {', '.join(allowed)}, got {value!r}.")
-
-
-def integer(name: str, default: int, *, minimum: int = 0, maximum: int | None = None) -> int:
-    """Read a whole number within bounds."""
-    value = text(name, str(default))
-    try:
-        number = int(value)
-    except ValueError:
-        number = None
-    if number is None or number < minimum or (maximum is not None and number > maximum):
-        raise ImproperlyConfigured(f"{name}: expected a whole number {_bounds(minimum, maximum)}, got {value!r}.")
-    return number
-
-
-def seconds(name: str, default: float, *, minimum: float = 0) -> float:
-    """Read a duration in seconds, which may be a fraction."""
-    value = text(name, str(default))
-    try:
-        number = float(value)
-    except ValueError:
-        number = None
-    # Refuses NaN too, which compares false with everything.
-    if number is None or not minimum <= number < float("inf"):
-        raise ImproperlyConfigured(f"{name}: expected a number of seconds, at least {minimum:g}, got {value!r}.")
-    return int(number) if number.is_integer() else number
-
-
-_ORIGIN = re.compile(r"https?://(?:[\w.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?", flags=re.ASCII | re.IGNORECASE)
-
-
-def origins(name: str) -> list[str]:
-    """Read origins (https://host:port) separated by commas, or ``*``, which means all."""
-    found = names(name, [])
-    for item in found:
-        if found != ["*"] and not _ORIGIN.fullmatch(item):
-            raise ImproperlyConfigured(
-                f"{name}: expected origins such as https://app.example.org separated by commas, or * alone, "
-                f"got {item!r}."
-            )
-    return found
-
-
-_LARGEST_PORT = 65_535
-_PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def rate(name: str, default: str) -> tuple[int, float] | None:
-    """Read ``units/period`` (50/m, 5/s, 1000/h) as units and seconds; None for 0, which means no limit."""
-    value = text(name, default)
-    if value == "0":
-        return None
-    units, _, period = value.partition("/")
-    if not units.isdecimal() or int(units) < 1 or period not in _PERIODS:
-        raise ImproperlyConfigured(f"{name}: expected 0, or a number per s, m, h or d such as 50/m, got {value!r}.")
-    return int(units), _PERIODS[period]
-
-
-def networks(name: str) -> list[IPv4Network | IPv6Network]:
-    """Read addresses and networks (10.0.0.0/8) separated by commas."""
-    try:
-        return [ip_network(item, strict=False) for item in names(name, [])]
-    except ValueError as error:
-        raise ImproperlyConfigured(f"{name}: expected addresses or networks separated by commas: {error}.") from error
-
-
-def address(name: str) -> tuple[str, int] | None:
-    """Read the address of a server (127.0.0.1:9191, [::1]:9191) as host and port; None if it is not set."""
+def read(name: str, setting: Setting[T]) -> T:
+    """Read one setting."""
+    setting.name = name
     value = text(name)
-    if not value:
-        return None
-    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+)):(\d{1,5})", value, flags=re.ASCII)
-    if found is None or not 1 <= int(found[3]) <= _LARGEST_PORT:
-        raise ImproperlyConfigured(f"{name}: expected a host and a port such as 127.0.0.1:9191, got {value!r}.")
-    return found[1] or found[2], int(found[3])
+    default = setting.default_for(None)
+    return tried(lambda: setting.read(value), default=default) if value else default
 
 
-def path_prefix(name: str) -> str | None:
-    """Read the path under which a site is shown (``/board``); None if it is at the root."""
-    value = text(name).rstrip("/")
-    if value and not re.fullmatch(r"(/[\w.~-]+)+", value, flags=re.ASCII):
-        raise ImproperlyConfigured(f"{name}: expected a path such as /board, got {value!r}.")
-    return value or None
+def read_all(owner: type, fixed: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Read every setting that a class declares, and return them by name.
 
-
-def _bounds(minimum: int, maximum: int | None) -> str:
-    return f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+    Parameters:
+        fixed: settings that are known already, by name; the environment is not asked for them.
+        defaults: defaults that differ from the declared ones.
+    """
+    values = SimpleNamespace(**fixed)
+    for setting in declared(owner):
+        name = setting.name
+        if name not in fixed:
+            value = text(name)
+            default = defaults[name] if name in defaults else setting.default_for(values)
+            setattr(values, name, tried(partial(setting.read, value), default=default) if value else default)
+    return vars(values)

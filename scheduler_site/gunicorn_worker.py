@@ -90,7 +90,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         from django.conf import settings
 
         from scheduler_site import liveness, refusals
-        from tasks.telemetry import log_writer
+        from tasks import log_writer
+        from tasks.conf import conf
 
         # A log that nobody reads must not stop the main loop.
         log_writer.start()
@@ -101,7 +102,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._queue_seconds = settings.REQUEST_QUEUE_SECONDS
         self._head_seconds = settings.REQUEST_HEAD_SECONDS
         self._bytes_per_second = settings.REQUEST_BYTES_PER_SECOND
-        self._limits = limits(self.cfg, body=settings.MAX_BODY_BYTES)
+        self._limits = limits(self.cfg, body=conf.MAX_BODY_BYTES)
         if self.cfg.is_ssl:
             self._tls = gunicorn_sock.ssl_context(self.cfg)
 

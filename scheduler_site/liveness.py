@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import structlog
-
+from tasks.log import get_logger
 from tasks.telemetry import trace
 
 #: As Django answers the same address under another server; a test compares them.
@@ -24,7 +23,7 @@ _PATH = rf"{re.escape(os.environ.get('SCRIPT_NAME', ''))}/healthz/?(?:\?[!-~]*)?
 _TARGET = re.compile(_PATH)
 _REQUEST_LINE = re.compile(rf"(?:GET|HEAD) {_PATH} HTTP/1\.[01]".encode())
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 _Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

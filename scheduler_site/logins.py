@@ -4,7 +4,6 @@ A user name alone is never limited: strangers could lock its owner out from ever
 """
 
 import redis
-import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -13,8 +12,9 @@ from django_ratelimit.core import get_usage
 from tasks.admin.formatting import duration
 from tasks.contract import rate_limit
 from tasks.contract.client_address import address_of
+from tasks.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def refusal(request: HttpRequest) -> HttpResponse | None:

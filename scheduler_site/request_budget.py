@@ -3,15 +3,15 @@
 import sys
 from collections.abc import Callable
 
-from django.conf import settings
 from django.db import Error, connections
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 from django.views import defaults
 
+from scheduler_site.site_requests import is_page
 from tasks.api import problems
-from tasks.api.middleware import is_page
+from tasks.conf import conf
 from tasks.db import call_timeout, server
 
 
@@ -23,7 +23,7 @@ class RequestBudgetMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Handle one request."""
-        with call_timeout.bounded(settings.REQUEST_DATABASE_SECONDS, breaker=server.breaker):
+        with call_timeout.bounded(conf.REQUEST_DATABASE_SECONDS, breaker=server.breaker):
             response = self._get_response(request)
             _close_failed_sessions()
         return response

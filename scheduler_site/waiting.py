@@ -3,17 +3,17 @@
 import time
 
 import dramatiq
-import structlog
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from tasks.broker.brokers import CallboardBroker
+from tasks.conf import conf
 from tasks.errors import BrokerUnavailable
+from tasks.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PAUSE_SECONDS = 1.0
 #: A fresh database lacks dozens of migrations; naming the first is enough.
@@ -31,7 +31,7 @@ def wait_until_ready(seconds: float | None = None) -> None:
     Raises:
         CommandError: one line that says what is missing and what to do.
     """
-    seconds = settings.WAIT_SECONDS if seconds is None else seconds
+    seconds = conf.WAIT_SECONDS if seconds is None else seconds
     if not seconds:
         return
     deadline = time.monotonic() + seconds

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import dramatiq
-from django.conf import settings
 from pydantic import Field
 
 from tasks import current, outbound
+from tasks.conf import conf
 
 #: Larger powers take longer to compute, and more room to print, than any caller intends.
 LARGEST_POWER = 1e300
@@ -39,7 +39,7 @@ def _power(a: Number, b: Number) -> Number:
     return result
 
 
-if settings.BUILTIN_ACTORS:
+if conf.BUILTIN_ACTORS:
 
     @dramatiq.actor
     def echo(message: Any) -> Any:

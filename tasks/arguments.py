@@ -15,9 +15,9 @@ from typing import Any
 import dramatiq
 import pydantic
 import pydantic_core
-from django.conf import settings
 from pydantic.json_schema import GenerateJsonSchema, NoDefault
 
+from tasks.conf import conf
 from tasks.errors import FieldError
 from tasks.payload import check_json
 
@@ -390,4 +390,4 @@ def _is_json(default: Any) -> bool:
 
 
 def _fits(value: Any) -> bool:
-    return not check_json(value, field="", max_bytes=settings.MAX_PAYLOAD_BYTES, max_depth=settings.MAX_JSON_DEPTH)
+    return not check_json(value, field="", max_bytes=conf.MAX_PAYLOAD_BYTES, max_depth=conf.MAX_JSON_DEPTH)

@@ -3,6 +3,7 @@
 Checks that ask the database run with ``check --database default``, ``migrate`` and ``runworkers``.
 """
 
+import difflib
 import inspect
 import socket
 from collections.abc import Iterable
@@ -17,8 +18,11 @@ from django.utils.module_loading import import_string
 
 from tasks import registry
 from tasks.broker.brokers import REPLACED
+from tasks.conf import Conf, conf
+from tasks.db import former_label
 from tasks.db.server import session_room
 from tasks.models import Worker
+from tasks.setting import declared
 
 #: The most database sessions of a process. A worker and the api need one more for each of their threads
 #: (``tests/acceptance/test_session_counts.py`` counts them).
@@ -34,16 +38,45 @@ FEWEST_IN_KEY = 8
 
 
 @register()
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """Every setting is read once, so that a wrong value is told at the start and not by the first task."""
+    wrong: list[CheckMessage] = []
+    for setting in declared(Conf):
+        try:
+            getattr(conf, setting.name)
+        except ImproperlyConfigured as error:
+            wrong.append(Error(str(error), id="callboard.E018"))
+    known = {setting.name for setting in declared(Conf)}
+    return [
+        *wrong,
+        *(
+            Error(
+                f"CALLBOARD names {name}, which is no setting.",
+                hint=_similar(name, known) or "tasks/conf.py lists the settings.",
+                id="callboard.E019",
+            )
+            for name in getattr(settings, "CALLBOARD", {})
+            if name not in known
+        ),
+    ]
+
+
+def _similar(name: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(str(name).upper(), known, n=1)
+    return f"Did you mean {found[0]}?" if found else ""
+
+
+@register()
 def check_lease(**_: Any) -> list[CheckMessage]:
     """A worker needs more than one heartbeat within its lease, or one lost packet costs it its tasks."""
-    if settings.WORKER_LEASE_SECONDS >= 2 * settings.HEARTBEAT_INTERVAL_SECONDS:
+    if conf.WORKER_LEASE_SECONDS >= 2 * conf.HEARTBEAT_INTERVAL_SECONDS:
         return []
     return [
         Error(
-            f"WORKER_LEASE_SECONDS is {settings.WORKER_LEASE_SECONDS:g}, less than two heartbeats of "
-            f"{settings.HEARTBEAT_INTERVAL_SECONDS:g} s.",
+            f"WORKER_LEASE_SECONDS is {conf.WORKER_LEASE_SECONDS:g}, less than two heartbeats of "
+            f"{conf.HEARTBEAT_INTERVAL_SECONDS:g} s.",
             hint="Make the lease at least twice HEARTBEAT_INTERVAL_SECONDS; three times is the default.",
-            id="tasks.E001",
+            id="callboard.E001",
         )
     ]
 
@@ -51,13 +84,13 @@ def check_lease(**_: Any) -> list[CheckMessage]:
 @register()
 def check_submission_limit(**_: Any) -> list[CheckMessage]:
     """A bucket in memory belongs to one process: several processes would multiply the limit."""
-    if settings.REDIS_URL or settings.SUBMIT_RATE_LIMIT is None or settings.WEB_CONCURRENCY == 1:
+    if conf.REDIS_URL or conf.SUBMIT_RATE_LIMIT is None or conf.WEB_CONCURRENCY == 1:
         return []
     return [
         Error(
-            f"SUBMIT_RATE_LIMIT needs Redis, because WEB_CONCURRENCY is {settings.WEB_CONCURRENCY}.",
+            f"SUBMIT_RATE_LIMIT needs Redis, because WEB_CONCURRENCY is {conf.WEB_CONCURRENCY}.",
             hint="Set REDIS_URL, or WEB_CONCURRENCY=1, or SUBMIT_RATE_LIMIT=0.",
-            id="tasks.E002",
+            id="callboard.E002",
         )
     ]
 
@@ -65,13 +98,13 @@ def check_submission_limit(**_: Any) -> list[CheckMessage]:
 @register()
 def check_metrics_address(**_: Any) -> list[CheckMessage]:
     """An address that reaches the API must not reach the metrics, too."""
-    if settings.METRICS_ADDRESS is None or settings.METRICS_ADDRESS[1] != settings.API_PORT:
+    if conf.METRICS_ADDRESS is None or conf.METRICS_ADDRESS[1] != conf.API_PORT:
         return []
     return [
         Error(
-            f"METRICS_ADDRESS has the port of the api, {settings.API_PORT}.",
+            f"METRICS_ADDRESS has the port of the api, {conf.API_PORT}.",
             hint="Choose another port for METRICS_ADDRESS, such as 9191, or leave it out and scrape with a token.",
-            id="tasks.E006",
+            id="callboard.E006",
         )
     ]
 
@@ -90,7 +123,7 @@ def check_secret_key(_apps: Any = None, **_: Any) -> list[CheckMessage]:
         Error(
             f"SECRET_KEY {fault}; expected at least {SHORTEST_KEY} random characters.",
             hint='To make one: python -c "import secrets; print(secrets.token_urlsafe(50))"',
-            id="tasks.E003",
+            id="callboard.E003",
         )
     ]
 
@@ -106,14 +139,14 @@ def _fault_of_key(key: str) -> str:
 @register()
 def check_middleware(**_: Any) -> list[CheckMessage]:
     """Middleware of Dramatiq whose work is done by rows would do it a second time."""
-    given: list[Any] = [*settings.DRAMATIQ_BROKER.get("MIDDLEWARE", [])]
+    given: list[Any] = [*getattr(settings, "DRAMATIQ_BROKER", {}).get("MIDDLEWARE", [])]
     names = {f"dramatiq.middleware.{kind.__name__}" for kind in REPLACED}
     found = [one if isinstance(one, str) else type(one).__name__ for one in given if _is_replaced(one)]
     return [
         Error(
             f"MIDDLEWARE of DRAMATIQ_BROKER names {name}, whose work is done by rows.",
             hint=f"Remove it and all of {', '.join(sorted(names))}; their options work without them.",
-            id="tasks.E004",
+            id="callboard.E004",
         )
         for name in found
     ]
@@ -134,7 +167,7 @@ def check_encoder(**_: Any) -> list[CheckMessage]:
         Error(
             f"DRAMATIQ_ENCODER is {name}, but tasks are stored as JSON.",
             hint="Remove it. Dates, UUIDs, enums and dataclasses are made of JSON by the actor's annotations.",
-            id="tasks.E005",
+            id="callboard.E005",
         )
     ]
 
@@ -151,7 +184,7 @@ def check_result_backend(**_: Any) -> list[CheckMessage]:
         Info(
             "DRAMATIQ_RESULT_BACKEND keeps results a second time: the tasks' rows have them already.",
             hint="Remove it unless other programs read from it; message.get_result() works without it.",
-            id="tasks.I001",
+            id="callboard.I001",
         )
     ]
 
@@ -163,10 +196,29 @@ def check_annotations(**_: Any) -> list[CheckMessage]:
         Caution(
             f"The argument {name!r} of the actor {spec.name!r} is neither checked nor converted: {reason}.",
             hint="Import the name where the actor is declared, or annotate it with a type that JSON can hold.",
-            id="tasks.W002",
+            id="callboard.W002",
         )
         for spec in registry.all_specs()
         for name, reason in spec.arguments.unchecked.items()
+    ]
+
+
+@register(Tags.database)
+def check_label(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """A database of a release before 0.2 knows the app's migrations by its former label."""
+    if DEFAULT_DB_ALIAS not in (databases or ()):
+        return []
+    try:
+        if not former_label.is_there():
+            return []
+    except DatabaseError:
+        return []
+    return [
+        Error(
+            f"This database was migrated when the app's label was {former_label.FORMER!r}.",
+            hint='Run once: manage.py shell -c "from tasks.db import former_label; former_label.rename()"',
+            id="callboard.E010",
+        )
     ]
 
 
@@ -194,7 +246,7 @@ def sessions_that_do_not_fit(*, processes: int, threads: int) -> list[CheckMessa
         return []
     workers, working = workers + processes, working + processes * threads
     need = working + workers * WORKER_SESSIONS + (SUPERVISOR_SESSIONS if workers else 0) + SCHEDULER_SESSIONS
-    need += settings.WEB_CONCURRENCY * (settings.API_THREADS + API_SESSIONS + (settings.METRICS_ADDRESS is not None))
+    need += conf.WEB_CONCURRENCY * (conf.API_THREADS + API_SESSIONS + (conf.METRICS_ADDRESS is not None))
     if room is None or need <= room:
         return []
     return [
@@ -203,6 +255,6 @@ def sessions_that_do_not_fit(*, processes: int, threads: int) -> list[CheckMessa
             f"sessions of PostgreSQL, which has {room} for them.",
             hint="Raise max_connections, start fewer processes or threads, or put a pooler in between "
             "(docs/deploy.md, Database sessions).",
-            id="tasks.W001",
+            id="callboard.W001",
         )
     ]

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
-import structlog
+from tasks.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: A probe that takes longer than this opens the circuit, because calls would wait as long.
 SILENT_SECONDS = 2.0

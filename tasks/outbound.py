@@ -16,9 +16,8 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from django.conf import settings
-
 from tasks import payload
+from tasks.conf import conf
 from tasks.public_addresses import Address, is_public
 from tasks.wire import Deadline, Wire, connect, look_up
 
@@ -107,7 +106,7 @@ class _Journey:
 
     def __init__(self, url: str, method: str, headers: dict[str, str], body: bytes | None) -> None:
         self.url, self.method, self.headers, self.body = url, method, headers, body
-        self.deadline = Deadline(settings.HTTP_REQUEST_TIMEOUT_SECONDS)
+        self.deadline = Deadline(conf.HTTP_REQUEST_TIMEOUT_SECONDS)
         #: Whether something has arrived after a request that must not be repeated.
         self.is_answered = False
 
@@ -166,7 +165,7 @@ class _Journey:
 
     def _read(self, answer: http.client.HTTPResponse) -> Response:
         content, error = bytearray(), ""
-        most = settings.HTTP_REQUEST_MAX_BYTES
+        most = conf.HTTP_REQUEST_MAX_BYTES
         try:
             while len(content) <= most and (chunk := answer.read1(65_536)):
                 content += chunk
@@ -181,17 +180,17 @@ class _Journey:
 
 def _response(answer: http.client.HTTPResponse, url: str, content: bytes, error: str) -> Response:
     """Make an answer a result that can be stored, whatever the server sent."""
-    most = settings.HTTP_REQUEST_MAX_BYTES
+    most = conf.HTTP_REQUEST_MAX_BYTES
     headers, is_cut = _kept_headers(answer.getheaders())
     text = content[:most].decode(_charset(answer.getheader("Content-Type", "")), "replace").replace("\0", "\ufffd")
     response = Response(answer.status, url, headers, "", is_truncated=False, error=error)
-    body = _cut(text, settings.MAX_RESULT_BYTES - len(payload.encode(asdict(response))))
+    body = _cut(text, conf.MAX_RESULT_BYTES - len(payload.encode(asdict(response))))
     return replace(response, body=body, is_truncated=bool(error) or is_cut or len(content) > most or body != text)
 
 
 def _kept_headers(received: list[tuple[str, str]]) -> tuple[dict[str, str], bool]:
     kept: dict[str, str] = {}
-    room = min(MOST_HEADERS, settings.MAX_RESULT_BYTES // 4)
+    room = min(MOST_HEADERS, conf.MAX_RESULT_BYTES // 4)
     for pair in received:
         name, value = (text.replace("\0", "\ufffd") for text in pair)
         room -= len(payload.encode([name, value]))
@@ -259,7 +258,7 @@ def _checked_addresses(host: str, port: int, deadline: Deadline) -> list[Address
         addresses = look_up(host, port, deadline)
     except UnicodeError:
         raise Refused(f"not a host name: {host!a:.100}") from None
-    if host.lower() not in settings.HTTP_REQUEST_ALLOWED_HOSTS:
+    if host.lower() not in conf.HTTP_REQUEST_ALLOWED_HOSTS:
         for address in addresses:
             if not is_public(address):
                 found = host if host == str(address) else f"{host} is {address}, which"

@@ -13,10 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 import dramatiq
-from django.conf import settings
 from dramatiq.asyncio import async_to_sync
 
 from tasks.arguments import Arguments
+from tasks.conf import conf
 from tasks.errors import FieldError, InvalidTask, UnknownActor, describe
 from tasks.masking import is_secret, masked_text
 from tasks.payload import check_json
@@ -100,7 +100,7 @@ def queue_names() -> list[str]:
     broker = dramatiq.get_broker()
     foreign = {actor.queue_name for actor in broker.actors.values() if not _is_ours(actor)}
     declared = {name for name in shortest_names(broker.get_declared_queues()) if not is_broker_queue(name)}
-    return sorted({spec.queue for spec in all_specs()} | (declared - foreign) | {settings.DEFAULT_QUEUE})
+    return sorted({spec.queue for spec in all_specs()} | (declared - foreign) | {conf.DEFAULT_QUEUE})
 
 
 def seconds(milliseconds: float | timedelta) -> float:
@@ -142,11 +142,11 @@ def _spec(actor: Any) -> ActorSpec:
         queue=actor.queue_name,
         description=(inspect.getdoc(declared(actor.fn)) or "").encode("utf-8", "replace").decode(),
         default_priority=_default_priority(actor),
-        max_retries=options.get("max_retries", settings.DEFAULT_MAX_RETRIES),
-        min_backoff_seconds=_option(options, "min_backoff", settings.DEFAULT_MIN_BACKOFF_SECONDS),
-        max_backoff_seconds=_option(options, "max_backoff", settings.DEFAULT_MAX_BACKOFF_SECONDS),
+        max_retries=options.get("max_retries", conf.DEFAULT_MAX_RETRIES),
+        min_backoff_seconds=_option(options, "min_backoff", conf.DEFAULT_MIN_BACKOFF_SECONDS),
+        max_backoff_seconds=_option(options, "max_backoff", conf.DEFAULT_MAX_BACKOFF_SECONDS),
         retry_for_seconds=_limit(options, "retry_for", None),
-        time_limit_seconds=_limit(options, "time_limit", settings.DEFAULT_TIME_LIMIT_SECONDS) or 0,
+        time_limit_seconds=_limit(options, "time_limit", conf.DEFAULT_TIME_LIMIT_SECONDS) or 0,
         max_age_seconds=_limit(options, "max_age", None),
         is_open_to_api=options.get("api", True),
         arguments=Arguments.of(declared(actor.fn), is_strict=options.get("strict") is not False),
@@ -160,7 +160,7 @@ def _default_priority(actor: Any) -> int:
         return int(options["default_priority"])
     if options.get("broker_priority") is not None:
         return broker_priority(options["broker_priority"])
-    return from_actor_priority(actor.priority, default=settings.DEFAULT_PRIORITY)
+    return from_actor_priority(actor.priority, default=conf.DEFAULT_PRIORITY)
 
 
 def broker_priority(value: Any) -> int:
@@ -171,7 +171,7 @@ def broker_priority(value: Any) -> int:
     """
     if not _is_whole(value) or value < 0:
         raise ValueError(value)
-    return from_broker_priority(value, default=settings.DEFAULT_PRIORITY)
+    return from_broker_priority(value, default=conf.DEFAULT_PRIORITY)
 
 
 def _is_whole(value: Any) -> bool:
@@ -261,7 +261,7 @@ def check_payload(spec: ActorSpec, payload: Any, *, args: Sequence[Any]) -> None
     Raises:
         InvalidTask: with one error per field.
     """
-    bounds = {"max_bytes": settings.MAX_PAYLOAD_BYTES, "max_depth": settings.MAX_JSON_DEPTH}
+    bounds = {"max_bytes": conf.MAX_PAYLOAD_BYTES, "max_depth": conf.MAX_JSON_DEPTH}
     _refuse(spec, check_json(payload, field="payload", **bounds) or spec.arguments.check(args, payload))
 
 
@@ -290,9 +290,9 @@ def check_arguments(spec: ActorSpec, *, args: Sequence[Any], payload: Any, is_fo
     Raises:
         InvalidTask: with one error per field.
     """
-    bounds = {"max_bytes": settings.MAX_PAYLOAD_BYTES, "max_depth": settings.MAX_JSON_DEPTH}
+    bounds = {"max_bytes": conf.MAX_PAYLOAD_BYTES, "max_depth": conf.MAX_JSON_DEPTH}
     if is_followup:
-        bounds["max_bytes"] += settings.MAX_RESULT_BYTES + settings.MAX_PAYLOAD_BYTES
+        bounds["max_bytes"] += conf.MAX_RESULT_BYTES + conf.MAX_PAYLOAD_BYTES
         bounds["max_depth"] += _DEPTH_OF_A_CALLBACK
     errors = check_json(payload, field="payload", **bounds) or check_json(list(args), field="args", **bounds)
     if not errors:

@@ -8,9 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, ClassVar
+from uuid import UUID
 
 from tasks.priority import BANDS, HIGHEST, LOWEST
 from tasks.retry import MOST_SECONDS
+
+#: The key of a user; a project chooses its type.
+OwnerId = int | str | UUID
 
 #: As ``max_retries``: never give up. (None is taken: it means "as the actor says".)
 FOR_EVER = -1
@@ -201,7 +205,7 @@ class Submission:
     tags: Sequence[str] = field(
         default=(), metadata=_declare(Tags(most=50, longest=100), "Labels to find the task by.", is_editable=True)
     )
-    owner_id: int | None = None
+    owner_id: OwnerId | None = None
     trace_id: str = ""
     is_followup: bool = False
     #: The id of its Dramatiq message, which becomes the task's if it can.

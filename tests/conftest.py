@@ -14,10 +14,10 @@ from django.conf import settings
 from django.db import connection
 
 import tests.actors
+from tasks import log_writer
 from tasks.broker import notifier
 from tasks.lifecycle import Moved, transitioned
 from tasks.models import Worker
-from tasks.telemetry import log_writer
 from tests import factories
 from tests.factories import Lead
 
@@ -56,12 +56,10 @@ def _no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def direct_database(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Point DIRECT_DATABASE_URL, which LISTEN uses, at the tests' database."""
-    parts = urlsplit(settings.DIRECT_DATABASE_URL)
-    url = urlunsplit(parts._replace(path=f"/{connection.settings_dict['NAME']}"))
-    monkeypatch.setattr(settings, "DIRECT_DATABASE_URL", url)
-    return url
+def direct_database(transactional_db: None) -> str:
+    """Return the URL of the tests' database, for sessions outside of Django."""
+    parts = urlsplit(settings.DATABASE_URL)
+    return urlunsplit(parts._replace(path=f"/{connection.settings_dict['NAME']}"))
 
 
 @pytest.fixture

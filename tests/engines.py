@@ -6,12 +6,12 @@ from typing import Any
 
 import dramatiq
 import pytest
-from django.conf import settings as site
 from django.utils.module_loading import import_string
 from dramatiq import Worker as Dramatiq
 
 from tasks.broker import notifier
 from tasks.broker.brokers import InProcessBroker
+from tasks.broker.dramatiq_settings import MIDDLEWARE
 from tasks.models import Task
 from tasks.scheduler.process import Scheduler
 from tasks.states import FINAL
@@ -25,7 +25,7 @@ from tests.waiting import wait_until
 
 def middleware() -> list[Any]:
     """Make the middleware of the settings."""
-    return [import_string(name)() for name in site.DRAMATIQ_BROKER["MIDDLEWARE"]]
+    return [import_string(name)() for name in MIDDLEWARE]
 
 
 @pytest.fixture

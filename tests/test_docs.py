@@ -15,7 +15,9 @@ from django.db import connection
 from django.test import Client
 
 from scheduler_site import addresses, env
+from tasks.conf import Conf
 from tasks.models import ApiToken, Task, new_id
+from tasks.setting import declared
 from tasks.states import AttemptOutcome, Status
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -121,6 +123,7 @@ def test_settings_that_a_page_names_exist(page: Path, monkeypatch: pytest.Monkey
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", page.read_text()))
     known = {
         *env.SETTINGS,
+        *(setting.name for setting in declared(Conf)),
         *env.ALSO_CALLED.values(),
         *env.NOT_A_SETTING,
         *env.FORMER_NAMES.values(),

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from scheduler_site.addresses import IN_PROCESS_URL
 from scheduler_site.embedded import accounts
 from scheduler_site.embedded.server import Server
 from scheduler_site.embedded.servers import HOW_TO_GET_REDIS, PostgresServer, RedisServer
+from tasks.conf import IN_PROCESS_URL
 
 
 class PrivateServers:

@@ -29,8 +29,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Shows rows; only verbs change them."""
 
     actions = None
-    change_list_template = "admin/read_only_list.html"
-    change_form_template = "admin/read_only_form.html"
+    change_list_template = "callboard/read_only_list.html"
+    change_form_template = "callboard/read_only_form.html"
     list_per_page = 50
     ordering = ("-pk",)
     paginator = CappedPaginator

@@ -56,7 +56,7 @@ def confirmation(
         "checkbox_name": ACTION_CHECKBOX_NAME,
         "max_reason_length": LONGEST_REASON,
     }
-    return TemplateResponse(request, "admin/confirm.html", context)
+    return TemplateResponse(request, "callboard/confirm.html", context)
 
 
 def is_across(request: HttpRequest) -> bool:

@@ -21,7 +21,7 @@ from tasks.states import Status, WorkerStatus
 class KnownValuesFilter(admin.SimpleListFilter):
     """Applies a value that it offers; any other value finds nothing and never reaches the database."""
 
-    template = "admin/filter.html"
+    template = "callboard/filter.html"
     #: Whether it is shown as a row of links above the list.
     is_chips = False
 
@@ -41,7 +41,7 @@ class KnownValuesFilter(admin.SimpleListFilter):
 class ChipsFilter(KnownValuesFilter):
     """A row of links above the list, with counts while no other filter is applied."""
 
-    template = "admin/chips.html"
+    template = "callboard/chips.html"
     is_chips = True
 
     def counts(self) -> Mapping[str, str]:

@@ -28,7 +28,7 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 def tag_links(values: list[str], *, most: int = MAX_TAGS) -> str:
     """Show tags as links to all tasks with the same tag, and count those beyond ``most``."""
-    address = reverse("admin:tasks_task_changelist")
+    address = reverse("admin:callboard_task_changelist")
     links = format_html_join(
         " ",
         '<a class="tag" href="{}?{}" title="{}">{}</a>',

@@ -77,7 +77,7 @@ def _object(entry: Journal) -> str:
 def _task(entry: Journal) -> str:
     if entry.task_id is None:
         return EMPTY
-    address = reverse("admin:tasks_task_change", args=[entry.task_id])
+    address = reverse("admin:callboard_task_change", args=[entry.task_id])
     return format_html('<a href="{}"><code>{}</code></a>', address, entry.task_id)
 
 

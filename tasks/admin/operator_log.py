@@ -22,11 +22,11 @@ MAX_OF_ROW = 10
 MAX_NAME_LENGTH = 80
 
 _PAGES = {
-    ObjectKind.TASK: "admin:tasks_task_change",
+    ObjectKind.TASK: "admin:callboard_task_change",
     ObjectKind.DEAD_LETTER: "admin:dlq_deadletter_change",
-    ObjectKind.QUEUE: "admin:tasks_queue_change",
-    ObjectKind.WORKER: "admin:tasks_worker_change",
-    ObjectKind.TOKEN: "admin:tasks_apitoken_change",
+    ObjectKind.QUEUE: "admin:callboard_queue_change",
+    ObjectKind.WORKER: "admin:callboard_worker_change",
+    ObjectKind.TOKEN: "admin:callboard_apitoken_change",
 }
 
 

@@ -56,7 +56,7 @@ def _warnings(queues: list[QueueStats], *, sees_workers: bool) -> Iterator[str]:
 
 
 def _cards() -> list[dict[str, str]]:
-    address = reverse("admin:tasks_task_changelist")
+    address = reverse("admin:callboard_task_changelist")
     counted = counts.counts_by_status()
     return [
         {
@@ -70,7 +70,7 @@ def _cards() -> list[dict[str, str]]:
 
 
 def _queue(stats: QueueStats) -> dict[str, Any]:
-    return {**stats_as_text(stats), "url": reverse("admin:tasks_queue_change", args=[quote(stats.name)])}
+    return {**stats_as_text(stats), "url": reverse("admin:callboard_queue_change", args=[quote(stats.name)])}
 
 
 def _workers() -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _workers() -> dict[str, Any]:
         "rows": [
             {
                 "name": escape_invisible(str(worker)),
-                "url": reverse("admin:tasks_worker_change", args=[worker.pk]),
+                "url": reverse("admin:callboard_worker_change", args=[worker.pk]),
                 "state": status_badge(worker),
                 "busy": busy_threads(worker),
                 "heartbeat": relative_time(worker.heartbeat_at),

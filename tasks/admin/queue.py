@@ -81,7 +81,7 @@ def stats_as_text(stats: QueueStats) -> dict[str, Any]:
 class QueueAdmin(OperatedAdmin):
     """Queues."""
 
-    change_form_template = "admin/tasks/queue/change_form.html"
+    change_form_template = "callboard/queue.html"
     verbs = (PAUSE, RESUME)
     kind = ObjectKind.QUEUE
     state_field = None

@@ -87,7 +87,7 @@ def _failures(task: Task) -> str:
 def _worker(task: Task) -> str:
     if task.worker_id is None:
         return EMPTY
-    address = reverse("admin:tasks_worker_change", args=[task.worker_id])
+    address = reverse("admin:callboard_worker_change", args=[task.worker_id])
     return format_html('<a href="{}"><code>…{}</code></a>', address, str(task.worker_id)[-8:])
 
 
@@ -161,7 +161,7 @@ _TIMES = (
 class TaskAdmin(OperatedAdmin):
     """Tasks with their timelines and attempts."""
 
-    change_form_template = "admin/tasks/task/change_form.html"
+    change_form_template = "callboard/task.html"
     verbs = (RETRY, CANCEL)
     kind = ObjectKind.TASK
     # The history has more.

@@ -100,7 +100,7 @@ class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
 class ApiTokenAdmin(OperatedAdmin):
     """API tokens; the secret is shown once, when the token is created."""
 
-    change_form_template = "admin/tasks/apitoken/change_form.html"
+    change_form_template = "callboard/token.html"
     form = TokenForm
     verbs = (REVOKE,)
     kind = ObjectKind.TOKEN
@@ -174,4 +174,4 @@ class ApiTokenAdmin(OperatedAdmin):
             "back": self.address_of(obj.pk),
         }
         # The admin marks all its pages as not to be stored.
-        return TemplateResponse(request, "admin/tasks/apitoken/issued.html", context)
+        return TemplateResponse(request, "callboard/token_issued.html", context)

@@ -65,7 +65,7 @@ DRAIN = Verb(
 class WorkerAdmin(OperatedAdmin):
     """Worker processes and the tasks that each runs."""
 
-    change_form_template = "admin/tasks/worker/change_form.html"
+    change_form_template = "callboard/worker.html"
     verbs = (DRAIN,)
     kind = ObjectKind.WORKER
     empty_text = "No workers. Start one with manage.py runworkers."

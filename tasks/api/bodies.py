@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-from django.conf import settings
-
 from tasks import payload
 from tasks.api.json_schema import (
     ANY_OBJECT,
@@ -22,6 +20,7 @@ from tasks.api.json_schema import (
     or_null,
     text,
 )
+from tasks.conf import conf
 from tasks.contract.idempotency_key import LONGEST as LONGEST_KEY
 from tasks.contract.submissions import MOST_IN_BULK, NOT_SUPPORTED
 from tasks.lifecycle.journal import LONGEST_REASON
@@ -70,9 +69,9 @@ _BOUNDS = "Rate-limited callers: {}, or what the actor declares; GET actors has 
 _HINTS = {
     "actor": "GET actors lists them.",
     "payload": "GET actors has its schema.",
-    "max_retries": _BOUNDS.format(f"at most {settings.SUBMIT_MOST_RETRIES}"),
-    "min_backoff_seconds": _BOUNDS.format(f"at least {settings.SUBMIT_LEAST_MIN_BACKOFF_SECONDS:g}"),
-    "max_backoff_seconds": _BOUNDS.format(f"at least {settings.SUBMIT_LEAST_MAX_BACKOFF_SECONDS:g}"),
+    "max_retries": _BOUNDS.format(f"at most {conf.SUBMIT_MOST_RETRIES}"),
+    "min_backoff_seconds": _BOUNDS.format(f"at least {conf.SUBMIT_LEAST_MIN_BACKOFF_SECONDS:g}"),
+    "max_backoff_seconds": _BOUNDS.format(f"at least {conf.SUBMIT_LEAST_MAX_BACKOFF_SECONDS:g}"),
 }
 
 

@@ -12,7 +12,7 @@ from tasks.api.permissions import action_of, caller_of
 class Page(BrowsableAPIRenderer):
     """REST framework's page with Callboard's template; its forms start with the body that the view suggests."""
 
-    template = "api/page.html"
+    template = "callboard/api/page.html"
 
     def get_context(self, data: Any, accepted_media_type: Any, renderer_context: Any) -> dict[str, Any]:
         """Add a line on each method; leave out code highlighting, whose inline style the page's policy forbids."""

@@ -2,6 +2,7 @@
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
@@ -14,7 +15,7 @@ MEDIA_TYPE = "application/vnd.oai.openapi+json;version=3.1"
 @require_safe
 def schema(request: HttpRequest) -> HttpResponse:
     """Give the OpenAPI description; its server is the path that the caller knows this site by."""
-    prefix = request.path.removesuffix(request.path_info)
+    prefix = reverse("api-schema").removesuffix("/api/schema")
     return JsonResponse(openapi.document() | {"servers": [{"url": prefix or "/"}]}, content_type=MEDIA_TYPE)
 
 
@@ -22,4 +23,4 @@ def schema(request: HttpRequest) -> HttpResponse:
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
     """Show the description; every script and style comes from this site."""
-    return render(request, "api/docs.html")
+    return render(request, "callboard/api/docs.html")

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import dramatiq
-from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models.functions import Now
@@ -18,6 +17,7 @@ from django.views.decorators.http import require_safe
 
 from tasks.api.problems import problem
 from tasks.circuit_breaker import CircuitBreaker
+from tasks.conf import conf
 from tasks.contract import rate_limit
 from tasks.db import call_timeout, server
 from tasks.errors import NotReady
@@ -61,7 +61,7 @@ def _answer(components: Mapping[str, str]) -> HttpResponse:
 def _state() -> dict[str, str]:
     """Look at what submission needs, then at the rest: accepted tasks wait in the database, and limits may be open."""
     checks = {"database": server.breaker, "broker": _broker}
-    if settings.REDIS_URL:
+    if conf.REDIS_URL:
         checks["limiter"] = rate_limit.breaker
     for check in checks.values():
         # All at once, because each may need its whole patience.

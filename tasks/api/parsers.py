@@ -6,10 +6,10 @@ from collections import Counter
 from itertools import accumulate, islice
 from typing import IO, Any, cast
 
-from django.conf import settings
 from django.http import HttpRequest
 from rest_framework.request import Request
 
+from tasks.conf import conf
 from tasks.contract.fields import quoted
 from tasks.errors import FieldError, MalformedRequest, TooLarge, UnsupportedMediaType
 
@@ -58,7 +58,7 @@ def read_object(request: Request, *, optional: bool = False) -> dict[str, Any]:
 
 def _read(request: HttpRequest) -> bytes:
     """Read the body up to the limit; a declared length above the limit is refused unread."""
-    most = settings.MAX_BODY_BYTES
+    most = conf.MAX_BODY_BYTES
     if _content_length(request) > most:
         raise _too_large()
     stream, parts, size = _stream(request), [], 0
@@ -94,7 +94,7 @@ def _content_length(request: HttpRequest) -> int:
 
 
 def _too_large() -> TooLarge:
-    return TooLarge(f"expected a body of at most {settings.MAX_BODY_BYTES} bytes; split a bulk into several")
+    return TooLarge(f"expected a body of at most {conf.MAX_BODY_BYTES} bytes; split a bulk into several")
 
 
 def _check_media_type(header: str) -> None:
@@ -136,12 +136,12 @@ def _check_structure(raw: bytes) -> None:
     """
     # Every second part is a string, once escaped quotes are gone; what is in strings costs nothing.
     plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in raw else raw
-    if plain.count(b'"') > 2 * (settings.MAX_JSON_VALUES + 1):
+    if plain.count(b'"') > 2 * (conf.MAX_JSON_VALUES + 1):
         raise _too_many_values()
     parts = plain.split(b'"')
     skeleton = b'"'.join(parts[::2])
     cost = skeleton.count(b",") + _COST_OF_NAME * skeleton.count(b":") + _COST_OF_CONTAINER * _openings(skeleton)
-    if cost > settings.MAX_JSON_VALUES:
+    if cost > conf.MAX_JSON_VALUES:
         raise _too_many_values()
     _check_depth(skeleton, parts)
     _check_numbers(skeleton, values=cost)
@@ -153,7 +153,7 @@ def _openings(text: bytes) -> int:
 
 def _too_many_values() -> TooLarge:
     return TooLarge(
-        f"expected a body of at most {settings.MAX_JSON_VALUES} values (MAX_JSON_VALUES; a name counts as "
+        f"expected a body of at most {conf.MAX_JSON_VALUES} values (MAX_JSON_VALUES; a name counts as "
         f"{_COST_OF_NAME}, an array or object as {_COST_OF_CONTAINER}); split a bulk into several"
     )
 
@@ -165,7 +165,7 @@ def _check_depth(skeleton: bytes, parts: list[bytes]) -> None:
         skeleton: the text with a quote in the place of each string.
         parts: the text between quotes; every second one is a string.
     """
-    deepest = settings.MAX_JSON_DEPTH + _LEVELS_AROUND_PAYLOAD
+    deepest = conf.MAX_JSON_DEPTH + _LEVELS_AROUND_PAYLOAD
     if _openings(skeleton) <= deepest:
         return
     levels = [*accumulate(map(_STEP.__getitem__, skeleton.translate(None, _ALL_BUT_BRACKETS)))]
@@ -176,7 +176,7 @@ def _check_depth(skeleton: bytes, parts: list[bytes]) -> None:
     opening = next(islice(_BRACKET.finditer(skeleton), outermost, None)).start()
     strings = skeleton.count(b'"', 0, opening)
     field = quoted(parts[2 * strings - 1].decode())[1:-1] if strings else ""
-    message = f"expected at most {settings.MAX_JSON_DEPTH} nested levels"
+    message = f"expected at most {conf.MAX_JSON_DEPTH} nested levels"
     raise MalformedRequest(f"the body is nested too deeply: {message}", errors=[FieldError(field, "too_deep", message)])
 
 
@@ -185,15 +185,15 @@ def _check_numbers(skeleton: bytes, *, values: int) -> None:
     if skeleton.translate(_DIGITS_AS_ZEROS).count(_LONG_NUMBER) > _MOST_LONG_NUMBERS:
         raise MalformedRequest("the body has numbers with too many digits")
     exponents = skeleton.count(b"e") + skeleton.count(b"E")
-    if exponents * _LARGEST_EXPONENT <= settings.MAX_BODY_BYTES or exponents > values + 1:
+    if exponents * _LARGEST_EXPONENT <= conf.MAX_BODY_BYTES or exponents > values + 1:
         # So few that their digits are within the limit, or so many that this is no JSON, as its parser will say.
         return
     exponents -= sum(map(skeleton.count, (b"true", b"false", b"e-", b"E-")))
-    if values + _COST_OF_EXPONENT * exponents > settings.MAX_JSON_VALUES:
+    if values + _COST_OF_EXPONENT * exponents > conf.MAX_JSON_VALUES:
         raise _too_many_values()
     digits = sum(map(int, _EXPONENT.findall(skeleton)))
-    if digits > settings.MAX_BODY_BYTES:
-        message = f"expected numbers that have at most {settings.MAX_BODY_BYTES} digits once written out, got {digits}"
+    if digits > conf.MAX_BODY_BYTES:
+        message = f"expected numbers that have at most {conf.MAX_BODY_BYTES} digits once written out, got {digits}"
         raise TooLarge(f"{message}; split a bulk into several")
 
 

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-import structlog
-from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import Error as DatabaseProblem
 from django.db import InterfaceError, OperationalError
@@ -17,9 +15,11 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
 from tasks import errors
+from tasks.conf import conf
 from tasks.contract.fields import MOST_ERRORS
 from tasks.db import call_timeout, statements
 from tasks.errors import CallboardError
+from tasks.log import get_logger
 from tasks.telemetry import trace
 
 CONTENT_TYPE = "application/problem+json"
@@ -53,7 +53,7 @@ _OF_STATUS: dict[int, type[CallboardError]] = {
     )
 }
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 def problem_response(exc: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
@@ -130,7 +130,7 @@ def _of_database(exc: DatabaseProblem) -> CallboardError | None:
     if isinstance(exc, call_timeout.TimeOver) or statements.is_cancelled(exc):
         _log.warning("a request used its time with the database up", error=_first_line(exc))
         return errors.TooSlow(
-            f"this request took the database longer than {settings.REQUEST_DATABASE_SECONDS:g} s and was stopped; "
+            f"this request took the database longer than {conf.REQUEST_DATABASE_SECONDS:g} s and was stopped; "
             "narrow the search or list, or try again later"
         )
     if statements.is_read_only(exc):

@@ -1,8 +1,9 @@
 """The base of all views of the API: permissions and content negotiation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rest_framework.authentication import SessionAuthentication
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
@@ -11,12 +12,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from tasks.api.authentication import BearerTokenAuthentication
 from tasks.api.browsable_page import Page
 from tasks.api.parsers import SIZE_READ
 from tasks.api.permissions import MayAct, caller_of
+from tasks.api.problems import problem_response
 from tasks.contract.access import Action
 from tasks.contract.refusal_limit import refusal_key, refusals
 from tasks.errors import TooManyRefused
+from tasks.submission import OwnerId
 
 #: Refusals that count: all but those of a good request that came too late (409, 412).
 _REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422, 429})
@@ -54,13 +58,15 @@ class JsonOrPage(BaseContentNegotiation):
 
 
 class ApiView(APIView):
-    """The base of all views."""
+    """The base of all views. It asks nothing of the project's ``REST_FRAMEWORK``, which is for the project's views."""
 
+    authentication_classes: Sequence[Any] = (BearerTokenAuthentication, SessionAuthentication)
+    throttle_classes = ()
     permission_classes: Sequence[Any] = (IsAuthenticated, MayAct)
     #: What each method does. A method that is missing here is a mistake, and its requests fail.
     actions: Mapping[str, Action] = {}
     #: The owner of the row that the request is about, once it is found.
-    owner_id: int | None = None
+    owner_id: OwnerId | None = None
     parser_classes = (Unread,)
     renderer_classes = (JSONRenderer, Page)
     content_negotiation_class = JsonOrPage
@@ -74,6 +80,10 @@ class ApiView(APIView):
         caller = caller_of(request)
         if request.method not in SAFE_METHODS and caller.is_limited:
             refusals.check(refusal_key(caller))
+
+    def get_exception_handler(self) -> Callable[..., Any]:
+        """Answer every error as a problem."""
+        return problem_response
 
     def handle_exception(self, exc: Exception) -> Response:
         """Answer an error, and count it if it refuses the request."""

@@ -12,7 +12,7 @@ from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
-from dramatiq import Message, Middleware, get_encoder
+from dramatiq import Actor, Message, Middleware, get_encoder
 from dramatiq import broker as stock_broker
 from dramatiq.broker import Consumer
 from dramatiq.brokers import redis as stock_redis
@@ -38,6 +38,7 @@ from tasks.broker.results import TaskResults
 from tasks.broker.sources.base import Source
 from tasks.broker.sources.inprocess import InProcessSource
 from tasks.broker.sources.redis import RedisSource
+from tasks.conf import conf
 from tasks.errors import NotSupported
 from tasks.priority import broker_queues, is_broker_queue
 
@@ -47,6 +48,9 @@ else:
     _Stock = object
 
 logger = logging.getLogger(__name__)
+
+#: Dramatiq's default of an actor's ``queue_name``.
+UNNAMED_QUEUE = "default"
 
 dramatiq_internals.make_ids_of_messages_task_ids()
 
@@ -103,6 +107,12 @@ class CallboardBroker(_Stock):
             message = message.copy(message_id=task_id)
         self.emit_after("enqueue", message, delay)
         return message
+
+    def declare_actor(self, actor: Actor[Any, Any]) -> None:
+        """Declare an actor; one that names no queue is of ``DEFAULT_QUEUE``."""
+        if actor.queue_name == UNNAMED_QUEUE:
+            actor.queue_name = conf.DEFAULT_QUEUE
+        super().declare_actor(actor)
 
     def declare_queue(self, queue_name: str) -> None:
         """Declare the bands of a queue; a delayed task is a row with ``run_at``, so there are no delay queues."""

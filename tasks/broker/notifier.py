@@ -20,19 +20,17 @@ from typing import Any, TypeVar
 
 import psycopg2
 import psycopg2.extensions
-import structlog
-from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.db import connection
 
 from tasks.db import call_timeout, sessions
-from tasks.db.sessions import NOTICES_DEAD_SERVER
 from tasks.lifecycle.signals import resumed, transitioned
+from tasks.log import get_logger
 from tasks.states import DUE
 
 T = TypeVar("T")
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 CHANNEL = "callboard"
 #: Between two NOTIFYs; the first one goes at once. Under load the dispatcher's own pause is longer.
@@ -194,9 +192,6 @@ def _on_resumed(**_: Any) -> None:
 _AT_LEVELS_END = frozenset({"submit", "complete"})
 
 
-_CONNECT: dict[str, Any] = {"connect_timeout": 5, **NOTICES_DEAD_SERVER}
-
-
 class Listener:
     """Hears the wake-ups of all processes, on its own connection without a pooler in between."""
 
@@ -229,7 +224,7 @@ class Listener:
     def _listen(self) -> None:
         # closing(): psycopg2's own context manager ends a transaction, not the connection. Without keepalives a LISTEN
         # would never notice that the server's machine is gone.
-        with closing(psycopg2.connect(settings.DIRECT_DATABASE_URL, **_CONNECT)) as session:
+        with closing(sessions.connect_directly()) as session:
             session.set_isolation_level(psycopg2.extensions.ISOLATION_LEVEL_AUTOCOMMIT)
             with session.cursor() as cursor:
                 cursor.execute(f"LISTEN {CHANNEL}")

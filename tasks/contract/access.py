@@ -16,6 +16,7 @@ from tasks.contract import fields
 from tasks.contract.client_address import client_address
 from tasks.errors import FieldError, NotAllowed, NotFound
 from tasks.states import Scope
+from tasks.submission import OwnerId
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -54,30 +55,32 @@ class Action:
         return permission
 
 
-VIEW_TASK = Action("see this task", ("tasks.view_task",), Scope.READ, is_for_owners=True)
-VIEW_PAYLOAD = Action("see payloads, results and errors", ("tasks.view_payload",), Scope.READ, is_for_owners=True)
-SUBMIT_TASK = Action("submit tasks", ("tasks.add_task",), Scope.SUBMIT, is_for_plain_users=True)
-EDIT_TASK = Action("edit this task", ("tasks.change_task",), is_for_owners=True)
+VIEW_TASK = Action("see this task", ("callboard.view_task",), Scope.READ, is_for_owners=True)
+VIEW_PAYLOAD = Action("see payloads, results and errors", ("callboard.view_payload",), Scope.READ, is_for_owners=True)
+SUBMIT_TASK = Action("submit tasks", ("callboard.add_task",), Scope.SUBMIT, is_for_plain_users=True)
+EDIT_TASK = Action("edit this task", ("callboard.change_task",), is_for_owners=True)
 #: Beyond EDIT_TASK: another payload makes other work run, as a submission does.
-EDIT_PAYLOAD = Action("change the payload of this task", ("tasks.add_task",), Scope.SUBMIT, is_for_owners=True)
-DELETE_TASK = Action("delete this task", ("tasks.delete_task",), is_for_owners=True)
-CANCEL_TASK = Action("cancel this task", ("tasks.cancel_task",), is_for_owners=True)
-RETRY_TASK = Action("run this task again", ("tasks.retry_task",), is_for_owners=True)
+EDIT_PAYLOAD = Action("change the payload of this task", ("callboard.add_task",), Scope.SUBMIT, is_for_owners=True)
+DELETE_TASK = Action("delete this task", ("callboard.delete_task",), is_for_owners=True)
+CANCEL_TASK = Action("cancel this task", ("callboard.cancel_task",), is_for_owners=True)
+RETRY_TASK = Action("run this task again", ("callboard.retry_task",), is_for_owners=True)
 VIEW_DEAD_LETTER = Action("see this dead letter", ("dlq.view_deadletter",), Scope.READ, is_for_owners=True)
 REDRIVE_DEAD_LETTER = Action("re-drive this dead letter", ("dlq.redrive_deadletter",), is_for_owners=True)
 DISCARD_DEAD_LETTER = Action("discard this dead letter", ("dlq.discard_deadletter",), is_for_owners=True)
-VIEW_QUEUE = Action("see queues", ("tasks.view_queue",), Scope.READ)
-PAUSE_QUEUE = Action("pause and resume queues", ("tasks.pause_queue",))
-VIEW_WORKER = Action("see workers", ("tasks.view_worker",), Scope.READ)
-DRAIN_WORKER = Action("drain workers", ("tasks.drain_worker",))
-VIEW_STATS = Action("see statistics", ("tasks.view_task", "tasks.view_queue", "tasks.view_worker"), Scope.READ)
-VIEW_METRICS = Action("see metrics", ("tasks.view_worker",), Scope.READ)
-VIEW_JOURNAL = Action("see the journal", ("tasks.view_journal",), Scope.READ)
+VIEW_QUEUE = Action("see queues", ("callboard.view_queue",), Scope.READ)
+PAUSE_QUEUE = Action("pause and resume queues", ("callboard.pause_queue",))
+VIEW_WORKER = Action("see workers", ("callboard.view_worker",), Scope.READ)
+DRAIN_WORKER = Action("drain workers", ("callboard.drain_worker",))
+VIEW_STATS = Action(
+    "see statistics", ("callboard.view_task", "callboard.view_queue", "callboard.view_worker"), Scope.READ
+)
+VIEW_METRICS = Action("see metrics", ("callboard.view_worker",), Scope.READ)
+VIEW_JOURNAL = Action("see the journal", ("callboard.view_journal",), Scope.READ)
 #: The admin's pages of tokens; there is no scope for them, because no token may make or change tokens.
-VIEW_TOKEN = Action("see API tokens", ("tasks.view_apitoken",), None)
-ADD_TOKEN = Action("create API tokens", ("tasks.add_apitoken",), None)
-CHANGE_TOKEN = Action("change API tokens", ("tasks.change_apitoken",), None)
-REVOKE_TOKEN = Action("revoke API tokens", ("tasks.revoke_apitoken",), None)
+VIEW_TOKEN = Action("see API tokens", ("callboard.view_apitoken",), None)
+ADD_TOKEN = Action("create API tokens", ("callboard.add_apitoken",), None)
+CHANGE_TOKEN = Action("change API tokens", ("callboard.change_apitoken",), None)
+REVOKE_TOKEN = Action("revoke API tokens", ("callboard.revoke_apitoken",), None)
 #: What the list has depends on SUBMIT_TASK.
 VIEW_ACTORS = Action("see actors", (), Scope.READ)
 
@@ -107,7 +110,7 @@ class Caller:
         return client_address(self.peer, self.forwarded_for)
 
     @property
-    def owner_id(self) -> int | None:
+    def owner_id(self) -> OwnerId | None:
         """The owner of what this caller submits; None for nobody, and for a user who is blocked."""
         return self.user.pk if self.user.is_active else None
 
@@ -126,7 +129,7 @@ class Caller:
         """The queues that the token is limited to; empty means all."""
         return () if self.token is None else self.token.queues
 
-    def may(self, action: Action, *, owner_id: int | None = None) -> bool:
+    def may(self, action: Action, *, owner_id: OwnerId | None = None) -> bool:
         """Decide whether the caller may do an action.
 
         Parameters:
@@ -134,7 +137,7 @@ class Caller:
         """
         return self._has_scope(action) and self.is_permitted(action, owner_id=owner_id)
 
-    def is_permitted(self, action: Action, *, owner_id: int | None = None) -> bool:
+    def is_permitted(self, action: Action, *, owner_id: OwnerId | None = None) -> bool:
         """Decide whether the user may do an action, whatever the scopes of the token."""
         # In the order of cost: Django asks the database for a user's permissions, once per request.
         return self.user.is_active and (
@@ -147,7 +150,7 @@ class Caller:
         """Decide whether the caller may do an action, if only to rows of their own."""
         return self._has_scope(action) and (action.is_for_owners or self.is_permitted(action))
 
-    def require(self, action: Action, *, owner_id: int | None = None) -> None:
+    def require(self, action: Action, *, owner_id: OwnerId | None = None) -> None:
         """Refuse an action that the caller may not do.
 
         Raises:

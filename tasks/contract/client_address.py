@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
-from django.conf import settings
+from tasks.conf import conf
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -70,6 +70,6 @@ def _walked(peer: str, forwarded_for: str) -> tuple[_Address | None, int]:
 
 def _is_trusted(address: _Address | None) -> bool:
     # gunicorn gives no address for a Unix socket, which only a proxy on this machine can reach.
-    return (address is None and bool(settings.TRUSTED_PROXIES)) or any(
-        address in network for network in settings.TRUSTED_PROXIES if address is not None
+    return (address is None and bool(conf.TRUSTED_PROXIES)) or any(
+        address in network for network in conf.TRUSTED_PROXIES if address is not None
     )

@@ -1,7 +1,7 @@
 """The submission limit: each task that a request makes run costs a unit, per client address and per API token.
 
 The units are in token buckets in Redis. One script fills and empties them on Redis's clock, so any number of api
-processes share them. Without Redis one process may keep them in memory (``tasks.E002`` refuses more).
+processes share them. Without Redis one process may keep them in memory (``callboard.E002`` refuses more).
 """
 
 import math
@@ -13,15 +13,15 @@ from functools import cache
 from typing import Any, Protocol
 
 import redis
-import structlog
-from django.conf import settings
 
 from tasks.broker import redis_url
 from tasks.circuit_breaker import CircuitBreaker
+from tasks.conf import conf
 from tasks.contract.access import Caller
 from tasks.errors import LimiterUnavailable, TooManyAtOnce, TooManyTasks
+from tasks.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 REDIS_TIMEOUT_SECONDS = 1.0
 
@@ -170,8 +170,8 @@ def _verdict(is_allowed: bool, left: float, units: int, rate: Rate) -> Verdict:
 
 @cache
 def _buckets() -> Buckets:
-    if settings.REDIS_URL:
-        return RedisBuckets(settings.REDIS_URL, settings.BROKER_NAMESPACE)
+    if conf.REDIS_URL:
+        return RedisBuckets(conf.REDIS_URL, conf.BROKER_NAMESPACE)
     return MemoryBuckets()
 
 
@@ -187,7 +187,7 @@ def take(keys: Sequence[str], units: int, rate: Rate) -> Verdict | None:
         return _buckets().take(keys, units, rate)
     except redis.RedisError as error:
         breaker.trip()
-        log.warning("the limits cannot be checked", allowed=settings.SUBMIT_RATE_FAIL_OPEN, error=str(error))
+        log.warning("the limits cannot be checked", allowed=conf.SUBMIT_RATE_FAIL_OPEN, error=str(error))
         return None
 
 
@@ -211,9 +211,9 @@ class SubmissionLimit:
 
 
 def _check(caller: Caller, units: int) -> dict[str, str]:
-    if settings.SUBMIT_RATE_LIMIT is None or not caller.is_limited:
+    if conf.SUBMIT_RATE_LIMIT is None or not caller.is_limited:
         return {}
-    rate = Rate(*settings.SUBMIT_RATE_LIMIT)
+    rate = Rate(*conf.SUBMIT_RATE_LIMIT)
     keys = [f"ip.{caller.address}"]
     if caller.token is not None:
         keys.append(f"token.{caller.token.pk}")
@@ -226,7 +226,7 @@ def _check(caller: Caller, units: int) -> dict[str, str]:
         )
     verdict = take(keys, units, rate)
     if verdict is None:
-        if settings.SUBMIT_RATE_FAIL_OPEN:
+        if conf.SUBMIT_RATE_FAIL_OPEN:
             return {}
         raise LimiterUnavailable
     if not verdict.is_allowed:

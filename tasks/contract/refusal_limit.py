@@ -7,8 +7,7 @@ import math
 import time
 from collections.abc import Callable
 
-from django.conf import settings
-
+from tasks.conf import conf
 from tasks.contract.access import Caller
 from tasks.contract.rate_limit import Rate, take
 from tasks.errors import TooManyRefused
@@ -38,7 +37,7 @@ class RefusalLimit:
             TooManyRefused: this caller's bucket was empty, and is still.
         """
         until = self._blocked_until.get(key)
-        if until is None or settings.REFUSED_RATE_LIMIT is None:
+        if until is None or conf.REFUSED_RATE_LIMIT is None:
             return
         wait = until - self._clock()
         if wait > 0:
@@ -51,9 +50,9 @@ class RefusalLimit:
         Parameters:
             size: how much of its body was read, in bytes.
         """
-        if settings.REFUSED_RATE_LIMIT is None:
+        if conf.REFUSED_RATE_LIMIT is None:
             return
-        rate = Rate(*settings.REFUSED_RATE_LIMIT)
+        rate = Rate(*conf.REFUSED_RATE_LIMIT)
         verdict = take([key], min(rate.units, 1 + size // BYTES_PER_UNIT), rate)
         if verdict is None or verdict.is_allowed:
             return

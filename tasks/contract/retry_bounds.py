@@ -8,8 +8,7 @@ actor declares is its author's decision: a caller may always ask for as much.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from django.conf import settings
-
+from tasks.conf import conf
 from tasks.contract.access import Caller
 from tasks.contract.values import number
 from tasks.errors import FieldError, InvalidTask
@@ -51,12 +50,12 @@ def check_retries(change: Mapping[str, Any], *, caller: Caller, task: Task) -> N
 
 def _most_retries(already: int | None) -> int | None:
     """Give the largest ``max_retries``; None, no bound, where tasks retry for ever already."""
-    return None if already is None else max(settings.SUBMIT_MOST_RETRIES, already)
+    return None if already is None else max(conf.SUBMIT_MOST_RETRIES, already)
 
 
 def _least_backoffs(spec: ActorSpec) -> Iterator[tuple[str, float]]:
-    yield "min_backoff_seconds", min(settings.SUBMIT_LEAST_MIN_BACKOFF_SECONDS, spec.min_backoff_seconds)
-    yield "max_backoff_seconds", min(settings.SUBMIT_LEAST_MAX_BACKOFF_SECONDS, spec.max_backoff_seconds)
+    yield "min_backoff_seconds", min(conf.SUBMIT_LEAST_MIN_BACKOFF_SECONDS, spec.min_backoff_seconds)
+    yield "max_backoff_seconds", min(conf.SUBMIT_LEAST_MAX_BACKOFF_SECONDS, spec.max_backoff_seconds)
 
 
 def _too_many(values: Mapping[str, Any], *, most: int | None) -> Iterator[FieldError]:

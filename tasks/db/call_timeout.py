@@ -20,16 +20,16 @@ from queue import SimpleQueue
 from typing import Any
 
 import psycopg2
-import structlog
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 
 from tasks.circuit_breaker import CircuitBreaker
+from tasks.log import get_logger
 
 # The library that psycopg2 is linked with, whichever that is.
 _libpq, _libpq_locked = ctypes.CDLL(psycopg2._psycopg.__file__), ctypes.PyDLL(psycopg2._psycopg.__file__)
 _libpq_locked.PQgetCancel.restype = ctypes.c_void_p
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 LOOK_SECONDS = 0.5
 #: How long a server has to act on the request to cancel a call.

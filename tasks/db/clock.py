@@ -4,12 +4,11 @@ import time
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import structlog
-from django.conf import settings
-
+from tasks.conf import conf
 from tasks.db.statements import fetch
+from tasks.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: How far two clocks may drift apart between two looks; a smaller step does no harm.
 TOLERANCE_SECONDS = 1.0
@@ -59,7 +58,7 @@ class Clock:
             return False
         if ahead > 0:
             self.forward = Step(now, self.forward.seconds + ahead)
-        self._settles_at = time.monotonic() + settings.HEARTBEAT_INTERVAL_SECONDS
+        self._settles_at = time.monotonic() + conf.HEARTBEAT_INTERVAL_SECONDS
         seconds = round(ahead if ahead > 0 else -behind, 1)
         log.warning("the database's clock stepped; no worker is declared gone for a heartbeat", seconds=seconds)
         return True

@@ -4,13 +4,16 @@ import threading
 import time
 from typing import Any
 
-import structlog
-from django.conf import settings
+import psycopg2
+import psycopg2.extensions
 from django.db import close_old_connections, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-log = structlog.get_logger(__name__)
+from tasks.conf import conf
+from tasks.log import get_logger
+
+log = get_logger(__name__)
 
 #: Options for libpq. A server whose machine is gone does not answer, and without these a session waits for minutes.
 NOTICES_DEAD_SERVER = {
@@ -21,6 +24,14 @@ NOTICES_DEAD_SERVER = {
 }
 
 
+def connect_directly() -> psycopg2.extensions.connection:
+    """Open a session that bypasses the pooler and is the caller's own to close, outside of Django's."""
+    own = connection.copy()
+    own.settings_dict = _direct_settings()
+    session: psycopg2.extensions.connection = psycopg2.connect(**own.get_connection_params())
+    return session
+
+
 def use_direct_session(*, commits_asynchronously: bool = False) -> None:
     """Give the calling thread a direct session for a leader's work; call it before the thread's first query.
 
@@ -28,17 +39,19 @@ def use_direct_session(*, commits_asynchronously: bool = False) -> None:
     statement is cancelled after a third of the lease: while it waits for a lock it holds the term, and no other
     scheduler could take over.
     """
-    options = {"statement_timeout": f"{int(settings.LEADER_LEASE_SECONDS * 1000 / 3)}ms"}
+    options = {"statement_timeout": f"{int(conf.LEADER_LEASE_SECONDS * 1000 / 3)}ms"}
     if commits_asynchronously:
         options["synchronous_commit"] = "off"
     flags = " ".join(f"-c {name}={value}" for name, value in options.items())
-    direct = {**connection.settings_dict, **settings.DIRECT_DATABASE}
+    direct = _direct_settings()
     given = direct["OPTIONS"].get("options", "")
     connection.close()
-    connection.settings_dict = {
-        **direct,
-        "OPTIONS": {**direct["OPTIONS"], **NOTICES_DEAD_SERVER, "options": f"{given} {flags}".strip()},
-    }
+    connection.settings_dict = {**direct, "OPTIONS": {**direct["OPTIONS"], "options": f"{given} {flags}".strip()}}
+
+
+def _direct_settings() -> dict[str, Any]:
+    direct = {**connection.settings_dict, **conf.DIRECT_DATABASE}
+    return {**direct, "OPTIONS": {"connect_timeout": 5, **direct["OPTIONS"], **NOTICES_DEAD_SERVER}}
 
 
 #: A session that was checked this recently is trusted. If it is lost after all, its next statement fails.

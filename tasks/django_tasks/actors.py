@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import dramatiq
 from django.apps import apps
-from django.conf import settings
 from dramatiq.middleware.middleware import MiddlewareError
 
+from tasks.conf import conf
 from tasks.django_tasks.framework import InvalidTask, Task, normalize_json
 from tasks.django_tasks.observer import Observer
 from tasks.django_tasks.results import UnsupportedResult
@@ -65,7 +65,7 @@ def declare(task: Task, options: Mapping[str, Any]) -> None:
             _function(task, observer, has_annotations="strict" in options),
             actor_name=name,
             queue_name=task.queue_name,
-            default_priority=from_django_priority(task.priority, default=settings.DEFAULT_PRIORITY),
+            default_priority=from_django_priority(task.priority, default=conf.DEFAULT_PRIORITY),
             throws=(*(throws if isinstance(throws, tuple) else (throws,)), UnsupportedResult),
             observer=observer,
             **options,

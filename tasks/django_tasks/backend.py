@@ -7,12 +7,12 @@ from uuid import UUID
 
 import dramatiq
 from django.apps import apps
-from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Caution
 from django.utils.module_loading import import_string
 
 from tasks import errors
+from tasks.conf import conf
 from tasks.django_tasks import actors, results
 from tasks.django_tasks.framework import (
     BaseTaskBackend,
@@ -76,7 +76,7 @@ class CallboardBackend(BaseTaskBackend):
             args=given["args"],
             payload=given["kwargs"],
             options=results.remembered(task),
-            priority=from_django_priority(int(task.priority), default=settings.DEFAULT_PRIORITY),
+            priority=from_django_priority(int(task.priority), default=conf.DEFAULT_PRIORITY),
             queue=task.queue_name,
             run_at=task.run_after,
             trace_id=trace.current(),
@@ -117,7 +117,7 @@ class CallboardBackend(BaseTaskBackend):
                 Error(
                     f"The backend {self.alias!r} stores tasks in the tables of an app that is not installed.",
                     hint='Add "tasks.apps.TasksConfig" to INSTALLED_APPS.',
-                    id="tasks.E006",
+                    id="callboard.E008",
                 )
             ]
         return [
@@ -125,7 +125,7 @@ class CallboardBackend(BaseTaskBackend):
                 f"Workers may not know the task function {name}: django.setup() does not import its module.",
                 hint="Declare it in tasks.py or actors.py of an installed app, or add the name of its module to "
                 "DRAMATIQ_AUTODISCOVER_MODULES.",
-                id="tasks.W003",
+                id="callboard.W005",
             )
             for name in actors.declared_late(self.alias)
         ]

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-from django.conf import settings
 from dramatiq.middleware import TimeLimitExceeded
 
+from tasks.conf import conf
 from tasks.django_tasks.framework import (
     InvalidTask,
     InvalidTaskBackend,
@@ -92,7 +92,7 @@ def backend_of(row: Submitted, task: Task) -> str:
 def submitted(task: Task, row: Submitted) -> Task:
     """Restore a task as it was enqueued, with what was edited since."""
     kept = row.options.get(OPTION, {})
-    priority, default = kept.get("priority", 0), settings.DEFAULT_PRIORITY
+    priority, default = kept.get("priority", 0), conf.DEFAULT_PRIORITY
     if from_django_priority(priority, default=default) != row.priority:
         priority = to_django_priority(row.priority, default=default)
     run_after = datetime.fromisoformat(kept["run_after"]) if "run_after" in kept else None

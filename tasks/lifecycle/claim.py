@@ -12,6 +12,7 @@ from tasks.hint import Hint
 from tasks.lifecycle.predicates import CAN_STILL_START, LIVE_WORKER, in_batch, is_current
 from tasks.lifecycle.signals import Moved, announce
 from tasks.states import Status
+from tasks.submission import OwnerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Claimed:
     retry_until: datetime | None
     time_limit_seconds: float
     trace_id: str
-    owner_id: int | None
+    owner_id: OwnerId | None
     estimated_seconds: float | None
     message_id: str | None
     claimed_at: datetime

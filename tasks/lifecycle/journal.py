@@ -14,6 +14,8 @@ from tasks.states import Door, ObjectKind
 
 #: In characters.
 LONGEST_REASON = 200
+#: An e-mail address that is a user name may be longer.
+LONGEST_NAME = 150
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Author:
     """Who acts, through which door, and why.
 
     Parameters:
-        name: of the user, at most 150 characters; empty for a repair.
+        name: of the user, of which 150 characters are kept; empty for a repair.
         reason: at most ``LONGEST_REASON`` characters, without control characters.
         operation_id: the same for all rows of one act on many; None if it is an act on one.
     """
@@ -35,7 +37,7 @@ class Author:
     def parameters(self) -> dict[str, Any]:
         """The parameters of a statement with ``entries``."""
         operation = None if self.operation_id is None else str(self.operation_id)
-        return {"by": self.name, "door": str(self.door), "reason": self.reason, "operation": operation}
+        return {"by": self.name[:LONGEST_NAME], "door": str(self.door), "reason": self.reason, "operation": operation}
 
 
 #: Code that does not say who it is.
@@ -68,7 +70,7 @@ def record(
 ) -> None:
     """Add the entry of a verb that is not one statement; call it in the verb's transaction."""
     Journal.objects.create(
-        verb=verb, by=by.name, door=by.door, reason=by.reason, operation_id=by.operation_id,
+        verb=verb, by=by.name[:LONGEST_NAME], door=by.door, reason=by.reason, operation_id=by.operation_id,
         kind=kind, object_id=object_id, object_name=name, detail=dict(detail or {}),
     )  # fmt: skip
 

@@ -1,15 +1,14 @@
 """pause, resume: an operator stops the dispatch of a queue, and starts it again."""
 
-import structlog
-
 from tasks.db.statements import fetch
 from tasks.errors import NotFound
 from tasks.lifecycle.journal import UNKNOWN, Author, entries
 from tasks.lifecycle.requeue import take_back
 from tasks.lifecycle.signals import after_commit, resumed, send_safely
+from tasks.log import get_logger
 from tasks.models import Queue
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _PAUSE = f"""
 WITH paused AS (

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.conf import settings
-
+from tasks.conf import conf
 from tasks.db.statements import fetch
 from tasks.lifecycle.complete import Outcome, completion_statement, end_many
 from tasks.lifecycle.predicates import NOT_GONE
@@ -112,7 +111,7 @@ def rescue_stuck(
         stepped_at: when the clock last stepped forward, by ``stepped_by`` seconds.
     """
     age: dict[str, Any] = {
-        "stuck_after": settings.STUCK_AFTER_SECONDS,
+        "stuck_after": conf.STUCK_AFTER_SECONDS,
         "until": until,
         "stepped_at": stepped_at,
         "stepped_by": stepped_by,
@@ -146,7 +145,7 @@ def _lost(held: _Held) -> Outcome:
 
 
 def _crashed(held: _Held, ended_as: AttemptOutcome, error_type: str, detail: str, since: Any) -> Outcome:
-    death = after_crash(held.crashes + 1, limit=settings.CRASH_LIMIT)
+    death = after_crash(held.crashes + 1, limit=conf.CRASH_LIMIT)
     return _outcome(held, ended_as, error_type, detail, started_at=since, is_crash=True, death=death)
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import structlog
 from django.db import transaction
 from django.db.transaction import TransactionManagementError
 from django.dispatch import Signal
 from dramatiq.middleware import Interrupt
 
-log = structlog.get_logger(__name__)
+from tasks.log import get_logger
+
+log = get_logger(__name__)
 
 
 class Moved(NamedTuple):

@@ -5,10 +5,10 @@ from math import inf
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, connection
 
 from tasks import registry
+from tasks.conf import conf
 from tasks.db.statements import as_json, fetch
 from tasks.errors import FieldError, InvalidTask, describe
 from tasks.lifecycle.signals import Moved, announce
@@ -29,7 +29,7 @@ _OTHERS = {
     "id": "uuid",
     "args": "jsonb",
     "options": "jsonb",
-    "owner_id": "bigint",
+    "owner_id": Task._meta.get_field("owner").db_type(connection),
     "trace_id": "text",
     "idempotency_key": "text",
     "message_id": "text",
@@ -158,12 +158,16 @@ def row_faults(row: Mapping[str, Any]) -> Iterator[FieldError]:
         if value is not None and not lowest <= value <= highest:
             unit = " seconds" if isinstance(FIELDS[name].kind, Seconds) else ""
             yield FieldError(name, "out_of_range", f"expected {lowest} to {highest:.0f}{unit}, got {value}")
-    if row.get("run_at") is not None and not 1 < row["run_at"].year < _LATEST_YEAR:
+    if row.get("run_at") is not None and row["run_at"].tzinfo is None:
+        yield FieldError(
+            "run_at", "no_zone", f"expected a time with its zone, got {row['run_at']}: timezone.now() has one"
+        )
+    elif row.get("run_at") is not None and not 1 < row["run_at"].year < _LATEST_YEAR:
         yield FieldError("run_at", "out_of_range", f"expected a year before {_LATEST_YEAR}, got {row['run_at']}")
     for name in ("options", "tags"):
         if row.get(name):
             yield from check_json(
-                row[name], field=name, max_bytes=settings.MAX_PAYLOAD_BYTES, max_depth=settings.MAX_JSON_DEPTH
+                row[name], field=name, max_bytes=conf.MAX_PAYLOAD_BYTES, max_depth=conf.MAX_JSON_DEPTH
             )
 
 

@@ -7,14 +7,14 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.conf import settings
 from django.db import transaction
 
+from tasks.conf import conf
 from tasks.db.statements import fetch
 from tasks.errors import IdempotencyKeyReused
 from tasks.lifecycle.submit import Admit, checked, checked_many, write
 from tasks.models import Task
-from tasks.submission import Submission
+from tasks.submission import OwnerId, Submission
 
 
 class Receipt(NamedTuple):
@@ -63,11 +63,11 @@ def submit_many_once(submissions: Sequence[Submission], *, key: str, admit: Admi
 def _once(submissions: Sequence[Submission], rows: Sequence[dict[str, Any]], key: str, admit: Admit | None) -> Receipt:
     ids = [row["id"] for row in rows]
     parameters = {
-        "owner": rows[0]["owner_id"] or 0,
+        "owner": _number_of(rows[0]["owner_id"]),
         "key": key,
         "hash": _hash(submissions),
         "ids": [str(id) for id in ids],
-        "seconds": settings.IDEMPOTENCY_KEY_SECONDS,
+        "seconds": conf.IDEMPOTENCY_KEY_SECONDS,
     }
     with transaction.atomic():
         ((request_hash, held_ids),) = fetch(_TAKE_KEY, parameters)
@@ -80,6 +80,13 @@ def _once(submissions: Sequence[Submission], rows: Sequence[dict[str, Any]], key
 
 
 _NOTHING_GIVEN = Submission(actor="")
+
+
+def _number_of(owner_id: OwnerId | None) -> int:
+    """Number the owner of a key: 0 for nobody, a digest where the project's users have ids that are no numbers."""
+    if owner_id is None or isinstance(owner_id, int):
+        return owner_id or 0
+    return int.from_bytes(hashlib.blake2b(str(owner_id).encode(), digest_size=8).digest(), "big", signed=True)
 
 
 def _hash(submissions: Sequence[Submission]) -> str:

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from django.conf import settings
 from django.db import OperationalError, connection, transaction
 
 from tasks import registry
+from tasks.conf import conf
 from tasks.db.statements import as_json, fetch, is_lock_timeout
 from tasks.lifecycle.journal import UNKNOWN, Author, entries
 from tasks.lifecycle.predicates import IS_LEADING, LEAD, LIVE_WORKER, NOT_GONE
@@ -46,7 +46,7 @@ def register(worker_id: UUID, *, queues: Sequence[str], threads: int) -> None:
             "queues": list(queues),
             "actors": registry.actor_names(),
             "threads": threads,
-            "lease": settings.WORKER_LEASE_SECONDS,
+            "lease": conf.WORKER_LEASE_SECONDS,
         },
     )
 
@@ -85,9 +85,7 @@ def beat(worker_id: UUID, *, unwritten: Sequence[tuple[UUID, int]] = ()) -> Hear
             stuck.
     """
     keys = [f"{id}:{attempt}" for id, attempt in unwritten]
-    rows = fetch(
-        _LOCK_TIMEOUT + _HEARTBEAT, {"id": worker_id, "lease": settings.WORKER_LEASE_SECONDS, "unwritten": keys}
-    )
+    rows = fetch(_LOCK_TIMEOUT + _HEARTBEAT, {"id": worker_id, "lease": conf.WORKER_LEASE_SECONDS, "unwritten": keys})
     return HeartbeatReply(is_present=bool(rows), is_draining=any(status == "DRAINING" for (status,) in rows))
 
 

@@ -5,7 +5,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Any
 
-from django.conf import settings
+from tasks.conf import conf
 
 #: Kinds of keys that are secret; a public, primary or idempotency key is not.
 _KEYS = (
@@ -52,7 +52,7 @@ def is_harmless(name: str, value: Any) -> bool:
 
 def added() -> tuple[str, ...]:
     """List the names that an operator has added."""
-    return tuple(settings.SECRET_FIELDS)
+    return tuple(conf.SECRET_FIELDS)
 
 
 def words_of(name: str) -> list[str]:

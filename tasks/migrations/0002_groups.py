@@ -3,17 +3,17 @@
 from django.db import migrations
 
 VIEWS = [
-    ("tasks", "task", "view_task", "Can view task"),
-    ("tasks", "queue", "view_queue", "Can view queue"),
-    ("tasks", "worker", "view_worker", "Can view worker"),
+    ("callboard", "task", "view_task", "Can view task"),
+    ("callboard", "queue", "view_queue", "Can view queue"),
+    ("callboard", "worker", "view_worker", "Can view worker"),
     ("dlq", "deadletter", "view_deadletter", "Can view dead letter"),
     ("admin", "logentry", "view_logentry", "Can view log entry"),
 ]
 VERBS = [
-    ("tasks", "task", "retry_task", "Can run tasks again"),
-    ("tasks", "task", "cancel_task", "Can cancel tasks"),
-    ("tasks", "queue", "pause_queue", "Can pause and resume queues"),
-    ("tasks", "worker", "drain_worker", "Can drain workers"),
+    ("callboard", "task", "retry_task", "Can run tasks again"),
+    ("callboard", "task", "cancel_task", "Can cancel tasks"),
+    ("callboard", "queue", "pause_queue", "Can pause and resume queues"),
+    ("callboard", "worker", "drain_worker", "Can drain workers"),
     ("dlq", "deadletter", "redrive_deadletter", "Can re-drive dead letters"),
     ("dlq", "deadletter", "discard_deadletter", "Can discard dead letters"),
 ]
@@ -39,7 +39,7 @@ def permission(apps, app_label, model, codename, name):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tasks", "0001_initial"),
+        ("callboard", "0001_initial"),
         ("dlq", "0001_initial"),
         ("admin", "0003_logentry_add_action_flag_choices"),
         ("auth", "0012_alter_user_first_name_max_length"),

@@ -3,16 +3,16 @@
 from django.db import migrations
 
 EDITS = [
-    ("tasks", "task", "change_task", "Can change task"),
-    ("tasks", "task", "view_payload", "Can see payloads, results and errors"),
+    ("callboard", "task", "change_task", "Can change task"),
+    ("callboard", "task", "view_payload", "Can see payloads, results and errors"),
 ]
 ADMINISTRATION = [
-    ("tasks", "task", "add_task", "Can add task"),
-    ("tasks", "task", "delete_task", "Can delete task"),
-    ("tasks", "apitoken", "view_apitoken", "Can view API token"),
-    ("tasks", "apitoken", "add_apitoken", "Can add API token"),
-    ("tasks", "apitoken", "change_apitoken", "Can change API token"),
-    ("tasks", "apitoken", "revoke_apitoken", "Can revoke API tokens"),
+    ("callboard", "task", "add_task", "Can add task"),
+    ("callboard", "task", "delete_task", "Can delete task"),
+    ("callboard", "apitoken", "view_apitoken", "Can view API token"),
+    ("callboard", "apitoken", "add_apitoken", "Can add API token"),
+    ("callboard", "apitoken", "change_apitoken", "Can change API token"),
+    ("callboard", "apitoken", "revoke_apitoken", "Can revoke API tokens"),
 ]
 #: What the migration before this one gave to operators.
 OPERATION = [
@@ -27,7 +27,9 @@ def extend_groups(apps, _):
     for operator in groups.filter(name="operator"):
         operator.permissions.add(*[permission(apps, *row) for row in EDITS])
     admin, _ = groups.get_or_create(name="admin")
-    known = apps.get_model("auth", "Permission").objects.filter(content_type__app_label__in=["tasks", "dlq", "admin"])
+    known = apps.get_model("auth", "Permission").objects.filter(
+        content_type__app_label__in=["callboard", "dlq", "admin"]
+    )
     added = [permission(apps, *row) for row in (*EDITS, *ADMINISTRATION)]
     admin.permissions.add(*known.filter(codename__in=OPERATION), *added)
 
@@ -44,7 +46,7 @@ def permission(apps, app_label, model, codename, name):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tasks", "0002_groups")]
+    dependencies = [("callboard", "0002_groups")]
     operations = [
         migrations.AlterModelOptions(
             name="task",

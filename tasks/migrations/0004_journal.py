@@ -6,6 +6,7 @@ write to it is in the journal.
 
 import django.db.models.deletion
 import django.db.models.functions.datetime
+from django.contrib.auth import get_user_model
 from django.db import migrations, models
 
 # An event and the admin's entry of the same act are one row: the entry has the reason. Without a column for the door,
@@ -14,12 +15,12 @@ COPY_EVENTS_AND_LOG = """
 LOCK TABLE callboard_taskevent IN EXCLUSIVE MODE;
 WITH log AS MATERIALIZED (
     SELECT entry.id, entry.action_time AS at, entry.action_flag AS flag, entry.object_id, entry.object_repr AS name,
-           entry.change_message AS message, type.model, author.username AS by
+           entry.change_message AS message, type.model, left(author.{name}, 150) AS by
     FROM django_admin_log AS entry
     JOIN django_content_type AS type ON type.id = entry.content_type_id
-    JOIN auth_user AS author ON author.id = entry.user_id
+    JOIN {users} AS author ON author.{id} = entry.user_id
     WHERE (type.app_label, type.model) IN (
-        ('tasks', 'task'), ('tasks', 'queue'), ('tasks', 'worker'), ('tasks', 'apitoken'), ('dlq', 'deadletter'))
+        ('callboard', 'task'), ('callboard', 'queue'), ('callboard', 'worker'), ('callboard', 'apitoken'), ('dlq', 'deadletter'))
 ), read AS MATERIALIZED (
     SELECT log.*,
         CASE log.model WHEN 'deadletter' THEN 'dead_letter' WHEN 'apitoken' THEN 'token' ELSE log.model END AS kind,
@@ -91,20 +92,30 @@ READERS = ("viewer", "operator", "admin")
 
 
 def copy(_, schema_editor):
-    schema_editor.execute(COPY_EVENTS_AND_LOG)
+    # The project's own users, whatever their table and their name.
+    users, quote = get_user_model()._meta, schema_editor.quote_name
+    columns = {
+        "{users}": users.db_table,
+        "{id}": users.pk.column,
+        "{name}": users.get_field(get_user_model().USERNAME_FIELD).column,
+    }
+    statement = COPY_EVENTS_AND_LOG
+    for place, name in columns.items():
+        statement = statement.replace(place, quote(name))
+    schema_editor.execute(statement)
     schema_editor.execute(PUT_A_VIEW_IN_PLACE)
 
 
 def put_back(apps, schema_editor):
     schema_editor.execute("DROP VIEW callboard_taskevent")
-    schema_editor.create_model(apps.get_model("tasks", "TaskEvent"))
+    schema_editor.create_model(apps.get_model("callboard", "TaskEvent"))
     schema_editor.execute(PUT_EVENTS_BACK)
 
 
 def let_groups_read(apps, _):
     # Django makes permissions after all migrations, and takes over those that are there.
     content_type, _ = apps.get_model("contenttypes", "ContentType").objects.get_or_create(
-        app_label="tasks", model="journal"
+        app_label="callboard", model="journal"
     )
     permission, _ = apps.get_model("auth", "Permission").objects.get_or_create(
         content_type=content_type, codename="view_journal", defaults={"name": "Can view journal entry"}
@@ -115,7 +126,7 @@ def let_groups_read(apps, _):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tasks", "0003_roles"),
+        ("callboard", "0003_roles"),
         ("dlq", "0001_initial"),
         ("admin", "0003_logentry_add_action_flag_choices"),
         ("auth", "0012_alter_user_first_name_max_length"),
@@ -208,7 +219,7 @@ class Migration(migrations.Migration):
                         null=True,
                         on_delete=django.db.models.deletion.DO_NOTHING,
                         related_name="events",
-                        to="tasks.task",
+                        to="callboard.task",
                     ),
                 ),
             ],

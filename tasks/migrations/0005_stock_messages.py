@@ -5,7 +5,7 @@ from django.db.models import F
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tasks", "0004_journal")]
+    dependencies = [("callboard", "0004_journal")]
 
     operations = [
         migrations.AddField(

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     # Built beside running workers, which a transaction cannot do.
     atomic = False
 
-    dependencies = [("tasks", "0005_stock_messages")]
+    dependencies = [("callboard", "0005_stock_messages")]
 
     operations = [
         AddIndexConcurrently(

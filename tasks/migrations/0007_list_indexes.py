@@ -13,7 +13,7 @@ AT_REST = ("BLOCKED", "CANCELLED", "DEAD", "PENDING", "RETRYING", "SUCCEEDED")
 class Migration(migrations.Migration):
     # An index is built beside running transactions only outside of one.
     atomic = False
-    dependencies = [("tasks", "0006_task_message_idx")]
+    dependencies = [("callboard", "0006_task_message_idx")]
     operations = [
         AddIndexConcurrently(
             "task",

@@ -30,6 +30,7 @@ from tasks.models.listing import ListedQuerySet
 from tasks.models.search_keys import SearchKeys, has_any_key, has_keys, key
 from tasks.priority import HIGHEST, LOWEST, Band, band_of
 from tasks.states import DUE, FINAL, WAITING, Status
+from tasks.submission import OwnerId
 
 #: A task that is due by the database's clock is not called early because this process's clock is that much behind.
 _CLOCKS_DIFFER = timedelta(seconds=1)
@@ -79,7 +80,7 @@ class TaskQuerySet(ListedQuerySet["Task"]):
         """Ended."""
         return self.filter(status__in=FINAL)
 
-    def owned_by(self, owner_id: int | None) -> Self:
+    def owned_by(self, owner_id: OwnerId | None) -> Self:
         """Owned by this user; nobody's rows are never in it."""
         if owner_id is None:
             return self.none()

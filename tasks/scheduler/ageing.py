@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from math import inf
 
-from django.conf import settings
-
+from tasks.conf import conf
 from tasks.priority import LOWEST
 from tasks.queries.due import PriorityLevel
 
@@ -32,7 +31,7 @@ class Ageing:
 
     def quota(self, broker_queue: str, space: int) -> int:
         """Return how many aged tasks may go first now."""
-        return min(int(self._credit.get(broker_queue, 0.0)), space) if settings.AGEING_SECONDS else 0
+        return min(int(self._credit.get(broker_queue, 0.0)), space) if conf.AGEING_SECONDS else 0
 
     @staticmethod
     def order(queue: str, top: int, waits: Mapping[PriorityLevel, float]) -> list[tuple[int, float]]:
@@ -46,7 +45,7 @@ class Ageing:
             top: the highest priority that is due in the band.
             waits: for how many seconds the first task of each level has been due.
         """
-        step = settings.AGEING_SECONDS
+        step = conf.AGEING_SECONDS
         aged = [
             (-(priority + wait / step), -wait, priority)
             for priority in range(LOWEST, top)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from math import inf
 from typing import NamedTuple
 
-import structlog
 from django.db import Error as DatabaseProblem
 
 from tasks import lifecycle
@@ -19,6 +18,7 @@ from tasks.db.clock import Clock
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint
 from tasks.lifecycle import Dispatched, Probe
+from tasks.log import get_logger
 from tasks.queries import due as due_query
 from tasks.queries.capacity import BandCapacity
 from tasks.queries.due import Position, PriorityLevel
@@ -32,7 +32,7 @@ from tasks.scheduler.unrunnable import Scanner
 from tasks.scheduler.window import LARGEST_WINDOW, Windows
 from tasks.testing import failpoints
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: A lost wake-up costs this long.
 POLL_SECONDS = 1.0

@@ -11,17 +11,17 @@ import time
 from datetime import datetime
 from uuid import UUID
 
-import structlog
-from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.db import close_old_connections
 
+from tasks.conf import conf
 from tasks.db import call_timeout
 from tasks.lifecycle import leases
+from tasks.log import get_logger
 from tasks.models import new_id
 from tasks.scheduler.loop import Loop
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 LEASE = "scheduler"
 
@@ -53,12 +53,12 @@ class Leadership(Loop):
 
         After an outage of the database every lease is over, the leader's too; live workers renew theirs first.
         """
-        return time.monotonic() - self._since > settings.HEARTBEAT_INTERVAL_SECONDS
+        return time.monotonic() - self._since > conf.HEARTBEAT_INTERVAL_SECONDS
 
     def step(self) -> float:
         """Renew the lease, or take it if it is free."""
         asked = time.monotonic()
-        seconds = settings.LEADER_LEASE_SECONDS
+        seconds = conf.LEADER_LEASE_SECONDS
         if self._term is not None and leases.renew(LEASE, holder=self._holder, seconds=seconds):
             self._trust(asked, self._term)
         else:
@@ -74,7 +74,7 @@ class Leadership(Loop):
             return
         close_old_connections()
         try:
-            with call_timeout.bounded(settings.LEADER_LEASE_SECONDS):
+            with call_timeout.bounded(conf.LEADER_LEASE_SECONDS):
                 leases.resign(LEASE, holder=self._holder)
         except DatabaseProblem as error:
             log.warning("cannot resign; the lease will run out", error=str(error).strip())
@@ -84,7 +84,7 @@ class Leadership(Loop):
             log.warning("leadership lost", term=self._term)
             with self._lock:
                 self._term = None
-        seconds, abandoned = settings.LEADER_LEASE_SECONDS, self._abandoned()
+        seconds, abandoned = conf.LEADER_LEASE_SECONDS, self._abandoned()
         term = leases.take(LEASE, holder=self._holder, seconds=seconds, abandoned=abandoned)
         if term is None:
             self._look()
@@ -101,9 +101,9 @@ class Leadership(Loop):
 
     def _abandoned(self) -> datetime | None:
         expires_at, since = self._seen
-        return expires_at if time.monotonic() - since > settings.LEADER_LEASE_SECONDS else None
+        return expires_at if time.monotonic() - since > conf.LEADER_LEASE_SECONDS else None
 
     def _trust(self, asked: float, term: int) -> None:
-        margin = settings.LEADER_LEASE_SECONDS / 10
+        margin = conf.LEADER_LEASE_SECONDS / 10
         with self._lock:
-            self._term, self._trusted_until = term, asked + settings.LEADER_LEASE_SECONDS - margin
+            self._term, self._trusted_until = term, asked + conf.LEADER_LEASE_SECONDS - margin

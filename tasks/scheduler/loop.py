@@ -4,17 +4,17 @@ import threading
 import time
 from abc import ABC, abstractmethod
 
-import structlog
-from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.db import connections
 
+from tasks.conf import conf
 from tasks.db import call_timeout, sessions
 from tasks.db.batching import pause_after_batch_seconds
 from tasks.db.statements import keep_plans
 from tasks.errors import BrokerUnavailable
+from tasks.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 #: A round may take this many leases; each of its statements has a third of one.
@@ -88,7 +88,7 @@ class Loop(ABC):
         # Django renews broken connections only in the threads that serve its requests.
         sessions.refresh()
         try:
-            with call_timeout.bounded(STEP_LEASES * settings.LEADER_LEASE_SECONDS):
+            with call_timeout.bounded(STEP_LEASES * conf.LEADER_LEASE_SECONDS):
                 return self.step()
         except (DatabaseProblem, BrokerUnavailable) as error:
             log.warning("round failed; trying again", loop=self.name, error=str(error).strip())

@@ -3,19 +3,19 @@
 from collections.abc import Set
 
 import dramatiq
-import structlog
-from django.conf import settings
 
 from tasks.broker.brokers import CallboardBroker, InProcessBroker
 from tasks.broker.notifier import Event, Listener, notifier
+from tasks.conf import conf
 from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import workers
+from tasks.log import get_logger
 from tasks.scheduler.dispatcher import Dispatcher
 from tasks.scheduler.leadership import Leadership
 from tasks.scheduler.pruner import Pruner
 from tasks.scheduler.sweeper import Sweeper
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def broker() -> CallboardBroker:
@@ -47,7 +47,7 @@ class Scheduler:
         self._pruner.start()
         self._listener.start()
         self._warn_of_misconfigurations()
-        log.info("scheduler is ready", broker=settings.BROKER_URL.partition("://")[0])
+        log.info("scheduler is ready", broker=conf.BROKER_URL.partition("://")[0])
 
     def stop(self) -> None:
         """Stop all loops and let another scheduler lead at once."""

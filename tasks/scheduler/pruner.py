@@ -2,17 +2,16 @@
 
 import time
 
-import structlog
-from django.conf import settings
-
 from tasks import lifecycle
+from tasks.conf import conf
 from tasks.lifecycle import workers
 from tasks.lifecycle.prune import ADMIN_LOG, FIRST_ID, JOURNAL, SESSIONS, History
+from tasks.log import get_logger
 from tasks.scheduler.leadership import LEASE, Leadership
 from tasks.scheduler.loop import Loop
 from tasks.states import Status
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 BATCH = 1_000
 #: The rest between batches is this many times as long as a batch took, or a day's backlog of deletions would slow down
@@ -66,20 +65,20 @@ class Pruner(Loop):
     def _end_pass(self, term: int) -> None:
         if self._removed:
             log.info("old tasks removed", count=self._removed)
-        if settings.KEEP_WORKERS_SECONDS:
-            workers.forget_gone(older_than_seconds=settings.KEEP_WORKERS_SECONDS, lease=LEASE, term=term)
+        if conf.KEEP_WORKERS_SECONDS:
+            workers.forget_gone(older_than_seconds=conf.KEEP_WORKERS_SECONDS, lease=LEASE, term=term)
         self._position, self._removed, self._has_passed = FIRST_ID, 0, True
 
     def _prune_letters(self, term: int) -> bool:
         discarded = 0
-        if settings.KEEP_OPEN_DEAD_LETTERS_SECONDS:
-            keep = settings.KEEP_OPEN_DEAD_LETTERS_SECONDS
+        if conf.KEEP_OPEN_DEAD_LETTERS_SECONDS:
+            keep = conf.KEEP_OPEN_DEAD_LETTERS_SECONDS
             discarded = lifecycle.discard_old(keep_seconds=keep, batch=BATCH, lease=LEASE, term=term)
             if discarded:
                 log.warning("dead letters that nobody resolved were discarded", count=discarded)
-        if not settings.KEEP_DEAD_LETTERS_SECONDS:
+        if not conf.KEEP_DEAD_LETTERS_SECONDS:
             return discarded == BATCH
-        keep = settings.KEEP_DEAD_LETTERS_SECONDS
+        keep = conf.KEEP_DEAD_LETTERS_SECONDS
         pruned = lifecycle.prune_dead_letters(self._letters, keep_seconds=keep, batch=BATCH, lease=LEASE, term=term)
         has_more = pruned.seen == BATCH
         self._letters = pruned.position if has_more else FIRST_ID
@@ -98,17 +97,17 @@ class Pruner(Loop):
 def keep_histories() -> dict[History, float]:
     """Return for how long the rows of each history are kept; 0 = for ever."""
     return {
-        JOURNAL: settings.KEEP_JOURNAL_SECONDS,
-        ADMIN_LOG: settings.KEEP_ADMIN_LOG_SECONDS,
-        SESSIONS: settings.KEEP_EXPIRED_SESSIONS_SECONDS,
+        JOURNAL: conf.KEEP_JOURNAL_SECONDS,
+        ADMIN_LOG: conf.KEEP_ADMIN_LOG_SECONDS,
+        SESSIONS: conf.KEEP_EXPIRED_SESSIONS_SECONDS,
     }
 
 
 def keep_seconds() -> dict[str, float]:
     """Return for how long tasks of each final status are kept; a status that is kept for ever is left out."""
     kept = {
-        Status.SUCCEEDED: settings.KEEP_SUCCEEDED_SECONDS,
-        Status.CANCELLED: settings.KEEP_CANCELLED_SECONDS,
-        Status.DEAD: settings.KEEP_DEAD_SECONDS,
+        Status.SUCCEEDED: conf.KEEP_SUCCEEDED_SECONDS,
+        Status.CANCELLED: conf.KEEP_CANCELLED_SECONDS,
+        Status.DEAD: conf.KEEP_DEAD_SECONDS,
     }
     return {str(status): seconds for status, seconds in kept.items() if seconds}

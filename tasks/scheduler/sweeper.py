@@ -7,23 +7,23 @@ from functools import partial
 from math import inf
 from uuid import UUID
 
-import structlog
-from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.db import close_old_connections
 
 from tasks import lifecycle
 from tasks.broker.sources.base import Source
+from tasks.conf import conf
 from tasks.db.clock import Clock
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint
 from tasks.lifecycle import Author, workers
 from tasks.lifecycle.rescue import BATCH
+from tasks.log import get_logger
 from tasks.scheduler.leadership import LEASE, Leadership
 from tasks.scheduler.loop import Loop
 from tasks.states import Door
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: How often the leftovers of dead processes are removed from the broker.
 CLEANING_SECONDS = 60.0
@@ -59,8 +59,8 @@ class Sweeper(Loop):
         """Do one sweep."""
         term = self._leadership.term
         if term is None:
-            return settings.SWEEP_INTERVAL_SECONDS
-        grace = settings.HINT_GRACE_SECONDS if term == self._term else FIRST_GRACE_SECONDS
+            return conf.SWEEP_INTERVAL_SECONDS
+        grace = conf.HINT_GRACE_SECONDS if term == self._term else FIRST_GRACE_SECONDS
         self._do(self._look_at_clock, term)
         self._do(self._look_at_tables, term)
         # Workers that could not write are not to blame: they get time for a heartbeat first.
@@ -74,7 +74,7 @@ class Sweeper(Loop):
         self._do(self._remove_leftovers, term)
         self._term = term
         # A full batch means that there is more.
-        return 0 if moved >= BATCH else settings.SWEEP_INTERVAL_SECONDS
+        return 0 if moved >= BATCH else conf.SWEEP_INTERVAL_SECONDS
 
     def _do(self, duty: Callable[[int], int], term: int) -> int:
         """Do one duty; when it fails on a row or on the broker, the other duties are still done."""
@@ -91,7 +91,7 @@ class Sweeper(Loop):
     @property
     def _had_time_for_heartbeats(self) -> bool:
         """Whether live workers had time for a heartbeat since they could not write, or the clock stepped."""
-        needed = settings.HEARTBEAT_INTERVAL_SECONDS + REOPENING_SECONDS
+        needed = conf.HEARTBEAT_INTERVAL_SECONDS + REOPENING_SECONDS
         is_open = time.monotonic() - self._closed_at > needed
         return is_open and self._leadership.has_settled and self._clock.has_settled
 

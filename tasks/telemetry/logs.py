@@ -4,7 +4,7 @@ JSON lines for machines, a readable form for terminals. A line has ``timestamp``
 ``event``, and the values that are bound to the context, above all ``trace_id``. Payloads, results and local variables
 of a traceback are never written, and secrets in what code logs itself are masked (``tasks.masking``).
 
-Processes that run actors or supervise others write in the background: see ``tasks.telemetry.log_writer``.
+Processes that run actors or supervise others write in the background: see ``tasks.log_writer``.
 """
 
 import json
@@ -12,14 +12,13 @@ import logging
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from functools import partialmethod
 from typing import Any, TextIO
 
 import structlog
 from structlog.types import EventDict, Processor
 
-from tasks import masking
-from tasks.telemetry import log_writer
+from tasks import log_writer, masking
+from tasks.log import COMMON, Event, Events, Records
 
 #: Libraries with handlers of their own, which would print every line twice.
 _WITH_OWN_HANDLERS = ("django", "django.server", "gunicorn.error", "gunicorn.access")
@@ -47,13 +46,15 @@ def configure(config: Mapping[str, Any]) -> None:
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(level, least))
     logging.captureWarnings(True)
-    # It names a logger without a name after the module that asks for it, and must not take this one for that.
+    Records.least = level
+    # For code that asks structlog itself, as actors do. It names a logger without a name after the module that asks for
+    # it, and must not take this one for that.
     named = structlog.stdlib.LoggerFactory([__name__])
     structlog.configure(
-        processors=_SHARED,
+        processors=COMMON,
         # Levels below this one become functions that do nothing, so that a debug line costs next to nothing.
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *name: _Logger(named(*name)),
+        logger_factory=lambda *name: Records(named(*name)),
         cache_logger_on_first_use=True,
     )
 
@@ -70,9 +71,9 @@ def write_each(name: str, level: int, event: str, each: Iterable[Mapping[str, An
     if not lines:
         return
     common: Any = {"event": event}
-    for step in _SHARED:
+    for step in COMMON:
         common = step(logger, logging.getLevelName(level).lower(), common)
-    events = _Events({**common, **line} for line in lines)
+    events = Events({**common, **line} for line in lines)
     log_writer.write(logger, logger.makeRecord(name, level, "", 0, events, (), None))
 
 
@@ -85,34 +86,6 @@ class _StandardError(logging.StreamHandler[TextIO]):
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
         return sys.stderr
-
-
-class _Logger:
-    """Puts an event into a record of the standard library, so that every handler gets it.
-
-    A logger's own methods would first look for the caller's file and line, which are not printed.
-    """
-
-    def __init__(self, logger: logging.Logger) -> None:
-        self._logger = logger
-        self.name = logger.name
-
-    def _write(self, level: int, /, **event: Any) -> None:
-        log_writer.write(self._logger, self._logger.makeRecord(self.name, level, "", 0, _Event(event), (), None))
-
-    debug = partialmethod(_write, logging.DEBUG)
-    info = partialmethod(_write, logging.INFO)
-    warning = partialmethod(_write, logging.WARNING)
-    error = partialmethod(_write, logging.ERROR)
-    critical = partialmethod(_write, logging.CRITICAL)
-
-
-class _Event(dict[str, Any]):
-    """An event as the message of a record; a class of its own, because libraries log dictionaries too."""
-
-
-class _Events(list[dict[str, Any]]):
-    """Several events as the message of one record."""
 
 
 class _Formatter(logging.Formatter):
@@ -128,9 +101,9 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write one event as one line."""
         # On copies, because other handlers get the same record.
-        if isinstance(record.msg, _Events):
+        if isinstance(record.msg, Events):
             return "\n".join(self._line(dict(event)) for event in record.msg)
-        return self._line(dict(record.msg) if isinstance(record.msg, _Event) else self._of_library(record))
+        return self._line(dict(record.msg) if isinstance(record.msg, Event) else self._of_library(record))
 
     def _line(self, line: Any) -> str:
         for step in self._rendering:
@@ -140,18 +113,10 @@ class _Formatter(logging.Formatter):
     def _of_library(self, record: logging.LogRecord) -> EventDict:
         event: Any = {"event": record.getMessage(), "_record": record}
         event |= {name: value for name in ("exc_info", "stack_info") if (value := getattr(record, name))}
-        for step in _SHARED:
+        for step in COMMON:
             event = step(None, record.levelname.lower(), event)
         del event["_record"]
         return dict(event)
-
-
-_SHARED: list[Processor] = [
-    structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-]
 
 
 def _rendering(log_format: str) -> list[Processor]:

@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import structlog
-from django.conf import settings
 from django.db import Error
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -27,12 +25,14 @@ from prometheus_client.registry import Collector
 
 from dlq.queries import open_by_actor
 from tasks import __version__, circuit_breaker
+from tasks.conf import conf
 from tasks.lifecycle import Moved, transitioned
+from tasks.log import get_logger
 from tasks.models import Worker
 from tasks.queries.counts import queue_sizes
 from tasks.states import FINAL, Status
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 submitted = Counter("jobs_submitted_total", "Tasks accepted.", ["actor", "queue"])
 completed = Counter("jobs_completed_total", "Tasks that ended, by final status.", ["actor", "queue", "status"])
@@ -123,7 +123,7 @@ class ProcessCounters(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the sums over all processes."""
         with _locked(fcntl.LOCK_SH):
-            yield from list(MultiProcessCollector(None, path=settings.METRICS_DIR).collect())  # type: ignore[no-untyped-call]
+            yield from list(MultiProcessCollector(None, path=conf.METRICS_DIR).collect())  # type: ignore[no-untyped-call]
 
 
 def fold_ended() -> int:
@@ -142,7 +142,7 @@ def fold_ended() -> int:
 
 
 def _fold(kind: str, paths: list[Path]) -> None:
-    folded = Path(settings.METRICS_DIR, f"{kind}_folded.db")
+    folded = Path(conf.METRICS_DIR, f"{kind}_folded.db")
     totals: dict[str, float] = defaultdict(float)
     for path in [*paths, *([folded] if folded.exists() else [])]:
         for key, value, *_ in MmapedDict.read_all_values_from_file(path):  # type: ignore[no-untyped-call]
@@ -160,7 +160,7 @@ def _fold(kind: str, paths: list[Path]) -> None:
 
 
 def _files_of_ended() -> list[Path]:
-    paths = [path for path in Path(settings.METRICS_DIR).glob("*_*.db") if path.stem.split("_")[-1].isdigit()]
+    paths = [path for path in Path(conf.METRICS_DIR).glob("*_*.db") if path.stem.split("_")[-1].isdigit()]
     return [path for path in paths if _has_ended(int(path.stem.split("_")[-1]))]
 
 
@@ -177,7 +177,7 @@ def _has_ended(pid: int) -> bool:
 @contextmanager
 def _locked(mode: int) -> Iterator[None]:
     # Without the lock a scrape during a fold would see counts twice or not at all, and rate() would see a leap.
-    with Path(settings.METRICS_DIR, "lock").open("a") as lock:
+    with Path(conf.METRICS_DIR, "lock").open("a") as lock:
         fcntl.flock(lock, mode)
         yield
 

@@ -8,24 +8,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any
 
-import structlog
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from tasks.conf import conf
 from tasks.db import call_timeout
+from tasks.log import get_logger
 from tasks.telemetry import metrics
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _READ_SECONDS = 10.0
 
 
 def serve_counters() -> None:
     """Serve the counters from a scheduler or a supervisor of workers, if ``METRICS_PORT`` is set."""
-    if settings.METRICS_PORT:
-        _serve((settings.METRICS_HOST, settings.METRICS_PORT), metrics.render_counters)
+    if conf.METRICS_PORT:
+        _serve((conf.METRICS_HOST, conf.METRICS_PORT), metrics.render_counters)
 
 
 def serve_all() -> None:
@@ -36,9 +36,9 @@ def serve_all() -> None:
     Raises:
         ImproperlyConfigured: the address is not free, or does not exist.
     """
-    if settings.METRICS_ADDRESS is None:
+    if conf.METRICS_ADDRESS is None:
         return
-    host, port = settings.METRICS_ADDRESS
+    host, port = conf.METRICS_ADDRESS
     try:
         _serve((host, port), _rendered_with_gauges, is_shared=True)
     except OSError as error:
@@ -50,7 +50,7 @@ def serve_all() -> None:
 
 def _rendered_with_gauges() -> bytes:
     try:
-        with call_timeout.bounded(settings.REQUEST_DATABASE_SECONDS):
+        with call_timeout.bounded(conf.REQUEST_DATABASE_SECONDS):
             return metrics.render()
     finally:
         # Each connection has a thread, and each thread that asked the database a session.

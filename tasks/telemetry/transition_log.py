@@ -4,13 +4,12 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import structlog
-
 from tasks.lifecycle import Moved, transitioned
+from tasks.log import get_logger
 from tasks.states import Status
 from tasks.telemetry.logs import write_each
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Verbs of every task's life, many times a second: logged at debug level.
 _ROUTINE = frozenset({"dispatch", "claim", "put_back"})

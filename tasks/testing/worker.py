@@ -12,7 +12,6 @@ from typing import Any, Self
 from uuid import UUID
 
 import dramatiq
-import structlog
 from django.db import DataError, IntegrityError, transaction
 from django.db.models import QuerySet
 from dramatiq.asyncio import get_event_loop_thread, set_event_loop_thread
@@ -26,6 +25,7 @@ from tasks.broker.notifier import notifier
 from tasks.db.sessions import in_transaction
 from tasks.errors import CallboardError, Snooze
 from tasks.lifecycle import Claimed, Outcome, Probe, workers
+from tasks.log import get_logger
 from tasks.models import Task, Term, new_id
 from tasks.priority import band_of
 from tasks.queries.due import Position
@@ -39,7 +39,7 @@ from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Interrupter
 from tasks.worker.outcomes import reduced
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Exceptions that end an attempt and nothing else.
 _OF_THE_TASK = (Exception, SystemExit, Interrupt, Snooze)

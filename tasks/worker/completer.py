@@ -5,23 +5,23 @@ import time
 from collections.abc import Sequence
 from uuid import UUID
 
-import structlog
-from django.conf import settings
 from django.db import DataError, IntegrityError, close_old_connections, connection
 from django.db import Error as DatabaseProblem
 
 from tasks import lifecycle
+from tasks.conf import conf
 from tasks.db import call_timeout
 from tasks.db.batching import pause_after_batch_seconds
 from tasks.db.statements import keep_plans
 from tasks.lifecycle import Outcome
+from tasks.log import get_logger
 from tasks.testing import failpoints
 from tasks.worker.error_report import report_of
 from tasks.worker.execution import Execution
 from tasks.worker.inflight import Inflight
 from tasks.worker.outcomes import outcome_of, reduced, undecided
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 MOST_PER_BATCH = 500
 #: Outcomes that may wait to be written; at this number the process stops claiming.
@@ -140,7 +140,7 @@ class Completer:
             self._progress_monotonic = time.monotonic()
             try:
                 failpoints.reach("before_completion")
-                with call_timeout.bounded(SILENT_LEASES * settings.WORKER_LEASE_SECONDS):
+                with call_timeout.bounded(SILENT_LEASES * conf.WORKER_LEASE_SECONDS):
                     locked = self._complete(batch)
                 failpoints.reach("after_completion")
                 return locked

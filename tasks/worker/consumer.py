@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-import structlog
-from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
 from dramatiq.broker import Consumer, MessageProxy
@@ -18,9 +16,11 @@ from tasks import lifecycle
 from tasks.broker import dramatiq_internals
 from tasks.broker.brokers import CallboardBroker
 from tasks.broker.sources.base import Taken
+from tasks.conf import conf
 from tasks.db import call_timeout, sessions
 from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import NotEntitled
+from tasks.log import get_logger
 from tasks.models import Attempt
 from tasks.priority import effective_priority
 from tasks.states import AttemptOutcome
@@ -33,7 +33,7 @@ from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Interrupter
 from tasks.worker.isolation import Isolation, is_quarantined
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: A task that waits longer than this for a thread is put back, because another process may be idle.
 PUT_BACK_AFTER_SECONDS = 0.1
@@ -230,7 +230,7 @@ class ClaimingConsumer(Consumer):
         asked = time.monotonic()
         try:
             # Without a limit a silent connection would block this thread. A wait for a lock may exceed it: then retry.
-            with call_timeout.bounded(SILENT_LEASES * settings.WORKER_LEASE_SECONDS):
+            with call_timeout.bounded(SILENT_LEASES * conf.WORKER_LEASE_SECONDS):
                 claimed = lifecycle.claim_many(hints, worker_id=self._inflight.worker_id)
         except NotEntitled:
             self._leave_hints_to_others()

@@ -7,8 +7,7 @@ import sys
 import threading
 import time
 
-from django.conf import settings
-
+from tasks.conf import conf
 from tasks.worker.flight_recorder import Recorder
 from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Interrupter
@@ -54,7 +53,7 @@ class Drain:
             return False
         if self._is_requested:
             return True
-        most_tasks, most_bytes = settings.WORKER_MAX_TASKS, settings.WORKER_MAX_MEMORY_MB * 1_000_000
+        most_tasks, most_bytes = conf.WORKER_MAX_TASKS, conf.WORKER_MAX_MEMORY_MB * 1_000_000
         return bool((most_tasks and self._inflight.ended >= most_tasks) or (most_bytes and _peak_bytes() >= most_bytes))
 
     def retire(self) -> None:

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-import structlog
+from tasks.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Pause before a function that has ended is started again.
 RESTART_SECONDS = 5.0

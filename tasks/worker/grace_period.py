@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from django.conf import settings
+from tasks.conf import conf
 
 #: How long interrupted actors may clean up after the grace period.
 CLEAN_UP_SECONDS = 5.0
@@ -43,7 +43,7 @@ class GracePeriod:
     @property
     def seconds_left(self) -> float:
         """How long the stop may still take before ``end`` is called."""
-        whole = settings.SHUTDOWN_GRACE_SECONDS + CLEAN_UP_SECONDS + LAST_SECONDS
+        whole = conf.SHUTDOWN_GRACE_SECONDS + CLEAN_UP_SECONDS + LAST_SECONDS
         return max(0.0, self._began + whole - time.monotonic())
 
     def cancel(self) -> None:
@@ -53,7 +53,7 @@ class GracePeriod:
 
     def _run(self) -> None:
         self._signals.get()
-        if self._is_cancelled_within(settings.SHUTDOWN_GRACE_SECONDS):
+        if self._is_cancelled_within(conf.SHUTDOWN_GRACE_SECONDS):
             return
         self._interrupt()
         if self._end is not None and not self._is_cancelled_within(CLEAN_UP_SECONDS + LAST_SECONDS):

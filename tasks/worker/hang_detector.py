@@ -10,8 +10,7 @@ import os
 import time
 from pathlib import Path
 
-from django.conf import settings
-
+from tasks.conf import conf
 from tasks.worker.flight_recorder import FlightRecorder
 
 #: Grace beyond the lease. After it other workers have the tasks, and a silent process only occupies a place.
@@ -42,7 +41,7 @@ class HangDetector:
         if not self._has_begun:
             return False
         patience = AFTER_LEASE_SECONDS if ticks else LAST_SECONDS
-        return time.monotonic() - self._since > settings.WORKER_LEASE_SECONDS + patience
+        return time.monotonic() - self._since > conf.WORKER_LEASE_SECONDS + patience
 
     def is_held(self) -> bool:
         """Tell whether a call has kept the interpreter for so long that the lease is about to be lost.
@@ -56,7 +55,7 @@ class HangDetector:
         if not ticks:
             return False
         silent_for = time.monotonic() - self._since
-        limit = 0.8 * (settings.WORKER_LEASE_SECONDS - settings.HEARTBEAT_INTERVAL_SECONDS)
+        limit = 0.8 * (conf.WORKER_LEASE_SECONDS - conf.HEARTBEAT_INTERVAL_SECONDS)
         return silent_for > limit and _busy_seconds(self._pid) - self._busy_before > BUSY_SHARE * silent_for
 
     def _note(self, ticks: int) -> None:

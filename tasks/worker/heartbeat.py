@@ -5,22 +5,22 @@ import time
 from collections.abc import Sequence
 from uuid import UUID
 
-import structlog
-from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.db import close_old_connections, connection
 
 from tasks import lifecycle
+from tasks.conf import conf
 from tasks.db import call_timeout
 from tasks.db.statements import is_lock_timeout
 from tasks.lifecycle import Author, workers
+from tasks.log import get_logger
 from tasks.states import Door
 from tasks.worker.completer import Completer
 from tasks.worker.drain import Drain
 from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Cancelled, Interrupter
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Pause after a beat that failed.
 RETRY_SECONDS = 0.5
@@ -38,7 +38,7 @@ class Heartbeat:
         self._soon = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._beat_monotonic = time.monotonic()
-        self._trusted_until = time.monotonic() + settings.WORKER_LEASE_SECONDS
+        self._trusted_until = time.monotonic() + conf.WORKER_LEASE_SECONDS
         self._unconfirmed: set[tuple[UUID, int]] = set()
         self.is_gone = False
 
@@ -50,7 +50,7 @@ class Heartbeat:
         """Stop beating."""
         self._stopped.set()
         self._soon.set()
-        self._thread.join(settings.HEARTBEAT_INTERVAL_SECONDS)
+        self._thread.join(conf.HEARTBEAT_INTERVAL_SECONDS)
 
     @property
     def is_alive(self) -> bool:
@@ -79,7 +79,7 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._stopped.is_set():
             is_heard = self._guarded_beat()
-            pause = settings.HEARTBEAT_INTERVAL_SECONDS
+            pause = conf.HEARTBEAT_INTERVAL_SECONDS
             self._soon.wait(pause if is_heard else min(RETRY_SECONDS, pause))
             self._soon.clear()
         connection.close()
@@ -98,16 +98,16 @@ class Heartbeat:
 
     def _beat(self) -> bool:
         asked = time.monotonic()
-        unwritten = self._completer.unwritten(older_than_seconds=settings.HEARTBEAT_INTERVAL_SECONDS)
+        unwritten = self._completer.unwritten(older_than_seconds=conf.HEARTBEAT_INTERVAL_SECONDS)
         try:
-            with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
+            with call_timeout.bounded(conf.WORKER_LEASE_SECONDS):
                 heard = workers.beat(self._inflight.worker_id, unwritten=unwritten)
         except DatabaseProblem as error:
             if not is_lock_timeout(error):
                 raise
             # Another session has locked this worker's row or its table, at least until now. As long as the lock lasts
             # no sweeper can declare this worker gone either, and after it the sweeper waits for a heartbeat.
-            self._trusted_until = time.monotonic() + settings.WORKER_LEASE_SECONDS
+            self._trusted_until = time.monotonic() + conf.WORKER_LEASE_SECONDS
             log.warning("a lock blocks the renewal of the lease; this worker continues")
             return False
         self._heed(heard, asked)
@@ -120,20 +120,20 @@ class Heartbeat:
             log.error("this worker was declared gone; its tasks belong to others")
             self.is_gone = True
             return
-        self._trusted_until = asked + settings.WORKER_LEASE_SECONDS
+        self._trusted_until = asked + conf.WORKER_LEASE_SECONDS
         if heard.is_draining and not self._drain.has_begun:
             log.info("asked to drain; ending after the running tasks")
             self._drain.retire()
         elif self._drain.is_due and not heard.is_draining:
             # First in the registry, where operators see it and the dispatcher stops counting this worker's threads.
-            with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
+            with call_timeout.bounded(conf.WORKER_LEASE_SECONDS):
                 workers.ask_to_drain([self._inflight.worker_id], by=_WORKER)
             self._drain.retire()
 
     def _look_after_tasks(self) -> None:
         """Interrupt cancelled tasks, and put back rows of this worker that it does not hold."""
         try:
-            with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
+            with call_timeout.bounded(conf.WORKER_LEASE_SECONDS):
                 reconciled = workers.reconcile(self._inflight.worker_id, self._inflight.keys)
                 self._put_back_unheld(reconciled.unheld)
         except DatabaseProblem as error:

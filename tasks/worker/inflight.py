@@ -8,18 +8,18 @@ from itertools import count
 from typing import Any
 from uuid import UUID
 
-import structlog
-from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.db import close_old_connections
 
 from tasks import lifecycle
+from tasks.conf import conf
 from tasks.db import call_timeout
+from tasks.log import get_logger
 from tasks.worker.execution import Execution
 from tasks.worker.flight_recorder import Recorder
 from tasks.worker.slots import Slots
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Task id and attempt number, by which every write to the row is fenced.
 Key = tuple[UUID, int]
@@ -143,7 +143,7 @@ class Inflight:
             return
         keys = [execution.key for execution in executions]
         try:
-            with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
+            with call_timeout.bounded(conf.WORKER_LEASE_SECONDS):
                 lifecycle.put_back_many(keys, worker_id=self.worker_id, delay_seconds=delay_seconds)
         except DatabaseProblem as error:
             # Their rows still name this worker. The heartbeat will find that it does not hold them.

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from django.conf import settings
 from dramatiq.middleware import Interrupt, TimeLimitExceeded
 from dramatiq.threading import raise_thread_exception
 
+from tasks.conf import conf
 from tasks.worker.execution import Execution
 
 
@@ -133,7 +133,7 @@ class Interrupter:
         """Whether a run has exceeded its limit for so long that the sweeper takes its task from this worker."""
         with self._lock:
             late = time.monotonic() - execution.deadline if execution.is_armed and execution.deadline else 0
-        return late > settings.STUCK_AFTER_SECONDS
+        return late > conf.STUCK_AFTER_SECONDS
 
     @property
     def running(self) -> int:
@@ -165,9 +165,7 @@ class Interrupter:
         deadline = inf if execution.deadline is None else execution.deadline
         if TimeLimitExceeded in execution.interrupts:
             # It swallowed the interrupt, or cleans up for long. Interrupt it once more before it counts as stuck.
-            deadline = execution.interrupted_monotonic + max(
-                CLEAN_UP_SECONDS, REPEAT_SHARE * settings.STUCK_AFTER_SECONDS
-            )
+            deadline = execution.interrupted_monotonic + max(CLEAN_UP_SECONDS, REPEAT_SHARE * conf.STUCK_AFTER_SECONDS)
         if deadline <= now:
             execution.wanted.setdefault(TimeLimitExceeded, now)
             deadline = inf

@@ -10,8 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from django.conf import settings
-
+from tasks.conf import conf
 from tasks.db import call_timeout
 from tasks.lifecycle import Claimed, workers
 from tasks.retry import after_crash
@@ -30,7 +29,7 @@ HandOut = Callable[[Execution, str], None]
 
 def is_quarantined(claimed: Claimed) -> bool:
     """Tell whether one more crash would kill a task."""
-    return claimed.crashes > 0 and after_crash(claimed.crashes + 1, limit=settings.CRASH_LIMIT) is not None
+    return claimed.crashes > 0 and after_crash(claimed.crashes + 1, limit=conf.CRASH_LIMIT) is not None
 
 
 class Isolation:
@@ -72,7 +71,7 @@ class Isolation:
         self._waiting.clear()
 
     def _begin_turn(self) -> bool:
-        with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
+        with call_timeout.bounded(conf.WORKER_LEASE_SECONDS):
             self._is_permitted = workers.begin_isolation(self._inflight.worker_id)
         self._turn_monotonic, self._has_started_one = time.monotonic(), False
         return self._is_permitted
@@ -80,7 +79,7 @@ class Isolation:
     def _wait_for_others(self) -> bool:
         """Wait for the other tasks to end, or give up for now, because claims must not grow too old."""
         if not self._has_started_one and time.monotonic() - self._turn_monotonic > self._most_wait_seconds:
-            self._most_wait_seconds = min(2 * self._most_wait_seconds, settings.STUCK_AFTER_SECONDS / 2)
+            self._most_wait_seconds = min(2 * self._most_wait_seconds, conf.STUCK_AFTER_SECONDS / 2)
             self._end_turn(delay_seconds=random.uniform(1, TURN_SECONDS))
             return False
         if self._has_started_one and self._waiting and time.monotonic() - self._turn_monotonic > TURN_SECONDS:
@@ -91,6 +90,6 @@ class Isolation:
 
     def _end_turn(self, *, delay_seconds: float) -> None:
         self.put_back(delay_seconds=delay_seconds)
-        with call_timeout.bounded(settings.WORKER_LEASE_SECONDS):
+        with call_timeout.bounded(conf.WORKER_LEASE_SECONDS):
             workers.end_isolation(self._inflight.worker_id)
         self._is_permitted = False

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import structlog
 from dramatiq import Actor, Broker, Worker
 from dramatiq import middleware as stock
 from dramatiq.middleware import Middleware
 from dramatiq.middleware.middleware import MiddlewareError
 
 from tasks import current, registry
+from tasks.log import get_logger
 from tasks.registry import OWN_OPTIONS, check_options
 from tasks.worker import event_loop, open_transactions
 from tasks.worker.error_report import OpaqueError, report_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tasks.worker.runtime import WorkerRuntime
 
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Compatibility(Middleware):

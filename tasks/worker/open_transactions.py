@@ -7,14 +7,14 @@ from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType, MethodType
 from typing import Any
 
-import structlog
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tasks.current import Run
 from tasks.db.sessions import in_transaction, this_thread
+from tasks.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class LeftOpen(Exception):

@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-import structlog
-from django.conf import settings
 from dramatiq import Retry
 from dramatiq.middleware import Shutdown, TimeLimitExceeded
 
+from tasks.conf import conf
 from tasks.errors import Snooze
 from tasks.lifecycle import Outcome
+from tasks.log import get_logger
 from tasks.payload import check_json, plain_copy
 from tasks.registry import seconds
 from tasks.retry import MOST_SECONDS, Verdict, after_failure
@@ -32,7 +32,7 @@ from tasks.worker.followups import (
 )
 from tasks.worker.interrupter import Cancelled
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 LONGEST_NOTE = 2_000
 #: Length to which the message of a failure is cut if the database refuses the whole.
@@ -190,7 +190,7 @@ def _kept_result(execution: Execution) -> tuple[Any, str]:
     """Give the result in plain JSON values, or None and why it is not kept."""
     if execution.result is None or not _keeps_results(execution):
         return None, ""
-    bounds = {"max_bytes": settings.MAX_RESULT_BYTES, "max_depth": settings.MAX_JSON_DEPTH}
+    bounds = {"max_bytes": conf.MAX_RESULT_BYTES, "max_depth": conf.MAX_JSON_DEPTH}
     try:
         faults = check_json(execution.result, field="result", **bounds)
         if not faults:

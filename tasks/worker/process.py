@@ -14,7 +14,7 @@ from uuid import UUID
 
 import dramatiq
 
-from tasks.telemetry import log_writer
+from tasks import log_writer
 
 if TYPE_CHECKING:
     from tasks.worker.middleware import WorkerProcess
@@ -61,9 +61,9 @@ def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
     Parameters:
         queues: queues of tasks, not of the broker; None means all that actors declare.
     """
-    from django.conf import settings
     from dramatiq import Worker
 
+    from tasks.conf import conf
     from tasks.worker.flight_recorder import Ending
     from tasks.worker.grace_period import CLEAN_UP_SECONDS
     from tasks.worker.watchdog import EXIT_RETIRED, EXIT_UNFINISHED
@@ -75,7 +75,7 @@ def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
     worker = Worker(broker, queues=queues, worker_threads=threads, worker_timeout=500)
     worker.start()
     stop.wait()
-    worker.stop(timeout=int((settings.SHUTDOWN_GRACE_SECONDS + CLEAN_UP_SECONDS) * 1000))
+    worker.stop(timeout=int((conf.SHUTDOWN_GRACE_SECONDS + CLEAN_UP_SECONDS) * 1000))
     runtime = _process().runtime
     if runtime is None:
         return EXIT_UNFINISHED

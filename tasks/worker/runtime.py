@@ -6,20 +6,20 @@ The middleware ``WorkerProcess`` makes one, so every way of starting a Dramatiq 
 
 from uuid import UUID
 
-import structlog
-from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.db import connections
 from dramatiq import Broker, Worker
 from dramatiq.middleware import Shutdown
 
+from tasks import log_writer
 from tasks.broker.brokers import CallboardBroker, RedisBroker
 from tasks.broker.notifier import Event, notifier
+from tasks.conf import conf
 from tasks.db.statements import keep_plans
 from tasks.lifecycle import workers
+from tasks.log import get_logger
 from tasks.models import new_id
 from tasks.priority import BANDS, bands_named, is_broker_queue, shortest_names
-from tasks.telemetry import log_writer
 from tasks.worker.completer import Completer
 from tasks.worker.consumer import ClaimingConsumer, OneConsumer
 from tasks.worker.drain import Drain
@@ -30,7 +30,7 @@ from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Interrupter
 from tasks.worker.watchdog import EXIT_UNFINISHED, Fault, Watchdog
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: How long it may take to leave the registry and to end threads after the last outcome.
 LEAVING_SECONDS = 2.0
@@ -130,7 +130,7 @@ class WorkerRuntime:
         """Write the last outcomes and leave the registry."""
         self.watchdog.stop()
         # A row may be locked for longer than a lease, and the work of an outcome that is not written is done again.
-        patience = max(settings.WORKER_LEASE_SECONDS, self._grace_period.seconds_left - LEAVING_SECONDS)
+        patience = max(conf.WORKER_LEASE_SECONDS, self._grace_period.seconds_left - LEAVING_SECONDS)
         flushed = self.completer.stop(timeout=patience)
         self.heartbeat.stop()
         self.interrupter.stop()

@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import dramatiq
-import structlog
 from django.db import Error as DatabaseProblem
 from django.db import close_old_connections
 
 from tasks.broker.notifier import Event, notifier
 from tasks.db import call_timeout
 from tasks.lifecycle import workers
+from tasks.log import get_logger
 from tasks.models import new_id
 from tasks.worker.flight_recorder import Ending, FlightRecorder, Record
 from tasks.worker.forks import Forks, environment, paths_of
 from tasks.worker.hang_detector import HangDetector
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TICK_SECONDS = 0.1
 REPORT_PAUSE_SECONDS = 1.0

@@ -6,13 +6,13 @@ import time
 from math import inf
 from typing import NamedTuple
 
-import structlog
-from django.conf import settings
 from dramatiq import Worker
 from dramatiq.middleware import Shutdown
 
+from tasks import log_writer
+from tasks.conf import conf
 from tasks.db import call_timeout
-from tasks.telemetry import log_writer
+from tasks.log import get_logger
 from tasks.worker import event_loop
 from tasks.worker.completer import Completer
 from tasks.worker.drain import Drain
@@ -20,7 +20,7 @@ from tasks.worker.flight_recorder import Ending, Recorder
 from tasks.worker.heartbeat import Heartbeat
 from tasks.worker.interrupter import Interrupter
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Exit codes, for operators. The supervisor reads the flight recorder instead.
 EXIT_UNHEALTHY = 70
@@ -89,7 +89,7 @@ class Watchdog:
 
     def _run(self) -> None:
         next_look = time.monotonic() + LOOK_SECONDS
-        while not self._stopped.wait(min(LOOK_SECONDS, settings.HEARTBEAT_INTERVAL_SECONDS)):
+        while not self._stopped.wait(min(LOOK_SECONDS, conf.HEARTBEAT_INTERVAL_SECONDS)):
             self._recorder.tick()
             now = time.monotonic()
             if now > next_look + LATE_SECONDS:
@@ -136,7 +136,7 @@ class Watchdog:
             # The database may be away for all workers or only for this one. Running tasks could run twice, so they are
             # interrupted. Ended ones keep their outcomes until a sweeper declares this worker gone.
             self._interrupter.interrupt_all(Shutdown)
-            if heartbeat.lease_over_for > settings.WORKER_LEASE_SECONDS and self._interrupter.running:
+            if heartbeat.lease_over_for > conf.WORKER_LEASE_SECONDS and self._interrupter.running:
                 return _lease_lost("its lease is over and an actor cannot be interrupted")
         return None
 
@@ -148,7 +148,7 @@ class Watchdog:
         if not all(part.is_alive for part in parts):
             return _unhealthy("a thread of the engine is dead")
         awake_for = time.monotonic() - self._awake_since
-        patience = max(settings.WORKER_LEASE_SECONDS, settings.HEARTBEAT_INTERVAL_SECONDS + 1)
+        patience = max(conf.WORKER_LEASE_SECONDS, conf.HEARTBEAT_INTERVAL_SECONDS + 1)
         for part in (self._completer, self._heartbeat):
             if min(part.stalled_for, awake_for) > patience:
                 return _unhealthy(f"the {type(part).__name__.lower()} is stuck")

@@ -42,7 +42,7 @@ ASKING: list[tuple[Method, str, dict[str, str]]] = [
     ("POST", "/api/v1/tasks", {}),
     ("GET", "/api/v1/tasks?tag=red", {}),
     ("GET", "/admin/", {"Cookie": f"sessionid={'s' * 32}"}),
-    ("GET", "/admin/tasks/task/?q=red", {"Cookie": f"sessionid={'s' * 32}"}),
+    ("GET", "/admin/callboard/task/?q=red", {"Cookie": f"sessionid={'s' * 32}"}),
     ("POST", "/admin/login/", {"Cookie": f"csrftoken={CSRF}"}),
 ]
 #: What needs no server.

@@ -42,7 +42,7 @@ def test_an_entry_is_shown_and_cannot_be_changed(root, db):
     assert "priority" in page
     assert root.post(page_of(entry), {"verb": "cancel"}).status_code == 403
     assert root.post(page_of(entry).replace("change", "delete"), {"post": "yes"}).status_code == 403
-    assert root.get(reverse("admin:tasks_journal_add")).status_code == 403
+    assert root.get(reverse("admin:callboard_journal_add")).status_code == 403
     assert Journal.objects.get().verb == "edit"
 
 
@@ -94,7 +94,7 @@ def test_a_bad_reason_is_refused_and_changes_nothing(root, reason):
 def test_a_token_is_recorded_when_it_is_issued_and_changed(root):
     alice = User.objects.create_user("alice")
     data = {"name": "ci", "user": alice.pk, "scopes": ["read"], "expires_at_0": "", "expires_at_1": ""}
-    root.post(reverse("admin:tasks_apitoken_add"), data)
+    root.post(reverse("admin:callboard_apitoken_add"), data)
     token = ApiToken.objects.get()
     root.post(page_of(token), data)
     root.post(page_of(token), {**data, "name": "cd"})

@@ -51,8 +51,8 @@ def test_a_login_with_an_unsafe_page_to_go_on_to_leads_to_the_admin(page):
 
 
 def test_a_login_leads_to_the_page_that_asked_for_it():
-    answer = Client().post(LOGIN, {"username": "root", "password": PASSWORD, "next": "/admin/tasks/task/"})
-    assert answer["Location"] == "/admin/tasks/task/"
+    answer = Client().post(LOGIN, {"username": "root", "password": PASSWORD, "next": "/admin/callboard/task/"})
+    assert answer["Location"] == "/admin/callboard/task/"
 
 
 def test_an_address_that_guesses_user_names_is_limited():
@@ -111,7 +111,7 @@ def test_logins_are_not_limited_while_the_cache_is_away(monkeypatch):
     assert _log_in("root", PASSWORD).status_code == 302
 
 
-@pytest.mark.parametrize("path", ["/admin/nowhere/", "/admin/tasks/task/"])
+@pytest.mark.parametrize("path", ["/admin/nowhere/", "/admin/callboard/task/"])
 def test_error_pages_obey_the_content_security_policy(path):
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(User.objects.create_user("new", is_staff=True))

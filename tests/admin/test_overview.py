@@ -65,7 +65,7 @@ def test_the_overview_shows_counts_causes_and_warnings(root, worker):
     factories.submit()
     queues.pause("other", by=Author("root"))
     page = html(root.get(reverse("admin:index")))
-    assert re.search(r'<a class="card card-dead" href="/admin/tasks/task/\?status=DEAD"><b>1</b> Dead</a>', page)
+    assert re.search(r'<a class="card card-dead" href="/admin/callboard/task/\?status=DEAD"><b>1</b> Dead</a>', page)
     assert "Paused queues: other." in page
     assert "No scheduler is running" in page, "there is a term, and nobody holds the lease"
     assert str(worker) in page

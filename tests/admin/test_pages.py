@@ -100,7 +100,7 @@ def test_a_worker_shows_its_running_tasks_only_to_users_who_may_view_tasks(worke
 
 def test_djangos_history_of_a_row_is_for_users_who_may_read_the_journal(life):
     user = User.objects.create_user("eve", is_staff=True)
-    user.user_permissions.add(Permission.objects.get(codename="view_task", content_type__app_label="tasks"))
+    user.user_permissions.add(Permission.objects.get(codename="view_task", content_type__app_label="callboard"))
     address = page_of(life).replace("/change/", "/history/")
     assert browser_of(user).get(address).status_code == 403
     user.user_permissions.add(Permission.objects.get(codename="view_journal"))
@@ -127,7 +127,7 @@ def test_staff_users_see_what_they_have_permission_for(life):
     browser.force_login(user)
     assert browser.get(list_of(Task)).status_code == 403
     assert browser.get(page_of(life)).status_code == 403
-    user.user_permissions.add(Permission.objects.get(codename="view_task", content_type__app_label="tasks"))
+    user.user_permissions.add(Permission.objects.get(codename="view_task", content_type__app_label="callboard"))
     assert browser.get(list_of(Task)).status_code == 200
     assert browser.get(page_of(life)).status_code == 200
     assert browser.get(list_of(ApiToken)).status_code == 403

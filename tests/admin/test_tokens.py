@@ -13,7 +13,7 @@ from tests.admin.pages import browser_of, list_of, page_of, verb_of
 
 def _make_token(browser, user, **fields):
     return browser.post(
-        reverse("admin:tasks_apitoken_add"),
+        reverse("admin:callboard_apitoken_add"),
         {"name": "ci", "user": user.pk, "scopes": ["read"], "expires_at_0": "", "expires_at_1": "", **fields},
     )
 
@@ -91,7 +91,7 @@ def test_only_superusers_change_tokens_of_other_users(db):
 
 def test_operators_have_no_access_to_tokens(operator):
     assert operator.get(list_of(ApiToken)).status_code == 403
-    assert operator.get(reverse("admin:tasks_apitoken_add")).status_code == 403
+    assert operator.get(reverse("admin:callboard_apitoken_add")).status_code == 403
 
 
 def test_a_revoked_token_cannot_be_changed(root):

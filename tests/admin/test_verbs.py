@@ -127,7 +127,7 @@ def test_permissions_are_one_per_verb(case):
     view = f"view_{row._meta.model_name}"
     own = {"resume": "pause"}.get(verb, verb) + f"_{row._meta.model_name}"
     user.user_permissions.add(
-        *Permission.objects.filter(content_type__app_label__in=("tasks", "dlq")).exclude(codename=own)
+        *Permission.objects.filter(content_type__app_label__in=("callboard", "dlq")).exclude(codename=own)
     )
     assert browser_of(user).post(verb_of(row, verb), {"confirmed": "yes"}).status_code == 403
     user.user_permissions.set(Permission.objects.filter(codename=own))
@@ -204,10 +204,10 @@ def test_a_button_is_shown_exactly_when_lifecycle_accepts_the_verb(worker, statu
 
 def test_a_name_that_is_markup_stays_text(root):
     queue = Queue.objects.create(name=f"~{HOSTILE}/?#%_")
-    address = reverse("admin:tasks_queue_changelist")
+    address = reverse("admin:callboard_queue_changelist")
     page = root.get(address).content.decode()
     assert "<script>alert" not in page
-    link = re.search(r'href="(/admin/tasks/queue/[^"]*~[^"]*/change/)"', page)
+    link = re.search(r'href="(/admin/callboard/queue/[^"]*~[^"]*/change/)"', page)
     assert link
     page = root.get(link[1]).content.decode()
     form = re.search(r'action="([^"]*/do/pause/)"', page)

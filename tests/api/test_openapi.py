@@ -277,17 +277,21 @@ def test_what_is_not_described_is_noticed(alice):
     ("method", "path", "needs"),
     [
         ("get", "actors", "Needs the scope `read`."),
-        ("post", "tasks", "the scope `submit` and the permission `tasks.add_task`; users who are not staff need no"),
-        ("delete", "tasks/{task_id}", "the permission `tasks.delete_task`; owners need no permission."),
+        (
+            "post",
+            "tasks",
+            "the scope `submit` and the permission `callboard.add_task`; users who are not staff need no",
+        ),
+        ("delete", "tasks/{task_id}", "the permission `callboard.delete_task`; owners need no permission."),
         (
             "put",
             "tasks/{task_id}",
-            "Another payload needs the scope `submit` and the permission `tasks.add_task`, too.",
+            "Another payload needs the scope `submit` and the permission `callboard.add_task`, too.",
         ),
         (
             "get",
             "stats",
-            "`tasks.view_task` and the permission `tasks.view_queue` and the permission `tasks.view_worker`.",
+            "`callboard.view_task` and the permission `callboard.view_queue` and the permission",
         ),
     ],
 )

@@ -25,10 +25,10 @@ from gunicorn.http.errors import (
 )
 from gunicorn.workers.base import Worker
 
+from scheduler_site.site_requests import SiteRequestMiddleware
 from tasks import lifecycle
 from tasks.admin import TaskAdmin
 from tasks.api import authentication, problems
-from tasks.api.middleware import RequestMiddleware
 from tasks.errors import DatabaseUnavailable
 from tasks.models import ApiToken, Task
 from tests.callers import TASKS, assert_problem
@@ -132,7 +132,7 @@ def test_the_admin_keeps_its_pages(browser):
 
 def test_a_broken_page_of_the_admin_is_a_page(browser, monkeypatch):
     monkeypatch.setattr(TaskAdmin, "get_changelist", _raises(RuntimeError("a secret detail")))
-    response = browser.get("/admin/tasks/task/")
+    response = browser.get("/admin/callboard/task/")
     assert response.status_code == 500
     assert "Something went wrong" in response.content.decode()
     assert "a secret detail" not in response.content.decode()
@@ -194,5 +194,5 @@ def test_what_gunicorn_refuses_has_that_form_too(gunicorn_conf, error, status):
 
 
 def test_a_head_has_the_length_of_its_body_and_no_body(rf):
-    answer: Any = RequestMiddleware(lambda request: HttpResponse("four"))(rf.head("/healthz"))
+    answer: Any = SiteRequestMiddleware(lambda request: HttpResponse("four"))(rf.head("/healthz"))
     assert (answer["Content-Length"], answer.content) == ("4", b"")

@@ -85,33 +85,33 @@ def found(id: str) -> list[Any]:
 
 @pytest.mark.parametrize("name", [f"dramatiq.middleware.{kind.__name__}" for kind in STOCK])
 def test_a_check_refuses_stock_middleware_by_name(settings, name: str) -> None:
-    assert not found("tasks.E004")
+    assert not found("callboard.E004")
     listed = [*settings.DRAMATIQ_BROKER["MIDDLEWARE"], name]
     settings.DRAMATIQ_BROKER = {**settings.DRAMATIQ_BROKER, "MIDDLEWARE": listed}
-    (error,) = found("tasks.E004")
+    (error,) = found("callboard.E004")
     assert name in error.msg
 
 
 def test_a_check_refuses_an_encoder_that_would_be_ignored(settings) -> None:
     settings.DRAMATIQ_ENCODER = "dramatiq.encoder.JSONEncoder"
-    assert not found("tasks.E005")
+    assert not found("callboard.E005")
     settings.DRAMATIQ_ENCODER = "dramatiq.encoder.PickleEncoder"
-    (error,) = found("tasks.E005")
+    (error,) = found("callboard.E005")
     assert "PickleEncoder" in error.msg
 
 
 def test_a_check_tells_that_results_are_kept_twice(settings) -> None:
-    assert not found("tasks.I001")
+    assert not found("callboard.I001")
     settings.DRAMATIQ_RESULT_BACKEND = {"BACKEND": "dramatiq.results.backends.StubBackend"}
-    assert found("tasks.I001")
+    assert found("callboard.I001")
 
 
 def test_a_check_names_annotations_that_check_nothing(inprocess_broker) -> None:
     def work(a: "Nowhere", b: int) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
-    assert not found("tasks.W002")
+    assert not found("callboard.W002")
     dramatiq.actor(broker=inprocess_broker)(work)
-    (warning,) = found("tasks.W002")
+    (warning,) = found("callboard.W002")
     assert "'a'" in warning.msg
     assert "'work'" in warning.msg
     assert "Nowhere" in warning.msg

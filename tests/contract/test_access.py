@@ -72,7 +72,7 @@ def test_plain_users_may_submit_and_staff_needs_the_permission(alice: User) -> N
     assert Caller(alice).may(SUBMIT_TASK)
     assert not Caller(new).may(SUBMIT_TASK)
     assert not Caller(AnonymousUser()).may(SUBMIT_TASK)
-    new.user_permissions.add(Permission.objects.get(codename="add_task", content_type__app_label="tasks"))
+    new.user_permissions.add(Permission.objects.get(codename="add_task", content_type__app_label="callboard"))
     assert Caller(User.objects.get(pk=new.pk)).may(SUBMIT_TASK)
 
 
@@ -148,7 +148,7 @@ def test_a_row_is_found_by_its_id(alice: User) -> None:
 
 def test_who_may_see_a_row_is_told_that_more_is_not_permitted(alice: User) -> None:
     foreign = submit()
-    alice.user_permissions.add(Permission.objects.get(codename="view_task", content_type__app_label="tasks"))
+    alice.user_permissions.add(Permission.objects.get(codename="view_task", content_type__app_label="callboard"))
     with pytest.raises(NotAllowed, match=r"you may not cancel this task: this needs the permission tasks\.cancel_task"):
         _found(User.objects.get(pk=alice.pk), foreign.pk)
 

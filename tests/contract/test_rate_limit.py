@@ -81,7 +81,7 @@ def test_buckets_in_memory_do_not_pile_up(monkeypatch):
 
 @pytest.mark.parametrize(
     ("redis_there", "limit", "processes", "found"),
-    [("redis://h", (50, 60), 4, []), ("", (50, 60), 1, []), ("", None, 4, []), ("", (50, 60), 4, ["tasks.E002"])],
+    [("redis://h", (50, 60), 4, []), ("", (50, 60), 1, []), ("", None, 4, []), ("", (50, 60), 4, ["callboard.E002"])],
 )
 def test_buckets_in_memory_are_for_one_process(settings, redis_there, limit, processes, found):
     settings.REDIS_URL, settings.SUBMIT_RATE_LIMIT, settings.WEB_CONCURRENCY = redis_there, limit, processes

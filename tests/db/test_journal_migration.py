@@ -26,7 +26,7 @@ _AT = datetime(2030, 1, 31, 9, tzinfo=UTC)
 @pytest.fixture
 def before() -> Any:
     """Give the models as they were, with the table of events in place of its view."""
-    state = MigrationLoader(connection).project_state([("tasks", "0002_groups")]).apps
+    state = MigrationLoader(connection).project_state([("callboard", "0002_groups")]).apps
     Journal.objects.all().delete()
     with connection.schema_editor() as editor:
         migration.put_back(state, editor)
@@ -40,7 +40,7 @@ def migrate() -> None:
 
 def event(before: Any, task_id: Any, verb: str, by: str, *, minutes: float, **detail: Any) -> None:
     at = _AT + timedelta(minutes=minutes)
-    before.get_model("tasks", "TaskEvent").objects.create(task_id=task_id, verb=verb, by=by, at=at, detail=detail)
+    before.get_model("callboard", "TaskEvent").objects.create(task_id=task_id, verb=verb, by=by, at=at, detail=detail)
 
 
 def logged(row: Any, message: str, *, minutes: float, user: User, flag: int = CHANGE, name: str = "x") -> None:

@@ -530,7 +530,7 @@ def test_a_function_that_workers_may_not_know_is_named_by_the_check(monkeypatch:
     assert task_backends["default"].check() == []
     task(_declared_here)
     (warning,) = task_backends["default"].check()
-    assert warning.id == "tasks.W003"
+    assert warning.id == "callboard.W005"
     assert f"{__name__}._declared_here" in warning.msg
     with with_tasks(default={}, other={}):
         assert task_backends["other"].check() == []
@@ -539,4 +539,4 @@ def test_a_function_that_workers_may_not_know_is_named_by_the_check(monkeypatch:
 def test_a_backend_without_its_app_is_an_error() -> None:
     with override_settings(INSTALLED_APPS=["django.contrib.contenttypes"]):
         (error,) = task_backends["default"].check()
-    assert error.id == "tasks.E006"
+    assert error.id == "callboard.E008"

@@ -109,6 +109,7 @@ def test_each_task_gets_a_trace_id_unless_it_has_one() -> None:
         ({"payload": {"do": "x", "value": "y" * 300_000}}, "payload", "too_large"),
         ({"payload": {"do": "x", "value": object()}}, "payload.value", "not_json"),
         ({"queue": "nowhere"}, "queue", "unknown_queue"),
+        ({"run_at": datetime(2030, 1, 31, 12)}, "run_at", "no_zone"),  # noqa: DTZ001
         ({"priority": 11}, "priority", "out_of_range"),
         ({"priority": 0}, "priority", "out_of_range"),
         ({"priority": -1}, "priority", "out_of_range"),

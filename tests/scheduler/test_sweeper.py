@@ -5,10 +5,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.conf import settings as site
 from django.db import OperationalError
 
 from tasks import lifecycle
+from tasks.conf import conf
 from tasks.hint import Hint
 from tasks.lifecycle import workers
 from tasks.models import Attempt, Task, Term, Worker
@@ -78,7 +78,7 @@ def test_a_follower_does_nothing(sweeper, broker, django_assert_num_queries) -> 
     tasks = everything_to_do()
     sweeper._leadership.term = None
     with django_assert_num_queries(0):
-        assert sweeper.step() == site.SWEEP_INTERVAL_SECONDS
+        assert sweeper.step() == conf.SWEEP_INTERVAL_SECONDS
     assert [status(task) for task in tasks] == UNDONE
 
 
@@ -147,7 +147,7 @@ def test_a_full_batch_means_that_there_is_more(sweeper, monkeypatch) -> None:
         start(submit(), worker)
     workers.leave(worker.pk)
     assert sweeper.step() == 0
-    assert sweeper.step() == site.SWEEP_INTERVAL_SECONDS
+    assert sweeper.step() == conf.SWEEP_INTERVAL_SECONDS
 
 
 # --- Lost hints ---

@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from scheduler_site import env
 from scheduler_site.embedded.processes import free_port
 from tasks.checks import check_metrics_address
+from tasks.setting import Address
 from tasks.telemetry import metrics, metrics_server
 
 
@@ -89,7 +90,7 @@ def test_it_is_off_by_default(served, settings):
 
 def test_the_port_of_the_api_is_refused(settings):
     settings.METRICS_ADDRESS, settings.API_PORT = ("127.0.0.1", 8000), 8000
-    assert [error.id for error in check_metrics_address()] == ["tasks.E006"]
+    assert [error.id for error in check_metrics_address()] == ["callboard.E006"]
     settings.API_PORT = 8001
     assert check_metrics_address() == []
 
@@ -105,7 +106,7 @@ def test_the_port_of_the_api_is_refused(settings):
 )
 def test_addresses_are_read(monkeypatch, text, address):
     monkeypatch.setenv("METRICS_ADDRESS", text)
-    assert env.address("METRICS_ADDRESS") == address
+    assert env.read("METRICS_ADDRESS", Address(None)) == address
 
 
 @pytest.mark.parametrize(
@@ -114,4 +115,4 @@ def test_addresses_are_read(monkeypatch, text, address):
 def test_what_is_no_address_is_refused(monkeypatch, text):
     monkeypatch.setenv("METRICS_ADDRESS", text)
     with pytest.raises(ImproperlyConfigured, match="expected a host and a port"):
-        env.address("METRICS_ADDRESS")
+        env.read("METRICS_ADDRESS", Address(None))

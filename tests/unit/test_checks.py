@@ -9,12 +9,12 @@ import sys
 from typing import Any
 
 import pytest
-from django.conf import settings as site
 from django.core.checks import run_checks
 from django.db import OperationalError, connection
 
 from tasks import checks
 from tasks.checks import check_secret_key, sessions_that_do_not_fit
+from tasks.conf import conf
 from tasks.db.server import session_room
 from tasks.models import Worker
 from tests.factories import let_lease_run_out, make_worker
@@ -22,11 +22,11 @@ from tests.factories import let_lease_run_out, make_worker
 MANAGE_CHECK = "from django.core.management import execute_from_command_line as run; run(['manage.py', 'check'])"
 
 #: Sessions that are counted whether or not workers run.
-ALWAYS = checks.SCHEDULER_SESSIONS + site.API_THREADS + checks.API_SESSIONS
+ALWAYS = checks.SCHEDULER_SESSIONS + conf.API_THREADS + checks.API_SESSIONS
 
 
 def ids(messages: Any) -> list[str]:
-    return [message.id for message in messages if message.id == "tasks.W001"]
+    return [message.id for message in messages if message.id == "callboard.W001"]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_sessions_that_fit_give_no_warning_and_one_more_does(room) -> None:
     assert sessions_that_do_not_fit(processes=2, threads=8) == []
     room(needed(2, 8) - 1)
     (warning,) = sessions_that_do_not_fit(processes=2, threads=8)
-    assert warning.id == "tasks.W001"
+    assert warning.id == "callboard.W001"
     assert f"need {needed(2, 8)} sessions of PostgreSQL, which has {needed(2, 8) - 1}" in warning.msg
     assert warning.hint
 
@@ -63,14 +63,14 @@ def test_workers_of_other_machines_count_and_workers_that_are_replaced_here_do_n
     room(needed(2, 0) + 5 + 8)
     assert sessions_that_do_not_fit(processes=1, threads=8) == []
     room(needed(2, 0) + 5 + 8 - 1)
-    assert ids(sessions_that_do_not_fit(processes=1, threads=8)) == ["tasks.W001"]
+    assert ids(sessions_that_do_not_fit(processes=1, threads=8)) == ["callboard.W001"]
     assert here.host != "elsewhere"
 
 
 def test_check_counts_live_workers_when_it_may_ask_the_database(room) -> None:
     make_worker(threads=4)
     room(needed(1, 4) - 1)
-    assert ids(run_checks(databases=["default"])) == ["tasks.W001"]
+    assert ids(run_checks(databases=["default"])) == ["callboard.W001"]
     room(needed(1, 4))
     assert ids(run_checks(databases=["default"])) == []
 
@@ -120,7 +120,7 @@ def test_a_database_that_is_away_gives_no_warning(db, monkeypatch) -> None:
 )
 def test_a_weak_secret_key_is_an_error_that_says_how_to_make_one(settings, key: str, fault: str) -> None:
     settings.SECRET_KEY = key
-    (error,) = [error for error in run_checks() if error.id == "tasks.E003"]
+    (error,) = [error for error in run_checks() if error.id == "callboard.E003"]
     assert error.msg.startswith(f"SECRET_KEY {fault}")
     assert "secrets.token_urlsafe" in str(error.hint)
     settings.DEBUG = True
@@ -144,7 +144,7 @@ def test_a_random_secret_key_is_taken(settings, make: Any) -> None:
 def test_nothing_starts_with_a_weak_secret_key(program: str, key: str, message: str) -> None:
     variables = {**os.environ, "SECRET_KEY": key, "DJANGO_SETTINGS_MODULE": "scheduler_site.settings"}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=variables, cwd=site.BASE_DIR, capture_output=True, text=True
+        [sys.executable, "-c", program], env=variables, cwd=conf.BASE_DIR, capture_output=True, text=True
     )
     assert done.returncode == 1
     assert message in done.stderr

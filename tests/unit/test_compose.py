@@ -66,7 +66,7 @@ def test_long_running_services_are_checked_and_restarted() -> None:
 
 @pytest.mark.parametrize("name", WORKERS)
 def test_a_worker_has_longer_to_stop_than_it_takes(name: str) -> None:
-    needed = settings.SHUTDOWN_GRACE_SECONDS + max(CLEAN_UP_SECONDS, LAST_SECONDS)
+    needed = settings.SCHEDULER["SHUTDOWN_GRACE_SECONDS"] + max(CLEAN_UP_SECONDS, LAST_SECONDS)
     assert containers.seconds(SERVICES[name]["stop_grace_period"]) > needed
     assert SERVICES[name]["command"][-2:] == ["--bands", name.removeprefix("worker_")]
 

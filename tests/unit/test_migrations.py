@@ -25,7 +25,7 @@ HARMLESS = (
 )
 #: Operations that a person has approved, with the reason: ``"app.name": "no release uses the column since 1.4"``.
 JUDGED: dict[str, str] = {
-    "tasks.0004_journal": "a view takes the place of the table of events (tests/db/test_journal_migration.py)",
+    "callboard.0004_journal": "a view takes the place of the table of events (tests/db/test_journal_migration.py)",
 }
 
 
@@ -47,7 +47,7 @@ def _breaks_inserts(field: Any) -> str:
 def later_operations() -> Iterator[Any]:
     loader = MigrationLoader(None)
     for (app, name), migration in sorted(loader.disk_migrations.items()):
-        if app in ("tasks", "dlq") and name != BASELINE and f"{app}.{name}" not in JUDGED:
+        if app in ("callboard", "dlq") and name != BASELINE and f"{app}.{name}" not in JUDGED:
             for number, operation in enumerate(migration.operations):
                 yield pytest.param(operation, id=f"{app}.{name}-{number}")
 

@@ -14,6 +14,7 @@ from django.conf import settings
 
 from dlq.models import DeadLetter
 from tasks import outbound, payload
+from tasks.conf import conf
 from tasks.states import DeathReason, Status
 from tests.factories import submit
 
@@ -99,7 +100,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
 
 
 def storable(response: outbound.Response) -> bool:
-    limits = {"max_bytes": settings.MAX_RESULT_BYTES, "max_depth": settings.MAX_JSON_DEPTH}
+    limits = {"max_bytes": conf.MAX_RESULT_BYTES, "max_depth": conf.MAX_JSON_DEPTH}
     return not payload.check_json(asdict(response), field="result", **limits)
 
 

@@ -25,7 +25,7 @@ class Threads:
     ("line", "kind"),
     [
         (b"GET /admin/ HTTP/1.1", PAGE),
-        (b"POST /admin/tasks/task/?q=x HTTP/1.1", PAGE),
+        (b"POST /admin/callboard/task/?q=x HTTP/1.1", PAGE),
         (b"GET /admin HTTP/1.1", PAGE),
         (b"GET /admin?x HTTP/1.1", PAGE),
         (b"GET /administration HTTP/1.1", READ),

@@ -105,9 +105,42 @@ def test_redis_url_alone_is_the_broker() -> None:
 
 @pytest.mark.parametrize(("ours", "theirs"), [*env.ALSO_CALLED.items(), *env.FORMER_NAMES.items()])
 def test_other_names_of_a_knob_are_understood_where_ours_is_not_set(ours: str, theirs: str) -> None:
-    assert load_settings(f"settings.{ours}", **{theirs: "30.5"}).stdout.strip() == "30.5"
-    assert load_settings(f"settings.{ours}", **{theirs: "30.5", ours: "31"}).stdout.strip() == "31"
-    assert f"{ours}: expected a number of seconds" in load_settings("settings.DEBUG", **{theirs: "30s"}).stderr
+    assert load_settings(f"settings.{ours}", **{theirs: "30"}).stdout.strip() == "30"
+    assert load_settings(f"settings.{ours}", **{theirs: "30", ours: "31"}).stdout.strip() == "31"
+    assert f"{ours}: expected a " in load_settings("settings.DEBUG", **{theirs: "30s"}).stderr
+
+
+def test_a_block_of_another_stack_is_judged_whole() -> None:
+    block = {
+        "DEBUG": "maybe",
+        "GRPC_PORT": "50051",
+        "CORS_ALLOW_CREDENTIALS": "true",
+        "DATABASE_URL": "mysql://u:secret@h/db",
+        "BROKER_URL": "http://cache",
+        "POSTGRES_PORT": "x",
+        "WORKER_CONCURRENCY": "many",
+        "HEARTBEAT_INTERVAL": "30",
+    }
+    told = load_settings("settings.DEBUG", **block).stderr
+    lines = told[told.index("django.core.exceptions.ImproperlyConfigured: ") :].splitlines()
+    for name in ("GRPC_PORT", "CORS_ALLOW_CREDENTIALS", "DEBUG", "DATABASE_URL", "BROKER_URL", "WORKER_THREADS"):
+        assert sum(f"{name}" in line for line in lines) == 1, name
+    assert len(lines) == 6
+    assert "secret" not in told
+
+
+def test_a_long_interval_of_heartbeats_makes_the_lease_longer() -> None:
+    assert load_settings("settings.WORKER_LEASE_SECONDS", HEARTBEAT_INTERVAL="30").stdout.strip() == "90"
+    assert load_settings("settings.WORKER_LEASE_SECONDS", HEARTBEAT_INTERVAL="3").stdout.strip() == "15"
+
+
+def test_apps_and_middleware_are_added_without_editing_the_settings() -> None:
+    answer = load_settings(
+        "settings.INSTALLED_APPS[-2:], settings.DRAMATIQ_MIDDLEWARE",
+        ACTOR_APPS="shop, billing",
+        DRAMATIQ_MIDDLEWARE="a.B",
+    )
+    assert answer.stdout.strip() == "['shop', 'billing'] ['a.B']"
 
 
 @pytest.mark.parametrize("theirs", env.NOT_A_SETTING)

@@ -53,7 +53,7 @@ def test_systemd_finds_nothing_wrong(unit: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "grace_seconds"),
     [
-        ("workers", settings.SHUTDOWN_GRACE_SECONDS + CLEAN_UP_SECONDS),
+        ("workers", settings.SCHEDULER["SHUTDOWN_GRACE_SECONDS"] + CLEAN_UP_SECONDS),
         ("api", GRACEFUL_TIMEOUT_SECONDS),
         ("scheduler", SCHEDULER_STOP_SECONDS),
     ],
@@ -65,7 +65,7 @@ def test_systemd_waits_longer_than_a_process_takes_to_stop(name: str, grace_seco
 
 
 def test_the_api_may_wait_for_the_database_before_it_is_ready() -> None:
-    assert int(service("api")["TimeoutStartSec"]) > settings.WAIT_SECONDS
+    assert int(service("api")["TimeoutStartSec"]) > settings.SCHEDULER["WAIT_SECONDS"]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 from django.utils import timezone
 
 from scheduler_site.embedded.errors import LaunchError
 from scheduler_site.pools import Pool
+from tasks.conf import conf
 from tasks.contract.values import timestamp
 from tasks.management import serving
 from tasks.management.callboard import parsing
@@ -54,7 +54,11 @@ def register(nouns: parsing.Commands) -> None:
     starting.add_argument("processes", type=int, metavar="N", help="the number of processes")
     _add_name(starting, default="default")
     starting.add_argument(
-        "-t", "--threads", type=int, default=8, help="tasks that each process runs at the same time (default: 8)"
+        "-t",
+        "--threads",
+        type=int,
+        default=conf.WORKER_THREADS,
+        help="tasks that each process runs at the same time (default: WORKER_THREADS, 8)",
     )
     serving.add_arguments(starting)
     showing = parsing.add_command(
@@ -88,12 +92,12 @@ def start(options: Namespace, out: Output) -> None:
         "started_at": timestamp(timezone.now()),
     }
     command = [
-        sys.executable, str(settings.BASE_DIR / "manage.py"), "runworkers", "--processes", str(options.processes),
+        sys.executable, str(conf.BASE_DIR / "manage.py"), "runworkers", "--processes", str(options.processes),
         "--threads", str(options.threads), *(["--queues", *served] if served else []),
     ]  # fmt: skip
     with _as_command_errors():
         pool = Pool.named(options.name, folder=_folder())
-        _await_workers(pool, pool.start(command, cwd=settings.BASE_DIR, parameters=facts))
+        _await_workers(pool, pool.start(command, cwd=conf.BASE_DIR, parameters=facts))
     out.record(_as_dict(pool))
 
 
@@ -117,7 +121,7 @@ def stop(options: Namespace, out: Output) -> None:
             raise CommandError(_no_such(options.name))
         for pool in pools:
             out.remark(f"Stopping {pool.name}; running tasks may finish first.")
-            pool.stop(seconds=settings.SHUTDOWN_GRACE_SECONDS + LAST_SECONDS + 5, is_forced=options.is_forced)
+            pool.stop(seconds=conf.SHUTDOWN_GRACE_SECONDS + LAST_SECONDS + 5, is_forced=options.is_forced)
     rows = [{"name": pool.name, "status": "STOPPED"} for pool in pools]
     out.rows(rows, _COLUMNS[:2])
 
@@ -128,11 +132,11 @@ def _add_name(parser: CommandParser, *, default: str | None = None) -> None:
 
 
 def _folder() -> Any:
-    return settings.VAR_DIR / "pools"
+    return conf.VAR_DIR / "pools"
 
 
 def _await_workers(pool: Pool, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + settings.WAIT_SECONDS + _START_SECONDS
+    deadline = time.monotonic() + conf.WAIT_SECONDS + _START_SECONDS
     while (_present(process.pid) or 0) < pool.parameters["processes"]:
         if process.poll() is not None:
             pool.stop(seconds=0, is_forced=False)

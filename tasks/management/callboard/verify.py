@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
@@ -18,6 +17,7 @@ from django.utils import timezone
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from scheduler_site.embedded.private import read_pairs
+from tasks.conf import conf
 from tasks.contract import fields
 from tasks.lifecycle import Author, tokens
 from tasks.management.callboard import operator, parsing
@@ -182,10 +182,10 @@ def _cleaning_up(trial: Trial, out: Output) -> Iterator[None]:
 
 
 def _client(options: Namespace) -> Client:
-    token = _secret(options.token) or read_pairs(settings.VAR_DIR / "credentials").get("API_TOKEN")
+    token = _secret(options.token) or read_pairs(conf.VAR_DIR / "credentials").get("API_TOKEN")
     if not token:
         raise CommandError("no token: give --token, or start the stack with `make run`, which creates one")
-    url = options.url or read_pairs(settings.VAR_DIR / "run.env").get("API_URL") or DEFAULT_URL
+    url = options.url or read_pairs(conf.VAR_DIR / "run.env").get("API_URL") or DEFAULT_URL
     return Client(url, token)
 
 

@@ -4,10 +4,10 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from tasks.api import openapi
+from tasks.conf import conf
 
 HEAD = "# The REST API, as GET /api/schema describes it. Written by `manage.py openapi`; do not edit.\n"
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, check: bool, **options: Any) -> None:
-        path = settings.BASE_DIR / "docs" / "openapi.yaml"
+        path = conf.BASE_DIR / "docs" / "openapi.yaml"
         text = written()
         if not check:
             path.write_text(text)

@@ -13,6 +13,7 @@ from django.db import InternalError, OperationalError
 
 from scheduler_site.embedded.private import read_pairs, write_pairs
 from scheduler_site.embedded.server import one_line
+from tasks.db import former_label
 from tasks.lifecycle import Author, tokens
 from tasks.management.callboard import operator
 from tasks.queries.tokens import token_for_secret
@@ -30,6 +31,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, credentials: Path, **options: Any) -> None:
         try:
+            if former_label.is_there():
+                former_label.rename()
             call_command("migrate", interactive=False, verbosity=0)
             self._make_operator(credentials)
         except (OperationalError, InternalError) as error:

@@ -3,14 +3,14 @@
 import threading
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from scheduler_site.addresses import IN_PROCESS_URL
 from scheduler_site.waiting import wait_until_ready
+from tasks import log_writer
+from tasks.conf import IN_PROCESS_URL, conf
 from tasks.management import serving
 from tasks.scheduler.process import Scheduler
-from tasks.telemetry import log_writer, metrics_server
+from tasks.telemetry import metrics_server
 from tasks.worker import process
 
 
@@ -36,7 +36,7 @@ class Command(BaseCommand):
 
     def handle(self, *, with_workers: bool, threads: int, queues: list[str], bands: list[str], **_: Any) -> None:
         """Run the scheduler."""
-        if settings.BROKER_URL == IN_PROCESS_URL and not with_workers:
+        if conf.BROKER_URL == IN_PROCESS_URL and not with_workers:
             raise CommandError(
                 "BROKER_URL is inprocess://, which no other process can reach: "
                 "set BROKER_URL=redis://… or add --with-workers"

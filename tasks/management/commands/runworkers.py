@@ -1,21 +1,20 @@
 """``manage.py runworkers``: worker processes under a supervisor."""
 
-import os
 from typing import Any
 
-import structlog
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
-from scheduler_site.addresses import IN_PROCESS_URL
 from scheduler_site.waiting import wait_until_ready
+from tasks import log_writer
 from tasks.checks import sessions_that_do_not_fit
+from tasks.conf import IN_PROCESS_URL, conf
+from tasks.log import get_logger
 from tasks.management import serving
-from tasks.telemetry import log_writer, metrics_server
+from tasks.telemetry import metrics_server
 from tasks.worker.supervisor import Supervisor
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Command(BaseCommand):
@@ -44,17 +43,21 @@ class Command(BaseCommand):
             "-p",
             "--processes",
             type=int,
-            default=os.cpu_count() or 1,
-            help="the number of processes (default: one per CPU)",
+            default=conf.WORKER_PROCESSES,
+            help="the number of processes (default: WORKER_PROCESSES, one per CPU)",
         )
         parser.add_argument(
-            "-t", "--threads", type=int, default=8, help="tasks that each process runs at the same time (default: 8)"
+            "-t",
+            "--threads",
+            type=int,
+            default=conf.WORKER_THREADS,
+            help="tasks that each process runs at the same time (default: WORKER_THREADS, 8)",
         )
         serving.add_arguments(parser)
 
     def handle(self, *, processes: int, threads: int, queues: list[str], bands: list[str], **_: Any) -> None:
         """Run the supervisor."""
-        if settings.BROKER_URL == IN_PROCESS_URL:
+        if conf.BROKER_URL == IN_PROCESS_URL:
             raise CommandError(
                 "BROKER_URL is inprocess://, which cannot reach another process: "
                 "set BROKER_URL=redis://… or run `manage.py runscheduler --with-workers`"
@@ -66,7 +69,7 @@ class Command(BaseCommand):
         wait_until_ready()
         _warn(processes, threads)
         supervisor = Supervisor(
-            processes=processes, threads=threads, queues=served, grace_seconds=settings.SHUTDOWN_GRACE_SECONDS
+            processes=processes, threads=threads, queues=served, grace_seconds=conf.SHUTDOWN_GRACE_SECONDS
         )
         metrics_server.serve_counters()
         log_writer.end_process(supervisor.run())

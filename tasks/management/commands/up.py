@@ -18,7 +18,6 @@ from urllib.request import urlopen
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from scheduler_site.addresses import IN_PROCESS_URL
 from scheduler_site.embedded.children import Child, Children
 from scheduler_site.embedded.errors import LaunchError
 from scheduler_site.embedded.private import kept_secret, make_folder, only_one, read_pairs, write_pairs
@@ -27,8 +26,10 @@ from scheduler_site.embedded.sources import SourceWatch
 from scheduler_site.embedded.stack import PrivateServers
 from scheduler_site.embedded.trial import Trial, TrialError
 from tasks import __version__
+from tasks.conf import IN_PROCESS_URL, conf
 
 HOST = "127.0.0.1"
+EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104
 _LARGEST_PORT = 65_535
 #: Smaller ports are reserved for the system.
 _SMALLEST_FREE_PORT = 1024
@@ -52,7 +53,7 @@ class Command(BaseCommand):
         return __version__
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, help=f"the port of the api on {HOST} (default: API_PORT, 8000)")
+        parser.add_argument("--port", type=int, help="the port of the api (default: API_PORT, 8000)")
         mode = parser.add_mutually_exclusive_group()
         mode.add_argument(
             "--once", action="store_true", help="run a short end-to-end check, then stop; exit with 0 or 1"
@@ -61,7 +62,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, port: int | None, once: bool, reload: bool, **options: Any) -> None:
         # A check may run beside another stack; a person who types an address needs a known port.
-        self.port = (free_port() if once else settings.API_PORT) if port is None else _checked(port)
+        self.port = (free_port() if once else conf.API_PORT) if port is None else _checked(port)
         if once:
             # The check prints its own report, and one of its tasks fails on purpose.
             os.environ.setdefault("LOG_LEVEL", "CRITICAL")
@@ -71,7 +72,7 @@ class Command(BaseCommand):
         try:
             with self._stack() as children:
                 if not once:
-                    self._watch(children, sources=SourceWatch(settings.BASE_DIR) if reload else None)
+                    self._watch(children, sources=SourceWatch(conf.BASE_DIR) if reload else None)
                 self._try(children)
             self._say("Everything works.")
         except LaunchError as error:
@@ -84,13 +85,13 @@ class Command(BaseCommand):
     @contextmanager
     def _stack(self) -> Iterator[Children]:
         """Start the servers and processes; always stop them in the opposite order."""
-        make_folder(settings.VAR_DIR)
+        make_folder(conf.VAR_DIR)
         with ExitStack() as cleanup:
-            cleanup.enter_context(only_one(settings.VAR_DIR / "up.lock"))
+            cleanup.enter_context(only_one(conf.VAR_DIR / "up.lock"))
             _refuse_taken_port(self.port)
             servers = PrivateServers(
-                settings.BASE_DIR,
-                var=settings.VAR_DIR,
+                conf.BASE_DIR,
+                var=conf.VAR_DIR,
                 database=settings.PRIVATE_DATABASE,
                 broker=settings.PRIVATE_BROKER,
             )
@@ -98,13 +99,13 @@ class Command(BaseCommand):
             cleanup.callback(lambda: servers.stop(immediate=self.is_forced))
             environment = self._environment(servers.start())
             children = Children(
-                env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"}, cwd=settings.BASE_DIR, report=self._say
+                env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"}, cwd=conf.BASE_DIR, report=self._say
             )
             cleanup.callback(children.stop, is_forced=lambda: self.is_forced)
             cleanup.callback(self._announce_stop, children)
             self._prepare(children)
             found = {**environment, "API_URL": self._url()}
-            cleanup.enter_context(_written(settings.VAR_DIR / "run.env", found))
+            cleanup.enter_context(_written(conf.VAR_DIR / "run.env", found))
             children.start(*self._processes(environment["BROKER_URL"]))
             self._wait_for_api(children)
             wait_for(lambda: _is_whole(f"{self._url()}/health"), seconds=_READY_SECONDS)
@@ -115,8 +116,8 @@ class Command(BaseCommand):
         return {
             "DATABASE_URL": settings.DATABASE_URL,
             "DIRECT_DATABASE_URL": settings.DIRECT_DATABASE_URL,
-            "BROKER_URL": settings.BROKER_URL,
-            "SECRET_KEY": os.environ.get("SECRET_KEY") or kept_secret(settings.VAR_DIR / "secret_key"),
+            "BROKER_URL": conf.BROKER_URL,
+            "SECRET_KEY": os.environ.get("SECRET_KEY") or kept_secret(conf.VAR_DIR / "secret_key"),
             "HTTPS": os.environ.get("HTTPS") or "false",
             "BUILTIN_ACTORS": os.environ.get("BUILTIN_ACTORS") or "true",
             # `prepare` migrates before anything else starts.
@@ -127,8 +128,8 @@ class Command(BaseCommand):
     def _processes(self, broker_url: str) -> list[Child]:
         """List the processes in the order of stopping: no worker may take a task whose outcome could not be stored."""
         manage = [sys.executable, "manage.py"]
-        patience = settings.SHUTDOWN_GRACE_SECONDS + 15
-        gunicorn = [sys.executable, "-m", "gunicorn", "scheduler_site.wsgi", "--bind", f"{HOST}:{self.port}"]
+        patience = conf.SHUTDOWN_GRACE_SECONDS + 15
+        gunicorn = [sys.executable, "-m", "gunicorn", "scheduler_site.wsgi", "--bind", f"{conf.API_HOST}:{self.port}"]
         quiet = ["--log-level", "warning", "--no-control-socket"]
         api = Child("api", [*gunicorn, "--threads", "4", "--graceful-timeout", "5", *quiet])
         if broker_url == IN_PROCESS_URL:
@@ -140,7 +141,7 @@ class Command(BaseCommand):
         ]
 
     def _prepare(self, children: Children) -> None:
-        command = [sys.executable, "manage.py", "prepare", "--credentials", str(settings.VAR_DIR / "credentials")]
+        command = [sys.executable, "manage.py", "prepare", "--credentials", str(conf.VAR_DIR / "credentials")]
         try:
             children.run("prepare", command)
         except subprocess.CalledProcessError as error:
@@ -192,7 +193,7 @@ class Command(BaseCommand):
             f"  Login      {known['ADMIN_USER']} / {password}",
             "",
             *(f"  {line}" for line in self.servers.description()),
-            f"  These credentials are kept in {settings.VAR_DIR / 'credentials'}",
+            f"  These credentials are kept in {conf.VAR_DIR / 'credentials'}",
             "",
             "Submit a task:",
             "",
@@ -218,7 +219,7 @@ class Command(BaseCommand):
         raise StopRequest
 
     def _url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return f"http://{HOST if conf.API_HOST in EVERY_ADDRESS else conf.API_HOST}:{self.port}"
 
     def _say(self, text: str) -> None:
         """Print a line; a full disk costs the line, and a reader that has gone is a request to stop."""
@@ -234,7 +235,7 @@ class Command(BaseCommand):
 
 
 def _credentials() -> dict[str, str]:
-    return read_pairs(settings.VAR_DIR / "credentials")
+    return read_pairs(conf.VAR_DIR / "credentials")
 
 
 def _checked(port: int) -> int:
@@ -248,11 +249,11 @@ def _refuse_taken_port(port: int) -> None:
         # As gunicorn does: lingering connections of an earlier run do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((conf.API_HOST, port))
         except OSError as error:
-            other = port + 1 if _SMALLEST_FREE_PORT <= port < _LARGEST_PORT else settings.API_PORT
+            other = port + 1 if _SMALLEST_FREE_PORT <= port < _LARGEST_PORT else conf.API_PORT
             raise LaunchError(
-                f"port {port} on {HOST} is not free ({error.strerror}); choose another: --port {other}"
+                f"port {port} on {conf.API_HOST} is not free ({error.strerror}); choose another: --port {other}"
             ) from error
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from scheduler_site.waiting import wait_until_ready
+from tasks.conf import conf
 
 
 class Command(BaseCommand):
@@ -19,7 +19,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the options."""
         parser.add_argument(
-            "--seconds", type=float, default=settings.WAIT_SECONDS, help="the longest wait (default: WAIT_SECONDS, 60)"
+            "--seconds", type=float, default=conf.WAIT_SECONDS, help="the longest wait (default: WAIT_SECONDS, 60)"
         )
 
     def handle(self, *, seconds: float, **_: Any) -> None:

@@ -1,0 +1,205 @@
+"""Callboard's own settings: each one once, with its unit and its default.
+
+A project sets one under its name, or in the dictionary ``CALLBOARD``::
+
+    CALLBOARD = {"BROKER_URL": "redis://127.0.0.1:6379/0", "KEEP_SUCCEEDED_SECONDS": 7 * 86_400}
+
+Callboard's own site (``scheduler_site.settings``) reads all of them from environment variables of the same names. Code
+reads them through ``conf``, at the moment of use. Django's settings stay where they are: ``django.conf.settings``.
+"""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from django.conf import settings as django_settings
+
+from tasks.setting import Address, FieldNames, Flag, Folder, Integer, Names, Networks, Options, Rate, Seconds, Text
+
+#: Scheduler and workers in one process, without a broker to install: ``runscheduler --with-workers``.
+IN_PROCESS_URL = "inprocess://"
+
+
+class Conf:
+    """The settings; an instance reads the project's."""
+
+    # --- PostgreSQL and the broker -----------------------------------------------------------------------------------
+
+    # What sessions that bypass a pooler have instead of DATABASES["default"]'s HOST, PORT and so on: LISTEN and the
+    # leader's session. Default: nothing, there is no pooler.
+    DIRECT_DATABASE = Options({})
+    # redis://, rediss://, redis+sentinel://host:port,host:port/service, or inprocess:// for scheduler and workers in
+    # one process. Default: REDIS_URL, else inprocess://.
+    BROKER_URL = Text(lambda _: getattr(django_settings, "REDIS_URL", "") or IN_PROCESS_URL)
+    # Prefix of every key in Redis; two installations on one Redis need two.
+    BROKER_NAMESPACE = Text("callboard")
+    # Redis of the submission limits. Default: BROKER_URL if that is Redis.
+    REDIS_URL = Text(lambda conf: "" if conf.BROKER_URL == IN_PROCESS_URL else conf.BROKER_URL)
+    # How long a starting process waits for the database and its migrations before it gives up; 0 = it does not check.
+    WAIT_SECONDS = Seconds(60)
+
+    # --- Defaults of a task ------------------------------------------------------------------------------------------
+
+    # The queue of actors that name no queue.
+    DEFAULT_QUEUE = Text("default")
+    # 1 to 10; 10 runs first.
+    DEFAULT_PRIORITY = Integer(5, minimum=1, maximum=10)
+    # Take Dramatiq's own defaults for the next four: 20 retries, 15 seconds, 7 days, 10 minutes.
+    DRAMATIQ_DEFAULTS = Flag(False)
+    # Retries after the first failure.
+    DEFAULT_MAX_RETRIES = Integer(lambda conf: 20 if conf.DRAMATIQ_DEFAULTS else 3)
+    # The delay before the first retry; each further retry doubles it. Up to a quarter of jitter is added.
+    DEFAULT_MIN_BACKOFF_SECONDS = Seconds(lambda conf: 15 if conf.DRAMATIQ_DEFAULTS else 2)
+    # The longest delay before a retry, without the jitter.
+    DEFAULT_MAX_BACKOFF_SECONDS = Seconds(lambda conf: 604_800 if conf.DRAMATIQ_DEFAULTS else 3600)
+    # How long one execution may take before it is interrupted; 0 = no limit.
+    DEFAULT_TIME_LIMIT_SECONDS = Seconds(lambda conf: 600 if conf.DRAMATIQ_DEFAULTS else 300)
+
+    # --- Limits ------------------------------------------------------------------------------------------------------
+
+    # The largest body of a request, in bytes.
+    MAX_BODY_BYTES = Integer(4 * 1024 * 1024, minimum=1024)
+    # The largest payload of a task, as JSON, in bytes.
+    MAX_PAYLOAD_BYTES = Integer(256 * 1024, minimum=1024)
+    # The largest result of a task, as JSON, in bytes.
+    MAX_RESULT_BYTES = Integer(256 * 1024, minimum=1024)
+    # How deep lists and objects may nest in a payload or result.
+    MAX_JSON_DEPTH = Integer(32, minimum=1, maximum=200)
+    # How many values a body may hold; a name counts as three more, an array or object as four. It bounds the time that
+    # it takes to read a body.
+    MAX_JSON_VALUES = Integer(400_000, minimum=1_000)
+    # How many tasks a client address, and a token, may submit: 50/m, 5/s, 1000/h; 0 = no limit. Staff who may submit
+    # are exempt.
+    SUBMIT_RATE_LIMIT = Rate("50/m")
+    # The most retries that its callers may ask for, and the least that they may ask for as the delay before the first
+    # retry and as the longest delay. Staff and what an actor declares itself are not bound.
+    SUBMIT_MOST_RETRIES = Integer(100, maximum=10_000)
+    SUBMIT_LEAST_MIN_BACKOFF_SECONDS = Seconds(1)
+    SUBMIT_LEAST_MAX_BACKOFF_SECONDS = Seconds(60)
+    # Whether tasks are accepted while Redis is away, so that the limit cannot be checked.
+    SUBMIT_RATE_FAIL_OPEN = Flag(True)
+    # How many requests of a token, or of an address without a valid one, may be refused before further ones are refused
+    # unread: those that change something, and those with an unknown token. A refused body costs one more for each
+    # 64 kB. 0 = no limit. Staff who may submit are exempt.
+    REFUSED_RATE_LIMIT = Rate("600/m")
+    # Addresses of proxies whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are trusted, separated by
+    # commas; from others they are ignored.
+    TRUSTED_PROXIES = Networks([])
+    # How many worker processes may die under a task before it dies as `crash_loop`.
+    CRASH_LIMIT = Integer(3, minimum=1)
+    # Further names of fields whose values are masked at every door and in the log, separated by commas (iban, pin).
+    # They are found as whole words of a name, in upper or lower case, with any separators.
+    SECRET_FIELDS = FieldNames([])
+
+    # --- Retention: how long rows are kept after their end; 0 = for ever ---------------------------------------------
+
+    KEEP_SUCCEEDED_SECONDS = Seconds(86_400)
+    KEEP_CANCELLED_SECONDS = Seconds(7 * 86_400)
+    # Dead tasks stay at least until their dead letter is re-driven or discarded.
+    KEEP_DEAD_SECONDS = Seconds(30 * 86_400)
+    # Dead letters after they were re-driven or discarded; at least as long as their task exists and is DEAD.
+    KEEP_DEAD_LETTERS_SECONDS = Seconds(90 * 86_400)
+    # Open dead letters after the death; then they are discarded.
+    KEEP_OPEN_DEAD_LETTERS_SECONDS = Seconds(0)
+    # The journal: who did what, through which door and why.
+    KEEP_JOURNAL_SECONDS = Seconds(365 * 86_400)
+    # The admin's own log of changes.
+    KEEP_ADMIN_LOG_SECONDS = Seconds(365 * 86_400)
+    # The admin's sessions, after they expired.
+    KEEP_EXPIRED_SESSIONS_SECONDS = Seconds(86_400)
+    # Worker processes that have ended.
+    KEEP_WORKERS_SECONDS = Seconds(7 * 86_400)
+    # How long a submission's idempotency key is remembered, whatever happens to its task.
+    IDEMPOTENCY_KEY_SECONDS = Seconds(86_400, minimum=1)
+
+    # --- The engine's clocks -----------------------------------------------------------------------------------------
+
+    # How often a worker sends a heartbeat.
+    HEARTBEAT_INTERVAL_SECONDS = Seconds(5, minimum=0.05)
+    # How long a worker counts as alive after its last heartbeat; then its tasks go to others. Default: 15, at least
+    # three heartbeats.
+    WORKER_LEASE_SECONDS = Seconds(lambda conf: max(15, 3 * conf.HEARTBEAT_INTERVAL_SECONDS), minimum=0.2)
+    # How long a scheduler leads without renewing its lease; then another takes over.
+    LEADER_LEASE_SECONDS = Seconds(10, minimum=0.2)
+    # How often the sweeper looks for lost workers, stuck tasks, lost hints and expired tasks.
+    SWEEP_INTERVAL_SECONDS = Seconds(1, minimum=0.05)
+    # How long a task may be QUEUED before the sweeper asks the broker whether its hint is still there.
+    HINT_GRACE_SECONDS = Seconds(10)
+    # How long a task may run past its time limit before it is taken from its worker as stuck.
+    STUCK_AFTER_SECONDS = Seconds(180)
+    # After each such time that a task is due, it ages: its effective priority grows by one; 0 = tasks do not age.
+    AGEING_SECONDS = Seconds(60)
+    # How long running tasks may go on after a worker is asked to stop; then they are interrupted and requeued.
+    SHUTDOWN_GRACE_SECONDS = Seconds(30)
+    # How many worker processes `runworkers` starts on a machine, and how many tasks each of them runs at the same time;
+    # its options --processes and --threads win. Default: one process for each CPU.
+    WORKER_PROCESSES = Integer(lambda _: os.cpu_count() or 1, minimum=1)
+    WORKER_THREADS = Integer(8, minimum=1)
+    # After about how many tasks a worker process is replaced by a fresh one; 0 = never.
+    WORKER_MAX_TASKS = Integer(0)
+    # At which peak memory, in MB, a worker process is replaced by a fresh one; 0 = never.
+    WORKER_MAX_MEMORY_MB = Integer(0)
+
+    # --- Actors ------------------------------------------------------------------------------------------------------
+
+    # Whether echo, sleep and the demo actors exist. Default: the value of DEBUG on Callboard's own site, where
+    # `manage.py up` switches them on; false in other projects.
+    BUILTIN_ACTORS = Flag(False)
+    # How long a request of `http_request` may take in total, from the look-up of the name to the last byte.
+    HTTP_REQUEST_TIMEOUT_SECONDS = Seconds(30, minimum=0.1)
+    # How much of a response `http_request` keeps, in bytes.
+    HTTP_REQUEST_MAX_BYTES = Integer(100_000, minimum=1)
+    # Hosts that `http_request` may reach although their address is private, separated by commas.
+    HTTP_REQUEST_ALLOWED_HOSTS = Names([])
+
+    # The modules of every installed app that may declare actors, and those that are left out; a package with `.*` is
+    # left out whole. `delete_old_tasks` of django_dramatiq deletes from a table that Callboard does not use.
+    DRAMATIQ_AUTODISCOVER_MODULES = Names(["actors", "tasks"])
+    DRAMATIQ_IGNORED_MODULES = Names(["django_dramatiq.tasks"])
+    # Classes of Dramatiq middleware that run after Callboard's own (sentry_dramatiq.SentryMiddleware).
+    DRAMATIQ_MIDDLEWARE = Names([])
+
+    # --- The api -----------------------------------------------------------------------------------------------------
+
+    # How long a request, one of the admin included, may use the database; then it gets a 503.
+    REQUEST_DATABASE_SECONDS = Seconds(10, minimum=0.1)
+
+    # The address and port of the api under `manage.py up` and under gunicorn without --bind. Under compose the port is
+    # that on the host.
+    API_HOST = Text("127.0.0.1")
+    API_PORT = Integer(8000, minimum=1, maximum=65535)
+    # How many api processes gunicorn starts on this machine; gunicorn reads the same variable.
+    WEB_CONCURRENCY = Integer(1, minimum=1)
+    # How many requests each of them works on at once.
+    API_THREADS = Integer(8, minimum=1)
+
+    # --- Files and metrics -------------------------------------------------------------------------------------------
+
+    # The folder of manage.py.
+    BASE_DIR = Folder(lambda _: Path.cwd())
+    # Private files of commands, such as the logs of `callboard workers start`.
+    VAR_DIR = Folder(lambda conf: conf.BASE_DIR / "var")
+    # The folder in which all processes of a machine keep their counters, so that each of them can report the sums.
+    # Default: PROMETHEUS_MULTIPROC_DIR, else a folder of this project in the system's temporary one; VAR_DIR/metrics on
+    # Callboard's own site.
+    METRICS_DIR = Folder(lambda conf: _metrics_folder(conf.BASE_DIR))
+    # An address such as 127.0.0.1:9191 on which the api serves /metrics without a token, apart from its port and
+    # threads; everyone who can reach it can read the metrics. Default: none, /metrics needs a token with
+    # callboard.view_worker.
+    METRICS_ADDRESS = Address(None)
+    # The port on which scheduler and workers serve /metrics themselves; 0 = they do not.
+    METRICS_PORT = Integer(0, maximum=65535)
+    # The address of that port; everyone who can reach it can read the metrics.
+    METRICS_HOST = Text("127.0.0.1")
+
+
+def _metrics_folder(project: Path) -> Path:
+    """Name a folder that all processes of a project know, and that another user's processes do not share."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        return Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    digest = hashlib.sha256(str(project).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir(), f"callboard-{os.getuid()}-{digest}")
+
+
+conf = Conf()

@@ -1,0 +1,5 @@
+import dramatiq
+
+
+class Counting(dramatiq.Middleware):
+    """The shop's own middleware."""
