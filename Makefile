@@ -8,7 +8,7 @@ venv := .venv
 bin := $(venv)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run verify bench test test-all soak fuzz lint types mutants check clean venv venv-dev
+.PHONY: help run verify bench test test-all matrix soak fuzz lint types mutants check clean venv venv-dev
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: venv-dev  ## Run the fast tests, on a private PostgreSQL and Redis (ARGS="
 
 test-all: venv-dev  ## Run all tests, including those that start whole stacks
 	@$(bin)/python -m pytest $(ARGS)
+
+matrix: venv-dev  ## Test another project with Callboard in it, on Python 3.11 to 3.13 and Django 5.2 to 6.1
+	@sh tests/matrix.sh
 
 soak: venv-dev  ## Inject random faults under load and check the guarantees (MINUTES=30 SEED=7)
 	@$(bin)/python -m tests.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))

@@ -34,7 +34,8 @@ class Shop:
         self.folder = PROJECT
         self.environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join([str(PROJECT), str(ROOT)]),
+            # Another interpreter has Callboard installed.
+            "PYTHONPATH": os.pathsep.join([str(PROJECT), *([str(ROOT)] if PYTHON == sys.executable else [])]),
             "PYTHONWARNINGS": "error::RuntimeWarning,error::DeprecationWarning:callboard",
             "DJANGO_SETTINGS_MODULE": settings,
             "SHOP_DATABASE": database,
