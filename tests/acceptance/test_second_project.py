@@ -35,7 +35,7 @@ class Shop:
         self.environment = {
             "PATH": os.environ["PATH"],
             # Another interpreter has Callboard installed.
-            "PYTHONPATH": os.pathsep.join([str(PROJECT), *([str(ROOT)] if PYTHON == sys.executable else [])]),
+            "PYTHONPATH": os.pathsep.join([str(PROJECT), *([str(ROOT)] if sys.executable == PYTHON else [])]),
             "PYTHONWARNINGS": "error::RuntimeWarning,error::DeprecationWarning:callboard",
             "DJANGO_SETTINGS_MODULE": settings,
             "SHOP_DATABASE": database,
