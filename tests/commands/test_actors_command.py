@@ -38,7 +38,7 @@ def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     ("schema", "text"),
     [
         ({}, ""),
-        ({"properties": {"to": {"type": "string"}, "n": {"type": "integer", "default": 1}}}, "to: string, n: integer = 1"),
+        ({"properties": {"x": {"type": "integer", "default": 1}, "y": {}}}, "x: integer = 1, y"),
         ({"properties": {"x": {}}}, "x"),
         ({"properties": {"x": {"anyOf": [{"type": "string"}, {"type": "null"}]}}}, "x: string | null"),
         ({"properties": {"x": {"default": None}}}, "x = null"),
