@@ -12,10 +12,25 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings as django_settings
+from django.core.signals import setting_changed
 
-from tasks.setting import Address, FieldNames, Flag, Folder, Integer, Names, Networks, Options, Rate, Seconds, Text
+from tasks.setting import (
+    Address,
+    FieldNames,
+    Flag,
+    Folder,
+    Integer,
+    Names,
+    Networks,
+    Options,
+    Rate,
+    Seconds,
+    Text,
+    forget,
+)
 
 #: Scheduler and workers in one process, without a broker to install: ``runscheduler --with-workers``.
 IN_PROCESS_URL = "inprocess://"
@@ -203,3 +218,11 @@ def _metrics_folder(project: Path) -> Path:
 
 
 conf = Conf()
+
+
+def _forget(**_: Any) -> None:
+    forget(conf)
+
+
+# `override_settings()` and pytest-django's `settings` send it.
+setting_changed.connect(_forget, dispatch_uid="callboard.conf")

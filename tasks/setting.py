@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
@@ -22,11 +22,6 @@ _PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MISSING: Any = object()
 
 
-class _Read(NamedTuple):
-    given: Any
-    value: Any
-
-
 class Setting(Generic[T]):
     """One setting: its name, its default and what it accepts.
 
@@ -40,7 +35,6 @@ class Setting(Generic[T]):
     def __init__(self, default: T | Callable[[Any], T]) -> None:
         self.name = ""
         self.default = default
-        self._last = _Read(_MISSING, None)
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -53,12 +47,10 @@ class Setting(Generic[T]):
         if conf is None:
             return self
         given = self.given()
-        if given is _MISSING:
-            return self.default_for(conf)
-        # Judged once, and not at every look.
-        if self._last.given is not given:
-            self._last = _Read(given, self.read(given))
-        return self._last.value  # type: ignore[no-any-return]
+        value = self.default_for(conf) if given is _MISSING else self.read(given)
+        # Found before this method is asked again, until `forget()`: tasks read a dozen settings each.
+        vars(conf)[self.name] = value
+        return value
 
     def given(self) -> Any:
         """Return what the project's settings say, as they say it."""
@@ -329,6 +321,11 @@ class Options(Setting[Mapping[str, Any]]):
 
     def _from_value(self, value: Any) -> Mapping[str, Any]:
         return dict(value)
+
+
+def forget(conf: object) -> None:
+    """Let an instance read its settings anew: a test has changed one."""
+    vars(conf).clear()
 
 
 def declared(owner: type) -> list[Setting[Any]]:

@@ -50,9 +50,8 @@ def _fresh_notes() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "SUBMIT_RATE_LIMIT", None)
-    monkeypatch.setattr(settings, "REFUSED_RATE_LIMIT", None)
+def _no_limits(settings: Any) -> None:
+    settings.SUBMIT_RATE_LIMIT = settings.REFUSED_RATE_LIMIT = None
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_who_may_not_change_a_payload_can_send_it_back(alice: User, payload: dic
     if is_same:
         assert permitted_change(change, task=task, caller=caller, seen=seen) == {"priority": 9}
     else:
-        with pytest.raises(NotAllowed, match=r"change the payload of this task: .* tasks\.add_task"):
+        with pytest.raises(NotAllowed, match=r"change the payload of this task: .* callboard\.add_task"):
             permitted_change(change, task=task, caller=caller, seen=seen)
     task.owner_id = alice.pk
     assert permitted_change(change, task=task, caller=caller, seen=seen) == change
@@ -149,7 +149,9 @@ def test_a_row_is_found_by_its_id(alice: User) -> None:
 def test_who_may_see_a_row_is_told_that_more_is_not_permitted(alice: User) -> None:
     foreign = submit()
     alice.user_permissions.add(Permission.objects.get(codename="view_task", content_type__app_label="callboard"))
-    with pytest.raises(NotAllowed, match=r"you may not cancel this task: this needs the permission tasks\.cancel_task"):
+    with pytest.raises(
+        NotAllowed, match=r"you may not cancel this task: this needs the permission callboard\.cancel_task"
+    ):
         _found(User.objects.get(pk=alice.pk), foreign.pk)
 
 

@@ -31,9 +31,9 @@ def _fresh_gauges(monkeypatch):
 
 
 @pytest.fixture
-def of_its_own(monkeypatch, tmp_path):
+def of_its_own(settings, tmp_path):
     """Give a folder for the counters of this test alone."""
-    monkeypatch.setattr(settings, "METRICS_DIR", str(tmp_path))
+    settings.METRICS_DIR = str(tmp_path)
     return tmp_path
 
 

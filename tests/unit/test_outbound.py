@@ -10,7 +10,6 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
-from django.conf import settings
 
 from dlq.models import DeadLetter
 from tasks import outbound, payload
@@ -91,9 +90,9 @@ def _request_of(connection: socket.socket) -> bytes:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
-    monkeypatch.setattr(settings, "HTTP_REQUEST_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "many.test"])
-    monkeypatch.setattr(settings, "HTTP_REQUEST_TIMEOUT_SECONDS", LIMIT_SECONDS)
+def server(settings: Any) -> Iterator[Hostile]:
+    settings.HTTP_REQUEST_ALLOWED_HOSTS = ["127.0.0.1", "localhost", "many.test"]
+    settings.HTTP_REQUEST_TIMEOUT_SECONDS = LIMIT_SECONDS
     hostile = Hostile()
     yield hostile
     hostile.close()
@@ -288,11 +287,9 @@ LARGE = {
 
 
 @pytest.mark.parametrize("kind", LARGE)
-def test_a_large_answer_is_cut_to_what_a_result_may_hold(
-    server: Hostile, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(settings, "HTTP_REQUEST_MAX_BYTES", 1_000_000)
-    monkeypatch.setattr(settings, "HTTP_REQUEST_TIMEOUT_SECONDS", 20)
+def test_a_large_answer_is_cut_to_what_a_result_may_hold(server: Hostile, kind: str, settings: Any) -> None:
+    settings.HTTP_REQUEST_MAX_BYTES = 1_000_000
+    settings.HTTP_REQUEST_TIMEOUT_SECONDS = 20
     server.says(*LARGE[kind])
     response = outbound.request(server.url, method="POST")
     assert storable(response)
