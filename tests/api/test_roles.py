@@ -261,22 +261,22 @@ READ_ONLY = {"changelist": VIEWERS, "change": VIEWERS, "history": VIEWERS, "add"
 OF_ROOT = dict.fromkeys(READ_ONLY, ROOT)
 #: By model and page: who opens it.
 PAGES = {
-    "tasks_task": READ_ONLY,
-    "tasks_queue": READ_ONLY,
-    "tasks_worker": READ_ONLY,
-    "tasks_journal": READ_ONLY,
+    "callboard_task": READ_ONLY,
+    "callboard_queue": READ_ONLY,
+    "callboard_worker": READ_ONLY,
+    "callboard_journal": READ_ONLY,
     "dlq_deadletter": READ_ONLY,
-    "tasks_apitoken": {"changelist": ADMINS, "change": ADMINS, "history": ADMINS, "add": ADMINS, "delete": NONE},
+    "callboard_apitoken": {"changelist": ADMINS, "change": ADMINS, "history": ADMINS, "add": ADMINS, "delete": NONE},
     "auth_user": OF_ROOT | {"password_change": ROOT},
     "auth_group": OF_ROOT,
 }
 #: By model and verb: the row it is for, and who may do it.
 VERBS = {
-    "tasks_task": {"cancel": ("waiting", OPERATORS), "retry": ("dead", OPERATORS)},
+    "callboard_task": {"cancel": ("waiting", OPERATORS), "retry": ("dead", OPERATORS)},
     "dlq_deadletter": {"redrive": ("letter", OPERATORS), "discard": ("letter", OPERATORS)},
-    "tasks_queue": {"pause": ("queue", OPERATORS), "resume": ("queue", OPERATORS)},
-    "tasks_worker": {"drain": ("worker", OPERATORS)},
-    "tasks_apitoken": {"revoke": ("token", ADMINS)},
+    "callboard_queue": {"pause": ("queue", OPERATORS), "resume": ("queue", OPERATORS)},
+    "callboard_worker": {"drain": ("worker", OPERATORS)},
+    "callboard_apitoken": {"revoke": ("token", ADMINS)},
 }
 #: Pages of the admin itself, which show nothing, or what other tests check by permission.
 SITE = {"index", "login", "logout", "password_change", "password_change_done", "autocomplete", "jsi18n", "view_on_site"}
@@ -289,11 +289,11 @@ def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
     entry = Journal.objects.create(verb="pause", kind="queue", object_id="default", by="root")
     return rows | {
         "token": token.pk,
-        "tasks_task": rows["dead"],
-        "tasks_queue": "default",
-        "tasks_worker": rows["worker"],
-        "tasks_journal": entry.pk,
-        "tasks_apitoken": token.pk,
+        "callboard_task": rows["dead"],
+        "callboard_queue": "default",
+        "callboard_worker": rows["worker"],
+        "callboard_journal": entry.pk,
+        "callboard_apitoken": token.pk,
         "dlq_deadletter": rows["letter"],
         "auth_user": people["bob"].pk,
         "auth_group": Group.objects.get(name="viewer").pk,
