@@ -245,7 +245,8 @@ class Rig:
             except AssertionError as error:
                 residue.append(str(error))
                 continue
-            if code:
+            # One that was asked while its interpreter was still starting has no handler yet, and has begun nothing.
+            if code and not (code == -signal.SIGTERM and not process.log.stat().st_size):
                 residue.append(f"{process.name} was asked to stop and ended with {code}")
         for process in self.processes:
             residue += [f"process {pid} of {process.name} has outlived it" for pid in process.living()]
