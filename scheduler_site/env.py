@@ -23,6 +23,7 @@ ALSO_CALLED = {
     "HEARTBEAT_INTERVAL_SECONDS": "HEARTBEAT_INTERVAL",
     "KEEP_SUCCEEDED_SECONDS": "JOB_TTL_SECONDS",
     "STUCK_AFTER_SECONDS": "STUCK_AFTER_SEC",
+    "WORKER_NAME": "WORKER_ID",
     "WORKER_PROCESSES": "WORKER_POOL_SIZE",
     "WORKER_THREADS": "WORKER_CONCURRENCY",
 }
@@ -33,7 +34,6 @@ FORMER_NAMES = {"KEEP_JOURNAL_SECONDS": "KEEP_EVENTS_SECONDS"}
 NOT_A_SETTING = {
     "CORS_ALLOW_CREDENTIALS": "web pages of other origins send a token, and never a cookie",
     "GRPC_PORT": "gRPC comes with a later release; until then submit over REST",
-    "WORKER_ID": "a worker gets its id when it starts; name its pool: manage.py callboard workers start N --name NAME",
 }
 
 

@@ -5,7 +5,6 @@ Checks that ask the database run with ``check --database default``, ``migrate`` 
 
 import difflib
 import inspect
-import socket
 from collections.abc import Iterable
 from typing import Any
 
@@ -240,7 +239,7 @@ def sessions_that_do_not_fit(*, processes: int, threads: int) -> list[CheckMessa
     try:
         room = session_room()
         live = Worker.objects.taking()
-        workers, working = (live.exclude(host=socket.gethostname()) if processes else live).counted()
+        workers, working = (live.exclude(host=conf.WORKER_NAME) if processes else live).counted()
     except DatabaseError:
         # The database is not migrated, or away: other messages tell that.
         return []

@@ -10,6 +10,7 @@ reads them through ``conf``, at the moment of use. Django's settings stay where 
 
 import hashlib
 import os
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,8 @@ class Conf:
     # its options --processes and --threads win. Default: one process for each CPU.
     WORKER_PROCESSES = Integer(lambda _: os.cpu_count() or 1, minimum=1)
     WORKER_THREADS = Integer(8, minimum=1)
+    # What lists call the machine of a worker; two machines need two names. Default: its host name.
+    WORKER_NAME = Text(lambda _: socket.gethostname())
     # After about how many tasks a worker process is replaced by a fresh one; 0 = never.
     WORKER_MAX_TASKS = Integer(0)
     # At which peak memory, in MB, a worker process is replaced by a fresh one; 0 = never.

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -41,7 +40,7 @@ def register(worker_id: UUID, *, queues: Sequence[str], threads: int) -> None:
         _REGISTER,
         {
             "id": worker_id,
-            "host": socket.gethostname(),
+            "host": conf.WORKER_NAME,
             "pid": os.getpid(),
             "queues": list(queues),
             "actors": registry.actor_names(),

@@ -107,7 +107,8 @@ def test_redis_url_alone_is_the_broker() -> None:
 def test_other_names_of_a_knob_are_understood_where_ours_is_not_set(ours: str, theirs: str) -> None:
     assert load_settings(f"settings.{ours}", **{theirs: "30"}).stdout.strip() == "30"
     assert load_settings(f"settings.{ours}", **{theirs: "30", ours: "31"}).stdout.strip() == "31"
-    assert f"{ours}: expected a " in load_settings("settings.DEBUG", **{theirs: "30s"}).stderr
+    if ours != "WORKER_NAME":
+        assert f"{ours}: expected a " in load_settings("settings.DEBUG", **{theirs: "30s"}).stderr
 
 
 def test_a_block_of_another_stack_is_judged_whole() -> None:

@@ -1,7 +1,6 @@
 """``callboard workers start | status | stop``: pools of workers in the background on this machine."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -166,7 +165,7 @@ def _as_dict(pool: Pool) -> dict[str, Any]:
 def _present(supervisor: int) -> int | None:
     """Count the present workers of a supervisor; None if the database does not answer."""
     try:
-        pids = list(Worker.objects.present().filter(host=socket.gethostname()).values_list("pid", flat=True))
+        pids = list(Worker.objects.present().filter(host=conf.WORKER_NAME).values_list("pid", flat=True))
     except DatabaseError:
         return None
     return sum(_session(pid) == supervisor for pid in pids)

@@ -5,8 +5,8 @@ It has to run on the worker's machine, with the stack's database, which says whe
 
 import os
 import signal
-import socket
 
+from tasks.conf import conf
 from tasks.management.callboard.verification.trial import Failed, Skipped, Trial
 from tasks.models import Task, Worker
 from tasks.states import DeathReason, Status
@@ -24,9 +24,9 @@ def survives_a_crash(trial: Trial, *, is_beside: bool) -> str:
         "demo_hang", {"sleep_sec": HANG_SECONDS}, priority="high", time_limit_seconds=TIME_LIMIT_SECONDS
     )
     worker = trial.until(lambda: _worker_of(task["id"]), what=lambda: "no worker has started the task")
-    if worker.host != socket.gethostname():
+    if worker.host != conf.WORKER_NAME:
         trial.post(f"/tasks/{task['id']}/cancel")
-        raise Skipped(f"the worker runs on {worker.host}, this is {socket.gethostname()}")
+        raise Skipped(f"the worker runs on {worker.host}, this is {conf.WORKER_NAME}")
     _kill(worker)
     ended = trial.finish(task)
     if ended["status"] == Status.DEAD:
