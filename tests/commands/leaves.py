@@ -14,7 +14,7 @@ _NEEDS = {
     ("verify",): ["--url", "http://127.0.0.1:9", "--token", "x"],
     ("queues", "pause"): ["nowhere"],
     ("queues", "resume"): ["nowhere"],
-    ("workers", "start"): ["1", "--name", "nobody/nowhere"],
+    ("workers", "start"): ["1", "-Q", "nowhere"],
     ("workers", "status"): ["--name", "nowhere"],
     ("workers", "stop"): ["--name", "nowhere"],
 }

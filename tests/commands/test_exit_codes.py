@@ -67,6 +67,7 @@ def test_an_empty_list_is_0(leaf: tuple[str, ...]) -> None:
         ["load", "--priorities", "urgent"],
         ["verify", "--patience", "0"],
         ["workers", "start", "0"],
+        ["workers", "start", "1", "--name", "../x"],
         ["workers", "start", "1", "--bands", "urgent"],
         ["workers", "stop", "--name", "a", "--all"],
         ["completion", "csh"],

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -70,7 +70,7 @@ def register(nouns: parsing.Commands) -> None:
         examples=["workers stop", "workers stop --name mail", "workers stop --all --now"],
     )  # fmt: skip
     chosen = stopping.add_mutually_exclusive_group()
-    chosen.add_argument("--name", default="default", help="the name of the pool (default: default)")
+    chosen.add_argument("--name", type=_name, default="default", help="the name of the pool (default: default)")
     chosen.add_argument("--all", action="store_true", dest="is_all", help="stop every pool on this machine")
     stopping.add_argument(
         "--now", action="store_true", dest="is_forced", help="kill the workers at once; their tasks run again"
@@ -127,7 +127,15 @@ def stop(options: Namespace, out: Output) -> None:
 
 def _add_name(parser: CommandParser, *, default: str | None = None) -> None:
     text = f"the name of the pool (default: {default})" if default else "show only this pool"
-    parser.add_argument("--name", default=default, help=text)
+    parser.add_argument("--name", type=_name, default=default, help=text)
+
+
+def _name(text: str) -> str:
+    """Check the name of a pool; argparse expects this error."""
+    try:
+        return Pool.named(text, folder=_folder()).name
+    except LaunchError as error:
+        raise ArgumentTypeError(str(error).removeprefix("--name: ")) from error
 
 
 def _folder() -> Any:
