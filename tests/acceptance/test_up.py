@@ -262,9 +262,9 @@ def test_what_dies_is_started_again(project: Project) -> None:
         up.child("runscheduler").kill()
         assert up.says("scheduler ended with SIGKILL; starting it again in 0.5 s")
         up.child("redis-server").kill()
-        assert up.says("Redis had ended; it runs again")
+        assert up.says("Redis had stopped; it was restarted")
         up.child("postgres").kill()
-        assert up.says("PostgreSQL had ended; it runs again")
+        assert up.says("PostgreSQL had stopped; it was restarted")
         task = up.call("tasks", {"actor": "echo", "payload": {"message": "still here"}})
         assert wait_for(lambda: up.call(f"tasks/{task['id']}")["status"] == "SUCCEEDED", seconds=60)
 
