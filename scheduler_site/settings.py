@@ -168,7 +168,8 @@ DATABASES = {"default": _database}
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": REDIS_URL,
+        # A list, because Django splits text at the commas of a Sentinel URL.
+        "LOCATION": [REDIS_URL],
         "KEY_PREFIX": f"{SCHEDULER['BROKER_NAMESPACE']}:__cache__",
         "OPTIONS": {"pool_class": "tasks.broker.redis_url.Pool", "socket_timeout": 1.0, "socket_connect_timeout": 1.0},
     }

@@ -231,7 +231,7 @@ def test_everything_becomes_healthy(stack: Stack) -> None:
             for container in stack.replicas(name):
                 wait_until(container.is_healthy, timeout=60, interval=0.2, what=container.tail)
     assert stack.call("/health")["components"] == {
-        "database": "ok", "migrations": "ok", "broker": "ok", "workers": "ok", "scheduler": "ok",
+        "database": "ok", "migrations": "ok", "broker": "ok", "limiter": "ok", "workers": "ok", "scheduler": "ok",
     }  # fmt: skip
     with urlopen(f"http://127.0.0.1:{stack.api_port}/admin/login/", timeout=10) as page:
         assert b"csrfmiddlewaretoken" in page.read()
