@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from django.contrib.admin import AdminSite
+from django.apps import apps
+from django.contrib.admin import AdminSite, site
 from django.contrib.admin.apps import AdminConfig
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -12,6 +13,11 @@ class ControlPlaneConfig(AdminConfig):
     """Django's admin with this site."""
 
     default_site = "scheduler_site.control_plane.ControlPlane"
+
+    def ready(self) -> None:
+        """Load all apps' pages but django-dramatiq's, which does not escape payloads and whose table is unused."""
+        super().ready()
+        site.unregister(apps.get_model("django_dramatiq", "Task"))
 
 
 class ControlPlane(AdminSite):

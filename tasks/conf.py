@@ -132,7 +132,7 @@ class Conf:
     # --- The engine's clocks -----------------------------------------------------------------------------------------
 
     # How often a worker sends a heartbeat.
-    HEARTBEAT_INTERVAL_SECONDS = Seconds(5, minimum=0.05)
+    HEARTBEAT_INTERVAL_SECONDS = Seconds(5, minimum=0.01)
     # How long a worker counts as alive after its last heartbeat; then its tasks go to others. Default: 15, at least
     # three heartbeats.
     WORKER_LEASE_SECONDS = Seconds(lambda conf: max(15, 3 * conf.HEARTBEAT_INTERVAL_SECONDS), minimum=0.2)

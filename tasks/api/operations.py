@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.urls import resolve
+from django.urls import get_script_prefix, resolve, reverse
 
 from tasks.api import idempotency_key, preconditions
 from tasks.api.bodies import BAND, PRIORITY
@@ -181,5 +181,7 @@ def action_of(operation: Operation) -> Action | None:
 
 def view_of(operation: Operation) -> Any:
     """Give the view that answers an operation: a class, or a function."""
-    function: Any = resolve(operation.path).func
+    # Where the project has put the API.
+    root = reverse("api-schema").removeprefix(get_script_prefix().removesuffix("/")).removesuffix("/api/schema")
+    function: Any = resolve(root + operation.path).func
     return getattr(function, "view_class", function)

@@ -12,10 +12,11 @@ import pytest
 from django.core.checks import run_checks
 from django.db import OperationalError, connection
 
-from tasks import checks
+from tasks import checks, project_checks
 from tasks.checks import check_secret_key, sessions_that_do_not_fit
 from tasks.conf import conf
 from tasks.db.server import session_room
+from tasks.django_tasks import backend
 from tasks.models import Worker
 from tests.factories import let_lease_run_out, make_worker
 
@@ -40,7 +41,8 @@ def needed(processes: int, threads: int) -> int:
 
 
 def test_no_two_checks_share_an_id() -> None:
-    found = re.findall(r'id="(tasks\.[A-Z]\d+)"', inspect.getsource(checks))
+    sources = "".join(map(inspect.getsource, (checks, project_checks, backend)))
+    found = re.findall(r'id="(callboard\.[A-Z]\d+)"', sources)
     assert found
     assert len(found) == len(set(found)), sorted(found)
 

@@ -150,6 +150,6 @@ def test_the_image_has_everything_that_the_build_sees(tmp_path: Path) -> None:
 def test_the_build_sees_the_sources_and_nothing_private() -> None:
     names = {path.parts[0] for path in containers.context()}
     assert names == {
-        "requirements.txt", "manage.py", "gunicorn.conf.py", "scheduler_site", "tasks", "dlq", "templates",
+        "requirements.txt", "manage.py", "gunicorn.conf.py", "callboard", "scheduler_site", "tasks", "dlq", "templates",
     }  # fmt: skip
     assert not [path for path in containers.context() if path.suffix == ".pyc"]
