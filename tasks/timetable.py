@@ -172,7 +172,7 @@ def check_cron(cron: str) -> None:
 
 
 def split(text: str) -> tuple[str, str]:
-    """Split what actors declare, ``0 6 * * 1-5 Europe/Berlin``, into a cron expression and a zone; UTC if it names none.
+    """Split what code declares, ``0 6 * * 1-5 Europe/Berlin``, into a cron expression and a zone; UTC if it has none.
 
     Raises:
         ValueError: one of them is not valid.

@@ -74,7 +74,7 @@ class Migration(migrations.Migration):
                         blank=True, default=dict, help_text="Further fields of its tasks, as in a submission."
                     ),
                 ),
-                ("cron", models.CharField(blank=True, db_default="", max_length=200)),
+                ("cron", models.CharField(blank=True, db_default="", default="", max_length=200)),
                 ("every_seconds", models.FloatField(blank=True, null=True)),
                 ("timezone", models.CharField(db_default="UTC", default="UTC", max_length=64)),
                 ("starts_at", models.DateTimeField(blank=True, null=True)),

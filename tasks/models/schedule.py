@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.conf import settings
@@ -91,7 +93,7 @@ class Schedule(models.Model):
         default=dict, blank=True, help_text="Keyword arguments. {scheduled_at} and {scheduled_date} stand for the fire."
     )
     options = models.JSONField(default=dict, blank=True, help_text="Further fields of its tasks, as in a submission.")
-    cron = models.CharField(max_length=LONGEST_CRON, blank=True, db_default="")
+    cron = models.CharField(max_length=LONGEST_CRON, blank=True, db_default="", default="")
     every_seconds = models.FloatField(null=True, blank=True)
     timezone = models.CharField(max_length=LONGEST_ZONE, db_default="UTC", default="UTC")
     starts_at = models.DateTimeField(null=True, blank=True)
@@ -200,6 +202,12 @@ class Schedule(models.Model):
     def is_declared(self) -> bool:
         """Whether code declares it."""
         return self.declared is not None
+
+    def delayed(self, fire: datetime) -> datetime:
+        """Give the moment at which the task of a fire may start: up to the jitter later, and the same each time."""
+        digest = hashlib.blake2b(f"{self.pk} {fire.timestamp()}".encode(), digest_size=8).digest()
+        part = int.from_bytes(digest, "big") / 2**64
+        return fire + timedelta(seconds=part * self.jitter_seconds)
 
     @property
     def definition(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """When a timetable fires: cron in a zone with its changes of the clocks, intervals, and what it refuses."""
 
 from datetime import UTC, datetime, timedelta, timezone
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import pytest
@@ -61,11 +61,14 @@ def test_a_time_that_the_change_to_winter_repeats_fires_the_first_time_only(cron
 def test_every_hour_is_every_hour_at_both_changes(cron: str) -> None:
     for start in ("2026-03-28 20:00", "2026-10-24 20:00"):
         moments = list(islice(Timetable(anchor=START, cron=cron, timezone=BERLIN).fires(at(start)), 12))
-        assert {later - earlier for earlier, later in zip(moments, moments[1:], strict=False)} == {timedelta(hours=1)}
+        assert {later - earlier for earlier, later in pairwise(moments)} == {timedelta(hours=1)}
 
 
 def test_an_interval_counts_from_its_anchor_and_heeds_no_clocks() -> None:
-    assert fires("2026-03-29 00:59:59", 2, every_seconds=5400.0, timezone=BERLIN) == ["03-29 01:30:00", "03-29 03:00:00"]
+    assert fires("2026-03-29 00:59:59", 2, every_seconds=5400.0, timezone=BERLIN) == [
+        "03-29 01:30:00",
+        "03-29 03:00:00",
+    ]
 
 
 def test_an_interval_of_a_year_ago_is_found_at_once() -> None:
@@ -155,7 +158,9 @@ def test_a_declaration_ends_with_its_zone(text: str, found: tuple[str, str]) -> 
     assert split(text) == found
 
 
-@pytest.mark.parametrize("text", ["0 6 * * 1-5 Mars/Olympus", "0 6 * *", "0 0 31 2 * Europe/Berlin", "", "@daily Nowhere"])
+@pytest.mark.parametrize(
+    "text", ["0 6 * * 1-5 Mars/Olympus", "0 6 * *", "0 0 31 2 * Europe/Berlin", "", "@daily Nowhere"]
+)
 def test_a_declaration_that_is_not_valid_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         split(text)
