@@ -59,12 +59,12 @@ def submit(actor: str = "act", **fields: Any) -> Task:
     return lifecycle.submit(Submission(actor=actor, **fields))
 
 
-def make_schedule(name: str = "hourly", **definition: Any) -> Schedule:
+def make_schedule(name: str = "hourly", *, is_declared: bool = False, **definition: Any) -> Schedule:
     """Add a schedule that fires at each full hour and whose tasks return, or as the definition says."""
     values: dict[str, Any] = {"actor": "act", "payload": {"do": "return"}, **definition}
     if "every_seconds" not in values:
         values.setdefault("cron", "0 * * * *")
-    return schedules.add(name, values)
+    return schedules.add(name, values, declared=schedules.as_declared(values) if is_declared else None)
 
 
 def dispatch(task: Task) -> Hint:

@@ -125,6 +125,10 @@ class TaskQuerySet(ListedQuerySet["Task"]):
         """With this tag."""
         return self._served_by_keys(tag).filter(tags__contains=[tag])
 
+    def of_schedule(self, schedule_id: UUID) -> Self:
+        """Made by this schedule."""
+        return self.served_by("schedule", Q(schedule_id=schedule_id)).filter(schedule_id=schedule_id)
+
     def _served_by_keys(self, *keys: str) -> Self:
         return self.served_by("keys", has_keys(keys) & _IN_ANY_STATUS)
 
