@@ -311,6 +311,7 @@ PAGES = {
     "callboard_journal": READ_ONLY,
     "dlq_deadletter": READ_ONLY,
     "callboard_apitoken": {"changelist": ADMINS, "change": ADMINS, "history": ADMINS, "add": ADMINS, "delete": NONE},
+    "callboard_schedule": READ_ONLY | {"add": ADMINS},
     "auth_user": OF_ROOT | {"password_change": ROOT},
     "auth_group": OF_ROOT,
 }
@@ -319,6 +320,12 @@ VERBS = {
     "callboard_task": {"cancel": ("waiting", OPERATORS), "retry": ("dead", OPERATORS)},
     "dlq_deadletter": {"redrive": ("letter", OPERATORS), "discard": ("letter", OPERATORS)},
     "callboard_queue": {"pause": ("queue", OPERATORS), "resume": ("queue", OPERATORS)},
+    "callboard_schedule": {
+        "run": ("schedule", OPERATORS),
+        "pause": ("schedule", OPERATORS),
+        "resume": ("schedule", OPERATORS),
+        "give_back": ("schedule", ADMINS),
+    },
     "callboard_worker": {"drain": ("worker", OPERATORS)},
     "callboard_apitoken": {"revoke": ("token", ADMINS)},
 }
@@ -336,6 +343,7 @@ def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
         "callboard_task": rows["dead"],
         "callboard_queue": "default",
         "callboard_worker": rows["worker"],
+        "callboard_schedule": rows["schedule"],
         "callboard_journal": entry.pk,
         "callboard_apitoken": token.pk,
         "dlq_deadletter": rows["letter"],
