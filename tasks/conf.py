@@ -159,6 +159,12 @@ class Conf:
     # At which peak memory, in MB, a worker process is replaced by a fresh one; 0 = never.
     WORKER_MAX_MEMORY_MB = Integer(0)
 
+    # --- Schedules ---------------------------------------------------------------------------------------------------
+
+    # Schedules by name, beside those that actors declare: {"nightly": {"actor": "report", "schedule": "0 6 * * *
+    # Europe/Berlin", "payload": {}}}; docs/how-to.md has all fields.
+    SCHEDULES = Options({})
+
     # --- Actors ------------------------------------------------------------------------------------------------------
 
     # Whether echo, sleep and the demo actors exist. Default: the value of DEBUG on Callboard's own site, where

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from uuid import UUID
@@ -99,6 +100,15 @@ def idempotency_key() -> str:
 def attempt() -> int:
     """Return the running attempt's number, 1 for the first."""
     return _claimed().attempt
+
+
+def scheduled_at() -> datetime | None:
+    """Return the fire of the schedule that made the task, as its zone's clocks show it; None if no schedule did.
+
+    Take the period that a run is about from this and not from the clock: a missed fire, and a retry, run later.
+    """
+    text = _claimed().options.get("scheduled_at")
+    return datetime.fromisoformat(text) if text else None
 
 
 def estimated_seconds() -> float | None:

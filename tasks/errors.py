@@ -95,8 +95,8 @@ class VersionMismatch(IllegalTransition):
 
     code = "version_mismatch"
 
-    def __init__(self, expected: int | str, *, current: int | str, status: str) -> None:
-        detail = f"cannot change version {expected} of a task that is at version {current}; read it again"
+    def __init__(self, expected: int | str, *, current: int | str, status: str, kind: str = "task") -> None:
+        detail = f"cannot change version {expected} of a {kind} that is at version {current}; read it again"
         super().__init__("edit", status=status, detail=detail)
 
 

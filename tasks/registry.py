@@ -15,6 +15,7 @@ from typing import Any
 import dramatiq
 from dramatiq.asyncio import async_to_sync
 
+from tasks import declared_schedules
 from tasks.arguments import Arguments
 from tasks.conf import conf
 from tasks.errors import FieldError, InvalidTask, UnknownActor, describe
@@ -24,9 +25,9 @@ from tasks.priority import HIGHEST, LOWEST, from_actor_priority, from_broker_pri
 from tasks.retry import MOST_SECONDS
 
 #: Options that Callboard adds to Dramatiq's: ``default_priority`` (1–10), ``api`` (False: not to be submitted by API),
-#: ``retry_for`` (milliseconds of retries), ``strict`` (False: ``"5"`` is taken for a number) and ``observer`` (told of
-#: each run by the worker).
-OWN_OPTIONS = frozenset({"default_priority", "api", "retry_for", "strict", "observer"})
+#: ``retry_for`` (milliseconds of retries), ``strict`` (False: ``"5"`` is taken for a number), ``observer`` (told of
+#: each run by the worker) and ``schedule`` (when it runs by itself; see ``declared_schedules``).
+OWN_OPTIONS = frozenset({"default_priority", "api", "retry_for", "strict", "observer", "schedule"})
 
 #: Declared by a library for itself; they work on tables that Callboard does not use.
 _FOREIGN_MODULES = ("django_dramatiq.",)
@@ -199,6 +200,8 @@ def check_options(name: str, options: Mapping[str, Any], *, priority: Any = 0) -
     Raises:
         ValueError: says what was expected.
     """
+    if options.get("schedule") is not None:
+        declared_schedules.read(name, options["schedule"])
     for option, value in {**options, "priority": priority}.items():
         if value is None:
             continue

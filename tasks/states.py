@@ -104,3 +104,21 @@ class ObjectKind(TextChoices):
     QUEUE = "queue", "Queue"
     WORKER = "worker", "Worker"
     TOKEN = "token", "API token"
+    SCHEDULE = "schedule", "Schedule"
+
+
+class Overlap(TextChoices):
+    """What a schedule does at a fire while the task of the fire before has not ended."""
+
+    SKIP = "skip", "Skip the fire"
+    ALLOW = "allow", "Run both"
+    BUFFER_ONE = "buffer_one", "Keep one fire until the task has ended"
+    CANCEL_RUNNING = "cancel_running", "Cancel the task and run the new one"
+
+
+class CatchUp(TextChoices):
+    """What a schedule does about fires that came while no scheduler ran."""
+
+    NONE = "none", "Leave them out"
+    LAST = "last", "Run the newest"
+    ALL = "all", "Run all of them"

@@ -118,6 +118,7 @@ def life(worker: Any) -> Task:
     task.refresh_from_db()
     factories.start(task, worker)
     ApiToken.issue(user=User.objects.create_user("alice"), name="laptop")
+    factories.make_schedule()
     return task
 
 

@@ -11,8 +11,8 @@ from django.db.models import F
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.hint import Hint
-from tasks.lifecycle import Claimed, Outcome, Probe, Submission, workers
-from tasks.models import Lease, Task, Term, Worker, new_id
+from tasks.lifecycle import Claimed, Outcome, Probe, Submission, schedules, workers
+from tasks.models import Lease, Schedule, Task, Term, Worker, new_id
 from tasks.priority import HIGHEST, LOWEST, band_of
 from tasks.scheduler.leadership import LEASE
 from tasks.states import AttemptOutcome, DeathReason, Status
@@ -57,6 +57,14 @@ def submit(actor: str = "act", **fields: Any) -> Task:
     if actor == "act" and "args" not in fields:
         fields.setdefault("payload", {"do": "return"})
     return lifecycle.submit(Submission(actor=actor, **fields))
+
+
+def make_schedule(name: str = "hourly", *, is_declared: bool = False, **definition: Any) -> Schedule:
+    """Add a schedule that fires at each full hour and whose tasks return, or as the definition says."""
+    values: dict[str, Any] = {"actor": "act", "payload": {"do": "return"}, **definition}
+    if "every_seconds" not in values:
+        values.setdefault("cron", "0 * * * *")
+    return schedules.add(name, values, declared=schedules.as_declared(values) if is_declared else None)
 
 
 def dispatch(task: Task) -> Hint:

@@ -26,6 +26,7 @@ _PAGES = {
     ObjectKind.DEAD_LETTER: "admin:dlq_deadletter_change",
     ObjectKind.QUEUE: "admin:callboard_queue_change",
     ObjectKind.WORKER: "admin:callboard_worker_change",
+    ObjectKind.SCHEDULE: "admin:callboard_schedule_change",
     ObjectKind.TOKEN: "admin:callboard_apitoken_change",
 }
 

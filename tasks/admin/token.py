@@ -100,7 +100,7 @@ class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
 class ApiTokenAdmin(OperatedAdmin):
     """API tokens; the secret is shown once, when the token is created."""
 
-    change_form_template = "callboard/token.html"
+    change_form_template = "callboard/editable_form.html"
     form = TokenForm
     verbs = (REVOKE,)
     kind = ObjectKind.TOKEN

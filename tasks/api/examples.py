@@ -49,6 +49,34 @@ EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "Raise the priority": {"priority": "high"},
         "Postpone": {"run_at": "2030-01-31T09:00:00Z", "tags": ["put-off"]},
     },
+    "addSchedule": {
+        "Each weekday at six": {
+            "name": "weekday-report",
+            "actor": "echo",
+            "payload": {"message": "the report of {scheduled_date}"},
+            "cron": "0 6 * * 1-5",
+            "timezone": "Europe/Berlin",
+        },
+        "Each 90 seconds, and all that was missed in an hour": {
+            **_HELLO,
+            "name": "poll",
+            "every_seconds": 90,
+            "overlap": "allow",
+            "catch_up": "all",
+            "catch_up_window_seconds": 3600,
+            "pause_after_failures": 5,
+        },
+    },
+    "replaceSchedule": {
+        "The whole definition": {**_HELLO, "name": "hello", "cron": "0 */2 * * *", "jitter_seconds": 60, "tags": ["hi"]}
+    },
+    "editSchedule": {
+        "Another time": {"cron": "30 5 * * 1-5", "reason": "the export is ready earlier now"},
+        "Give it back to the code": {"taken_over": False},
+    },
+    "backfillSchedule": {
+        "One week": {"start": "2026-01-05T00:00:00+01:00", "end": "2026-01-11T23:59:59+01:00", "reason": "lost data"}
+    },
     "changeQueue": {"Pause it": {"paused": True, "reason": "the mail server is away"}, "Resume it": {"paused": False}},
     "Reason": {"Say why": {"reason": "the import was started twice"}},
 }

@@ -13,6 +13,7 @@ from tasks import __version__
 from tasks.api.examples import EXAMPLES, example_of
 from tasks.api.json_schema import ID, INTEGER, TEXT, URL, Schema, about, ref, text
 from tasks.api.operations import BASE, OPERATIONS, TASK_PATH, Operation, action_of, view_of
+from tasks.api.schedule_schemas import SCHEMAS as OF_SCHEDULES
 from tasks.api.schemas import SCHEMAS, TRACE_ID
 from tasks.contract.access import EDIT_PAYLOAD, EDIT_TASK
 from tasks.errors import STATUS_OF_CODE, CallboardError, http_status
@@ -35,6 +36,7 @@ _TAGS = {
     "actors": "The actors that tasks can be submitted to.",
     "workers": "Worker processes.",
     "queues": "Read, pause and resume queues.",
+    "schedules": "What runs again and again: add, edit, pause, run now, fill past ranges.",
     "journal": "Who did what, through which door and why.",
     "stats": "Statistics of the whole installation.",
     "health": "Health probes and metrics.",
@@ -103,6 +105,7 @@ _PATH_PARAMETERS = {
     "letter_id": "The dead letter's id.",
     "worker_id": "The worker's id.",
     "name": "The queue's name.",
+    "schedule_id": "The schedule's id.",
 }
 _REPLAYED = "The task that was submitted earlier under this key, in its current state."
 
@@ -128,7 +131,7 @@ def document() -> Schema:
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": dict(SCHEMAS),
+            "schemas": {**SCHEMAS, **OF_SCHEDULES},
             "parameters": {
                 name: {"name": name, "in": "header", "schema": TEXT, "description": about}
                 for name, about in _TRACE_PARAMETERS.items()
@@ -206,6 +209,10 @@ def _headers(operation: Operation, status: int, *, is_replay: bool) -> dict[str,
         headers |= _LIMIT_HEADERS
     if operation.name == "submitTask":
         headers["Location"] = about(URL, "The address of the task.")
+    if operation.name in ("addSchedule", "runSchedule"):
+        headers["Location"] = about(URL, "The address of the schedule, or of the task that was submitted.")
+    if operation.answers.get(status) in ("Schedule", "ScheduleDetail"):
+        headers["ETag"] = about(TEXT, "The schedule's version for If-Match; edits raise it.")
     if operation.path.startswith(TASK_PATH) and operation.answers.get(status) == "Task":
         headers["ETag"] = about(TEXT, "The task's state for If-Match; edits, starts, ends and cancels change it.")
     return headers

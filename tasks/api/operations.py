@@ -11,6 +11,7 @@ from tasks.api.bodies import BAND, PRIORITY
 from tasks.api.json_schema import ID, TEXT, TIME, Schema, array, enum, text
 from tasks.contract.access import Action
 from tasks.contract.pages import CURSOR_PATTERN, DEFAULT_LIMIT, MOST_PER_PAGE
+from tasks.contract.schedules import DEFAULT_PREVIEWED, MOST_PREVIEWED
 from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES
 from tasks.states import DeathReason, Door, ObjectKind, Resolution, Status, WorkerStatus
 
@@ -39,6 +40,7 @@ _TASK_FILTERS = [
     _query("band", BAND, _IN_ANY_CASE),
     _query("priority", PRIORITY, "A number; use `band` for names."),
     _query("tag", text(100), "A tag that the task has."),
+    _query("schedule", ID, "The id of the schedule that made the task."),
     _query("created_after", TIME, "Submitted after this time."),
     _query("created_before", TIME, "Submitted before this time."),
     _query("run_after", TIME, "With a run_at after this time."),
@@ -67,6 +69,15 @@ _JOURNAL_FILTERS = [
     _query("after", TIME, "Done after this time."),
     _query("before", TIME, "Done before this time."),
 ]
+_SCHEDULE_FILTERS = [_query("actor", text(255), "The exact name.")]
+_PREVIEW = [
+    _query("after", TIME, "The moment after which fires are listed; now, if it is left out."),
+    _query(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MOST_PREVIEWED, "default": DEFAULT_PREVIEWED},
+        "How many.",
+    ),
+]
 _MINUTES = [
     _query(
         "minutes",
@@ -88,6 +99,7 @@ _IF_MATCH: Schema = {
     "description": "The ETag that was read. A task that has changed since is left as it is (412). The version alone, "
     "the number at the beginning of the ETag, fails after edits and retries only, however far the task has come.",
 }
+_IF_VERSION: Schema = {**_IF_MATCH, "description": "The ETag that was read; edits raise it (412)."}
 
 # --- Operations --------------------------------------------------------------------------------------------------
 
@@ -115,9 +127,11 @@ class Operation:
 TASK_PATH = f"{BASE}/tasks/{{task_id}}"
 _LETTER_PATH = f"{BASE}/dlq/{{letter_id}}"
 _WORKER_PATH = f"{BASE}/workers/{{worker_id}}"
+_SCHEDULE_PATH = f"{BASE}/schedules/{{schedule_id}}"
 _QUEUE_PATH = f"{BASE}/queues/{{name}}"
 #: Of a verb that may depend on the task's state.
 _GUARDED: Mapping[str, Any] = {"parameters": [_IF_MATCH], "errors": [409, 412]}
+_GUARDED_SCHEDULE: Mapping[str, Any] = {"parameters": [_IF_VERSION], "errors": [409, 412]}
 #: Of a verb that takes nothing but a reason.
 _REASON: Mapping[str, Any] = {"body": "Reason", "is_body_optional": True}
 
@@ -161,6 +175,22 @@ OPERATIONS: Sequence[Operation] = (
     Operation("patch", _QUEUE_PATH, "changeQueue", {200: "Queue"}, body="QueueChange"),
     Operation("post", f"{_QUEUE_PATH}/pause", "pauseQueue", {200: "Queue"}, **_REASON),
     Operation("post", f"{_QUEUE_PATH}/resume", "resumeQueue", {200: "Queue"}, **_REASON),
+    Operation(
+        "get", f"{BASE}/schedules", "listSchedules", {200: "SchedulePage"}, parameters=[*_SCHEDULE_FILTERS, *_PAGING],
+    ),
+    Operation("post", f"{BASE}/schedules", "addSchedule", {201: "Schedule"}, body="NewSchedule", errors=[413]),
+    Operation("get", _SCHEDULE_PATH, "readSchedule", {200: "ScheduleDetail"}),
+    Operation("put", _SCHEDULE_PATH, "replaceSchedule", {200: "Schedule"}, body="NewSchedule", **_GUARDED_SCHEDULE),
+    Operation("patch", _SCHEDULE_PATH, "editSchedule", {200: "Schedule"}, body="ScheduleChange", **_GUARDED_SCHEDULE),
+    Operation("delete", _SCHEDULE_PATH, "removeSchedule", {204: ""}, **_REASON, **_GUARDED_SCHEDULE),
+    Operation("post", f"{_SCHEDULE_PATH}/pause", "pauseSchedule", {200: "Schedule"}, **_REASON),
+    Operation("post", f"{_SCHEDULE_PATH}/resume", "resumeSchedule", {200: "Schedule"}, **_REASON),
+    Operation("post", f"{_SCHEDULE_PATH}/run", "runSchedule", {201: "Task"}, **_REASON, makes_run=True),
+    Operation(
+        "post", f"{_SCHEDULE_PATH}/backfill", "backfillSchedule", {200: "StartedBackfill"},
+        body="Backfill", errors=[409], makes_run=True,
+    ),
+    Operation("get", f"{_SCHEDULE_PATH}/preview", "previewSchedule", {200: "Preview"}, parameters=_PREVIEW),
     Operation(
         "get", f"{BASE}/journal", "listJournal", {200: "JournalPage"},
         parameters=[*_JOURNAL_FILTERS, *_PAGING],

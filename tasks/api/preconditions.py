@@ -53,5 +53,22 @@ def unchanged(request: Request, task: Task) -> Iterator[int | None]:
         yield held.version
 
 
+def version_in(request: Request) -> int | None:
+    """Read the version that an If-Match expects of a schedule; None if any will do.
+
+    Raises:
+        MalformedRequest: the header is not a list of entity tags.
+    """
+    header = request.META.get("HTTP_IF_MATCH", "*").strip(" \t")
+    if header == "*":
+        return None
+    if not re.fullmatch(PATTERN, header):
+        message = f'expected an ETag with its quotes, such as "1", or *, got {quoted(header)}'
+        raise MalformedRequest(message, errors=[FieldError("If-Match", "invalid", message)])
+    versions = [int(tag[1:-1]) for tag in re.findall(_TAG, header) if re.fullmatch('"[0-9]{1,9}"', tag)]
+    # No version is 0, so what never matches is refused as another version is.
+    return versions[0] if versions else 0
+
+
 def _state(task: Task) -> str:
     return f"{task.version}-{task.status}-{task.attempt}{'-cancelling' if task.cancel_requested_at else ''}"

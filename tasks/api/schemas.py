@@ -51,7 +51,7 @@ from tasks.submission import (
 TRACE_ID: Schema = {**TEXT, "pattern": "^[0-9a-f]{32}$"}
 
 
-def _answered(kind: Kind) -> Schema:
+def answered(kind: Kind) -> Schema:
     """Describe a value as an answer gives it."""
     match kind:
         case Text():
@@ -73,8 +73,8 @@ def _answered(kind: Kind) -> Schema:
 def _given(one: TaskField) -> Schema:
     """Describe a field of a task as an answer gives it."""
     if not one.if_null:
-        return about(_answered(one.kind), one.help)
-    return about(or_null(_answered(one.kind)), f"{one.help} null: {one.if_null}.")
+        return about(answered(one.kind), one.help)
+    return about(or_null(answered(one.kind)), f"{one.help} null: {one.if_null}.")
 
 
 _LATER = "Reserved; empty in this release."
@@ -92,7 +92,8 @@ _HIDDEN = array(
 )
 
 
-def _page(items: str, **more: Schema) -> Schema:
+def page_of(items: str, **more: Schema) -> Schema:
+    """Describe a page of a list."""
     link = or_null({"type": "string", "format": "uri"})
     return an_object(
         {
@@ -143,6 +144,8 @@ _TASK = {
     "finished_at": about(or_null(TIME), "When the task became final."),
     "cancel_requested_at": about(or_null(TIME), "When the running task was asked to stop."),
     "trace_id": about(TRACE_ID, "Every log line about the task has it."),
+    "schedule_id": about(or_null(ID), "The schedule that made the task; null: none did."),
+    "scheduled_at": about(or_null(TIME), "The fire of the schedule that made it."),
     "idempotency_key": about(or_null(TEXT), "The idempotency key of its submission."),
     "waiting_for": array(
         ref("WaitingFor"),
@@ -283,7 +286,7 @@ _RECENT = {
 #: The codes in ``errors`` of a problem.
 FIELD_CODES = (
     *("bad_text", "duplicate", "exclusive", "invalid", "masked", "no_zone", "not_allowed", "not_json", "not_supported"),
-    *("out_of_range", "required", "too_deep", "too_large", "too_long", "unknown_actor", "unknown_field"),
+    *("out_of_range", "required", "taken", "too_deep", "too_large", "too_long", "unknown_actor", "unknown_field"),
     *("unknown_host", "unknown_parameter", "unknown_queue"),
 )
 _FIELD_ERROR = {
@@ -316,24 +319,24 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "SubmittedTask": {"oneOf": [ref("Task"), ref("RemovedTask")]},
     "SubmittedTasks": an_object({"tasks": array(ref("SubmittedTask"), description="In the order of the submission.")}),
-    "TaskPage": _page("Task", searched=_SEARCHED),
+    "TaskPage": page_of("Task", searched=_SEARCHED),
     "Result": an_object({name: _TASK[name] for name in ("id", "status", "result", "error", "hidden", "finished_at")}),
     "Attempt": an_object(_ATTEMPT),
-    "AttemptPage": _page("Attempt"),
+    "AttemptPage": page_of("Attempt"),
     "Event": an_object(_EVENT),
-    "EventPage": _page("Event"),
+    "EventPage": page_of("Event"),
     "JournalEntry": an_object(_ENTRY),
-    "JournalPage": _page("JournalEntry"),
+    "JournalPage": page_of("JournalEntry"),
     "WaitingFor": an_object(_WAITING_FOR, optional=[name for name in _WAITING_FOR if name not in {"kind", "message"}]),
     "Actor": an_object(_ACTOR),
     "Actors": an_object({"results": array(ref("Actor"), description="Sorted by name.")}),
     "DeadLetter": an_object(_DEAD_LETTER),
-    "DeadLetterPage": _page("DeadLetter", searched=_SEARCHED),
+    "DeadLetterPage": page_of("DeadLetter", searched=_SEARCHED),
     "RedrivenDeadLetter": an_object(
         {**_DEAD_LETTER, "task_status": about(enum(Status), "The task's status after the re-drive.")}
     ),
     "Worker": an_object(_WORKER),
-    "WorkerPage": _page("Worker"),
+    "WorkerPage": page_of("Worker"),
     "WorkerDetail": an_object({**_WORKER, "running": array(ID, description="The tasks that it has claimed.")}),
     "Queue": an_object(_QUEUE),
     "Queues": an_object({"results": array(ref("Queue"), description="Sorted by name.")}),

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from tasks.api import actors, documentation, health, journal, metrics, queues, stats, tasks, workers
+from tasks.api import actors, documentation, health, journal, metrics, queues, schedules, stats, tasks, workers
 
 
 def both(route: str, view: Callable[..., Any], name: str) -> list[URLPattern]:
@@ -28,6 +28,13 @@ urlpatterns = [
     *both("api/v1/queues/<str:name>", queues.QueueDetail.as_view(), "api-queue"),
     *both("api/v1/queues/<str:name>/pause", queues.QueuePause.as_view(), "api-queue-pause"),
     *both("api/v1/queues/<str:name>/resume", queues.QueueResume.as_view(), "api-queue-resume"),
+    *both("api/v1/schedules", schedules.ScheduleList.as_view(), "api-schedules"),
+    *both("api/v1/schedules/<str:schedule_id>", schedules.ScheduleDetail.as_view(), "api-schedule"),
+    *both("api/v1/schedules/<str:schedule_id>/pause", schedules.SchedulePause.as_view(), "api-schedule-pause"),
+    *both("api/v1/schedules/<str:schedule_id>/resume", schedules.ScheduleResume.as_view(), "api-schedule-resume"),
+    *both("api/v1/schedules/<str:schedule_id>/run", schedules.ScheduleRun.as_view(), "api-schedule-run"),
+    *both("api/v1/schedules/<str:schedule_id>/backfill", schedules.ScheduleBackfill.as_view(), "api-schedule-backfill"),
+    *both("api/v1/schedules/<str:schedule_id>/preview", schedules.SchedulePreview.as_view(), "api-schedule-preview"),
     *both("api/v1/journal", journal.JournalList.as_view(), "api-journal"),
     *both("api/v1/stats", stats.Stats.as_view(), "api-stats"),
     *both("api/v1/actors", actors.ActorList.as_view(), "api-actors"),

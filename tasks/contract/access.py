@@ -69,6 +69,12 @@ REDRIVE_DEAD_LETTER = Action("re-drive this dead letter", ("dlq.redrive_deadlett
 DISCARD_DEAD_LETTER = Action("discard this dead letter", ("dlq.discard_deadletter",), is_for_owners=True)
 VIEW_QUEUE = Action("see queues", ("callboard.view_queue",), Scope.READ)
 PAUSE_QUEUE = Action("pause and resume queues", ("callboard.pause_queue",))
+VIEW_SCHEDULE = Action("see schedules", ("callboard.view_schedule",), Scope.READ)
+ADD_SCHEDULE = Action("add schedules, or change what they run", ("callboard.add_schedule",), Scope.SUBMIT)
+CHANGE_SCHEDULE = Action("change schedules", ("callboard.change_schedule",))
+DELETE_SCHEDULE = Action("remove schedules", ("callboard.delete_schedule",))
+PAUSE_SCHEDULE = Action("pause and resume schedules", ("callboard.pause_schedule",))
+RUN_SCHEDULE = Action("run schedules now and for past times", ("callboard.run_schedule",))
 VIEW_WORKER = Action("see workers", ("callboard.view_worker",), Scope.READ)
 DRAIN_WORKER = Action("drain workers", ("callboard.drain_worker",))
 VIEW_STATS = Action(

@@ -16,7 +16,7 @@ from tasks.masking import MASK, masked, masked_text, masked_with_secrets
 from tasks.payload import is_same_json
 
 if TYPE_CHECKING:
-    from tasks.models import Task
+    from tasks.models import Schedule, Task
 
 
 class Sight(Enum):
@@ -42,10 +42,11 @@ class Lens:
     """Shows the data of one task as a caller sees it.
 
     Parameters:
-        task: its arguments tell which texts are secret wherever they stand; None if it is gone.
+        task: its arguments tell which texts are secret wherever they stand; None if it is gone. Or a schedule, which
+            has the payload of its tasks.
     """
 
-    def __init__(self, sight: Sight, task: "Task | None") -> None:
+    def __init__(self, sight: Sight, task: "Task | Schedule | None") -> None:
         self.sight = sight
         self._task = task
 
@@ -95,7 +96,7 @@ class Lens:
         return list(names) if self.sight is Sight.NOTHING else []
 
 
-def keep_secrets(change: dict[str, Any], *, task: "Task", lens: Lens) -> dict[str, Any]:
+def keep_secrets(change: dict[str, Any], *, task: "Task | Schedule", lens: Lens) -> dict[str, Any]:
     """Leave the payload out of an edit if the caller sends back what they saw: then the stored one stays.
 
     Raises:

@@ -44,21 +44,26 @@ _COMPUTED = {
 }
 
 
-def _insertion() -> str:
-    """Write the one statement that inserts any number of tasks, from the declaration of their fields."""
-    types = _OTHERS | {one.name: one.kind.sql for one in FIELDS.values()}
-    columns = [*_OTHERS, *(one.name for one in FIELDS.values() if one.is_column), "expires_at"]
+def insertion(more: Mapping[str, str] | None = None, *, taken: str = "(id)") -> str:
+    """Write the one statement that inserts any number of tasks, from the declaration of their fields.
+
+    Parameters:
+        more: further columns with their types; a plain task has none of them.
+        taken: which unique columns may hold a row already, which is then left out; empty: any.
+    """
+    types = _OTHERS | {one.name: one.kind.sql for one in FIELDS.values()} | (more or {})
+    columns = [*_OTHERS, *(one.name for one in FIELDS.values() if one.is_column), *(more or ()), "expires_at"]
     # Only names and types of the declaration are formatted in; values are parameters.
     return f"""
 INSERT INTO callboard_task ({", ".join(columns)})
 SELECT {", ".join(_COMPUTED.get(name, name) for name in columns)}
 FROM json_to_recordset(%(tasks)s) AS task ({", ".join(f"{name} {sql}" for name, sql in types.items())})
-ON CONFLICT (id) DO NOTHING
+ON CONFLICT {taken} DO NOTHING
 RETURNING id, run_at, expires_at, created_at
 """
 
 
-_INSERT = _insertion()
+_INSERT = insertion()
 
 
 def submit(submission: Submission, *, admit: Admit | None = None) -> Task:

@@ -28,6 +28,7 @@ from tasks import registry
 from tasks.models.ids import CLOCKS_AGREE, first_id_at, new_id
 from tasks.models.listing import ListedQuerySet
 from tasks.models.search_keys import SearchKeys, has_any_key, has_keys, key
+from tasks.models.unique_index import UniqueIndex
 from tasks.priority import HIGHEST, LOWEST, Band, band_of
 from tasks.states import DUE, FINAL, WAITING, Status
 from tasks.submission import OwnerId
@@ -123,6 +124,10 @@ class TaskQuerySet(ListedQuerySet["Task"]):
     def tagged(self, tag: str) -> Self:
         """With this tag."""
         return self._served_by_keys(tag).filter(tags__contains=[tag])
+
+    def of_schedule(self, schedule_id: UUID) -> Self:
+        """Made by this schedule."""
+        return self.served_by("schedule", Q(schedule_id=schedule_id)).filter(schedule_id=schedule_id)
 
     def _served_by_keys(self, *keys: str) -> Self:
         return self.served_by("keys", has_keys(keys) & _IN_ANY_STATUS)
@@ -221,6 +226,10 @@ class Task(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
+    # Only of tasks that a schedule made; no other verb names these columns.
+    schedule_id = models.UUIDField(null=True, blank=True)
+    scheduled_at = models.DateTimeField(null=True, blank=True, help_text="The fire that made it.")
+
     objects = TaskQuerySet.as_manager()
 
     class Meta:
@@ -286,6 +295,8 @@ class Task(models.Model):
             models.Index(
                 "status", F("id").desc(), name="task_by_status_idx", condition=Q(status__in=_LISTED_BY_STATUS)
             ),
+            # One task for each fire of a schedule, and the history of a schedule.
+            UniqueIndex("schedule_id", "scheduled_at", name="task_fire_idx", condition=Q(schedule_id__isnull=False)),
             # Look-ups by tag, actor, queue and trace id. Insertions are collected, and written by the one that fills
             # this many kilobytes or by a vacuum: more would make that one slow, and each look-up reads all of them.
             GinIndex(SearchKeys(), name="task_search_idx", condition=_IS_AT_REST, gin_pending_list_limit=512),

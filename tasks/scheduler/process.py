@@ -10,6 +10,7 @@ from tasks.conf import conf
 from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import workers
 from tasks.log import get_logger
+from tasks.scheduler.cron import Cron
 from tasks.scheduler.dispatcher import Dispatcher
 from tasks.scheduler.leadership import Leadership
 from tasks.scheduler.pruner import Pruner
@@ -34,6 +35,7 @@ class Scheduler:
         self._dispatcher = Dispatcher(self._leadership, source)
         self._sweeper = Sweeper(self._leadership, source)
         self._pruner = Pruner(self._leadership)
+        self._cron = Cron(self._leadership)
         self._listener = Listener(self._wake)
 
     def start(self) -> None:
@@ -45,6 +47,7 @@ class Scheduler:
         self._dispatcher.start()
         self._sweeper.start()
         self._pruner.start()
+        self._cron.start()
         self._listener.start()
         self._warn_of_misconfigurations()
         log.info("scheduler is ready", broker=conf.BROKER_URL.partition("://")[0])
@@ -56,6 +59,7 @@ class Scheduler:
         self._dispatcher.stop()
         self._sweeper.stop()
         self._pruner.stop()
+        self._cron.stop()
         self._leadership.stop()
         self._leadership.resign()
         log.info("scheduler has ended")

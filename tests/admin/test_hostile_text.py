@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.models import ApiToken, Journal, Queue, Task, Worker
+from tasks.models import ApiToken, Journal, Queue, Schedule, Task, Worker
 from tasks.states import Status
 from tests import factories
 from tests.admin.pages import MODELS, html, list_of, page_of
@@ -47,6 +47,11 @@ def hostile(worker):
     Worker.objects.update(host=HOSTILE, queues=[HOSTILE[:100]], actors=[HOSTILE], crash={"a": HOSTILE})
     Queue.objects.create(name=f"~{HOSTILE[:90]}")
     ApiToken.issue(user=User.objects.create_user("alice"), name=HOSTILE[:100])
+    schedule = factories.make_schedule(HOSTILE[:100], is_declared=True)
+    texts = {"actor": HOSTILE, "payload": {"do": HOSTILE}, "problem": HOSTILE, "options": {"tags": [HOSTILE]}}
+    people = {"paused_by": HOSTILE, "pause_reason": HOSTILE, "taken_over_by": HOSTILE, "declared": {"payload": HOSTILE}}
+    now = schedule.created_at
+    Schedule.objects.update(**texts, **people, paused_at=now, taken_over_at=now)
     task.refresh_from_db()
     return task
 
@@ -113,6 +118,7 @@ def test_invisible_characters_in_names_are_written_out(root, worker):
     Worker.objects.update(host=name, queues=[name], actors=[name])
     token, _ = ApiToken.issue(user=User.objects.create_user("alice"), name=name, queues=[name])
     factories.submit()
+    factories.make_schedule(name)
     Task.objects.update(queue=name)
     entry = Journal.objects.create(kind="queue", object_id=name, verb="pause", by=name, reason=name, queue=name)
     lists = [list_of(model) for model in MODELS]

@@ -252,6 +252,7 @@ def test_an_example_can_be_sent_as_it_is(alice, staff, worker, operation, name):
     path = operation.path.format(
         task_id=dead.pk if operation.name == "retryTask" else task["id"], name="default",
         letter_id=factories.open_letter(dead).pk, worker_id=worker.pk,
+        schedule_id=factories.make_schedule(is_declared=name.startswith("Give it back")).pk,
     )  # fmt: skip
     (example,) = [one["value"] for one in _body_of(operation)["examples"].values() if one["summary"] == name]
     response = caller.generic(operation.method.upper(), path, json.dumps(example), content_type="application/json")
@@ -385,7 +386,8 @@ def test_a_page_can_show_that_a_task_is_gone(browser, alice):
 @pytest.mark.parametrize("path", [path for method, path in ROUTES if method == "get"])
 def test_every_page_opens(browser, alice, worker, path):
     letter = factories.open_letter(factories.make_task(Status.DEAD, worker=worker))
-    address = path.format(task=letter.task_id, letter=letter.pk, worker=worker.pk, queue="default")
+    names = {"task": letter.task_id, "letter": letter.pk, "worker": worker.pk, "queue": "default"}
+    address = path.format(**names, schedule=factories.make_schedule().pk)
     for response in (browser.get(address), browser.options(address)):
         assert response.status_code == 200
         assert response["Content-Type"].startswith("text/html")

@@ -47,7 +47,20 @@ STAFF = [
     ("get", "/api/v1/stats"),
 ]
 #: Routes for staff with a permission.
-PERMITTED = [("get", "/api/v1/journal")]
+PERMITTED = [
+    ("get", "/api/v1/journal"),
+    ("get", "/api/v1/schedules"),
+    ("post", "/api/v1/schedules"),
+    ("get", "/api/v1/schedules/{schedule}"),
+    ("put", "/api/v1/schedules/{schedule}"),
+    ("patch", "/api/v1/schedules/{schedule}"),
+    ("delete", "/api/v1/schedules/{schedule}"),
+    ("post", "/api/v1/schedules/{schedule}/pause"),
+    ("post", "/api/v1/schedules/{schedule}/resume"),
+    ("post", "/api/v1/schedules/{schedule}/run"),
+    ("post", "/api/v1/schedules/{schedule}/backfill"),
+    ("get", "/api/v1/schedules/{schedule}/preview"),
+]
 ROUTES = OPEN + STAFF + PERMITTED
 OF_ONE = [route for route in OPEN if "{" in route[1]]
 NAMES = [f"{method} {path}" for method, path in ROUTES]
@@ -71,7 +84,10 @@ def hers(alice, worker):
     """A dead task of Alice's, and its letter."""
     task = factories.make_task(Status.DEAD, worker=worker, owner_id=alice.user.pk)
     letter = factories.open_letter(task)
-    return {"task": task.pk, "letter": letter.pk, "worker": worker.pk, "queue": "default"}
+    schedule = factories.make_schedule()
+    return {
+        "task": task.pk, "letter": letter.pk, "worker": worker.pk, "queue": "default", "schedule": schedule.pk,
+    }  # fmt: skip
 
 
 def _call(caller, route, hers):
@@ -85,7 +101,13 @@ def _call(caller, route, hers):
 def test_the_list_of_routes_is_complete():
     patterns = set(_patterns(get_resolver().url_patterns))
     routes = {pattern.rstrip("/") for pattern in patterns if pattern.startswith("api/")}
-    names = {"task": "<str:task_id>", "letter": "<str:letter_id>", "worker": "<str:worker_id>", "queue": "<str:name>"}
+    names = {
+        "task": "<str:task_id>",
+        "letter": "<str:letter_id>",
+        "worker": "<str:worker_id>",
+        "queue": "<str:name>",
+        "schedule": "<str:schedule_id>",
+    }
     listed = {path.strip("/").format(**names) for _, path in ROUTES}
     assert routes == listed | {"api/schema", "api/docs"}, "the description is open to everybody"
     assert {f"{route}/" for route in routes} <= patterns, "every route comes in both forms"

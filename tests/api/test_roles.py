@@ -17,7 +17,7 @@ from django.urls import get_resolver, reverse
 
 from dlq.models import DeadLetter
 from tasks.api.tasks import TaskDetail
-from tasks.models import ApiToken, Attempt, Journal, Queue, Task, Worker
+from tasks.models import ApiToken, Attempt, Journal, Queue, Schedule, Task, Worker
 from tasks.states import Status
 from tests import factories
 from tests.callers import TASKS, Caller
@@ -35,6 +35,9 @@ DEFAULT_EDIT = {
 #: Another payload makes other work run.
 OTHER_PAYLOAD = {"payload": {"do": "fail"}}
 OTHER_EDIT = DEFAULT_EDIT | OTHER_PAYLOAD
+
+SCHEDULES = "/api/v1/schedules"
+NEW_SCHEDULE = {"name": "new", "actor": "limited", "cron": "0 6 * * *"}
 
 OK = 0  # any status below 400
 
@@ -81,6 +84,35 @@ ROUTES = (
     Route("PATCH", "/api/v1/queues/{queue}", "operate", (401, 403, 403, 403, 403, OK, OK, OK), {"paused": True}),
     Route("POST", "/api/v1/queues/{queue}/pause", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
     Route("POST", "/api/v1/queues/{queue}/resume", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
+    Route("GET", SCHEDULES, "read", (401, 403, 403, 403, OK, OK, OK, OK)),
+    Route("POST", SCHEDULES, "submit", (401, 403, 403, 403, 403, 403, OK, OK), NEW_SCHEDULE),
+    Route("GET", f"{SCHEDULES}/{{schedule}}", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
+    Route(
+        "PUT",
+        f"{SCHEDULES}/{{schedule}}",
+        "operate",
+        (401, 403, 403, 403, 403, 403, OK, OK),
+        NEW_SCHEDULE | {"payload": {"do": "return"}, "actor": "act"},
+    ),
+    Route("PUT", f"{SCHEDULES}/{{schedule}}", "operate submit", (401, 403, 403, 403, 403, 403, OK, OK), NEW_SCHEDULE),
+    Route(
+        "PATCH", f"{SCHEDULES}/{{schedule}}", "operate", (401, 403, 403, 403, 403, 403, OK, OK), {"overlap": "allow"}
+    ),
+    Route(
+        "PATCH", f"{SCHEDULES}/{{schedule}}", "operate submit", (401, 403, 403, 403, 403, 403, OK, OK), OTHER_PAYLOAD
+    ),
+    Route("DELETE", f"{SCHEDULES}/{{schedule}}", "operate", (401, 403, 403, 403, 403, 403, OK, OK)),
+    Route("POST", f"{SCHEDULES}/{{schedule}}/pause", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
+    Route("POST", f"{SCHEDULES}/{{schedule}}/resume", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
+    Route("POST", f"{SCHEDULES}/{{schedule}}/run", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
+    Route(
+        "POST",
+        f"{SCHEDULES}/{{schedule}}/backfill",
+        "operate",
+        (401, 403, 403, 403, 403, OK, OK, OK),
+        {"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T05:00:00Z"},
+    ),
+    Route("GET", f"{SCHEDULES}/{{schedule}}/preview", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
     Route("GET", "/api/v1/journal", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
     Route("GET", "/api/v1/stats", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
     Route("GET", "/metrics", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
@@ -105,7 +137,14 @@ def rows(people: dict[str, User], worker: Worker) -> dict[str, Any]:
     dead = factories.make_task(Status.DEAD, worker=worker, owner_id=people["alice"].pk)
     waiting = factories.submit(owner_id=people["alice"].pk)
     letter = factories.open_letter(dead)
-    return {"dead": dead.pk, "waiting": waiting.pk, "letter": letter.pk, "worker": worker.pk, "queue": "default"}
+    return {
+        "dead": dead.pk,
+        "waiting": waiting.pk,
+        "letter": letter.pk,
+        "worker": worker.pk,
+        "queue": "default",
+        "schedule": factories.make_schedule().pk,
+    }
 
 
 def _with_session(user: User | None) -> Client:
@@ -125,7 +164,7 @@ def _undone() -> Iterator[None]:
 def _everything() -> list[Any]:
     # Of tokens not the time of their last use.
     tokens = list(ApiToken.objects.order_by("pk").values("pk", "name", "scopes", "revoked_at"))
-    models = (Task, Attempt, DeadLetter, Queue, Worker, Journal)
+    models = (Task, Attempt, DeadLetter, Queue, Worker, Journal, Schedule)
     return [tokens, *(list(model.objects.order_by("pk").values()) for model in models)]
 
 
@@ -149,12 +188,17 @@ def _check(caller: Client, route: Route, rows: dict[str, Any], expected: int, wh
 
 
 def test_every_route_is_in_the_table() -> None:
-    known = {route.path.format(waiting="x", dead="x", letter="x", worker="x", queue="x") for route in ROUTES}
+    known = {
+        route.path.format(waiting="x", dead="x", letter="x", worker="x", queue="x", schedule="x") for route in ROUTES
+    }
     assert set(_patterns()) == known | set(OPEN)
 
 
 def test_every_method_of_every_route_is_in_the_table_and_declares_what_it_does() -> None:
-    known = {(one.method, one.path.format(waiting="x", dead="x", letter="x", worker="x", queue="x")) for one in ROUTES}
+    known = {
+        (one.method, one.path.format(waiting="x", dead="x", letter="x", worker="x", queue="x", schedule="x"))
+        for one in ROUTES
+    }
     found = {(method, path) for path, view in _patterns().items() if path not in OPEN for method in view.actions}
     assert found == known
     for path, view in _patterns().items():
@@ -267,6 +311,7 @@ PAGES = {
     "callboard_journal": READ_ONLY,
     "dlq_deadletter": READ_ONLY,
     "callboard_apitoken": {"changelist": ADMINS, "change": ADMINS, "history": ADMINS, "add": ADMINS, "delete": NONE},
+    "callboard_schedule": READ_ONLY | {"add": ADMINS},
     "auth_user": OF_ROOT | {"password_change": ROOT},
     "auth_group": OF_ROOT,
 }
@@ -275,6 +320,12 @@ VERBS = {
     "callboard_task": {"cancel": ("waiting", OPERATORS), "retry": ("dead", OPERATORS)},
     "dlq_deadletter": {"redrive": ("letter", OPERATORS), "discard": ("letter", OPERATORS)},
     "callboard_queue": {"pause": ("queue", OPERATORS), "resume": ("queue", OPERATORS)},
+    "callboard_schedule": {
+        "run": ("schedule", OPERATORS),
+        "pause": ("schedule", OPERATORS),
+        "resume": ("schedule", OPERATORS),
+        "give_back": ("schedule", ADMINS),
+    },
     "callboard_worker": {"drain": ("worker", OPERATORS)},
     "callboard_apitoken": {"revoke": ("token", ADMINS)},
 }
@@ -292,6 +343,7 @@ def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
         "callboard_task": rows["dead"],
         "callboard_queue": "default",
         "callboard_worker": rows["worker"],
+        "callboard_schedule": rows["schedule"],
         "callboard_journal": entry.pk,
         "callboard_apitoken": token.pk,
         "dlq_deadletter": rows["letter"],

@@ -1,13 +1,15 @@
 """Stand-ins around a loop of the scheduler: a clock, a leadership and a broker that do as the test says."""
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connection
 
 from dlq.models import DeadLetter
 from tasks.broker.sources.base import Taken
@@ -100,3 +102,52 @@ class Broker:
 
     def put_back(self, taken: Sequence[Taken]) -> None:
         raise NotImplementedError
+
+
+# Functions that the session finds before those of pg_catalog, so that it reads this time.
+_FAKE = """
+CREATE SCHEMA fake;
+CREATE FUNCTION fake.statement_timestamp() RETURNS timestamptz STABLE LANGUAGE sql AS $$
+    SELECT pg_catalog.statement_timestamp() + current_setting('fake.ahead')::double precision * interval '1 second'
+$$;
+CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql AS $$
+    SELECT pg_catalog.clock_timestamp() + current_setting('fake.ahead')::double precision * interval '1 second'
+$$;
+SET LOCAL search_path = fake, public, pg_catalog;
+SET LOCAL fake.ahead = 0;
+"""
+
+
+class Clocks:
+    """The database's clock and the process's own."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._ahead = self._passed = 0.0
+        query(_FAKE)
+
+    @staticmethod
+    def now() -> datetime:
+        """Return the database's time."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT statement_timestamp()")
+            return cursor.fetchone()[0]  # type: ignore[no-any-return]
+
+    def monotonic(self) -> float:
+        """Return the process's own time."""
+        return time.monotonic() - self._began + 1000 + self._passed
+
+    def step(self, seconds: float) -> None:
+        """Let the database's clock step."""
+        self._ahead += seconds
+        query(f"SET LOCAL fake.ahead = {self._ahead}")
+
+    def go_on(self, seconds: float) -> None:
+        """Let time pass on both."""
+        self._passed += seconds
+        self.step(seconds)
+
+
+def query(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)

@@ -1,10 +1,8 @@
 """A database clock that steps: live workers keep their tasks, and dead ones are found within a lease."""
 
-import time
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from tasks.db import clock as module
 from tasks.lifecycle import workers
@@ -15,53 +13,11 @@ from tasks.scheduler.leadership import Leadership
 from tasks.scheduler.sweeper import Sweeper
 from tasks.states import Status, WorkerStatus
 from tests.factories import make_worker, start, submit
-from tests.scheduler.stage import TIMED, Broker, Leading
+from tests.scheduler.stage import TIMED, Broker, Clocks, Leading
 
 pytestmark = pytest.mark.django_db
 
 STEPS = [60, 3600]
-
-
-# Functions that the session finds before those of pg_catalog, so that it reads this time.
-_FAKE = """
-CREATE SCHEMA fake;
-CREATE FUNCTION fake.statement_timestamp() RETURNS timestamptz STABLE LANGUAGE sql AS $$
-    SELECT pg_catalog.statement_timestamp() + current_setting('fake.ahead')::double precision * interval '1 second'
-$$;
-CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql AS $$
-    SELECT pg_catalog.clock_timestamp() + current_setting('fake.ahead')::double precision * interval '1 second'
-$$;
-SET LOCAL search_path = fake, public, pg_catalog;
-SET LOCAL fake.ahead = 0;
-"""
-
-
-class Clocks:
-    """The database's clock and the process's own."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._ahead = self._passed = 0.0
-        query(_FAKE)
-
-    def monotonic(self) -> float:
-        """Return the process's own time."""
-        return time.monotonic() - self._began + 1000 + self._passed
-
-    def step(self, seconds: float) -> None:
-        """Let the database's clock step."""
-        self._ahead += seconds
-        query(f"SET LOCAL fake.ahead = {self._ahead}")
-
-    def go_on(self, seconds: float) -> None:
-        """Let time pass on both."""
-        self._passed += seconds
-        self.step(seconds)
-
-
-def query(statement: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
 
 
 @pytest.fixture

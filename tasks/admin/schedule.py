@@ -1,0 +1,324 @@
+"""Schedule pages: what runs when, its last results; add, edit, pause, resume, run now, give back to the code."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+
+from tasks import registry
+from tasks.admin.display import Display, display, display_age, display_json, display_time
+from tasks.admin.formatting import EMPTY, badge, count_text, escape_invisible, exact_time, relative_time, shortened
+from tasks.admin.operated import OperatedAdmin
+from tasks.admin.operator_log import author_of
+from tasks.admin.verb import Verb, one_by_one
+from tasks.contract.access import (
+    ADD_SCHEDULE,
+    CHANGE_SCHEDULE,
+    PAUSE_SCHEDULE,
+    RUN_SCHEDULE,
+    VIEW_TASK,
+    Caller,
+    visible,
+)
+from tasks.contract.schedules import last_tasks, preview_as_list, read_schedule
+from tasks.contract.sight import Lens, keep_secrets, sight_of
+from tasks.errors import IllegalTransition, InvalidTask, NotFound
+from tasks.lifecycle import schedules
+from tasks.models import Schedule, Task
+from tasks.models.schedule import OPTIONS, TIMING
+from tasks.payload import is_same_json
+from tasks.states import ObjectKind, Status
+
+MAX_NAME_LENGTH = 60
+#: Fires and tasks on a schedule's page.
+MAX_SHOWN = 5
+
+
+def status_badge(schedule: Any) -> str:
+    """Show whether it fires, and whether it deviates from the code."""
+    if schedule.paused_at:
+        state = badge("paused", "Paused")
+    elif schedule.problem:
+        state = badge("silent", "Cannot fire")
+    else:
+        state = badge("alive", "Active") if schedule.next_fire_at else badge("gone", "Ended")
+    if schedule.taken_over_at:
+        return format_html("{} {}", state, badge("retrying", "Taken over from code"))
+    return format_html("{} {}", state, badge("gone", "Code")) if schedule.is_declared else state
+
+
+def _pause_note(schedule: Any) -> str:
+    if not schedule.paused_at:
+        return EMPTY
+    by = escape_invisible(schedule.paused_by) or "itself"
+    why = f": {escape_invisible(schedule.pause_reason)}" if schedule.pause_reason else ""
+    return format_html("by {}, {}{}", by, relative_time(schedule.paused_at), why)
+
+
+def _taken_over_note(schedule: Any) -> str:
+    if not schedule.taken_over_at:
+        return EMPTY
+    return format_html(
+        "by {}, {}", escape_invisible(schedule.taken_over_by) or "unknown", relative_time(schedule.taken_over_at)
+    )
+
+
+def _task_link(task: Task) -> str:
+    status = Status(task.status)
+    return format_html(
+        '<a href="{}">{}</a>',
+        reverse("admin:callboard_task_change", args=[task.pk]),
+        badge(status.value, str(status.label)),
+    )
+
+
+def _last_result(schedule: Any) -> str:
+    task = getattr(schedule, "last_task", None)
+    return EMPTY if task is None else _task_link(task)
+
+
+def _last_results(schedule: Any) -> str:
+    rows = ((exact_time(task.scheduled_at), _task_link(task)) for task in getattr(schedule, "last_tasks", ()))
+    return format_html_join("", "<div>{} {}</div>", rows) or EMPTY
+
+
+def _next_fires(schedule: Any) -> str:
+    fires = preview_as_list(schedule, after=timezone.now(), limit=MAX_SHOWN)
+    return format_html_join("", "<div>{}</div>", ((fire["local"],) for fire in fires)) or EMPTY
+
+
+def _next(schedule: Any) -> str:
+    return EMPTY if schedule.paused_at else relative_time(schedule.next_fire_at)
+
+
+def _count(name: str) -> Display:
+    return display(name, lambda schedule: count_text(getattr(schedule, name)))
+
+
+_STATUS = display("status", status_badge)
+_WHEN = display("when", lambda schedule: escape_invisible(schedule.timetable.describe()))
+_REFUSALS = (NotFound, InvalidTask, IllegalTransition)
+
+PAUSE = Verb(
+    name="pause",
+    label="Pause",
+    command="Pause {}",
+    outcome="be paused",
+    done="paused",
+    permission=PAUSE_SCHEDULE.permission,
+    effect="It makes no tasks until it is resumed. Tasks that are there go on.",
+    condition="Only schedules that are not paused can be paused.",
+    legal=lambda rows: rows.active(),
+    run=one_by_one(lambda id, by: schedules.pause(id, by=by), refusals=_REFUSALS),
+    is_danger=True,
+)
+RESUME = Verb(
+    name="resume",
+    label="Resume",
+    command="Resume {}",
+    outcome="be resumed",
+    done="resumed",
+    permission=PAUSE_SCHEDULE.permission,
+    effect="It fires again from now on. What it would have fired during the pause is left out.",
+    condition="Only paused schedules can be resumed.",
+    legal=lambda rows: rows.paused(),
+    run=one_by_one(lambda id, by: schedules.resume(id, by=by), refusals=_REFUSALS),
+)
+RUN = Verb(
+    name="run",
+    label="Run now",
+    command="Run {} now",
+    outcome="run now",
+    done="run",
+    permission=RUN_SCHEDULE.permission,
+    effect="One task is submitted at once, whether the schedule is paused or its last task still runs.",
+    condition="The actor must be declared and take the payload.",
+    legal=lambda rows: rows,
+    run=one_by_one(lambda id, by: schedules.run(id, by=by), refusals=_REFUSALS),
+)
+GIVE_BACK = Verb(
+    name="give_back",
+    label="Give back to code",
+    command="Give {} back to the code",
+    outcome="be given back",
+    done="given back to the code",
+    permission=CHANGE_SCHEDULE.permission,
+    effect="It is again as code declares it; what was changed here is lost.",
+    condition="Only schedules that were taken over from code can be given back.",
+    legal=lambda rows: rows.filter(taken_over_at__isnull=False),
+    run=one_by_one(lambda id, by: schedules.give_back(id, by=by), refusals=_REFUSALS),
+)
+
+
+class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A schedule's definition; the readers of the API check it."""
+
+    #: Who fills it in; the admin sets it.
+    user: Any = None
+
+    actor = forms.ChoiceField()
+
+    class Meta:
+        model = Schedule
+        fields = (
+            "name", "actor", "payload", "options", *TIMING, "jitter_seconds", "overlap", "catch_up",
+            "catch_up_window_seconds", "pause_after_failures",
+        )  # fmt: skip
+        help_texts = {
+            "options": f"Further fields of its tasks, as JSON: any of {', '.join(OPTIONS)}.",
+            "cron": "Minute, hour, day of month, month, day of week; six fields begin with seconds. Or leave it empty "
+            "and give an interval.",
+            "every_seconds": "An interval in place of cron.",
+            "timezone": "A time zone of IANA such as Europe/Berlin, in which cron is read.",
+            "jitter_seconds": "Tasks start up to this long after the fire.",
+            "overlap": "What happens at a fire while the last task has not ended.",
+            "catch_up": "What happens to fires that came while no scheduler ran.",
+            "catch_up_window_seconds": "Missed fires that are older are left out.",
+            "pause_after_failures": "The schedule pauses itself when so many of its tasks died in a row.",
+        }
+        field_classes = {"starts_at": forms.SplitDateTimeField, "ends_at": forms.SplitDateTimeField}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The current one stays on offer: it may be missing from the code while a deploy lasts, or closed to the API.
+        names = sorted(
+            {spec.name for spec in registry.all_specs() if spec.is_open_to_api} | {self.instance.actor} - {""}
+        )
+        if "actor" in self.fields:
+            cast(forms.ChoiceField, self.fields["actor"]).choices = [(one, escape_invisible(one)) for one in names]
+
+    def clean(self) -> dict[str, Any]:
+        """Read the definition as the API does, and put its errors beside the fields."""
+        given = {name: value for name, value in (super().clean() or {}).items() if value not in (None, "")}
+        if self.errors:
+            return given
+        options = given.pop("options", None) or {}
+        given.setdefault("name", self.instance.name)
+        times = {name: given[name].isoformat() for name in ("starts_at", "ends_at") if name in given}
+        try:
+            if not isinstance(options, dict) or not {*options} <= {*OPTIONS}:
+                raise forms.ValidationError({"options": f"Expected an object with any of {', '.join(OPTIONS)}."})
+            name, definition = read_schedule({**options, **given, **times})
+            if "payload" not in self.fields:
+                # Hidden from the user; it stays.
+                definition["payload"] = Schedule.objects.values_list("payload", flat=True).get(pk=self.instance.pk)
+            schedules.check(Schedule(name=name, created_at=timezone.now(), **definition))
+        except InvalidTask as error:
+            for one in error.errors:
+                root = one.field.partition(".")[0]
+                known = root if root in self.fields else "options" if root in OPTIONS else None
+                self.add_error(known, f"{one.field}: {one.message}" if known != one.field else one.message)
+            return given
+        self._require_right_to_change_work(definition)
+        return {"name": name, **definition}
+
+    def _require_right_to_change_work(self, definition: Mapping[str, Any]) -> None:
+        # Not Django's changed_data: of a field with a default it believes the browser.
+        changed = [
+            name
+            for name in ("actor", "payload")
+            if name in self.fields and not is_same_json(definition[name], self.initial.get(name))
+        ]
+        if changed and not self.user.has_perm(ADD_SCHEDULE.permission):
+            raise forms.ValidationError(f"You may not {ADD_SCHEDULE.words}: leave {' and '.join(changed)} as it is.")
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(OperatedAdmin):
+    """Schedules."""
+
+    change_form_template = "callboard/editable_form.html"
+    form = ScheduleForm
+    verbs = (RUN, PAUSE, RESUME, GIVE_BACK)
+    kind = ObjectKind.SCHEDULE
+    state_field = None
+    empty_text = "No schedules. Add one here, by the API, or beside an actor: @dramatiq.actor(schedule=…)."
+    list_display = (
+        display("schedule", lambda schedule: shortened(schedule.name, MAX_NAME_LENGTH)),
+        display("actor", lambda schedule: shortened(schedule.actor, MAX_NAME_LENGTH)),
+        _WHEN,
+        _STATUS,
+        display("next fire", _next),
+        display_age("last_fire_at"),
+        display("last result", _last_result),
+    )
+    summary_fields = (
+        _STATUS,
+        _WHEN,
+        display("paused", _pause_note),
+        display("taken over", _taken_over_note),
+        display("problem", lambda schedule: escape_invisible(schedule.problem) or EMPTY),
+        display("next fires", _next_fires),
+        display_time("buffered_fire_at", label="waits for the last task"),
+        display("last results", _last_results),
+        _count("skipped"),
+        _count("missed"),
+        display_time("backfill_from", label="fills from"),
+        display_time("backfill_until", label="fills until"),
+        display_json("declared", label="declared in code"),
+        display_age("created_at"),
+    )
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Allow with the permission."""
+        return request.user.has_perm(ADD_SCHEDULE.permission)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Allow with the permission."""
+        return request.user.has_perm(CHANGE_SCHEDULE.permission)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show the form's fields, but no payload to those from whom it is hidden."""
+        hidden = {"payload"} if obj is not None and obj.payload is None else set()
+        return [(None, {"fields": [name for name in ScheduleForm.Meta.fields if name not in hidden]})]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """Fix the name of one that code declares."""
+        return ["name"] if obj is not None and obj.is_declared else []
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Tell the form who fills it in."""
+        form = super().get_form(request, obj, change, **kwargs)
+        form.user = request.user
+        return form
+
+    def hide_data(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+        """Replace payloads, those of the code too."""
+        sees = sight_of(Caller(request.user))
+        for row in rows:
+            lens = Lens(sees(row.owner_id), row)
+            declared = row.declared and {**row.declared, "payload": lens.value(row.declared.get("payload"))}
+            row.payload, row.declared = lens.payload(), declared
+
+    def name_of(self, row: Any) -> str:
+        """Name it."""
+        return shortened(row.name, MAX_NAME_LENGTH)
+
+    def annotate(self, rows: list[Any]) -> None:
+        """Add the last task of each."""
+        found = Task.objects.only("id", "status").in_bulk([row.last_task_id for row in rows if row.last_task_id])
+        for row in rows:
+            row.last_task = found.get(row.last_task_id)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Find a schedule, with its last tasks that the user may see."""
+        row = super().get_object(request, object_id, from_field)
+        if row is not None:
+            row.last_tasks = list(visible(last_tasks(row), Caller(request.user), VIEW_TASK)[:MAX_SHOWN])
+        return row
+
+    def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
+        """Call the verb; it checks once more, under a lock."""
+        by, values = author_of(request), dict(form.cleaned_data)
+        if not change:
+            made = schedules.add(values.pop("name"), values, owner_id=request.user.pk, by=by)
+            obj.pk = made.pk
+            return
+        stored = Schedule.objects.get(pk=obj.pk)
+        lens = Lens(sight_of(Caller(request.user))(stored.owner_id), stored)
+        schedules.edit(obj.pk, keep_secrets(values, task=stored, lens=lens), by=by)
