@@ -29,18 +29,22 @@ from tasks.states import (
     AttemptOutcome,
     DeathReason,
     Door,
+    EdgeState,
     ObjectKind,
     Obstacle,
+    OnFailure,
     Resolution,
     Status,
     WorkerStatus,
 )
 from tasks.submission import (
     FIELDS,
+    Dependencies,
     JsonObject,
     Kind,
     Moment,
     Priority,
+    Reference,
     Seconds,
     Tags,
     TaskField,
@@ -51,10 +55,22 @@ from tasks.submission import (
 TRACE_ID: Schema = {**TEXT, "pattern": "^[0-9a-f]{32}$"}
 
 
+_EDGE = an_object(
+    {
+        "id": about(ID, "The task that this one depends on; it may have been removed since."),
+        "on_failure": about(enum(OnFailure), "What its death or cancellation does to this task."),
+        "state": about(
+            enum(EdgeState),
+            "NEW and OPEN: this task waits for it. MET: it need not wait any longer. FAILED: it was cancelled with it.",
+        ),
+    }
+)
+
+
 def _answered(kind: Kind) -> Schema:
     """Describe a value as an answer gives it."""
     match kind:
-        case Text():
+        case Text() | Reference():
             return TEXT
         case JsonObject():
             return ANY_OBJECT
@@ -68,6 +84,8 @@ def _answered(kind: Kind) -> Schema:
             return INTEGER
         case Tags():
             return array(TEXT)
+        case Dependencies():
+            return array(_EDGE)
 
 
 def _given(one: TaskField) -> Schema:
@@ -149,8 +167,11 @@ _TASK = {
         description="Why the waiting task does not run yet. Complete only if the task is read by itself: in lists it "
         "says what the row alone tells.",
     ),
+    "depends_on": array(
+        _EDGE, description="The tasks that it depends on, oldest first: the first 100. GET tasks/{id}/workflow has all."
+    ),
+    "cause_id": about(or_null(ID), "The task whose death or cancellation cancelled this one; null: none did."),
     # Reserved for later releases, so that the format stays the same.
-    "depends_on": array(ID, description=_LATER),
     "ref": about(or_null(TEXT), _LATER),
     "unique": about(or_null(ANY_OBJECT), _LATER),
     "concurrency_key": about(or_null(TEXT), _LATER),
@@ -207,7 +228,8 @@ _WAITING_FOR = {
     "since": about(TIME, "Since when the queue is paused."),
     "reason": about(or_null(TEXT), "Why the queue is paused; null: nobody said."),
     "run_at": about(TIME, "When the task is due."),
-    "tasks": about(INTEGER, "How many tasks go first."),
+    "tasks": about(INTEGER, "How many tasks go first, or how many of those it depends on it still waits for."),
+    "parents": array(ID, description="The first of the tasks that it depends on and that it waits for."),
     "is_capped": about(BOOLEAN, "Whether counting them stopped at a bound."),
     "threads": about(INTEGER, "How many threads serve the task; all of them are busy."),
 }

@@ -27,6 +27,7 @@ from tasks.contract.access import (
     Action,
     visible,
 )
+from tasks.contract.dependencies import parents_of
 from tasks.contract.filters import filtered
 from tasks.contract.idempotency_key import take_key
 from tasks.contract.journal import event_as_dict, take_reason
@@ -38,7 +39,7 @@ from tasks.contract.submissions import (
     permitted_change,
     read_change,
     read_replacement,
-    read_submission,
+    read_single,
     read_submissions,
 )
 from tasks.contract.tasks import (
@@ -75,13 +76,16 @@ class TaskList(ApiView):
         found = page(
             filtered(visible(Task.objects.defer(*UNSEEN), caller_of(request), VIEW_TASK), asked, FILTERS), asked
         )
-        return Response(page_as_dict(request, found, lambda task: task_as_dict(task, url=url, sees=sees)))
+        parents = parents_of(found.rows)
+        return Response(
+            page_as_dict(request, found, lambda task: task_as_dict(task, url=url, sees=sees, parents=parents))
+        )
 
     def post(self, request: Request) -> Response:
         """Submit one task."""
         body, caller, url = read_object(request), caller_of(request), urls_of(request, "api-tasks")
         key, limit = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller)
-        submission = read_submission(body, caller=caller)
+        submission = read_single(body, caller=caller)
         if key is None:
             answer = task_as_dict(lifecycle.submit(submission, admit=limit), url=url, sees=_sees(request))
             return Response(answer, status=201, headers={"Location": answer["url"], **limit.headers})
@@ -107,7 +111,8 @@ class TaskBulk(ApiView):
         submissions = read_submissions(values.get("tasks"), caller=caller)
         if key is None:
             tasks = lifecycle.submit_many(submissions, admit=limit)
-            answers = [task_as_dict(task, url=url, sees=sees) for task in tasks]
+            parents = parents_of(tasks)
+            answers = [task_as_dict(task, url=url, sees=sees, parents=parents) for task in tasks]
             return Response({"tasks": answers}, status=201, headers=limit.headers)
         receipt = lifecycle.submit_many_once(submissions, key=key, admit=limit)
         return _receipt(receipt, {"tasks": receipt_as_list(receipt, url=url, sees=sees)}, headers=limit.headers)

@@ -48,6 +48,7 @@ WITH wanted AS MATERIALIZED (
         retry_until = CASE WHEN wanted.status = 'RETRYING' THEN task.retry_until END,
         expires_at = CASE WHEN wanted.status = 'RETRYING' THEN task.expires_at
                           ELSE statement_timestamp() + task.max_age_seconds * interval '1 second' END,
+        cause_id = NULL,
         finished_at = NULL, started_at = NULL, queued_at = NULL, result = NULL,
         version = task.version + 1
     FROM wanted WHERE task.id = wanted.id
