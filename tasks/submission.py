@@ -19,6 +19,8 @@ OwnerId = int | str | UUID
 
 #: The most tasks that one may depend on, and the most dependencies of one bulk.
 MOST_PARENTS = 10_000
+#: In characters.
+LONGEST_REF = 100
 
 
 class DependsOn(NamedTuple):
@@ -245,7 +247,7 @@ class Submission:
     ref: str | None = field(
         default=None,
         metadata=_declare(
-            Reference(100), "A name by which tasks of the same bulk may depend on this one.", is_column=False
+            Reference(LONGEST_REF), "A name by which tasks of the same bulk may depend on this one.", is_column=False
         ),
     )
     owner_id: OwnerId | None = None

@@ -30,6 +30,7 @@ from tasks.states import OnFailure
 from tasks.submission import (
     EDITABLE,
     FIELDS,
+    LONGEST_REF,
     Dependencies,
     JsonObject,
     Kind,
@@ -55,7 +56,9 @@ _DEPENDS_ON: Schema = {
     "oneOf": [
         ID,
         body({"id": about(ID, "A task that exists."), "on_failure": _ON_FAILURE}, required=["id"]),
-        body({"ref": about(text(100), "A task of the same bulk."), "on_failure": _ON_FAILURE}, required=["ref"]),
+        body(
+            {"ref": about(text(LONGEST_REF), "A task of the same bulk."), "on_failure": _ON_FAILURE}, required=["ref"]
+        ),
     ]
 }
 
@@ -152,6 +155,16 @@ BODIES: Mapping[str, Schema] = {
         {**{name: _replacing(FIELDS[name]) for name in EDITABLE}, "reason": _WHY}, optional=["reason"]
     ),
     "Reason": body({"reason": _WHY}),
+    "Extent": body(
+        {
+            "reason": _WHY,
+            "workflow": about(
+                or_null(BOOLEAN),
+                "Whether to act on all tasks that are linked to this one by dependencies and that you may act on. A "
+                "retry then runs those again that died or were cancelled; the others of the workflow are left alone.",
+            ),
+        }
+    ),
     "QueueChange": body(
         {"paused": about(BOOLEAN, "Whether the queue is paused."), "reason": _WHY}, required=["paused"]
     ),

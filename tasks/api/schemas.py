@@ -178,6 +178,19 @@ _TASK = {
     "fairness_key": about(or_null(TEXT), _LATER),
     "batch": about(or_null(TEXT), _LATER),
 }
+_NODE = {
+    **{name: _TASK[name] for name in ("id", "url", "actor", "queue", "status", "depends_on")},
+    "pending_parents": about(INTEGER, "How many of the tasks that it depends on it still waits for."),
+    **{name: _TASK[name] for name in ("cause_id", "created_at", "run_at", "started_at", "finished_at")},
+}
+_WORKFLOW = {
+    "tasks": about(INTEGER, "How many tasks were found, on all pages."),
+    "statuses": about(
+        an_object({str(status): INTEGER for status in Status}, optional=[str(status) for status in Status]),
+        "How many of them have each status; without those that none has.",
+    ),
+    "is_complete": about(BOOLEAN, "Whether these are all. The search stops at 20,000 tasks."),
+}
 _ATTEMPT = {
     "number": about(INTEGER, "The claim's number, from 1. Claims that were put back leave gaps."),
     "outcome": about(enum(AttemptOutcome), "How the attempt ended."),
@@ -304,9 +317,20 @@ _RECENT = {
 }
 #: The codes in ``errors`` of a problem.
 FIELD_CODES = (
-    *("bad_text", "duplicate", "exclusive", "invalid", "masked", "no_zone", "not_allowed", "not_json", "not_supported"),
+    *(
+        "bad_text",
+        "cycle",
+        "duplicate",
+        "exclusive",
+        "invalid",
+        "masked",
+        "no_zone",
+        "not_allowed",
+        "not_json",
+        "not_supported",
+    ),
     *("out_of_range", "required", "too_deep", "too_large", "too_long", "unknown_actor", "unknown_field"),
-    *("unknown_host", "unknown_parameter", "unknown_queue"),
+    *("unknown_host", "unknown_parameter", "unknown_queue", "unknown_ref", "unknown_task"),
 )
 _FIELD_ERROR = {
     "field": about(TEXT, "The dotted path of a field (`tasks.3.payload.to`), a query parameter or a header."),
@@ -338,6 +362,8 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "SubmittedTask": {"oneOf": [ref("Task"), ref("RemovedTask")]},
     "SubmittedTasks": an_object({"tasks": array(ref("SubmittedTask"), description="In the order of the submission.")}),
+    "WorkflowTask": an_object(_NODE),
+    "WorkflowPage": _page("WorkflowTask", **_WORKFLOW),
     "TaskPage": _page("Task", searched=_SEARCHED),
     "Result": an_object({name: _TASK[name] for name in ("id", "status", "result", "error", "hidden", "finished_at")}),
     "Attempt": an_object(_ATTEMPT),

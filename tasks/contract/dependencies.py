@@ -12,15 +12,15 @@ from tasks.lifecycle.depend import unknown_tasks
 from tasks.models import Dependency, Task
 from tasks.queries.dependencies import first_parents
 from tasks.states import OnFailure
-from tasks.submission import DependsOn, Submission
+from tasks.submission import LONGEST_REF, DependsOn, Submission
 
 #: Of an id in its longest form.
 _LONGEST_ID = 36
 
 
-def depends_on(most: int, *, longest_ref: int) -> Reader:
+def depends_on(most: int) -> Reader:
     """Read a list of tasks: ids, or objects with an id or a ref, and maybe ``on_failure``."""
-    readers: Mapping[str, Reader] = {"id": _identifier, "ref": fields.text(longest_ref), "on_failure": _on_failure}
+    readers: Mapping[str, Reader] = {"id": _identifier, "ref": fields.text(LONGEST_REF), "on_failure": _on_failure}
 
     def read(value: Any) -> list[DependsOn]:
         if not isinstance(value, list) or len(value) > most:

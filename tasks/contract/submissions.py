@@ -41,7 +41,7 @@ def _reader(kind: Kind) -> Reader:
         case Text(longest) | Reference(longest):
             return fields.text(longest)
         case Dependencies(most):
-            return depends_on(most, longest_ref=FIELDS["ref"].kind.longest)
+            return depends_on(most)
         case JsonObject():
             return fields.json_object
         case Tags(most, longest):

@@ -25,6 +25,7 @@ from tasks.lifecycle.settle import forsake_many, link_many, release_many, settle
 from tasks.lifecycle.signals import Moved, transitioned
 from tasks.lifecycle.submit import accept, submit, submit_many
 from tasks.lifecycle.submit_once import Receipt, submit_many_once, submit_once
+from tasks.lifecycle.workflow import cancel_workflow, retry_workflow
 from tasks.submission import FOR_EVER, DependsOn, Submission
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "accept",
     "cancel",
     "cancel_many",
+    "cancel_workflow",
     "claim_many",
     "complete_many",
     "delete",
@@ -70,6 +72,7 @@ __all__ = [
     "rescue_stuck",
     "retry",
     "retry_many",
+    "retry_workflow",
     "settle_all",
     "snooze",
     "still_held",

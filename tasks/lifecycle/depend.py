@@ -60,7 +60,7 @@ def plan(rows: Sequence[Row]) -> list[Edge]:
     wanted = [_parents(rows, position, named, faults) for position in range(len(rows))]
     if (count := sum(map(len, wanted))) > MOST_PARENTS:
         message = f"expected at most {MOST_PARENTS:,} dependencies in one call, got {count:,}"
-        raise InvalidTask(message, errors=[FieldError("depends_on", "too_many", message)])
+        raise InvalidTask(message, errors=[FieldError("depends_on", "too_large", message)])
     statuses = _statuses({parent for found in wanted for parent in found if isinstance(parent, UUID)})
     for position, found in enumerate(wanted):
         missing = [str(parent) for parent in found if isinstance(parent, UUID) and parent not in statuses]
@@ -98,6 +98,7 @@ def _parents(
     """Read the parents of a row: ids of other tasks, and positions of rows of the same call."""
     found: dict[UUID | int, OnFailure] = {}
     for given in rows[position]["depends_on"] or ():
+        task: Any
         task, on_failure = given if isinstance(given, DependsOn) else DependsOn(given)
         if not isinstance(task, UUID | str):
             message = f"expected the id of a task, or the ref of one in the same bulk, got {task!r:.100}"

@@ -45,9 +45,9 @@ _COMPUTED = {
 }
 
 
-def _insertion(others: Mapping[str, str] = _OTHERS) -> str:
+def _insertion(others: Mapping[str, str | None] = _OTHERS) -> str:
     """Write the one statement that inserts any number of tasks, from the declaration of their fields."""
-    types = {**others, **{one.name: one.kind.sql for one in FIELDS.values() if one.kind.sql}}
+    types = dict(others) | {one.name: one.kind.sql for one in FIELDS.values() if one.kind.sql}
     columns = [*others, *(one.name for one in FIELDS.values() if one.is_column), "expires_at"]
     # Only names and types of the declaration are formatted in; values are parameters.
     return f"""

@@ -135,7 +135,7 @@ def named(ref: str | None, *parents: str | UUID) -> Submission:
         ([named(None, uuid4())], {"depends_on": "unknown_task"}),
         ([named("a"), named(None, uuid4())], {"tasks.1.depends_on": "unknown_task"}),
         ([named(None, 7)], {"depends_on": "invalid"}),  # type: ignore[arg-type]
-        ([named(None, *(uuid4() for _ in range(10_001)))], {"depends_on": "too_many"}),
+        ([named(None, *(uuid4() for _ in range(10_001)))], {"depends_on": "too_large"}),
     ],
     ids=lambda value: ",".join(value.values()) if isinstance(value, dict) else "",
 )
