@@ -24,6 +24,23 @@ WAITING = frozenset({Status.BLOCKED, Status.PENDING, Status.QUEUED, Status.RETRY
 FINAL = frozenset({Status.SUCCEEDED, Status.DEAD, Status.CANCELLED})
 
 
+class OnFailure(TextChoices):
+    """What becomes of a task when one that it depends on dies or is cancelled; the values are the API's contract."""
+
+    CANCEL = "cancel", "Cancel it"
+    RUN = "run", "Run it all the same"
+    BLOCK = "block", "Leave it blocked"
+
+
+class EdgeState(TextChoices):
+    """What a dependency says about its child; ``docs/state_machine.md`` has who changes it."""
+
+    NEW = "NEW", "Not linked to its parent yet"
+    OPEN = "OPEN", "The parent has not ended"
+    MET = "MET", "The child need not wait for the parent"
+    FAILED = "FAILED", "The parent's end cancelled the child"
+
+
 class AttemptOutcome(TextChoices):
     """How one execution ended."""
 
@@ -76,6 +93,7 @@ class Scope(TextChoices):
 class Obstacle(TextChoices):
     """Why a waiting task does not run yet; the values are the API's contract."""
 
+    PARENTS = "parents", "Tasks it depends on"
     NO_SCHEDULER = "no_scheduler", "No scheduler"
     QUEUE_PAUSED = "queue_paused", "Queue paused"
     ACTOR_NOT_SERVED = "actor_not_served", "Actor not served"

@@ -7,14 +7,28 @@ declaration. A new field is a field of ``Submission``, a column with a migration
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
 from tasks.priority import BANDS, HIGHEST, LOWEST
 from tasks.retry import MOST_SECONDS
+from tasks.states import OnFailure
 
 #: The key of a user; a project chooses its type.
 OwnerId = int | str | UUID
+
+#: The most tasks that one may depend on, and the most dependencies of one bulk.
+MOST_PARENTS = 10_000
+#: In characters.
+LONGEST_REF = 100
+
+
+class DependsOn(NamedTuple):
+    """A task that another waits for: its id, or the ``ref`` of one in the same bulk."""
+
+    task: UUID | str
+    on_failure: OnFailure = OnFailure.CANCEL
+
 
 #: As ``max_retries``: never give up. (None is taken: it means "as the actor says".)
 FOR_EVER = -1
@@ -81,7 +95,23 @@ class WholeNumber:
     sql: ClassVar = "integer"
 
 
-Kind = Text | JsonObject | Tags | Moment | Priority | Seconds | WholeNumber
+@dataclass(frozen=True)
+class Reference:
+    """A name that other tasks of the same bulk know a task by; it is not kept."""
+
+    longest: int
+    sql: ClassVar = ""
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """Tasks to wait for; they are rows of their own."""
+
+    most: int = MOST_PARENTS
+    sql: ClassVar = ""
+
+
+Kind = Dependencies | Reference | Text | JsonObject | Tags | Moment | Priority | Seconds | WholeNumber
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +234,21 @@ class Submission:
     )
     tags: Sequence[str] = field(
         default=(), metadata=_declare(Tags(most=50, longest=100), "Labels to find the task by.", is_editable=True)
+    )
+    depends_on: Sequence[DependsOn | UUID] = field(
+        default=(),
+        metadata=_declare(
+            Dependencies(),
+            "The tasks that must end first, by id or, in a bulk, by ref. on_failure says what happens when one dies or "
+            "is cancelled: cancel (the default) cancels this task, run lets it run, block leaves it blocked.",
+            is_column=False,
+        ),
+    )
+    ref: str | None = field(
+        default=None,
+        metadata=_declare(
+            Reference(LONGEST_REF), "A name by which tasks of the same bulk may depend on this one.", is_column=False
+        ),
     )
     owner_id: OwnerId | None = None
     trace_id: str = ""

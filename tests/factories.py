@@ -125,6 +125,8 @@ def make_task(status: Status = Status.PENDING, *, worker: Worker | None = None, 
         worker: the worker that claims it; by default a new one.
         fields: fields of the submission.
     """
+    if status is Status.BLOCKED:
+        fields.setdefault("depends_on", [submit().pk])
     task = submit(**fields)
     bring(task, status, worker)
     task.refresh_from_db()
@@ -133,14 +135,10 @@ def make_task(status: Status = Status.PENDING, *, worker: Worker | None = None, 
 
 def bring(task: Task, status: Status, worker: Worker | None = None) -> None:
     """Move a new task into this state."""
-    if status is Status.PENDING:
+    if status in {Status.PENDING, Status.BLOCKED}:
         return
     if status is Status.CANCELLED:
         lifecycle.cancel(task.pk)
-        return
-    if status is Status.BLOCKED:
-        # No verb leads there yet; dependencies will bring one.
-        Task.objects.filter(pk=task.pk).update(status=Status.BLOCKED)
         return
     hint = dispatch(task)
     if status is Status.QUEUED:

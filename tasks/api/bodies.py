@@ -7,6 +7,7 @@ from tasks.api.json_schema import (
     ANY_OBJECT,
     ANYTHING,
     BOOLEAN,
+    ID,
     INTEGER,
     NUMBER,
     TEXT,
@@ -25,13 +26,17 @@ from tasks.contract.idempotency_key import LONGEST as LONGEST_KEY
 from tasks.contract.submissions import MOST_IN_BULK, NOT_SUPPORTED
 from tasks.lifecycle.journal import LONGEST_REASON
 from tasks.priority import BANDS, HIGHEST, LOWEST
+from tasks.states import OnFailure
 from tasks.submission import (
     EDITABLE,
     FIELDS,
+    LONGEST_REF,
+    Dependencies,
     JsonObject,
     Kind,
     Moment,
     Priority,
+    Reference,
     Seconds,
     Tags,
     TaskField,
@@ -46,11 +51,25 @@ REASON: Schema = {**TEXT, "maxLength": LONGEST_REASON, "pattern": r"^[^\u0000-\u
 _BAND_IN_ANY_CASE = "|".join("".join(f"[{letter}{letter.upper()}]" for letter in band.name) for band in BANDS)
 
 
+_ON_FAILURE = about(or_null(enum(OnFailure)), "What a death or cancellation does to this task; default: cancel.")
+_DEPENDS_ON: Schema = {
+    "oneOf": [
+        ID,
+        body({"id": about(ID, "A task that exists."), "on_failure": _ON_FAILURE}, required=["id"]),
+        body(
+            {"ref": about(text(LONGEST_REF), "A task of the same bulk."), "on_failure": _ON_FAILURE}, required=["ref"]
+        ),
+    ]
+}
+
+
 def _taken(kind: Kind) -> Schema:
     """Describe a value as a submission gives it."""
     match kind:
-        case Text(longest):
+        case Text(longest) | Reference(longest):
             return text(longest)
+        case Dependencies(most):
+            return array(_DEPENDS_ON, maxItems=most)
         case Priority():
             return {"oneOf": [PRIORITY, {**TEXT, "pattern": rf"^[ \t\r\n]*({_BAND_IN_ANY_CASE})[ \t\r\n]*$"}]}
         case Seconds(takes_zero, highest):
@@ -136,6 +155,16 @@ BODIES: Mapping[str, Schema] = {
         {**{name: _replacing(FIELDS[name]) for name in EDITABLE}, "reason": _WHY}, optional=["reason"]
     ),
     "Reason": body({"reason": _WHY}),
+    "Extent": body(
+        {
+            "reason": _WHY,
+            "workflow": about(
+                or_null(BOOLEAN),
+                "Whether to act on all tasks that are linked to this one by dependencies and that you may act on. A "
+                "retry then runs those again that died or were cancelled; the others of the workflow are left alone.",
+            ),
+        }
+    ),
     "QueueChange": body(
         {"paused": about(BOOLEAN, "Whether the queue is paused."), "reason": _WHY}, required=["paused"]
     ),

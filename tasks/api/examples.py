@@ -33,6 +33,9 @@ EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "All or none": {
             "tasks": [_HELLO, {**_HELLO, "priority": 10}, {"actor": "sleep", "payload": {"duration": 0.1}}]
         },
+        "One after the other": {
+            "tasks": [{**_HELLO, "ref": "first"}, {**_HELLO, "depends_on": [{"ref": "first", "on_failure": "run"}]}]
+        },
         "Once, even if sent again": {"tasks": [_HELLO], "idempotency_key": "import-2030-01-31"},
     },
     "replaceTask": {
@@ -78,6 +81,10 @@ EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "One week": {"start": "2026-01-05T00:00:00+01:00", "end": "2026-01-11T23:59:59+01:00", "reason": "lost data"}
     },
     "changeQueue": {"Pause it": {"paused": True, "reason": "the mail server is away"}, "Resume it": {"paused": False}},
+    "Extent": {
+        "Say why": {"reason": "the import was started twice"},
+        "The whole workflow": {"reason": "the night's data was wrong", "workflow": True},
+    },
     "Reason": {"Say why": {"reason": "the import was started twice"}},
 }
 

@@ -134,6 +134,8 @@ _GUARDED: Mapping[str, Any] = {"parameters": [_IF_MATCH], "errors": [409, 412]}
 _GUARDED_SCHEDULE: Mapping[str, Any] = {"parameters": [_IF_VERSION], "errors": [409, 412]}
 #: Of a verb that takes nothing but a reason.
 _REASON: Mapping[str, Any] = {"body": "Reason", "is_body_optional": True}
+#: Of a verb on a task that may also act on its whole workflow.
+_EXTENT: Mapping[str, Any] = {"body": "Extent", "is_body_optional": True}
 
 OPERATIONS: Sequence[Operation] = (
     Operation("get", f"{BASE}/tasks", "listTasks", {200: "TaskPage"}, parameters=[*_TASK_FILTERS, *_PAGING]),
@@ -149,11 +151,12 @@ OPERATIONS: Sequence[Operation] = (
     Operation("put", TASK_PATH, "replaceTask", {200: "Task"}, body="Replacement", **_GUARDED, makes_run=True),
     Operation("patch", TASK_PATH, "editTask", {200: "Task"}, body="Edit", **_GUARDED, makes_run=True),
     Operation("delete", TASK_PATH, "deleteTask", {204: ""}, **_REASON, **_GUARDED),
-    Operation("post", f"{TASK_PATH}/cancel", "cancelTask", {200: "Task"}, **_REASON, **_GUARDED),
-    Operation("post", f"{TASK_PATH}/retry", "retryTask", {200: "Task"}, **_REASON, **_GUARDED, makes_run=True),
+    Operation("post", f"{TASK_PATH}/cancel", "cancelTask", {200: "Task"}, **_EXTENT, **_GUARDED),
+    Operation("post", f"{TASK_PATH}/retry", "retryTask", {200: "Task"}, **_EXTENT, **_GUARDED, makes_run=True),
     Operation("get", f"{TASK_PATH}/attempts", "listAttempts", {200: "AttemptPage"}, parameters=_PAGING),
     Operation("get", f"{TASK_PATH}/result", "readResult", {200: "Result"}),
     Operation("get", f"{TASK_PATH}/events", "listEvents", {200: "EventPage"}, parameters=_PAGING),
+    Operation("get", f"{TASK_PATH}/workflow", "listWorkflow", {200: "WorkflowPage"}, parameters=_PAGING),
     Operation(
         "get", f"{BASE}/dlq", "listDeadLetters", {200: "DeadLetterPage"}, parameters=[*_DEAD_LETTER_FILTERS, *_PAGING],
     ),

@@ -29,18 +29,22 @@ from tasks.states import (
     AttemptOutcome,
     DeathReason,
     Door,
+    EdgeState,
     ObjectKind,
     Obstacle,
+    OnFailure,
     Resolution,
     Status,
     WorkerStatus,
 )
 from tasks.submission import (
     FIELDS,
+    Dependencies,
     JsonObject,
     Kind,
     Moment,
     Priority,
+    Reference,
     Seconds,
     Tags,
     TaskField,
@@ -51,10 +55,22 @@ from tasks.submission import (
 TRACE_ID: Schema = {**TEXT, "pattern": "^[0-9a-f]{32}$"}
 
 
+_EDGE = an_object(
+    {
+        "id": about(ID, "The task that this one depends on; it may have been removed since."),
+        "on_failure": about(enum(OnFailure), "What its death or cancellation does to this task."),
+        "state": about(
+            enum(EdgeState),
+            "NEW and OPEN: this task waits for it. MET: it need not wait any longer. FAILED: it was cancelled with it.",
+        ),
+    }
+)
+
+
 def answered(kind: Kind) -> Schema:
     """Describe a value as an answer gives it."""
     match kind:
-        case Text():
+        case Text() | Reference():
             return TEXT
         case JsonObject():
             return ANY_OBJECT
@@ -68,6 +84,8 @@ def answered(kind: Kind) -> Schema:
             return INTEGER
         case Tags():
             return array(TEXT)
+        case Dependencies():
+            return array(_EDGE)
 
 
 def _given(one: TaskField) -> Schema:
@@ -152,13 +170,29 @@ _TASK = {
         description="Why the waiting task does not run yet. Complete only if the task is read by itself: in lists it "
         "says what the row alone tells.",
     ),
+    "depends_on": array(
+        _EDGE, description="The tasks that it depends on, oldest first: the first 100. GET tasks/{id}/workflow has all."
+    ),
+    "cause_id": about(or_null(ID), "The task whose death or cancellation cancelled this one; null: none did."),
     # Reserved for later releases, so that the format stays the same.
-    "depends_on": array(ID, description=_LATER),
     "ref": about(or_null(TEXT), _LATER),
     "unique": about(or_null(ANY_OBJECT), _LATER),
     "concurrency_key": about(or_null(TEXT), _LATER),
     "fairness_key": about(or_null(TEXT), _LATER),
     "batch": about(or_null(TEXT), _LATER),
+}
+_NODE = {
+    **{name: _TASK[name] for name in ("id", "url", "actor", "queue", "status", "depends_on")},
+    "pending_parents": about(INTEGER, "How many of the tasks that it depends on it still waits for."),
+    **{name: _TASK[name] for name in ("cause_id", "created_at", "run_at", "started_at", "finished_at")},
+}
+_WORKFLOW = {
+    "tasks": about(INTEGER, "How many tasks were found, on all pages."),
+    "statuses": about(
+        an_object({str(status): INTEGER for status in Status}, optional=[str(status) for status in Status]),
+        "How many of them have each status; without those that none has.",
+    ),
+    "is_complete": about(BOOLEAN, "Whether these are all. The search stops at 20,000 tasks."),
 }
 _ATTEMPT = {
     "number": about(INTEGER, "The claim's number, from 1. Claims that were put back leave gaps."),
@@ -210,7 +244,8 @@ _WAITING_FOR = {
     "since": about(TIME, "Since when the queue is paused."),
     "reason": about(or_null(TEXT), "Why the queue is paused; null: nobody said."),
     "run_at": about(TIME, "When the task is due."),
-    "tasks": about(INTEGER, "How many tasks go first."),
+    "tasks": about(INTEGER, "How many tasks go first, or how many of those it depends on it still waits for."),
+    "parents": array(ID, description="The first of the tasks that it depends on and that it waits for."),
     "is_capped": about(BOOLEAN, "Whether counting them stopped at a bound."),
     "threads": about(INTEGER, "How many threads serve the task; all of them are busy."),
 }
@@ -285,9 +320,9 @@ _RECENT = {
 }
 #: The codes in ``errors`` of a problem.
 FIELD_CODES = (
-    *("bad_text", "duplicate", "exclusive", "invalid", "masked", "no_zone", "not_allowed", "not_json", "not_supported"),
-    *("out_of_range", "required", "taken", "too_deep", "too_large", "too_long", "unknown_actor", "unknown_field"),
-    *("unknown_host", "unknown_parameter", "unknown_queue"),
+    *("bad_text", "cycle", "duplicate", "exclusive", "invalid", "masked", "no_zone", "not_allowed", "not_json"),
+    *("not_supported", "out_of_range", "required", "taken", "too_deep", "too_large", "too_long", "unknown_actor"),
+    *("unknown_field", "unknown_host", "unknown_parameter", "unknown_queue", "unknown_ref", "unknown_task"),
 )
 _FIELD_ERROR = {
     "field": about(TEXT, "The dotted path of a field (`tasks.3.payload.to`), a query parameter or a header."),
@@ -319,6 +354,8 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "SubmittedTask": {"oneOf": [ref("Task"), ref("RemovedTask")]},
     "SubmittedTasks": an_object({"tasks": array(ref("SubmittedTask"), description="In the order of the submission.")}),
+    "WorkflowTask": an_object(_NODE),
+    "WorkflowPage": page_of("WorkflowTask", **_WORKFLOW),
     "TaskPage": page_of("Task", searched=_SEARCHED),
     "Result": an_object({name: _TASK[name] for name in ("id", "status", "result", "error", "hidden", "finished_at")}),
     "Attempt": an_object(_ATTEMPT),

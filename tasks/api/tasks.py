@@ -1,22 +1,23 @@
 """The REST API of tasks: each view validates, calls one verb and writes the answer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
+from uuid import UUID
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks import lifecycle
 from tasks.api.addresses import page_as_dict, parameters, urls_of
-from tasks.api.authors import author_of, read_author
+from tasks.api.authors import author_of, read_author, read_author_and_extent
 from tasks.api.examples import EXAMPLES
 from tasks.api.idempotency_key import key_in_header
 from tasks.api.parsers import read_object
 from tasks.api.permissions import caller_of, find_row
 from tasks.api.preconditions import etag, unchanged
 from tasks.api.views import ApiView
-from tasks.contract import fields
+from tasks.contract import fields, workflows
 from tasks.contract.access import (
     CANCEL_TASK,
     DELETE_TASK,
@@ -27,6 +28,7 @@ from tasks.contract.access import (
     Action,
     visible,
 )
+from tasks.contract.dependencies import parents_of
 from tasks.contract.filters import filtered
 from tasks.contract.idempotency_key import take_key
 from tasks.contract.journal import event_as_dict, take_reason
@@ -38,7 +40,7 @@ from tasks.contract.submissions import (
     permitted_change,
     read_change,
     read_replacement,
-    read_submission,
+    read_single,
     read_submissions,
 )
 from tasks.contract.tasks import (
@@ -75,13 +77,16 @@ class TaskList(ApiView):
         found = page(
             filtered(visible(Task.objects.defer(*UNSEEN), caller_of(request), VIEW_TASK), asked, FILTERS), asked
         )
-        return Response(page_as_dict(request, found, lambda task: task_as_dict(task, url=url, sees=sees)))
+        parents = parents_of(found.rows)
+        return Response(
+            page_as_dict(request, found, lambda task: task_as_dict(task, url=url, sees=sees, parents=parents))
+        )
 
     def post(self, request: Request) -> Response:
         """Submit one task."""
         body, caller, url = read_object(request), caller_of(request), urls_of(request, "api-tasks")
         key, limit = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller)
-        submission = read_submission(body, caller=caller)
+        submission = read_single(body, caller=caller)
         if key is None:
             answer = task_as_dict(lifecycle.submit(submission, admit=limit), url=url, sees=_sees(request))
             return Response(answer, status=201, headers={"Location": answer["url"], **limit.headers})
@@ -107,7 +112,8 @@ class TaskBulk(ApiView):
         submissions = read_submissions(values.get("tasks"), caller=caller)
         if key is None:
             tasks = lifecycle.submit_many(submissions, admit=limit)
-            answers = [task_as_dict(task, url=url, sees=sees) for task in tasks]
+            parents = parents_of(tasks)
+            answers = [task_as_dict(task, url=url, sees=sees, parents=parents) for task in tasks]
             return Response({"tasks": answers}, status=201, headers=limit.headers)
         receipt = lifecycle.submit_many_once(submissions, key=key, admit=limit)
         return _receipt(receipt, {"tasks": receipt_as_list(receipt, url=url, sees=sees)}, headers=limit.headers)
@@ -176,11 +182,14 @@ class TaskCancel(ApiView):
     actions = {"POST": CANCEL_TASK}
 
     def post(self, request: Request, task_id: str) -> Response:
-        """Cancel a waiting task; ask a running one to stop."""
+        """Cancel a waiting task, or its whole workflow; ask running ones to stop."""
         task = _find_task(request, task_id, CANCEL_TASK)
-        by = read_author(request)
+        by, is_whole = read_author_and_extent(request)
         with unchanged(request, task):
-            lifecycle.cancel(task.pk, by=by)
+            if is_whole:
+                lifecycle.cancel_workflow(_whole_workflow(request, task, CANCEL_TASK), by=by)
+            else:
+                lifecycle.cancel(task.pk, by=by)
         return _answer(request, _find_task(request, task_id, CANCEL_TASK))
 
 
@@ -190,13 +199,30 @@ class TaskRetry(ApiView):
     actions = {"POST": RETRY_TASK}
 
     def post(self, request: Request, task_id: str) -> Response:
-        """Re-run a task that died, was cancelled, or waits for a retry."""
+        """Re-run a task that died, was cancelled, or waits for a retry; or the failed part of its workflow."""
         task = _find_task(request, task_id, RETRY_TASK)
-        by = read_author(request)
+        by, is_whole = read_author_and_extent(request)
         limit = SubmissionLimit(caller_of(request))
         with unchanged(request, task):
-            lifecycle.retry(task.pk, by=by, admit=limit)
+            if is_whole:
+                lifecycle.retry_workflow(_whole_workflow(request, task, RETRY_TASK), by=by, admit=limit)
+            else:
+                lifecycle.retry(task.pk, by=by, admit=limit)
         return _answer(request, _find_task(request, task_id, RETRY_TASK), headers=limit.headers)
+
+
+class TaskWorkflow(ApiView):
+    """``GET tasks/{id}/workflow``."""
+
+    actions = {"GET": VIEW_TASK}
+
+    def get(self, request: Request, task_id: str) -> Response:
+        """List the tasks that are linked to a task by dependencies, oldest first."""
+        asked, task = parameters(request), _find_task(request, task_id, VIEW_TASK)
+        workflow = workflows.seen_workflow(task, caller=caller_of(request), view=VIEW_TASK)
+        found = page(filtered(workflows.nodes(workflow), asked, {}), asked, order=workflows.OLDEST_FIRST)
+        write = partial(workflows.node_as_dict, url=urls_of(request, "api-tasks"), parents=parents_of(found.rows))
+        return Response({**page_as_dict(request, found, write), **workflows.summary(workflow)})
 
 
 class TaskAttempts(ApiView):
@@ -237,6 +263,14 @@ def _find_task(request: Request, text: str, action: Action) -> Task:
     """Find the task of an address, for a caller who may see it and do this to it."""
     rows = Task.objects.defer(*UNSEEN)
     return find_row(request, rows, text, action, view=VIEW_TASK, kind="task")
+
+
+def _whole_workflow(request: Request, task: Task, action: Action) -> Sequence[UUID]:
+    """Find the tasks of a task's workflow that the caller may do this to."""
+    caller = caller_of(request)
+    seen = workflows.seen_workflow(task, caller=caller, view=VIEW_TASK)
+    mine = visible(Task.objects.filter(pk__in=seen.ids), caller, action)
+    return workflows.whole(seen._replace(ids=list(mine.values_list("pk", flat=True))))
 
 
 def _sees(request: Request) -> Sees:

@@ -26,7 +26,7 @@ from django.db import connection
 from tasks.db import call_timeout, sessions
 from tasks.lifecycle.signals import resumed, transitioned
 from tasks.log import get_logger
-from tasks.states import DUE
+from tasks.states import DUE, Status
 
 T = TypeVar("T")
 
@@ -54,6 +54,8 @@ class Event(StrEnum):
     DUE = "due"
     #: Tasks may wait anywhere, ahead of some that were dispatched before; or workers have changed.
     DUE_ANYWHERE = "due-anywhere"
+    #: Tasks may have to learn of the end, or of the second life, of a task that they depend on.
+    SETTLE = "settle"
     #: A worker process has ended, maybe in a crash.
     WORKER_ENDED = "worker-ended"
 
@@ -182,6 +184,8 @@ def _on_transition(*, verb: str, moves: Any, at: float, **_: Any) -> None:
     if any(move.status in DUE for move in moves):
         is_at_levels_end = verb in _AT_LEVELS_END and time.monotonic() - at < LONGEST_COMMIT_SECONDS
         notifier.notify(Event.DUE if is_at_levels_end else Event.DUE_ANYWHERE)
+    if verb in _MOVES_PARENTS or any(move.has_children or move.status == Status.BLOCKED for move in moves):
+        notifier.notify(Event.SETTLE)
 
 
 def _on_resumed(**_: Any) -> None:
@@ -189,7 +193,9 @@ def _on_resumed(**_: Any) -> None:
 
 
 #: Verbs that give every task a ``run_at`` of now or later.
-_AT_LEVELS_END = frozenset({"submit", "complete"})
+_AT_LEVELS_END = frozenset({"submit", "complete", "release"})
+#: Rare verbs that end tasks, or begin their second lives, without saying whether others depend on them.
+_MOVES_PARENTS = frozenset({"cancel", "expire", "retry", "redrive"})
 
 
 class Listener:

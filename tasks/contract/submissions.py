@@ -9,6 +9,7 @@ from typing import Any
 from tasks import registry
 from tasks.contract import fields
 from tasks.contract.access import EDIT_PAYLOAD, Caller
+from tasks.contract.dependencies import check_parents, depends_on
 from tasks.contract.fields import Reader
 from tasks.contract.retry_bounds import retry_faults
 from tasks.errors import FieldError, InvalidTask
@@ -18,10 +19,12 @@ from tasks.submission import (
     EDITABLE,
     FIELDS,
     FOR_EVER,
+    Dependencies,
     JsonObject,
     Kind,
     Moment,
     Priority,
+    Reference,
     Seconds,
     Submission,
     Tags,
@@ -35,8 +38,10 @@ MOST_IN_BULK = 1_000
 
 def _reader(kind: Kind) -> Reader:
     match kind:
-        case Text(longest):
+        case Text(longest) | Reference(longest):
             return fields.text(longest)
+        case Dependencies(most):
+            return depends_on(most)
         case JsonObject():
             return fields.json_object
         case Tags(most, longest):
@@ -58,7 +63,7 @@ _EDIT_READERS: Mapping[str, Reader] = {name: READERS[name] for name in EDITABLE}
 #: Fields of capabilities that are not built yet. They are refused: ignoring them would silently break a promise.
 NOT_SUPPORTED: Mapping[str, str] = {
     name: f"{name} is not supported yet; leave it out"
-    for name in ("depends_on", "ref", "unique", "concurrency_key", "fairness_key", "batch")
+    for name in ("unique", "concurrency_key", "fairness_key", "batch")
 } | {"idempotency_key": "a bulk has one key for all its tasks, beside them or in the header Idempotency-Key"}
 
 
@@ -76,6 +81,17 @@ def read_submission(body: Mapping[str, Any], *, caller: Caller) -> Submission:
     if errors := [*retry_faults(values, caller=caller, spec=spec)]:
         raise InvalidTask(errors=errors)
     return Submission(**values, owner_id=caller.owner_id, trace_id=trace.current())
+
+
+def read_single(body: Mapping[str, Any], *, caller: Caller) -> Submission:
+    """Read the one task of a request, and check that the caller may name those that it depends on.
+
+    Raises:
+        InvalidTask, UnknownActor, NotAllowed: as ``read_submission``.
+    """
+    submission = read_submission(body, caller=caller)
+    check_parents([submission], caller=caller)
+    return submission
 
 
 def read_values(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,6 +131,7 @@ def read_submissions(bodies: Any, *, caller: Caller) -> list[Submission]:
             errors += [FieldError(f"{path}.{one.field}", one.code, one.message) for one in error.errors]
     if errors:
         raise InvalidTask(errors=errors)
+    check_parents(submissions, caller=caller)
     return submissions
 
 

@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from tasks.contract import fields
+from tasks.contract.dependencies import Parents, edge_as_dict, parents_of
 from tasks.contract.filters import Filter, band, choice, moment, priority
 from tasks.contract.sight import Lens, Sees
 from tasks.contract.values import error_as_dict, last_error_as_dict, number, timestamp
@@ -40,9 +41,18 @@ FILTERS: Mapping[str, Filter] = {
 
 
 def task_as_dict(
-    task: Task, *, url: Callable[[str], str], sees: Sees, forecast: Forecast | None = None
+    task: Task,
+    *,
+    url: Callable[[str], str],
+    sees: Sees,
+    forecast: Forecast | None = None,
+    parents: Parents | None = None,
 ) -> dict[str, Any]:
-    """Write a task; a field whose capability is not built yet is null or empty, so that the format stays the same."""
+    """Write a task; a field whose capability is not built yet is null or empty, so that the format stays the same.
+
+    Parameters:
+        parents: of all tasks of a page; left out, those of this task are read.
+    """
     id, lens = str(task.pk), Lens(sees(task.owner_id), task)
     written: dict[str, Any] = {"id": id, "url": url(id), "status": str(task.status), "band": task.band}
     written.update(zip(_COLUMNS, _columns(task), strict=True))
@@ -68,7 +78,8 @@ def task_as_dict(
         "trace_id": task.trace_id,
         "schedule_id": str(task.schedule_id) if task.schedule_id else None,
         "scheduled_at": timestamp(task.scheduled_at),
-        "depends_on": [],
+        "depends_on": _depends_on(task, parents),
+        "cause_id": None if task.cause_id is None else str(task.cause_id),
         "waiting_for": _waiting_for(task, forecast),
         "ref": None,
         "idempotency_key": task.idempotency_key,
@@ -78,6 +89,13 @@ def task_as_dict(
         "batch": None,
     }
     return written
+
+
+def _depends_on(task: Task, parents: Parents | None) -> list[dict[str, Any]]:
+    if task.pending_parents is None:
+        return []
+    found = parents_of([task]) if parents is None else parents
+    return [edge_as_dict(edge) for edge in found.get(task.pk, ())]
 
 
 def _waiting_for(task: Task, forecast: Forecast | None) -> list[dict[str, Any]]:
@@ -100,8 +118,9 @@ _columns = attrgetter(*_COLUMNS)
 
 def receipt_as_list(receipt: Receipt, *, url: Callable[[str], str], sees: Sees) -> list[dict[str, Any]]:
     """Write the tasks of a submission under a key in their current state; a removed task is its id and address only."""
+    parents = parents_of(receipt.tasks.values())
     return [
-        task_as_dict(receipt.tasks[id], url=url, sees=sees)
+        task_as_dict(receipt.tasks[id], url=url, sees=sees, parents=parents)
         if id in receipt.tasks
         else {"id": str(id), "url": url(str(id)), "status": REMOVED}
         for id in receipt.ids

@@ -21,15 +21,18 @@ from tasks.lifecycle.redrive import redrive, redrive_many
 from tasks.lifecycle.requeue import queued_long, requeue_many, take_back
 from tasks.lifecycle.rescue import rescue_lost, rescue_stuck
 from tasks.lifecycle.retry import retry, retry_many
+from tasks.lifecycle.settle import forsake_many, link_many, release_many, settle_all
 from tasks.lifecycle.signals import Moved, transitioned
 from tasks.lifecycle.submit import accept, submit, submit_many
 from tasks.lifecycle.submit_once import Receipt, submit_many_once, submit_once
-from tasks.submission import FOR_EVER, Submission
+from tasks.lifecycle.workflow import cancel_workflow, retry_workflow
+from tasks.submission import FOR_EVER, DependsOn, Submission
 
 __all__ = [
     "FOR_EVER",
     "Author",
     "Claimed",
+    "DependsOn",
     "Dispatched",
     "Moved",
     "NotEntitled",
@@ -40,6 +43,7 @@ __all__ = [
     "accept",
     "cancel",
     "cancel_many",
+    "cancel_workflow",
     "claim_many",
     "complete_many",
     "delete",
@@ -50,7 +54,9 @@ __all__ = [
     "edit",
     "expire_many",
     "fail",
+    "forsake_many",
     "interrupt",
+    "link_many",
     "prune_dead_letters",
     "prune_history",
     "prune_keys",
@@ -60,11 +66,14 @@ __all__ = [
     "recorded",
     "redrive",
     "redrive_many",
+    "release_many",
     "requeue_many",
     "rescue_lost",
     "rescue_stuck",
     "retry",
     "retry_many",
+    "retry_workflow",
+    "settle_all",
     "snooze",
     "still_held",
     "submit",

@@ -143,6 +143,7 @@ ended AS (
     WHERE {in_batch("held")}
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.owner_id, held.attempt, held.letter,
               held.reason, held.error_type, held.error_message, held.fingerprint,
+              task.settled_as IS NOT NULL AS has_children,
               EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision AS seconds
 )"""
 
@@ -179,7 +180,7 @@ def completion_statement(*, by_leader: bool = False, only_if: str = "true", wait
     parts = [_OUTCOMES, _held(condition, waits=waits), _ENDED, _RECORDED_ATTEMPTS, _DEAD_LETTERS]
     return f"""
 WITH {",".join([LEAD, *parts] if by_leader else parts)}
-SELECT id, status, actor, queue, trace_id, attempt, seconds FROM ended
+SELECT id, status, actor, queue, trace_id, attempt, seconds, has_children FROM ended
 """
 
 

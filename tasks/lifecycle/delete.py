@@ -7,7 +7,7 @@ from django.db import transaction
 from tasks.db.statements import fetch
 from tasks.errors import IllegalTransition, NotFound, VersionMismatch
 from tasks.lifecycle.journal import UNKNOWN, Author, of_tasks
-from tasks.lifecycle.predicates import IS_OPEN
+from tasks.lifecycle.predicates import HAS_WAITING_CHILDREN, IS_OPEN
 from tasks.models import Task
 from tasks.states import Status
 
@@ -15,8 +15,16 @@ from tasks.states import Status
 _DELETE = f"""
 WITH gone AS (
     DELETE FROM callboard_task AS task
-    WHERE task.id = %(id)s AND task.status <> 'RUNNING'
-    RETURNING task.id, task.status, task.actor, task.queue
+    WHERE task.id = %(id)s AND task.status <> 'RUNNING' AND NOT {HAS_WAITING_CHILDREN}
+    RETURNING task.id, task.status, task.actor, task.queue, task.pending_parents
+), edges AS MATERIALIZED (
+    SELECT edge.child_id, edge.parent_id FROM gone JOIN callboard_dependency AS edge ON edge.child_id = gone.id
+    WHERE gone.pending_parents IS NOT NULL
+    -- In the order in which the leader links them.
+    ORDER BY edge.parent_id FOR UPDATE OF edge
+), unlinked AS (
+    DELETE FROM callboard_dependency AS edge USING edges
+    WHERE edge.child_id = edges.child_id AND edge.parent_id = edges.parent_id
 ), attempts AS (
     DELETE FROM callboard_attempt AS attempt USING gone WHERE attempt.task_id = gone.id
 ), resolved AS (
@@ -39,7 +47,7 @@ def delete(task_id: UUID, *, by: Author = UNKNOWN, version: int | None = None) -
 
     Raises:
         NotFound: no such task.
-        IllegalTransition: it is running.
+        IllegalTransition: it is running, or other tasks wait for it.
         VersionMismatch: it was edited in the meantime.
     """
     with transaction.atomic():
@@ -48,7 +56,10 @@ def delete(task_id: UUID, *, by: Author = UNKNOWN, version: int | None = None) -
                 raise VersionMismatch(version, current=current, status=status)
         if fetch(_DELETE, {"id": task_id, **by.parameters}):
             return
-    if not Task.objects.filter(pk=task_id).exists():
+    task = Task.objects.filter(pk=task_id).only("status").first()
+    if task is None:
         raise NotFound(f"there is no task {task_id}")
     detail = "cannot delete a task that is RUNNING; cancel it first"
-    raise IllegalTransition("delete", status=Status.RUNNING, detail=detail)
+    if task.status != Status.RUNNING:
+        detail = f"cannot delete a task that others wait for; cancel them first, or let it end: it is {task.status}"
+    raise IllegalTransition("delete", status=Status(task.status), detail=detail)

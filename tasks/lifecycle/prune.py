@@ -10,7 +10,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
-from tasks.lifecycle.predicates import IS_LEADING, IS_OPEN, LEAD
+from tasks.lifecycle.predicates import IS_LEADING, IS_OPEN, IS_UNSETTLED, LEAD, any_of
+from tasks.states import FINAL
 
 #: Ids start with the time when they were made, in milliseconds (RFC 9562, UUIDv7), so a walk by id is a walk by age, on
 #: the primary key alone. Another index would cost every task an insertion.
@@ -25,6 +26,11 @@ class Pruned(NamedTuple):
     position: UUID
 
 
+# A child that has not ended may read its parents' results.
+IS_NEEDED = f"""(task.settled_as IS NOT NULL AND ({IS_UNSETTLED} OR EXISTS (
+    SELECT FROM callboard_dependency AS edge JOIN callboard_task AS child ON child.id = edge.child_id
+    WHERE edge.parent_id = task.id AND NOT {any_of("child.status", FINAL)})))"""
+
 # A dead task is kept while its dead letter is open, or a re-drive would find nothing to run.
 _PRUNE = f"""
 WITH {LEAD}, keep AS (
@@ -38,13 +44,17 @@ WITH {LEAD}, keep AS (
     WHERE task.id > %(position)s AND task.id < (SELECT id FROM youngest)
     ORDER BY task.id LIMIT %(batch)s
 ), due AS MATERIALIZED (
-    SELECT task.id
+    SELECT task.id, task.pending_parents
     FROM callboard_task AS task JOIN old ON old.id = task.id JOIN keep ON keep.status = task.status
     WHERE task.finished_at < statement_timestamp() - keep.seconds * interval '1 second'
       AND NOT EXISTS (
           SELECT FROM callboard_deadletter AS letter WHERE letter.task_id = task.id AND {IS_OPEN})
+      AND NOT {IS_NEEDED}
       AND {IS_LEADING}
     ORDER BY task.id FOR UPDATE OF task SKIP LOCKED
+), edges AS (
+    DELETE FROM callboard_dependency AS edge USING due
+    WHERE edge.child_id = due.id AND due.pending_parents IS NOT NULL
 ), attempts AS (
     DELETE FROM callboard_attempt AS attempt USING due WHERE attempt.task_id = due.id
 ), tasks AS (

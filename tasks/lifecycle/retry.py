@@ -32,26 +32,34 @@ _ENTRIES = entries(
 # A second life begins with no failures, no crashes and a new age limit, while dispatch and attempt go on; the same
 # statement resolves the open dead letter. A RETRYING task only runs sooner. Dead letters are locked in the order of
 # their ids, as a discard locks them: that is the order of the deaths, not of the tasks.
+# A single task runs now, whatever its parents did. As a part of its workflow it waits for those that have not
+# succeeded; edges that failed are new again, so that the leader judges them by what their parents are then.
 # From DEAD this is a re-drive, whichever verb was called; the journal and the announcement say so.
 _RETRY = f"""
 WITH wanted AS MATERIALIZED (
     SELECT task.id, task.status, CASE WHEN task.status = 'DEAD' THEN 'redrive' ELSE 'retry' END AS verb
     FROM callboard_task AS task
     WHERE task.id = ANY(%(ids)s::uuid[]) AND {any_of("task.status", RETRYABLE)}
+      AND NOT (%(of_workflow)s AND (task.status = 'RETRYING' OR task.cause_id IS NOT NULL))
     ORDER BY task.id FOR UPDATE OF task
 ), moved AS (
     UPDATE callboard_task AS task
-    SET status = CASE WHEN wanted.status = 'RETRYING' THEN 'RETRYING' ELSE 'PENDING' END,
+    SET status = CASE WHEN wanted.status = 'RETRYING' THEN 'RETRYING'
+                      WHEN %(of_workflow)s AND task.pending_parents > 0 THEN 'BLOCKED' ELSE 'PENDING' END,
         run_at = LEAST(task.run_at, statement_timestamp()),
         failures = CASE WHEN wanted.status = 'RETRYING' THEN task.failures ELSE 0 END,
         crashes = CASE WHEN wanted.status = 'RETRYING' THEN task.crashes ELSE 0 END,
         retry_until = CASE WHEN wanted.status = 'RETRYING' THEN task.retry_until END,
         expires_at = CASE WHEN wanted.status = 'RETRYING' THEN task.expires_at
                           ELSE statement_timestamp() + task.max_age_seconds * interval '1 second' END,
+        cause_id = NULL,
         finished_at = NULL, started_at = NULL, queued_at = NULL, result = NULL,
         version = task.version + 1
     FROM wanted WHERE task.id = wanted.id
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, wanted.verb, wanted.status AS before
+), relinked AS (
+    UPDATE callboard_dependency AS edge SET state = 'NEW' FROM moved
+    WHERE moved.status = 'BLOCKED' AND edge.child_id = ANY(ARRAY[moved.id]) AND edge.state = 'FAILED'
 ), answered AS MATERIALIZED (
     SELECT letter.id, letter.task_id FROM callboard_deadletter AS letter JOIN wanted ON wanted.id = letter.task_id
     WHERE {IS_OPEN}
@@ -87,16 +95,19 @@ def retry(task_id: UUID, *, by: Author = UNKNOWN, admit: Admit | None = None) ->
 
 
 @transaction.atomic
-def retry_many(task_ids: Sequence[UUID], *, by: Author = UNKNOWN, admit: Admit | None = None) -> list[Moved]:
+def retry_many(
+    task_ids: Sequence[UUID], *, by: Author = UNKNOWN, admit: Admit | None = None, of_workflow: bool = False
+) -> list[Moved]:
     """Run again those tasks that can be retried, and return them; those that no longer fit their actor are skipped.
 
     Tasks that were dead are announced as ``redrive``, all others as ``retry``.
 
     Parameters:
         admit: what it raises leaves all tasks as they were.
+        of_workflow: see ``retry_workflow``.
     """
     misfits = unfit(task_ids)
-    rows = locked(_RETRY, [id for id in task_ids if id not in misfits], **by.parameters)
+    rows = locked(_RETRY, [id for id in task_ids if id not in misfits], of_workflow=of_workflow, **by.parameters)
     if admit is not None and rows:
         admit(len(rows))
     moves = [(verb, Moved(*row)) for verb, *row in rows]

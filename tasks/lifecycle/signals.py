@@ -27,6 +27,8 @@ class Moved(NamedTuple):
     #: If an attempt ended: its number, and how long it ran.
     attempt: int | None = None
     seconds: float | None = None
+    #: Whether an attempt of a task ended that others depend on.
+    has_children: bool = False
 
 
 #: Sent once per batch when its transaction has committed, with ``verb`` (str), ``moves`` (a sequence of Moved) and

@@ -5,12 +5,13 @@ from math import inf
 from typing import Any
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS, connection
+from django.db import DEFAULT_DB_ALIAS, connection, transaction
 
 from tasks import registry
 from tasks.conf import conf
 from tasks.db.statements import as_json, fetch
 from tasks.errors import FieldError, InvalidTask, describe
+from tasks.lifecycle.depend import Edge, insert_edges, plan
 from tasks.lifecycle.signals import Moved, announce
 from tasks.models import Queue, Task, new_id
 from tasks.models.ids import usable_id
@@ -51,7 +52,7 @@ def insertion(more: Mapping[str, str] | None = None, *, taken: str = "(id)") -> 
         more: further columns with their types; a plain task has none of them.
         taken: which unique columns may hold a row already, which is then left out; empty: any.
     """
-    types = _OTHERS | {one.name: one.kind.sql for one in FIELDS.values()} | (more or {})
+    types = _OTHERS | {one.name: one.kind.sql for one in FIELDS.values() if one.kind.sql} | (more or {})
     columns = [*_OTHERS, *(one.name for one in FIELDS.values() if one.is_column), *(more or ()), "expires_at"]
     # Only names and types of the declaration are formatted in; values are parameters.
     return f"""
@@ -64,6 +65,8 @@ RETURNING id, run_at, expires_at, created_at
 
 
 _INSERT = insertion()
+#: Of tasks that depend on others, and of their parents in the same bulk. Plain tasks leave these columns empty.
+_INSERT_LINKED = insertion({"status": "text", "pending_parents": "integer", "settled_as": "text"})
 
 
 def submit(submission: Submission, *, admit: Admit | None = None) -> Task:
@@ -79,7 +82,7 @@ def submit(submission: Submission, *, admit: Admit | None = None) -> Task:
 def accept(submission: Submission) -> UUID:
     """Accept one task like ``submit``, and return only its id: building the instance takes a tenth of ``send()``."""
     row = checked(submission)
-    _insert([row])
+    _insert([row], planned([row]))
     return row["id"]  # type: ignore[no-any-return]
 
 
@@ -125,6 +128,8 @@ def checked(submission: Submission) -> dict[str, Any]:
     row["args"] = list(submission.args)
     row["queue"] = row["queue"] or spec.queue
     row["tags"] = list(submission.tags)
+    # Left out of the row's JSON if there are none.
+    row["depends_on"] = submission.depends_on or None
     row["trace_id"] = submission.trace_id or new_id().hex
     row["idempotency_key"] = None
     _check_row(row, spec)
@@ -201,15 +206,23 @@ def queue_exists(name: str) -> bool:
 
 def write(rows: Sequence[dict[str, Any]], *, admit: Admit | None = None) -> list[Task]:
     """Insert checked rows."""
+    edges = planned(rows)
     if admit is not None:
         admit(len(rows))
-    written = _insert(rows)
+    written = _insert(rows, edges)
     names = [field.attname for field in Task._meta.concrete_fields]
     return [_task(names, row, written[row["id"]]) for row in rows]
 
 
-def _insert(rows: Sequence[dict[str, Any]]) -> dict[UUID, Sequence[Any]]:
+def planned(rows: Sequence[dict[str, Any]]) -> list[Edge]:
+    """Plan the dependencies of rows; most have none."""
+    return plan(rows) if any(row["depends_on"] for row in rows) else []
+
+
+def _insert(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dict[UUID, Sequence[Any]]:
     """Insert rows and announce them; return the columns that the database computed, by id."""
+    if edges:
+        return _insert_linked(rows, edges)
     written = _inserted(rows)
     if len(written) != len(rows):
         _insert_again(rows, written)
@@ -217,12 +230,26 @@ def _insert(rows: Sequence[dict[str, Any]]) -> dict[UUID, Sequence[Any]]:
     return written
 
 
-def _inserted(rows: Sequence[dict[str, Any]]) -> dict[UUID, Sequence[Any]]:
+@transaction.atomic
+def _insert_linked(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dict[UUID, Sequence[Any]]:
+    """Insert rows and their dependencies together."""
+    written = _inserted(rows, _INSERT_LINKED, prepared="callboard_submit_linked")
+    if len(written) != len(rows):
+        _insert_again(rows, written, _INSERT_LINKED)
+    # After the rows: an id may have been taken.
+    insert_edges(edges)
+    announce("submit", [Moved(r["id"], r["status"], r["actor"], r["queue"], r["trace_id"]) for r in rows])
+    return written
+
+
+def _inserted(
+    rows: Sequence[dict[str, Any]], statement: str = _INSERT, *, prepared: str = "callboard_submit"
+) -> dict[UUID, Sequence[Any]]:
     parameters = {"tasks": as_json([{name: value for name, value in row.items() if value is not None} for row in rows])}
-    return {row[0]: row for row in fetch(_INSERT, parameters, prepared="callboard_submit", anywhere=True)}
+    return {row[0]: row for row in fetch(statement, parameters, prepared=prepared, anywhere=True)}
 
 
-def _insert_again(rows: Sequence[dict[str, Any]], written: dict[UUID, Sequence[Any]]) -> None:
+def _insert_again(rows: Sequence[dict[str, Any]], written: dict[UUID, Sequence[Any]], statement: str = _INSERT) -> None:
     """Insert rows whose ids were taken, with other ids: a message may be sent again, and only one task has its id."""
     done, taken = set(written), []
     for row in rows:
@@ -231,12 +258,12 @@ def _insert_again(rows: Sequence[dict[str, Any]], written: dict[UUID, Sequence[A
         else:
             row["id"], row["message_id"] = new_id(), row["message_id"] or str(row["id"])
             taken.append(row)
-    written.update(_inserted(taken))
+    written.update(_inserted(taken, statement, prepared=""))
 
 
 def _task(names: Sequence[str], row: Mapping[str, Any], written: Sequence[Any]) -> Task:
     """Build the instance from the row and the computed columns, without reading it back."""
-    values = {**row, **_FRESH}
+    values = {**_FRESH, **row}
     _, values["run_at"], values["expires_at"], values["created_at"] = written
     return Task.from_db(DEFAULT_DB_ALIAS, names, [values.get(name) for name in names])
 

@@ -2,6 +2,7 @@
 
 from tasks.models.attempt import Attempt
 from tasks.models.barrier import Barrier
+from tasks.models.dependency import Dependency
 from tasks.models.idempotency_key import IdempotencyKey
 from tasks.models.ids import made_at, new_id
 from tasks.models.journal import Journal, JournalQuerySet
@@ -17,6 +18,7 @@ __all__ = [
     "ApiToken",
     "Attempt",
     "Barrier",
+    "Dependency",
     "IdempotencyKey",
     "Journal",
     "JournalQuerySet",

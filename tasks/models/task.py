@@ -46,6 +46,12 @@ _IN_ANY_STATUS = _IS_AT_REST | Q(status=Status.QUEUED) | Q(status=Status.RUNNING
 #: The statuses that ``task_by_status_idx`` lists in the order of ids.
 _LISTED_BY_STATUS = (Status.BLOCKED, Status.CANCELLED, Status.DEAD, Status.RETRYING)
 
+#: A parent whose status is not what its edges were last settled by. Whatever verb moves it, the row then enters the
+#: index. CHECK is no status, so work that was cut short cannot look done when a second life ends as the first did.
+_IS_UNSETTLED = Q(settled_as="WAITING", status__in=sorted(FINAL)) | (
+    Q(settled_as__in=sorted({"CHECK", *FINAL})) & (Q(settled_as__lt=F("status")) | Q(settled_as__gt=F("status")))
+)
+
 
 class TaskQuerySet(ListedQuerySet["Task"]):
     """Tasks by their status, their fields, and who may see them."""
@@ -214,6 +220,17 @@ class Task(models.Model):
     )
     version = models.PositiveIntegerField(db_default=1, help_text="Raised by edits; the ETag.")
 
+    pending_parents = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Tasks that it still depends on. Empty: it never depended on one."
+    )
+    cause_id = models.UUIDField(null=True, blank=True, help_text="The task whose end cancelled this one.")
+    settled_as = models.CharField(
+        max_length=9,
+        null=True,
+        blank=True,
+        help_text="As what its children know it: WAITING, a final status, or CHECK. Empty: it has no children.",
+    )
+
     worker_id = models.UUIDField(null=True, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     result = models.JSONField(null=True, blank=True)
@@ -285,6 +302,8 @@ class Task(models.Model):
                 name="task_expiring_idx",
                 condition=Q(expires_at__isnull=False, status__in=sorted({*DUE, Status.QUEUED, Status.BLOCKED})),
             ),
+            # The leader: parents that have ended, or begun a second life, and whose children do not know yet.
+            models.Index("id", name="task_unsettled_idx", condition=_IS_UNSETTLED),
             # The result of a message whose id is not its task's.
             models.Index("message_id", name="task_message_idx", condition=Q(message_id__isnull=False)),
             # Lists of one owner's tasks.

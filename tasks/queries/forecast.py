@@ -85,6 +85,8 @@ LIMIT %(most)s
 
 def expected_start(task: Task) -> Forecast | None:
     """Forecast when a waiting task starts; None if it does not wait."""
+    if task.status == Status.BLOCKED:
+        return Forecast(None, waiting_for=(waiting.parents(task),))
     if task.status not in {*DUE, Status.QUEUED}:
         return None
     place = {"queue": task.queue, "priority": task.priority, "run_at": task.run_at, "id": task.pk}

@@ -4,11 +4,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from tasks.models import Journal, Task
-from tasks.states import ObjectKind, Obstacle
+from tasks.models import Dependency, Journal, Task
+from tasks.states import EdgeState, ObjectKind, Obstacle
 
 #: These end only if an operator acts or a process starts.
-_BLOCKING = {Obstacle.NO_SCHEDULER, Obstacle.QUEUE_PAUSED, Obstacle.ACTOR_NOT_SERVED, Obstacle.QUEUE_NOT_SERVED}
+_BLOCKING = {
+    Obstacle.PARENTS,
+    Obstacle.NO_SCHEDULER,
+    Obstacle.QUEUE_PAUSED,
+    Obstacle.ACTOR_NOT_SERVED,
+    Obstacle.QUEUE_NOT_SERVED,
+}
+
+#: How many of the tasks that one waits for are named.
+_MOST_NAMED = 3
 
 
 class WaitingFor(NamedTuple):
@@ -22,6 +31,18 @@ class WaitingFor(NamedTuple):
     def is_blocking(self) -> bool:
         """Whether it does not pass with time alone."""
         return self.kind in _BLOCKING
+
+
+def parents(task: Task) -> WaitingFor:
+    """It depends on tasks that have not ended, or that failed with ``on_failure`` "block"."""
+    edges = Dependency.objects.filter(child=task.pk, state__in=[EdgeState.NEW, EdgeState.OPEN]).order_by("parent_id")
+    ids = list(edges.values_list("parent_id", flat=True)[:_MOST_NAMED])
+    found = Task.objects.filter(pk__in=ids).only("actor", "status").in_bulk()
+    named = ", ".join(f"{found[id].actor} {id} ({found[id].status})" if id in found else str(id) for id in ids)
+    number = task.pending_parents or 0
+    more = f" and {number - len(ids):,} more" if number > len(ids) else ""
+    message = f"waits for {number:,} {'task' if number == 1 else 'tasks'}: {named}{more}"
+    return WaitingFor(Obstacle.PARENTS, message, {"tasks": number, "parents": [str(id) for id in ids]})
 
 
 def no_scheduler() -> WaitingFor:

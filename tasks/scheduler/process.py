@@ -14,6 +14,7 @@ from tasks.scheduler.cron import Cron
 from tasks.scheduler.dispatcher import Dispatcher
 from tasks.scheduler.leadership import Leadership
 from tasks.scheduler.pruner import Pruner
+from tasks.scheduler.settler import Settler
 from tasks.scheduler.sweeper import Sweeper
 
 log = get_logger(__name__)
@@ -36,6 +37,7 @@ class Scheduler:
         self._sweeper = Sweeper(self._leadership, source)
         self._pruner = Pruner(self._leadership)
         self._cron = Cron(self._leadership)
+        self._settler = Settler(self._leadership)
         self._listener = Listener(self._wake)
 
     def start(self) -> None:
@@ -48,6 +50,7 @@ class Scheduler:
         self._sweeper.start()
         self._pruner.start()
         self._cron.start()
+        self._settler.start()
         self._listener.start()
         self._warn_of_misconfigurations()
         log.info("scheduler is ready", broker=conf.BROKER_URL.partition("://")[0])
@@ -60,6 +63,7 @@ class Scheduler:
         self._sweeper.stop()
         self._pruner.stop()
         self._cron.stop()
+        self._settler.stop()
         self._leadership.stop()
         self._leadership.resign()
         log.info("scheduler has ended")
@@ -74,5 +78,7 @@ class Scheduler:
     def _wake(self, events: Set[Event]) -> None:
         if events & {Event.DUE, Event.DUE_ANYWHERE}:
             self._dispatcher.wake(from_front=Event.DUE_ANYWHERE in events)
+        if Event.SETTLE in events:
+            self._settler.wake()
         if Event.WORKER_ENDED in events:
             self._sweeper.wake()

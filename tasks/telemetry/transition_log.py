@@ -24,6 +24,8 @@ _EVENTS = {
     "complete": "attempt ended",
     "requeue": "task taken back from the broker",
     "rescue": "task rescued from a lost or stuck worker",
+    "release": "task released by those it depends on",
+    "block": "task waits for others again",
     "expire": "task died at its age limit",
     "cancel": "cancel requested",
     "edit": "task edited",

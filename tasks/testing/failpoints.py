@@ -30,6 +30,8 @@ NAMES = (
     "after_own_commit",
     "before_completion",
     "after_completion",
+    "after_link",
+    "after_release",
 )
 
 

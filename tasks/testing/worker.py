@@ -112,6 +112,7 @@ class InlineWorker(Consumer):
             Busy: called by an actor that it runs.
         """
         self.expire()
+        self.settle()
         passed: set[UUID] = set()
         while True:
             task = runnable(tasks).due().exclude(pk__in=passed).order_by("-priority", "run_at", "id").first()
@@ -138,6 +139,11 @@ class InlineWorker(Consumer):
         with _committing():
             while lifecycle.expire_many(lease=LEASE, term=self._term):
                 pass
+
+    def settle(self) -> None:
+        """Tell tasks what became of those that they depend on."""
+        with _committing():
+            lifecycle.settle_all(lease=LEASE, term=self._term)
 
     def _claim(self, task: Task) -> Claimed | None:
         if current.run() is not None:

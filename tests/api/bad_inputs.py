@@ -166,8 +166,8 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "an empty tag": ({"tags": [""]}, "tags"),
     "a long tag": ({"tags": ["t" * 101]}, "tags"),
     "51 tags": ({"tags": ["t"] * 51}, "tags"),
-    "depends_on": ({"depends_on": [str(uuid4())]}, "depends_on"),
-    "ref": ({"ref": "a"}, "ref"),
+    "an unknown parent": ({"depends_on": [str(uuid4())]}, "depends_on"),
+    "an empty ref": ({"ref": ""}, "ref"),
     "a number as idempotency key": ({"idempotency_key": 1}, "idempotency_key"),
     "an empty idempotency key": ({"idempotency_key": ""}, "idempotency_key"),
     "a long idempotency key": ({"idempotency_key": "k" * 256}, "idempotency_key"),
@@ -197,7 +197,7 @@ BULKS: dict[str, tuple[Any, str]] = {
         {"tasks": [{"actor": "act", "payload": {"do": "return"}, "idempotency_key": "k"}]},
         "tasks.0.idempotency_key",
     ),
-    "one ref": ({"tasks": [{"actor": "act", "payload": {"do": "return"}, "ref": "a"}]}, "tasks.0.ref"),
+    "a number as ref": ({"tasks": [{"actor": "act", "payload": {"do": "return"}, "ref": 1}]}, "tasks.0.ref"),
 }
 
 #: name: (method, path, status, field named).

@@ -71,6 +71,7 @@ ROUTES = (
     Route("GET", f"{TASKS}/{{dead}}/attempts", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
     Route("GET", f"{TASKS}/{{dead}}/result", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
     Route("GET", f"{TASKS}/{{dead}}/events", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
+    Route("GET", f"{TASKS}/{{dead}}/workflow", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
     Route("GET", DLQ, "read", (401, OK, OK, OK, OK, OK, OK, OK)),
     Route("GET", f"{DLQ}/{{letter}}", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
     Route("POST", f"{DLQ}/{{letter}}/redrive", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),

@@ -31,6 +31,7 @@ ANSWER = {
         "finished_at",
         "cancel_requested_at",
         "depends_on",
+        "cause_id",
         "waiting_for",
         "ref",
     ),

@@ -16,12 +16,12 @@ from tasks.management.callboard.output import Output
 from tasks.models import Task
 from tasks.queries.forecast import expected_start
 from tasks.states import Status
-from tasks.submission import FIELDS, Moment, Seconds, Submission, Tags, TaskField, WholeNumber
+from tasks.submission import FIELDS, Dependencies, Moment, Seconds, Submission, Tags, TaskField, WholeNumber
 
 _SHORTEST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.05, 1.0
 _HIDDEN = ("url",)
 #: The fields that are options; the actor is the argument, and the payload has several forms.
-_OPTIONS = [one for one in FIELDS.values() if one.name not in ("actor", "payload")]
+_OPTIONS = [one for one in FIELDS.values() if one.name not in ("actor", "payload", "ref")]
 
 
 def register(commands: parsing.Commands) -> None:
@@ -32,6 +32,7 @@ def register(commands: parsing.Commands) -> None:
             "submit echo --payload message=hello",
             "submit sleep --payload duration=0.5 --priority high --wait",
             "submit send_mail --payload '{\"to\": \"ada@example.org\"}' --delay 60 --tag newsletter",
+            "submit report --depends-on 01985c4e-7d6a-7cc2-b1a5-0e2f5c1d9a10",
             "submit import_orders --payload @orders.json --queue slow --max-retries 5",
         ],
     )  # fmt: skip
@@ -78,12 +79,26 @@ def _add_option(parser: CommandParser, one: TaskField) -> None:
         case Tags():
             name = name.removesuffix("s")
             how |= {"action": "append", "metavar": name.upper(), "help": f"{one.help} May be repeated."}
+        case Dependencies():
+            how |= {"action": "append", "metavar": "ID[:run|:block]", "help": _DEPENDS_ON}
     parser.add_argument(f"--{name.replace('_', '-')}", **how)
+
+
+_DEPENDS_ON = (
+    "A task that must end first. If it dies or is cancelled, this one is cancelled too; with :run it runs all the "
+    "same, with :block it stays blocked. May be repeated."
+)
+
+
+def _dependency(text: str) -> dict[str, str]:
+    id, _, on_failure = text.partition(":")
+    return {"id": id, **({"on_failure": on_failure} if on_failure else {})}
 
 
 def _submission(options: Namespace) -> Submission:
     body = {one.name: getattr(options, one.name) for one in _OPTIONS}
     body |= {"actor": options.actor, "payload": payload.read(options.payload)}
+    body["depends_on"] = [_dependency(text) for text in body["depends_on"] or ()]
     if body["priority"] and body["priority"].isdigit():
         body["priority"] = int(body["priority"])
     try:

@@ -1,0 +1,209 @@
+"""settle: the leader tells children what became of their parents.
+
+No other verb knows of dependencies. Whatever ends a parent, or gives it a second life, its row then enters
+``task_unsettled_idx``: its status is no longer what its edges were settled by. The statements here run one after the
+other, fenced by the leader's term, until nothing is left to do; each of them does a bounded part.
+
+Verbs on tasks wait for each other in the order of ids, and never for edges. These statements never wait for a task:
+they skip rows that are locked. An edge changes under the lock of its child, or, while it is NEW, of its parent. So no
+circle of waits can close.
+"""
+
+from typing import NamedTuple
+
+from tasks.db.statements import fetch
+from tasks.lifecycle.predicates import IS_LEADING, IS_UNSETTLED, LEAD, any_of, in_batch
+from tasks.lifecycle.signals import Moved, announce
+from tasks.states import FINAL, Status
+from tasks.testing import failpoints
+
+#: Of one statement.
+MOST_PARENTS, MOST_EDGES = 200, 1_000
+
+
+class Linked(NamedTuple):
+    """New edges that were found, and those of them that were linked; the others' parents are locked or gone."""
+
+    found: int
+    linked: int
+
+
+# What was settled before the edge came does not count for it, so the parent has to be looked at again: CHECK.
+_LINK = f"""
+WITH {LEAD}, fresh AS MATERIALIZED (
+    SELECT edge.child_id, edge.parent_id FROM callboard_dependency AS edge
+    WHERE edge.state = 'NEW' AND {IS_LEADING}
+    ORDER BY edge.parent_id LIMIT {MOST_EDGES}
+), held AS MATERIALIZED (
+    SELECT fresh.child_id, fresh.id, task.settled_as,
+           task.settled_as IS NULL AND NOT {any_of("task.status", FINAL)} AS is_first
+    FROM (SELECT child_id, parent_id AS id FROM fresh ORDER BY parent_id, child_id) AS fresh
+    JOIN callboard_task AS task ON {in_batch("fresh")}
+    FOR UPDATE OF task SKIP LOCKED
+), marked AS (
+    UPDATE callboard_task AS task SET settled_as = CASE WHEN parent.is_first THEN 'WAITING' ELSE 'CHECK' END
+    FROM (SELECT DISTINCT id, is_first FROM held WHERE settled_as IS DISTINCT FROM 'WAITING') AS parent
+    WHERE {in_batch("parent")}
+), linked AS (
+    UPDATE callboard_dependency AS edge SET state = 'OPEN' FROM held
+    WHERE edge.child_id = ANY(ARRAY[held.child_id]) AND edge.parent_id = held.id AND edge.state = 'NEW'
+    RETURNING edge.child_id
+)
+SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM linked)
+"""
+
+
+def link_many(*, lease: str, term: int) -> Linked:
+    """Link at most a batch of new edges to their parents."""
+    (row,) = fetch(_LINK, {"lease": lease, "term": term}, prepared="callboard_link")
+    return Linked(*row)
+
+
+# What an edge says, by its parent's status.
+_TARGET = f"""CASE WHEN NOT {any_of("due.status", FINAL)} THEN 'OPEN'
+         WHEN due.status = 'SUCCEEDED' OR edge.on_failure = 'run' THEN 'MET'
+         WHEN edge.on_failure = 'block' THEN 'OPEN'
+         ELSE 'FAILED' END"""
+
+# The edges that say something else than their parents' statuses.
+_WRONG = f"""due AS MATERIALIZED (
+    SELECT task.id, task.status FROM callboard_task AS task
+    WHERE {IS_UNSETTLED} AND {IS_LEADING}
+    ORDER BY task.id LIMIT {MOST_PARENTS}
+    FOR UPDATE OF task SKIP LOCKED
+), wrong AS MATERIALIZED (
+    SELECT edge.child_id, edge.parent_id, edge.state, {_TARGET} AS target
+    FROM due JOIN callboard_dependency AS edge ON edge.parent_id = ANY(ARRAY[due.id])
+    WHERE edge.state IN ('OPEN', 'MET', 'FAILED') AND edge.state <> {_TARGET}
+    LIMIT {MOST_EDGES} + 1
+)"""
+
+# New edges whose parent was deleted before it was linked.
+_ORPHANED = f"""due AS MATERIALIZED (
+    SELECT NULL::uuid AS id, ''::text AS status WHERE false
+), wrong AS MATERIALIZED (
+    SELECT edge.child_id, edge.parent_id, edge.state,
+           CASE WHEN edge.on_failure = 'run' THEN 'MET' ELSE 'FAILED' END AS target
+    FROM callboard_dependency AS edge
+    WHERE edge.state = 'NEW' AND {IS_LEADING}
+      AND NOT EXISTS (SELECT FROM callboard_task AS task WHERE task.id = ANY(ARRAY[edge.parent_id]))
+    LIMIT {MOST_EDGES}
+)"""
+
+
+def _settlement(wrong: str) -> str:
+    """Write the statement that puts edges right, and moves their children.
+
+    A child that is itself a due parent waits for the next statement, since no row can be written twice in one. Nothing
+    is joined with a part of the statement that has the size of a batch: that would take its square.
+
+    A failed edge cancels its child, which notes the parent as the cause. A second life of that parent pardons it: the
+    child is blocked again, unless another of its edges has failed. What a person cancelled has no cause, and stays so.
+    """
+    return f"""
+WITH {LEAD}, {wrong}, children AS MATERIALIZED (
+    SELECT wrong.id, wrong.parent_id, wrong.state, wrong.target, task.status, task.cause_id
+    FROM (SELECT child_id AS id, parent_id, state, target FROM wrong ORDER BY child_id) AS wrong
+    JOIN callboard_task AS task ON {in_batch("wrong")}
+    WHERE wrong.id NOT IN (SELECT id FROM due)
+    FOR UPDATE OF task SKIP LOCKED
+), changed AS (
+    UPDATE callboard_dependency AS edge SET state = children.target FROM children
+    WHERE edge.child_id = ANY(ARRAY[children.id]) AND edge.parent_id = children.parent_id
+      AND edge.state = children.state
+    RETURNING edge.child_id, edge.parent_id, children.state AS was, edge.state AS now, children.status,
+              children.cause_id
+), effect AS MATERIALIZED (
+    SELECT child_id AS id, status, cause_id, array_agg(parent_id) AS parents,
+           (count(*) FILTER (WHERE was = 'MET') - count(*) FILTER (WHERE now = 'MET'))::int AS delta,
+           (array_agg(parent_id) FILTER (WHERE now = 'FAILED'))[1] AS failed,
+           COALESCE(bool_or(was = 'FAILED' AND parent_id = cause_id), false) AS is_pardoned
+    FROM changed GROUP BY child_id, status, cause_id
+), judged AS MATERIALIZED (
+    SELECT effect.id, effect.status, effect.delta,
+           CASE WHEN effect.is_pardoned AND effect.failed IS NULL THEN (
+               SELECT edge.parent_id FROM callboard_dependency AS edge
+               WHERE edge.child_id = effect.id AND edge.state = 'FAILED' AND edge.parent_id <> ALL(effect.parents)
+               LIMIT 1
+           ) ELSE effect.failed END AS cause,
+           effect.status = 'BLOCKED' OR (
+               effect.status = 'CANCELLED' AND effect.cause_id IS NOT NULL
+               AND (effect.is_pardoned OR effect.failed IS NOT NULL)
+           ) AS is_moved
+    FROM effect
+), moved AS (
+    UPDATE callboard_task AS task
+    SET pending_parents = task.pending_parents + judged.delta,
+        status = CASE WHEN NOT judged.is_moved THEN task.status
+                      WHEN judged.cause IS NOT NULL THEN 'CANCELLED'
+                      WHEN task.pending_parents + judged.delta = 0 THEN 'PENDING'
+                      ELSE 'BLOCKED' END,
+        cause_id = CASE WHEN judged.is_moved THEN judged.cause ELSE task.cause_id END,
+        finished_at = CASE WHEN NOT judged.is_moved THEN task.finished_at
+                           WHEN judged.cause IS NOT NULL THEN COALESCE(task.finished_at, statement_timestamp()) END,
+        expires_at = CASE WHEN judged.is_moved AND judged.status = 'CANCELLED' AND judged.cause IS NULL
+                          THEN statement_timestamp() + task.max_age_seconds * interval '1 second'
+                          ELSE task.expires_at END,
+        run_at = CASE WHEN judged.is_moved AND judged.cause IS NULL
+                      THEN GREATEST(task.run_at, statement_timestamp()) ELSE task.run_at END
+    FROM judged
+    WHERE {in_batch("judged")} AND (judged.is_moved OR judged.delta <> 0)
+    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, judged.status AS was
+), progress AS MATERIALIZED (
+    SELECT due.id, due.status, COALESCE(found.count, 0) AS found, COALESCE(done.count, 0) AS done,
+           (SELECT count(*) FROM wrong) > {MOST_EDGES} AS is_cut
+    FROM due
+    LEFT JOIN (SELECT parent_id, count(*) FROM wrong GROUP BY parent_id) AS found ON found.parent_id = due.id
+    LEFT JOIN (SELECT parent_id, count(*) FROM changed GROUP BY parent_id) AS done ON done.parent_id = due.id
+), settled AS (
+    UPDATE callboard_task AS task
+    SET settled_as = CASE WHEN progress.is_cut OR progress.found > progress.done THEN 'CHECK'
+                          WHEN {any_of("progress.status", FINAL)} THEN progress.status
+                          ELSE 'WAITING' END
+    FROM progress
+    WHERE {in_batch("progress")} AND (progress.done > 0 OR NOT (progress.is_cut OR progress.found > progress.done))
+    RETURNING task.id
+)
+SELECT done.changed + done.settled, moved.*
+FROM (SELECT (SELECT count(*) FROM changed) AS changed, (SELECT count(*) FROM settled) AS settled) AS done
+LEFT JOIN (SELECT id, status, actor, queue, trace_id FROM moved WHERE status <> was) AS moved ON true
+"""
+
+
+_RELEASE = _settlement(_WRONG)
+_FORSAKE = _settlement(_ORPHANED)
+#: How the journal of moves calls what becomes of a child.
+_VERBS = {Status.PENDING: "release", Status.BLOCKED: "block", Status.CANCELLED: "cancel"}
+
+
+def release_many(*, lease: str, term: int) -> int:
+    """Settle at most a batch of parents; return how many rows changed: 0 means that there is nothing left to do."""
+    return _settle(_RELEASE, prepared="callboard_release", lease=lease, term=term)
+
+
+def forsake_many(*, lease: str, term: int) -> int:
+    """Treat parents that were deleted before they were linked as failed; return how many rows changed."""
+    return _settle(_FORSAKE, prepared="callboard_forsake", lease=lease, term=term)
+
+
+def _settle(statement: str, *, prepared: str, lease: str, term: int) -> int:
+    rows = fetch(statement, {"lease": lease, "term": term}, prepared=prepared)
+    moves = [Moved(*move) for _, *move in rows if move[0] is not None]
+    for status, verb in _VERBS.items():
+        announce(verb, [move for move in moves if move.status == status])
+    return int(rows[0][0])
+
+
+def settle_all(*, lease: str, term: int) -> int:
+    """Settle until nothing changes; return how many rows changed."""
+    total = 0
+    while True:
+        linked = link_many(lease=lease, term=term)
+        failpoints.reach("after_link")
+        changed = linked.linked + release_many(lease=lease, term=term)
+        failpoints.reach("after_release")
+        if linked.found > linked.linked:
+            changed += forsake_many(lease=lease, term=term)
+        if not changed:
+            return total
+        total += changed

@@ -1,0 +1,25 @@
+"""The settler: tells tasks what became of those that they depend on, while this process leads."""
+
+from tasks import lifecycle
+from tasks.scheduler.leadership import LEASE, Leadership
+from tasks.scheduler.loop import Loop
+
+#: A lost wake-up costs this long.
+POLL_SECONDS = 1.0
+
+
+class Settler(Loop):
+    """Settles whenever it is woken; one thread of one process, because its statements must not run side by side."""
+
+    name = "settler"
+
+    def __init__(self, leadership: Leadership) -> None:
+        super().__init__()
+        self._leadership = leadership
+
+    def step(self) -> float:
+        """Settle until nothing changes."""
+        term = self._leadership.term
+        if term is not None:
+            lifecycle.settle_all(lease=LEASE, term=term)
+        return POLL_SECONDS
