@@ -19,6 +19,8 @@ WITH gone AS (
     RETURNING task.id, task.status, task.actor, task.queue
 ), attempts AS (
     DELETE FROM callboard_attempt AS attempt USING gone WHERE attempt.task_id = gone.id
+), steps AS (
+    DELETE FROM callboard_step AS step USING gone WHERE step.task_id = gone.id
 ), resolved AS (
     UPDATE callboard_deadletter AS letter
     SET resolution = 'DISCARDED', resolved_by = %(by)s, resolved_at = statement_timestamp()

@@ -8,6 +8,7 @@ from tasks.models.journal import Journal, JournalQuerySet
 from tasks.models.lease import Lease, Term
 from tasks.models.listing import ListedQuerySet
 from tasks.models.queue import Queue
+from tasks.models.step import Step
 from tasks.models.task import Task, TaskQuerySet
 from tasks.models.token import ApiToken, all_scopes
 from tasks.models.worker import Worker, WorkerQuerySet
@@ -22,6 +23,7 @@ __all__ = [
     "Lease",
     "ListedQuerySet",
     "Queue",
+    "Step",
     "Task",
     "TaskQuerySet",
     "Term",

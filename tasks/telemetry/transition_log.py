@@ -29,6 +29,7 @@ _EVENTS = {
     "edit": "task edited",
     "retry": "task runs again",
     "redrive": "task re-driven",
+    "signal": "task goes on after a signal",
 }
 
 
