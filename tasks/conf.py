@@ -80,6 +80,15 @@ class Conf:
     MAX_PAYLOAD_BYTES = Integer(256 * 1024, minimum=1024)
     # The largest result of a task, as JSON, in bytes.
     MAX_RESULT_BYTES = Integer(256 * 1024, minimum=1024)
+    # The largest checkpoint of a task, the largest result of a step, and the largest payload of a signal, each as JSON,
+    # in bytes.
+    MAX_CHECKPOINT_BYTES = Integer(64 * 1024, minimum=1024)
+    MAX_STEP_RESULT_BYTES = Integer(64 * 1024, minimum=1024)
+    MAX_SIGNAL_BYTES = Integer(64 * 1024, minimum=1024)
+    # How many steps, sleeps and waits a task may have.
+    MAX_STEPS = Integer(1_000, minimum=1)
+    # How many of an attempt's log lines are kept; the oldest are dropped.
+    MAX_LOG_LINES = Integer(100, minimum=1, maximum=10_000)
     # How deep lists and objects may nest in a payload or result.
     MAX_JSON_DEPTH = Integer(32, minimum=1, maximum=200)
     # How many values a body may hold; a name counts as three more, an array or object as four. It bounds the time that

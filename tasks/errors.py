@@ -106,6 +106,36 @@ class IdempotencyKeyReused(CallboardError):
     code = "idempotency_key_reused"
 
 
+class AttemptLost(CallboardError):
+    """The task was given to another worker; this attempt can write nothing, and what it did not commit is lost."""
+
+    code = "error"
+
+
+class NotStorable(CallboardError, ValueError):
+    """The value cannot be stored; see the errors."""
+
+    code = "invalid"
+
+
+class DuplicateName(CallboardError, ValueError):
+    """A name of a step, wait or loop occurs twice in one run."""
+
+    code = "invalid"
+
+
+class WaitTimedOut(CallboardError, TimeoutError):
+    """The signal did not come in time."""
+
+    code = "error"
+
+
+class AlreadySignalled(CallboardError):
+    """The task has had this signal, or its wait for it is over."""
+
+    code = "already_resolved"
+
+
 class MethodNotAllowed(CallboardError):
     """This address does not support that method; the Allow header lists those that it supports."""
 
@@ -222,6 +252,22 @@ class Snooze(BaseException):
     def __init__(self, delay_seconds: float) -> None:
         self.delay_seconds = delay_seconds
         super().__init__(f"snoozed for {delay_seconds} s")
+
+
+class Suspended(Snooze):
+    """Raised by ``tasks.current.sleep()`` and ``wait_for()`` to end the attempt until the task goes on.
+
+    Parameters:
+        signal: the name of the signal that ends the wait early; empty if none does.
+    """
+
+    def __init__(self, delay_seconds: float, *, signal: str = "") -> None:
+        super().__init__(delay_seconds)
+        self.signal = signal
+
+
+class GiveUp(BaseException):
+    """Raised by ``tasks.current.give_up()`` to let the task die; ``except Exception`` does not catch it."""
 
 
 def describe(errors: Sequence[FieldError]) -> str:

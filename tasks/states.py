@@ -63,7 +63,16 @@ class DeathReason(TextChoices):
     TIME_LIMIT_EXCEEDED = "time_limit_exceeded", "Ran past its time limit"
     STUCK_TASK_TIMEOUT = "stuck_task_timeout", "Stuck past its time limit"
     CRASH_LOOP = "crash_loop", "Its workers keep crashing"
-    GAVE_UP = "gave_up", "Retry window over"
+    GAVE_UP = "gave_up", "Given up"
+
+
+class StepKind(TextChoices):
+    """What a row of a task's steps tells."""
+
+    STEP = "STEP", "Step"
+    SLEEP = "SLEEP", "Sleep"
+    WAIT = "WAIT", "Wait"
+    SIGNAL = "SIGNAL", "Signal"
 
 
 class WorkerStatus(TextChoices):
@@ -99,6 +108,7 @@ class Obstacle(TextChoices):
     ACTOR_NOT_SERVED = "actor_not_served", "Actor not served"
     QUEUE_NOT_SERVED = "queue_not_served", "Queue not served"
     NOT_DUE = "not_due", "Not due"
+    SIGNAL_MISSING = "signal_missing", "Signal missing"
     TASKS_AHEAD = "tasks_ahead", "Tasks ahead"
     THREADS_BUSY = "threads_busy", "Threads busy"
 

@@ -17,6 +17,7 @@ from tasks.db.statements import as_json, fetch
 from tasks.lifecycle import barriers
 from tasks.lifecycle.predicates import IS_LEADING, LEAD, any_of, in_batch, is_held
 from tasks.lifecycle.signals import Moved, announce
+from tasks.lifecycle.steps import wake
 from tasks.lifecycle.submit import submit_many
 from tasks.models import new_id
 from tasks.states import FINAL, AttemptOutcome, DeathReason, Status
@@ -52,6 +53,11 @@ class Outcome:
     followups: Sequence[Submission] = ()
     #: The barrier of its group, which its success counts down, and what is submitted if it was the last.
     barrier: str = ""
+    #: The last progress, and the log, if the actor told any.
+    progress: Any = None
+    log: Any = None
+    #: The name of the signal that the task waits for.
+    waits_for: str = ""
     at_the_end_of_group: Sequence[Submission] = ()
 
     @property
@@ -80,6 +86,8 @@ class Outcome:
             "error_message": self.error_message,
             "traceback": self.traceback,
             "note": self.note,
+            "progress": self.progress,
+            "log": self.log,
             "failed": int(self.is_failure),
             "crashed": int(self.is_crash),
             "delay": self.retry_delay_seconds,
@@ -97,6 +105,7 @@ outcome AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(outcomes)s) AS outcome (
         id uuid, attempt integer, worker uuid, status text, outcome text, started_at timestamptz,
         finished_at timestamptz, result jsonb, error_type text, error_message text, traceback text, note text,
+        progress jsonb, log jsonb,
         failed integer, crashed integer, delay double precision, reason text, letter uuid, fingerprint text
     )
 )"""
@@ -112,7 +121,9 @@ def _held(condition: str, *, waits: bool) -> str:
 held AS MATERIALIZED (
     SELECT outcome.*,
            CASE WHEN task.cancel_requested_at IS NOT NULL AND outcome.status <> 'SUCCEEDED' THEN 'CANCELLED'
-                ELSE outcome.status END AS fate
+                ELSE outcome.status END AS fate,
+           -- What a worker that was killed had reported of this attempt.
+           COALESCE(outcome.log, CASE WHEN task.log ->> 'attempt' = task.attempt::text THEN task.log END) AS told
     FROM outcome JOIN callboard_task AS task ON {in_batch("outcome")}
     WHERE {is_held("outcome", by="outcome.worker")} AND {condition}
     ORDER BY outcome.id FOR UPDATE OF task {"" if waits else "SKIP LOCKED"}
@@ -137,6 +148,7 @@ ended AS (
                           task.retry_until, held.finished_at + task.retry_for_seconds * interval '1 second')
                       ELSE task.retry_until END,
         result = held.result,
+        progress = COALESCE(held.progress, task.progress),
         error = CASE WHEN held.error_type = '' THEN task.error
                      ELSE held.error_type || ': ' || held.error_message END
     FROM held
@@ -151,9 +163,9 @@ ended AS (
 _RECORDED_ATTEMPTS = """
 recorded AS (
     INSERT INTO callboard_attempt (
-        task_id, number, outcome, worker_id, started_at, finished_at, error_type, error_message, traceback, note
+        task_id, number, outcome, worker_id, started_at, finished_at, error_type, error_message, traceback, note, log
     )
-    SELECT id, attempt, outcome, worker, started_at, finished_at, error_type, error_message, traceback, note
+    SELECT id, attempt, outcome, worker, started_at, finished_at, error_type, error_message, traceback, note, told
     FROM held WHERE outcome IS NOT NULL
 )"""
 
@@ -202,12 +214,15 @@ def complete_many(outcomes: Sequence[Outcome], *, waits: bool = False) -> list[M
     """
     if not outcomes:
         return []
-    if not any(outcome.followups or outcome.barrier for outcome in outcomes):
+    if not any(outcome.followups or outcome.barrier or outcome.waits_for for outcome in outcomes):
         return _complete(outcomes, waits)
     with transaction.atomic():
         moves = _complete(outcomes, waits)
         moved = {(move.id, move.attempt) for move in moves}
         accepted = [outcome for outcome in outcomes if (outcome.task_id, outcome.attempt) in moved]
+        if waiting := [(outcome.task_id, outcome.waits_for) for outcome in accepted if outcome.waits_for]:
+            # A signal that came after the actor looked has not made it due: it was still running.
+            wake(waiting)
         submit_many([followup for outcome in accepted for followup in outcome.followups] + _of_groups(accepted))
     return moves
 

@@ -27,6 +27,8 @@ WITH gone AS (
     WHERE edge.child_id = edges.child_id AND edge.parent_id = edges.parent_id
 ), attempts AS (
     DELETE FROM callboard_attempt AS attempt USING gone WHERE attempt.task_id = gone.id
+), steps AS (
+    DELETE FROM callboard_step AS step USING gone WHERE step.task_id = gone.id
 ), resolved AS (
     UPDATE callboard_deadletter AS letter
     SET resolution = 'DISCARDED', resolved_by = %(by)s, resolved_at = statement_timestamp()

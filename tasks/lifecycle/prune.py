@@ -57,6 +57,8 @@ WITH {LEAD}, keep AS (
     WHERE edge.child_id = due.id AND due.pending_parents IS NOT NULL
 ), attempts AS (
     DELETE FROM callboard_attempt AS attempt USING due WHERE attempt.task_id = due.id
+), steps AS (
+    DELETE FROM callboard_step AS step USING due WHERE step.task_id = due.id
 ), tasks AS (
     DELETE FROM callboard_task AS task USING due WHERE task.id = due.id RETURNING task.id
 )

@@ -44,7 +44,7 @@ def permission(apps, codename, name):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("callboard", "0007_list_indexes"),
+        ("callboard", "0010_checkpoints"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -10,6 +10,7 @@ from tasks.models.lease import Lease, Term
 from tasks.models.listing import ListedQuerySet
 from tasks.models.queue import Queue
 from tasks.models.schedule import Schedule, ScheduleQuerySet
+from tasks.models.step import Step
 from tasks.models.task import Task, TaskQuerySet
 from tasks.models.token import ApiToken, all_scopes
 from tasks.models.worker import Worker, WorkerQuerySet
@@ -27,6 +28,7 @@ __all__ = [
     "Queue",
     "Schedule",
     "ScheduleQuerySet",
+    "Step",
     "Task",
     "TaskQuerySet",
     "Term",

@@ -26,6 +26,7 @@ class Attempt(models.Model):
     error_message = models.TextField(db_default="", blank=True)
     traceback = models.TextField(db_default="", blank=True)
     note = models.TextField(db_default="", blank=True, help_text="What else happened: what was dropped, and why.")
+    log = models.JSONField(null=True, blank=True, help_text="The lines that its actor logged.")
 
     class Meta:
         db_table = "callboard_attempt"

@@ -236,6 +236,8 @@ class Task(models.Model):
     result = models.JSONField(null=True, blank=True)
     progress = models.JSONField(null=True, blank=True)
     checkpoint = models.JSONField(null=True, blank=True)
+    checkpointed_at = models.DateTimeField(null=True, blank=True)
+    log = models.JSONField(null=True, blank=True, help_text="Lines of the running attempt.")
     error = models.TextField(db_default="", blank=True, help_text="Type and message of the last failure.")
 
     created_at = models.DateTimeField(db_default=Now())

@@ -31,6 +31,7 @@ _EVENTS = {
     "edit": "task edited",
     "retry": "task runs again",
     "redrive": "task re-driven",
+    "signal": "task goes on after a signal",
 }
 
 

@@ -26,6 +26,7 @@ NAMES = (
     "after_ack",
     "before_effect",
     "after_effect",
+    "before_step",
     "before_own_commit",
     "after_own_commit",
     "before_completion",

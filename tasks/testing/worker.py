@@ -23,7 +23,7 @@ from tasks import current, lifecycle, registry
 from tasks.broker import dramatiq_internals
 from tasks.broker.notifier import notifier
 from tasks.db.sessions import in_transaction
-from tasks.errors import CallboardError, Snooze
+from tasks.errors import CallboardError, GiveUp, Snooze
 from tasks.lifecycle import Claimed, Outcome, Probe, workers
 from tasks.log import get_logger
 from tasks.models import Task, Term, new_id
@@ -42,7 +42,7 @@ from tasks.worker.outcomes import reduced
 log = get_logger(__name__)
 
 #: Exceptions that end an attempt and nothing else.
-_OF_THE_TASK = (Exception, SystemExit, Interrupt, Snooze)
+_OF_THE_TASK = (Exception, SystemExit, Interrupt, Snooze, GiveUp)
 #: The term of the leader that a test is. Nobody else leads under this name.
 LEASE = "testing"
 

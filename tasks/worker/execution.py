@@ -17,6 +17,7 @@ import dramatiq
 from dramatiq import Message
 from dramatiq.middleware import Interrupt, SkipMessage
 
+from tasks.current.running import Report
 from tasks.lifecycle import Claimed
 from tasks.retry import Verdict
 from tasks.worker.error_report import ErrorReport, is_kind, report_of
@@ -77,6 +78,8 @@ class Execution:
         #: Whether the actor has committed its success itself.
         self.is_completed = False
         self.is_async = False
+        #: What the actor told of itself, once it did.
+        self.told: Report | None = None
         self.thread_id = 0
         #: Guarded by the Interrupter's lock, as the rest below.
         self.deadline: float | None = None
@@ -95,6 +98,13 @@ class Execution:
     def key(self) -> tuple[Any, int]:
         """Task id and attempt number, by which every write to the row is fenced."""
         return (self.claimed.id, self.claimed.attempt)
+
+    @property
+    def report(self) -> Report:
+        """Its progress and log lines."""
+        if self.told is None:
+            self.told = Report(self.claimed.attempt)
+        return self.told
 
     @property
     def has_started(self) -> bool:

@@ -2,7 +2,7 @@
 
 import queue
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
@@ -57,6 +57,8 @@ class Inflight:
         self._held: dict[Key, Execution] = {}
         self._unstarted: dict[Key, Execution] = {}
         self._last_start = time.monotonic()
+        #: Called after an actor has told something; a worker process writes it.
+        self.reported: Callable[[Execution], None] = lambda _: None
 
     def __len__(self) -> int:
         return len(self._held)

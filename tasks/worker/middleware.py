@@ -148,7 +148,9 @@ class CaptureOutcome(Middleware):
         # Not at the top: django-dramatiq loads middleware before Django has models.
         from tasks.worker.transaction import completing
 
-        current.enter(execution, functools.partial(completing, execution, message.inflight.worker_id))
+        inflight = message.inflight
+        complete = functools.partial(completing, execution, inflight.worker_id)
+        current.enter(execution, complete, worker_id=inflight.worker_id, reported=inflight.reported)
         if observer := execution.actor_options.get("observer"):
             observer.started(execution, worker_id=message.inflight.worker_id)
 

@@ -14,7 +14,7 @@ from dramatiq import Retry
 from dramatiq.middleware import Shutdown, TimeLimitExceeded
 
 from tasks.conf import conf
-from tasks.errors import Snooze
+from tasks.errors import GiveUp, Snooze, Suspended
 from tasks.lifecycle import Outcome
 from tasks.log import get_logger
 from tasks.payload import check_json, plain_copy
@@ -58,7 +58,8 @@ def outcome_of(execution: Execution, worker_id: UUID) -> Outcome:
         return _outcome(execution, worker_id, AttemptOutcome.CANCELLED, error=error)
     if is_kind(error, Snooze):
         delay = min(error.delay_seconds, MOST_SECONDS)  # type: ignore[attr-defined]
-        return _outcome(execution, worker_id, AttemptOutcome.SNOOZED, retry_delay_seconds=delay)
+        signal = error.signal if is_kind(error, Suspended) else ""  # type: ignore[attr-defined]
+        return _outcome(execution, worker_id, AttemptOutcome.SNOOZED, retry_delay_seconds=delay, waits_for=signal)
     if is_kind(error, Shutdown) and Shutdown in execution.interrupts:
         return _outcome(execution, worker_id, AttemptOutcome.INTERRUPTED, error=error)
     if is_kind(error, Cancelled) and Cancelled in execution.interrupts:
@@ -238,6 +239,8 @@ def _failure(execution: Execution, worker_id: UUID, error: BaseException) -> Out
 def _what_follows(error: BaseException, execution: Execution, options: Mapping[str, Any]) -> Verdict:
     """Apply Dramatiq's rules in Dramatiq's order: ``throws``, then ``retry_when`` instead of ``max_retries``."""
     claimed = execution.claimed
+    if is_kind(error, GiveUp):
+        return Verdict(0, DeathReason.GAVE_UP)
     is_thrown, is_timeout = _is_thrown(error, options), is_kind(error, TimeLimitExceeded)
     wants_retry = None if is_thrown else _wants_retry(options.get("retry_when"), claimed.failures, error)
     verdict = _verdict(
@@ -310,6 +313,8 @@ def _outcome(
     **rest: Any,
 ) -> Outcome:
     claimed, report = execution.claimed, _report(execution, error)
+    if execution.told is not None:
+        rest |= {"progress": execution.told.progress, "log": execution.told.log()}
     return Outcome(
         task_id=claimed.id,
         attempt=claimed.attempt,

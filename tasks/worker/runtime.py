@@ -28,6 +28,7 @@ from tasks.worker.grace_period import GracePeriod
 from tasks.worker.heartbeat import Heartbeat
 from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Interrupter
+from tasks.worker.reporter import Reporter
 from tasks.worker.watchdog import EXIT_UNFINISHED, Fault, Watchdog
 
 log = get_logger(__name__)
@@ -58,6 +59,8 @@ class WorkerRuntime:
         self.interrupter = Interrupter()
         self.drain = Drain(self.inflight, self.interrupter, self._recorder)
         self.completer = Completer(self.inflight)
+        self.reporter = Reporter(self.inflight.worker_id)
+        self.inflight.reported = self.reporter.note
         self.heartbeat = Heartbeat(self.inflight, self.interrupter, self.completer, self.drain)
         self.watchdog = Watchdog(
             worker,
@@ -133,6 +136,7 @@ class WorkerRuntime:
         patience = max(conf.WORKER_LEASE_SECONDS, self._grace_period.seconds_left - LEAVING_SECONDS)
         flushed = self.completer.stop(timeout=patience)
         self.heartbeat.stop()
+        self.reporter.stop()
         self.interrupter.stop()
         self.inflight.put_back_unstarted()
         self.is_finished = flushed and not len(self.inflight)

@@ -10,18 +10,12 @@ from django.db import transaction
 
 from tasks import lifecycle
 from tasks.current import Completion
-from tasks.errors import CallboardError
+from tasks.errors import AttemptLost
 from tasks.states import AttemptOutcome
 from tasks.testing import failpoints
 from tasks.worker.execution import Execution
 from tasks.worker.followups import FollowupNotSubmitted
 from tasks.worker.outcomes import outcome_of
-
-
-class AttemptLost(CallboardError):
-    """The task was given to another worker; the writes of this attempt are rolled back."""
-
-    code = "error"
 
 
 @contextmanager

@@ -1,64 +1,52 @@
 """``tasks.current``: what a running actor can read and do about its own task."""
 
+import math
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from contextvars import ContextVar
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import structlog
+from django.utils import timezone
 
 from tasks import masking, registry
-from tasks.errors import CallboardError, Snooze
+from tasks.current.block import Block
+from tasks.current.checkpoints import acheckpoint, alast_checkpoint, checkpoint, each, last_checkpoint
+from tasks.current.running import Completion, NotInActor, Run, Running
+from tasks.current.running import of_thread as _current
+from tasks.current.running import running as _running
+from tasks.current.steps import asleep, astep, await_for, sleep, step, wait_for
+from tasks.errors import GiveUp, Snooze
 from tasks.payload import plain_copy
 
 if TYPE_CHECKING:
     from tasks.lifecycle import Claimed
 
+__all__ = [
+    "Completion", "NotInActor", "Run", "Running",
+    "acheckpoint", "alast_checkpoint", "asleep", "astep", "attempt", "await_for", "checkpoint",
+    "complete_in_transaction", "each", "enter", "estimated_seconds", "give_up", "idempotency_key", "is_cancelled",
+    "last_checkpoint", "leave", "log", "progress", "run", "sleep", "snooze", "step", "task_id", "time_left", "wait_for",
+]  # fmt: skip
 
-class Completion:
-    """The success that an actor is about to commit; set ``result`` to keep a result."""
-
-    result: Any = None
-
-
-class Run(Protocol):
-    """The part of a worker's ``Execution`` that this module needs."""
-
-    @property
-    def claimed(self) -> "Claimed":
-        """The task as it was claimed."""
-
-    @property
-    def is_asked_to_stop(self) -> bool:
-        """Whether an interrupt was requested or sent."""
-
-    def remark(self, note: str) -> None:
-        """Add a sentence to the attempt's record."""
+#: In characters.
+LONGEST_NOTE = 200
+LONGEST_LINE = 1_000
 
 
-class Running(NamedTuple):
-    """The run of a thread, and how its actor completes it in a transaction of its own."""
-
-    run: Run
-    complete: Callable[[], AbstractContextManager[Completion]]
-
-
-_running: ContextVar[Running | None] = ContextVar("callboard_running", default=None)
-
-
-class NotInActor(CallboardError):
-    """This only works inside a running actor."""
-
-    code = "error"
-
-
-def enter(run: Run, complete: Callable[[], AbstractContextManager[Completion]]) -> None:
+def enter(
+    run: Run,
+    complete: Callable[[], AbstractContextManager[Completion]],
+    *,
+    worker_id: UUID,
+    reported: Callable[[Any], None],
+) -> None:
     """Make ``run`` current in this thread and in coroutines that it starts. For the worker."""
     claimed = run.claimed
-    _running.set(Running(run, complete))
+    _running.set(Running(run, complete, worker_id, reported, set()))
     # Copies, because the actor may change what it was given.
     args, payload = plain_copy(claimed.args), plain_copy(claimed.payload)
     masking.expect(partial(registry.arguments_by_name, claimed.actor, args=args, payload=payload))
@@ -121,6 +109,54 @@ def is_cancelled() -> bool:
     return _current().run.is_asked_to_stop
 
 
+def time_left() -> float | None:
+    """Return how many seconds the attempt may still take; None if it has no time limit."""
+    deadline = _current().run.deadline
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def progress(done: float, total: float | None = None, note: str = "") -> None:
+    """Show how far the task has come; the last call counts. It waits for no database, also in an ``async def`` actor.
+
+    A worker writes it about once a second, beside the actor's own transactions, and the last value when the attempt
+    ends.
+
+    Parameters:
+        done, total: in any unit.
+        note: a sentence, of which 200 characters are kept.
+
+    Raises:
+        ValueError: a number is negative or not finite.
+    """
+    running = _current()
+    for name, value in (("done", done), ("total", total)):
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"expected a finite number of at least 0 as {name}, got {value!r}")
+    if running.run.report.note_progress({"done": done, "total": total, "note": _text(note, LONGEST_NOTE)}):
+        running.reported(running.run)
+
+
+def log(line: str) -> None:
+    """Keep a line in the attempt's log; it waits for no database, also in an ``async def`` actor.
+
+    1,000 characters of a line are kept, and the newest lines of an attempt: ``MAX_LOG_LINES``. A worker that is killed
+    loses the lines of its last second.
+    """
+    running = _current()
+    running.run.report.add_line(_text(line, LONGEST_LINE), at=timezone.now().isoformat())
+    running.reported(running.run)
+
+
+def give_up(reason: str) -> None:
+    """Leave the actor and let the task die as ``gave_up``: no retry would help.
+
+    Raises:
+        GiveUp: always; do not catch it.
+    """
+    _claimed()
+    raise GiveUp(reason)
+
+
 def snooze(*, seconds: float) -> None:
     """Leave the actor and run the task again later; no failure is counted.
 
@@ -131,7 +167,7 @@ def snooze(*, seconds: float) -> None:
     raise Snooze(max(0.0, float(seconds)))
 
 
-def complete_in_transaction() -> AbstractContextManager[Completion]:
+def complete_in_transaction() -> Block[Completion]:
     """Open a transaction in which the actor's own writes and the task's success commit together, or neither does.
 
     Writes through Django's default database happen exactly once, however many attempts the task takes: a worker that
@@ -143,21 +179,21 @@ def complete_in_transaction() -> AbstractContextManager[Completion]:
             account.withdraw(amount)
             completion.result = account.balance
 
+    In an ``async def`` actor it is ``async with``.
+
     Raises:
         AttemptLost: at the end of the block; the task was given to another worker.
         FollowupNotSubmitted: at the end of the block; ``on_success`` or the next task of the pipeline cannot be
             submitted, so the block's writes are rolled back. The task dies without a retry.
         RuntimeError: the block is inside another transaction, which could still be rolled back.
     """
-    return _current().complete()
-
-
-def _current() -> Running:
-    running = _running.get()
-    if running is None:
-        raise NotInActor()
-    return running
+    return Block(_current().complete())
 
 
 def _claimed() -> "Claimed":
     return _current().run.claimed
+
+
+def _text(value: object, longest: int) -> str:
+    """Cut a text and leave out what PostgreSQL does not store."""
+    return str(value)[:longest].replace("\0", "").encode("utf-8", "replace").decode()

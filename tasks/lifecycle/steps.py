@@ -1,0 +1,159 @@
+"""step, sleep, wait, signal: what happens once in a task's life is a row that any later attempt reads."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import transaction
+
+from tasks.db.statements import fetch, loads
+from tasks.errors import AlreadySignalled, AttemptLost, IllegalTransition
+from tasks.holder import Holder
+from tasks.lifecycle.checkpoint import HOLDER, IS_HELD, as_text
+from tasks.lifecycle.journal import UNKNOWN, Author, of_tasks
+from tasks.lifecycle.rows import locked, status_of
+from tasks.lifecycle.signals import Moved, announce
+from tasks.states import Status, StepKind
+
+
+class Kept(NamedTuple):
+    """A row of something that has happened; ``seconds_left`` until it ends, if it takes time."""
+
+    result: Any
+    is_timeout: bool
+    seconds_left: float | None
+
+
+_COLUMNS = "result, is_timeout, EXTRACT(EPOCH FROM until - clock_timestamp())::double precision"
+_FIND = f"""
+SELECT {_COLUMNS} FROM callboard_step WHERE task_id = %(id)s AND kind = %(kind)s AND name = %(name)s
+"""
+# The lock is what fences it: the sweeper gives a task to another worker by an UPDATE of its row, which is either seen
+# or waits for this. A row that is there already stays.
+_KEEP = f"""
+WITH {HOLDER}, held AS MATERIALIZED (
+    SELECT task.id FROM holder JOIN callboard_task AS task ON {IS_HELD} FOR SHARE OF task
+), kept AS (
+    INSERT INTO callboard_step (task_id, kind, name, result, is_timeout, until)
+    SELECT id, %(kind)s, %(name)s, %(result)s::jsonb, %(is_timeout)s,
+           clock_timestamp() + %(seconds)s * interval '1 second'
+    FROM held ON CONFLICT (task_id, kind, name) DO NOTHING
+)
+SELECT id FROM held
+"""
+
+
+def find(task_id: UUID, kind: StepKind, name: str) -> Kept | None:
+    """Read what is kept under a name; None if there is nothing."""
+    found = fetch(_FIND, {"id": task_id, "kind": str(kind), "name": name})
+    if not found:
+        return None
+    ((result, is_timeout, seconds_left),) = found
+    return Kept(None if result is None else loads(result), is_timeout, seconds_left)
+
+
+def keep(
+    holder: Holder,
+    kind: StepKind,
+    name: str,
+    *,
+    result: Any = None,
+    is_timeout: bool = False,
+    seconds: float | None = None,
+) -> None:
+    """Keep something that has happened, unless there is a row of this kind and name.
+
+    Parameters:
+        result: checked JSON.
+        seconds: how long it takes.
+
+    Raises:
+        AttemptLost: the worker no longer holds the attempt.
+    """
+    value = None if result is None else as_text(result)
+    parameters = {"kind": str(kind), "name": name, "result": value, "is_timeout": is_timeout, "seconds": seconds}
+    if not fetch(_KEEP, {**holder.parameters, **parameters}):
+        raise AttemptLost()
+
+
+# --- Signals ---
+
+# Runs when the task's row is locked. A task that waits for this signal is due now. One whose attempt is just ending
+# looks for the signal itself: see `wake`.
+_SIGNAL = f"""
+WITH live AS (
+    SELECT task.id, task.actor, task.queue FROM callboard_task AS task
+    WHERE task.id = ANY(%(ids)s::uuid[]) AND task.status IN ('BLOCKED', 'PENDING', 'QUEUED', 'RETRYING', 'RUNNING')
+), sent AS (
+    INSERT INTO callboard_step (task_id, kind, name, result)
+    SELECT id, 'SIGNAL', %(name)s, %(result)s::jsonb FROM live
+    ON CONFLICT (task_id, kind, name) DO NOTHING RETURNING task_id
+), given AS (
+    SELECT live.* FROM live JOIN sent ON sent.task_id = live.id
+), noted AS (
+    {of_tasks("given", verb="'signal'", detail="jsonb_build_object('name', %(name)s::text)")}
+)
+SELECT id FROM given
+"""
+
+# Only while it waits: a delay before a retry is not cut short.
+_WAKE = """
+UPDATE callboard_task AS task SET run_at = LEAST(task.run_at, statement_timestamp())
+FROM unnest(%(ids)s::uuid[], %(names)s::text[]) AS waiting (id, name)
+WHERE task.id = ANY(ARRAY[waiting.id]) AND task.status = 'PENDING'
+  AND EXISTS (SELECT FROM callboard_step AS wait
+              WHERE wait.task_id = waiting.id AND wait.kind = 'WAIT' AND wait.name = waiting.name)
+  AND EXISTS (SELECT FROM callboard_step AS signal
+              WHERE signal.task_id = waiting.id AND signal.kind = 'SIGNAL' AND signal.name = waiting.name)
+RETURNING task.id, task.status, task.actor, task.queue, task.trace_id
+"""
+
+
+def wake(waiting: Sequence[tuple[UUID, str]]) -> list[Moved]:
+    """Make tasks due that wait for a signal which is there; call it when their rows are locked.
+
+    Parameters:
+        waiting: task ids and names of signals.
+    """
+    parameters = {"ids": [str(id) for id, _ in waiting], "names": [name for _, name in waiting]}
+    moves = [Moved(*row) for row in fetch(_WAKE, parameters)]
+    announce("signal", moves)
+    return moves
+
+
+@transaction.atomic
+def signal(task_id: UUID, name: str, payload: Any = None, *, by: Author = UNKNOWN) -> None:
+    """Give a task a signal; it is kept if the task does not wait for it yet.
+
+    Parameters:
+        payload: checked JSON; the task's ``wait_for()`` returns it.
+
+    Raises:
+        NotFound: no such task.
+        IllegalTransition: it has ended.
+        AlreadySignalled: it has had this signal, or has stopped waiting for it.
+    """
+    value = None if payload is None else as_text(payload)
+    if locked(_SIGNAL, [task_id], name=name, result=value, **by.parameters):
+        wake([(task_id, name)])
+        return
+    status = status_of(task_id)
+    if find(task_id, StepKind.SIGNAL, name) is not None:
+        raise AlreadySignalled(f"task {task_id} has had the signal {name}, or does not wait for it any more")
+    raise IllegalTransition("signal", status=status, allowed=[str(Status.PENDING), str(Status.RUNNING)])
+
+
+def open_wait(task_id: UUID) -> tuple[str, datetime | None] | None:
+    """Find the signal that a task waits for, and until when; None if it waits for none."""
+    found = fetch(_OPEN_WAIT, {"id": task_id})
+    return (found[0][0], found[0][1]) if found else None
+
+
+_OPEN_WAIT = """
+SELECT wait.name, wait.until FROM callboard_step AS wait
+WHERE wait.task_id = %(id)s AND wait.kind = 'WAIT'
+  AND NOT EXISTS (SELECT FROM callboard_step AS signal
+                  WHERE signal.task_id = wait.task_id AND signal.kind = 'SIGNAL' AND signal.name = wait.name)
+ORDER BY wait.created_at DESC LIMIT 1
+"""
