@@ -18,6 +18,7 @@ from dramatiq import Message
 from dramatiq.middleware import Interrupt, SkipMessage
 
 from tasks.lifecycle import Claimed
+from tasks.queries.parents import Parents
 from tasks.retry import Verdict
 from tasks.worker.error_report import ErrorReport, is_kind, report_of
 
@@ -90,6 +91,11 @@ class Execution:
     def is_asked_to_stop(self) -> bool:
         """Whether an interrupt was requested or sent."""
         return bool(self.wanted or self.interrupts)
+
+    @property
+    def parents(self) -> Parents:
+        """The tasks that the task depended on."""
+        return Parents(self.claimed.id)
 
     @property
     def key(self) -> tuple[Any, int]:
