@@ -169,8 +169,8 @@ def test_limits_are_shown_as_durations_with_their_help(root, db):
 
 
 def test_a_task_shows_what_it_depends_on_and_what_needs_it(root, monkeypatch):
-    parent, other = submit(), submit(actor="elsewhere")
-    child = submit(depends_on=[parent.pk, other.pk])
+    parent, other = factories.submit(), factories.submit(actor="elsewhere")
+    child = factories.submit(depends_on=[parent.pk, other.pk])
     page = root.get(f"/admin/callboard/task/{child.pk}/change/").content.decode()
     assert "Depends on" in page
     assert "Needed by" not in page

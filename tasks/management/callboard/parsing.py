@@ -76,8 +76,8 @@ def add_verb(
     run: Run,
     *,
     noun: str,
-    help: str,
-    of: str,  # noqa: A002
+    help: str,  # noqa: A002
+    of: str,
 ) -> CommandParser:
     """Add a command that applies a verb to one or more rows, and return its parser."""
     examples = [f"{noun} {name} ID ID ID", f"{noun} {name} ID --reason 'as agreed with Ada'"]
