@@ -348,3 +348,17 @@ class ExitingThrows(Exception, metaclass=_ExitingMeta):
 def throws_what_exits(do: str = "raise") -> Any:
     """Name an exception in ``throws`` that exits when it is compared."""
     return DEEDS[do](None)
+
+
+@dramatiq.actor
+def list_parents() -> list[list[Any]]:
+    """List what the tasks before it returned."""
+    found = [[str(one.id), one.status, one.result] for one in current.parents()]
+    assert len(current.parents()) == len(found)
+    return found
+
+
+@dramatiq.actor
+async def list_parents_async() -> list[list[Any]]:
+    """Do the same in an event loop."""
+    return [[str(one.id), one.status, one.result] async for one in current.parents()]

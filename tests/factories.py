@@ -125,9 +125,11 @@ def make_task(status: Status = Status.PENDING, *, worker: Worker | None = None, 
         worker: the worker that claims it; by default a new one.
         fields: fields of the submission.
     """
-    if status is Status.BLOCKED:
-        fields.setdefault("depends_on", [submit().pk])
-    task = submit(**fields)
+    parent = submit() if status is Status.BLOCKED and "depends_on" not in fields else None
+    task = submit(**fields, **({"depends_on": [parent.pk]} if parent else {}))
+    if parent:
+        # So that there is one task and no entry in the journal; no leader has told the child.
+        parent.delete()
     bring(task, status, worker)
     task.refresh_from_db()
     return task

@@ -42,6 +42,8 @@ from tasks.submission import FIELDS, Seconds, WholeNumber
 
 #: Attempts and events that one page shows.
 MAX_SHOWN = 50
+#: Parents, and children, on a task's page.
+MAX_RELATIVES = 20
 MAX_NAME_LENGTH = 60
 
 
@@ -254,8 +256,32 @@ class TaskAdmin(OperatedAdmin):
             "attempts": attempts,
             "is_hidden": lens.sight is Sight.NOTHING,
             "events": [_event(event) for event in events],
+            "kin": [
+                _relatives("Depends on", row.parent_edges, "parent"),
+                _relatives("Needed by", row.child_edges, "child"),
+            ],
             "max_shown": MAX_SHOWN,
         }
+
+
+def _relatives(title: str, edges: Any, side: str) -> dict[str, Any]:
+    """List the first parents, or children, of a task; one that was removed has an id only."""
+    found = list(edges.order_by(f"{side}_id")[: MAX_RELATIVES + 1])
+    ids = [getattr(edge, f"{side}_id") for edge in found[:MAX_RELATIVES]]
+    tasks = Task.objects.only("actor", "status").in_bulk(ids)
+    return {
+        "title": title,
+        "is_cut": len(found) > MAX_RELATIVES,
+        "rows": [
+            {
+                "id": str(id),
+                "actor": shortened(tasks[id].actor, MAX_NAME_LENGTH) if id in tasks else "",
+                "status": _state(tasks[id]) if id in tasks else "removed",
+                "on_failure": edge.get_on_failure_display(),
+            }
+            for id, edge in zip(ids, found, strict=False)
+        ],
+    }
 
 
 def _exactly(text: str) -> Task | None:

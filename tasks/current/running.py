@@ -14,6 +14,7 @@ from tasks.holder import Holder
 
 if TYPE_CHECKING:
     from tasks.lifecycle import Claimed
+    from tasks.queries.parents import Parents
 
 
 class Completion:
@@ -40,6 +41,10 @@ class Run(Protocol):
     @property
     def report(self) -> "Report":
         """Its progress and log lines."""
+
+    @property
+    def parents(self) -> "Parents":
+        """The tasks that the task depended on."""
 
     def remark(self, note: str) -> None:
         """Add a sentence to the attempt's record."""

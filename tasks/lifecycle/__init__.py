@@ -18,10 +18,10 @@ from tasks.lifecycle.journal import Author
 from tasks.lifecycle.prune import prune_dead_letters, prune_history, prune_keys, prune_many
 from tasks.lifecycle.put_back import put_back_many
 from tasks.lifecycle.redrive import redrive, redrive_many
+from tasks.lifecycle.release import forsake_many, link_many, release_many, settle_all
 from tasks.lifecycle.requeue import queued_long, requeue_many, take_back
 from tasks.lifecycle.rescue import rescue_lost, rescue_stuck
 from tasks.lifecycle.retry import retry, retry_many
-from tasks.lifecycle.settle import forsake_many, link_many, release_many, settle_all
 from tasks.lifecycle.signals import Moved, transitioned
 from tasks.lifecycle.submit import accept, submit, submit_many
 from tasks.lifecycle.submit_once import Receipt, submit_many_once, submit_once

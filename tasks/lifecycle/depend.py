@@ -2,7 +2,7 @@
 
 A submission never locks a parent: that lock would last as long as the caller's transaction, and hold up the parent's
 completion with its whole batch. Parents that have SUCCEEDED stay so, and need no lock. Other parents outside of the
-submission get NEW edges, which the leader links (``tasks.lifecycle.settle``); parents inside of it are marked at once.
+submission get NEW edges, which the leader links (``tasks.lifecycle.release``); parents inside of it are marked at once.
 """
 
 from collections import Counter

@@ -78,7 +78,12 @@ def in_batch(batch: str) -> str:
     Parameters:
         batch: alias of the batch's rows, which have an ``id``.
     """
-    return f"task.id = ANY(ARRAY[{batch}.id])"
+    return by_key("task.id", f"{batch}.id")
+
+
+def by_key(column: str, value: str) -> str:
+    """Find rows by a column of a key, and no other way; both are given in SQL."""
+    return f"{column} = ANY(ARRAY[{value}])"
 
 
 def has_status(status: Status) -> str:

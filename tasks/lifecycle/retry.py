@@ -9,7 +9,7 @@ from django.db import transaction
 from tasks import registry
 from tasks.errors import IllegalTransition, InvalidTask, UnknownActor
 from tasks.lifecycle.journal import UNKNOWN, Author, entries
-from tasks.lifecycle.predicates import IS_OPEN, any_of
+from tasks.lifecycle.predicates import IS_OPEN, any_of, by_key
 from tasks.lifecycle.rows import locked, status_of
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit import Admit
@@ -59,7 +59,7 @@ WITH wanted AS MATERIALIZED (
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, wanted.verb, wanted.status AS before
 ), relinked AS (
     UPDATE callboard_dependency AS edge SET state = 'NEW' FROM moved
-    WHERE moved.status = 'BLOCKED' AND edge.child_id = ANY(ARRAY[moved.id]) AND edge.state = 'FAILED'
+    WHERE moved.status = 'BLOCKED' AND {by_key("edge.child_id", "moved.id")} AND edge.state = 'FAILED'
 ), answered AS MATERIALIZED (
     SELECT letter.id, letter.task_id FROM callboard_deadletter AS letter JOIN wanted ON wanted.id = letter.task_id
     WHERE {IS_OPEN}

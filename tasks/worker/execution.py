@@ -19,6 +19,7 @@ from dramatiq.middleware import Interrupt, SkipMessage
 
 from tasks.current.running import Report
 from tasks.lifecycle import Claimed
+from tasks.queries.parents import Parents
 from tasks.retry import Verdict
 from tasks.worker.error_report import ErrorReport, is_kind, report_of
 
@@ -93,6 +94,11 @@ class Execution:
     def is_asked_to_stop(self) -> bool:
         """Whether an interrupt was requested or sent."""
         return bool(self.wanted or self.interrupts)
+
+    @property
+    def parents(self) -> Parents:
+        """The tasks that the task depended on."""
+        return Parents(self.claimed.id)
 
     @property
     def key(self) -> tuple[Any, int]:

@@ -166,3 +166,20 @@ def test_limits_are_shown_as_durations_with_their_help(root, db):
     assert {unescape(tooltip) for _, tooltip, _ in rows} <= {field.help for field in FIELDS.values()}
     task = factories.submit(time_limit_seconds=0)
     assert re.search(r"Time limit:</label>\s*<div[^>]*><span[^>]*>no limit<", html(root.get(page_of(task))))
+
+
+def test_a_task_shows_what_it_depends_on_and_what_needs_it(root, monkeypatch):
+    parent, other = factories.submit(), factories.submit(actor="elsewhere")
+    child = factories.submit(depends_on=[parent.pk, other.pk])
+    page = root.get(f"/admin/callboard/task/{child.pk}/change/").content.decode()
+    assert "Depends on" in page
+    assert "Needed by" not in page
+    assert all(str(one.pk) in page for one in (parent, other))
+    page = root.get(f"/admin/callboard/task/{parent.pk}/change/").content.decode()
+    assert "Needed by" in page
+    assert "Depends on" not in page
+    assert str(child.pk) in page
+    monkeypatch.setattr("tasks.admin.task.MAX_RELATIVES", 1)
+    page = root.get(f"/admin/callboard/task/{child.pk}/change/").content.decode()
+    assert "Only the oldest 1" in page
+    assert str(other.pk) not in page

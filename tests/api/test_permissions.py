@@ -27,6 +27,7 @@ OPEN = [
     ("get", f"{TASKS}/{{task}}/attempts"),
     ("get", f"{TASKS}/{{task}}/result"),
     ("get", f"{TASKS}/{{task}}/events"),
+    ("get", f"{TASKS}/{{task}}/workflow"),
     ("delete", f"{TASKS}/{{task}}"),
     ("get", "/api/v1/dlq"),
     ("get", "/api/v1/dlq/{letter}"),

@@ -136,3 +136,22 @@ def test_the_operator_is_named_even_without_an_account(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("getpass.getuser", nobody)
     assert operator.name().removeprefix("cli:").isdigit()
+
+
+def test_a_workflow_is_listed_cancelled_and_retried_as_a_whole() -> None:
+    first = submit()
+    second = callboard_json("submit", "act", "--payload", "do=return", "--depends-on", f"{first.pk}:run")
+    listed = callboard_json("tasks", "workflow", second["id"])
+    assert [(one["id"], one["status"]) for one in listed["results"]] == [
+        (str(first.pk), "PENDING"),
+        (second["id"], "BLOCKED"),
+    ]
+    assert listed["results"][1]["waits_for"] == [str(first.pk)]
+    assert listed["results"][1]["depends_on"][0]["on_failure"] == "run"
+    (done,) = callboard_json("tasks", "cancel", "--workflow", second["id"], "--reason", "no")["results"]
+    assert done["status"] == "CANCELLED"
+    assert Journal.objects.filter(verb="cancel", reason="no", task_id__isnull=False).count() == 2
+    (done,) = callboard_json("tasks", "retry", "--workflow", str(first.pk))["results"]
+    first.refresh_from_db()
+    assert (done["status"], first.status) == ("PENDING", Status.PENDING)
+    assert refused("tasks", "workflow", str(new_id()))

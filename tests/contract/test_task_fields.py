@@ -39,9 +39,12 @@ VALUES: dict[str, Any] = {
     "max_age_seconds": 3600,
     "estimated_seconds": 0.5,
     "tags": ["x", "y"],
+    # Ids of tasks that exist: tests/api/test_workflows.py.
+    "depends_on": [],
+    "ref": "first",
 }
 COLUMNS = [name for name, one in FIELDS.items() if one.is_column]
-OPTIONS = [name for name in FIELDS if name not in ("actor", "payload")]
+OPTIONS = [name for name in FIELDS if name not in ("actor", "payload", "ref")]
 #: Types of the batch's record against those of the table.
 TYPES: dict[str, Any] = {
     "text": models.CharField,
@@ -84,8 +87,8 @@ def test_a_field_is_described_with_its_help_wherever_it_can_be_given(name: str) 
     assert given[name]["description"].startswith(FIELDS[name].help)
     assert (name in edit) == (name in EDITABLE)
     task = schemas.SCHEMAS["Task"]["properties"]
-    assert (name in task) == FIELDS[name].is_column
-    if name in task:
+    assert (name in task) == (FIELDS[name].is_column or name in ("depends_on", "ref"))
+    if FIELDS[name].is_column:
         assert task[name]["description"].startswith(FIELDS[name].help)
 
 

@@ -11,6 +11,7 @@ MOVE_NO_TASK = {
     "barriers",
     "__init__",
     "delete",
+    "depend",
     "discard",
     "journal",
     "leases",
@@ -21,9 +22,11 @@ MOVE_NO_TASK = {
     "signals",
     "tokens",
     "workers",
+    "workflow",
 }
-#: ``rows`` has no verb, ``submit_once`` is tested with the idempotency keys of the API.
-WITHOUT_TEST_FILE = {"__init__", "barriers", "rows", "submit_once"}
+#: ``rows`` has no verb, ``submit_once`` is tested with the idempotency keys of the API, ``workflow`` with the API's
+#: workflows, and ``depend`` with the releases that it prepares.
+WITHOUT_TEST_FILE = {"__init__", "barriers", "depend", "rows", "submit_once", "workflow"}
 ARROW = re.compile(r"^ +\S+ --> \S+: (\w+)", re.MULTILINE)
 
 FILES = {path.stem for path in (ROOT / "tasks/lifecycle").glob("*.py")}

@@ -70,12 +70,21 @@ def add_show(commands: Commands, run: Run, *, noun: str, help: str, of: str) -> 
     return parser
 
 
-def add_verb(commands: Commands, name: str, run: Run, *, noun: str, help: str, of: str) -> None:  # noqa: A002
-    """Add a command that applies a verb to one or more rows."""
+def add_verb(
+    commands: Commands,
+    name: str,
+    run: Run,
+    *,
+    noun: str,
+    help: str,  # noqa: A002
+    of: str,
+) -> CommandParser:
+    """Add a command that applies a verb to one or more rows, and return its parser."""
     examples = [f"{noun} {name} ID ID ID", f"{noun} {name} ID --reason 'as agreed with Ada'"]
     parser = add_command(commands, name, run, help=help, examples=examples)
     parser.add_argument("ids", nargs="+", type=identifier, metavar="ID", help=f"ids of {of}s")
     add_reason(parser)
+    return parser
 
 
 def add_reason(parser: CommandParser) -> None:

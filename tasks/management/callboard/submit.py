@@ -80,14 +80,9 @@ def _add_option(parser: CommandParser, one: TaskField) -> None:
             name = name.removesuffix("s")
             how |= {"action": "append", "metavar": name.upper(), "help": f"{one.help} May be repeated."}
         case Dependencies():
-            how |= {"action": "append", "metavar": "ID[:run|:block]", "help": _DEPENDS_ON}
+            more = "Write ID:run or ID:block for on_failure. May be repeated."
+            how |= {"action": "append", "metavar": "ID", "help": f"{one.help} {more}"}
     parser.add_argument(f"--{name.replace('_', '-')}", **how)
-
-
-_DEPENDS_ON = (
-    "A task that must end first. If it dies or is cancelled, this one is cancelled too; with :run it runs all the "
-    "same, with :block it stays blocked. May be repeated."
-)
 
 
 def _dependency(text: str) -> dict[str, str]:

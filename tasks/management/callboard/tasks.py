@@ -1,4 +1,4 @@
-"""``callboard tasks``: list, show, cancel, retry."""
+"""``callboard tasks``: list, show, workflow, cancel, retry."""
 
 from argparse import Namespace
 from functools import partial
@@ -6,15 +6,19 @@ from typing import Any
 from uuid import UUID
 
 from tasks import lifecycle
+from tasks.contract import fields, workflows
+from tasks.contract.dependencies import parents_of
 from tasks.contract.journal import event_as_dict
+from tasks.contract.pages import DEFAULT_LIMIT
 from tasks.contract.sight import Lens, Sees
 from tasks.contract.tasks import FILTERS, UNSEEN, attempt_as_dict, task_as_dict
 from tasks.lifecycle import Author
 from tasks.management.callboard import lists, parsing, verbs
 from tasks.management.callboard.output import WIDE, Column, Output
 from tasks.models import Task
+from tasks.queries.dependencies import MOST_IN_WORKFLOW, Workflow, workflow_of
 from tasks.queries.forecast import Forecast, expected_start
-from tasks.states import ObjectKind
+from tasks.states import EdgeState, ObjectKind
 
 _LIST = (
     Column("ID", "id"),
@@ -28,6 +32,15 @@ _LIST = (
     Column("ERROR", "error.message", wraps=True, from_width=WIDE),
 )
 _WAITING_FOR = (Column("KIND", "kind"), Column("MESSAGE", "message", wraps=True))
+_WORKFLOW = (
+    Column("ID", "id"),
+    Column("ACTOR", "actor", wraps=True),
+    Column("STATUS", "status"),
+    Column("WAITS FOR", "waits_for", wraps=True),
+    Column("CAUSE", "cause_id", from_width=WIDE),
+)
+#: States of edges whose parents a task waits for.
+_WAITED_FOR = (EdgeState.NEW, EdgeState.OPEN)
 _ATTEMPTS = (
     Column("N", "number", is_number=True),
     Column("OUTCOME", "outcome"),
@@ -70,8 +83,20 @@ def register(commands: parsing.Commands) -> None:
             nouns, show, noun="tasks", help="show a task, its attempts with tracebacks, and its events", of="task"
         )
     )
-    add_verb("cancel", cancel, help="cancel waiting tasks; ask running ones to stop")
-    add_verb("retry", retry, help="run tasks again: DEAD is re-driven, RETRYING runs now, CANCELLED restarts")
+    canceller = add_verb("cancel", cancel, help="cancel waiting tasks; ask running ones to stop")
+    retrier = add_verb("retry", retry, help="run tasks again: DEAD is re-driven, RETRYING runs now, CANCELLED restarts")
+    for parser in (canceller, retrier):
+        parser.add_argument(
+            "--workflow", action="store_true", help="act on all tasks that are linked to these by dependencies"
+        )
+    graph = parsing.add_command(
+        nouns, "workflow", show_workflow, help="list the tasks that are linked to one by dependencies, oldest first",
+        examples=["tasks workflow ID", "tasks workflow ID --json"],
+    )  # fmt: skip
+    graph.add_argument("id", type=parsing.identifier, metavar="ID")
+    graph.add_argument(
+        "--limit", type=int, default=DEFAULT_LIMIT, metavar="N", help="print at most N (default: %(default)s)"
+    )
 
 
 def list_tasks(options: Namespace, out: Output) -> None:
@@ -102,14 +127,26 @@ def show(options: Namespace, out: Output) -> None:
         out.text(attempts[-1]["error"]["traceback"], title="last traceback")
 
 
+def show_workflow(options: Namespace, out: Output) -> None:
+    """List the tasks of a workflow."""
+    limit = parsing.read("--limit", fields.whole_number(1, MOST_IN_WORKFLOW), options.limit)
+    workflow = _workflow(options.id)
+    found = list(workflows.nodes(workflow).order_by("pk")[: limit + 1])
+    parents, url = parents_of(found[:limit]), lists.address("api-tasks")
+    rows = [workflows.node_as_dict(task, url=url, parents=parents) for task in found[:limit]]
+    for row in rows:
+        row["waits_for"] = [edge["id"] for edge in row["depends_on"] if edge["state"] in _WAITED_FOR]
+    out.rows(rows, _WORKFLOW, has_more=len(found) > limit or not workflow.is_complete)
+
+
 def cancel(options: Namespace, out: Output) -> None:
     """Cancel tasks."""
-    verbs.apply(options, _cancel, out, name="cancel", kind=ObjectKind.TASK)
+    verbs.apply(options, _cancel_workflow if options.workflow else _cancel, out, name="cancel", kind=ObjectKind.TASK)
 
 
 def retry(options: Namespace, out: Output) -> None:
     """Run tasks again."""
-    verbs.apply(options, _retry, out, name="retry", kind=ObjectKind.TASK)
+    verbs.apply(options, _retry_workflow if options.workflow else _retry, out, name="retry", kind=ObjectKind.TASK)
 
 
 def _cancel(task_id: UUID, by: Author) -> str:
@@ -118,6 +155,21 @@ def _cancel(task_id: UUID, by: Author) -> str:
 
 def _retry(task_id: UUID, by: Author) -> str:
     return lifecycle.retry(task_id, by=by)
+
+
+def _workflow(task_id: UUID) -> Workflow:
+    lists.find(Task.objects.only("pk"), task_id)
+    return workflow_of(task_id)
+
+
+def _cancel_workflow(task_id: UUID, by: Author) -> str:
+    lifecycle.cancel_workflow(workflows.whole(_workflow(task_id)), by=by)
+    return str(Task.objects.only("status").get(pk=task_id).status)
+
+
+def _retry_workflow(task_id: UUID, by: Author) -> str:
+    lifecycle.retry_workflow(workflows.whole(_workflow(task_id)), by=by)
+    return str(Task.objects.only("status").get(pk=task_id).status)
 
 
 def as_dict(task: Task, *, sees: Sees, forecast: Forecast | None = None) -> dict[str, Any]:

@@ -217,10 +217,10 @@ def test_a_release_in_parts_that_a_second_life_overtakes_is_done_again(worker, l
     run(parent, worker, dies=True)
     # As if the statement had been cut after two children.
     with connection.cursor() as cursor:
-        from tasks.lifecycle import settle
+        from tasks.lifecycle import release
 
-        cut = settle._RELEASE.replace(f"LIMIT {settle.MOST_EDGES} + 1", "LIMIT 2").replace(
-            f"> {settle.MOST_EDGES}", "> 1"
+        cut = release._RELEASE.replace(f"LIMIT {release.MOST_EDGES} + 1", "LIMIT 2").replace(
+            f"> {release.MOST_EDGES}", "> 1"
         )
         cursor.execute(cut, lead)
     assert sorted(status_of(one) for one in children).count(Status.CANCELLED) == 2

@@ -1,4 +1,4 @@
-"""settle: the leader tells children what became of their parents.
+"""release: the leader tells children what became of their parents.
 
 No other verb knows of dependencies. Whatever ends a parent, or gives it a second life, its row then enters
 ``task_unsettled_idx``: its status is no longer what its edges were settled by. The statements here run one after the
@@ -12,7 +12,7 @@ circle of waits can close.
 from typing import NamedTuple
 
 from tasks.db.statements import fetch
-from tasks.lifecycle.predicates import IS_LEADING, IS_UNSETTLED, LEAD, any_of, in_batch
+from tasks.lifecycle.predicates import IS_LEADING, IS_UNSETTLED, LEAD, any_of, by_key, in_batch
 from tasks.lifecycle.signals import Moved, announce
 from tasks.states import FINAL, Status
 from tasks.testing import failpoints
@@ -46,7 +46,7 @@ WITH {LEAD}, fresh AS MATERIALIZED (
     WHERE {in_batch("parent")}
 ), linked AS (
     UPDATE callboard_dependency AS edge SET state = 'OPEN' FROM held
-    WHERE edge.child_id = ANY(ARRAY[held.child_id]) AND edge.parent_id = held.id AND edge.state = 'NEW'
+    WHERE {by_key("edge.child_id", "held.child_id")} AND edge.parent_id = held.id AND edge.state = 'NEW'
     RETURNING edge.child_id
 )
 SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM linked)
@@ -73,7 +73,7 @@ _WRONG = f"""due AS MATERIALIZED (
     FOR UPDATE OF task SKIP LOCKED
 ), wrong AS MATERIALIZED (
     SELECT edge.child_id, edge.parent_id, edge.state, {_TARGET} AS target
-    FROM due JOIN callboard_dependency AS edge ON edge.parent_id = ANY(ARRAY[due.id])
+    FROM due JOIN callboard_dependency AS edge ON {by_key("edge.parent_id", "due.id")}
     WHERE edge.state IN ('OPEN', 'MET', 'FAILED') AND edge.state <> {_TARGET}
     LIMIT {MOST_EDGES} + 1
 )"""
@@ -86,7 +86,7 @@ _ORPHANED = f"""due AS MATERIALIZED (
            CASE WHEN edge.on_failure = 'run' THEN 'MET' ELSE 'FAILED' END AS target
     FROM callboard_dependency AS edge
     WHERE edge.state = 'NEW' AND {IS_LEADING}
-      AND NOT EXISTS (SELECT FROM callboard_task AS task WHERE task.id = ANY(ARRAY[edge.parent_id]))
+      AND NOT EXISTS (SELECT FROM callboard_task AS task WHERE {by_key("task.id", "edge.parent_id")})
     LIMIT {MOST_EDGES}
 )"""
 
@@ -109,7 +109,7 @@ WITH {LEAD}, {wrong}, children AS MATERIALIZED (
     FOR UPDATE OF task SKIP LOCKED
 ), changed AS (
     UPDATE callboard_dependency AS edge SET state = children.target FROM children
-    WHERE edge.child_id = ANY(ARRAY[children.id]) AND edge.parent_id = children.parent_id
+    WHERE {by_key("edge.child_id", "children.id")} AND edge.parent_id = children.parent_id
       AND edge.state = children.state
     RETURNING edge.child_id, edge.parent_id, children.state AS was, edge.state AS now, children.status,
               children.cause_id
