@@ -8,8 +8,8 @@ from django.apps import apps
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission, User
-from django.test import Client
 from django.db.models import Q
+from django.test import Client
 from django.urls import reverse
 
 from dlq.models import DeadLetter

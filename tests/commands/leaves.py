@@ -14,14 +14,17 @@ _NEEDS = {
     ("verify",): ["--url", "http://127.0.0.1:9", "--token", "x"],
     ("queues", "pause"): ["nowhere"],
     ("queues", "resume"): ["nowhere"],
+    **{("schedules", verb): ["nowhere"] for verb in ("show", "pause", "resume", "remove", "run", "preview")},
+    ("schedules", "add"): ["nightly", "nobody", "--cron", "@daily"],
+    ("schedules", "backfill"): ["nowhere", "--start", "2026-01-01T00:00:00Z", "--end", "2026-01-02T00:00:00Z"],
     ("workers", "start"): ["1", "--name", "nobody/nowhere"],
     ("workers", "status"): ["--name", "nowhere"],
     ("workers", "stop"): ["--name", "nowhere"],
 }
 #: Commands that print what there is, and so cannot be refused.
 PRINT_ALWAYS = {
-    ("actors", "list"), ("completion",), ("dlq", "list"), ("queues", "list"), ("stats",), ("tasks", "list"),
-    ("workers", "list"),
+    ("actors", "list"), ("completion",), ("dlq", "list"), ("queues", "list"), ("schedules", "list"), ("stats",),
+    ("tasks", "list"), ("workers", "list"),
 }  # fmt: skip
 
 
