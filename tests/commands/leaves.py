@@ -8,7 +8,7 @@ from tasks.management.commands.callboard import Command
 from tasks.models import new_id
 
 #: The words that a command needs; all of them name something that does not exist.
-_NEEDS = {
+_NEEDS: dict[tuple[str, ...], list[str]] = {
     ("submit",): ["nobody"],
     ("load",): ["--actors", "nobody"],
     ("verify",): ["--url", "http://127.0.0.1:9", "--token", "x"],

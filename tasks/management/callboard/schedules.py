@@ -131,7 +131,7 @@ def _add_named(
     name: str,
     run: parsing.Run,
     *,
-    help: str,
+    help: str,  # noqa: A002 - argparse's word
     example: str,
 ) -> CommandParser:
     parser = parsing.add_command(nouns, name, run, help=help, examples=[example])

@@ -36,8 +36,8 @@ class Command(BaseCommand):
     """Looks at tasks, queues and workers, and acts on them."""
 
     help = (
-        "Look at tasks, dead letters, schedules, queues and workers, and act on them. Tables on a terminal, plain lines in a "
-        "pipe, JSON with --json. `manage.py callboard NOUN COMMAND --help` has examples."
+        "Look at tasks, dead letters, schedules, queues and workers, and act on them. Tables on a terminal, plain "
+        "lines in a pipe, JSON with --json. `manage.py callboard NOUN COMMAND --help` has examples."
     )
     # The checks are about starting servers; `verify` even works without a database.
     requires_system_checks = []
