@@ -210,6 +210,8 @@ _WAITING_FOR = {
     "since": about(TIME, "Since when the queue is paused."),
     "reason": about(or_null(TEXT), "Why the queue is paused; null: nobody said."),
     "run_at": about(TIME, "When the task is due."),
+    "schedule_id": about(ID, "The schedule whose jitter it waits for."),
+    "scheduled_at": about(TIME, "The fire of that schedule."),
     "tasks": about(INTEGER, "How many tasks go first."),
     "is_capped": about(BOOLEAN, "Whether counting them stopped at a bound."),
     "threads": about(INTEGER, "How many threads serve the task; all of them are busy."),
