@@ -199,7 +199,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
             return given
         options = given.pop("options", None) or {}
         given.setdefault("name", self.instance.name)
-        times = {name: given[name].isoformat() for name in ("starts_at", "ends_at") if name in given}
+        times: dict[str, Any] = {name: given[name].isoformat() for name in ("starts_at", "ends_at") if name in given}
         try:
             if not isinstance(options, dict) or not {*options} <= {*OPTIONS}:
                 raise forms.ValidationError({"options": f"Expected an object with any of {', '.join(OPTIONS)}."})
@@ -283,7 +283,7 @@ class ScheduleAdmin(OperatedAdmin):
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         """Tell the form who fills it in."""
-        form = super().get_form(request, obj, change, **kwargs)
+        form: Any = super().get_form(request, obj, change, **kwargs)
         form.user = request.user
         return form
 

@@ -246,6 +246,8 @@ _WAITING_FOR = {
     "run_at": about(TIME, "When the task is due."),
     "tasks": about(INTEGER, "How many tasks go first, or how many of those it depends on it still waits for."),
     "parents": array(ID, description="The first of the tasks that it depends on and that it waits for."),
+    "schedule_id": about(ID, "The schedule whose jitter it waits for."),
+    "scheduled_at": about(TIME, "The fire of that schedule."),
     "is_capped": about(BOOLEAN, "Whether counting them stopped at a bound."),
     "threads": about(INTEGER, "How many threads serve the task; all of them are busy."),
 }

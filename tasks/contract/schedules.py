@@ -81,7 +81,7 @@ _OWN: Mapping[str, Reader] = {
     "pause_after_failures": fields.whole_number(1, MOST_FAILURES),
 }
 #: The reader of each field of a schedule; those of its tasks are read as in a submission.
-READERS: Mapping[str, Reader] = _OWN | {name: OF_TASKS[name] for name in OPTIONS}
+READERS: Mapping[str, Reader] = {**_OWN, **{name: OF_TASKS[name] for name in OPTIONS}}
 #: What null resets in a change.
 NULLABLE = ("starts_at", "ends_at", "pause_after_failures", *OPTIONS)
 #: What an edit gives to make a schedule code's again.

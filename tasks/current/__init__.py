@@ -30,7 +30,8 @@ __all__ = [
     "Completion", "NotInActor", "Run", "Running",
     "acheckpoint", "alast_checkpoint", "asleep", "astep", "attempt", "await_for", "checkpoint",
     "complete_in_transaction", "each", "enter", "estimated_seconds", "give_up", "idempotency_key", "is_cancelled",
-    "last_checkpoint", "leave", "log", "parents", "progress", "run", "sleep", "snooze", "step", "task_id", "time_left", "wait_for",
+    "last_checkpoint", "leave", "log", "parents", "progress", "run", "sleep", "snooze", "step", "task_id", "time_left",
+    "wait_for",
 ]  # fmt: skip
 
 #: In characters.

@@ -51,9 +51,9 @@ def add(
         UnknownActor: no such actor.
     """
     now = database_now()
-    schedule = Schedule(
-        name=name, owner_id=owner_id, created_at=now, failures_since=now, declared=declared, **definition
-    )
+    schedule = Schedule(name=name, created_at=now, failures_since=now, declared=declared, **definition)
+    # A project chooses the type of its users' keys.
+    schedule.owner_id = owner_id  # type: ignore[assignment]
     check(schedule)
     _count_from(schedule, now)
     try:
@@ -212,8 +212,8 @@ def backfill(
         admit(len(fires))
     schedule.backfill_from, schedule.backfill_until = fires[0], fires[-1]
     schedule.save(update_fields=["backfill_from", "backfill_until"])
-    detail = {"from": fires[0].isoformat(), "until": fires[-1].isoformat(), "fires": len(fires)}
-    _record(by, "backfill", schedule, detail)
+    noted = {"from": fires[0].isoformat(), "until": fires[-1].isoformat(), "fires": len(fires)}
+    _record(by, "backfill", schedule, noted)
     return len(fires)
 
 

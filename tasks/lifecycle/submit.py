@@ -52,7 +52,7 @@ def insertion(more: Mapping[str, str] | None = None, *, taken: str = "(id)") -> 
         more: further columns with their types; a plain task has none of them.
         taken: which unique columns may hold a row already, which is then left out; empty: any.
     """
-    types = _OTHERS | {one.name: one.kind.sql for one in FIELDS.values() if one.kind.sql} | (more or {})
+    types = _OTHERS | {one.name: one.kind.sql for one in FIELDS.values() if one.kind.sql} | dict(more or {})
     columns = [*_OTHERS, *(one.name for one in FIELDS.values() if one.is_column), *(more or ()), "expires_at"]
     # Only names and types of the declaration are formatted in; values are parameters.
     return f"""

@@ -75,7 +75,12 @@ def actor_not_served(task: Task) -> WaitingFor:
 def not_due(task: Task) -> WaitingFor:
     """Its time has not come: it was scheduled, or waits for its next attempt."""
     message = f"not due until {task.run_at:%Y-%m-%d %H:%M:%S} UTC"
-    return WaitingFor(Obstacle.NOT_DUE, message, {"run_at": task.run_at})
+    facts: dict[str, Any] = {"run_at": task.run_at}
+    if task.scheduled_at is None or task.failures:
+        return WaitingFor(Obstacle.NOT_DUE, message, facts)
+    fired = f"its schedule fired at {task.scheduled_at:%Y-%m-%d %H:%M:%S} UTC and starts tasks with jitter"
+    facts |= {"schedule_id": str(task.schedule_id), "scheduled_at": task.scheduled_at}
+    return WaitingFor(Obstacle.NOT_DUE, f"{message}: {fired}", facts)
 
 
 def tasks_ahead(number: int, *, is_capped: bool) -> WaitingFor:

@@ -56,7 +56,7 @@ class Cron(Loop):
         decisions = [one for schedule in found for one in [self._decide(schedule)] if one is not None]
         fired = fire_many(decisions, lease=LEASE, term=term)
         self._left_alone |= dict.fromkeys(fired.problems, time.monotonic() + PROBLEM_SECONDS)
-        return 0 if len(found) == BATCH or fired.moves else self._rest()
+        return 0 if len(found) == BATCH or fired.moves else self._idle_seconds()
 
     def _prepare(self, term: int) -> None:
         """Bring rows up to date with the code at the start of a term, and with the clock after a step."""
@@ -96,13 +96,13 @@ class Cron(Loop):
         return decision
 
     @staticmethod
-    def _rest() -> float:
+    def _idle_seconds() -> float:
         """Tell how long nothing is due."""
-        soonest = Schedule.objects.active().filter(next_fire_at__isnull=False).order_by("next_fire_at")
-        row = soonest.with_their_busy().values_list("next_fire_at", "now").first()
-        if row is None:
+        active = Schedule.objects.active().filter(next_fire_at__isnull=False)
+        soonest = active.order_by("next_fire_at").values_list("next_fire_at", flat=True).first()
+        if soonest is None:
             return LONGEST_REST_SECONDS
-        return min(max((row[0] - row[1]).total_seconds(), 0.01), LONGEST_REST_SECONDS)
+        return min(max((soonest - schedules.database_now()).total_seconds(), 0.01), LONGEST_REST_SECONDS)
 
 
 def _unfinished(schedule: Schedule) -> int:

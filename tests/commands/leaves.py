@@ -8,20 +8,23 @@ from tasks.management.commands.callboard import Command
 from tasks.models import new_id
 
 #: The words that a command needs; all of them name something that does not exist.
-_NEEDS = {
+_NEEDS: dict[tuple[str, ...], list[str]] = {
     ("submit",): ["nobody"],
     ("load",): ["--actors", "nobody"],
     ("verify",): ["--url", "http://127.0.0.1:9", "--token", "x"],
     ("queues", "pause"): ["nowhere"],
     ("queues", "resume"): ["nowhere"],
+    **{("schedules", verb): ["nowhere"] for verb in ("show", "pause", "resume", "remove", "run", "preview")},
+    ("schedules", "add"): ["nightly", "nobody", "--cron", "@daily"],
+    ("schedules", "backfill"): ["nowhere", "--start", "2026-01-01T00:00:00Z", "--end", "2026-01-02T00:00:00Z"],
     ("workers", "start"): ["1", "-Q", "nowhere"],
     ("workers", "status"): ["--name", "nowhere"],
     ("workers", "stop"): ["--name", "nowhere"],
 }
 #: Commands that print what there is, and so cannot be refused.
 PRINT_ALWAYS = {
-    ("actors", "list"), ("completion",), ("dlq", "list"), ("queues", "list"), ("stats",), ("tasks", "list"),
-    ("workers", "list"),
+    ("actors", "list"), ("completion",), ("dlq", "list"), ("queues", "list"), ("schedules", "list"), ("stats",),
+    ("tasks", "list"), ("workers", "list"),
 }  # fmt: skip
 
 

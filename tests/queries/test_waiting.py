@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tasks.lifecycle import Author, queues
+from tasks.lifecycle import Author, queues, schedules
 from tasks.models import Journal, Lease, Task, Worker
 from tasks.queries.forecast import expected_start
 from tasks.states import DUE, Door, Obstacle, Status
@@ -87,6 +87,21 @@ def test_tasks_ahead_and_busy_threads_are_counted() -> None:
     assert told(task) == [
         ("tasks_ahead", "behind 1 other task"), ("threads_busy", "the only thread that serves it is busy"),
     ]  # fmt: skip
+
+
+def test_the_jitter_of_a_schedule_is_told(worker: Worker) -> None:
+    schedule = factories.make_schedule(jitter_seconds=60.0)
+    task = schedules.run(schedule.pk)
+    task.run_at = task.created_at + timedelta(hours=1)
+    task.save(update_fields=["run_at"])
+    fired = f"{task.scheduled_at:%Y-%m-%d %H:%M:%S} UTC"
+    due = f"not due until {task.run_at:%Y-%m-%d %H:%M:%S} UTC"
+    assert told(task) == [("not_due", f"{due}: its schedule fired at {fired} and starts tasks with jitter")]
+    assert facts(task)["schedule_id"] == str(schedule.pk)
+    # A retry waits for itself.
+    task.failures = task.attempt = 1
+    task.save(update_fields=["failures", "attempt"])
+    assert told(task) == [("not_due", due)]
 
 
 def test_the_row_alone_tells_when_it_is_due(django_assert_num_queries: Any) -> None:

@@ -15,6 +15,7 @@ from tasks.scheduler import cron as module
 from tasks.scheduler.cron import Cron
 from tests.factories import make_lead, make_schedule
 from tests.scheduler.stage import Leading
+from tests.waiting import wait_until
 
 SCHEDULES, ROUNDS = 8, 5
 INSERT = fire.insert
@@ -77,7 +78,7 @@ def test_a_fire_waits_for_no_operator_and_follows_the_edit(race) -> None:
 
 @pytest.mark.usefixtures("_nothing_declared")
 def test_the_index_alone_keeps_a_fire_from_becoming_two_tasks(transactional_db) -> None:
-    schedule = make_schedule(every_seconds=10.0, overlap="allow")
+    make_schedule(every_seconds=10.0, overlap="allow")
     _be_due()
     leader = Cron(Leading())  # type: ignore[arg-type]
     leader.step()
@@ -92,4 +93,18 @@ def test_the_index_alone_keeps_a_fire_from_becoming_two_tasks(transactional_db) 
     with connection.cursor() as cursor:
         cursor.execute("SELECT indisunique, indisvalid FROM pg_index WHERE indexrelid = 'task_fire_idx'::regclass")
         assert cursor.fetchone() == (True, True)
-    assert schedule.pk
+
+
+@pytest.mark.usefixtures("_nothing_declared")
+def test_the_loop_runs_by_itself_and_ends(transactional_db) -> None:
+    make_schedule(every_seconds=1.0, overlap="allow")
+    make_lead()
+    loop = Cron(Leading())  # type: ignore[arg-type]
+    loop.start()
+    wait_until(lambda: Task.objects.count() >= 2)
+    loop.stop()
+    assert not loop.is_alive
+    first, second = [one.scheduled_at for one in Task.objects.order_by("scheduled_at")][:2]
+    assert first
+    assert second
+    assert second - first == timedelta(seconds=1)

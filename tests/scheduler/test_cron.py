@@ -41,9 +41,8 @@ def cron(clocks, monkeypatch) -> Cron:
 
 
 def fires(schedule: Schedule) -> list[datetime]:
-    return list(
-        Task.objects.filter(schedule_id=schedule.pk).order_by("scheduled_at").values_list("scheduled_at", flat=True)
-    )
+    rows = Task.objects.filter(schedule_id=schedule.pk, scheduled_at__isnull=False).order_by("scheduled_at")
+    return [one.scheduled_at for one in rows if one.scheduled_at]
 
 
 def settle(cron: Cron, clocks: Clocks, *, rounds: int = 1) -> None:

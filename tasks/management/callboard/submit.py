@@ -39,7 +39,7 @@ def register(commands: parsing.Commands) -> None:
     parser.add_argument("actor", metavar="ACTOR")
     payload.add_argument(parser)
     for one in _OPTIONS:
-        _add_option(parser, one)
+        add_option(parser, one)
     lists.add_secrets_option(parser)
     parser.add_argument(
         "--wait", nargs="?", type=float, const=float("inf"), metavar="SECONDS",
@@ -65,7 +65,7 @@ def submit(options: Namespace, out: Output) -> None:
         )
 
 
-def _add_option(parser: CommandParser, one: TaskField) -> None:
+def add_option(parser: CommandParser, one: TaskField) -> None:
     """Define the option of a field: --time-limit SECONDS for time_limit_seconds, --tag TAG for one of the tags."""
     name = one.name
     how: dict[str, Any] = {"dest": one.name, "help": one.help + (" Default: the actor's." if one.actor_option else "")}
