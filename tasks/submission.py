@@ -12,6 +12,7 @@ from uuid import UUID
 
 from tasks.priority import BANDS, HIGHEST, LOWEST
 from tasks.retry import MOST_SECONDS
+from tasks.unique import Unique
 
 #: The key of a user; a project chooses its type.
 OwnerId = int | str | UUID
@@ -81,7 +82,14 @@ class WholeNumber:
     sql: ClassVar = "integer"
 
 
-Kind = Text | JsonObject | Tags | Moment | Priority | Seconds | WholeNumber
+@dataclass(frozen=True)
+class UniqueRule:
+    """An object with a unique key; the row has it in two columns of other names."""
+
+    sql: ClassVar = ""
+
+
+Kind = Text | JsonObject | Tags | Moment | Priority | Seconds | WholeNumber | UniqueRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +212,14 @@ class Submission:
     )
     tags: Sequence[str] = field(
         default=(), metadata=_declare(Tags(most=50, longest=100), "Labels to find the task by.", is_editable=True)
+    )
+    unique: Unique | Mapping[str, Any] | str | None = field(
+        default=None,
+        metadata=_declare(
+            UniqueRule(),
+            "At most one of your tasks of this actor has the key at a time.",
+            is_column=False,
+        ),
     )
     owner_id: OwnerId | None = None
     trace_id: str = ""

@@ -348,3 +348,8 @@ class ExitingThrows(Exception, metaclass=_ExitingMeta):
 def throws_what_exits(do: str = "raise") -> Any:
     """Name an exception in ``throws`` that exits when it is compared."""
     return DEEDS[do](None)
+
+
+@dramatiq.actor(unique="invoice:{order_id}:{kind}")
+def invoice(order_id: Any, kind: str = "paper") -> None:
+    """Have a key made of its arguments."""

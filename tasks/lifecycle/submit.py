@@ -1,6 +1,7 @@
 """submit: the one way in. It writes a row in the caller's own transaction and needs no broker."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from math import inf
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from tasks.conf import conf
 from tasks.db.statements import as_json, fetch
 from tasks.errors import FieldError, InvalidTask, describe
 from tasks.lifecycle.signals import Moved, announce
+from tasks.lifecycle.submit_unique import CREATED, insertion, key_columns, settle
 from tasks.models import Queue, Task, new_id
 from tasks.models.ids import usable_id
 from tasks.payload import check_json
@@ -44,21 +46,27 @@ _COMPUTED = {
 }
 
 
+_TYPES = _OTHERS | {one.name: one.kind.sql for one in FIELDS.values() if one.kind.sql}
+_COLUMNS = [*_OTHERS, *(one.name for one in FIELDS.values() if one.is_column), "expires_at"]
+
+
 def _insertion() -> str:
     """Write the one statement that inserts any number of tasks, from the declaration of their fields."""
-    types = _OTHERS | {one.name: one.kind.sql for one in FIELDS.values()}
-    columns = [*_OTHERS, *(one.name for one in FIELDS.values() if one.is_column), "expires_at"]
     # Only names and types of the declaration are formatted in; values are parameters.
     return f"""
-INSERT INTO callboard_task ({", ".join(columns)})
-SELECT {", ".join(_COMPUTED.get(name, name) for name in columns)}
-FROM json_to_recordset(%(tasks)s) AS task ({", ".join(f"{name} {sql}" for name, sql in types.items())})
+INSERT INTO callboard_task ({", ".join(_COLUMNS)})
+SELECT {", ".join(_COMPUTED.get(name, name) for name in _COLUMNS)}
+FROM json_to_recordset(%(tasks)s) AS task ({", ".join(f"{name} {sql}" for name, sql in _TYPES.items())})
 ON CONFLICT (id) DO NOTHING
 RETURNING id, run_at, expires_at, created_at
 """
 
 
 _INSERT = _insertion()
+_KEY = {"unique_key": "uuid", "unique_rule": "jsonb"}
+_INSERT_UNIQUE = insertion(
+    [*_COLUMNS, *_KEY], [_COMPUTED.get(name, name) for name in [*_COLUMNS, *_KEY]], _TYPES | _KEY
+)
 
 
 def submit(submission: Submission, *, admit: Admit | None = None) -> Task:
@@ -67,6 +75,7 @@ def submit(submission: Submission, *, admit: Admit | None = None) -> Task:
     Raises:
         InvalidTask: with the errors of its fields; nothing is written.
         UnknownActor: no such actor.
+        Duplicate: its unique key is taken, and it is to be refused then.
     """
     return write([checked(submission)], admit=admit)[0]
 
@@ -83,6 +92,7 @@ def submit_many(submissions: Sequence[Submission], *, admit: Admit | None = None
 
     Raises:
         InvalidTask: with the errors of all of them, fields named ``tasks.<position>.<field>``.
+        Duplicate: the unique key of one is taken, and it is to be refused then.
     """
     return write(checked_many(submissions), admit=admit) if submissions else []
 
@@ -93,6 +103,8 @@ def checked_many(submissions: Sequence[Submission]) -> list[dict[str, Any]]:
     for position, submission in enumerate(submissions):
         try:
             rows.append(checked(submission))
+            if "unique_key" in rows[-1]:
+                rows[-1]["unique_field"] = f"tasks.{position}.unique"
         except InvalidTask as error:
             errors += [FieldError(f"tasks.{position}.{one.field}", one.code, one.message) for one in error.errors]
     if errors:
@@ -107,7 +119,7 @@ def checked(submission: Submission) -> dict[str, Any]:
     spec = registry.get(submission.actor)
     registry.check_arguments(spec, args=submission.args, payload=submission.payload, is_followup=submission.is_followup)
     row = vars(submission).copy()
-    del row["is_followup"], row["row"]
+    del row["is_followup"], row["row"], row["unique"]
     for name, option in _DEFAULTS:
         if row[name] is None:
             row[name] = getattr(spec, option)
@@ -123,7 +135,7 @@ def checked(submission: Submission) -> dict[str, Any]:
     row["trace_id"] = submission.trace_id or new_id().hex
     row["idempotency_key"] = None
     _check_row(row, spec)
-    return row
+    return row | key_columns(submission, spec)
 
 
 def _ids(message_id: str) -> tuple[UUID, str | None]:
@@ -200,21 +212,49 @@ def write(rows: Sequence[dict[str, Any]], *, admit: Admit | None = None) -> list
         admit(len(rows))
     written = _insert(rows)
     names = [field.attname for field in Task._meta.concrete_fields]
+    if rows and "submitted_as" in rows[0]:
+        return _tasks_of_keys(names, rows, written)
     return [_task(names, row, written[row["id"]]) for row in rows]
 
 
+def _tasks_of_keys(
+    names: Sequence[str], rows: Sequence[dict[str, Any]], written: Mapping[UUID, Sequence[Any]]
+) -> list[Task]:
+    """Build new tasks, and read those that were there."""
+    there = Task.objects.in_bulk([row["id"] for row in rows if row["submitted_as"] != CREATED])
+    tasks = []
+    for row in rows:
+        is_new = row["submitted_as"] == CREATED and row["id"] not in there
+        task = _task(names, row, written[row["id"]]) if is_new else copy(there[row["id"]])
+        task.submitted_as = row["submitted_as"]
+        tasks.append(task)
+    return tasks
+
+
 def _insert(rows: Sequence[dict[str, Any]]) -> dict[UUID, Sequence[Any]]:
-    """Insert rows and announce them; return the columns that the database computed, by id."""
-    written = _inserted(rows)
-    if len(written) != len(rows):
-        _insert_again(rows, written)
-    announce("submit", [Moved(r["id"], Status.PENDING, r["actor"], r["queue"], r["trace_id"]) for r in rows])
+    """Insert rows and announce them; return the columns that the database computed, by id of the new tasks."""
+    created = rows
+    if any("unique_key" in row for row in rows):
+        written = settle(rows, insert=_inserted_unique)
+        created = [row for row in rows if row["submitted_as"] == CREATED]
+    else:
+        written = _inserted(rows)
+        if len(written) != len(rows):
+            _insert_again(rows, written)
+    announce("submit", [Moved(r["id"], Status.PENDING, r["actor"], r["queue"], r["trace_id"]) for r in created])
     return written
 
 
 def _inserted(rows: Sequence[dict[str, Any]]) -> dict[UUID, Sequence[Any]]:
-    parameters = {"tasks": as_json([{name: value for name, value in row.items() if value is not None} for row in rows])}
-    return {row[0]: row for row in fetch(_INSERT, parameters, prepared="callboard_submit", anywhere=True)}
+    return {row[0]: row for row in fetch(_INSERT, _given(rows), prepared="callboard_submit", anywhere=True)}
+
+
+def _inserted_unique(rows: Sequence[dict[str, Any]]) -> dict[UUID, Sequence[Any]]:
+    return {row[0]: row for row in fetch(_INSERT_UNIQUE, _given(rows))}
+
+
+def _given(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    return {"tasks": as_json([{name: value for name, value in row.items() if value is not None} for row in rows])}
 
 
 def _insert_again(rows: Sequence[dict[str, Any]], written: dict[UUID, Sequence[Any]]) -> None:
