@@ -136,6 +136,31 @@ class AlreadySignalled(CallboardError):
     code = "already_resolved"
 
 
+class Duplicate(CallboardError):
+    """Another task has the unique key."""
+
+    code = "duplicate"
+
+    def __init__(self, holders: Mapping[str, Any]) -> None:
+        self.holders = dict(holders)
+        errors = [
+            FieldError(field, "duplicate", f"task {id} has the key" if id else "another task has the key")
+            for field, id in self.holders.items()
+        ]
+        ids = ", ".join(sorted({str(id) for id in self.holders.values() if id}))
+        super().__init__(f"another task has the unique key{f': {ids:.400}' if ids else ''}", errors=errors)
+
+    def without_ids(self) -> "Duplicate":
+        """Give the error for a caller who may not see those tasks."""
+        return Duplicate(dict.fromkeys(self.holders))
+
+
+class KeyContended(CallboardError):
+    """Tasks with this unique key begin and end too fast; try again."""
+
+    code = "key_contended"
+
+
 class MethodNotAllowed(CallboardError):
     """This address does not support that method; the Allow header lists those that it supports."""
 
@@ -229,6 +254,8 @@ STATUS_OF_CODE: dict[str, tuple[int, str]] = {
     "already_resolved": (409, "FAILED_PRECONDITION"),
     "version_mismatch": (412, "ABORTED"),
     "idempotency_key_reused": (422, "ALREADY_EXISTS"),
+    "duplicate": (409, "ALREADY_EXISTS"),
+    "key_contended": (503, "ABORTED"),
     "not_supported": (400, "UNIMPLEMENTED"),
     "database_unavailable": (503, "UNAVAILABLE"),
     "too_slow": (503, "DEADLINE_EXCEEDED"),

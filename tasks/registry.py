@@ -23,11 +23,13 @@ from tasks.masking import is_secret, masked_text
 from tasks.payload import check_json
 from tasks.priority import HIGHEST, LOWEST, from_actor_priority, from_broker_priority, is_broker_queue, shortest_names
 from tasks.retry import MOST_SECONDS
+from tasks.unique import Unique, check_template
 
 #: Options that Callboard adds to Dramatiq's: ``default_priority`` (1–10), ``api`` (False: not to be submitted by API),
 #: ``retry_for`` (milliseconds of retries), ``strict`` (False: ``"5"`` is taken for a number), ``observer`` (told of
-#: each run by the worker) and ``schedule`` (when it runs by itself; see ``declared_schedules``).
-OWN_OPTIONS = frozenset({"default_priority", "api", "retry_for", "strict", "observer", "schedule"})
+#: each run by the worker), ``schedule`` (when it runs by itself; see ``declared_schedules``) and ``unique`` (a
+#: template of unique keys, or an object with one).
+OWN_OPTIONS = frozenset({"default_priority", "api", "retry_for", "strict", "observer", "schedule", "unique"})
 
 #: Declared by a library for itself; they work on tables that Callboard does not use.
 _FOREIGN_MODULES = ("django_dramatiq.",)
@@ -49,6 +51,8 @@ class ActorSpec:
     max_age_seconds: float | None
     is_open_to_api: bool
     arguments: Arguments
+    #: Its key is a template.
+    unique: Unique | None = None
 
 
 def get(name: str) -> ActorSpec:
@@ -151,6 +155,7 @@ def _spec(actor: Any) -> ActorSpec:
         max_age_seconds=_limit(options, "max_age", None),
         is_open_to_api=options.get("api", True),
         arguments=Arguments.of(declared(actor.fn), is_strict=options.get("strict") is not False),
+        unique=None if options.get("unique") is None else Unique.read(options["unique"]),
     )
 
 
@@ -220,6 +225,21 @@ def check_options(name: str, options: Mapping[str, Any], *, priority: Any = 0) -
         else:
             continue
         raise ValueError(f"actor {name!r}: expected {option} as {wanted}, got {value!r:.100}")
+
+
+def check_unique(actor: Any) -> None:
+    """Check the option ``unique`` of an actor that is being declared against its parameters.
+
+    Raises:
+        ValueError: says what was expected.
+    """
+    option = actor.options.get("unique")
+    if option is None:
+        return
+    try:
+        check_template(Unique.read(option).key, inspect.signature(declared(actor.fn)))
+    except ValueError as error:
+        raise ValueError(f"actor {actor.actor_name!r}: unique: {error}") from error
 
 
 def _is_time(value: Any) -> bool:

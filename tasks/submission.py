@@ -13,6 +13,7 @@ from uuid import UUID
 from tasks.priority import BANDS, HIGHEST, LOWEST
 from tasks.retry import MOST_SECONDS
 from tasks.states import OnFailure
+from tasks.unique import Unique
 
 #: The key of a user; a project chooses its type.
 OwnerId = int | str | UUID
@@ -111,7 +112,14 @@ class Dependencies:
     sql: ClassVar = ""
 
 
-Kind = Dependencies | Reference | Text | JsonObject | Tags | Moment | Priority | Seconds | WholeNumber
+@dataclass(frozen=True)
+class UniqueRule:
+    """An object with a unique key; the row has it in two columns of other names."""
+
+    sql: ClassVar = ""
+
+
+Kind = Dependencies | Reference | Text | JsonObject | Tags | Moment | Priority | Seconds | WholeNumber | UniqueRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +256,14 @@ class Submission:
         default=None,
         metadata=_declare(
             Reference(LONGEST_REF), "A name by which tasks of the same bulk may depend on this one.", is_column=False
+        ),
+    )
+    unique: Unique | Mapping[str, Any] | str | None = field(
+        default=None,
+        metadata=_declare(
+            UniqueRule(),
+            "At most one of your tasks of this actor has the key at a time.",
+            is_column=False,
         ),
     )
     owner_id: OwnerId | None = None

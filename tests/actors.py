@@ -362,3 +362,8 @@ def list_parents() -> list[list[Any]]:
 async def list_parents_async() -> list[list[Any]]:
     """Do the same in an event loop."""
     return [[str(one.id), one.status, one.result] async for one in current.parents()]
+
+
+@dramatiq.actor(unique="invoice:{order_id}:{kind}")
+def invoice(order_id: Any, kind: str = "paper") -> None:
+    """Have a key made of its arguments."""

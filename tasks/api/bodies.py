@@ -26,6 +26,7 @@ from tasks.contract.idempotency_key import LONGEST as LONGEST_KEY
 from tasks.contract.submissions import MOST_IN_BULK, NOT_SUPPORTED
 from tasks.lifecycle.journal import LONGEST_REASON
 from tasks.priority import BANDS, HIGHEST, LOWEST
+from tasks.retry import MOST_SECONDS
 from tasks.states import OnFailure
 from tasks.submission import (
     EDITABLE,
@@ -41,14 +42,40 @@ from tasks.submission import (
     Tags,
     TaskField,
     Text,
+    UniqueRule,
     WholeNumber,
 )
+from tasks.unique import LONGEST_KEY as LONGEST_UNIQUE_KEY
+from tasks.unique import ON_CONFLICT, UNTIL
 
 PRIORITY: Schema = {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}
 BAND = enum(band.name for band in BANDS)
 REASON: Schema = {**TEXT, "maxLength": LONGEST_REASON, "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"}
 
 _BAND_IN_ANY_CASE = "|".join("".join(f"[{letter}{letter.upper()}]" for letter in band.name) for band in BANDS)
+
+
+def _duration(description: str) -> Schema:
+    return about(or_null({**NUMBER, "exclusiveMinimum": 0, "maximum": MOST_SECONDS}), description)
+
+
+UNIQUE: Mapping[str, Schema] = {
+    "key": about(text(LONGEST_UNIQUE_KEY), "The key."),
+    "until": about(
+        or_null(enum(UNTIL)),
+        "When the task gives the key up: as it starts, or once it has ended. Default: started with replace, otherwise "
+        "finished.",
+    ),
+    "ttl_seconds": _duration("The task gives the key up this long after its submission, whatever it does."),
+    "on_conflict": about(
+        or_null(enum(ON_CONFLICT)),
+        "If a task has the key: return it (default), replace its content while it waits, or reject the submission "
+        "(409 `duplicate`).",
+    ),
+    "max_wait_seconds": _duration(
+        "Replacements postpone the task to at most this long after its submission; default 86400. Only with replace."
+    ),
+}
 
 
 _ON_FAILURE = about(or_null(enum(OnFailure)), "What a death or cancellation does to this task; default: cancel.")
@@ -82,6 +109,8 @@ def _taken(kind: Kind) -> Schema:
             return {**ANY_OBJECT, "propertyNames": {"maxLength": payload.LONGEST_KEY, "pattern": r"^[^\u0000]*$"}}
         case Moment():
             return TIME
+        case UniqueRule():
+            return body(UNIQUE, required=["key"])
 
 
 _BOUNDS = "Rate-limited callers: {}, or what the actor declares; GET actors has the bounds."

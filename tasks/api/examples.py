@@ -17,6 +17,11 @@ EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
             "idempotency_key": "order-4711-greeting",
             "tags": ["order-4711"],
         },
+        "Run once for all submissions of a minute": {
+            **_HELLO,
+            "delay_seconds": 60,
+            "unique": {"key": "greeting", "on_conflict": "replace", "max_wait_seconds": 600},
+        },
         "Run with its own limits": {
             "actor": "math",
             "payload": {"operation": "divide", "a": 22, "b": 7},

@@ -66,7 +66,7 @@ _MEANINGS = {
     403: "The user lacks a permission, or the token a scope, or it is limited to other actors or queues.",
     405: "The address does not support this method; `Allow` lists those that it supports.",
     404: "It does not exist, or you may not see it.",
-    409: "The current status does not allow this.",
+    409: "The current status does not allow this, or another task has the unique key.",
     412: "The task has been changed since it was read.",
     413: "The request is too large.",
     415: "The headers do not declare the body as JSON in UTF-8.",
@@ -84,7 +84,7 @@ _LIMIT_HEADERS = {
 }
 _TRACE_HEADER = {"X-Trace-Id": about(TRACE_ID, "The id of the request in the logs.")}
 #: Headers that some answers of an operation lack.
-_OPTIONAL = frozenset(_LIMIT_HEADERS)
+_OPTIONAL = frozenset({*_LIMIT_HEADERS, "Idempotency-Replayed"})
 _ERROR_HEADERS = {
     401: {"WWW-Authenticate": about(TEXT, "The authentication scheme: Bearer.")},
     405: {"Allow": about(TEXT, "The supported methods.")},
@@ -107,7 +107,7 @@ _PATH_PARAMETERS = {
     "name": "The queue's name.",
     "schedule_id": "The schedule's id.",
 }
-_REPLAYED = "The task that was submitted earlier under this key, in its current state."
+_REPLAYED = "The task that was submitted earlier under this idempotency or unique key, in its current state."
 
 
 @cache
@@ -204,8 +204,8 @@ def _answer(operation: Operation, status: int, name: str) -> Schema:
 def _headers(operation: Operation, status: int, *, is_replay: bool) -> dict[str, Schema]:
     headers: dict[str, Schema] = {}
     if is_replay:
-        headers["Idempotency-Replayed"] = about({"const": "true"}, "This request submitted nothing.")
-    elif operation.makes_run:
+        headers["Idempotency-Replayed"] = about({"const": "true"}, "An earlier request had this idempotency key.")
+    if operation.makes_run:
         headers |= _LIMIT_HEADERS
     if operation.name == "submitTask":
         headers["Location"] = about(URL, "The address of the task.")

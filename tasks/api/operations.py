@@ -141,11 +141,11 @@ OPERATIONS: Sequence[Operation] = (
     Operation("get", f"{BASE}/tasks", "listTasks", {200: "TaskPage"}, parameters=[*_TASK_FILTERS, *_PAGING]),
     Operation(
         "post", f"{BASE}/tasks", "submitTask", {201: "Task", 200: "SubmittedTask"},
-        body="Submission", parameters=[_IDEMPOTENCY_KEY], errors=[413, 422], makes_run=True,
+        body="Submission", parameters=[_IDEMPOTENCY_KEY], errors=[409, 413, 422], makes_run=True,
     ),
     Operation(
         "post", f"{BASE}/tasks/bulk", "submitTasks", {201: "SubmittedTasks", 200: "SubmittedTasks"},
-        body="BulkSubmission", parameters=[_IDEMPOTENCY_KEY], errors=[413, 422], makes_run=True,
+        body="BulkSubmission", parameters=[_IDEMPOTENCY_KEY], errors=[409, 413, 422], makes_run=True,
     ),
     Operation("get", TASK_PATH, "readTask", {200: "Task"}),
     Operation("put", TASK_PATH, "replaceTask", {200: "Task"}, body="Replacement", **_GUARDED, makes_run=True),

@@ -24,6 +24,7 @@ from tasks.api.json_schema import (
 from tasks.contract.actors import DEFAULTS
 from tasks.contract.tasks import REMOVED
 from tasks.errors import STATUS_OF_CODE
+from tasks.lifecycle.submit_unique import CREATED, EXISTING, REPLACED
 from tasks.priority import BANDS
 from tasks.states import (
     AttemptOutcome,
@@ -51,6 +52,7 @@ from tasks.submission import (
     Text,
     WholeNumber,
 )
+from tasks.unique import ON_CONFLICT, UNTIL
 
 TRACE_ID: Schema = {**TEXT, "pattern": "^[0-9a-f]{32}$"}
 
@@ -135,6 +137,17 @@ _SEARCHED = about(
 )
 
 
+_UNIQUE = {
+    "key": about(or_null(TEXT), "null: hidden."),
+    "until": about(enum(UNTIL), "When the task gives the key up."),
+    "ttl_seconds": about(or_null(NUMBER), "How long after its submission it gives the key up at the latest."),
+    "on_conflict": about(enum(ON_CONFLICT), "What a submission does that finds the key taken by another."),
+    "max_wait_seconds": about(or_null(NUMBER), "How far replacements may postpone it; null: 86400 with replace."),
+    "outcome": about(
+        or_null(enum((CREATED, EXISTING, REPLACED))), "What this submission did; null where the task is only read."
+    ),
+}
+
 _TASK = {
     "id": about(ID, "A UUIDv7: ids grow with time."),
     "url": about(URL, "The address of this resource."),
@@ -176,7 +189,7 @@ _TASK = {
     "cause_id": about(or_null(ID), "The task whose death or cancellation cancelled this one; null: none did."),
     # Reserved for later releases, so that the format stays the same.
     "ref": about(or_null(TEXT), _LATER),
-    "unique": about(or_null(ANY_OBJECT), _LATER),
+    "unique": about(or_null(an_object(_UNIQUE)), "The unique key of its submission; null: none."),
     "concurrency_key": about(or_null(TEXT), _LATER),
     "fairness_key": about(or_null(TEXT), _LATER),
     "batch": about(or_null(TEXT), _LATER),

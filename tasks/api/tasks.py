@@ -1,6 +1,6 @@
 """The REST API of tasks: each view validates, calls one verb and writes the answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
@@ -37,6 +37,7 @@ from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.retry_bounds import check_retries
 from tasks.contract.sight import Lens, Sees, keep_secrets, sight_of
 from tasks.contract.submissions import (
+    hiding_holders,
     permitted_change,
     read_change,
     read_replacement,
@@ -53,6 +54,7 @@ from tasks.contract.tasks import (
 )
 from tasks.errors import InvalidTask
 from tasks.lifecycle import Author, Receipt
+from tasks.lifecycle.submit_unique import CREATED
 from tasks.models import Task
 from tasks.queries.forecast import Forecast, expected_start
 from tasks.submission import EDITABLE
@@ -88,9 +90,12 @@ class TaskList(ApiView):
         key, limit = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller)
         submission = read_single(body, caller=caller)
         if key is None:
-            answer = task_as_dict(lifecycle.submit(submission, admit=limit), url=url, sees=_sees(request))
-            return Response(answer, status=201, headers={"Location": answer["url"], **limit.headers})
-        receipt = lifecycle.submit_once(submission, key=key, admit=limit)
+            with hiding_holders(caller):
+                task = lifecycle.submit(submission, admit=limit)
+            answer = task_as_dict(task, url=url, sees=_sees(request))
+            return Response(answer, status=_accepted([task]), headers={"Location": answer["url"], **limit.headers})
+        with hiding_holders(caller):
+            receipt = lifecycle.submit_once(submission, key=key, admit=limit)
         (answer,) = receipt_as_list(receipt, url=url, sees=_sees(request))
         return _receipt(receipt, answer, headers={"Location": answer["url"], **limit.headers})
 
@@ -111,11 +116,13 @@ class TaskBulk(ApiView):
             raise InvalidTask(errors=errors)
         submissions = read_submissions(values.get("tasks"), caller=caller)
         if key is None:
-            tasks = lifecycle.submit_many(submissions, admit=limit)
+            with hiding_holders(caller):
+                tasks = lifecycle.submit_many(submissions, admit=limit)
             parents = parents_of(tasks)
             answers = [task_as_dict(task, url=url, sees=sees, parents=parents) for task in tasks]
-            return Response({"tasks": answers}, status=201, headers=limit.headers)
-        receipt = lifecycle.submit_many_once(submissions, key=key, admit=limit)
+            return Response({"tasks": answers}, status=_accepted(tasks), headers=limit.headers)
+        with hiding_holders(caller):
+            receipt = lifecycle.submit_many_once(submissions, key=key, admit=limit)
         return _receipt(receipt, {"tasks": receipt_as_list(receipt, url=url, sees=sees)}, headers=limit.headers)
 
 
@@ -291,4 +298,9 @@ def _answer(
 def _receipt(receipt: Receipt, content: dict[str, Any], *, headers: dict[str, str]) -> Response:
     if receipt.is_replayed:
         return Response(content, headers={**headers, "Idempotency-Replayed": "true"})
-    return Response(content, status=201, headers=headers)
+    return Response(content, status=_accepted(receipt.tasks.values()), headers=headers)
+
+
+def _accepted(tasks: Iterable[Task]) -> int:
+    """Answer 201 if there is a new task, and 200 if all of them were there."""
+    return 201 if any(task.submitted_as in ("", CREATED) for task in tasks) else 200

@@ -15,6 +15,7 @@ from tasks.payload import encode
 from tasks.priority import HIGHEST, LOWEST
 from tasks.registry import broker_priority, seconds
 from tasks.telemetry import trace
+from tasks.unique import Unique
 
 #: Message options that are columns of the task, each with the function that reads its value and what that expects.
 _COLUMNS: dict[str, tuple[str, Any, str]] = {
@@ -26,6 +27,7 @@ _COLUMNS: dict[str, tuple[str, Any, str]] = {
     "max_age": ("max_age_seconds", seconds, "milliseconds"),
     "broker_priority": ("priority", broker_priority, "a whole number from 0 on"),
     "priority": ("priority", int, f"a whole number from {LOWEST} to {HIGHEST}"),
+    "unique": ("unique", Unique.read, "a key, or an object with one"),
     "tags": ("tags", tuple, "a list of texts"),
 }
 #: Options by which Dramatiq itself would delay a message.

@@ -11,6 +11,7 @@ from django.utils import timezone
 from tasks.errors import FieldError, InvalidQuery
 from tasks.priority import HIGHEST, LOWEST, parse_priority
 from tasks.retry import MOST_SECONDS
+from tasks.unique import Unique
 
 Reader = Callable[[Any], Any]
 
@@ -274,6 +275,16 @@ def json_object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidValue("invalid", f"expected an object, got {quoted(value)}")
     return value
+
+
+def unique(value: Any) -> Unique:
+    """Read an object with a unique key."""
+    try:
+        return Unique.read(json_object(value))
+    except InvalidValue:
+        raise
+    except ValueError as error:
+        raise InvalidValue("invalid", str(error)) from error
 
 
 def identifier(value: str) -> UUID:

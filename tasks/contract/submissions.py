@@ -3,16 +3,17 @@
 Tables of readers instead of nested serializers: one submission passes here per request, and a thousand per bulk.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from tasks import registry
 from tasks.contract import fields
-from tasks.contract.access import EDIT_PAYLOAD, Caller
+from tasks.contract.access import EDIT_PAYLOAD, VIEW_TASK, Caller
 from tasks.contract.dependencies import check_parents, depends_on
 from tasks.contract.fields import Reader
 from tasks.contract.retry_bounds import retry_faults
-from tasks.errors import FieldError, InvalidTask
+from tasks.errors import Duplicate, FieldError, InvalidTask
 from tasks.models import Task
 from tasks.payload import is_same_json
 from tasks.submission import (
@@ -29,6 +30,7 @@ from tasks.submission import (
     Submission,
     Tags,
     Text,
+    UniqueRule,
     WholeNumber,
 )
 from tasks.telemetry import trace
@@ -54,6 +56,8 @@ def _reader(kind: Kind) -> Reader:
             return fields.seconds(above=None if takes_zero else 0)
         case WholeNumber(highest):
             return fields.whole_number(0, highest)
+        case UniqueRule():
+            return fields.unique
 
 
 #: The reader of each field of a submission.
@@ -62,8 +66,7 @@ _EDIT_READERS: Mapping[str, Reader] = {name: READERS[name] for name in EDITABLE}
 
 #: Fields of capabilities that are not built yet. They are refused: ignoring them would silently break a promise.
 NOT_SUPPORTED: Mapping[str, str] = {
-    name: f"{name} is not supported yet; leave it out"
-    for name in ("unique", "concurrency_key", "fairness_key", "batch")
+    name: f"{name} is not supported yet; leave it out" for name in ("concurrency_key", "fairness_key", "batch")
 } | {"idempotency_key": "a bulk has one key for all its tasks, beside them or in the header Idempotency-Key"}
 
 
@@ -92,6 +95,17 @@ def read_single(body: Mapping[str, Any], *, caller: Caller) -> Submission:
     submission = read_submission(body, caller=caller)
     check_parents([submission], caller=caller)
     return submission
+
+
+@contextmanager
+def hiding_holders(caller: Caller) -> Iterator[None]:
+    """Tell which task has a unique key only to a caller who may see their own tasks."""
+    try:
+        yield
+    except Duplicate as error:
+        if caller.may(VIEW_TASK, owner_id=caller.owner_id):
+            raise
+        raise error.without_ids() from None
 
 
 def read_values(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,9 @@ def task_as_dict(
         "result": lens.value(task.result),
         "progress": lens.value(task.progress),
         "error": last_error_as_dict(lens, task.error),
-        "hidden": lens.hidden("payload", "result", "progress", "error.message"),
+        "hidden": lens.hidden(
+            "payload", "result", "progress", "error.message", *(["unique.key"] if task.unique_rule else [])
+        ),
         "created_at": timestamp(task.created_at),
         "queued_at": timestamp(task.queued_at),
         "started_at": timestamp(task.started_at),
@@ -83,7 +85,7 @@ def task_as_dict(
         "waiting_for": _waiting_for(task, forecast),
         "ref": None,
         "idempotency_key": task.idempotency_key,
-        "unique": None,
+        "unique": _unique_as_dict(task, lens),
         "concurrency_key": None,
         "fairness_key": None,
         "batch": None,
@@ -96,6 +98,21 @@ def _depends_on(task: Task, parents: Parents | None) -> list[dict[str, Any]]:
         return []
     found = parents_of([task]) if parents is None else parents
     return [edge_as_dict(edge) for edge in found.get(task.pk, ())]
+
+
+def _unique_as_dict(task: Task, lens: Lens) -> dict[str, Any] | None:
+    """Write the unique key of a submission; an actor's template puts arguments into it, so it is data of the task."""
+    rule = task.unique_rule
+    if rule is None:
+        return None
+    return {
+        "key": lens.text(rule["key"]),
+        "until": rule["until"],
+        "ttl_seconds": number(rule.get("ttl_seconds")),
+        "on_conflict": rule["on_conflict"],
+        "max_wait_seconds": number(rule.get("max_wait_seconds")),
+        "outcome": task.submitted_as or None,
+    }
 
 
 def _waiting_for(task: Task, forecast: Forecast | None) -> list[dict[str, Any]]:

@@ -56,7 +56,8 @@ WITH entitled AS MATERIALIZED (
     ORDER BY hint.id FOR UPDATE OF task SKIP LOCKED
 ), claimed AS (
     UPDATE callboard_task AS task
-    SET status = 'RUNNING', attempt = task.attempt + 1, worker_id = %(worker)s, started_at = statement_timestamp()
+    SET status = 'RUNNING', attempt = task.attempt + 1, worker_id = %(worker)s, started_at = statement_timestamp(),
+        unique_key = CASE WHEN task.unique_rule ->> 'until' = 'started' THEN NULL ELSE task.unique_key END
     FROM claimable WHERE {in_batch("claimable")}
     RETURNING task.id, task.attempt, task.actor, task.queue, task.priority, task.args, task.payload, task.options,
         task.failures, task.crashes, task.max_retries, task.min_backoff_seconds, task.max_backoff_seconds,

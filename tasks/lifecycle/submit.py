@@ -1,6 +1,7 @@
 """submit: the one way in. It writes a row in the caller's own transaction and needs no broker."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from math import inf
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,8 @@ from tasks.db.statements import as_json, fetch
 from tasks.errors import FieldError, InvalidTask, describe
 from tasks.lifecycle.depend import Edge, insert_edges, plan
 from tasks.lifecycle.signals import Moved, announce
+from tasks.lifecycle.submit_unique import CREATED, key_columns, settle
+from tasks.lifecycle.submit_unique import insertion as unique_insertion
 from tasks.models import Queue, Task, new_id
 from tasks.models.ids import usable_id
 from tasks.payload import check_json
@@ -45,6 +48,10 @@ _COMPUTED = {
 }
 
 
+_TYPES = _OTHERS | {one.name: one.kind.sql for one in FIELDS.values() if one.kind.sql}
+_COLUMNS = [*_OTHERS, *(one.name for one in FIELDS.values() if one.is_column), "expires_at"]
+
+
 def insertion(more: Mapping[str, str] | None = None, *, taken: str = "(id)") -> str:
     """Write the one statement that inserts any number of tasks, from the declaration of their fields.
 
@@ -52,8 +59,8 @@ def insertion(more: Mapping[str, str] | None = None, *, taken: str = "(id)") -> 
         more: further columns with their types; a plain task has none of them.
         taken: which unique columns may hold a row already, which is then left out; empty: any.
     """
-    types = _OTHERS | {one.name: one.kind.sql for one in FIELDS.values() if one.kind.sql} | dict(more or {})
-    columns = [*_OTHERS, *(one.name for one in FIELDS.values() if one.is_column), *(more or ()), "expires_at"]
+    types = _TYPES | dict(more or {})
+    columns = [*_COLUMNS, *(more or ())]
     # Only names and types of the declaration are formatted in; values are parameters.
     return f"""
 INSERT INTO callboard_task ({", ".join(columns)})
@@ -67,6 +74,10 @@ RETURNING id, run_at, expires_at, created_at
 _INSERT = insertion()
 #: Of tasks that depend on others, and of their parents in the same bulk. Plain tasks leave these columns empty.
 _INSERT_LINKED = insertion({"status": "text", "pending_parents": "integer", "settled_as": "text"})
+_KEY = {"unique_key": "uuid", "unique_rule": "jsonb"}
+_INSERT_UNIQUE = unique_insertion(
+    [*_COLUMNS, *_KEY], [_COMPUTED.get(name, name) for name in [*_COLUMNS, *_KEY]], _TYPES | _KEY
+)
 
 
 def submit(submission: Submission, *, admit: Admit | None = None) -> Task:
@@ -75,6 +86,7 @@ def submit(submission: Submission, *, admit: Admit | None = None) -> Task:
     Raises:
         InvalidTask: with the errors of its fields; nothing is written.
         UnknownActor: no such actor.
+        Duplicate: its unique key is taken, and it is to be refused then.
     """
     return write([checked(submission)], admit=admit)[0]
 
@@ -91,6 +103,7 @@ def submit_many(submissions: Sequence[Submission], *, admit: Admit | None = None
 
     Raises:
         InvalidTask: with the errors of all of them, fields named ``tasks.<position>.<field>``.
+        Duplicate: the unique key of one is taken, and it is to be refused then.
     """
     return write(checked_many(submissions), admit=admit) if submissions else []
 
@@ -101,6 +114,8 @@ def checked_many(submissions: Sequence[Submission]) -> list[dict[str, Any]]:
     for position, submission in enumerate(submissions):
         try:
             rows.append(checked(submission))
+            if "unique_key" in rows[-1]:
+                rows[-1]["unique_field"] = f"tasks.{position}.unique"
         except InvalidTask as error:
             errors += [FieldError(f"tasks.{position}.{one.field}", one.code, one.message) for one in error.errors]
     if errors:
@@ -115,7 +130,7 @@ def checked(submission: Submission) -> dict[str, Any]:
     spec = registry.get(submission.actor)
     registry.check_arguments(spec, args=submission.args, payload=submission.payload, is_followup=submission.is_followup)
     row = vars(submission).copy()
-    del row["is_followup"], row["row"]
+    del row["is_followup"], row["row"], row["unique"]
     for name, option in _DEFAULTS:
         if row[name] is None:
             row[name] = getattr(spec, option)
@@ -133,7 +148,7 @@ def checked(submission: Submission) -> dict[str, Any]:
     row["trace_id"] = submission.trace_id or new_id().hex
     row["idempotency_key"] = None
     _check_row(row, spec)
-    return row
+    return row | key_columns(submission, spec)
 
 
 def _ids(message_id: str) -> tuple[UUID, str | None]:
@@ -211,22 +226,52 @@ def write(rows: Sequence[dict[str, Any]], *, admit: Admit | None = None) -> list
         admit(len(rows))
     written = _insert(rows, edges)
     names = [field.attname for field in Task._meta.concrete_fields]
+    if rows and "submitted_as" in rows[0]:
+        return _tasks_of_keys(names, rows, written)
     return [_task(names, row, written[row["id"]]) for row in rows]
 
 
+def _tasks_of_keys(
+    names: Sequence[str], rows: Sequence[dict[str, Any]], written: Mapping[UUID, Sequence[Any]]
+) -> list[Task]:
+    """Build new tasks, and read those that were there."""
+    there = Task.objects.in_bulk([row["id"] for row in rows if row["submitted_as"] != CREATED])
+    tasks = []
+    for row in rows:
+        is_new = row["submitted_as"] == CREATED and row["id"] not in there
+        task = _task(names, row, written[row["id"]]) if is_new else copy(there[row["id"]])
+        task.submitted_as = row["submitted_as"]
+        tasks.append(task)
+    return tasks
+
+
 def planned(rows: Sequence[dict[str, Any]]) -> list[Edge]:
-    """Plan the dependencies of rows; most have none."""
-    return plan(rows) if any(row["depends_on"] for row in rows) else []
+    """Plan the dependencies of rows; most have none.
+
+    Raises:
+        InvalidTask: they are linked, and some have unique keys: an edge would lead to a task of another submission.
+    """
+    if not any(row["depends_on"] for row in rows):
+        return []
+    if any("unique_key" in row for row in rows):
+        message = "tasks that depend on others, and those in one bulk with them, cannot have a unique key; leave it out"
+        raise InvalidTask(message, errors=[FieldError("unique", "not_supported", message)])
+    return plan(rows)
 
 
 def _insert(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dict[UUID, Sequence[Any]]:
     """Insert rows and announce them; return the columns that the database computed, by id."""
-    if edges:
+    created = rows
+    if any("unique_key" in row for row in rows):
+        written = settle(rows, insert=_inserted_unique)
+        created = [row for row in rows if row["submitted_as"] == CREATED]
+    elif edges:
         return _insert_linked(rows, edges)
-    written = _inserted(rows)
-    if len(written) != len(rows):
-        _insert_again(rows, written)
-    announce("submit", [Moved(r["id"], Status.PENDING, r["actor"], r["queue"], r["trace_id"]) for r in rows])
+    else:
+        written = _inserted(rows)
+        if len(written) != len(rows):
+            _insert_again(rows, written)
+    announce("submit", [Moved(r["id"], Status.PENDING, r["actor"], r["queue"], r["trace_id"]) for r in created])
     return written
 
 
@@ -245,8 +290,15 @@ def _insert_linked(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dic
 def _inserted(
     rows: Sequence[dict[str, Any]], statement: str = _INSERT, *, prepared: str = "callboard_submit"
 ) -> dict[UUID, Sequence[Any]]:
-    parameters = {"tasks": as_json([{name: value for name, value in row.items() if value is not None} for row in rows])}
-    return {row[0]: row for row in fetch(statement, parameters, prepared=prepared, anywhere=True)}
+    return {row[0]: row for row in fetch(statement, _given(rows), prepared=prepared, anywhere=True)}
+
+
+def _inserted_unique(rows: Sequence[dict[str, Any]]) -> dict[UUID, Sequence[Any]]:
+    return {row[0]: row for row in fetch(_INSERT_UNIQUE, _given(rows))}
+
+
+def _given(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    return {"tasks": as_json([{name: value for name, value in row.items() if value is not None} for row in rows])}
 
 
 def _insert_again(rows: Sequence[dict[str, Any]], written: dict[UUID, Sequence[Any]], statement: str = _INSERT) -> None:

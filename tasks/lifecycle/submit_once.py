@@ -39,6 +39,11 @@ ON CONFLICT (owner_id, key) DO UPDATE SET
 RETURNING request_hash, task_ids
 """
 
+_CORRECT_IDS = """
+UPDATE callboard_idempotencykey SET task_ids = %(ids)s::uuid[] WHERE owner_id = %(owner)s AND key = %(key)s
+RETURNING key
+"""
+
 
 def submit_once(submission: Submission, *, key: str, admit: Admit | None = None) -> Receipt:
     """Accept one task, or find the task that its owner has submitted under this key before.
@@ -73,6 +78,10 @@ def _once(submissions: Sequence[Submission], rows: Sequence[dict[str, Any]], key
         ((request_hash, held_ids),) = fetch(_TAKE_KEY, parameters)
         if held_ids == ids:
             tasks = write([row | {"idempotency_key": key} for row in rows], admit=admit)
+            if (found := [task.pk for task in tasks]) != ids:
+                # Another task had the unique key.
+                ids = found
+                fetch(_CORRECT_IDS, {**parameters, "ids": [str(id) for id in ids]})
             return Receipt(ids, dict(zip(ids, tasks, strict=True)), False)
     if request_hash != parameters["hash"]:
         raise IdempotencyKeyReused()

@@ -8,7 +8,7 @@ KINDS = [("STEP", "Step"), ("SLEEP", "Sleep"), ("WAIT", "Wait"), ("SIGNAL", "Sig
 
 
 class Migration(migrations.Migration):
-    dependencies = [("callboard", "0008_dependencies")]
+    dependencies = [("callboard", "0009_unique")]
     operations = [
         migrations.AddField(
             "attempt",

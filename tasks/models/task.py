@@ -206,6 +206,10 @@ class Task(models.Model):
     tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
     trace_id = models.CharField(max_length=32, db_default="")
     idempotency_key = models.CharField(max_length=255, null=True, blank=True)
+    unique_key = models.UUIDField(
+        null=True, blank=True, editable=False, help_text="Digest of the unique key while the task has it."
+    )
+    unique_rule = models.JSONField(null=True, blank=True, editable=False, help_text="The unique key as submitted.")
     message_id = models.CharField(
         max_length=255, null=True, blank=True, help_text="The id of the Dramatiq message, if it is not the task's."
     )
@@ -251,6 +255,9 @@ class Task(models.Model):
 
     objects = TaskQuerySet.as_manager()
 
+    #: What its submission did, on the instance that ``submit`` returns: created, existing or replaced.
+    submitted_as = ""
+
     class Meta:
         db_table = "callboard_task"
         permissions = [
@@ -287,6 +294,10 @@ class Task(models.Model):
             models.CheckConstraint(
                 name="task_limits_not_negative",
                 condition=Q(min_backoff_seconds__gte=0, max_backoff_seconds__gte=0, time_limit_seconds__gte=0),
+            ),
+            # Tasks without a key are not in it.
+            models.UniqueConstraint(
+                fields=["unique_key"], name="task_unique_key", condition=Q(unique_key__isnull=False)
             ),
         ]
         indexes = [

@@ -10,6 +10,7 @@ from dramatiq import Message
 from tasks.broker.send import submission_of
 from tasks.lifecycle import Submission
 from tasks.lifecycle.submit import checked
+from tasks.lifecycle.submit_unique import never_refused
 from tasks.payload import plain_copy
 from tasks.worker.error_report import name_of, reason_of, text_of
 from tasks.worker.execution import Execution
@@ -32,7 +33,7 @@ def submittable(wanted: Iterable[Followup], execution: Execution) -> tuple[list[
     for name, make in wanted:
         try:
             submission = make()
-            row = checked(submission)
+            row = never_refused(checked(submission))
             ready.append(replace(submission, row={**row, "args": plain_copy(row["args"])}))
         except BaseException as error:  # noqa: BLE001 - a validator is the user's code
             execution.raise_interrupt(error)

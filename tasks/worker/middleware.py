@@ -16,7 +16,7 @@ from dramatiq.middleware.middleware import MiddlewareError
 
 from tasks import current, registry
 from tasks.log import get_logger
-from tasks.registry import OWN_OPTIONS, check_options
+from tasks.registry import OWN_OPTIONS, check_options, check_unique
 from tasks.worker import event_loop, open_transactions
 from tasks.worker.error_report import OpaqueError, report_of
 
@@ -52,6 +52,7 @@ class Compatibility(Middleware):
         """Refuse options now that no task could be submitted with."""
         try:
             check_options(actor.actor_name, actor.options, priority=actor.priority)
+            check_unique(actor)
         except ValueError as error:
             raise InvalidOption(str(error)) from error
 

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from tasks import lifecycle
 from tasks.contract.sight import Lens
 from tasks.contract.submissions import read_values
-from tasks.errors import InvalidTask, describe
+from tasks.errors import Duplicate, InvalidTask, describe
 from tasks.management.callboard import lists, parsing, payload, tasks
 from tasks.management.callboard.exit_codes import REFUSED, TIMED_OUT, USAGE
 from tasks.management.callboard.output import Output
@@ -17,11 +17,12 @@ from tasks.models import Task
 from tasks.queries.forecast import expected_start
 from tasks.states import Status
 from tasks.submission import FIELDS, Dependencies, Moment, Seconds, Submission, Tags, TaskField, WholeNumber
+from tasks.unique import ON_CONFLICT, UNTIL
 
 _SHORTEST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.05, 1.0
 _HIDDEN = ("url",)
 #: The fields that are options; the actor is the argument, and the payload has several forms.
-_OPTIONS = [one for one in FIELDS.values() if one.name not in ("actor", "payload", "ref")]
+_OPTIONS = [one for one in FIELDS.values() if one.name not in ("actor", "payload", "ref", "unique")]
 
 
 def register(commands: parsing.Commands) -> None:
@@ -34,12 +35,14 @@ def register(commands: parsing.Commands) -> None:
             "submit send_mail --payload '{\"to\": \"ada@example.org\"}' --delay 60 --tag newsletter",
             "submit report --depends-on 01985c4e-7d6a-7cc2-b1a5-0e2f5c1d9a10",
             "submit import_orders --payload @orders.json --queue slow --max-retries 5",
+            "submit reindex --delay 60 --unique-key products --unique-on-conflict replace",
         ],
     )  # fmt: skip
     parser.add_argument("actor", metavar="ACTOR")
     payload.add_argument(parser)
     for one in _OPTIONS:
         add_option(parser, one)
+    _add_unique(parser)
     lists.add_secrets_option(parser)
     parser.add_argument(
         "--wait", nargs="?", type=float, const=float("inf"), metavar="SECONDS",
@@ -51,7 +54,10 @@ def register(commands: parsing.Commands) -> None:
 def submit(options: Namespace, out: Output) -> None:
     """Submit the task, and wait if asked to."""
     sees = lists.sees(options)
-    task = lifecycle.submit(_submission(options))
+    try:
+        task = lifecycle.submit(_submission(options))
+    except Duplicate as error:
+        raise CommandError(str(error), returncode=REFUSED) from error
     if options.wait is not None:
         task = _await_end(task, seconds=options.wait)
     if out.is_json or not out.is_plain or options.wait is not None:
@@ -90,8 +96,32 @@ def _dependency(text: str) -> dict[str, str]:
     return {"id": id, **({"on_failure": on_failure} if on_failure else {})}
 
 
+def _add_unique(parser: CommandParser) -> None:
+    group = parser.add_argument_group("unique key", FIELDS["unique"].help)
+    group.add_argument("--unique-key", metavar="KEY", help="the key")
+    group.add_argument("--unique-until", metavar="WHEN", help=f"when the task gives it up: {' or '.join(UNTIL)}")
+    group.add_argument("--unique-ttl", type=float, metavar="SECONDS", help="give it up this long after submission")
+    group.add_argument(
+        "--unique-on-conflict", metavar="HOW", help=f"if a task has the key: {', '.join(ON_CONFLICT)}; default return"
+    )
+    group.add_argument(
+        "--unique-max-wait", type=float, metavar="SECONDS", help="how far replacements postpone the task in all"
+    )
+
+
+def _unique(options: Namespace) -> dict[str, Any] | None:
+    given = {
+        "key": options.unique_key,
+        "until": options.unique_until,
+        "ttl_seconds": options.unique_ttl,
+        "on_conflict": options.unique_on_conflict,
+        "max_wait_seconds": options.unique_max_wait,
+    }
+    return given if any(value is not None for value in given.values()) else None
+
+
 def _submission(options: Namespace) -> Submission:
-    body = {one.name: getattr(options, one.name) for one in _OPTIONS}
+    body = {one.name: getattr(options, one.name) for one in _OPTIONS} | {"unique": _unique(options)}
     body |= {"actor": options.actor, "payload": payload.read(options.payload)}
     body["depends_on"] = [_dependency(text) for text in body["depends_on"] or ()]
     if body["priority"] and body["priority"].isdigit():
