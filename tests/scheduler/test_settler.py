@@ -7,23 +7,22 @@ import pytest
 from tasks import lifecycle
 from tasks.broker.notifier import Event, notifier
 from tasks.lifecycle import Submission
-from tasks.models import Task
 from tasks.scheduler import settler
 from tasks.states import Status
 from tests.factories import make_task, outcome, start, submit
-from tests.waiting import wait_until
 
 
-@pytest.mark.usefixtures("wakeups")
-def test_a_workflow_runs_by_wake_ups_alone(idle_engine: Any, monkeypatch: Any) -> None:
+@pytest.fixture
+def _no_poll(monkeypatch: Any) -> None:
     monkeypatch.setattr(settler, "POLL_SECONDS", 60.0)
-    idle_engine.start_scheduler()
-    idle_engine.start_worker()
-    ids = [submit().pk]
+
+
+@pytest.mark.usefixtures("_no_poll")
+def test_a_workflow_runs_by_wake_ups_alone(engine: Any) -> None:
+    tasks = [submit()]
     for _ in range(3):
-        ids.append(submit(depends_on=ids[-1:]).pk)
-    wait_until(lambda: Task.objects.filter(pk__in=ids, status=Status.SUCCEEDED).count() == 4, timeout=10)
-    wait_until(lambda: not idle_engine.runtime.inflight.keys)
+        tasks.append(submit(depends_on=[tasks[-1].pk]))
+    assert {task.status for task in engine.wait_for(*tasks)} == {Status.SUCCEEDED}
 
 
 @pytest.fixture
