@@ -11,10 +11,12 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import measures, scale
+from benchmarks import measures, scale, workflows
 from benchmarks.stack import CALLBOARD, CONTESTANTS, PLAIN, Stack
 
-MEASURES = {**measures.MEASURES, **scale.MEASURES}
+WORKFLOWS = {"handover": workflows.handover, "workflows": workflows.shapes}
+USUAL = {**measures.MEASURES, **WORKFLOWS}
+MEASURES = {**USUAL, **scale.MEASURES}
 #: By figure and contestant, one value for each run.
 Results = dict[str, dict[str, list[float]]]
 
@@ -22,7 +24,7 @@ Results = dict[str, dict[str, list[float]]]
 def main(arguments: Sequence[str]) -> None:
     """Run the chosen measurements and print the report."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    choices = f"some of: {', '.join(measures.MEASURES)}; with a large backlog: {', '.join(scale.MEASURES)}"
+    choices = f"some of: {', '.join(USUAL)}; with a large backlog: {', '.join(scale.MEASURES)}"
     parser.add_argument("--only", nargs="+", choices=MEASURES, metavar="MEASURE", help=choices)
     parser.add_argument("--all", action="store_true", help="those with a large backlog too, which take half an hour")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each measurement")
@@ -32,7 +34,11 @@ def main(arguments: Sequence[str]) -> None:
     measures.TASKS = options.tasks
     with Stack() as stack:
         version = stack.query("SHOW server_version")[0][0]
-        results = _measure(stack, options.only or list(MEASURES if options.all else measures.MEASURES), options.repeats)
+        results = _measure(
+            stack,
+            options.only or list(MEASURES if options.all else USUAL),
+            options.repeats,
+        )
     about = {"python": platform.python_version(), "postgresql": version, "machine": platform.machine()}
     if options.json:
         print(json.dumps({**about, "results": results}, indent=2))

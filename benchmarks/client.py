@@ -2,8 +2,9 @@
 
 Verbs: ``fill`` (as many tasks in a call as the contestant allows), ``single`` (one task in a call), ``hundreds`` (a
 hundred in a call), ``mixed`` (a few long tasks among short ones), ``paced`` (fifty a second), ``urgent`` (the same at
-the highest priority, numbered from 100,001), ``later`` (due evenly over five seconds, the first one in three). The
-client boots, prints ``ready``, and starts after a line on its input.
+the highest priority, numbered from 100,001), ``pairs`` (a parent and its child, ten times a second), ``fan-out``,
+``fan-in`` and ``chain`` (tasks that depend on one another), ``later`` (due evenly over five seconds, the first one in
+three). The client boots, prints ``ready``, and starts after a line on its input.
 """
 
 import importlib
@@ -13,6 +14,7 @@ import time
 from typing import Any
 
 PACE_PER_SECOND = 50
+PAIRS_PER_SECOND = 10
 FIRST_URGENT = 100_000
 FIRST_DUE_SECONDS, DUE_OVER_SECONDS = 3.0, 5.0
 
@@ -40,6 +42,12 @@ def main(module: str, verb: str, count: int) -> dict[str, Any]:
                 time.sleep(max(0.0, began + number / PACE_PER_SECOND - time.time()))
                 moments.append(time.time())
                 submit(number if verb == "paced" else FIRST_URGENT + number)
+        case "pairs":
+            for number in range(1, count + 1):
+                time.sleep(max(0.0, began + number / PAIRS_PER_SECOND - time.time()))
+                contestant.submit_pair(2 * number - 1)
+        case "fan-out" | "fan-in" | "chain":
+            contestant.submit_workflow(verb, count)
         case "later":
             for number in range(1, count + 1):
                 due = began + FIRST_DUE_SECONDS + number / count * DUE_OVER_SECONDS

@@ -46,6 +46,8 @@ LEASE_SECONDS = float(CLOCKS["WORKER_LEASE_SECONDS"])
 RECOVERY_SECONDS = 60.0
 #: A worker that does nothing for longer while due work waits is a violation.
 MOST_IDLE_SECONDS = LEASE_SECONDS + 5
+#: Share of the tasks that depend on an earlier one of their call, and of those that depend on one of the last tasks.
+SHARE_WITH_PARENTS, MOST_RECENT = 0.1, 200
 #: Most violations printed for each invariant.
 MOST_SENTENCES = 8
 _TABLES = ("callboard_task", "callboard_worker", "callboard_attempt")
@@ -151,7 +153,13 @@ class Soak:
         self.idleness.stop()
         evidence = self.rig.close()
         again = repeated(evidence, felled=self.felled)
-        self.found += [*violations(evidence), *again, *self.idleness.sentences, *self._bookings()]
+        self.found += [
+            *violations(evidence),
+            *self.rig.broken_workflows(),
+            *again,
+            *self.idleness.sentences,
+            *self._bookings(),
+        ]
         rows = evidence.rows
         successes = Counter(row.task for row in rows.attempts if row.outcome == "SUCCEEDED")
         times = sorted(second for seconds in self.recoveries.values() for second in seconds)
@@ -210,7 +218,19 @@ class Soak:
             return
         self._submitted_at = now
         chosen = self.random.choices(LOAD, weights=[weight for _, weight in LOAD], k=count)
-        self.rig.client.submit_all([{**fields, "priority": self.random.randint(1, 10)} for fields, _ in chosen])
+        tasks = [{**fields, "priority": self.random.randint(1, 10)} for fields, _ in chosen]
+        self.rig.client.submit_all(
+            [{**task, "ref": str(place), **self._parents(place)} for place, task in enumerate(tasks)]
+        )
+
+    def _parents(self, place: int) -> dict[str, Any]:
+        """Let some tasks depend on earlier ones of their call and on others of the last seconds."""
+        recent = self.rig.client.history.accepted[-MOST_RECENT:]
+        named = [str(self.random.randrange(place))] if place and self.random.random() < SHARE_WITH_PARENTS else []
+        if recent and self.random.random() < SHARE_WITH_PARENTS:
+            named.append(self.random.choice(recent))
+        # Not "block": a task whose parent died would wait for an operator.
+        return {"depends_on": [(one, self.random.choice(["cancel", "run"])) for one in named]}
 
     def _recover(self, fault: str) -> float:
         """Measure how long it takes until a task that is submitted now has run."""

@@ -4,20 +4,31 @@ import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from dramatiq import Message
 from dramatiq.common import q_name
 
 from tasks import registry
 from tasks.errors import FieldError, InvalidTask, UnknownActor
-from tasks.lifecycle import FOR_EVER, Submission
+from tasks.lifecycle import FOR_EVER, DependsOn, Submission
 from tasks.payload import encode
 from tasks.priority import HIGHEST, LOWEST
 from tasks.registry import broker_priority, seconds
 from tasks.telemetry import trace
 from tasks.unique import Unique
 
-#: Message options that are columns of the task, each with the function that reads its value and what that expects.
+
+def _parents(given: Any) -> list[DependsOn]:
+    """Read the tasks that come first: ids, messages that were sent, or ``DependsOn`` for another ``on_failure``."""
+    return [one if isinstance(one, DependsOn) else DependsOn(_id_of(one)) for one in given]
+
+
+def _id_of(parent: Any) -> UUID:
+    return parent if isinstance(parent, UUID) else UUID(getattr(parent, "message_id", parent))
+
+
+#: Message options that are fields of the task, each with the function that reads its value and what that expects.
 _COLUMNS: dict[str, tuple[str, Any, str]] = {
     "max_retries": ("max_retries", int, "a whole number"),
     "min_backoff": ("min_backoff_seconds", seconds, "milliseconds"),
@@ -29,6 +40,7 @@ _COLUMNS: dict[str, tuple[str, Any, str]] = {
     "priority": ("priority", int, f"a whole number from {LOWEST} to {HIGHEST}"),
     "unique": ("unique", Unique.read, "a key, or an object with one"),
     "tags": ("tags", tuple, "a list of texts"),
+    "depends_on": ("depends_on", _parents, "a list of ids of tasks, or of messages that were sent"),
 }
 #: Options by which Dramatiq itself would delay a message.
 _DELAYS = frozenset({"eta", "delay"})
@@ -86,7 +98,7 @@ def _check_callbacks(options: dict[str, Any]) -> None:
 def _read(name: str, value: Any, read: Callable[[Any], Any], expected: str) -> Any:
     try:
         return read(value)
-    except (TypeError, ValueError, OverflowError, OSError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         message = f"expected {name} as {expected}, got {value!r:.100}"
         raise InvalidTask(message, errors=[FieldError(f"options.{name}", "invalid", message)]) from error
 

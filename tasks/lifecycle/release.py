@@ -199,11 +199,13 @@ def settle_all(*, lease: str, term: int) -> int:
     total = 0
     while True:
         linked = link_many(lease=lease, term=term)
-        failpoints.reach("after_link")
-        changed = linked.linked + release_many(lease=lease, term=term)
-        failpoints.reach("after_release")
-        if linked.found > linked.linked:
-            changed += forsake_many(lease=lease, term=term)
+        if linked.linked:
+            failpoints.reach("after_link")
+        released = release_many(lease=lease, term=term)
+        if released:
+            failpoints.reach("after_release")
+        forsaken = forsake_many(lease=lease, term=term) if linked.found > linked.linked else 0
+        changed = linked.linked + released + forsaken
         if not changed:
             return total
         total += changed

@@ -20,10 +20,10 @@ from dramatiq import PickleEncoder, group, pipeline
 from tasks import lifecycle
 from tasks.broker.results import TaskResults
 from tasks.errors import InvalidTask, NotSupported
-from tasks.lifecycle import Submission
+from tasks.lifecycle import DependsOn, Submission
 from tasks.models import Barrier, Task
 from tasks.models.ids import first_id_at
-from tasks.states import DeathReason, Status
+from tasks.states import DeathReason, OnFailure, Status
 from tasks.worker.execution import Execution
 from tasks.worker.middleware import InvalidOption
 from tasks.worker.outcomes import outcome_of
@@ -489,3 +489,24 @@ def test_a_result_is_missing_after_its_ttl() -> None:
 def test_a_message_that_never_was_a_task_has_no_result() -> None:
     with pytest.raises(dramatiq.results.ResultMissing):
         TaskResults().get_result(actors.add.message(1))
+
+
+def test_a_message_may_depend_on_others_that_were_sent() -> None:
+    first = actors.note.send()
+    second = actors.note.send_with_options(depends_on=[first])
+    third = actors.note.send_with_options(
+        depends_on=[first.message_id, DependsOn(UUID(second.message_id), OnFailure.RUN)]
+    )
+    task = Task.objects.get(pk=third.message_id)
+    assert (task.status, task.pending_parents, task.options) == ("BLOCKED", 2, {})
+    edges = task.parent_edges.order_by("parent_id").values_list("parent_id", "on_failure")
+    assert [(str(id), on_failure) for id, on_failure in edges] == [
+        (first.message_id, "cancel"),
+        (second.message_id, "run"),
+    ]
+
+
+@pytest.mark.parametrize("depends_on", [7, ["x"], [None], [[]]])
+def test_what_is_no_list_of_messages_is_refused(depends_on) -> None:
+    with pytest.raises(InvalidTask, match="expected depends_on as a list of ids"):
+        actors.note.send_with_options(depends_on=depends_on)

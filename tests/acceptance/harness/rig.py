@@ -23,6 +23,7 @@ from tests.acceptance.harness.ledger import Ledger
 from tests.acceptance.harness.processes import Process
 from tests.acceptance.harness.servers import ROOT
 from tests.waiting import wait_until
+from tests.workflows import INVARIANTS
 
 #: Short enough that a fault is over within seconds, long enough that a busy machine does not lose a lease by itself.
 CLOCKS = {
@@ -216,16 +217,21 @@ class Rig:
     # --- The verdict --------------------------------------------------------------------------------------------
 
     def verify(self, *, within: float) -> None:
-        """Wait until all tasks are final, stop all processes in order, and check I1 to I9.
+        """Wait until all tasks are final, stop all processes in order, and check I1 to I10.
 
         Raises:
             AssertionError: with one sentence for each violation.
         """
         self.settle(within)
         evidence = self.close()
-        found = violations(evidence)
+        found = [*violations(evidence), *self.broken_workflows()]
         self.was_verified = True
         assert not found, "\n".join(found)
+
+    def broken_workflows(self) -> list[str]:
+        """Check I10: dependencies say what their tasks say, and no task waits for others that have ended."""
+        broken = [(name, id) for name, query in INVARIANTS.items() for (id,) in self.database.query(query)]
+        return [f"I10: {name}: not so for {id}" for name, id in broken]
 
     def close(self) -> Evidence:
         """Stop all processes in order; return the evidence."""

@@ -6,6 +6,7 @@ A command is ``{"verb": "submit", "tasks": […]}`` (keyword arguments of ``Subm
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -35,6 +36,22 @@ def _answer(command: dict[str, Any]) -> dict[str, Any]:
         return {"answer": "unknown", "error": str(error)}
 
 
+def _submission(depends_on: Sequence[tuple[str, str]] = (), **fields: Any) -> Any:
+    """Make a submission; a dependency is an id or a ref, and ``on_failure``."""
+    from tasks import lifecycle
+    from tasks.states import OnFailure
+
+    edges = [lifecycle.DependsOn(_id_or_ref(task), OnFailure(on_failure)) for task, on_failure in depends_on]
+    return lifecycle.Submission(**fields, depends_on=edges)
+
+
+def _id_or_ref(task: str) -> UUID | str:
+    try:
+        return UUID(task)
+    except ValueError:
+        return task
+
+
 def _do(command: dict[str, Any]) -> Any:
     from django.contrib.auth import get_user_model
 
@@ -43,7 +60,7 @@ def _do(command: dict[str, Any]) -> Any:
 
     match command["verb"]:
         case "submit":
-            submissions = [lifecycle.Submission(**task) for task in command["tasks"]]
+            submissions = [_submission(**task) for task in command["tasks"]]
             return [str(task.id) for task in lifecycle.submit_many(submissions)]
         case "cancel":
             return str(lifecycle.cancel(UUID(command["id"]), by=lifecycle.Author("client")))
