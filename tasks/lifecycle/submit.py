@@ -13,7 +13,7 @@ from tasks.conf import conf
 from tasks.db.statements import as_json, fetch
 from tasks.errors import FieldError, InvalidTask, describe
 from tasks.lifecycle.signals import Moved, announce
-from tasks.lifecycle.submit_unique import CREATED, insertion, key_columns, settle
+from tasks.lifecycle.submit_unique import CREATED, key_columns, settle
 from tasks.models import Queue, Task, new_id
 from tasks.models.ids import usable_id
 from tasks.payload import check_json
@@ -46,27 +46,32 @@ _COMPUTED = {
 }
 
 
-_TYPES = _OTHERS | {one.name: one.kind.sql for one in FIELDS.values() if one.kind.sql}
-_COLUMNS = [*_OTHERS, *(one.name for one in FIELDS.values() if one.is_column), "expires_at"]
+#: Columns of tasks with a unique key. Others leave them out, so that their insertion is what it was.
+_KEY = {"unique_key": "uuid", "unique_rule": "jsonb"}
 
 
-def _insertion() -> str:
-    """Write the one statement that inserts any number of tasks, from the declaration of their fields."""
+def _insertion(more: Mapping[str, str], *, unless: str) -> str:
+    """Write the one statement that inserts any number of tasks, from the declaration of their fields.
+
+    Parameters:
+        more: further columns with their types.
+        unless: what a row may collide with, and is then left out.
+    """
+    others = _OTHERS | more
+    types = others | {one.name: one.kind.sql for one in FIELDS.values() if one.kind.sql}
+    columns = [*others, *(one.name for one in FIELDS.values() if one.is_column), "expires_at"]
     # Only names and types of the declaration are formatted in; values are parameters.
     return f"""
-INSERT INTO callboard_task ({", ".join(_COLUMNS)})
-SELECT {", ".join(_COMPUTED.get(name, name) for name in _COLUMNS)}
-FROM json_to_recordset(%(tasks)s) AS task ({", ".join(f"{name} {sql}" for name, sql in _TYPES.items())})
-ON CONFLICT (id) DO NOTHING
+INSERT INTO callboard_task ({", ".join(columns)})
+SELECT {", ".join(_COMPUTED.get(name, name) for name in columns)}
+FROM json_to_recordset(%(tasks)s) AS task ({", ".join(f"{name} {sql}" for name, sql in types.items())})
+ON CONFLICT {unless} DO NOTHING
 RETURNING id, run_at, expires_at, created_at
 """
 
 
-_INSERT = _insertion()
-_KEY = {"unique_key": "uuid", "unique_rule": "jsonb"}
-_INSERT_UNIQUE = insertion(
-    [*_COLUMNS, *_KEY], [_COMPUTED.get(name, name) for name in [*_COLUMNS, *_KEY]], _TYPES | _KEY
-)
+_INSERT = _insertion({}, unless="(id)")
+_INSERT_UNIQUE = _insertion(_KEY, unless="")
 
 
 def submit(submission: Submission, *, admit: Admit | None = None) -> Task:
