@@ -35,10 +35,11 @@ CREATED, EXISTING, REPLACED = "created", "existing", "replaced"
 _MOST_ROUNDS = 10
 
 # A task whose time for the key is over gives it up when another wants it. So does one that has ended and has it still,
-# because a worker of an earlier release ended it.
+# because a worker of an earlier release ended it. By the time at which the transaction began: what this call itself has
+# inserted is not over, however short its time is.
 _IS_OVER = f"""({any_of("COALESCE(task.status, '')", FINAL)}
     OR COALESCE(task.created_at + (task.unique_rule ->> 'ttl_seconds')::double precision * interval '1 second'
-       <= statement_timestamp(), false))"""
+       <= transaction_timestamp(), false))"""
 
 
 def key_columns(submission: Submission, spec: ActorSpec) -> dict[str, Any]:
