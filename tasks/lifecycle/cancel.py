@@ -23,6 +23,7 @@ WITH wanted AS MATERIALIZED (
     UPDATE callboard_task AS task
     SET status = CASE WHEN wanted.status = 'RUNNING' THEN 'RUNNING' ELSE 'CANCELLED' END,
         finished_at = CASE WHEN wanted.status = 'RUNNING' THEN NULL ELSE statement_timestamp() END,
+        unique_key = CASE WHEN wanted.status = 'RUNNING' THEN task.unique_key END,
         cancel_requested_at = CASE WHEN wanted.status = 'RUNNING' THEN statement_timestamp() END,
         queued_at = CASE WHEN wanted.status = 'RUNNING' THEN task.queued_at END
     FROM wanted WHERE task.id = wanted.id

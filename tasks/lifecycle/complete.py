@@ -147,6 +147,7 @@ ended AS (
         retry_until = CASE WHEN held.failed = 1 THEN COALESCE(
                           task.retry_until, held.finished_at + task.retry_for_seconds * interval '1 second')
                       ELSE task.retry_until END,
+        unique_key = CASE WHEN {_IS_FINAL} THEN NULL ELSE task.unique_key END,
         result = held.result,
         progress = COALESCE(held.progress, task.progress),
         error = CASE WHEN held.error_type = '' THEN task.error

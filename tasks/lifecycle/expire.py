@@ -25,7 +25,7 @@ WITH {LEAD}, old AS (
     ORDER BY task.id FOR UPDATE OF task SKIP LOCKED
 ), expired AS (
     UPDATE callboard_task AS task
-    SET status = 'DEAD', finished_at = statement_timestamp(), queued_at = NULL,
+    SET status = 'DEAD', finished_at = statement_timestamp(), queued_at = NULL, unique_key = NULL,
         error = '{_AGE_MESSAGE}'
     FROM waiting WHERE task.id = waiting.id
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.attempt, task.owner_id

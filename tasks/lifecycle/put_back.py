@@ -20,6 +20,7 @@ WITH held AS (
 UPDATE callboard_task AS task
 SET status = CASE WHEN task.cancel_requested_at IS NULL THEN 'PENDING' ELSE 'CANCELLED' END,
     finished_at = CASE WHEN task.cancel_requested_at IS NULL THEN NULL ELSE statement_timestamp() END,
+    unique_key = CASE WHEN task.cancel_requested_at IS NULL THEN task.unique_key END,
     run_at = GREATEST(task.run_at, statement_timestamp() + %(delay)s * interval '1 second'),
     worker_id = NULL, started_at = NULL, queued_at = NULL, cancel_requested_at = NULL
 FROM unstarted WHERE {in_batch("unstarted")}

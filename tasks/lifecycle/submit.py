@@ -15,7 +15,6 @@ from tasks.errors import FieldError, InvalidTask, describe
 from tasks.lifecycle.depend import Edge, insert_edges, plan
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit_unique import CREATED, key_columns, settle
-from tasks.lifecycle.submit_unique import insertion as unique_insertion
 from tasks.models import Queue, Task, new_id
 from tasks.models.ids import usable_id
 from tasks.payload import check_json
@@ -48,8 +47,8 @@ _COMPUTED = {
 }
 
 
-_TYPES = _OTHERS | {one.name: one.kind.sql for one in FIELDS.values() if one.kind.sql}
-_COLUMNS = [*_OTHERS, *(one.name for one in FIELDS.values() if one.is_column), "expires_at"]
+#: Columns of tasks with a unique key. Others leave them out, so that their insertion is what it was.
+_KEY = {"unique_key": "uuid", "unique_rule": "jsonb"}
 
 
 def insertion(more: Mapping[str, str] | None = None, *, taken: str = "(id)") -> str:
@@ -59,8 +58,9 @@ def insertion(more: Mapping[str, str] | None = None, *, taken: str = "(id)") -> 
         more: further columns with their types; a plain task has none of them.
         taken: which unique columns may hold a row already, which is then left out; empty: any.
     """
-    types = _TYPES | dict(more or {})
-    columns = [*_COLUMNS, *(more or ())]
+    others = _OTHERS | dict(more or {})
+    types = others | {one.name: one.kind.sql for one in FIELDS.values() if one.kind.sql}
+    columns = [*others, *(one.name for one in FIELDS.values() if one.is_column), "expires_at"]
     # Only names and types of the declaration are formatted in; values are parameters.
     return f"""
 INSERT INTO callboard_task ({", ".join(columns)})
@@ -74,10 +74,7 @@ RETURNING id, run_at, expires_at, created_at
 _INSERT = insertion()
 #: Of tasks that depend on others, and of their parents in the same bulk. Plain tasks leave these columns empty.
 _INSERT_LINKED = insertion({"status": "text", "pending_parents": "integer", "settled_as": "text"})
-_KEY = {"unique_key": "uuid", "unique_rule": "jsonb"}
-_INSERT_UNIQUE = unique_insertion(
-    [*_COLUMNS, *_KEY], [_COMPUTED.get(name, name) for name in [*_COLUMNS, *_KEY]], _TYPES | _KEY
-)
+_INSERT_UNIQUE = insertion(_KEY, taken="")
 
 
 def submit(submission: Submission, *, admit: Admit | None = None) -> Task:

@@ -1,14 +1,16 @@
 """submit, for tasks with a unique key: insert them, or follow the tasks that have their keys.
 
-A key is in the row, under a partial unique index. A task that has ended gives its key up when another one wants it, so
-that no verb of the engine has to free it, and a task that begins a second life has it still if nobody took it. Only a
-claim frees one at once: its task runs, and must not be locked by those who want its key.
+A key is a column under a partial unique index. The verb that ends a task empties it, and a claim if the key is had
+until the start; a task that begins a second life has none. Nothing else depends on the status, so that no verb of the
+engine can meet a taken key.
 
-Rows are inserted in the order of their keys, or two calls with the same keys would deadlock. Several calls in one
-transaction of the caller may still do so. A key whose task is not committed yet makes others wait for that transaction.
+Rows are inserted in the order of their keys, and then the tasks of taken keys are locked in the order of their ids. A
+round that cannot settle all rows, because a task has ended in between, is undone with its locks and begun again. In any
+other order, calls with the same keys deadlock. Several calls in one transaction of the caller still can. A key whose
+task is not committed yet makes others wait for that transaction.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -32,36 +34,12 @@ CREATED, EXISTING, REPLACED = "created", "existing", "replaced"
 #: Times that a key's task may end between two statements before the call gives up.
 _MOST_ROUNDS = 10
 
-#: A task that has ended, or has had its key for as long as it may, gives it up.
+# A task whose time for the key is over gives it up when another wants it. So does one that has ended and has it still,
+# because a worker of an earlier release ended it. By the time at which the transaction began: what this call itself has
+# inserted is not over, however short its time is.
 _IS_OVER = f"""({any_of("COALESCE(task.status, '')", FINAL)}
     OR COALESCE(task.created_at + (task.unique_rule ->> 'ttl_seconds')::double precision * interval '1 second'
-       <= statement_timestamp(), false))"""
-_HAS_KEY = "task.unique_key = ANY(ARRAY[{}]) AND task.unique_key IS NOT NULL"
-
-# Takes keys from tasks that are over, before the insertion in the same statement looks for them. A row that another
-# transaction holds is skipped: it may be about to begin a second life.
-_FREED = f"""
-over AS MATERIALIZED (
-    SELECT task.id FROM given JOIN callboard_task AS task ON {_HAS_KEY.format("given.unique_key")}
-    WHERE {_IS_OVER}
-    ORDER BY task.id FOR UPDATE OF task SKIP LOCKED
-), freed AS (
-    UPDATE callboard_task AS task SET unique_key = NULL FROM over WHERE task.id = ANY(ARRAY[over.id]) RETURNING task.id
-)"""
-
-
-def insertion(columns: Sequence[str], values: Sequence[str], types: Mapping[str, str]) -> str:
-    """Write the statement that inserts tasks whose keys are free, from the columns of a plain insertion."""
-    names = ", ".join(f"{name} {sql}" for name, sql in types.items())
-    return f"""
-WITH given AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(%(tasks)s) AS task ({names})
-), {_FREED}
-INSERT INTO callboard_task ({", ".join(columns)})
-SELECT {", ".join(values)} FROM given WHERE (SELECT count(*) FROM freed) >= 0
-ON CONFLICT DO NOTHING
-RETURNING id, run_at, expires_at, created_at
-"""
+       <= transaction_timestamp(), false))"""
 
 
 def key_columns(submission: Submission, spec: ActorSpec) -> dict[str, Any]:
@@ -112,62 +90,81 @@ def settle(rows: Sequence[dict[str, Any]], *, insert: Insert) -> dict[UUID, Sequ
         Duplicate: a key is taken, and its row is to be refused then; nothing is written.
         KeyContended: tasks with a key began and ended too fast.
     """
+    for _ in range(_MOST_ROUNDS):
+        try:
+            with transaction.atomic():
+                return _round(rows, insert)
+        except _Unsettled as unsettled:
+            _make_way(unsettled.rows)
+    raise KeyContended
+
+
+class _Unsettled(Exception):
+    """Rows that are neither inserted nor have a task to follow."""
+
+    def __init__(self, rows: Sequence[dict[str, Any]]) -> None:
+        self.rows = rows
+
+
+def _round(rows: Sequence[dict[str, Any]], insert: Insert) -> dict[UUID, Sequence[Any]]:
     # Rows without a key come first. The sort is stable, so of one key the first stays first.
-    open_rows = sorted(rows, key=lambda row: row["unique_key"].int if "unique_key" in row else -1)
-    written: dict[UUID, Sequence[Any]] = {}
-    with transaction.atomic():
-        for _ in range(_MOST_ROUNDS):
-            created = insert(open_rows)
-            written |= created
-            open_rows = _follow([row for row in open_rows if not _is_created(row, created)])
-            if not open_rows:
-                return written
-        raise KeyContended
-
-
-def _is_created(row: dict[str, Any], left: dict[UUID, Any]) -> bool:
-    is_created = row["id"] in left and row.get("submitted_as") is None
-    if is_created:
-        # Another row of this id is another task.
-        del left[row["id"]]
+    in_order = sorted(rows, key=lambda row: row["unique_key"].int if "unique_key" in row else -1)
+    written = insert(in_order)
+    # Of rows with one id, only one was inserted.
+    new = {row["id"]: row for row in reversed(in_order) if row["id"] in written}
+    left = [row for row in in_order if new.get(row["id"]) is not row]
+    followed = _follow(left) if left else []
+    for row in new.values():
         row["submitted_as"] = CREATED
-    return is_created
+    for row, (id, submitted_as) in zip(left, followed, strict=True):
+        row["id"], row["submitted_as"] = id, submitted_as
+    return written
 
 
 _HOLDERS = f"""
 SELECT task.unique_key, task.id FROM callboard_task AS task
 WHERE task.unique_key = ANY(%(keys)s::uuid[]) AND NOT {_IS_OVER}
 """
+
+
+def _follow(rows: Sequence[dict[str, Any]]) -> list[tuple[UUID, str]]:
+    """Find for each row the task that has its key, and give its content to it if it is to replace that."""
+    keys = [str(row["unique_key"]) for row in rows if "unique_key" in row]
+    holders: dict[UUID | None, UUID] = dict(fetch(_HOLDERS, {"keys": keys}))
+    if unsettled := [row for row in rows if row.get("unique_key") not in holders]:
+        raise _Unsettled(unsettled)
+    ways = [row["unique_rule"]["on_conflict"] for row in rows]
+    if refused := [row for row, way in zip(rows, ways, strict=True) if way == "reject"]:
+        raise Duplicate({row["unique_field"]: holders[row["unique_key"]] for row in refused})
+    # Of several rows with one key the last counts.
+    wanted = {row["unique_key"]: row for row, way in zip(rows, ways, strict=True) if way == "replace"}
+    replaced = _replace(list(wanted.values())) if wanted else set()
+    return [
+        (holders[key], REPLACED if way == "replace" and holders[key] in replaced else EXISTING)
+        for key, way in zip((row["unique_key"] for row in rows), ways, strict=True)
+    ]
+
+
+_FREE = f"""
+WITH over AS MATERIALIZED (
+    SELECT task.id FROM callboard_task AS task WHERE task.unique_key = ANY(%(keys)s::uuid[]) AND {_IS_OVER}
+    ORDER BY task.id FOR UPDATE OF task
+)
+UPDATE callboard_task AS task SET unique_key = NULL FROM over WHERE task.id = ANY(ARRAY[over.id]) RETURNING task.id
+"""
 _TAKEN = "SELECT task.id FROM callboard_task AS task WHERE task.id = ANY(%(ids)s::uuid[])"
 
 
-def _follow(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Settle rows that were not inserted, as far as their keys have tasks; return those to insert again."""
-    if not rows:
-        return []
-    keys = [str(row["unique_key"]) for row in rows if "unique_key" in row]
-    holders = dict(fetch(_HOLDERS, {"keys": keys}))
-    found = [row for row in rows if row.get("unique_key") in holders]
-    refused = [row for row in found if row["unique_rule"]["on_conflict"] == "reject"]
-    if refused:
-        raise Duplicate({row["unique_field"]: holders[row["unique_key"]] for row in refused})
-    wanted = {row["unique_key"]: row for row in found if row["unique_rule"]["on_conflict"] == "replace"}
-    replaced = _replace(list(wanted.values())) if wanted else {}
-    for row in found:
-        key = row["unique_key"]
-        is_replaced = key in replaced and row["unique_rule"]["on_conflict"] == "replace"
-        row["id"], row["submitted_as"] = replaced.get(key, holders[key]), REPLACED if is_replaced else EXISTING
-    return _with_free_ids([row for row in rows if row.get("unique_key") not in holders])
+def _make_way(rows: Sequence[dict[str, Any]]) -> None:
+    """Take keys from tasks whose time for them is over, and give other ids to rows of messages that were sent before.
 
-
-def _with_free_ids(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give other ids to rows of messages that were sent before: only one task has a message's id."""
-    if rows:
-        taken = {id for (id,) in fetch(_TAKEN, {"ids": [str(row["id"]) for row in rows]})}
-        for row in rows:
-            if row["id"] in taken:
-                row["id"], row["message_id"] = new_id(), row["message_id"] or str(row["id"])
-    return rows
+    The tasks are locked until the caller's transaction ends; without one, for a moment.
+    """
+    fetch(_FREE, {"keys": [str(row["unique_key"]) for row in rows if "unique_key" in row]})
+    taken = {id for (id,) in fetch(_TAKEN, {"ids": [str(row["id"]) for row in rows]})}
+    for row in rows:
+        if row["id"] in taken:
+            row["id"], row["message_id"] = new_id(), row["message_id"] or str(row["id"])
 
 
 # A QUEUED task is taken back from the broker, as by an edit. What a replacement postpones is bounded; a task that was
@@ -181,7 +178,7 @@ WITH given AS MATERIALIZED (
         max_age_seconds double precision, estimated_seconds double precision, tags text[], unique_rule jsonb
     )
 ), wanted AS MATERIALIZED (
-    SELECT task.id FROM given JOIN callboard_task AS task ON {_HAS_KEY.format("given.unique_key")}
+    SELECT task.id FROM given JOIN callboard_task AS task ON task.unique_key = ANY(ARRAY[given.unique_key])
     WHERE {IS_WAITING} AND NOT {_IS_OVER}
     ORDER BY task.id FOR UPDATE OF task
 )
@@ -201,12 +198,13 @@ SET status = CASE WHEN task.status = 'QUEUED' THEN 'PENDING' ELSE task.status EN
     version = task.version + 1
 FROM wanted, given
 WHERE task.id = ANY(ARRAY[wanted.id]) AND given.unique_key = task.unique_key
-RETURNING task.unique_key, task.id, task.status, task.actor, task.queue, task.trace_id
+RETURNING task.id, task.status, task.actor, task.queue, task.trace_id
 """
 
 
-def _replace(rows: Sequence[dict[str, Any]]) -> dict[UUID, UUID]:
-    """Give waiting tasks the content of rows with the same keys, and return the ids of those tasks by key."""
-    found = fetch(_REPLACE, {"tasks": as_json([{k: v for k, v in row.items() if v is not None} for row in rows])})
-    announce("edit", [Moved(*move) for _, *move in found])
-    return {key: id for key, id, *_ in found}
+def _replace(rows: Sequence[dict[str, Any]]) -> set[UUID]:
+    """Give waiting tasks the content of rows with the same keys, and return the ids of those tasks."""
+    given = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    moves = [Moved(*row) for row in fetch(_REPLACE, {"tasks": as_json(given)})]
+    announce("edit", moves)
+    return {move.id for move in moves}

@@ -119,3 +119,22 @@ def test_a_pipe_gets_the_error_of_an_awaited_task_that_died(worker, instead_of_s
     _, printed = refused("submit", "note", "--wait")
     assert "status\tDEAD\n" in printed
     assert "error\tRuntimeError: " in printed
+
+
+def test_a_unique_key_has_options_of_its_own() -> None:
+    words = ["--unique-key", "k", "--unique-until", "started", "--unique-ttl", "60"]
+    words += ["--unique-on-conflict", "replace", "--unique-max-wait", "90"]
+    tasks = [callboard_json("submit", "note", "--payload", "a=1", *words) for _ in range(2)]
+    assert [task["unique"]["outcome"] for task in tasks] == ["created", "replaced"]
+    rule = {"key": "k", "until": "started", "ttl_seconds": 60, "on_conflict": "replace", "max_wait_seconds": 90}
+    assert tasks[1]["unique"] == {**rule, "outcome": "replaced"}
+
+
+def test_a_taken_key_that_is_to_be_rejected_ends_the_command() -> None:
+    task = callboard_json("submit", "note", "--payload", "a=1", "--unique-key", "k")
+    with pytest.raises(CommandError, match=task["id"]) as caught:
+        callboard("submit", "note", "--payload", "a=1", "--unique-key", "k", "--unique-on-conflict", "reject")
+    assert caught.value.returncode == 1
+    with pytest.raises(CommandError, match="unique: until: expected started or finished") as caught:
+        callboard("submit", "note", "--payload", "a=1", "--unique-key", "k", "--unique-until", "never")
+    assert caught.value.returncode == 2

@@ -16,7 +16,18 @@ from tasks.contract.submissions import READERS
 from tasks.contract.values import timestamp
 from tasks.models import Task
 from tasks.registry import ActorSpec
-from tasks.submission import EDITABLE, FIELDS, Moment, Priority, Seconds, Submission, Tags, Text, WholeNumber
+from tasks.submission import (
+    EDITABLE,
+    FIELDS,
+    Moment,
+    Priority,
+    Seconds,
+    Submission,
+    Tags,
+    Text,
+    UniqueRule,
+    WholeNumber,
+)
 from tests.callers import assert_problem
 from tests.commands.cli import callboard_json, help_of
 
@@ -42,9 +53,11 @@ VALUES: dict[str, Any] = {
     # Ids of tasks that exist: tests/api/test_workflows.py.
     "depends_on": [],
     "ref": "first",
+    "unique": {"key": "x", "until": "started", "ttl_seconds": 60, "on_conflict": "replace", "max_wait_seconds": 90},
 }
 COLUMNS = [name for name, one in FIELDS.items() if one.is_column]
-OPTIONS = [name for name in FIELDS if name not in ("actor", "payload", "ref")]
+#: Options of the command line; a unique key has several, see ``tests/commands/test_submit_command.py``.
+OPTIONS = [name for name in FIELDS if name not in ("actor", "payload", "ref", "unique")]
 #: Types of the batch's record against those of the table.
 TYPES: dict[str, Any] = {
     "text": models.CharField,
@@ -87,7 +100,7 @@ def test_a_field_is_described_with_its_help_wherever_it_can_be_given(name: str) 
     assert given[name]["description"].startswith(FIELDS[name].help)
     assert (name in edit) == (name in EDITABLE)
     task = schemas.SCHEMAS["Task"]["properties"]
-    assert (name in task) == (FIELDS[name].is_column or name in ("depends_on", "ref"))
+    assert (name in task) == (FIELDS[name].is_column or name in ("depends_on", "ref", "unique"))
     if FIELDS[name].is_column:
         assert task[name]["description"].startswith(FIELDS[name].help)
 
@@ -105,6 +118,9 @@ def _edges(kind: Any) -> tuple[list[Any], list[Any]]:
             return [0, highest], [-1, highest + 1]
         case Tags(most, longest):
             return [["x"] * most, ["x" * longest]], [["x"] * (most + 1), ["x" * (longest + 1)]]
+        case UniqueRule():
+            rules: list[dict[str, Any]] = [{"key": "x" * 255}, {"key": "x", "ttl_seconds": 0.001}, VALUES["unique"]]
+            return rules, [{}, {"key": ""}, {"key": "x" * 256}, {"key": "x", "until": "later"}, {"key": "x", "a": 1}]
     return [], []
 
 

@@ -15,7 +15,8 @@ from tasks.errors import Duplicate, InvalidTask
 from tasks.lifecycle import Submission, workers
 from tasks.models import Task
 from tasks.states import DeathReason, Status
-from tests.factories import age, dispatch, failure, let_lease_run_out, make_task, open_letter, outcome, start, submit
+from tasks.unique import digest
+from tests.factories import age, dispatch, failure, let_lease_run_out, make_task, outcome, start, submit
 from tests.lifecycle.test_index_budget import matching_indexes
 
 pytestmark = pytest.mark.django_db
@@ -86,16 +87,29 @@ def test_a_key_is_free_after_its_ttl_whatever_its_task_does(worker) -> None:
     assert holder_of() is None
 
 
-def test_a_second_life_takes_the_key_back_only_if_nobody_took_it(worker) -> None:
-    dead = make_task(Status.DEAD, worker=worker, unique=KEY)
-    lifecycle.redrive(open_letter(dead).pk)
-    assert holder_of() == dead.pk
-    lifecycle.cancel(dead.pk)
-    other = submit(unique=KEY)
-    lifecycle.retry(dead.pk)
-    assert holder_of() == other.pk
-    dead.refresh_from_db()
-    assert (dead.status, dead.unique_key) == (Status.PENDING, None)
+@pytest.mark.parametrize("status", [Status.DEAD, Status.CANCELLED])
+def test_a_second_life_has_no_key(status: Status, worker) -> None:
+    first = make_task(status, worker=worker, unique=KEY)
+    lifecycle.retry(first.pk)
+    assert holder_of() is None
+    first.refresh_from_db()
+    assert (first.status, first.unique_key) == (Status.PENDING, None)
+
+
+def test_a_task_that_a_worker_of_an_earlier_release_has_ended_gives_its_key_up(worker) -> None:
+    task = make_task(Status.SUCCEEDED, worker=worker, unique=KEY)
+    Task.objects.filter(pk=task.pk).update(unique_key=digest(owner_id=None, actor="act", key=KEY["key"]))
+    assert holder_of() is None
+    task.refresh_from_db()
+    assert task.unique_key is None
+
+
+def test_a_running_task_that_was_cancelled_and_put_back_gives_its_key_up(worker) -> None:
+    claimed = start(submit(unique=KEY), worker)
+    lifecycle.cancel(claimed.id)
+    assert holder_of() == claimed.id, "it runs still"
+    lifecycle.put_back_many([(claimed.id, claimed.attempt)], worker_id=worker.pk)
+    assert holder_of() is None
 
 
 def test_owners_and_actors_do_not_share_keys(django_user_model) -> None:
@@ -194,11 +208,11 @@ def test_an_idempotency_key_remembers_the_task_that_had_the_unique_key() -> None
 # --- What it costs ---
 
 
-def test_a_key_that_is_free_or_was_freed_costs_one_statement(worker) -> None:
+def test_a_key_that_is_free_again_costs_one_statement(worker) -> None:
     make_task(Status.SUCCEEDED, worker=worker, unique=KEY)
     with CaptureQueriesContext(connection) as captured:
         submit(unique=KEY)
-    assert [one["sql"].split()[0] for one in captured if "SAVEPOINT" not in one["sql"]] == ["WITH"]
+    assert [one["sql"].split()[0] for one in captured if "SAVEPOINT" not in one["sql"]] == ["INSERT"]
 
 
 def test_a_plain_task_is_in_no_index_of_keys_and_runs_the_plain_statement() -> None:

@@ -15,6 +15,8 @@ from tasks.states import Status
 from tests.factories import claim, dispatch, dispatch_due, make_worker, outcome, submit
 
 RETURN = {"key": "one"}
+UNTIL = ("started", "finished")
+TTLS = (None, None, 0.001)
 
 
 def of_keys(*keys: str, **unique: Any) -> list[Submission]:
@@ -61,13 +63,6 @@ def test_a_task_that_ends_between_the_insertion_and_the_look_gives_its_key_to_th
     assert (second.submitted_as, second.pk == first.pk) == ("created", False)
 
 
-def test_a_second_life_that_is_not_committed_keeps_its_key(race) -> None:
-    dead = submit(unique=RETURN)
-    lifecycle.cancel(dead.pk)
-    _, task = race.while_open(partial(lifecycle.retry, dead.pk), partial(submit, unique=RETURN))
-    assert (task.pk, task.submitted_as) == (dead.pk, "existing")
-
-
 @pytest.mark.parametrize("on_conflict", ["return", "replace"])
 def test_calls_with_the_same_keys_in_any_order_do_not_deadlock_beside_an_engine(race, on_conflict: str) -> None:
     """Without the order of keys this ends in deadlocks within a second."""
@@ -75,9 +70,10 @@ def test_calls_with_the_same_keys_in_any_order_do_not_deadlock_beside_an_engine(
 
     def submitter(seed: int) -> int:
         choose, created = random.Random(seed), 0
-        for _ in range(25):
+        for _ in range(12):
             wanted = choose.choices(keys, k=15)
-            tasks = lifecycle.submit_many(of_keys(*wanted, on_conflict=on_conflict, until=choose.choice(UNTIL)))
+            rule = {"on_conflict": on_conflict, "until": choose.choice(UNTIL), "ttl_seconds": choose.choice(TTLS)}
+            tasks = lifecycle.submit_many(of_keys(*wanted, **rule))
             created += sum(task.submitted_as == "created" for task in tasks)
         return created
 
@@ -111,6 +107,3 @@ def test_calls_with_the_same_keys_in_any_order_do_not_deadlock_beside_an_engine(
     created, done = race.together(submitters, engine, timeout=50)
     assert all(isinstance(one, int) for one in created), created
     assert done == sum(created) == Task.objects.filter(status=Status.SUCCEEDED).count()
-
-
-UNTIL = ("started", "finished")
