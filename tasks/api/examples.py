@@ -50,6 +50,10 @@ EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "Postpone": {"run_at": "2030-01-31T09:00:00Z", "tags": ["put-off"]},
     },
     "changeQueue": {"Pause it": {"paused": True, "reason": "the mail server is away"}, "Resume it": {"paused": False}},
+    "Signal": {
+        "Approve": {"payload": {"approved": True}, "reason": "within the budget"},
+        "Without a payload": {},
+    },
     "Reason": {"Say why": {"reason": "the import was started twice"}},
 }
 

@@ -83,11 +83,11 @@ class TaskList(ApiView):
         key, limit = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller)
         submission = read_submission(body, caller=caller)
         if key is None:
-            answer = task_as_dict(lifecycle.submit(submission, admit=limit), url=url, sees=_sees(request))
-            return Response(answer, status=201, headers={"Location": answer["url"], **limit.headers})
+            written = task_as_dict(lifecycle.submit(submission, admit=limit), url=url, sees=_sees(request))
+            return Response(written, status=201, headers={"Location": written["url"], **limit.headers})
         receipt = lifecycle.submit_once(submission, key=key, admit=limit)
-        (answer,) = receipt_as_list(receipt, url=url, sees=_sees(request))
-        return _receipt(receipt, answer, headers={"Location": answer["url"], **limit.headers})
+        (written,) = receipt_as_list(receipt, url=url, sees=_sees(request))
+        return _receipt(receipt, written, headers={"Location": written["url"], **limit.headers})
 
 
 class TaskBulk(ApiView):
@@ -130,12 +130,12 @@ class TaskDetail(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """Read one task."""
-        task = _find_task(request, task_id, VIEW_TASK)
-        return _answer(request, task, forecast=expected_start(task))
+        task = find_task(request, task_id, VIEW_TASK)
+        return answer(request, task, forecast=expected_start(task))
 
     def patch(self, request: Request, task_id: str) -> Response:
         """Change some fields of a waiting task."""
-        task = _find_task(request, task_id, EDIT_TASK)
+        task = find_task(request, task_id, EDIT_TASK)
         body = read_object(request)
         by, change = author_of(request, take_reason(body)), read_change(body)
         if not change:
@@ -144,7 +144,7 @@ class TaskDetail(ApiView):
 
     def put(self, request: Request, task_id: str) -> Response:
         """Replace all editable fields of a waiting task; all of them are required."""
-        task = _find_task(request, task_id, EDIT_TASK)
+        task = find_task(request, task_id, EDIT_TASK)
         body = read_object(request)
         by = author_of(request, take_reason(body))
         change = read_replacement(body, task=task, hidden=_lens(request, task).hidden("payload"))
@@ -152,7 +152,7 @@ class TaskDetail(ApiView):
 
     def delete(self, request: Request, task_id: str) -> Response:
         """Delete a task that is not running; its dead letters and history stay."""
-        task = _find_task(request, task_id, DELETE_TASK)
+        task = find_task(request, task_id, DELETE_TASK)
         by = read_author(request)
         with unchanged(request, task) as version:
             lifecycle.delete(task.pk, by=by, version=version)
@@ -167,7 +167,7 @@ class TaskDetail(ApiView):
         check_retries(change, caller=caller, task=task)
         with unchanged(request, task) as version:
             lifecycle.edit(task.pk, change, by=by, version=version, admit=limit)
-        return _answer(request, _find_task(request, str(task.pk), EDIT_TASK), headers=limit.headers)
+        return answer(request, find_task(request, str(task.pk), EDIT_TASK), headers=limit.headers)
 
 
 class TaskCancel(ApiView):
@@ -177,11 +177,11 @@ class TaskCancel(ApiView):
 
     def post(self, request: Request, task_id: str) -> Response:
         """Cancel a waiting task; ask a running one to stop."""
-        task = _find_task(request, task_id, CANCEL_TASK)
+        task = find_task(request, task_id, CANCEL_TASK)
         by = read_author(request)
         with unchanged(request, task):
             lifecycle.cancel(task.pk, by=by)
-        return _answer(request, _find_task(request, task_id, CANCEL_TASK))
+        return answer(request, find_task(request, task_id, CANCEL_TASK))
 
 
 class TaskRetry(ApiView):
@@ -191,12 +191,12 @@ class TaskRetry(ApiView):
 
     def post(self, request: Request, task_id: str) -> Response:
         """Re-run a task that died, was cancelled, or waits for a retry."""
-        task = _find_task(request, task_id, RETRY_TASK)
+        task = find_task(request, task_id, RETRY_TASK)
         by = read_author(request)
         limit = SubmissionLimit(caller_of(request))
         with unchanged(request, task):
             lifecycle.retry(task.pk, by=by, admit=limit)
-        return _answer(request, _find_task(request, task_id, RETRY_TASK), headers=limit.headers)
+        return answer(request, find_task(request, task_id, RETRY_TASK), headers=limit.headers)
 
 
 class TaskAttempts(ApiView):
@@ -206,7 +206,7 @@ class TaskAttempts(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """List the ended attempts of a task, oldest first."""
-        asked, task = parameters(request), _find_task(request, task_id, VIEW_TASK)
+        asked, task = parameters(request), find_task(request, task_id, VIEW_TASK)
         found = page(filtered(task.attempts.all(), asked, {}), asked, order=_BY_NUMBER)
         return Response(page_as_dict(request, found, partial(attempt_as_dict, lens=_lens(request, task))))
 
@@ -218,7 +218,7 @@ class TaskResult(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """Read the result of a task; ``result`` is null until the task has SUCCEEDED."""
-        return Response(result_as_dict(_find_task(request, task_id, VIEW_TASK), sees=_sees(request)))
+        return Response(result_as_dict(find_task(request, task_id, VIEW_TASK), sees=_sees(request)))
 
 
 class TaskEvents(ApiView):
@@ -228,12 +228,12 @@ class TaskEvents(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """List what users and the scheduler did to a task, oldest first."""
-        asked, rows = parameters(request), _find_task(request, task_id, VIEW_TASK).events.all()
+        asked, rows = parameters(request), find_task(request, task_id, VIEW_TASK).events.all()
         found = page(filtered(rows, asked, {}), asked, order=_BY_SERIAL)
         return Response(page_as_dict(request, found, event_as_dict))
 
 
-def _find_task(request: Request, text: str, action: Action) -> Task:
+def find_task(request: Request, text: str, action: Action) -> Task:
     """Find the task of an address, for a caller who may see it and do this to it."""
     rows = Task.objects.defer(*UNSEEN)
     return find_row(request, rows, text, action, view=VIEW_TASK, kind="task")
@@ -247,9 +247,10 @@ def _lens(request: Request, task: Task) -> Lens:
     return Lens(_sees(request)(task.owner_id), task)
 
 
-def _answer(
+def answer(
     request: Request, task: Task, *, forecast: Forecast | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
+    """Write a task, with its ETag."""
     content = task_as_dict(task, url=urls_of(request, "api-tasks"), sees=_sees(request), forecast=forecast)
     return Response(content, headers={"ETag": etag(task), **(headers or {})})
 

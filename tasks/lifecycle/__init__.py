@@ -22,6 +22,7 @@ from tasks.lifecycle.requeue import queued_long, requeue_many, take_back
 from tasks.lifecycle.rescue import rescue_lost, rescue_stuck
 from tasks.lifecycle.retry import retry, retry_many
 from tasks.lifecycle.signals import Moved, transitioned
+from tasks.lifecycle.steps import signal
 from tasks.lifecycle.submit import accept, submit, submit_many
 from tasks.lifecycle.submit_once import Receipt, submit_many_once, submit_once
 from tasks.submission import FOR_EVER, Submission
@@ -65,6 +66,7 @@ __all__ = [
     "rescue_stuck",
     "retry",
     "retry_many",
+    "signal",
     "snooze",
     "still_held",
     "submit",

@@ -8,7 +8,13 @@ from tasks.models import Journal, Task
 from tasks.states import ObjectKind, Obstacle
 
 #: These end only if an operator acts or a process starts.
-_BLOCKING = {Obstacle.NO_SCHEDULER, Obstacle.QUEUE_PAUSED, Obstacle.ACTOR_NOT_SERVED, Obstacle.QUEUE_NOT_SERVED}
+_BLOCKING = {
+    Obstacle.NO_SCHEDULER,
+    Obstacle.QUEUE_PAUSED,
+    Obstacle.ACTOR_NOT_SERVED,
+    Obstacle.QUEUE_NOT_SERVED,
+    Obstacle.SIGNAL_MISSING,
+}
 
 
 class WaitingFor(NamedTuple):
@@ -55,6 +61,12 @@ def not_due(task: Task) -> WaitingFor:
     """Its time has not come: it was scheduled, or waits for its next attempt."""
     message = f"not due until {task.run_at:%Y-%m-%d %H:%M:%S} UTC"
     return WaitingFor(Obstacle.NOT_DUE, message, {"run_at": task.run_at})
+
+
+def signal_missing(name: str, until: datetime | None) -> WaitingFor:
+    """It waits for a signal."""
+    message = f"waits for the signal {name}{f' until {until:%Y-%m-%d %H:%M:%S} UTC' if until else ''}"
+    return WaitingFor(Obstacle.SIGNAL_MISSING, message, {"signal": name, "times_out_at": until})
 
 
 def tasks_ahead(number: int, *, is_capped: bool) -> WaitingFor:

@@ -65,6 +65,7 @@ ROUTES = (
     Route("DELETE", f"{TASKS}/{{waiting}}", "operate", (401, OK, 404, 404, 403, 403, OK, OK)),
     Route("POST", f"{TASKS}/{{waiting}}/cancel", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
     Route("POST", f"{TASKS}/{{dead}}/retry", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
+    Route("POST", f"{TASKS}/{{waiting}}/signals/go", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
     Route("GET", f"{TASKS}/{{dead}}/attempts", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
     Route("GET", f"{TASKS}/{{dead}}/result", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
     Route("GET", f"{TASKS}/{{dead}}/events", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
