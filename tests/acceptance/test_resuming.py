@@ -4,6 +4,7 @@ import pytest
 
 from tests.acceptance.harness.processes import kill
 from tests.acceptance.harness.rig import Rig
+from tests.acceptance.test_paused_worker import worker_of
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -22,15 +23,17 @@ def items(rig: Rig) -> list[int]:
     return [number for (number,) in rig.database.query("SELECT number FROM item ORDER BY number")]
 
 
+@pytest.mark.timeout(240)
 def test_an_import_whose_worker_is_killed_six_times_writes_each_item_once(board: Rig) -> None:
-    workers = board.start_workers(threads=1, env={"CRASH_LIMIT": "10"})
+    board.start_workers(processes=2, threads=1, env={"CRASH_LIMIT": "10"})
     (task,) = board.client.submit("import_items", last=ITEMS, seconds=0.03)
     for number in range(1, KILLS + 1):
         done = len(items(board))
-        wait_until(lambda done=done: len(items(board)) >= done + 5, timeout=20, what="five more items")
-        kill(workers.children()[0])
-        board.await_event("START", task=task, attempt=number + 1)
-    board.verify(within=20)
+        wait_until(lambda done=done: len(items(board)) >= done + 5, timeout=60, what="five more items")
+        kill(worker_of(board, task, number))
+        # The supervisor waits longer after each crash.
+        board.await_event("START", task=task, attempt=number + 1, timeout=60)
+    board.verify(within=30)
     assert items(board) == list(range(1, ITEMS + 1))
     assert board.outcomes(task) == ["CRASHED"] * KILLS + ["SUCCEEDED"]
 
