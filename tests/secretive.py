@@ -15,12 +15,14 @@ def make(worker: Worker, *, owner_id: int | None = None, status: Status = Status
     """Make the task; its actor, queue and error type hold no secret."""
     task = factories.make_task(status, worker=worker, owner_id=owner_id)
     data = {"said": PLAIN, "token": SECRET}
+    progress = {"done": 1, "total": None, "note": PLAIN}
+    lines = {"attempt": 1, "dropped": 0, "lines": [{"at": "2030-01-31T09:00:00+00:00", "line": PLAIN}]}
     Task.objects.filter(pk=task.pk).update(
-        payload=PAYLOAD, progress=data, checkpoint=data, result=data, error=f"ValueError: {PLAIN}"
+        payload=PAYLOAD, progress=progress, checkpoint=data, log=lines, result=data, error=f"ValueError: {PLAIN}"
     )
     error = {"error_type": "ValueError", "error_message": PLAIN}
     Attempt.objects.filter(task_id=task.pk).update(
-        **error, traceback=f"Traceback\n  login({SECRET!r})\nValueError: {PLAIN}", note=f"dropped: {PLAIN}"
+        **error, log=lines, traceback=f"Traceback\n  login({SECRET!r})\nValueError: {PLAIN}", note=f"dropped: {PLAIN}"
     )
     DeadLetter.objects.filter(task_id=task.pk).update(**error)
     Journal.objects.create(

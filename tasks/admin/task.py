@@ -32,11 +32,14 @@ from tasks.admin.formatting import (
 )
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.timeline import between, timeline
-from tasks.admin.verb import Verb
-from tasks.contract.access import CANCEL_TASK, RETRY_TASK, Caller
+from tasks.admin.verb import Verb, one_by_one
+from tasks.contract.access import CANCEL_TASK, RETRY_TASK, SIGNAL_TASK, Caller
 from tasks.contract.sight import Lens, Sight, sight_of
+from tasks.contract.signals import send_awaited
+from tasks.contract.tasks import log_as_dict, running_log
+from tasks.errors import CallboardError
 from tasks.masking import masked
-from tasks.models import Attempt, Journal, Task
+from tasks.models import Attempt, Journal, Step, Task
 from tasks.states import DUE, ObjectKind, Status
 from tasks.submission import FIELDS, Seconds, WholeNumber
 
@@ -53,7 +56,7 @@ class TaskList(BoundedChangeList):
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         """Defer columns that the list does not show."""
         rows = super().get_queryset(request, exclude_parameters)
-        return rows.defer("payload", "args", "options", "result", "progress", "checkpoint", "error")
+        return rows.defer("payload", "args", "options", "result", "progress", "checkpoint", "log", "error")
 
 
 def _name(task: Task) -> str:
@@ -132,6 +135,18 @@ RETRY = Verb(
     legal=lambda rows: rows.retryable(),
     run=lambda ids, by: len(lifecycle.retry_many(ids, by=by)),
 )
+SIGNAL = Verb(
+    name="signal",
+    label="Send signal",
+    command="Send the signal to {}",
+    outcome="go on",
+    done="sent the signal that it waits for",
+    permission=SIGNAL_TASK.permission,
+    effect="The task goes on with your name and reason as the signal’s payload.",
+    condition="Only tasks that wait for a signal can get it here.",
+    legal=lambda rows: rows.waiting_for_signal(),
+    run=one_by_one(send_awaited, refusals=(CallboardError,)),
+)
 
 
 #: Texts for a duration of 0.
@@ -154,6 +169,7 @@ _TIMES = (
     display_time("queued_at"),
     display_time("started_at"),
     display_time("finished_at"),
+    display_time("checkpointed_at"),
     display_time("expires_at"),
     display_time("cancel_requested_at"),
 )
@@ -164,7 +180,7 @@ class TaskAdmin(OperatedAdmin):
     """Tasks with their timelines and attempts."""
 
     change_form_template = "callboard/task.html"
-    verbs = (RETRY, CANCEL)
+    verbs = (RETRY, SIGNAL, CANCEL)
     kind = ObjectKind.TASK
     # The history has more.
     has_operator_log = False
@@ -254,6 +270,8 @@ class TaskAdmin(OperatedAdmin):
             "error": "" if row.status == Status.SUCCEEDED else truncated(row.error),
             "is_open": row.status in {Status.DEAD, Status.RETRYING},
             "attempts": attempts,
+            "log": _log(running_log(row), lens),
+            "steps": [_step(step, lens) for step in row.steps.all()[:MAX_SHOWN]],
             "is_hidden": lens.sight is Sight.NOTHING,
             "events": [_event(event) for event in events],
             "kin": [
@@ -309,6 +327,23 @@ def _event(event: Journal) -> dict[str, Any]:
     }
 
 
+def _log(log: Mapping[str, Any] | None, lens: Lens) -> list[dict[str, str]]:
+    lines = log_as_dict(log, lens=lens)["log"] or ()
+    return [{"at": one["at"][11:19], "line": escape_invisible(one["line"])} for one in lines]
+
+
+def _step(step: Step, lens: Lens) -> dict[str, Any]:
+    result = lens.value(step.result)
+    return {
+        "kind": step.get_kind_display(),
+        "name": escape_invisible(step.name),
+        "at": exact_time(step.created_at),
+        "until": exact_time(step.ends_at) if step.ends_at else "",
+        "is_timeout": step.is_timeout,
+        "result": "" if result is None else json_block(result),
+    }
+
+
 def _attempt(attempt: Attempt, lens: Lens) -> dict[str, Any]:
     ran = attempt.finished_at - attempt.started_at if attempt.started_at else None
     return {
@@ -320,4 +355,5 @@ def _attempt(attempt: Attempt, lens: Lens) -> dict[str, Any]:
         "error": escape_invisible(f"{attempt.error_type}: {lens.text(attempt.error_message) or ''}".strip(": ")),
         "traceback": truncated(lens.text(attempt.traceback) or ""),
         "note": escape_invisible(lens.text(attempt.note) or ""),
+        "log": _log(attempt.log, lens),
     }

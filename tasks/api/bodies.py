@@ -183,6 +183,9 @@ BODIES: Mapping[str, Schema] = {
     "Replacement": an_object(
         {**{name: _replacing(FIELDS[name]) for name in EDITABLE}, "reason": _WHY}, optional=["reason"]
     ),
+    "Signal": body(
+        {"payload": about(ANYTHING, "JSON of at most `MAX_SIGNAL_BYTES`; `wait_for()` returns it."), "reason": _WHY}
+    ),
     "Reason": body({"reason": _WHY}),
     "Extent": body(
         {

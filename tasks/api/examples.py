@@ -90,6 +90,10 @@ EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "Say why": {"reason": "the import was started twice"},
         "The whole workflow": {"reason": "the night's data was wrong", "workflow": True},
     },
+    "Signal": {
+        "Approve": {"payload": {"approved": True}, "reason": "within the budget"},
+        "Without a payload": {},
+    },
     "Reason": {"Say why": {"reason": "the import was started twice"}},
 }
 

@@ -104,6 +104,7 @@ _PATH_PARAMETERS = {
     "task_id": "The task's id.",
     "letter_id": "The dead letter's id.",
     "worker_id": "The worker's id.",
+    "signal": "The name that the task waits for: 1 to 100 printable characters.",
     "name": "The queue's name.",
     "schedule_id": "The schedule's id.",
 }
@@ -240,7 +241,7 @@ def _path_parameters(path: str) -> list[Schema]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": text(100) if name == "name" else ID,
+            "schema": text(100) if name in ("name", "signal") else ID,
             "description": _PATH_PARAMETERS[name],
         }
         for name in names

@@ -153,6 +153,10 @@ OPERATIONS: Sequence[Operation] = (
     Operation("delete", TASK_PATH, "deleteTask", {204: ""}, **_REASON, **_GUARDED),
     Operation("post", f"{TASK_PATH}/cancel", "cancelTask", {200: "Task"}, **_EXTENT, **_GUARDED),
     Operation("post", f"{TASK_PATH}/retry", "retryTask", {200: "Task"}, **_EXTENT, **_GUARDED, makes_run=True),
+    Operation(
+        "post", f"{TASK_PATH}/signals/{{signal}}", "signalTask", {200: "Task"},
+        body="Signal", is_body_optional=True, errors=[409],
+    ),
     Operation("get", f"{TASK_PATH}/attempts", "listAttempts", {200: "AttemptPage"}, parameters=_PAGING),
     Operation("get", f"{TASK_PATH}/result", "readResult", {200: "Result"}),
     Operation("get", f"{TASK_PATH}/events", "listEvents", {200: "EventPage"}, parameters=_PAGING),

@@ -166,7 +166,19 @@ _TASK = {
     ),
     "crashes": about(INTEGER, "Workers that died while they ran the task, in its current life."),
     "result": about(ANYTHING, "The actor's return value; null until the task has SUCCEEDED."),
-    "progress": about(ANYTHING, "Reserved; null in this release."),
+    "progress": about(
+        or_null(
+            an_object(
+                {
+                    "done": about(NUMBER, "How much is done, in any unit."),
+                    "total": about(or_null(NUMBER), "How much there is to do; null: unknown."),
+                    "note": about(TEXT, "What the actor says about it."),
+                }
+            )
+        ),
+        "What the actor last showed of its progress; null: nothing.",
+    ),
+    "checkpointed_at": about(or_null(TIME), "When the task last kept a checkpoint, or the cursor of a loop."),
     "error": about(or_null(_ERROR), "The last failure."),
     "hidden": _HIDDEN,
     "created_at": about(TIME, "When the task was submitted."),
@@ -224,6 +236,11 @@ _ATTEMPT = {
         ),
         "null: no error.",
     ),
+    "log": about(
+        or_null(array(an_object({"at": about(TIME, "When it was logged."), "line": about(TEXT, "The line.")}))),
+        "The newest lines that the actor logged, oldest first; null: hidden.",
+    ),
+    "log_dropped": about(INTEGER, "How many older lines were dropped."),
     "note": about(or_null(TEXT), "A remark, for example that the result could not be stored; null: none."),
     "hidden": _HIDDEN,
 }
@@ -261,6 +278,8 @@ _WAITING_FOR = {
     "parents": array(ID, description="The first of the tasks that it depends on and that it waits for."),
     "schedule_id": about(ID, "The schedule whose jitter it waits for."),
     "scheduled_at": about(TIME, "The fire of that schedule."),
+    "signal": about(TEXT, "The signal that the task waits for."),
+    "times_out_at": about(or_null(TIME), "When its wait for the signal ends; null: never."),
     "is_capped": about(BOOLEAN, "Whether counting them stopped at a bound."),
     "threads": about(INTEGER, "How many threads serve the task; all of them are busy."),
 }

@@ -92,12 +92,12 @@ class TaskList(ApiView):
         if key is None:
             with hiding_holders(caller):
                 task = lifecycle.submit(submission, admit=limit)
-            answer = task_as_dict(task, url=url, sees=_sees(request))
-            return Response(answer, status=_accepted([task]), headers={"Location": answer["url"], **limit.headers})
+            written = task_as_dict(task, url=url, sees=_sees(request))
+            return Response(written, status=_accepted([task]), headers={"Location": written["url"], **limit.headers})
         with hiding_holders(caller):
             receipt = lifecycle.submit_once(submission, key=key, admit=limit)
-        (answer,) = receipt_as_list(receipt, url=url, sees=_sees(request))
-        return _receipt(receipt, answer, headers={"Location": answer["url"], **limit.headers})
+        (written,) = receipt_as_list(receipt, url=url, sees=_sees(request))
+        return _receipt(receipt, written, headers={"Location": written["url"], **limit.headers})
 
 
 class TaskBulk(ApiView):
@@ -143,12 +143,12 @@ class TaskDetail(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """Read one task."""
-        task = _find_task(request, task_id, VIEW_TASK)
-        return _answer(request, task, forecast=expected_start(task))
+        task = find_task(request, task_id, VIEW_TASK)
+        return answer(request, task, forecast=expected_start(task))
 
     def patch(self, request: Request, task_id: str) -> Response:
         """Change some fields of a waiting task."""
-        task = _find_task(request, task_id, EDIT_TASK)
+        task = find_task(request, task_id, EDIT_TASK)
         body = read_object(request)
         by, change = author_of(request, take_reason(body)), read_change(body)
         if not change:
@@ -157,7 +157,7 @@ class TaskDetail(ApiView):
 
     def put(self, request: Request, task_id: str) -> Response:
         """Replace all editable fields of a waiting task; all of them are required."""
-        task = _find_task(request, task_id, EDIT_TASK)
+        task = find_task(request, task_id, EDIT_TASK)
         body = read_object(request)
         by = author_of(request, take_reason(body))
         change = read_replacement(body, task=task, hidden=_lens(request, task).hidden("payload"))
@@ -165,7 +165,7 @@ class TaskDetail(ApiView):
 
     def delete(self, request: Request, task_id: str) -> Response:
         """Delete a task that is not running; its dead letters and history stay."""
-        task = _find_task(request, task_id, DELETE_TASK)
+        task = find_task(request, task_id, DELETE_TASK)
         by = read_author(request)
         with unchanged(request, task) as version:
             lifecycle.delete(task.pk, by=by, version=version)
@@ -180,7 +180,7 @@ class TaskDetail(ApiView):
         check_retries(change, caller=caller, task=task)
         with unchanged(request, task) as version:
             lifecycle.edit(task.pk, change, by=by, version=version, admit=limit)
-        return _answer(request, _find_task(request, str(task.pk), EDIT_TASK), headers=limit.headers)
+        return answer(request, find_task(request, str(task.pk), EDIT_TASK), headers=limit.headers)
 
 
 class TaskCancel(ApiView):
@@ -190,14 +190,14 @@ class TaskCancel(ApiView):
 
     def post(self, request: Request, task_id: str) -> Response:
         """Cancel a waiting task, or its whole workflow; ask running ones to stop."""
-        task = _find_task(request, task_id, CANCEL_TASK)
+        task = find_task(request, task_id, CANCEL_TASK)
         by, is_whole = read_author_and_extent(request)
         with unchanged(request, task):
             if is_whole:
                 lifecycle.cancel_workflow(_whole_workflow(request, task, CANCEL_TASK), by=by)
             else:
                 lifecycle.cancel(task.pk, by=by)
-        return _answer(request, _find_task(request, task_id, CANCEL_TASK))
+        return answer(request, find_task(request, task_id, CANCEL_TASK))
 
 
 class TaskRetry(ApiView):
@@ -207,7 +207,7 @@ class TaskRetry(ApiView):
 
     def post(self, request: Request, task_id: str) -> Response:
         """Re-run a task that died, was cancelled, or waits for a retry; or the failed part of its workflow."""
-        task = _find_task(request, task_id, RETRY_TASK)
+        task = find_task(request, task_id, RETRY_TASK)
         by, is_whole = read_author_and_extent(request)
         limit = SubmissionLimit(caller_of(request))
         with unchanged(request, task):
@@ -215,7 +215,7 @@ class TaskRetry(ApiView):
                 lifecycle.retry_workflow(_whole_workflow(request, task, RETRY_TASK), by=by, admit=limit)
             else:
                 lifecycle.retry(task.pk, by=by, admit=limit)
-        return _answer(request, _find_task(request, task_id, RETRY_TASK), headers=limit.headers)
+        return answer(request, find_task(request, task_id, RETRY_TASK), headers=limit.headers)
 
 
 class TaskWorkflow(ApiView):
@@ -225,7 +225,7 @@ class TaskWorkflow(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """List the tasks that are linked to a task by dependencies, oldest first."""
-        asked, task = parameters(request), _find_task(request, task_id, VIEW_TASK)
+        asked, task = parameters(request), find_task(request, task_id, VIEW_TASK)
         workflow = workflows.seen_workflow(task, caller=caller_of(request), view=VIEW_TASK)
         found = page(filtered(workflows.nodes(workflow), asked, {}), asked, order=workflows.OLDEST_FIRST)
         write = partial(workflows.node_as_dict, url=urls_of(request, "api-tasks"), parents=parents_of(found.rows))
@@ -239,7 +239,7 @@ class TaskAttempts(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """List the ended attempts of a task, oldest first."""
-        asked, task = parameters(request), _find_task(request, task_id, VIEW_TASK)
+        asked, task = parameters(request), find_task(request, task_id, VIEW_TASK)
         found = page(filtered(task.attempts.all(), asked, {}), asked, order=_BY_NUMBER)
         return Response(page_as_dict(request, found, partial(attempt_as_dict, lens=_lens(request, task))))
 
@@ -251,7 +251,7 @@ class TaskResult(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """Read the result of a task; ``result`` is null until the task has SUCCEEDED."""
-        return Response(result_as_dict(_find_task(request, task_id, VIEW_TASK), sees=_sees(request)))
+        return Response(result_as_dict(find_task(request, task_id, VIEW_TASK), sees=_sees(request)))
 
 
 class TaskEvents(ApiView):
@@ -261,12 +261,12 @@ class TaskEvents(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """List what users and the scheduler did to a task, oldest first."""
-        asked, rows = parameters(request), _find_task(request, task_id, VIEW_TASK).events.all()
+        asked, rows = parameters(request), find_task(request, task_id, VIEW_TASK).events.all()
         found = page(filtered(rows, asked, {}), asked, order=_BY_SERIAL)
         return Response(page_as_dict(request, found, event_as_dict))
 
 
-def _find_task(request: Request, text: str, action: Action) -> Task:
+def find_task(request: Request, text: str, action: Action) -> Task:
     """Find the task of an address, for a caller who may see it and do this to it."""
     rows = Task.objects.defer(*UNSEEN)
     return find_row(request, rows, text, action, view=VIEW_TASK, kind="task")
@@ -288,9 +288,10 @@ def _lens(request: Request, task: Task) -> Lens:
     return Lens(_sees(request)(task.owner_id), task)
 
 
-def _answer(
+def answer(
     request: Request, task: Task, *, forecast: Forecast | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
+    """Write a task, with its ETag."""
     content = task_as_dict(task, url=urls_of(request, "api-tasks"), sees=_sees(request), forecast=forecast)
     return Response(content, headers={"ETag": etag(task), **(headers or {})})
 

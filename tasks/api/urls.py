@@ -5,7 +5,7 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from tasks.api import actors, documentation, health, journal, metrics, queues, schedules, stats, tasks, workers
+from tasks.api import actors, documentation, health, journal, metrics, queues, schedules, signals, stats, tasks, workers
 
 
 def both(route: str, view: Callable[..., Any], name: str) -> list[URLPattern]:
@@ -23,6 +23,7 @@ urlpatterns = [
     *both("api/v1/tasks/<str:task_id>/result", tasks.TaskResult.as_view(), "api-task-result"),
     *both("api/v1/tasks/<str:task_id>/events", tasks.TaskEvents.as_view(), "api-task-events"),
     *both("api/v1/tasks/<str:task_id>/workflow", tasks.TaskWorkflow.as_view(), "api-task-workflow"),
+    *both("api/v1/tasks/<str:task_id>/signals/<str:signal>", signals.TaskSignal.as_view(), "api-task-signal"),
     *both("api/v1/workers", workers.WorkerList.as_view(), "api-workers"),
     *both("api/v1/workers/<str:worker_id>", workers.WorkerDetail.as_view(), "api-worker"),
     *both("api/v1/queues", queues.QueueList.as_view(), "api-queues"),

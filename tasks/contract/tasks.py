@@ -11,7 +11,7 @@ from tasks.contract.filters import Filter, band, choice, moment, priority
 from tasks.contract.sight import Lens, Sees
 from tasks.contract.values import error_as_dict, last_error_as_dict, number, timestamp
 from tasks.lifecycle import Receipt
-from tasks.models import Attempt, Task, TaskQuerySet
+from tasks.models import Attempt, Step, Task, TaskQuerySet
 from tasks.queries import waiting
 from tasks.queries.forecast import Forecast
 from tasks.queries.waiting import WaitingFor
@@ -19,7 +19,7 @@ from tasks.states import Status
 from tasks.submission import FIELDS, Moment, Seconds
 
 #: Columns that ``task_as_dict`` does not write, so that a query for it need not read them.
-UNSEEN = ("options", "checkpoint")
+UNSEEN = ("options", "checkpoint", "log")
 
 #: Stands in place of the status of a task that was pruned or deleted.
 REMOVED = "REMOVED"
@@ -68,6 +68,7 @@ def task_as_dict(
         "crashes": task.crashes,
         "result": lens.value(task.result),
         "progress": lens.value(task.progress),
+        "checkpointed_at": timestamp(task.checkpointed_at),
         "error": last_error_as_dict(lens, task.error),
         "hidden": lens.hidden(
             "payload", "result", "progress", "error.message", *(["unique.key"] if task.unique_rule else [])
@@ -153,9 +154,35 @@ def attempt_as_dict(attempt: Attempt, *, lens: Lens) -> dict[str, Any]:
         "started_at": timestamp(attempt.started_at),
         "finished_at": timestamp(attempt.finished_at),
         "error": error_as_dict(lens, attempt.error_type, attempt.error_message, traceback=attempt.traceback),
+        **log_as_dict(attempt.log, lens=lens),
         "note": lens.text(attempt.note) or None,
-        "hidden": lens.hidden("error.message", "error.traceback", "note"),
+        "hidden": lens.hidden("error.message", "error.traceback", "log", "note"),
     }
+
+
+def step_as_dict(step: Step, *, lens: Lens) -> dict[str, Any]:
+    """Write a step, sleep, wait or signal of the lens's task."""
+    return {
+        "kind": str(step.kind),
+        "name": step.name,
+        "created_at": timestamp(step.created_at),
+        "ends_at": timestamp(step.ends_at),
+        "is_timeout": step.is_timeout,
+        "result": lens.value(step.result),
+    }
+
+
+def running_log(task: Task) -> Mapping[str, Any] | None:
+    """Give the log of the attempt that runs now; None if none does, or it has reported nothing yet."""
+    log = task.log if task.status == Status.RUNNING else None
+    return log if log and log["attempt"] == task.attempt else None
+
+
+def log_as_dict(log: Mapping[str, Any] | None, *, lens: Lens) -> dict[str, Any]:
+    """Write the log lines of an attempt; None if they are hidden."""
+    found = log or {"lines": [], "dropped": 0}
+    lines = [{"at": one["at"], "line": lens.text(one["line"])} for one in found["lines"]]
+    return {"log": None if lens.hidden("log") else lines, "log_dropped": found["dropped"]}
 
 
 def result_as_dict(task: Task, *, sees: Sees) -> dict[str, Any]:

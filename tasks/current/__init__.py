@@ -19,7 +19,7 @@ from tasks.current.running import Completion, NotInActor, Run, Running
 from tasks.current.running import of_thread as _current
 from tasks.current.running import running as _running
 from tasks.current.steps import asleep, astep, await_for, sleep, step, wait_for
-from tasks.errors import GiveUp, Snooze
+from tasks.errors import GiveUp, Snooze, WaitTimedOut
 from tasks.payload import plain_copy
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tasks.queries.parents import Parents
 
 __all__ = [
-    "Completion", "NotInActor", "Run", "Running",
+    "Completion", "NotInActor", "Run", "Running", "WaitTimedOut",
     "acheckpoint", "alast_checkpoint", "asleep", "astep", "attempt", "await_for", "checkpoint",
     "complete_in_transaction", "each", "enter", "estimated_seconds", "give_up", "idempotency_key", "is_cancelled",
     "last_checkpoint", "leave", "log", "parents", "progress", "run", "sleep", "snooze", "step", "task_id", "time_left",

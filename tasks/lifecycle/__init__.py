@@ -23,6 +23,7 @@ from tasks.lifecycle.requeue import queued_long, requeue_many, take_back
 from tasks.lifecycle.rescue import rescue_lost, rescue_stuck
 from tasks.lifecycle.retry import retry, retry_many
 from tasks.lifecycle.signals import Moved, transitioned
+from tasks.lifecycle.steps import signal
 from tasks.lifecycle.submit import accept, submit, submit_many
 from tasks.lifecycle.submit_once import Receipt, submit_many_once, submit_once
 from tasks.lifecycle.workflow import cancel_workflow, retry_workflow
@@ -74,6 +75,7 @@ __all__ = [
     "retry_many",
     "retry_workflow",
     "settle_all",
+    "signal",
     "snooze",
     "still_held",
     "submit",

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from tasks.conf import conf
 from tasks.db.statements import fetch, loads
 from tasks.errors import AlreadySignalled, AttemptLost, IllegalTransition
 from tasks.holder import Holder
@@ -14,7 +15,7 @@ from tasks.lifecycle.checkpoint import HOLDER, IS_HELD, as_text
 from tasks.lifecycle.journal import UNKNOWN, Author, of_tasks
 from tasks.lifecycle.rows import locked, status_of
 from tasks.lifecycle.signals import Moved, announce
-from tasks.states import Status, StepKind
+from tasks.states import FINAL, Status, StepKind
 
 
 class Kept(NamedTuple):
@@ -25,7 +26,7 @@ class Kept(NamedTuple):
     seconds_left: float | None
 
 
-_COLUMNS = "result, is_timeout, EXTRACT(EPOCH FROM until - clock_timestamp())::double precision"
+_COLUMNS = "result, is_timeout, EXTRACT(EPOCH FROM ends_at - clock_timestamp())::double precision"
 _FIND = f"""
 SELECT {_COLUMNS} FROM callboard_step WHERE task_id = %(id)s AND kind = %(kind)s AND name = %(name)s
 """
@@ -35,7 +36,7 @@ _KEEP = f"""
 WITH {HOLDER}, held AS MATERIALIZED (
     SELECT task.id FROM holder JOIN callboard_task AS task ON {IS_HELD} FOR SHARE OF task
 ), kept AS (
-    INSERT INTO callboard_step (task_id, kind, name, result, is_timeout, until)
+    INSERT INTO callboard_step (task_id, kind, name, result, is_timeout, ends_at)
     SELECT id, %(kind)s, %(name)s, %(result)s::jsonb, %(is_timeout)s,
            clock_timestamp() + %(seconds)s * interval '1 second'
     FROM held ON CONFLICT (task_id, kind, name) DO NOTHING
@@ -85,6 +86,7 @@ _SIGNAL = f"""
 WITH live AS (
     SELECT task.id, task.actor, task.queue FROM callboard_task AS task
     WHERE task.id = ANY(%(ids)s::uuid[]) AND task.status IN ('BLOCKED', 'PENDING', 'QUEUED', 'RETRYING', 'RUNNING')
+      AND (SELECT count(*) FROM callboard_step AS step WHERE step.task_id = task.id AND step.kind = 'SIGNAL') < %(most)s
 ), sent AS (
     INSERT INTO callboard_step (task_id, kind, name, result)
     SELECT id, 'SIGNAL', %(name)s, %(result)s::jsonb FROM live
@@ -135,12 +137,14 @@ def signal(task_id: UUID, name: str, payload: Any = None, *, by: Author = UNKNOW
         AlreadySignalled: it has had this signal, or has stopped waiting for it.
     """
     value = None if payload is None else as_text(payload)
-    if locked(_SIGNAL, [task_id], name=name, result=value, **by.parameters):
+    if locked(_SIGNAL, [task_id], name=name, result=value, most=conf.MAX_STEPS, **by.parameters):
         wake([(task_id, name)])
         return
     status = status_of(task_id)
     if find(task_id, StepKind.SIGNAL, name) is not None:
         raise AlreadySignalled(f"task {task_id} has had the signal {name}, or does not wait for it any more")
+    if status not in FINAL:
+        raise AlreadySignalled(f"task {task_id} has had {conf.MAX_STEPS} signals, which is the most (MAX_STEPS)")
     raise IllegalTransition("signal", status=status, allowed=[str(Status.PENDING), str(Status.RUNNING)])
 
 
@@ -151,7 +155,7 @@ def open_wait(task_id: UUID) -> tuple[str, datetime | None] | None:
 
 
 _OPEN_WAIT = """
-SELECT wait.name, wait.until FROM callboard_step AS wait
+SELECT wait.name, wait.ends_at FROM callboard_step AS wait
 WHERE wait.task_id = %(id)s AND wait.kind = 'WAIT'
   AND NOT EXISTS (SELECT FROM callboard_step AS signal
                   WHERE signal.task_id = wait.task_id AND signal.kind = 'SIGNAL' AND signal.name = wait.name)

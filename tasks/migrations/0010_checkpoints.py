@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
                 ("kind", models.CharField(choices=KINDS, max_length=6)),
                 ("name", models.CharField(max_length=100)),
                 ("result", models.JSONField(blank=True, help_text="Of a step; of a signal its payload.", null=True)),
-                ("until", models.DateTimeField(blank=True, help_text="When a sleep or a wait ends.", null=True)),
+                ("ends_at", models.DateTimeField(blank=True, help_text="When a sleep or a wait ends.", null=True)),
                 ("is_timeout", models.BooleanField(db_default=False, help_text="The signal did not come in time.")),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 (

@@ -18,7 +18,7 @@ class Step(models.Model):
     kind = models.CharField(max_length=6, choices=StepKind.choices)
     name = models.CharField(max_length=100)
     result = models.JSONField(null=True, blank=True, help_text="Of a step; of a signal its payload.")
-    until = models.DateTimeField(null=True, blank=True, help_text="When a sleep or a wait ends.")
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="When a sleep or a wait ends.")
     is_timeout = models.BooleanField(db_default=False, help_text="The signal did not come in time.")
     created_at = models.DateTimeField(db_default=Now())
 

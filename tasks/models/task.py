@@ -16,11 +16,12 @@ from operator import or_
 from typing import Self
 from uuid import UUID
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -30,7 +31,7 @@ from tasks.models.listing import ListedQuerySet
 from tasks.models.search_keys import SearchKeys, has_any_key, has_keys, key
 from tasks.models.unique_index import UniqueIndex
 from tasks.priority import HIGHEST, LOWEST, Band, band_of
-from tasks.states import DUE, FINAL, WAITING, Status
+from tasks.states import DUE, FINAL, WAITING, Status, StepKind
 from tasks.submission import OwnerId
 
 #: A task that is due by the database's clock is not called early because this process's clock is that much behind.
@@ -82,6 +83,13 @@ class TaskQuerySet(ListedQuerySet["Task"]):
         """Dead, waiting for a retry, or cancelled."""
         statuses = (Status.DEAD, Status.RETRYING, Status.CANCELLED)
         return self._served_by_status(*statuses).filter(status__in=statuses)
+
+    def waiting_for_signal(self) -> Self:
+        """Suspended until a signal comes."""
+        steps = apps.get_model("callboard", "Step").objects
+        come = steps.filter(task_id=OuterRef("task_id"), kind=StepKind.SIGNAL, name=OuterRef("name"))
+        waits = steps.filter(~Exists(come), task_id=OuterRef("pk"), kind=StepKind.WAIT)
+        return self._served_by_status(Status.PENDING).filter(Exists(waits), status=Status.PENDING, attempt__gt=0)
 
     def final(self) -> Self:
         """Ended."""

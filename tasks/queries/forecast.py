@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from tasks.db.statements import fetch
 from tasks.lifecycle.predicates import IS_DUE, LIVE_WORKER
+from tasks.lifecycle.steps import open_wait
 from tasks.models import Task
 from tasks.priority import HIGHEST, broker_queue
 from tasks.queries import waiting
@@ -103,6 +104,8 @@ def expected_start(task: Task) -> Forecast | None:
         blocking.append(waiting.queue_not_served(task))
     elif not threads:
         blocking.append(waiting.actor_not_served(task))
+    if until_due > 0 and (missing := _signal_missing(task)):
+        return Forecast(None, waiting_for=(*blocking, missing))
     if until_due > 0:
         # How many tasks will be ahead of it by then is not known.
         return Forecast(None if blocking else until_due, not blocking, (*blocking, waiting.not_due(task)))
@@ -116,6 +119,12 @@ def expected_start(task: Task) -> Forecast | None:
     if running >= threads:
         reasons.append(waiting.threads_busy(threads))
     return Forecast(seconds, is_capped, tuple(reasons))
+
+
+def _signal_missing(task: Task) -> WaitingFor | None:
+    """Find the signal that a task waits for; only one that has run may wait for any."""
+    found = open_wait(task.pk) if task.attempt and task.status == Status.PENDING else None
+    return found and waiting.signal_missing(*found)
 
 
 def free_in_seconds(ahead: Iterable[float], *, threads: int) -> float:

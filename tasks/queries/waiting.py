@@ -14,6 +14,7 @@ _BLOCKING = {
     Obstacle.QUEUE_PAUSED,
     Obstacle.ACTOR_NOT_SERVED,
     Obstacle.QUEUE_NOT_SERVED,
+    Obstacle.SIGNAL_MISSING,
 }
 
 #: How many of the tasks that one waits for are named.
@@ -81,6 +82,12 @@ def not_due(task: Task) -> WaitingFor:
     fired = f"its schedule fired at {task.scheduled_at:%Y-%m-%d %H:%M:%S} UTC and starts tasks with jitter"
     facts |= {"schedule_id": str(task.schedule_id), "scheduled_at": task.scheduled_at}
     return WaitingFor(Obstacle.NOT_DUE, f"{message}: {fired}", facts)
+
+
+def signal_missing(name: str, until: datetime | None) -> WaitingFor:
+    """It waits for a signal."""
+    message = f"waits for the signal {name}{f' until {until:%Y-%m-%d %H:%M:%S} UTC' if until else ''}"
+    return WaitingFor(Obstacle.SIGNAL_MISSING, message, {"signal": name, "times_out_at": until})
 
 
 def tasks_ahead(number: int, *, is_capped: bool) -> WaitingFor:

@@ -67,7 +67,8 @@ def test_others_who_may_see_payloads_see_no_secrets(auditor, task):
         assert MASK in text, address
     body = auditor.get(f"{TASKS}/{task.pk}").json()
     assert body["payload"] == MASKED
-    assert body["result"] == body["progress"] == {"said": f"cannot log in with {MASK}", "token": MASK}
+    assert body["result"] == {"said": f"cannot log in with {MASK}", "token": MASK}
+    assert body["progress"]["note"] == f"cannot log in with {MASK}"
     assert body["error"] == {"type": "ValueError", "message": f"cannot log in with {MASK}"}
     assert body["hidden"] == []
 
@@ -83,8 +84,8 @@ def test_others_without_the_permission_see_no_data_and_are_told_so(staff, task):
     assert body["hidden"] == ["payload", "result", "progress", "error.message"]
     (attempt,) = staff.get(f"{TASKS}/{task.pk}/attempts").json()["results"]
     assert attempt["error"] == {"type": "ValueError", "message": None, "traceback": None}
-    assert attempt["note"] is None
-    assert attempt["hidden"] == ["error.message", "error.traceback", "note"]
+    assert attempt["note"] is attempt["log"] is None
+    assert attempt["hidden"] == ["error.message", "error.traceback", "log", "note"]
     (letter,) = staff.get("/api/v1/dlq").json()["results"]
     assert (letter["error"], letter["hidden"]) == ({"type": "ValueError", "message": None}, ["error.message"])
 

@@ -250,7 +250,7 @@ def test_an_example_can_be_sent_as_it_is(alice, staff, worker, operation, name):
     task = alice.submit("echo", payload={"message": "hello"}).json()
     dead = factories.make_task(Status.DEAD, worker=worker, owner_id=alice.user.pk)
     path = operation.path.format(
-        task_id=dead.pk if operation.name == "retryTask" else task["id"], name="default",
+        task_id=dead.pk if operation.name == "retryTask" else task["id"], name="default", signal="approved",
         letter_id=factories.open_letter(dead).pk, worker_id=worker.pk,
         schedule_id=factories.make_schedule(is_declared=name.startswith("Give it back")).pk,
     )  # fmt: skip

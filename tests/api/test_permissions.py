@@ -24,6 +24,7 @@ OPEN = [
     ("patch", f"{TASKS}/{{task}}"),
     ("post", f"{TASKS}/{{task}}/cancel"),
     ("post", f"{TASKS}/{{task}}/retry"),
+    ("post", f"{TASKS}/{{task}}/signals/{{signal}}"),
     ("get", f"{TASKS}/{{task}}/attempts"),
     ("get", f"{TASKS}/{{task}}/result"),
     ("get", f"{TASKS}/{{task}}/events"),
@@ -87,7 +88,8 @@ def hers(alice, worker):
     letter = factories.open_letter(task)
     schedule = factories.make_schedule()
     return {
-        "task": task.pk, "letter": letter.pk, "worker": worker.pk, "queue": "default", "schedule": schedule.pk,
+        "task": task.pk, "letter": letter.pk, "worker": worker.pk, "queue": "default",
+        "schedule": schedule.pk, "signal": "go",
     }  # fmt: skip
 
 
@@ -108,6 +110,7 @@ def test_the_list_of_routes_is_complete():
         "worker": "<str:worker_id>",
         "queue": "<str:name>",
         "schedule": "<str:schedule_id>",
+        "signal": "<str:signal>",
     }
     listed = {path.strip("/").format(**names) for _, path in ROUTES}
     assert routes == listed | {"api/schema", "api/docs"}, "the description is open to everybody"
@@ -133,7 +136,7 @@ def test_nobody_gets_in(nobody, hers, route):
 @pytest.mark.parametrize("route", OF_ONE, ids=" ".join)
 def test_what_is_anothers_looks_like_nothing(bob, hers, route):
     foreign = assert_problem(_call(bob, route, hers), 404, code="not_found")
-    missing = {"task": new_id(), "letter": new_id()}
+    missing = {"task": new_id(), "letter": new_id(), "signal": "go"}
     nothing = assert_problem(_call(bob, route, missing), 404, code="not_found")
     kind = "letter" if "letter" in route[1] else "task"
     assert foreign["detail"].replace(str(hers[kind]), "…") == nothing["detail"].replace(str(missing[kind]), "…")
@@ -144,8 +147,9 @@ def test_what_is_anothers_looks_like_nothing(bob, hers, route):
 @pytest.mark.parametrize("caller", ["alice", "staff"])
 def test_owner_and_staff_reach_it(request, hers, route, caller):
     response = _call(request.getfixturevalue(caller), route, hers)
-    # What died is neither cancelled nor edited.
-    expected = {"put": 409, "patch": 409, "delete": 204}.get(route[0], 409 if route[1].endswith("cancel") else 200)
+    # What died is neither cancelled, signalled nor edited.
+    is_refused = route[1].endswith(("cancel", "{signal}"))
+    expected = {"put": 409, "patch": 409, "delete": 204}.get(route[0], 409 if is_refused else 200)
     assert response.status_code == expected
 
 

@@ -16,9 +16,10 @@ from django.test import Client
 from django.urls import get_resolver, reverse
 
 from dlq.models import DeadLetter
+from tasks import lifecycle
 from tasks.api.tasks import TaskDetail
-from tasks.models import ApiToken, Attempt, Journal, Queue, Schedule, Task, Worker
-from tasks.states import Status
+from tasks.models import ApiToken, Attempt, Journal, Queue, Schedule, Step, Task, Worker
+from tasks.states import AttemptOutcome, Status, StepKind
 from tests import factories
 from tests.callers import TASKS, Caller
 
@@ -68,6 +69,7 @@ ROUTES = (
     Route("DELETE", f"{TASKS}/{{waiting}}", "operate", (401, OK, 404, 404, 403, 403, OK, OK)),
     Route("POST", f"{TASKS}/{{waiting}}/cancel", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
     Route("POST", f"{TASKS}/{{dead}}/retry", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
+    Route("POST", f"{TASKS}/{{waiting}}/signals/{{signal}}", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
     Route("GET", f"{TASKS}/{{dead}}/attempts", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
     Route("GET", f"{TASKS}/{{dead}}/result", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
     Route("GET", f"{TASKS}/{{dead}}/events", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
@@ -134,18 +136,16 @@ def people(db: None) -> dict[str, User | None]:
 
 @pytest.fixture
 def rows(people: dict[str, User], worker: Worker) -> dict[str, Any]:
-    """Alice's waiting task, her dead one, and its dead letter."""
+    """Alice's tasks: one that waits, one that waits for a signal, a dead one, and its dead letter."""
     dead = factories.make_task(Status.DEAD, worker=worker, owner_id=people["alice"].pk)
     waiting = factories.submit(owner_id=people["alice"].pk)
     letter = factories.open_letter(dead)
-    return {
-        "dead": dead.pk,
-        "waiting": waiting.pk,
-        "letter": letter.pk,
-        "worker": worker.pk,
-        "queue": "default",
-        "schedule": factories.make_schedule().pk,
-    }
+    suspended = factories.start(factories.submit(owner_id=people["alice"].pk), worker)
+    Step.objects.create(task_id=suspended.id, kind=StepKind.WAIT, name="go")
+    ended = {"ended_as": AttemptOutcome.SNOOZED, "retry_delay_seconds": 1e6, "waits_for": "go"}
+    lifecycle.complete_many([factories.outcome(suspended, worker, **ended)])
+    ids = {"dead": dead.pk, "waiting": waiting.pk, "suspended": suspended.id, "letter": letter.pk, "worker": worker.pk}
+    return {**ids, "queue": "default", "signal": "go", "schedule": factories.make_schedule().pk}
 
 
 def _with_session(user: User | None) -> Client:
@@ -190,14 +190,18 @@ def _check(caller: Client, route: Route, rows: dict[str, Any], expected: int, wh
 
 def test_every_route_is_in_the_table() -> None:
     known = {
-        route.path.format(waiting="x", dead="x", letter="x", worker="x", queue="x", schedule="x") for route in ROUTES
+        route.path.format(waiting="x", dead="x", letter="x", worker="x", queue="x", schedule="x", signal="x")
+        for route in ROUTES
     }
     assert set(_patterns()) == known | set(OPEN)
 
 
 def test_every_method_of_every_route_is_in_the_table_and_declares_what_it_does() -> None:
     known = {
-        (one.method, one.path.format(waiting="x", dead="x", letter="x", worker="x", queue="x", schedule="x"))
+        (
+            one.method,
+            one.path.format(waiting="x", dead="x", letter="x", worker="x", queue="x", schedule="x", signal="x"),
+        )
         for one in ROUTES
     }
     found = {(method, path) for path, view in _patterns().items() if path not in OPEN for method in view.actions}
@@ -272,7 +276,7 @@ def test_inactive_users_are_nobody(people: dict[str, User], rows: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "seen"), [("alice", 2), ("bob", 0), ("new", 0), ("viewer", 3), ("operator", 3), ("root", 3)]
+    ("role", "seen"), [("alice", 3), ("bob", 0), ("new", 0), ("viewer", 4), ("operator", 4), ("root", 4)]
 )
 def test_lists_have_what_the_role_may_see(people: dict[str, User], rows: Any, role: str, seen: int) -> None:
     factories.submit()
@@ -318,7 +322,11 @@ PAGES = {
 }
 #: By model and verb: the row it is for, and who may do it.
 VERBS = {
-    "callboard_task": {"cancel": ("waiting", OPERATORS), "retry": ("dead", OPERATORS)},
+    "callboard_task": {
+        "cancel": ("waiting", OPERATORS),
+        "retry": ("dead", OPERATORS),
+        "signal": ("suspended", OPERATORS),
+    },
     "dlq_deadletter": {"redrive": ("letter", OPERATORS), "discard": ("letter", OPERATORS)},
     "callboard_queue": {"pause": ("queue", OPERATORS), "resume": ("queue", OPERATORS)},
     "callboard_schedule": {

@@ -21,6 +21,7 @@ ANSWER = {
         "crashes",
         "result",
         "progress",
+        "checkpointed_at",
         "error",
         "hidden",
     ),

@@ -11,6 +11,7 @@ from tasks.models import new_id
 _NEEDS: dict[tuple[str, ...], list[str]] = {
     ("submit",): ["nobody"],
     ("load",): ["--actors", "nobody"],
+    ("tasks", "signal"): [str(new_id()), "approved"],
     ("verify",): ["--url", "http://127.0.0.1:9", "--token", "x"],
     ("queues", "pause"): ["nowhere"],
     ("queues", "resume"): ["nowhere"],

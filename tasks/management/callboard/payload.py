@@ -12,12 +12,12 @@ from tasks.contract import fields
 from tasks.management.callboard.exit_codes import USAGE
 
 
-def add_argument(parser: CommandParser) -> None:
+def add_argument(parser: CommandParser, *, help: str = "the actor's arguments") -> None:  # noqa: A002 - argparse's word
     """Define ``--payload``."""
     parser.add_argument(
         "--payload", nargs="+", default=[], metavar="JSON|@FILE|KEY=VALUE",
-        help="the actor's arguments: a JSON object, a file with one (@- is standard input), or pairs "
-        "whose values are JSON or else text",
+        help=f"{help}: a JSON object, a file with one (@- is standard input), or pairs whose values are JSON "
+        "or else text",
     )  # fmt: skip
 
 

@@ -11,9 +11,10 @@ from tasks.contract.dependencies import parents_of
 from tasks.contract.journal import event_as_dict
 from tasks.contract.pages import DEFAULT_LIMIT
 from tasks.contract.sight import Lens, Sees
-from tasks.contract.tasks import FILTERS, UNSEEN, attempt_as_dict, task_as_dict
+from tasks.contract.signals import checked_name, checked_payload
+from tasks.contract.tasks import FILTERS, UNSEEN, attempt_as_dict, log_as_dict, running_log, step_as_dict, task_as_dict
 from tasks.lifecycle import Author
-from tasks.management.callboard import lists, parsing, verbs
+from tasks.management.callboard import lists, operator, parsing, payload, verbs
 from tasks.management.callboard.output import WIDE, Column, Output
 from tasks.models import Task
 from tasks.queries.dependencies import MOST_IN_WORKFLOW, Workflow, workflow_of
@@ -51,6 +52,14 @@ _ATTEMPTS = (
     Column("MESSAGE", "error.message", wraps=True),
     Column("NOTE", "note", wraps=True),
 )
+_LINES = (Column("AT", "at"), Column("LINE", "line", wraps=True))
+_STEPS = (
+    Column("KIND", "kind"),
+    Column("NAME", "name", wraps=True),
+    Column("AT", "created_at"),
+    Column("ENDS", "ends_at"),
+    Column("RESULT", "result", wraps=True),
+)
 _EVENTS = (
     Column("AT", "at"),
     Column("VERB", "verb"),
@@ -60,12 +69,18 @@ _EVENTS = (
     Column("DETAIL", "detail", wraps=True),
 )
 
+#: Steps that one task's record shows.
+MOST_STEPS = 1_000
+
 
 def register(commands: parsing.Commands) -> None:
     """Add the commands."""
     nouns = parsing.add_noun(
-        commands, "tasks", help="list, show, cancel and retry tasks",
-        examples=["tasks list --status dead", "tasks show ID", "tasks cancel ID ID", "tasks retry ID"],
+        commands, "tasks", help="list, show, cancel, retry and signal tasks",
+        examples=[
+            "tasks list --status dead", "tasks show ID", "tasks cancel ID ID", "tasks retry ID",
+            "tasks signal ID approved",
+        ],
     )  # fmt: skip
     listing = parsing.add_command(
         nouns, "list", list_tasks, help="list tasks, newest first",
@@ -97,6 +112,18 @@ def register(commands: parsing.Commands) -> None:
     graph.add_argument(
         "--limit", type=int, default=DEFAULT_LIMIT, metavar="N", help="print at most N (default: %(default)s)"
     )
+    signalling = parsing.add_command(
+        nouns, "signal", signal, help="give a task the signal that it waits for, or will wait for",
+        examples=[
+            "tasks signal ID approved",
+            "tasks signal ID approved --payload by=ada amount=100 --reason 'within the budget'",
+            "tasks signal ID approved --payload @decision.json --json",
+        ],
+    )  # fmt: skip
+    signalling.add_argument("id", type=parsing.identifier, metavar="ID", help="the id of a task")
+    signalling.add_argument("name", metavar="NAME", help="the name of the signal, up to 100 characters")
+    payload.add_argument(signalling, help="what wait_for() returns")
+    parsing.add_reason(signalling)
 
 
 def list_tasks(options: Namespace, out: Output) -> None:
@@ -120,9 +147,15 @@ def show(options: Namespace, out: Output) -> None:
     lens = Lens(sees(task.owner_id), task)
     attempts = [attempt_as_dict(attempt, lens=lens) for attempt in task.attempts.order_by("number")]
     events = [event_as_dict(event) for event in task.events.all()]
-    more = {"worker_id": _text(task.worker_id)}
-    record = {**as_dict(task, sees=sees, forecast=expected_start(task)), **more, "attempts": attempts, "events": events}
-    out.record(record, hidden=("url",), parts={"waiting_for": _WAITING_FOR, "attempts": _ATTEMPTS, "events": _EVENTS})
+    more = {"worker_id": _text(task.worker_id), **log_as_dict(running_log(task), lens=lens)}
+    steps = [step_as_dict(step, lens=lens) for step in task.steps.all()[:MOST_STEPS]]
+    lists_of = {"steps": steps, "attempts": attempts, "events": events}
+    record = {**as_dict(task, sees=sees, forecast=expected_start(task)), **more, **lists_of}
+    parts = {"waiting_for": _WAITING_FOR, "log": _LINES, "steps": _STEPS, "attempts": _ATTEMPTS, "events": _EVENTS}
+    out.record(record, hidden=("url",), parts=parts)
+    if not out.is_json and attempts and attempts[-1]["log"]:
+        lines = "\n".join(f"{one['at']} {one['line']}" for one in attempts[-1]["log"])
+        out.text(lines, title="log of the last attempt")
     if not out.is_json and attempts and attempts[-1]["error"]:
         out.text(attempts[-1]["error"]["traceback"], title="last traceback")
 
@@ -147,6 +180,15 @@ def cancel(options: Namespace, out: Output) -> None:
 def retry(options: Namespace, out: Output) -> None:
     """Run tasks again."""
     verbs.apply(options, _retry_workflow if options.workflow else _retry, out, name="retry", kind=ObjectKind.TASK)
+
+
+def signal(options: Namespace, out: Output) -> None:
+    """Give a task a signal."""
+    name = checked_name(options.name)
+    given = checked_payload(payload.read(options.payload) if options.payload else None)
+    lifecycle.signal(options.id, name, given, by=operator.author(options))
+    task = lists.find(Task.objects.all(), options.id)
+    out.record({"id": str(task.pk), "status": str(task.status), "signal": name}, hidden=(), parts={})
 
 
 def _cancel(task_id: UUID, by: Author) -> str:

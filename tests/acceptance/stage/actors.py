@@ -187,6 +187,38 @@ def spin() -> None:
         re.match("(a+)+$", "a" * 100 + "b")
 
 
+@dramatiq.actor(max_retries=0)
+def import_items(last: int, seconds: float) -> None:
+    """Write a row for each item, and go on where the last attempt stood."""
+    with performance():
+        items = current.each(range(1, last + 1), key=int)
+        for item in items:
+            with items.transaction():
+                _add_item(item)
+                nap_until(None, seconds)
+            current.progress(item, last)
+            current.log(f"item {item}")
+        write("EFFECT")
+
+
+@dramatiq.actor(min_backoff=100, max_backoff=200)
+def in_steps() -> None:
+    """Write a row in a step's transaction, sleep, wait for a signal, and write another."""
+    with performance():
+        with transaction.atomic():
+            current.step("first", _add_item, 1)
+        current.sleep(seconds=0.5)
+        current.wait_for("go")
+        with transaction.atomic():
+            current.step("second", _add_item, 2)
+        write("EFFECT")
+
+
+def _add_item(item: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO item VALUES (%s, %s)", [current.task_id(), item])
+
+
 @dramatiq.actor
 def leave_open() -> None:
     """Write in a transaction and leave it open."""

@@ -1,0 +1,1 @@
+"""An import that goes on where it stood, whatever ends its worker."""
