@@ -1,0 +1,1 @@
+"""Flows to start from; each is an app with actors, and ``ACTOR_APPS`` loads it."""
