@@ -21,6 +21,7 @@ from tasks.broker.brokers import REPLACED
 from tasks.conf import Conf, conf
 from tasks.db import former_label
 from tasks.db.server import session_room
+from tasks.declared_schedules import all_declared
 from tasks.models import Worker
 from tasks.setting import declared
 
@@ -201,6 +202,17 @@ def check_annotations(**_: Any) -> list[CheckMessage]:
         for spec in registry.all_specs()
         for name, reason in spec.arguments.unchecked.items()
     ]
+
+
+@register()
+def check_schedules(**_: Any) -> list[CheckMessage]:
+    """Schedules in code are read when a scheduler begins to lead; a wrong one is told before."""
+    try:
+        all_declared()
+    except (ValueError, ImproperlyConfigured) as error:
+        hint = "docs/how-to.md, Run on a schedule, has the fields."
+        return [Error(f"Schedules in code: {error}.", hint=hint, id="callboard.E021")]
+    return []
 
 
 @register(Tags.database)

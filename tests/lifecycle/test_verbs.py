@@ -12,18 +12,20 @@ MOVE_NO_TASK = {
     "__init__",
     "delete",
     "discard",
+    "fire",
     "journal",
     "leases",
     "predicates",
     "prune",
     "queues",
     "rows",
+    "schedules",
     "signals",
     "tokens",
     "workers",
 }
-#: ``rows`` has no verb, ``submit_once`` is tested with the idempotency keys of the API.
-WITHOUT_TEST_FILE = {"__init__", "barriers", "rows", "submit_once"}
+#: ``rows`` has no verb; ``fire`` is tested with the cron loop, ``submit_once`` with the idempotency keys of the API.
+WITHOUT_TEST_FILE = {"__init__", "barriers", "fire", "rows", "submit_once"}
 ARROW = re.compile(r"^ +\S+ --> \S+: (\w+)", re.MULTILINE)
 
 FILES = {path.stem for path in (ROOT / "tasks/lifecycle").glob("*.py")}
