@@ -23,6 +23,7 @@ WIDE = 100
 MEMORY_TASKS = 100_000
 URGENT, BEHIND = 400, 100_000
 SHORT = 4_000
+SCHEDULES, FIRING_SECONDS = 1_000, 15
 
 
 def backlog(stack: Stack, contestant: Contestant) -> Figures:
@@ -127,6 +128,22 @@ def neighbours(stack: Stack, contestant: Contestant) -> Figures:
     return {"claimed task waits for a thread at most, ms": max(one.ended - one.started for one in found) * 1000}
 
 
+def schedules(stack: Stack, contestant: Contestant) -> Figures:
+    """Fire a thousand schedules each second, and none, with the cron loop alone."""
+    if contestant is not CALLBOARD:
+        return {}
+    figures = {}
+    for count in (0, SCHEDULES):
+        stack.empty()
+        words = [sys.executable, "-m", "benchmarks.scheduling", str(count), str(FIRING_SECONDS)]
+        said = subprocess.run(words, env=stack.environment, capture_output=True, text=True, check=True).stdout.split()
+        figures[f"cron loop, {count:,} schedules due each second, % of a core"] = float(said[0])
+        if count:
+            figures[f"the last of {count:,} fires of a second is a task after, ms"] = float(said[1])
+    stack.query("DELETE FROM callboard_schedule")
+    return figures
+
+
 MEASURES: Mapping[str, Callable[[Stack, Contestant], Figures]] = {
     "backlog": backlog,
     "breadth": breadth,
@@ -135,6 +152,7 @@ MEASURES: Mapping[str, Callable[[Stack, Contestant], Figures]] = {
     "memory": memory,
     "priority": priority,
     "neighbours": neighbours,
+    "schedules": schedules,
 }
 
 

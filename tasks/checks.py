@@ -20,12 +20,13 @@ from tasks.broker.brokers import REPLACED
 from tasks.conf import Conf, conf
 from tasks.db import former_label
 from tasks.db.server import session_room
+from tasks.declared_schedules import all_declared
 from tasks.models import Worker
 from tasks.setting import declared
 
 #: The most database sessions of a process. A worker and the api need one more for each of their threads
 #: (``tests/acceptance/test_session_counts.py`` counts them).
-SCHEDULER_SESSIONS = 7
+SCHEDULER_SESSIONS = 8
 SUPERVISOR_SESSIONS = 2
 WORKER_SESSIONS = 6
 API_SESSIONS = 3
@@ -200,6 +201,17 @@ def check_annotations(**_: Any) -> list[CheckMessage]:
         for spec in registry.all_specs()
         for name, reason in spec.arguments.unchecked.items()
     ]
+
+
+@register()
+def check_schedules(**_: Any) -> list[CheckMessage]:
+    """Schedules in code are read when a scheduler begins to lead; a wrong one is told before."""
+    try:
+        all_declared()
+    except (ValueError, ImproperlyConfigured) as error:
+        hint = "docs/how-to.md, Run on a schedule, has the fields."
+        return [Error(f"Schedules in code: {error}.", hint=hint, id="callboard.E021")]
+    return []
 
 
 @register(Tags.database)

@@ -20,6 +20,7 @@ from django.core.signals import setting_changed
 
 from tasks.setting import (
     Address,
+    Entries,
     FieldNames,
     Flag,
     Folder,
@@ -172,7 +173,7 @@ class Conf:
 
     # Schedules by name, beside those that actors declare: {"nightly": {"actor": "report", "schedule": "0 6 * * *
     # Europe/Berlin", "payload": {}}}; docs/how-to.md has all fields.
-    SCHEDULES = Options({})
+    SCHEDULES = Entries({})
 
     # --- Actors ------------------------------------------------------------------------------------------------------
 

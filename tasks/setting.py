@@ -1,5 +1,6 @@
 """Settings as data: each kind knows what it accepts, as text from the environment and as a value from Python code."""
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
@@ -320,6 +321,21 @@ class Options(Setting[Mapping[str, Any]]):
         raise ValueError(text)
 
     def _from_value(self, value: Any) -> Mapping[str, Any]:
+        return dict(value)
+
+
+class Entries(Options):
+    """A dictionary of dictionaries by name; JSON in the environment."""
+
+    def _expected(self) -> str:
+        return "a dictionary of dictionaries, in the environment as JSON"
+
+    def _from_text(self, text: str) -> Mapping[str, Any]:
+        return self._from_value(json.loads(text) if text else {})
+
+    def _from_value(self, value: Any) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping) or not all(isinstance(one, Mapping) for one in value.values()):
+            raise TypeError(value)
         return dict(value)
 
 

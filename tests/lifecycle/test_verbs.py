@@ -13,20 +13,22 @@ MOVE_NO_TASK = {
     "delete",
     "depend",
     "discard",
+    "fire",
     "journal",
     "leases",
     "predicates",
     "prune",
     "queues",
     "rows",
+    "schedules",
     "signals",
     "tokens",
     "workers",
     "workflow",
 }
-#: ``rows`` has no verb, ``submit_once`` is tested with the idempotency keys of the API, ``workflow`` with the API's
-#: workflows, and ``depend`` with the releases that it prepares.
-WITHOUT_TEST_FILE = {"__init__", "barriers", "depend", "rows", "submit_once", "workflow"}
+#: ``rows`` has no verb; ``fire`` is tested with the cron loop, ``submit_once`` with the idempotency keys of the API,
+#: ``workflow`` with the API's workflows, and ``depend`` with the releases that it prepares.
+WITHOUT_TEST_FILE = {"__init__", "barriers", "depend", "fire", "rows", "submit_once", "workflow"}
 ARROW = re.compile(r"^ +\S+ --> \S+: (\w+)", re.MULTILINE)
 
 FILES = {path.stem for path in (ROOT / "tasks/lifecycle").glob("*.py")}

@@ -7,7 +7,7 @@ from typing import Any
 import dramatiq
 import pytest
 
-from tasks import registry
+from tasks import checks, registry
 from tasks.declared_schedules import all_declared, read
 
 
@@ -49,6 +49,22 @@ def test_an_actor_with_a_bad_schedule_cannot_be_declared() -> None:
     with pytest.raises(Exception, match=r"none of its months has that day"):
         dramatiq.actor(schedule="0 0 31 2 *", actor_name="never")(lambda: None)
     assert "never" not in dramatiq.get_broker().actors
+
+
+@pytest.mark.parametrize(
+    "given", [{"c": {"schedule": "@daily"}}, {"c": {"actor": "act", "schedule": "0 0 31 2 *"}}, {"c": 5}, "[]", "{"]
+)
+def test_a_wrong_setting_is_found_by_the_checks(settings, given: Any) -> None:
+    settings.SCHEDULES = given
+    (found,) = checks.check_schedules()
+    assert found.id == "callboard.E021"
+    assert "c" in str(found.msg) or "SCHEDULES" in str(found.msg)
+
+
+def test_the_environment_gives_schedules_as_json(settings) -> None:
+    settings.SCHEDULES = '{"c": {"actor": "act", "schedule": "@daily"}}'
+    assert checks.check_schedules() == []
+    assert all_declared()["c"]["cron"] == "@daily"
 
 
 def test_declarations_of_actors_and_of_the_setting_are_collected(settings, monkeypatch: pytest.MonkeyPatch) -> None:

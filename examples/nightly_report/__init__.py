@@ -1,0 +1,1 @@
+"""A nightly report that catches up: see README.md beside this file."""
