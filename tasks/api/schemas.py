@@ -50,6 +50,7 @@ from tasks.submission import (
     Tags,
     TaskField,
     Text,
+    UniqueRule,
     WholeNumber,
 )
 from tasks.unique import ON_CONFLICT, UNTIL
@@ -74,7 +75,7 @@ def answered(kind: Kind) -> Schema:
     match kind:
         case Text() | Reference():
             return TEXT
-        case JsonObject():
+        case JsonObject() | UniqueRule():
             return ANY_OBJECT
         case Moment():
             return TIME

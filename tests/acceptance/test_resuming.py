@@ -1,5 +1,7 @@
 """Loops, steps, sleeps and waits go on where they stood, whatever is killed."""
 
+from functools import partial
+
 import pytest
 
 from tests.acceptance.harness.processes import kill
@@ -23,13 +25,17 @@ def items(rig: Rig) -> list[int]:
     return [number for (number,) in rig.database.query("SELECT number FROM item ORDER BY number")]
 
 
+def _are_more(board: Rig, number: int) -> bool:
+    return len(items(board)) >= number
+
+
 @pytest.mark.timeout(240)
 def test_an_import_whose_worker_is_killed_six_times_writes_each_item_once(board: Rig) -> None:
     board.start_workers(processes=2, threads=1, env={"CRASH_LIMIT": "10"})
     (task,) = board.client.submit("import_items", last=ITEMS, seconds=0.03)
     for number in range(1, KILLS + 1):
         done = len(items(board))
-        wait_until(lambda done=done: len(items(board)) >= done + 5, timeout=60, what="five more items")
+        wait_until(partial(_are_more, board, done + 5), timeout=60, what="five more items")
         kill(worker_of(board, task, number))
         # The supervisor waits longer after each crash.
         board.await_event("START", task=task, attempt=number + 1, timeout=60)
