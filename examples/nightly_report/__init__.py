@@ -1,1 +1,1 @@
-"""A nightly report that catches up: see README.md beside this file."""
+"""A nightly report that catches up."""

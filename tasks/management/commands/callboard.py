@@ -15,6 +15,7 @@ from tasks.errors import CallboardError, InvalidQuery, describe
 from tasks.management.callboard import (
     actors,
     completion,
+    demo,
     dlq,
     load,
     parsing,
@@ -49,7 +50,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the commands."""
         commands = parsing.add_nouns(parser)
-        for module in (submit, actors, tasks, dlq, schedules, queues, workers, stats, load, verify, completion):
+        for module in (submit, actors, tasks, dlq, schedules, queues, workers, stats, load, demo, verify, completion):
             module.register(commands)
 
     def handle(self, *, run: Any, is_json: bool, no_color: bool, **options: Any) -> None:

@@ -120,6 +120,7 @@ class Command(BaseCommand):
             "SECRET_KEY": os.environ.get("SECRET_KEY") or kept_secret(conf.VAR_DIR / "secret_key"),
             "HTTPS": os.environ.get("HTTPS") or "false",
             "BUILTIN_ACTORS": os.environ.get("BUILTIN_ACTORS") or "true",
+            "ACTOR_APPS": ",".join([*filter(None, [os.environ.get("ACTOR_APPS")]), *_flows()]),
             # `prepare` migrates before anything else starts.
             "WAIT_SECONDS": os.environ.get("WAIT_SECONDS") or "0",
             **servers,
@@ -236,6 +237,14 @@ class Command(BaseCommand):
 
 def _credentials() -> dict[str, str]:
     return read_pairs(conf.VAR_DIR / "credentials")
+
+
+def _flows() -> list[str]:
+    """Name the flows to try, unless somebody has named them already."""
+    named = os.environ.get("ACTOR_APPS", "")
+    if os.environ.get("BUILTIN_ACTORS", "true").lower() != "true" or "examples." in named:
+        return []
+    return [f"examples.{path.parent.name}" for path in sorted(conf.BASE_DIR.glob("examples/*/actors.py"))]
 
 
 def _checked(port: int) -> int:

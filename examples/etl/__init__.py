@@ -1,0 +1,1 @@
+"""Extract, transform and load, in parallel: tasks that depend on others."""

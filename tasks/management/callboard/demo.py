@@ -1,0 +1,50 @@
+"""``callboard demo``: start one of the flows in ``examples/``, and say how to watch it."""
+
+import pkgutil
+from argparse import Namespace
+from collections.abc import Iterator
+from importlib import import_module
+from types import ModuleType
+
+from tasks.errors import NotFound
+from tasks.management.callboard import parsing
+from tasks.management.callboard.output import Column, Output
+
+_LIST = (Column("NAME", "name"), Column("ABOUT", "about", wraps=True))
+_STARTED = (Column("TASK", "name"), Column("ID", "id"), Column("STATUS", "status"))
+
+
+def register(commands: parsing.Commands) -> None:
+    """Add the command."""
+    parser = parsing.add_command(
+        commands, "demo", demo, help="list the flows in examples/, or start one and say how to watch it",
+        examples=["demo", "demo etl", "demo approval --json"],
+    )  # fmt: skip
+    parser.add_argument("name", nargs="?", metavar="NAME", help="which one; without it they are listed")
+
+
+def demo(options: Namespace, out: Output) -> None:
+    """List the flows, or start one."""
+    flows = dict(_flows())
+    if options.name is None:
+        out.rows([{"name": name, "about": (flow.__doc__ or "").strip()} for name, flow in flows.items()], _LIST)
+        return
+    if options.name not in flows:
+        known = ", ".join(flows) or "none: the folder examples/ comes with a clone of Callboard"
+        raise NotFound(f"there is no flow {options.name}; expected one of {known}")
+    # Declares its actors in this process; workers know them by ACTOR_APPS.
+    flow = import_module(f"{flows[options.name].__name__}.demo")
+    started = flow.start()
+    rows = [{"name": name, "id": str(task.pk), "status": str(task.status)} for name, task in started.items()]
+    out.rows(rows, _STARTED)
+    out.remark(flow.WATCH.format(**{name: task.pk for name, task in started.items()}))
+
+
+def _flows() -> Iterator[tuple[str, ModuleType]]:
+    try:
+        examples = import_module("examples")
+    except ModuleNotFoundError:
+        return
+    for found in pkgutil.iter_modules(examples.__path__):
+        if found.ispkg:
+            yield found.name, import_module(f"examples.{found.name}")
