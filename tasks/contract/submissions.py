@@ -83,17 +83,6 @@ def read_submission(body: Mapping[str, Any], *, caller: Caller) -> Submission:
     return Submission(**values, owner_id=caller.owner_id, trace_id=trace.current())
 
 
-def read_single(body: Mapping[str, Any], *, caller: Caller) -> Submission:
-    """Read the one task of a request, and check that the caller may name those that it depends on.
-
-    Raises:
-        InvalidTask, UnknownActor, NotAllowed: as ``read_submission``.
-    """
-    submission = read_submission(body, caller=caller)
-    check_parents([submission], caller=caller)
-    return submission
-
-
 def read_values(body: Mapping[str, Any]) -> dict[str, Any]:
     """Read the fields of one task, for whichever actor and caller.
 
@@ -131,7 +120,8 @@ def read_submissions(bodies: Any, *, caller: Caller) -> list[Submission]:
             errors += [FieldError(f"{path}.{one.field}", one.code, one.message) for one in error.errors]
     if errors:
         raise InvalidTask(errors=errors)
-    check_parents(submissions, caller=caller)
+    if any(one.depends_on for one in submissions):
+        check_parents(submissions, caller=caller)
     return submissions
 
 

@@ -75,7 +75,7 @@ def task_as_dict(
         "finished_at": timestamp(task.finished_at),
         "cancel_requested_at": timestamp(task.cancel_requested_at),
         "trace_id": task.trace_id,
-        "depends_on": _depends_on(task, parents),
+        "depends_on": [] if task.pending_parents is None else _depends_on(task, parents),
         "cause_id": None if task.cause_id is None else str(task.cause_id),
         "waiting_for": _waiting_for(task, forecast),
         "ref": None,
@@ -89,8 +89,6 @@ def task_as_dict(
 
 
 def _depends_on(task: Task, parents: Parents | None) -> list[dict[str, Any]]:
-    if task.pending_parents is None:
-        return []
     found = parents_of([task]) if parents is None else parents
     return [edge_as_dict(edge) for edge in found.get(task.pk, ())]
 
