@@ -126,8 +126,9 @@ def make_task(status: Status = Status.PENDING, *, worker: Worker | None = None, 
         fields: fields of the submission.
     """
     parent = submit() if status is Status.BLOCKED and "depends_on" not in fields else None
-    edges: dict[str, Any] = {"depends_on": [parent.pk]} if parent else {}
-    task = submit(**fields, **edges)
+    if parent:
+        fields["depends_on"] = [parent.pk]
+    task = submit(**fields)
     if parent:
         # So that there is one task and no entry in the journal; no leader has told the child.
         parent.delete()

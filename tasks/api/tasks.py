@@ -28,7 +28,7 @@ from tasks.contract.access import (
     Action,
     visible,
 )
-from tasks.contract.dependencies import parents_of
+from tasks.contract.dependencies import check_parents, parents_of
 from tasks.contract.filters import filtered
 from tasks.contract.idempotency_key import take_key
 from tasks.contract.journal import event_as_dict, take_reason
@@ -41,7 +41,7 @@ from tasks.contract.submissions import (
     permitted_change,
     read_change,
     read_replacement,
-    read_single,
+    read_submission,
     read_submissions,
 )
 from tasks.contract.tasks import (
@@ -88,7 +88,9 @@ class TaskList(ApiView):
         """Submit one task."""
         body, caller, url = read_object(request), caller_of(request), urls_of(request, "api-tasks")
         key, limit = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller)
-        submission = read_single(body, caller=caller)
+        submission = read_submission(body, caller=caller)
+        if submission.depends_on:
+            check_parents([submission], caller=caller)
         if key is None:
             with hiding_holders(caller):
                 task = lifecycle.submit(submission, admit=limit)

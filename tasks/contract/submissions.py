@@ -86,17 +86,6 @@ def read_submission(body: Mapping[str, Any], *, caller: Caller) -> Submission:
     return Submission(**values, owner_id=caller.owner_id, trace_id=trace.current())
 
 
-def read_single(body: Mapping[str, Any], *, caller: Caller) -> Submission:
-    """Read the one task of a request, and check that the caller may name those that it depends on.
-
-    Raises:
-        InvalidTask, UnknownActor, NotAllowed: as ``read_submission``.
-    """
-    submission = read_submission(body, caller=caller)
-    check_parents([submission], caller=caller)
-    return submission
-
-
 @contextmanager
 def hiding_holders(caller: Caller) -> Iterator[None]:
     """Tell which task has a unique key only to a caller who may see their own tasks."""
@@ -145,7 +134,8 @@ def read_submissions(bodies: Any, *, caller: Caller) -> list[Submission]:
             errors += [FieldError(f"{path}.{one.field}", one.code, one.message) for one in error.errors]
     if errors:
         raise InvalidTask(errors=errors)
-    check_parents(submissions, caller=caller)
+    if any(one.depends_on for one in submissions):
+        check_parents(submissions, caller=caller)
     return submissions
 
 

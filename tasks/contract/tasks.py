@@ -81,7 +81,7 @@ def task_as_dict(
         "trace_id": task.trace_id,
         "schedule_id": str(task.schedule_id) if task.schedule_id else None,
         "scheduled_at": timestamp(task.scheduled_at),
-        "depends_on": _depends_on(task, parents),
+        "depends_on": [] if task.pending_parents is None else _depends_on(task, parents),
         "cause_id": None if task.cause_id is None else str(task.cause_id),
         "waiting_for": _waiting_for(task, forecast),
         "ref": None,
@@ -95,8 +95,6 @@ def task_as_dict(
 
 
 def _depends_on(task: Task, parents: Parents | None) -> list[dict[str, Any]]:
-    if task.pending_parents is None:
-        return []
     found = parents_of([task]) if parents is None else parents
     return [edge_as_dict(edge) for edge in found.get(task.pk, ())]
 

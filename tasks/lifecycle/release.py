@@ -198,14 +198,15 @@ def settle_all(*, lease: str, term: int) -> int:
     """Settle until nothing changes; return how many rows changed."""
     total = 0
     while True:
-        linked = link_many(lease=lease, term=term)
-        if linked.linked:
-            failpoints.reach("after_link")
+        # Releases come first: tasks that could run wait for them.
         released = release_many(lease=lease, term=term)
         if released:
             failpoints.reach("after_release")
+        linked = link_many(lease=lease, term=term)
+        if linked.linked:
+            failpoints.reach("after_link")
         forsaken = forsake_many(lease=lease, term=term) if linked.found > linked.linked else 0
-        changed = linked.linked + released + forsaken
+        changed = released + linked.linked + forsaken
         if not changed:
             return total
         total += changed

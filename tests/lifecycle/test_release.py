@@ -1,5 +1,6 @@
 """Dependencies: a task waits for others, and learns of their ends and second lives from the leader."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -8,10 +9,12 @@ from django.db import connection
 
 from tasks import lifecycle
 from tasks.errors import IllegalTransition, InvalidTask
-from tasks.lifecycle import DependsOn, Submission
+from tasks.lifecycle import DependsOn, Submission, release
+from tasks.lifecycle.prune import FIRST_ID
 from tasks.models import Dependency, Task, Worker
-from tasks.states import DeathReason, EdgeState, OnFailure, Status
-from tests.factories import Lead, failure, make_task, outcome, start, submit
+from tasks.states import FINAL, DeathReason, EdgeState, OnFailure, Status
+from tests.factories import Lead, age, failure, make_task, outcome, start, submit
+from tests.scheduler.stage import born_earlier
 
 pytestmark = pytest.mark.django_db
 
@@ -217,8 +220,6 @@ def test_a_release_in_parts_that_a_second_life_overtakes_is_done_again(worker, l
     run(parent, worker, dies=True)
     # As if the statement had been cut after two children.
     with connection.cursor() as cursor:
-        from tasks.lifecycle import release
-
         cut = release._RELEASE.replace(f"LIMIT {release.MOST_EDGES} + 1", "LIMIT 2").replace(
             f"> {release.MOST_EDGES}", "> 1"
         )
@@ -280,3 +281,63 @@ def test_a_stranger_to_the_term_settles_nothing(worker, lead) -> None:
     run(parent, worker)
     assert lifecycle.settle_all(lease=lead["lease"], term=lead["term"] + 1) == 0
     assert status_of(child) == Status.BLOCKED
+
+
+def prune(lead: Lead) -> set[UUID]:
+    """Prune what has ended, whenever that was; return the ids that are left."""
+    keep = {str(status): 0.0 for status in FINAL}
+    lifecycle.prune_many(FIRST_ID, keep_seconds=keep, batch=100, **lead)
+    return set(Task.objects.values_list("pk", flat=True))
+
+
+def test_the_pruner_keeps_a_parent_until_its_children_have_ended_and_removes_edges_with_them(worker, lead) -> None:
+    parent = born_earlier(submit(), timedelta(days=1))
+    child = born_earlier(child_of(parent), timedelta(days=1))
+    # born_earlier gives a row another id.
+    Dependency.objects.all().delete()
+    Dependency.objects.create(child=child, parent=parent, on_failure="cancel", state=EdgeState.NEW)
+    end(parent, worker, lead)
+    assert prune(lead) == {parent.pk, child.pk}
+    end(child, worker, lead)
+    assert prune(lead) == set()
+    assert not Dependency.objects.exists()
+
+
+def test_the_pruner_keeps_a_parent_that_has_not_told_its_children_yet(worker, lead) -> None:
+    parent = born_earlier(submit(), timedelta(days=1))
+    child = child_of(parent)
+    lifecycle.settle_all(**lead)
+    lifecycle.cancel(child.pk)
+    run(parent, worker)
+    assert parent.pk in prune(lead)
+    lifecycle.settle_all(**lead)
+    assert parent.pk not in prune(lead)
+
+
+def test_a_child_that_is_too_old_dies_while_it_waits_and_tells_its_own_children(worker, lead) -> None:
+    parent = submit()
+    child = child_of(parent, max_age_seconds=1000)
+    last = child_of(child)
+    lifecycle.settle_all(**lead)
+    age(child, expires_at=timedelta(days=1))
+    lifecycle.expire_many(**lead)
+    lifecycle.settle_all(**lead)
+    assert [status_of(one) for one in (child, last)] == [Status.DEAD, Status.CANCELLED]
+    end(parent, worker, lead)
+    assert [status_of(one) for one in (child, last)] == [Status.DEAD, Status.CANCELLED]
+    assert child.pending_parents == 0
+
+
+def test_the_statements_find_their_rows_by_index_whatever_the_tables_hold(worker, lead) -> None:
+    parent = submit()
+    for _ in range(20):
+        child_of(parent)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+        )
+        for statement, index in ((release._RELEASE, "task_unsettled_idx"), (release._LINK, "dependency_new_idx")):
+            cursor.execute(f"EXPLAIN {statement}", lead)
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert index in plan, plan
+            assert "Seq Scan on callboard_" not in plan.replace("Seq Scan on callboard_term", ""), plan

@@ -53,8 +53,8 @@ class Chaos:
         for place in range(chance.randint(1, 6)):
             names = {str(chance.randrange(place)) for _ in range(chance.randint(0, 2))} if place else set()
             outside = set(chance.sample(recent, min(len(recent), chance.randint(0, 2))))
-            either: list[UUID | str] = [*names, *outside]
-            edges = [DependsOn(one, chance.choice(list(OnFailure))) for one in either]
+            parents: list[UUID | str] = [*names, *outside]
+            edges = [DependsOn(one, chance.choice(list(OnFailure))) for one in parents]
             batch.append(Submission(actor="act", payload={"do": "return"}, ref=str(place), depends_on=edges))
         with transaction.atomic():
             tasks = lifecycle.submit_many(batch)
