@@ -46,6 +46,7 @@ from tasks.submission import (
     Tags,
     TaskField,
     Text,
+    UniqueRule,
     WholeNumber,
 )
 from tasks.unique import ON_CONFLICT, UNTIL
@@ -58,7 +59,7 @@ def _answered(kind: Kind) -> Schema:
     match kind:
         case Text():
             return TEXT
-        case JsonObject():
+        case JsonObject() | UniqueRule():
             return ANY_OBJECT
         case Moment():
             return TIME

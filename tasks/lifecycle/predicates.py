@@ -72,6 +72,15 @@ def in_batch(batch: str) -> str:
     return f"task.id = ANY(ARRAY[{batch}.id])"
 
 
+def has_key_of(batch: str) -> str:
+    """Find the task that has the unique key of each row of a batch, if there is one.
+
+    Parameters:
+        batch: alias of the batch's rows, which have a ``unique_key``.
+    """
+    return f"task.unique_key = ANY(ARRAY[{batch}.unique_key])"
+
+
 def has_status(status: Status) -> str:
     """Check the status of a task that ``in_batch`` found."""
     return f"COALESCE(task.status, '') = '{status.value}'"

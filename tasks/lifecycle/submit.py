@@ -50,7 +50,7 @@ _COMPUTED = {
 _KEY = {"unique_key": "uuid", "unique_rule": "jsonb"}
 
 
-def _insertion(more: Mapping[str, str], *, unless: str) -> str:
+def _insertion(more: dict[str, str], *, unless: str) -> str:
     """Write the one statement that inserts any number of tasks, from the declaration of their fields.
 
     Parameters:
