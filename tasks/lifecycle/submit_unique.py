@@ -43,7 +43,7 @@ _IS_OVER = f"""({any_of("task.status", FINAL)}
 
 
 def key_columns(submission: Submission, spec: ActorSpec) -> dict[str, Any]:
-    """Give the columns of a submission's key, or else of its actor's template; none if there is neither.
+    """Give the columns of a submission's key, or else of its actor's template.
 
     Raises:
         InvalidTask: the key is not valid, or an argument does not fit the template.
@@ -52,11 +52,10 @@ def key_columns(submission: Submission, spec: ActorSpec) -> dict[str, Any]:
         if submission.unique is not None:
             unique = Unique.read(submission.unique)
             key = unique.key
-        elif spec.unique is not None:
+        else:
+            assert spec.unique is not None, "the caller asks only if there is a key or a template"
             unique = spec.unique
             key = formatted(unique.key, _arguments(submission, spec))
-        else:
-            return {}
     except ValueError as error:
         message = str(error)
         raise InvalidTask(f"unique: {message}", errors=[FieldError("unique", "invalid", message)]) from error
