@@ -220,6 +220,7 @@ class TaskAdmin(OperatedAdmin):
                     display_json("result"),
                     display_json("progress"),
                     display_json("checkpoint"),
+                    display_json("unique_rule", label="unique key"),
                 )
             },
         ),
@@ -310,7 +311,7 @@ def _exactly(text: str) -> Task | None:
 
 
 def _hide_data(task: Task, lens: Lens) -> None:
-    seen = {name: lens.value(getattr(task, name)) for name in ("result", "progress", "checkpoint")}
+    seen = {name: lens.value(getattr(task, name)) for name in ("result", "progress", "checkpoint", "unique_rule")}
     seen |= {"payload": lens.payload(), "args": lens.arguments(), "error": lens.text(task.error) or "", "lens": lens}
     for name, value in seen.items():
         setattr(task, name, value)

@@ -86,6 +86,15 @@ def by_key(column: str, value: str) -> str:
     return f"{column} = ANY(ARRAY[{value}])"
 
 
+def has_key_of(batch: str) -> str:
+    """Find the task that has the unique key of each row of a batch, if there is one.
+
+    Parameters:
+        batch: alias of the batch's rows, which have a ``unique_key``.
+    """
+    return f"task.unique_key = ANY(ARRAY[{batch}.unique_key])"
+
+
 def has_status(status: Status) -> str:
     """Check the status of a task that ``in_batch`` found."""
     return f"COALESCE(task.status, '') = '{status.value}'"

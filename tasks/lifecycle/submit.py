@@ -145,7 +145,9 @@ def checked(submission: Submission) -> dict[str, Any]:
     row["trace_id"] = submission.trace_id or new_id().hex
     row["idempotency_key"] = None
     _check_row(row, spec)
-    return row | key_columns(submission, spec)
+    if submission.unique is not None or spec.unique is not None:
+        row |= key_columns(submission, spec)
+    return row
 
 
 def _ids(message_id: str) -> tuple[UUID, str | None]:

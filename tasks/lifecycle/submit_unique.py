@@ -18,7 +18,7 @@ from django.db import transaction
 
 from tasks.db.statements import as_json, fetch
 from tasks.errors import Duplicate, FieldError, InvalidTask, KeyContended
-from tasks.lifecycle.predicates import IS_WAITING, any_of
+from tasks.lifecycle.predicates import IS_WAITING, any_of, has_key_of, in_batch
 from tasks.lifecycle.signals import Moved, announce
 from tasks.models import new_id
 from tasks.registry import ActorSpec, arguments_by_name
@@ -37,13 +37,13 @@ _MOST_ROUNDS = 10
 # A task whose time for the key is over gives it up when another wants it. So does one that has ended and has it still,
 # because a worker of an earlier release ended it. By the time at which the transaction began: what this call itself has
 # inserted is not over, however short its time is.
-_IS_OVER = f"""({any_of("COALESCE(task.status, '')", FINAL)}
+_IS_OVER = f"""({any_of("task.status", FINAL)}
     OR COALESCE(task.created_at + (task.unique_rule ->> 'ttl_seconds')::double precision * interval '1 second'
        <= transaction_timestamp(), false))"""
 
 
 def key_columns(submission: Submission, spec: ActorSpec) -> dict[str, Any]:
-    """Give the columns of a submission's key, or else of its actor's template; none if there is neither.
+    """Give the columns of a submission's key, or else of its actor's template.
 
     Raises:
         InvalidTask: the key is not valid, or an argument does not fit the template.
@@ -52,11 +52,10 @@ def key_columns(submission: Submission, spec: ActorSpec) -> dict[str, Any]:
         if submission.unique is not None:
             unique = Unique.read(submission.unique)
             key = unique.key
-        elif spec.unique is not None:
+        else:
+            assert spec.unique is not None, "the caller asks only if there is a key or a template"
             unique = spec.unique
             key = formatted(unique.key, _arguments(submission, spec))
-        else:
-            return {}
     except ValueError as error:
         message = str(error)
         raise InvalidTask(f"unique: {message}", errors=[FieldError("unique", "invalid", message)]) from error
@@ -150,7 +149,7 @@ WITH over AS MATERIALIZED (
     SELECT task.id FROM callboard_task AS task WHERE task.unique_key = ANY(%(keys)s::uuid[]) AND {_IS_OVER}
     ORDER BY task.id FOR UPDATE OF task
 )
-UPDATE callboard_task AS task SET unique_key = NULL FROM over WHERE task.id = ANY(ARRAY[over.id]) RETURNING task.id
+UPDATE callboard_task AS task SET unique_key = NULL FROM over WHERE {in_batch("over")} RETURNING task.id
 """
 _TAKEN = "SELECT task.id FROM callboard_task AS task WHERE task.id = ANY(%(ids)s::uuid[])"
 
@@ -178,7 +177,7 @@ WITH given AS MATERIALIZED (
         max_age_seconds double precision, estimated_seconds double precision, tags text[], unique_rule jsonb
     )
 ), wanted AS MATERIALIZED (
-    SELECT task.id FROM given JOIN callboard_task AS task ON task.unique_key = ANY(ARRAY[given.unique_key])
+    SELECT task.id, given.* FROM given JOIN callboard_task AS task ON {has_key_of("given")}
     WHERE {IS_WAITING} AND NOT {_IS_OVER}
     ORDER BY task.id FOR UPDATE OF task
 )
@@ -196,8 +195,7 @@ SET status = CASE WHEN task.status = 'QUEUED' THEN 'PENDING' ELSE task.status EN
     retry_for_seconds = given.retry_for_seconds, time_limit_seconds = given.time_limit_seconds,
     max_age_seconds = given.max_age_seconds, estimated_seconds = given.estimated_seconds,
     version = task.version + 1
-FROM wanted, given
-WHERE task.id = ANY(ARRAY[wanted.id]) AND given.unique_key = task.unique_key
+FROM wanted AS given WHERE {in_batch("given")}
 RETURNING task.id, task.status, task.actor, task.queue, task.trace_id
 """
 

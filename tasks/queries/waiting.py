@@ -1,11 +1,12 @@
 """What a waiting task waits for: each obstacle as its kind, its facts and a sentence."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from tasks.models import Dependency, Journal, Task
 from tasks.states import EdgeState, ObjectKind, Obstacle
+from tasks.unique import MAX_WAIT_SECONDS
 
 #: These end only if an operator acts or a process starts.
 _BLOCKING = {
@@ -75,7 +76,7 @@ def actor_not_served(task: Task) -> WaitingFor:
 
 def not_due(task: Task) -> WaitingFor:
     """Its time has not come: it was scheduled, or waits for its next attempt."""
-    message = f"not due until {task.run_at:%Y-%m-%d %H:%M:%S} UTC"
+    message = f"not due until {task.run_at:%Y-%m-%d %H:%M:%S} UTC{_postponed(task)}"
     facts: dict[str, Any] = {"run_at": task.run_at}
     if task.scheduled_at is None or task.failures:
         return WaitingFor(Obstacle.NOT_DUE, message, facts)
@@ -88,6 +89,15 @@ def signal_missing(name: str, until: datetime | None) -> WaitingFor:
     """It waits for a signal."""
     message = f"waits for the signal {name}{f' until {until:%Y-%m-%d %H:%M:%S} UTC' if until else ''}"
     return WaitingFor(Obstacle.SIGNAL_MISSING, message, {"signal": name, "times_out_at": until})
+
+
+def _postponed(task: Task) -> str:
+    """Say how long submissions of its unique key can still postpone a task."""
+    rule = task.unique_rule
+    if task.unique_key is None or rule is None or rule["on_conflict"] != "replace":
+        return ""
+    latest = max(task.run_at, task.created_at + timedelta(seconds=rule.get("max_wait_seconds", MAX_WAIT_SECONDS)))
+    return f"; submissions of its unique key postpone it, to {latest:%Y-%m-%d %H:%M:%S} UTC at the latest"
 
 
 def tasks_ahead(number: int, *, is_capped: bool) -> WaitingFor:

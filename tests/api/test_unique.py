@@ -1,5 +1,7 @@
 """Unique keys over REST: the status says whether there is a new task, and ``unique.outcome`` what was done."""
 
+from datetime import timedelta
+
 from django.contrib.auth.models import Permission
 
 from tasks.models import ApiToken, Task
@@ -93,3 +95,16 @@ def test_a_key_made_of_arguments_is_hidden_with_them(alice, staff):
     seen = staff.get(first["url"]).json()
     assert seen["unique"]["key"] is None
     assert "unique.key" in seen["hidden"]
+
+
+def test_a_debounced_task_says_how_long_it_may_still_be_postponed(alice, root):
+    rule = {"key": "k", "on_conflict": "replace", "max_wait_seconds": 600}
+    task = alice.submit(unique=rule, delay_seconds=60).json()
+    (reason,) = [one for one in alice.get(task["url"]).json()["waiting_for"] if one["kind"] == "NOT_DUE"]
+    latest = Task.objects.get().created_at + timedelta(seconds=600)
+    assert reason["message"].endswith(
+        f"; submissions of its unique key postpone it, to {latest:%Y-%m-%d %H:%M:%S} UTC at the latest"
+    )
+    page = root.get(f"/admin/callboard/task/{task['id']}/change/").content.decode()
+    assert "unique key" in page.lower()
+    assert "max_wait_seconds" in page

@@ -43,7 +43,8 @@ def test_a_broken_task_is_refused(constraint: str, status: Status, change) -> No
 
 
 def test_every_check_on_tasks_has_a_broken_row_here() -> None:
-    declared = {constraint.name for constraint in Task._meta.constraints}
+    # test_submit_unique.py has the rows that collide.
+    declared = {constraint.name for constraint in Task._meta.constraints} - {"task_unique_key"}
     assert declared <= {constraint for constraint, _, _ in BROKEN_TASKS}
 
 
