@@ -17,7 +17,8 @@ ITEMS, KILLS = 80, 6
 @pytest.fixture
 def board(rig: Rig) -> Rig:
     rig.database.query("CREATE TABLE item (task uuid, number integer)")
-    rig.start_scheduler()
+    # The sweeper counts the crashes.
+    rig.start_scheduler(env={"CRASH_LIMIT": "10"})
     return rig
 
 
@@ -31,7 +32,7 @@ def _are_more(board: Rig, number: int) -> bool:
 
 @pytest.mark.timeout(240)
 def test_an_import_whose_worker_is_killed_six_times_writes_each_item_once(board: Rig) -> None:
-    board.start_workers(processes=2, threads=1, env={"CRASH_LIMIT": "10"})
+    board.start_workers(processes=2, threads=1)
     (task,) = board.client.submit("import_items", last=ITEMS, seconds=0.03)
     for number in range(1, KILLS + 1):
         done = len(items(board))
