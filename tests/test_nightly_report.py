@@ -46,4 +46,5 @@ def test_the_nightly_report_reports_the_day_before_its_fire(report: ModuleType, 
     rows = list(csv.reader(path.read_text().splitlines()))
     # All tasks of this test are of today.
     assert rows == [["actor", "status", "tasks"]]
-    assert (task.result or {})["day"] == str(day)
+    assert task.result is not None
+    assert task.result["day"] == str(day)

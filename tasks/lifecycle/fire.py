@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks.db.statements import as_json, fetch
-from tasks.errors import CallboardError
+from tasks.errors import CallboardError, UnknownActor
 from tasks.lifecycle.cancel import cancel_many
 from tasks.lifecycle.journal import Author, entries
 from tasks.lifecycle.predicates import IS_LEADING, LEAD
@@ -157,7 +157,7 @@ def fire_many(decisions: Sequence[Decision], *, lease: str, term: int) -> Fired:
         try:
             rows[one.schedule.pk] = [*_rows(one)]
         except CallboardError as error:
-            fired.problems[one.schedule.pk] = error.detail
+            fired.problems[one.schedule.pk] = reason_of(error)
     ready = [one for one in decisions if one.schedule.pk in rows]
     if ready:
         with transaction.atomic():
@@ -165,6 +165,13 @@ def fire_many(decisions: Sequence[Decision], *, lease: str, term: int) -> Fired:
     if fired.problems:
         _note_problems(fired.problems, lease=lease, term=term)
     return fired
+
+
+def reason_of(error: CallboardError) -> str:
+    """Say why a schedule makes no task, without what its payload says: logs and people who may not see it read this."""
+    if isinstance(error, UnknownActor) or not error.errors:
+        return error.detail
+    return f"not valid for its actor: {', '.join(sorted({one.field for one in error.errors}))}"
 
 
 def _rows(one: Decision) -> Iterator[dict[str, Any]]:

@@ -340,7 +340,7 @@ def declare(declarations: Mapping[str, Mapping[str, Any]], *, by: Author = _DEPL
         try:
             _declare(name, as_declared(definition), by)
         except InvalidTask as error:
-            problems[name] = error.detail
+            problems[name] = fire.reason_of(error)
     for schedule in Schedule.objects.filter(declared__isnull=False).exclude(name__in=declarations):
         _retire(schedule.pk, by)
     return problems

@@ -14,7 +14,7 @@ GRACE = timedelta(seconds=60)
 MOST_AT_ONCE = 100
 #: Fires that one round looks at; the next round looks at more.
 MOST_LOOKED_AT = 5_000
-#: Tasks of a backfill that may wait or run at the same time.
+#: Tasks of a backfill that may wait or run at the same time, if tasks may overlap at all.
 BACKFILL_AT_ONCE = 10
 
 _TICK = timedelta(microseconds=1)
@@ -32,14 +32,14 @@ def decide(schedule: Schedule, *, now: datetime, is_busy: bool) -> Decision | No
     start = max(schedule.next_fire_at, now - max(timedelta(seconds=schedule.catch_up_window_seconds), GRACE))
     come = [*islice(takewhile(lambda fire: fire <= now, schedule.timetable.fires(start - _TICK)), MOST_LOOKED_AT)]
     if not come:
-        return _decision(schedule, until=start)
+        return _decision(schedule, until=start, buffered=schedule.buffered_fire_at)
     late = [fire for fire in come if now - fire > GRACE]
     runs_all = schedule.catch_up == CatchUp.ALL and schedule.overlap != Overlap.CANCEL_RUNNING
     if runs_all and late:
         return _catch_up(schedule, come, is_busy=is_busy)
     if len(late) == MOST_LOOKED_AT:
         # The newest of these may be the one to run, or may not: the next round sees.
-        return _decision(schedule, until=late[-2], missed=len(late) - 1)
+        return _decision(schedule, until=late[-2], missed=len(late) - 1, buffered=schedule.buffered_fire_at)
     # Whatever is in time runs; if nothing is, the newest that was missed may.
     wanted = come[len(late) :] or (late[-1:] if schedule.catch_up != CatchUp.NONE else [])
     return _overlapping(schedule, wanted, until=come[-1], missed=len(come) - len(wanted), is_busy=is_busy)
@@ -50,7 +50,9 @@ def _catch_up(schedule: Schedule, come: Sequence[datetime], *, is_busy: bool) ->
     if schedule.overlap == Overlap.ALLOW:
         fires = come[:MOST_AT_ONCE]
         return _decision(schedule, fires, until=fires[-1])
-    return None if is_busy else _decision(schedule, come[:1], until=come[0])
+    if is_busy:
+        return None
+    return _decision(schedule, come[:1], until=come[0]) if schedule.buffered_fire_at is None else _buffered(schedule)
 
 
 def _overlapping(
@@ -93,7 +95,7 @@ def fill(schedule: Schedule, *, unfinished: int) -> Decision | None:
     Parameters:
         unfinished: how many of its tasks wait or run.
     """
-    room = BACKFILL_AT_ONCE - unfinished
+    room = (BACKFILL_AT_ONCE if schedule.overlap == Overlap.ALLOW else 1) - unfinished
     if schedule.backfill_from is None or schedule.backfill_until is None or room <= 0:
         return None
     found = schedule.timetable.between(schedule.backfill_from, schedule.backfill_until, most=room + 1)
@@ -118,6 +120,7 @@ def _decision(
     buffered: datetime | None = None,
     is_cancelling: bool = False,
 ) -> Decision:
+    """Decide all fires up to a moment, and what waits for the end of a task afterwards."""
     return Decision(
         schedule=schedule,
         fires=fires,

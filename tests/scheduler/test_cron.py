@@ -5,10 +5,12 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.db.models import F
 
 from tasks import timetable
 from tasks.db import clock as clock_module
+from tasks.lifecycle import fire as fire_module
 from tasks.lifecycle import schedules
 from tasks.lifecycle.fire import Decision, fire_many, realign
 from tasks.models import Journal, Schedule, Task, Term
@@ -376,8 +378,48 @@ def test_a_schedule_whose_actor_is_gone_keeps_its_fire_and_does_not_hold_up_othe
     assert (len(fires(broken)), broken.problem) == (1, "")
 
 
-def test_a_range_is_filled_a_few_at_a_time_and_what_has_fired_is_left_out(cron, clocks) -> None:
+def test_a_problem_tells_no_secret_of_the_payload(cron, clocks) -> None:
     schedule = make_schedule()
+    Schedule.objects.update(actor="login", payload={"user": "ada", "password": {"hunter2": 1}})
+    clocks.go_on(HOUR)
+    settle(cron, clocks)
+    schedule.refresh_from_db()
+    assert schedule.problem == "not valid for its actor: payload.password"
+
+
+@pytest.mark.parametrize("number", range(1, 5))
+def test_whichever_statement_fails_the_fire_becomes_one_task(cron, clocks, monkeypatch, number: int) -> None:
+    schedule = make_schedule(overlap="cancel_running")
+    reach(clocks, schedule)
+    settle(cron, clocks)
+    reach(clocks, schedule)
+    calls: list[str] = []
+
+    def failing(name: str, function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            if len(calls) == number:
+                raise OperationalError("the session is gone")
+            return function(*args, **kwargs)
+
+        return call
+
+    with monkeypatch.context() as broken:
+        for name in ("fetch", "cancel_many", "announce"):
+            broken.setattr(fire_module, name, failing(name, getattr(fire_module, name)))
+        with pytest.raises(OperationalError):
+            cron.step()
+    first = Task.objects.get()
+    assert first.status == Status.PENDING, calls
+    settle(cron, clocks, rounds=2)
+    first.refresh_from_db()
+    assert first.status == Status.CANCELLED
+    assert len(fires(schedule)) == 2
+    assert hours(schedule) == {timedelta(hours=1)}
+
+
+def test_a_range_is_filled_a_few_at_a_time_and_what_has_fired_is_left_out(cron, clocks) -> None:
+    schedule = make_schedule(overlap="allow")
     clocks.go_on(30 * HOUR)
     Schedule.objects.update(fired_until=Clocks.now(), next_fire_at=schedule.timetable.after(Clocks.now()))
     schedule.refresh_from_db()
@@ -396,6 +438,32 @@ def test_a_range_is_filled_a_few_at_a_time_and_what_has_fired_is_left_out(cron, 
     schedules.backfill(schedule.pk, start=start, end=start + timedelta(hours=26))
     settle(cron, clocks, rounds=4)
     assert len(fires(schedule)) == 27
+    assert hours(schedule) == {timedelta(hours=1)}
+
+
+def test_a_range_is_filled_one_by_one_if_tasks_must_not_overlap(cron, clocks) -> None:
+    schedule = make_schedule()
+    schedules.backfill(
+        schedule.pk, start=schedule.created_at - timedelta(hours=4), end=schedule.created_at - timedelta(hours=1)
+    )
+    for expected in (1, 2, 3):
+        settle(cron, clocks, rounds=3)
+        assert len(fires(schedule)) == expected
+        finish(schedule)
+
+
+def test_a_kept_fire_outlives_an_outage(cron, clocks) -> None:
+    schedule = make_schedule(overlap="buffer_one", catch_up="all")
+    for _ in range(2):
+        reach(clocks, schedule)
+        settle(cron, clocks)
+    schedule.refresh_from_db()
+    assert schedule.buffered_fire_at is not None
+    clocks.go_on(2 * HOUR)
+    for expected in (1, 2, 3, 4):
+        settle(cron, clocks, rounds=3)
+        assert len(fires(schedule)) == expected
+        finish(schedule)
     assert hours(schedule) == {timedelta(hours=1)}
 
 
