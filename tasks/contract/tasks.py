@@ -101,7 +101,7 @@ def _depends_on(task: Task, parents: Parents | None) -> list[dict[str, Any]]:
 
 def _unique_as_dict(task: Task, lens: Lens) -> dict[str, Any]:
     """Write the unique key of a submission; an actor's template puts arguments into it, so it is data of the task."""
-    rule = task.unique_rule
+    rule: Any = task.unique_rule
     return {
         "key": lens.text(rule["key"]),
         "until": rule["until"],
