@@ -13,6 +13,7 @@ _NEEDS: dict[tuple[str, ...], list[str]] = {
     ("load",): ["--actors", "nobody"],
     ("tasks", "signal"): [str(new_id()), "approved"],
     ("verify",): ["--url", "http://127.0.0.1:9", "--token", "x"],
+    ("demo",): ["nowhere"],
     ("queues", "pause"): ["nowhere"],
     ("queues", "resume"): ["nowhere"],
     **{("schedules", verb): ["nowhere"] for verb in ("show", "pause", "resume", "remove", "run", "preview")},
