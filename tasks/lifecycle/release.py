@@ -28,25 +28,28 @@ class Linked(NamedTuple):
     linked: int
 
 
+# Edges are changed at the place where they were read: both of their keys begin with a column that may be the same in
+# all of them, and a plan that takes the wrong one reads the square of the batch. An edge that changed since is left.
 # What was settled before the edge came does not count for it, so the parent has to be looked at again: CHECK.
 _LINK = f"""
 WITH {LEAD}, fresh AS MATERIALIZED (
-    SELECT edge.child_id, edge.parent_id FROM callboard_dependency AS edge
+    SELECT edge.parent_id, edge.ctid AS place FROM callboard_dependency AS edge
     WHERE edge.state = 'NEW' AND {IS_LEADING}
     ORDER BY edge.parent_id LIMIT {MOST_EDGES}
 ), held AS MATERIALIZED (
-    SELECT fresh.child_id, fresh.id, task.settled_as,
+    SELECT parent.id, task.settled_as,
            task.settled_as IS NULL AND NOT {any_of("task.status", FINAL)} AS is_first
-    FROM (SELECT child_id, parent_id AS id FROM fresh ORDER BY parent_id, child_id) AS fresh
-    JOIN callboard_task AS task ON {in_batch("fresh")}
+    FROM (SELECT DISTINCT parent_id AS id FROM fresh ORDER BY parent_id) AS parent
+    JOIN callboard_task AS task ON {in_batch("parent")}
     FOR UPDATE OF task SKIP LOCKED
 ), marked AS (
-    UPDATE callboard_task AS task SET settled_as = CASE WHEN parent.is_first THEN 'WAITING' ELSE 'CHECK' END
-    FROM (SELECT DISTINCT id, is_first FROM held WHERE settled_as IS DISTINCT FROM 'WAITING') AS parent
-    WHERE {in_batch("parent")}
+    UPDATE callboard_task AS task SET settled_as = CASE WHEN held.is_first THEN 'WAITING' ELSE 'CHECK' END
+    FROM held WHERE {in_batch("held")} AND held.settled_as IS DISTINCT FROM 'WAITING'
 ), linked AS (
-    UPDATE callboard_dependency AS edge SET state = 'OPEN' FROM held
-    WHERE {by_key("edge.child_id", "held.child_id")} AND edge.parent_id = held.id AND edge.state = 'NEW'
+    UPDATE callboard_dependency AS edge SET state = 'OPEN' FROM fresh
+    WHERE edge.ctid = fresh.place AND edge.state = 'NEW'
+      -- IS TRUE, or it would become a join.
+      AND (fresh.parent_id IN (SELECT id FROM held)) IS TRUE
     RETURNING edge.child_id
 )
 SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM linked)
@@ -72,7 +75,7 @@ _WRONG = f"""due AS MATERIALIZED (
     ORDER BY task.id LIMIT {MOST_PARENTS}
     FOR UPDATE OF task SKIP LOCKED
 ), wrong AS MATERIALIZED (
-    SELECT edge.child_id, edge.parent_id, edge.state, {_TARGET} AS target
+    SELECT edge.child_id, edge.parent_id, edge.ctid AS place, edge.state, {_TARGET} AS target
     FROM due JOIN callboard_dependency AS edge ON {by_key("edge.parent_id", "due.id")}
     WHERE edge.state IN ('OPEN', 'MET', 'FAILED') AND edge.state <> {_TARGET}
     LIMIT {MOST_EDGES} + 1
@@ -82,7 +85,7 @@ _WRONG = f"""due AS MATERIALIZED (
 _ORPHANED = f"""due AS MATERIALIZED (
     SELECT NULL::uuid AS id, ''::text AS status WHERE false
 ), wrong AS MATERIALIZED (
-    SELECT edge.child_id, edge.parent_id, edge.state,
+    SELECT edge.child_id, edge.parent_id, edge.ctid AS place, edge.state,
            CASE WHEN edge.on_failure = 'run' THEN 'MET' ELSE 'FAILED' END AS target
     FROM callboard_dependency AS edge
     WHERE edge.state = 'NEW' AND {IS_LEADING}
@@ -102,15 +105,14 @@ def _settlement(wrong: str) -> str:
     """
     return f"""
 WITH {LEAD}, {wrong}, children AS MATERIALIZED (
-    SELECT wrong.id, wrong.parent_id, wrong.state, wrong.target, task.status, task.cause_id
-    FROM (SELECT child_id AS id, parent_id, state, target FROM wrong ORDER BY child_id) AS wrong
+    SELECT wrong.id, wrong.place, wrong.state, wrong.target, task.status, task.cause_id
+    FROM (SELECT child_id AS id, place, state, target FROM wrong ORDER BY child_id) AS wrong
     JOIN callboard_task AS task ON {in_batch("wrong")}
     WHERE wrong.id NOT IN (SELECT id FROM due)
     FOR UPDATE OF task SKIP LOCKED
 ), changed AS (
     UPDATE callboard_dependency AS edge SET state = children.target FROM children
-    WHERE {by_key("edge.child_id", "children.id")} AND edge.parent_id = children.parent_id
-      AND edge.state = children.state
+    WHERE edge.ctid = children.place AND edge.state = children.state
     RETURNING edge.child_id, edge.parent_id, children.state AS was, edge.state AS now, children.status,
               children.cause_id
 ), effect AS MATERIALIZED (

@@ -1,6 +1,7 @@
 """``callboard tasks``: list, show, workflow, cancel, retry."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -135,7 +136,7 @@ def list_tasks(options: Namespace, out: Output) -> None:
         options,
         out,
         filters=FILTERS,
-        write=lambda found: [as_dict(task, sees=sees) for task in found],
+        write=lambda found: _as_dicts(found, sees=sees),
         columns=_LIST,
     )
 
@@ -217,6 +218,12 @@ def _retry_workflow(task_id: UUID, by: Author) -> str:
 def as_dict(task: Task, *, sees: Sees, forecast: Forecast | None = None) -> dict[str, Any]:
     """Write a task as the REST API does."""
     return task_as_dict(task, url=lists.address("api-tasks"), sees=sees, forecast=forecast)
+
+
+def _as_dicts(tasks: Sequence[Task], *, sees: Sees) -> list[dict[str, Any]]:
+    """Write the tasks of a list, whose dependencies are read together."""
+    parents, url = parents_of(tasks), lists.address("api-tasks")
+    return [task_as_dict(task, url=url, sees=sees, parents=parents) for task in tasks]
 
 
 def _text(worker_id: UUID | None) -> str | None:
