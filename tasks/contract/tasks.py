@@ -71,7 +71,7 @@ def task_as_dict(
         "waiting_for": _waiting_for(task, forecast),
         "ref": None,
         "idempotency_key": task.idempotency_key,
-        "unique": _unique_as_dict(task, lens) if task.unique_rule else None,
+        "unique": _unique_as_dict(task.unique_rule, task, lens) if task.unique_rule else None,
         "concurrency_key": None,
         "fairness_key": None,
         "batch": None,
@@ -79,9 +79,8 @@ def task_as_dict(
     return written
 
 
-def _unique_as_dict(task: Task, lens: Lens) -> dict[str, Any]:
+def _unique_as_dict(rule: Mapping[str, Any], task: Task, lens: Lens) -> dict[str, Any]:
     """Write the unique key of a submission; an actor's template puts arguments into it, so it is data of the task."""
-    rule = task.unique_rule
     return {
         "key": lens.text(rule["key"]),
         "until": rule["until"],
