@@ -22,14 +22,17 @@ from tasks.errors import FieldError, InvalidTask, UnknownActor, describe
 from tasks.masking import is_secret, masked_text
 from tasks.payload import check_json
 from tasks.priority import HIGHEST, LOWEST, from_actor_priority, from_broker_priority, is_broker_queue, shortest_names
-from tasks.retry import MOST_SECONDS
+from tasks.retry import MOST_SECONDS, RetryPolicy
 from tasks.unique import Unique, check_template
 
 #: Options that Callboard adds to Dramatiq's: ``default_priority`` (1–10), ``api`` (False: not to be submitted by API),
 #: ``retry_for`` (milliseconds of retries), ``strict`` (False: ``"5"`` is taken for a number), ``observer`` (told of
-#: each run by the worker), ``schedule`` (when it runs by itself; see ``declared_schedules``) and ``unique`` (a
-#: template of unique keys, or an object with one).
-OWN_OPTIONS = frozenset({"default_priority", "api", "retry_for", "strict", "observer", "schedule", "unique"})
+#: each run by the worker), ``schedule`` (when it runs by itself; see ``declared_schedules``), ``unique`` (a template of
+#: unique keys, or an object with one), ``retry_policies`` (what differs in the retries of some exceptions) and
+#: ``on_death`` (the actor that is called back when a task dies).
+OWN_OPTIONS = frozenset(
+    {"default_priority", "api", "retry_for", "strict", "observer", "schedule", "unique", "retry_policies", "on_death"}
+)
 
 #: Declared by a library for itself; they work on tables that Callboard does not use.
 _FOREIGN_MODULES = ("django_dramatiq.",)
@@ -240,6 +243,31 @@ def check_unique(actor: Any) -> None:
         check_template(Unique.read(option).key, inspect.signature(declared(actor.fn)))
     except ValueError as error:
         raise ValueError(f"actor {actor.actor_name!r}: unique: {error}") from error
+
+
+def check_retry_policies(actor: Any) -> list[RetryPolicy]:
+    """Check the option ``retry_policies`` of an actor that is being declared, and return it.
+
+    Raises:
+        ValueError: says what was expected.
+    """
+    policies = actor.options.get("retry_policies") or []
+    where = f"actor {actor.actor_name!r}: retry_policies"
+    if not isinstance(policies, list | tuple) or not all(isinstance(one, RetryPolicy) for one in policies):
+        raise ValueError(f"{where}: expected a list of RetryPolicy, got {policies!r:.100}")
+    for one in policies:
+        kinds = one.on if isinstance(one.on, tuple) else (one.on,)
+        if not kinds or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+            raise ValueError(f"{where}: expected on as classes of exceptions, got {one.on!r:.100}")
+        if one.delay is not None and not _is_time(one.delay):
+            raise ValueError(f"{where}: expected delay as milliseconds from 0 on, got {one.delay!r:.100}")
+        if one.max_retries is not None and not (_is_whole(one.max_retries) and 0 <= one.max_retries < 2**31):
+            raise ValueError(f"{where}: expected max_retries from 0 on, got {one.max_retries!r:.100}")
+        if one.priority is not None and not (_is_whole(one.priority) and LOWEST <= one.priority <= HIGHEST):
+            raise ValueError(f"{where}: expected priority from {LOWEST} to {HIGHEST}, got {one.priority!r:.100}")
+        if one.queue is not None and not (isinstance(one.queue, str) and 0 < len(one.queue) <= 100):
+            raise ValueError(f"{where}: expected queue as a name of up to 100 characters, got {one.queue!r:.100}")
+    return list(policies)
 
 
 def _is_time(value: Any) -> bool:

@@ -5,13 +5,34 @@ No other module decides this. An actor's own decision (``throws``, ``retry_when`
 
 import random
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tasks.states import DeathReason
 
 #: A hundred years: more than any limit or delay means, and what PostgreSQL's intervals and Python's dates can hold.
 MOST_SECONDS = 100 * 365.25 * 86_400
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """What differs in the retries of some exceptions.
+
+    An actor's option ``retry_policies`` lists them; the first that is for an exception counts.
+
+    Times are milliseconds or a timedelta, as in all options of actors. None leaves what the task says.
+    """
+
+    #: Classes of exceptions.
+    on: type[BaseException] | tuple[type[BaseException], ...]
+    #: None: as the task says; it counts all failures of the task, whatever their exceptions.
+    max_retries: int | None = None
+    #: In place of the backoff.
+    delay: float | timedelta | None = None
+    #: Where the task goes on; it stays there.
+    queue: str | None = None
+    priority: int | None = None
 
 
 class Verdict(NamedTuple):

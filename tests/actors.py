@@ -17,6 +17,7 @@ from django.db import transaction
 from django.utils.module_loading import import_string
 
 from tasks import current
+from tasks.retry import RetryPolicy
 
 #: What ``note`` was called with, in order; tests clear it.
 noted: list[Any] = []
@@ -367,3 +368,17 @@ async def list_parents_async() -> list[list[Any]]:
 @dramatiq.actor(unique="invoice:{order_id}:{kind}")
 def invoice(order_id: Any, kind: str = "paper") -> None:
     """Have a key made of its arguments."""
+
+
+@dramatiq.actor(
+    max_retries=1,
+    retry_policies=[
+        RetryPolicy(on=(ConnectionError, TimeoutError), delay=60_000, queue="other", priority=2, max_retries=20),
+        RetryPolicy(on=LookupError, max_retries=0),
+        RetryPolicy(on=OSError, delay=1_000),
+    ],
+    on_death="note",
+)
+def patient(do: str, value: Any = None) -> Any:
+    """Have retries that depend on the exception, and a callback for the end."""
+    return DEEDS[do](value)

@@ -45,7 +45,7 @@ _COLUMNS: dict[str, tuple[str, Any, str]] = {
 #: Options by which Dramatiq itself would delay a message.
 _DELAYS = frozenset({"eta", "delay"})
 #: Options that name an actor. Its tasks are submitted with an outcome, when it is too late to refuse them.
-_CALLBACKS = frozenset({"on_success", "on_failure", "on_retry_exhausted"})
+_CALLBACKS = frozenset({"on_success", "on_failure", "on_retry_exhausted", "on_death"})
 
 
 def submission_of(message: Message[Any], *, delay: int | timedelta | None = None, trace_id: str = "") -> Submission:

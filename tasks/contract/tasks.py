@@ -86,7 +86,7 @@ def task_as_dict(
         "waiting_for": _waiting_for(task, forecast),
         "ref": None,
         "idempotency_key": task.idempotency_key,
-        "unique": _unique_as_dict(task, lens) if task.unique_rule else None,
+        "unique": _unique_as_dict(task.unique_rule, task, lens) if task.unique_rule else None,
         "concurrency_key": None,
         "fairness_key": None,
         "batch": None,
@@ -99,9 +99,8 @@ def _depends_on(task: Task, parents: Parents | None) -> list[dict[str, Any]]:
     return [edge_as_dict(edge) for edge in found.get(task.pk, ())]
 
 
-def _unique_as_dict(task: Task, lens: Lens) -> dict[str, Any]:
+def _unique_as_dict(rule: Mapping[str, Any], task: Task, lens: Lens) -> dict[str, Any]:
     """Write the unique key of a submission; an actor's template puts arguments into it, so it is data of the task."""
-    rule: Any = task.unique_rule
     return {
         "key": lens.text(rule["key"]),
         "until": rule["until"],

@@ -49,8 +49,13 @@ class Outcome:
     is_failure: bool = False
     is_crash: bool = False
     retry_delay_seconds: float = 0
+    #: Where and how it runs again; None leaves them as they are.
+    retry_queue: str | None = None
+    retry_priority: int | None = None
     death: DeathReason | None = None
     followups: Sequence[Submission] = ()
+    #: Submitted with them if the task died of it; a cancel that was requested may have come first.
+    at_death: Sequence[Submission] = ()
     #: The barrier of its group, which its success counts down, and what is submitted if it was the last.
     barrier: str = ""
     #: The last progress, and the log, if the actor told any.
@@ -91,6 +96,8 @@ class Outcome:
             "failed": int(self.is_failure),
             "crashed": int(self.is_crash),
             "delay": self.retry_delay_seconds,
+            "retry_queue": self.retry_queue,
+            "retry_priority": self.retry_priority,
             "reason": self.death,
             "letter": new_id() if self.death is not None else None,
             "fingerprint": fingerprint(self.actor, self.error_type, self.error_message) if self.death else None,
@@ -106,7 +113,8 @@ outcome AS MATERIALIZED (
         id uuid, attempt integer, worker uuid, status text, outcome text, started_at timestamptz,
         finished_at timestamptz, result jsonb, error_type text, error_message text, traceback text, note text,
         progress jsonb, log jsonb,
-        failed integer, crashed integer, delay double precision, reason text, letter uuid, fingerprint text
+        failed integer, crashed integer, delay double precision, retry_queue text, retry_priority smallint,
+        reason text, letter uuid, fingerprint text
     )
 )"""
 
@@ -142,6 +150,9 @@ ended AS (
         finished_at = CASE WHEN {_IS_FINAL} THEN held.finished_at END,
         run_at = CASE WHEN {_IS_FINAL} THEN task.run_at
                       ELSE GREATEST(task.run_at, statement_timestamp() + held.delay * interval '1 second') END,
+        queue = CASE WHEN held.fate = 'RETRYING' THEN COALESCE(held.retry_queue, task.queue) ELSE task.queue END,
+        priority = CASE WHEN held.fate = 'RETRYING' THEN COALESCE(held.retry_priority, task.priority)
+                        ELSE task.priority END,
         failures = task.failures + held.failed,
         crashes = task.crashes + held.crashed,
         retry_until = CASE WHEN held.failed = 1 THEN COALESCE(
@@ -215,7 +226,7 @@ def complete_many(outcomes: Sequence[Outcome], *, waits: bool = False) -> list[M
     """
     if not outcomes:
         return []
-    if not any(outcome.followups or outcome.barrier or outcome.waits_for for outcome in outcomes):
+    if not any(outcome.followups or outcome.at_death or outcome.barrier or outcome.waits_for for outcome in outcomes):
         return _complete(outcomes, waits)
     with transaction.atomic():
         moves = _complete(outcomes, waits)
@@ -224,7 +235,12 @@ def complete_many(outcomes: Sequence[Outcome], *, waits: bool = False) -> list[M
         if waiting := [(outcome.task_id, outcome.waits_for) for outcome in accepted if outcome.waits_for]:
             # A signal that came after the actor looked has not made it due: it was still running.
             wake(waiting)
-        submit_many([followup for outcome in accepted for followup in outcome.followups] + _of_groups(accepted))
+        died = {(move.id, move.attempt) for move in moves if move.status == Status.DEAD}
+        at_death = [
+            one for outcome in accepted if (outcome.task_id, outcome.attempt) in died for one in outcome.at_death
+        ]
+        followups = [followup for outcome in accepted for followup in outcome.followups]
+        submit_many([*followups, *at_death, *_of_groups(accepted)])
     return moves
 
 

@@ -1,7 +1,10 @@
 """expire: tasks that are too old to start die."""
 
+from django.db import transaction
+
 from dlq.fingerprint import fingerprint
 from tasks.db.statements import as_json, fetch
+from tasks.lifecycle.deaths import call_back
 from tasks.lifecycle.predicates import IS_LEADING, IS_WAITING, LEAD
 from tasks.lifecycle.rescue import BATCH
 from tasks.lifecycle.signals import Moved, announce
@@ -45,6 +48,8 @@ def expire_many(*, lease: str, term: int) -> list[Moved]:
     if not found:
         return []
     rows = [{"id": id, "letter": new_id(), "fingerprint": fingerprint(actor, "", _AGE_MESSAGE)} for id, actor in found]
-    moves = [Moved(*row) for row in fetch(_EXPIRE, {"tasks": as_json(rows), "lease": lease, "term": term})]
-    announce("expire", moves)
+    with transaction.atomic():
+        moves = [Moved(*row) for row in fetch(_EXPIRE, {"tasks": as_json(rows), "lease": lease, "term": term})]
+        announce("expire", moves)
+        call_back(moves)
     return moves

@@ -1,16 +1,19 @@
 """rescue: the leading scheduler takes tasks from workers that are gone, or that cannot interrupt them.
 
-Each function reads candidates, decides, and writes with one autocommit statement that repeats the condition and is
-fenced by the leader's term: a leader that was paused between the two steps, or deposed, changes nothing.
+Each function reads candidates, decides, and writes with one statement that repeats the condition and is fenced by the
+leader's term: a leader that was paused between the two steps, or deposed, changes nothing.
 """
 
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.db import transaction
+
 from tasks.conf import conf
 from tasks.db.statements import fetch
 from tasks.lifecycle.complete import Outcome, completion_statement, end_many
+from tasks.lifecycle.deaths import call_back
 from tasks.lifecycle.predicates import NOT_GONE
 from tasks.lifecycle.signals import Moved
 from tasks.retry import after_crash, after_failure
@@ -97,7 +100,7 @@ def rescue_lost(*, lease: str, term: int) -> list[Moved]:
     """
     held = [_Held(*row) for row in fetch(_LOST, {})]
     outcomes = [_lost(one) for one in held]
-    return end_many("rescue", _RESCUE_LOST, outcomes, lease=lease, term=term) if outcomes else []
+    return _end(_RESCUE_LOST, outcomes, lease=lease, term=term) if outcomes else []
 
 
 def rescue_stuck(
@@ -119,9 +122,16 @@ def rescue_stuck(
     held = [_Held(*row) for row in fetch(_STUCK, age)]
     if not held:
         return [], set()
-    moves = end_many("rescue", _RESCUE_STUCK, [_stuck(one) for one in held], lease=lease, term=term, **age)
+    moves = _end(_RESCUE_STUCK, [_stuck(one) for one in held], lease=lease, term=term, **age)
     moved = {move.id for move in moves}
     return moves, {one.worker_id for one in held if one.id in moved}
+
+
+@transaction.atomic
+def _end(statement: str, outcomes: list[Outcome], **parameters: Any) -> list[Moved]:
+    moves = end_many("rescue", statement, outcomes, **parameters)
+    call_back(moves)
+    return moves
 
 
 def _lost(held: _Held) -> Outcome:

@@ -9,10 +9,12 @@ from dramatiq import Message
 
 from tasks.broker.send import submission_of
 from tasks.lifecycle import Submission
+from tasks.lifecycle.deaths import details_of
 from tasks.lifecycle.submit import checked
 from tasks.lifecycle.submit_unique import never_refused
 from tasks.payload import plain_copy
-from tasks.worker.error_report import name_of, reason_of, text_of
+from tasks.states import DeathReason
+from tasks.worker.error_report import ErrorReport, name_of, reason_of, text_of
 from tasks.worker.execution import Execution
 
 #: What is to be submitted, in words, and a function that makes the submission.
@@ -76,6 +78,14 @@ def after_failed_run(execution: Execution, error: BaseException, *, is_exhausted
     if callback and is_exhausted:
         limits = {"retries": claimed.failures, "max_retries": claimed.max_retries}
         yield f"on_retry_exhausted {callback!r:.100}", partial(_callback, callback, execution, limits)
+
+
+def after_death(execution: Execution, reason: DeathReason, report: ErrorReport) -> Iterator[Followup]:
+    """Yield the ``on_death`` callback of a task that dies with this attempt."""
+    callback = _callback_of("on_death", execution)
+    if callback:
+        details = details_of(reason, report.error_type, report.message)
+        yield f"on_death {callback!r:.100}", partial(_callback, callback, execution, details)
 
 
 def _next_of_pipeline(target: Mapping[str, Any], execution: Execution) -> Submission:

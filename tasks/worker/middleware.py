@@ -16,7 +16,7 @@ from dramatiq.middleware.middleware import MiddlewareError
 
 from tasks import current, registry
 from tasks.log import get_logger
-from tasks.registry import OWN_OPTIONS, check_options, check_unique
+from tasks.registry import OWN_OPTIONS, check_options, check_retry_policies, check_unique
 from tasks.worker import event_loop, open_transactions
 from tasks.worker.error_report import OpaqueError, report_of
 
@@ -53,6 +53,10 @@ class Compatibility(Middleware):
         try:
             check_options(actor.actor_name, actor.options, priority=actor.priority)
             check_unique(actor)
+            for policy in check_retry_policies(actor):
+                if policy.queue is not None:
+                    # Or nobody would serve it.
+                    broker.declare_queue(policy.queue)
         except ValueError as error:
             raise InvalidOption(str(error)) from error
 

@@ -15,16 +15,17 @@ from dramatiq.middleware import Shutdown, TimeLimitExceeded
 
 from tasks.conf import conf
 from tasks.errors import GiveUp, Snooze, Suspended
-from tasks.lifecycle import Outcome
+from tasks.lifecycle import Outcome, Submission
 from tasks.log import get_logger
 from tasks.payload import check_json, plain_copy
 from tasks.registry import seconds
-from tasks.retry import MOST_SECONDS, Verdict, after_failure
+from tasks.retry import MOST_SECONDS, RetryPolicy, Verdict, after_failure
 from tasks.states import AttemptOutcome, DeathReason
 from tasks.worker.error_report import LONGEST_REASON, NO_ERROR, ErrorReport, clean, is_kind, reason_of, report_of
 from tasks.worker.execution import Execution, Rejected, Resisted
 from tasks.worker.followups import (
     FollowupNotSubmitted,
+    after_death,
     after_failed_run,
     after_success,
     at_the_end_of_group,
@@ -127,8 +128,10 @@ def reduced(outcome: Outcome, problem: BaseException) -> Outcome | None:
         return replace(outcome, error_message=message, traceback="", note=note)
     if outcome.ended_as is AttemptOutcome.SUCCEEDED:
         return _refused_success(outcome, why)
-    if outcome.followups:
-        return replace(outcome, followups=(), note=_joined(outcome.note, f"the callbacks were dropped: {why}"))
+    if outcome.followups or outcome.at_death:
+        return replace(
+            outcome, followups=(), at_death=(), note=_joined(outcome.note, f"the callbacks were dropped: {why}")
+        )
     if outcome.error_message or outcome.note:
         return replace(outcome, error_type=ascii(outcome.error_type)[1:-1], error_message="", note="")
     return None
@@ -147,6 +150,7 @@ def _refused_success(outcome: Outcome, why: str) -> Outcome:
         is_failure=True,
         death=DeathReason.NOT_RETRYABLE,
         followups=(),
+        at_death=(),
         barrier="",
         at_the_end_of_group=(),
     )
@@ -177,13 +181,17 @@ def _of_group(execution: Execution, refused: list[str]) -> dict[str, Any]:
 
 
 def _dead(execution: Execution, worker_id: UUID, error: BaseException) -> Outcome:
+    death = DeathReason.NOT_RETRYABLE
+    at_death, refused = submittable(after_death(execution, death, _report(execution, error)), execution)
     return _outcome(
         execution,
         worker_id,
         AttemptOutcome.FAILED,
         error=error,
         is_failure=True,
-        death=DeathReason.NOT_RETRYABLE,
+        death=death,
+        note="; ".join(refused),
+        at_death=at_death,
     )
 
 
@@ -221,8 +229,13 @@ def _failure(execution: Execution, worker_id: UUID, error: BaseException) -> Out
         # A hook failed the message although retries are left: Dramatiq's word for the end.
         death = DeathReason.NOT_RETRYABLE
     followups, refused = submittable(after_failed_run(execution, error, is_exhausted=is_exhausted), execution)
+    at_death: list[Submission] = []
+    if death is not None:
+        at_death, refused_at_death = submittable(after_death(execution, death, _report(execution, error)), execution)
+        refused += refused_at_death
     for reason in refused:
         log.error("a callback is dropped; the failure itself is recorded", task_id=str(claimed.id), error=reason)
+    policy = _policy_of(error, options)
     return _outcome(
         execution,
         worker_id,
@@ -231,8 +244,11 @@ def _failure(execution: Execution, worker_id: UUID, error: BaseException) -> Out
         is_failure=True,
         death=death,
         retry_delay_seconds=delay,
+        retry_queue=policy.queue if policy else None,
+        retry_priority=policy.priority if policy else None,
         note="; ".join(refused),
         followups=followups,
+        at_death=at_death,
     )
 
 
@@ -243,15 +259,29 @@ def _what_follows(error: BaseException, execution: Execution, options: Mapping[s
         return Verdict(0, DeathReason.GAVE_UP)
     is_thrown, is_timeout = _is_thrown(error, options), is_kind(error, TimeLimitExceeded)
     wants_retry = None if is_thrown else _wants_retry(options.get("retry_when"), claimed.failures, error)
+    policy, delay, max_retries = _policy_of(error, options), _named_delay(error), claimed.max_retries
+    if policy is not None:
+        max_retries = max_retries if policy.max_retries is None else policy.max_retries
+        delay = delay if delay is not None or policy.delay is None else min(seconds(policy.delay), MOST_SECONDS)
     verdict = _verdict(
         execution,
-        max_retries=claimed.max_retries if wants_retry is None else None,
-        delay_seconds=_named_delay(error),
+        max_retries=max_retries if wants_retry is None else None,
+        delay_seconds=delay,
         failed_at=execution.at(execution.finished_monotonic),
         retry_until=claimed.retry_until,
         exhausted=DeathReason.TIME_LIMIT_EXCEEDED if is_timeout else DeathReason.MAX_RETRIES_EXCEEDED,
     )
     return verdict._replace(death=DeathReason.NOT_RETRYABLE) if is_thrown or wants_retry is False else verdict
+
+
+def _policy_of(error: BaseException, options: Mapping[str, Any]) -> RetryPolicy | None:
+    """Find the first of the actor's retry policies that is for an error."""
+    for policy in options.get("retry_policies") or ():
+        kinds = policy.on if isinstance(policy.on, tuple) else (policy.on,)
+        if any(is_kind(error, kind) for kind in kinds):
+            found: RetryPolicy = policy
+            return found
+    return None
 
 
 def _named_delay(error: BaseException) -> float | None:

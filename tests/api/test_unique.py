@@ -100,7 +100,7 @@ def test_a_key_made_of_arguments_is_hidden_with_them(alice, staff):
 def test_a_debounced_task_says_how_long_it_may_still_be_postponed(alice, root):
     rule = {"key": "k", "on_conflict": "replace", "max_wait_seconds": 600}
     task = alice.submit(unique=rule, delay_seconds=60).json()
-    (reason,) = [one for one in alice.get(task["url"]).json()["waiting_for"] if one["kind"] == "NOT_DUE"]
+    (reason,) = [one for one in alice.get(task["url"]).json()["waiting_for"] if one["kind"] == "not_due"]
     latest = Task.objects.get().created_at + timedelta(seconds=600)
     assert reason["message"].endswith(
         f"; submissions of its unique key postpone it, to {latest:%Y-%m-%d %H:%M:%S} UTC at the latest"

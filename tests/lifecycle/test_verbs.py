@@ -10,6 +10,7 @@ ROOT = Path(settings.BASE_DIR)
 MOVE_NO_TASK = {
     "barriers",
     "__init__",
+    "deaths",
     "delete",
     "depend",
     "discard",

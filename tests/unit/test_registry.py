@@ -190,3 +190,26 @@ def test_arguments_get_the_names_of_their_parameters():
     assert list(by_name("add", args=[1, 2, 3], payload={})) == ["a", "b", "*2"]
     assert by_name("login", args=["ada"], payload={"user": "bob"}) == {"*0": "ada", "user": "bob"}
     assert by_name("gone", args=[1], payload={"a": 2}) == {"*0": 1, "a": 2}
+
+
+@pytest.mark.parametrize(
+    ("template", "wanted"),
+    [
+        ("order:{number}", "expected one of the parameters order_id, kind"),
+        ("order:{order_id.x}", "without more"),
+        ("order:{order_id[0]}", "without more"),
+        ("order:{order_id!r}", "without more"),
+        ("order:{order_id:>9}", "without more"),
+        ("order:{}", "without more"),
+        ("order:{0}", "without more"),
+        ("order:{", "unique"),
+        ({"key": "order:{order_id}", "until": "never"}, "expected started or finished"),
+        ({"until": "started"}, "expected text, got nothing"),
+        (5, "expected an object with a key"),
+    ],
+)
+def test_a_template_of_unique_keys_is_checked_where_the_actor_is_declared(template: Any, wanted: str) -> None:
+    def order(order_id: int, kind: str = "") -> None: ...
+
+    with pytest.raises(InvalidOption, match=wanted):
+        dramatiq.actor(actor_name="badly_declared", unique=template)(order)
