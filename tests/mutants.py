@@ -109,6 +109,27 @@ MUTANTS = (
         "false",
         "lifecycle/test_rescue.py::test_a_run_that_had_ended_unwritten_never_counts_a_crash",
     ),
+    Mutant(
+        "attempt fence of a checkpoint",
+        "tasks.lifecycle.checkpoint:_SAVE",
+        "task.attempt = holder.attempt",
+        "true",
+        "lifecycle/test_held_writes.py::test_an_older_attempt_keeps_nothing[save]",
+    ),
+    Mutant(
+        "owner of a step",
+        "tasks.lifecycle.steps:_KEEP",
+        "task.worker_id = %(worker)s",
+        "%(worker)s IS NOT NULL",
+        "lifecycle/test_held_writes.py::test_another_worker_keeps_nothing[keep]",
+    ),
+    Mutant(
+        "lock of a step",
+        "tasks.lifecycle.steps:_KEEP",
+        "FOR SHARE OF task",
+        "",
+        "races/test_steps.py::test_a_rescue_waits_for_a_write_that_has_begun[keep]",
+    ),
 )
 
 

@@ -5,10 +5,12 @@ and waits that are over return at once, so it comes to where it stood.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.db import transaction
 
 from tasks.conf import conf
 from tasks.current.running import claim_name, holder, of_thread
@@ -58,12 +60,14 @@ def sleep(*, days: float = 0, hours: float = 0, minutes: float = 0, seconds: flo
 
     Raises:
         Suspended: while the time is not over; do not catch it.
+        RuntimeError: it is called inside a transaction, which would be rolled back.
         DuplicateName: this run has had a sleep of that name.
         AttemptLost: the task was given to another worker.
     """
     claim_name("sleep", name)
     given = _seconds(timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds))
-    left = _seconds_left(StepKind.SLEEP, name, given)
+    with _durable():
+        left = _seconds_left(StepKind.SLEEP, name, given)
     if left is not None and left > 0:
         raise Suspended(left)
 
@@ -78,6 +82,7 @@ def wait_for(name: str, *, timeout: float | timedelta | None = None) -> Any:
     Raises:
         WaitTimedOut: the signal did not come in time. Later ones are refused, so later attempts come here as well.
         Suspended: while the task waits; do not catch it.
+        RuntimeError: it is called inside a transaction, which would be rolled back.
         DuplicateName: this run has waited for that signal.
         AttemptLost: the task was given to another worker.
     """
@@ -89,7 +94,8 @@ def wait_for(name: str, *, timeout: float | timedelta | None = None) -> Any:
     if timeout is not None:
         wanted = _seconds(timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout))
     # In this order: a signal that comes after the look is found when the attempt ends.
-    left = _seconds_left(StepKind.WAIT, name, wanted)
+    with _durable():
+        left = _seconds_left(StepKind.WAIT, name, wanted)
     found = steps.find(holds.task_id, StepKind.SIGNAL, name)
     if found is None and left is not None and left <= 0:
         # If a signal comes at the same time, the first row decides.
@@ -127,6 +133,11 @@ def _finish(name: str, result: R) -> R:
     kept: R = plain_copy(result)
     steps.keep(holder(), StepKind.STEP, name, result=kept)
     return kept
+
+
+def _durable() -> AbstractContextManager[None]:
+    """Refuse a transaction of the actor's: the end of the attempt would roll the begin of its wait back, for ever."""
+    return transaction.atomic(durable=True)
 
 
 def _seconds_left(kind: StepKind, name: str, seconds: float | None) -> float | None:

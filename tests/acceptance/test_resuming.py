@@ -40,7 +40,7 @@ def test_an_import_whose_worker_is_killed_six_times_writes_each_item_once(board:
         kill(worker_of(board, task, number))
         # The supervisor waits longer after each crash.
         board.await_event("START", task=task, attempt=number + 1, timeout=60)
-    board.verify(within=30)
+    board.verify(within=30, crash_limit=10)
     assert items(board) == list(range(1, ITEMS + 1))
     assert board.outcomes(task) == ["CRASHED"] * KILLS + ["SUCCEEDED"]
 

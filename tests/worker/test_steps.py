@@ -133,6 +133,16 @@ def sleeps_for_ever() -> None:
     current.sleep(days=1e12)
 
 
+def sleeps_in_a_transaction() -> None:
+    with transaction.atomic():
+        current.sleep(days=1)
+
+
+def waits_in_a_transaction() -> None:
+    with transaction.atomic():
+        current.wait_for("approved")
+
+
 def steps_too_often() -> None:
     for number in range(6):
         current.step(f"{number}", ship)
@@ -147,6 +157,8 @@ def steps_too_often() -> None:
         (returns_ten_megabytes, "NotStorable: the result of step large: result: expected at most 65536 bytes of JSON"),
         (sleeps_backwards, "ValueError: expected a time of at least 0 seconds, got -86400.0"),
         (sleeps_for_ever, "OverflowError: "),
+        (sleeps_in_a_transaction, "RuntimeError: A durable atomic block cannot be nested"),
+        (waits_in_a_transaction, "RuntimeError: A durable atomic block cannot be nested"),
         (steps_too_often, "NotStorable: expected at most 5 steps, waits and loops in a run (MAX_STEPS)"),
     ],
 )

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -216,14 +217,17 @@ class Rig:
 
     # --- The verdict --------------------------------------------------------------------------------------------
 
-    def verify(self, *, within: float) -> None:
+    def verify(self, *, within: float, crash_limit: int = 3) -> None:
         """Wait until all tasks are final, stop all processes in order, and check I1 to I10.
+
+        Parameters:
+            crash_limit: the processes' CRASH_LIMIT.
 
         Raises:
             AssertionError: with one sentence for each violation.
         """
         self.settle(within)
-        evidence = self.close()
+        evidence = replace(self.close(), crash_limit=crash_limit)
         found = [*violations(evidence), *self.broken_workflows()]
         self.was_verified = True
         assert not found, "\n".join(found)
