@@ -53,7 +53,7 @@ def run(leaf: tuple[str, ...]) -> str | int | None:
 
 
 #: They print nothing on standard output when what they are asked for is not there.
-SILENT = {("tasks", "show"), ("dlq", "show"), ("workers", "show"), ("queues", "pause"), ("queues", "resume")} | {
+SILENT = {("tasks", "show"), ("tasks", "workflow"), ("dlq", "show"), ("workers", "show"), ("queues", "pause"), ("queues", "resume")} | {
     ("workers", "start"), ("workers", "status"), ("workers", "stop"), ("verify",)
 }  # fmt: skip
 SPEAKING = [leaf for leaf in leaves() if leaf not in SILENT]
