@@ -27,7 +27,7 @@ def test_bash_completes_commands_and_nouns(tmp_path: Path) -> None:
 
     assert {"callboard", "migrate", "runworkers", "up"} <= after("./manage.py")
     assert {"tasks", "dlq", "submit", "actors"} <= after("./manage.py", "callboard")
-    assert after("./manage.py", "callboard", "tasks") == {"list", "show", "cancel", "retry", "signal"}
+    assert after("./manage.py", "callboard", "tasks") == {"list", "show", "workflow", "cancel", "retry", "signal"}
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -53,8 +53,11 @@ def run(leaf: tuple[str, ...]) -> str | int | None:
 
 
 #: They print nothing on standard output when what they are asked for is not there.
-SILENT = {("tasks", "show"), ("dlq", "show"), ("workers", "show"), ("queues", "pause"), ("queues", "resume")} | {
-    ("tasks", "signal"), ("workers", "start"), ("workers", "status"), ("workers", "stop"), ("verify",)
+SILENT = {
+    ("tasks", "show"), ("tasks", "signal"), ("tasks", "workflow"), ("dlq", "show"), ("workers", "show"), ("demo",),
+    ("queues", "pause"), ("queues", "resume"), ("workers", "start"), ("workers", "status"), ("workers", "stop"),
+    ("verify",), *(("schedules", verb) for verb in
+    ("add", "backfill", "pause", "preview", "remove", "resume", "run", "show")),
 }  # fmt: skip
 SPEAKING = [leaf for leaf in leaves() if leaf not in SILENT]
 
