@@ -4,12 +4,14 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any, Literal
 
+import dramatiq
 import pytest
 
 from tasks import registry
 from tasks.arguments import Arguments
 from tasks.errors import InvalidTask, UnknownActor
 from tasks.payload import check_json
+from tasks.worker.middleware import InvalidOption
 from tests.actors import Order
 
 
