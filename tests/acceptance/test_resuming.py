@@ -1,7 +1,5 @@
 """Loops, steps, sleeps and waits go on where they stood, whatever is killed."""
 
-from functools import partial
-
 import pytest
 
 from tests.acceptance.harness.processes import kill
@@ -26,8 +24,8 @@ def items(rig: Rig) -> list[int]:
     return [number for (number,) in rig.database.query("SELECT number FROM item ORDER BY number")]
 
 
-def _are_more(board: Rig, number: int) -> bool:
-    return len(items(board)) >= number
+def await_items(rig: Rig, count: int) -> None:
+    wait_until(lambda: len(items(rig)) >= count, timeout=60, what=f"{count} items")
 
 
 @pytest.mark.timeout(240)
@@ -36,7 +34,7 @@ def test_an_import_whose_worker_is_killed_six_times_writes_each_item_once(board:
     (task,) = board.client.submit("import_items", last=ITEMS, seconds=0.03)
     for number in range(1, KILLS + 1):
         done = len(items(board))
-        wait_until(partial(_are_more, board, done + 5), timeout=60, what="five more items")
+        await_items(board, done + 5)
         kill(worker_of(board, task, number))
         # The supervisor waits longer after each crash.
         board.await_event("START", task=task, attempt=number + 1, timeout=60)

@@ -357,6 +357,14 @@ def test_a_coroutine_completes_in_a_transaction_of_its_own(engine) -> None:
     assert not Group.objects.filter(name="booked").exists()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_coroutine_in_a_worker_writes_each_item_once(engine) -> None:
+    (task,) = engine.wait_for(call(adds_groups_async, "act_async", min_backoff_seconds=0.01))
+    assert (task.status, task.attempt) == (Status.SUCCEEDED, 3)
+    assert noted == ["a", "b", "c", "c", "d", "e"]
+    assert Group.objects.filter(name__in=list("abcde")).count() == 5
+
+
 # --- What it costs ---
 
 
