@@ -54,7 +54,8 @@ def run(leaf: tuple[str, ...]) -> str | int | None:
 
 #: They print nothing on standard output when what they are asked for is not there.
 SILENT = {("tasks", "show"), ("dlq", "show"), ("workers", "show"), ("queues", "pause"), ("queues", "resume")} | {
-    ("workers", "start"), ("workers", "status"), ("workers", "stop"), ("verify",)
+    ("workers", "start"), ("workers", "status"), ("workers", "stop"), ("verify",),
+    *(leaf for leaf in leaves() if leaf[0] == "schedules" and leaf[1] != "list"),
 }  # fmt: skip
 SPEAKING = [leaf for leaf in leaves() if leaf not in SILENT]
 
