@@ -83,7 +83,11 @@ EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "Give it back to the code": {"taken_over": False},
     },
     "backfillSchedule": {
-        "One week": {"start": "2026-01-05T00:00:00+01:00", "end": "2026-01-11T23:59:59+01:00", "reason": "lost data"}
+        "One week": {
+            "starts_at": "2026-01-05T00:00:00+01:00",
+            "ends_at": "2026-01-11T23:59:59+01:00",
+            "reason": "lost data",
+        }
     },
     "changeQueue": {"Pause it": {"paused": True, "reason": "the mail server is away"}, "Resume it": {"paused": False}},
     "Extent": {

@@ -113,11 +113,11 @@ BODIES: Mapping[str, Schema] = {
     },
     "Backfill": body(
         {
-            "start": about(TIME, "The first moment of the range."),
-            "end": about(TIME, f"The last one, in the past; a range has at most {MOST_BACKFILLED:,} fires."),
+            "starts_at": about(TIME, "The first moment of the range."),
+            "ends_at": about(TIME, f"The last one, in the past; a range has at most {MOST_BACKFILLED:,} fires."),
             "reason": _WHY,
         },
-        required=["start", "end"],
+        required=["starts_at", "ends_at"],
     ),
 }
 
@@ -151,7 +151,11 @@ _SCHEDULE: Mapping[str, Schema] = {
     "missed": about(INTEGER, "Fires within the window that were left out because no scheduler ran."),
     "problem": about(or_null(TEXT), "Why its last fire has made no task yet; it is tried again."),
     "backfill": about(
-        or_null(an_object({"next": about(TIME, "The next fire to make."), "until": about(TIME, "The last one.")})),
+        or_null(
+            an_object(
+                {"next_fire_at": about(TIME, "The next fire to make."), "last_fire_at": about(TIME, "The last one.")}
+            )
+        ),
         "The range that is being filled.",
     ),
     "paused_at": about(or_null(TIME), "When it was paused; null: it is not paused."),

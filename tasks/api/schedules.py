@@ -179,7 +179,7 @@ class ScheduleBackfill(ApiView):
         schedule, caller, body = _find(request, schedule_id), caller_of(request), read_object(request)
         by, limit = author_of(request, take_reason(body)), SubmissionLimit(caller)
         asked = read_range(body)
-        count = schedules.backfill(schedule.pk, start=asked["start"], end=asked["end"], by=by, admit=limit)
+        count = schedules.backfill(schedule.pk, start=asked["starts_at"], end=asked["ends_at"], by=by, admit=limit)
         schedule.refresh_from_db()
         return Response({"fires": count, "schedule": _written(request, schedule)}, headers=limit.headers)
 

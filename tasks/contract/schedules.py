@@ -171,7 +171,7 @@ def _check_retries(actor: str, options: Mapping[str, Any], *, caller: Caller) ->
         raise InvalidTask(describe(errors), errors=errors)
 
 
-_RANGE: Mapping[str, Reader] = {"start": fields.moment, "end": fields.moment}
+_RANGE: Mapping[str, Reader] = {"starts_at": fields.moment, "ends_at": fields.moment}
 
 
 def read_range(body: Mapping[str, Any]) -> dict[str, datetime]:
@@ -236,7 +236,7 @@ def schedule_as_dict(schedule: Schedule, *, url: Callable[[str], str], lens: Len
 def _backfill_as_dict(schedule: Schedule) -> dict[str, Any] | None:
     if schedule.backfill_from is None:
         return None
-    return {"next": timestamp(schedule.backfill_from), "until": timestamp(schedule.backfill_until)}
+    return {"next_fire_at": timestamp(schedule.backfill_from), "last_fire_at": timestamp(schedule.backfill_until)}
 
 
 def results_of(tasks: Iterable[Task], *, url: Callable[[str], str]) -> list[dict[str, Any]]:

@@ -219,14 +219,16 @@ def backfill(
 
 def _faults_of_range(start: datetime, end: datetime, fires: int) -> Iterator[FieldError]:
     if start > end:
-        yield FieldError("end", "invalid", f"expected a time from {start.isoformat()} on, got {end.isoformat()}")
+        yield FieldError("ends_at", "invalid", f"expected a time from {start.isoformat()} on, got {end.isoformat()}")
     elif end > database_now():
-        yield FieldError("end", "out_of_range", f"expected a time in the past, got {end.isoformat()}")
+        yield FieldError("ends_at", "out_of_range", f"expected a time in the past, got {end.isoformat()}")
     elif not fires:
-        yield FieldError("start", "invalid", "expected a range in which the schedule fires; GET preview lists fires")
+        yield FieldError(
+            "starts_at", "invalid", "expected a range in which the schedule fires; GET preview lists fires"
+        )
     elif fires > MOST_BACKFILLED:
         yield FieldError(
-            "end", "out_of_range", f"expected a range of at most {MOST_BACKFILLED:,} fires; fill it in parts"
+            "ends_at", "out_of_range", f"expected a range of at most {MOST_BACKFILLED:,} fires; fill it in parts"
         )
 
 

@@ -113,7 +113,7 @@ ROUTES = (
         f"{SCHEDULES}/{{schedule}}/backfill",
         "operate",
         (401, 403, 403, 403, 403, OK, OK, OK),
-        {"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T05:00:00Z"},
+        {"starts_at": "2026-01-01T00:00:00Z", "ends_at": "2026-01-01T05:00:00Z"},
     ),
     Route("GET", f"{SCHEDULES}/{{schedule}}/preview", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
     Route("GET", "/api/v1/journal", "read", (401, 403, 403, 403, OK, OK, OK, OK)),

@@ -192,10 +192,13 @@ def test_a_schedule_runs_now_even_if_it_is_paused(root) -> None:
 
 def test_a_range_is_filled_once_at_a_time(root) -> None:
     schedule = make_schedule()
-    body = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T05:30:00Z", "reason": "lost"}
+    body = {"starts_at": "2026-01-01T00:00:00Z", "ends_at": "2026-01-01T05:30:00Z", "reason": "lost"}
     answer = root.send(f"{PATH}/{schedule.pk}/backfill", body).json()
     assert answer["fires"] == 6
-    assert answer["schedule"]["backfill"] == {"next": "2026-01-01T00:00:00Z", "until": "2026-01-01T05:00:00Z"}
+    assert answer["schedule"]["backfill"] == {
+        "next_fire_at": "2026-01-01T00:00:00Z",
+        "last_fire_at": "2026-01-01T05:00:00Z",
+    }
     problem = assert_problem(root.send(f"{PATH}/{schedule.pk}/backfill", body), 409)
     assert "wait for its end" in problem["detail"]
     assert not Task.objects.exists()
@@ -204,18 +207,18 @@ def test_a_range_is_filled_once_at_a_time(root) -> None:
 @pytest.mark.parametrize(
     ("start", "end", "field"),
     [
-        ("2026-01-01T00:00:00Z", "2025-01-01T00:00:00Z", "end"),
-        ("2026-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "end"),
-        ("1970-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "end"),
-        ("2026-01-01T00:10:00Z", "2026-01-01T00:50:00Z", "start"),
-        (None, "2026-01-01T00:50:00Z", "start"),
-        ("yesterday", "2026-01-01T00:50:00Z", "start"),
-        (5, [], "end"),
+        ("2026-01-01T00:00:00Z", "2025-01-01T00:00:00Z", "ends_at"),
+        ("2026-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "ends_at"),
+        ("1970-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "ends_at"),
+        ("2026-01-01T00:10:00Z", "2026-01-01T00:50:00Z", "starts_at"),
+        (None, "2026-01-01T00:50:00Z", "starts_at"),
+        ("yesterday", "2026-01-01T00:50:00Z", "starts_at"),
+        (5, [], "ends_at"),
     ],
 )
 def test_a_bad_range_is_a_400(root, start: Any, end: Any, field: str) -> None:
     schedule = make_schedule()
-    problem = assert_problem(root.send(f"{PATH}/{schedule.pk}/backfill", {"start": start, "end": end}), 400)
+    problem = assert_problem(root.send(f"{PATH}/{schedule.pk}/backfill", {"starts_at": start, "ends_at": end}), 400)
     assert field in {error["field"] for error in problem["errors"]}
     schedule.refresh_from_db()
     assert schedule.backfill_from is None
@@ -223,7 +226,7 @@ def test_a_bad_range_is_a_400(root, start: Any, end: Any, field: str) -> None:
 
 def test_a_million_fires_are_refused_quickly(root) -> None:
     schedule = make_schedule(cron="* * * * * *")
-    body = {"start": "2025-01-01T00:00:00Z", "end": "2026-01-01T00:00:00Z"}
+    body = {"starts_at": "2025-01-01T00:00:00Z", "ends_at": "2026-01-01T00:00:00Z"}
     problem = assert_problem(root.send(f"{PATH}/{schedule.pk}/backfill", body), 400)
     assert "at most 1,000 fires" in problem["errors"][0]["message"]
 

@@ -11,6 +11,7 @@ from tests.callers import TASKS, assert_problem
 #: The shape of a task's answer. Changes are additive.
 ANSWER = {
     *("id", "url", "actor", "status", "payload", "priority", "band", "queue", "run_at", "tags", "trace_id"),
+    *("schedule_id", "scheduled_at"),
     *("max_retries", "min_backoff_seconds", "max_backoff_seconds", "retry_for_seconds", "time_limit_seconds"),
     *(
         "max_age_seconds",

@@ -238,6 +238,34 @@ def test_nothing_is_cancelled_for_a_fire_that_was_decided_before_an_edit(cron, c
     assert Task.objects.get().status == Status.PENDING
 
 
+def test_a_decision_from_before_a_pause_fires_nothing(cron, clocks) -> None:
+    schedule = make_schedule()
+    schedules.pause(schedule.pk)
+    stale = Decision(schedule=schedule, fires=[schedule.created_at], fired_until=schedule.created_at, next_fire_at=None)
+    assert fire_many([stale], **make_lead()).moves == []
+    assert not Task.objects.exists()
+
+
+def test_a_batch_of_broken_schedules_holds_up_no_other(cron, clocks, monkeypatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 2)
+    for name in ("a", "b", "c"):
+        make_schedule(name)
+    Schedule.objects.update(actor="of_another_release")
+    healthy = make_schedule("healthy", cron="1 * * * *")
+    clocks.go_on(HOUR + 120)
+    for _ in range(3):
+        cron.step()
+    assert len(fires(healthy)) >= 1
+
+
+def test_a_kept_fire_outlives_a_long_outage_too(cron, clocks) -> None:
+    schedule = make_schedule(cron="0 0 1 1 *", overlap="buffer_one", catch_up_window_seconds=HOUR)
+    kept = schedule.created_at - timedelta(days=30)
+    Schedule.objects.update(next_fire_at=kept, buffered_fire_at=kept - timedelta(days=1))
+    settle(cron, clocks, rounds=3)
+    assert fires(schedule) == [kept - timedelta(days=1)]
+
+
 def test_jitter_delays_the_start_and_not_the_fire_and_is_the_same_each_time(cron, clocks) -> None:
     schedule = make_schedule(jitter_seconds=600.0)
     reach(clocks, schedule)
