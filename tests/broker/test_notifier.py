@@ -238,7 +238,9 @@ def test_a_submission_that_is_rolled_back_sends_no_event(transactional_db, event
 @pytest.mark.parametrize("status", Status)
 def test_only_tasks_that_become_due_send_an_event(events, status: Status) -> None:
     transitioned.send(None, verb="requeue", moves=[Moved(new_id(), status, "act", "default", "")], at=time.monotonic())
-    assert events == ([{Event.DUE_ANYWHERE}] if status in DUE else [])
+    # A child that is blocked again may have parents that have ended.
+    expected = [{Event.SETTLE}] if status == Status.BLOCKED else [{Event.DUE_ANYWHERE}] if status in DUE else []
+    assert events == expected
 
 
 @pytest.mark.parametrize("verb", ["submit", "complete"])

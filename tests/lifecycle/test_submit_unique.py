@@ -32,11 +32,16 @@ def holder_of(**unique: Any) -> Any:
     return task.pk if task.submitted_as != "created" else None
 
 
-@pytest.mark.parametrize("status", [Status.PENDING, Status.QUEUED, Status.RUNNING, Status.RETRYING, Status.BLOCKED])
+@pytest.mark.parametrize("status", [Status.PENDING, Status.QUEUED, Status.RUNNING, Status.RETRYING])
 def test_a_task_has_its_key_until_it_has_ended(status: Status, worker) -> None:
     task = make_task(status, worker=worker, unique=KEY)
     assert holder_of() == task.pk
     assert Task.objects.count() == 1
+
+
+def test_a_task_that_depends_on_others_has_no_key() -> None:
+    with pytest.raises(InvalidTask, match="cannot have a unique key"):
+        submit(unique=KEY, depends_on=[submit().pk])
 
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.DEAD, Status.CANCELLED])
