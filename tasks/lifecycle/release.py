@@ -9,6 +9,7 @@ they skip rows that are locked. An edge changes under the lock of its child, or,
 circle of waits can close.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tasks.db.statements import fetch
@@ -196,14 +197,19 @@ def _settle(statement: str, *, prepared: str, lease: str, term: int) -> int:
     return int(rows[0][0])
 
 
-def settle_all(*, lease: str, term: int) -> int:
-    """Settle until nothing changes; return how many rows changed."""
+def settle_all(*, lease: str, term: int, released_some: Callable[[], None] = lambda: None) -> int:
+    """Settle until nothing changes; return how many rows changed.
+
+    Parameters:
+        released_some: called after each statement that let tasks go on, or cancelled some.
+    """
     total = 0
     while True:
         # Releases come first: tasks that could run wait for them.
         released = release_many(lease=lease, term=term)
         if released:
             failpoints.reach("after_release")
+            released_some()
         linked = link_many(lease=lease, term=term)
         if linked.linked:
             failpoints.reach("after_link")

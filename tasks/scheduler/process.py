@@ -1,7 +1,6 @@
 """The scheduler process: leadership and the loops of the leader; several may run, one leads."""
 
 from collections.abc import Set
-from typing import Any
 
 import dramatiq
 
@@ -9,7 +8,7 @@ from tasks.broker.brokers import CallboardBroker, InProcessBroker
 from tasks.broker.notifier import Event, Listener, notifier
 from tasks.conf import conf
 from tasks.errors import BrokerUnavailable
-from tasks.lifecycle import transitioned, workers
+from tasks.lifecycle import workers
 from tasks.log import get_logger
 from tasks.scheduler.cron import Cron
 from tasks.scheduler.dispatcher import Dispatcher
@@ -38,7 +37,7 @@ class Scheduler:
         self._sweeper = Sweeper(self._leadership, source)
         self._pruner = Pruner(self._leadership)
         self._cron = Cron(self._leadership)
-        self._settler = Settler(self._leadership)
+        self._settler = Settler(self._leadership, lambda: self._dispatcher.wake(from_front=False))
         self._listener = Listener(self._wake)
 
     def start(self) -> None:
@@ -53,14 +52,12 @@ class Scheduler:
         self._cron.start()
         self._settler.start()
         self._listener.start()
-        transitioned.connect(self._hear, dispatch_uid="callboard.scheduler")
         self._warn_of_misconfigurations()
         log.info("scheduler is ready", broker=conf.BROKER_URL.partition("://")[0])
 
     def stop(self) -> None:
         """Stop all loops and let another scheduler lead at once."""
         notifier.local = None
-        transitioned.disconnect(dispatch_uid="callboard.scheduler")
         self._listener.stop()
         self._dispatcher.stop()
         self._sweeper.stop()
@@ -77,11 +74,6 @@ class Scheduler:
                 log.warning("the broker is not set up for hints", problem=problem)
         except BrokerUnavailable as error:
             log.warning("broker is away; tasks wait in the database", error=str(error))
-
-    def _hear(self, *, verb: str, **_: Any) -> None:
-        """Pass on what the settler has released; the way through PostgreSQL, and back, takes milliseconds longer."""
-        if verb == "release":
-            self._dispatcher.wake(from_front=False)
 
     def _wake(self, events: Set[Event]) -> None:
         if events & {Event.DUE, Event.DUE_ANYWHERE}:

@@ -1,5 +1,7 @@
 """The settler: tells tasks what became of those that they depend on, while this process leads."""
 
+from collections.abc import Callable
+
 from tasks import lifecycle
 from tasks.scheduler.leadership import LEASE, Leadership
 from tasks.scheduler.loop import Loop
@@ -13,13 +15,15 @@ class Settler(Loop):
 
     name = "settler"
 
-    def __init__(self, leadership: Leadership) -> None:
+    def __init__(self, leadership: Leadership, released_some: Callable[[], None]) -> None:
         super().__init__()
+        # The way through PostgreSQL, and back, takes milliseconds longer.
+        self._released_some = released_some
         self._leadership = leadership
 
     def step(self) -> float:
         """Settle until nothing changes."""
         term = self._leadership.term
         if term is not None:
-            lifecycle.settle_all(lease=LEASE, term=term)
+            lifecycle.settle_all(lease=LEASE, term=term, released_some=self._released_some)
         return POLL_SECONDS
