@@ -13,6 +13,7 @@ from tasks.errors import AlreadySignalled, AttemptLost, IllegalTransition
 from tasks.holder import Holder
 from tasks.lifecycle.checkpoint import HOLDER, IS_HELD, as_text
 from tasks.lifecycle.journal import UNKNOWN, Author, of_tasks
+from tasks.lifecycle.predicates import any_of, has_status, in_batch
 from tasks.lifecycle.rows import locked, status_of
 from tasks.lifecycle.signals import Moved, announce
 from tasks.states import FINAL, Status, StepKind
@@ -80,12 +81,14 @@ def keep(
 
 # --- Signals ---
 
+UNENDED = frozenset(Status) - FINAL
+
 # Runs when the task's row is locked. A task that waits for this signal is due now. One whose attempt is just ending
 # looks for the signal itself: see `wake`.
 _SIGNAL = f"""
 WITH live AS (
     SELECT task.id, task.actor, task.queue FROM callboard_task AS task
-    WHERE task.id = ANY(%(ids)s::uuid[]) AND task.status IN ('BLOCKED', 'PENDING', 'QUEUED', 'RETRYING', 'RUNNING')
+    WHERE task.id = ANY(%(ids)s::uuid[]) AND {any_of("task.status", UNENDED)}
       AND (SELECT count(*) FROM callboard_step AS step WHERE step.task_id = task.id AND step.kind = 'SIGNAL') < %(most)s
 ), sent AS (
     INSERT INTO callboard_step (task_id, kind, name, result)
@@ -100,10 +103,10 @@ SELECT id FROM given
 """
 
 # Only while it waits: a delay before a retry is not cut short.
-_WAKE = """
+_WAKE = f"""
 UPDATE callboard_task AS task SET run_at = LEAST(task.run_at, statement_timestamp())
 FROM unnest(%(ids)s::uuid[], %(names)s::text[]) AS waiting (id, name)
-WHERE task.id = ANY(ARRAY[waiting.id]) AND task.status = 'PENDING'
+WHERE {in_batch("waiting")} AND {has_status(Status.PENDING)}
   AND EXISTS (SELECT FROM callboard_step AS wait
               WHERE wait.task_id = waiting.id AND wait.kind = 'WAIT' AND wait.name = waiting.name)
   AND EXISTS (SELECT FROM callboard_step AS signal

@@ -9,6 +9,8 @@ ROOT = Path(settings.BASE_DIR)
 #: Files that move no task: a task has no status before it is submitted, and none after it is removed.
 MOVE_NO_TASK = {
     "barriers",
+    "checkpoint",
+    "steps",
     "__init__",
     "deaths",
     "delete",
@@ -27,9 +29,10 @@ MOVE_NO_TASK = {
     "workers",
     "workflow",
 }
-#: ``rows`` has no verb; ``fire`` is tested with the cron loop, ``submit_once`` with the idempotency keys of the API,
-#: ``workflow`` with the API's workflows, and ``depend`` with the releases that it prepares.
-WITHOUT_TEST_FILE = {"__init__", "barriers", "depend", "fire", "rows", "submit_once", "workflow"}
+#: ``rows`` has no verb; ``checkpoint`` and ``steps`` are tested as held writes, ``fire`` with the cron loop,
+#: ``submit_once`` with the idempotency keys of the API, ``workflow`` with the API's workflows, and ``depend`` with the
+#: releases that it prepares.
+WITHOUT_TEST_FILE = {"__init__", "barriers", "checkpoint", "steps", "depend", "fire", "rows", "submit_once", "workflow"}
 ARROW = re.compile(r"^ +\S+ --> \S+: (\w+)", re.MULTILINE)
 
 FILES = {path.stem for path in (ROOT / "tasks/lifecycle").glob("*.py")}
