@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.test import SimpleTestCase
 
 import tests.actors
 from tasks import log_writer
@@ -55,7 +56,9 @@ def _fresh_notes() -> None:
 @pytest.fixture(autouse=True)
 def _no_session_of_others(request: pytest.FixtureRequest) -> None:
     """Close the session that an earlier test has left open: a test without a database may not even ask about it."""
-    if request.node.get_closest_marker("django_db") is None and not DATABASE & set(request.fixturenames):
+    is_djangos = request.cls is not None and issubclass(request.cls, SimpleTestCase)
+    is_marked = request.node.get_closest_marker("django_db") is not None
+    if not (is_djangos or is_marked or DATABASE & set(request.fixturenames)):
         connection.close()
 
 

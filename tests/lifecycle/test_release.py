@@ -285,7 +285,8 @@ def test_a_stranger_to_the_term_settles_nothing(worker, lead) -> None:
 
 def prune(lead: Lead) -> set[UUID]:
     """Prune what has ended, whenever that was; return the ids that are left."""
-    keep = {str(status): 0.0 for status in FINAL}
+    # Also what ends this very moment.
+    keep = {str(status): -1.0 for status in FINAL}
     lifecycle.prune_many(FIRST_ID, keep_seconds=keep, batch=100, **lead)
     return set(Task.objects.values_list("pk", flat=True))
 
