@@ -15,7 +15,8 @@ interpreter() {  # the path of a version, on the PATH or under pyenv
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+# Building a wheel leaves its work in the source tree.
+trap 'rm -rf "$folder" build callboard.egg-info' EXIT
 .venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir "$folder" .
 
 for pair in ${PAIRS:-3.11:5.2 3.12:5.2 3.12:6.0 3.13:6.0 3.13:6.1}; do
@@ -26,8 +27,8 @@ for pair in ${PAIRS:-3.11:5.2 3.12:5.2 3.12:6.0 3.13:6.0 3.13:6.1}; do
         continue
     fi
     echo "Python $version with Django $django:"
-    "$python" -m venv "$folder/$pair"
-    "$folder/$pair/bin/python" -m pip install --quiet "$folder"/callboard-*.whl "Django~=$django.0"
-    SECOND_PROJECT_PYTHON="$folder/$pair/bin/python" \
+    "$python" -m venv "$folder/$version-$django"
+    "$folder/$version-$django/bin/python" -m pip install --quiet "$folder"/callboard-*.whl "Django~=$django.0"
+    SECOND_PROJECT_PYTHON="$folder/$version-$django/bin/python" \
         .venv/bin/python -m pytest -q -p no:cacheprovider tests/acceptance/test_second_project.py "$@"
 done
