@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["APPS", "Submission", "current", "submit", "submit_many"]
 
-#: In this order: ``tasks`` tells ``django_dramatiq`` which broker to build, and is loaded first. Django 6.1 wants its own
-#: app for PostgreSQL where models have arrays.
+#: In this order: ``tasks`` tells ``django_dramatiq`` which broker to build, and is loaded first. Django 6.1 wants its
+#: own app for PostgreSQL where models have arrays.
 APPS = (
     "django.contrib.postgres",
     "rest_framework",
