@@ -30,19 +30,14 @@ APPS = (
     "dlq.apps.DlqConfig",
     "django_dramatiq",
 )
-_HOMES = {
-    "current": "tasks",
-    "Submission": "tasks.lifecycle",
-    "submit": "tasks.lifecycle",
-    "submit_many": "tasks.lifecycle",
-}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'callboard' has no attribute {name!r}")
-    home = import_module(_HOMES[name])
-    return import_module(f"{home.__name__}.{name}") if name == "current" else getattr(home, name)
+    if name == "current":
+        return import_module("tasks.current")
+    if name in __all__:
+        return getattr(import_module("tasks.lifecycle"), name)
+    raise AttributeError(f"module 'callboard' has no attribute {name!r}")
 
 
 def _refuse_namesakes() -> None:

@@ -11,11 +11,11 @@ class SiteRequestMiddleware(RequestMiddleware):
     """Traces, answers and logs every request."""
 
     def is_ours(self, request: HttpRequest) -> bool:  # noqa: ARG002
-        """Take all of them: also a path that does not exist, or an API client that mistook it."""
+        """Take every path: a client that mistypes one of the API gets a problem, not a page."""
         return True
 
     def is_page(self, request: HttpRequest) -> bool:
-        """Tell the pages of the admin, and static files."""
+        """Tell the admin's pages and static files from the rest."""
         return is_page(request)
 
 

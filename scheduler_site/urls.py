@@ -1,4 +1,4 @@
-"""The site's URLs: the API and probes of ``tasks.api`` and ``dlq.api``, and the admin."""
+"""The site's URLs: the API, the probes and the metrics of ``callboard.urls``, and the admin."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -8,6 +8,5 @@ handler500 = "scheduler_site.request_budget.server_error"
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
-    path("", include("tasks.api.urls")),
-    path("api/v1/", include("dlq.api")),
+    path("", include("callboard.urls")),
 ]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -23,7 +24,7 @@ _PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MISSING: Any = object()
 
 
-class Setting(Generic[T]):
+class Setting(ABC, Generic[T]):
     """One setting: its name, its default and what it accepts.
 
     Declared in a class and read through its instance, it is the Django setting of the same name, else the entry of that
@@ -74,14 +75,17 @@ class Setting(Generic[T]):
             message = f"{self.name}: expected {self._expected()}, got {given!r}."
         raise ImproperlyConfigured(message)
 
+    @abstractmethod
     def _expected(self) -> str:
-        raise NotImplementedError
+        """Say what is accepted, as the end of: expected …"""
 
+    @abstractmethod
     def _from_text(self, text: str) -> T:
-        raise NotImplementedError
+        """Read text; a ValueError refuses it."""
 
+    @abstractmethod
     def _from_value(self, value: Any) -> T:
-        raise NotImplementedError
+        """Read a value of Python code; a ValueError or TypeError refuses it."""
 
 
 class Text(Setting[str]):

@@ -197,11 +197,11 @@ def _settle(statement: str, *, prepared: str, lease: str, term: int) -> int:
     return int(rows[0][0])
 
 
-def settle_all(*, lease: str, term: int, released_some: Callable[[], None] = lambda: None) -> int:
+def settle_all(*, lease: str, term: int, on_release: Callable[[], None] = lambda: None) -> int:
     """Settle until nothing changes; return how many rows changed.
 
     Parameters:
-        released_some: called after each statement that let tasks go on, or cancelled some.
+        on_release: called after each statement that let tasks go on, or cancelled some.
     """
     total = 0
     while True:
@@ -209,7 +209,7 @@ def settle_all(*, lease: str, term: int, released_some: Callable[[], None] = lam
         released = release_many(lease=lease, term=term)
         if released:
             failpoints.reach("after_release")
-            released_some()
+            on_release()
         linked = link_many(lease=lease, term=term)
         if linked.linked:
             failpoints.reach("after_link")

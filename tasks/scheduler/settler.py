@@ -15,15 +15,15 @@ class Settler(Loop):
 
     name = "settler"
 
-    def __init__(self, leadership: Leadership, released_some: Callable[[], None]) -> None:
+    def __init__(self, leadership: Leadership, on_release: Callable[[], None]) -> None:
         super().__init__()
         # The way through PostgreSQL, and back, takes milliseconds longer.
-        self._released_some = released_some
+        self._on_release = on_release
         self._leadership = leadership
 
     def step(self) -> float:
         """Settle until nothing changes."""
         term = self._leadership.term
         if term is not None:
-            lifecycle.settle_all(lease=LEASE, term=term, released_some=self._released_some)
+            lifecycle.settle_all(lease=LEASE, term=term, on_release=self._on_release)
         return POLL_SECONDS
