@@ -152,7 +152,8 @@ def _encoded(text: str, *, safe: str = "") -> str:
 
 
 def _written(host: Host) -> str:
-    name = f"[{_encoded(host.name, safe=':')}]" if ":" in host.name else _encoded(host.name)
+    is_ipv6 = ":" in host.name and not host.name.startswith("/")
+    name = f"[{_encoded(host.name, safe=':')}]" if is_ipv6 else _encoded(host.name)
     return name if host.port is None else f"{name}:{host.port}"
 
 

@@ -1,11 +1,10 @@
 """Signals for a team's own code: a task has ended. They are sent after the commit, and nothing depends on them.
 
-``task_finished`` is sent for each task that became SUCCEEDED, DEAD or CANCELLED, ``task_died`` for each that became
-DEAD.
-Receivers get ``task_id`` (UUID), ``status``, ``actor``, ``queue``, ``trace_id``, and ``attempt`` (None if no attempt
-ended). The process that wrote the status sends them, once, on the thread that wrote it: a worker, the leading scheduler
-(rescues and age limits), or whoever cancelled. A process that ends between the commit and the signal sends none: what
-must happen exactly once belongs in ``on_success`` or ``on_death``, which are tasks.
+``task_finished`` is sent for each task that became SUCCEEDED, DEAD or CANCELLED, and ``task_died`` for each that became
+DEAD. Receivers get ``task_id`` (UUID), ``status``, ``actor``, ``queue``, ``trace_id``, and ``attempt`` (None if no
+attempt ended). The process that wrote the status sends them, once, on the thread that wrote it: a worker, the leading
+scheduler (rescues and age limits), or whoever cancelled. A process that ends between the commit and the signal sends
+none: what must happen exactly once belongs in ``on_success`` or ``on_death``, which are tasks.
 
 A receiver that raises is logged. One that is slow delays other outcomes of its worker: it should hand work on.
 """

@@ -48,11 +48,17 @@ class Line(NamedTuple):
         return parts[1] if len(parts) > 2 else parts[-1]
 
 
+#: In Python 3.11, two threads that parse at the same time get a SystemError.
+_parsing = threading.Lock()
+
+
 @cache
 def statements_of(file: str) -> dict[int, int]:
     """Map each line of a file to the first line of its statement: one that is spread over lines counts once."""
     found: dict[int, int] = {}
-    for node in ast.walk(ast.parse(Path(file).read_text())):
+    with _parsing:
+        tree = ast.parse(Path(file).read_text())
+    for node in ast.walk(tree):
         if isinstance(node, ast.stmt):
             body = getattr(node, "body", None)
             last = body[0].lineno - 1 if body else node.end_lineno or node.lineno

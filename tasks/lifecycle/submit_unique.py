@@ -32,7 +32,7 @@ Insert = Callable[[Sequence[dict[str, Any]]], dict[UUID, Sequence[Any]]]
 CREATED, EXISTING, REPLACED = "created", "existing", "replaced"
 
 #: Times that a key's task may end between two statements before the call gives up.
-_MOST_ROUNDS = 10
+_MOST_ROUNDS = 50
 
 # A task whose time for the key is over gives it up when another wants it. So does one that has ended and has it still,
 # because a worker of an earlier release ended it. By the time at which the transaction began: what this call itself has

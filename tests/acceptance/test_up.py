@@ -21,7 +21,7 @@ from scheduler_site.embedded.private import read_pairs
 from scheduler_site.embedded.processes import free_port, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-_PARTS = ("manage.py", "gunicorn.conf.py", "scheduler_site", "tasks", "dlq", "templates")
+_PARTS = ("manage.py", "gunicorn.conf.py", "callboard", "scheduler_site", "tasks", "dlq", "templates")
 
 
 class Project:

@@ -231,6 +231,7 @@ SELECT id, 1, 'SUCCEEDED', gen_random_uuid(), finished_at FROM callboard_task
 """
 
 
+@pytest.mark.slow
 def test_it_removes_more_than_the_engine_finishes(pruner) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_MANY, [20_000])

@@ -277,6 +277,7 @@ def _bracketed(host: str) -> str:
 
 
 @given(user=_TEXT, password=_TEXT, host=_HOSTS, port=_PORTS, name=_NAME)
+@example(user="", password="", host="/run/a:b", port=1, name="x")
 @_quick
 def test_a_connection_goes_exactly_where_the_encoded_url_says(
     user: str, password: str, host: str, port: int, name: str
