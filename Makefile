@@ -23,7 +23,7 @@ bench: venv-dev  ## Measure speed and cost beside plain Dramatiq (ARGS="--only d
 	@$(bin)/python -m benchmarks $(ARGS)
 
 test: venv-dev  ## Run the fast tests, on a private PostgreSQL and Redis (ARGS="-k name")
-	@$(bin)/python -m pytest -m "not slow" -n $$(( $$(nproc) + 1 )) --maxprocesses 5 $(ARGS)
+	@$(bin)/python -m pytest -m "not slow" -n $$(( $$(nproc) + 1 )) --maxprocesses 5 --dist worksteal $(ARGS)
 
 test-all: venv-dev  ## Run all tests, including those that start whole stacks
 	@$(bin)/python -m pytest $(ARGS)
