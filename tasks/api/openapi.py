@@ -26,8 +26,8 @@ at most 64 bits.
 
 Every error is an `application/problem+json`. Programs can rely on its `code`; its messages are for people.
 
-Every answer has the header `X-Trace-Id`. A request can set it by sending `X-Trace-Id` (a UUID, or 16 to 64
-hexadecimal digits) or `traceparent`; the answer has it with 32 digits.\
+Every answer has the header `X-Trace-Id`. A request can set it by sending `X-Trace-Id` (a UUID, a ULID, an
+id of AWS X-Ray, or 16 to 64 hexadecimal digits) or `traceparent`; the answer has it with 32 digits.\
 """
 
 _TAGS = {
@@ -96,7 +96,10 @@ _ERROR_HEADERS = {
 }
 #: Parameters that every address takes; what is not valid in them is replaced, not refused.
 _TRACE_PARAMETERS = {
-    "X-Trace-Id": "The id that the answer, the logs and a submitted task get: a UUID, or 16 to 64 hexadecimal digits.",
+    "X-Trace-Id": (
+        "The id that the answer, the logs and a submitted task get: a UUID, a ULID, an id of AWS X-Ray, or 16 to 64"
+        " hexadecimal digits."
+    ),
     "traceparent": "As in W3C Trace Context; its trace id is taken if X-Trace-Id has none.",
 }
 _TRACED = {"X-Trace-Id": {"$ref": "#/components/headers/X-Trace-Id"}}

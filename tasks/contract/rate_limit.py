@@ -187,7 +187,7 @@ def take(keys: Sequence[str], units: int, rate: Rate) -> Verdict | None:
         return _buckets().take(keys, units, rate)
     except redis.RedisError as error:
         breaker.trip()
-        log.warning("the limits cannot be checked", allowed=conf.SUBMIT_RATE_FAIL_OPEN, error=str(error))
+        log.warning("the limits cannot be checked", submissions_allowed=conf.SUBMIT_RATE_FAIL_OPEN, error=str(error))
         return None
 
 

@@ -9,7 +9,12 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 from uuid_utils import uuid7
 
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID = re.compile(r"(?:urn:uuid:|\{)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\}?")
+# https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html: seconds and a random part.
+_X_RAY = re.compile(r"(?:root=)?1-([0-9a-f]{8}-[0-9a-f]{24})(?:;.*)?")
+# https://github.com/ulid/spec: 128 bits as 26 digits of 5 bits, so that the first is at most 7.
+_ULID = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")
+_ULID_DIGITS = str.maketrans("abcdefghjkmnpqrstvwxyz", "abcdefghijklmnopqrstuv")
 _HEX = re.compile(r"[0-9a-f]{16,64}")
 # https://www.w3.org/TR/trace-context/#traceparent-header: version ff is invalid, versions after 00 may append fields.
 _TRACEPARENT = re.compile(
@@ -39,12 +44,16 @@ def from_headers(headers: Mapping[str, Any]) -> str:
 def _canonical(text: str) -> str:
     """Write a trace id of any common form with 32 digits; "" if it is none.
 
-    A UUID loses its dashes, and of a ``traceparent`` the trace id is taken. Shorter ids get zeros on the left, and of
-    longer ones the right end stays: https://www.w3.org/TR/trace-context-2/#interoperating-with-existing-systems
+    A UUID and an id of AWS X-Ray lose their dashes, a ULID is written in hexadecimal digits, and of a ``traceparent``
+    the trace id is taken. Shorter ids get zeros on the left, and of longer ones the right end stays:
+    https://www.w3.org/TR/trace-context-2/#interoperating-with-existing-systems
     """
     text = text.strip(" \t").lower()
-    if _UUID.fullmatch(text):
-        text = text.replace("-", "")
+    if found := _UUID.fullmatch(text) or _X_RAY.fullmatch(text):
+        text = found[1].replace("-", "")
+    elif _ULID.fullmatch(text) and not _HEX.fullmatch(text):
+        # Python's digits of base 32 go on to v; Crockford's leave out four letters.
+        text = f"{int(text.translate(_ULID_DIGITS), 32):032x}"
     if not _HEX.fullmatch(text):
         return _of_traceparent(text)
     digits = text.zfill(32)[-32:]

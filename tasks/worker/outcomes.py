@@ -162,7 +162,11 @@ def _refused_success(outcome: Outcome, why: str) -> Outcome:
 def _success(execution: Execution, worker_id: UUID) -> Outcome:
     kept, note = _kept_result(execution)
     followups, refused = submittable(after_success(execution), execution)
-    group = _of_group(execution, refused) if "group_completion_uuid" in execution.claimed.options else {}
+    group: dict[str, Any] = {}
+    if "group_completion_uuid" in execution.claimed.options:
+        callbacks, refused_at_the_end = submittable(at_the_end_of_group(execution), execution)
+        refused = [*refused, *refused_at_the_end]
+        group = {"barrier": str(execution.claimed.options["group_completion_uuid"]), "at_the_end_of_group": callbacks}
     if refused:
         # Neither on_failure nor on_retry_exhausted is called: the function has done its work, and a callback that
         # compensates a failure would do harm. The dead letter records it.
@@ -171,13 +175,6 @@ def _success(execution: Execution, worker_id: UUID) -> Outcome:
     return _outcome(
         execution, worker_id, AttemptOutcome.SUCCEEDED, result=kept, note=note, followups=followups, **group
     )
-
-
-def _of_group(execution: Execution, refused: list[str]) -> dict[str, Any]:
-    """Give the barrier of a task's group and what follows its last task; add to ``refused`` what cannot."""
-    callbacks, reasons = submittable(at_the_end_of_group(execution), execution)
-    refused += reasons
-    return {"barrier": str(execution.claimed.options["group_completion_uuid"]), "at_the_end_of_group": callbacks}
 
 
 def _dead(execution: Execution, worker_id: UUID, error: BaseException) -> Outcome:
