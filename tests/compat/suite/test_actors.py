@@ -68,7 +68,7 @@ def test_an_option_that_nobody_knows_is_refused() -> None:
 
 def test_an_option_of_a_middleware_is_known(broker) -> None:
     class Mine(dramatiq.Middleware):
-        actor_options = {"mine"}  # noqa: RUF012
+        actor_options = {"mine"}
 
     broker.add_middleware(Mine())
     assert dramatiq.actor(mine=1)(keep).options["mine"] == 1
@@ -204,7 +204,9 @@ def test_failures_of_hooks_are_ignored(broker, run) -> None:
         def before_process_message(self, broker: Any, message: Any) -> None:
             raise RuntimeError("before")
 
-        def after_process_message(self, broker: Any, message: Any, *, result: Any = None, exception: Any = None) -> None:
+        def after_process_message(
+            self, broker: Any, message: Any, *, result: Any = None, exception: Any = None
+        ) -> None:
             raise RuntimeError("after")
 
     broker.add_middleware(Broken())

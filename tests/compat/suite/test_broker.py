@@ -166,5 +166,3 @@ def test_a_redis_broker_takes_a_client() -> None:
     make: Any = RedisBroker
     with pytest.raises(TypeError, match="client"):
         make(client=object())
-
-

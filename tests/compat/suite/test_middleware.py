@@ -252,5 +252,3 @@ def test_prometheus_counts_messages_failures_and_retries(broker, run) -> None:
 
     assert (count(middleware.total_messages), count(middleware.total_errored_messages)) == (2, 2)
     assert (count(middleware.total_retried_messages), count(middleware.total_rejected_messages)) == (1, 1)
-
-
