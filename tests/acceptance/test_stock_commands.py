@@ -1,4 +1,4 @@
-"""The commands with which teams have started their workers so far, in a project of their own, and ours from any folder."""
+"""The commands with which teams have started workers so far, and ours, from any folder, in the second project."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.acceptance.test_second_project import PROJECT, PYTHON, Shop, database
 
 __all__ = ["database"]
 
-pytestmark = pytest.mark.skipif(PYTHON != sys.executable, reason="once is enough")
+pytestmark = pytest.mark.skipif(sys.executable != PYTHON, reason="once is enough")
 
 MANAGE = str(PROJECT / "manage.py")
 
@@ -23,7 +23,7 @@ MANAGE = str(PROJECT / "manage.py")
     ],
     ids=["rundramatiq", "dramatiq", "runworkers"],
 )
-def test_a_command_runs_workers_from_any_folder(tmp_path: Path, database: str, command: tuple[str, ...]) -> None:  # noqa: F811
+def test_a_command_runs_workers_from_any_folder(tmp_path: Path, database: str, command: tuple[str, ...]) -> None:
     shop = Shop("shop.settings", database, SHOP_API="/callboard", SHOP_ADMIN="/admin")
     shop.folder = tmp_path
     shop.run(MANAGE, "migrate", "--verbosity", "0")

@@ -3,10 +3,9 @@
 import inspect
 import pkgutil
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-from django.utils.module_loading import import_module
 
 from tests.compat import suite
 

@@ -12,7 +12,7 @@ from dramatiq.middleware import AgeLimit, CurrentMessage, Middleware, Retries, S
 from dramatiq.middleware.middleware import MiddlewareError
 from dramatiq.middleware.prometheus import Prometheus
 
-from tasks.models import Task
+from tasks.models import Attempt, Task
 from tasks.states import Status
 
 got: list[Any] = []
@@ -110,10 +110,13 @@ def test_a_hook_may_add_options(broker, run) -> None:
         message.options["tenant"] = "acme"
 
     broker.add_middleware(hooks(before_enqueue=tag))
-    actor = dramatiq.actor(actor_name="look")(
-        lambda: got.append(CurrentMessage.get_current_message().options["tenant"])  # type: ignore[union-attr]
-    )
-    run(actor.send())
+
+    @dramatiq.actor
+    def look() -> None:
+        message: Any = CurrentMessage.get_current_message()
+        got.append(message.options["tenant"])
+
+    run(look.send())
     assert got == ["acme"]
 
 
@@ -213,8 +216,6 @@ def test_what_an_exception_of_a_coroutine_holds_is_freed(run, caplog) -> None:
 
 
 def test_an_error_of_a_coroutine_has_its_own_traceback(run) -> None:
-    from tasks.models import Attempt
-
     async def deep() -> None:
         raise TypeError("bla")
 
@@ -239,16 +240,17 @@ def test_a_time_out_inside_of_a_coroutine_is_a_failure_like_others(run) -> None:
 def test_prometheus_counts_messages_failures_and_retries(broker, run) -> None:
     middleware = Prometheus()
     broker.add_middleware(middleware)
-    middleware.after_process_boot(broker)  # type: ignore[no-untyped-call]
+    middleware.after_process_boot(broker)
 
-    @dramatiq.actor(max_retries=1, queue_name="mail")
-    def breaks() -> None:
+    # All counters of this process are one, so no other test may use the name.
+    @dramatiq.actor(max_retries=1, queue_name="letters")
+    def breaks_here() -> None:
         raise RuntimeError
 
-    run(breaks.send())
+    run(breaks_here.send())
 
     def count(metric: Any) -> float:
-        return float(metric.labels("mail", "breaks")._value.get())
+        return float(metric.labels("letters", "breaks_here")._value.get())
 
     assert (count(middleware.total_messages), count(middleware.total_errored_messages)) == (2, 2)
     assert (count(middleware.total_retried_messages), count(middleware.total_rejected_messages)) == (1, 1)

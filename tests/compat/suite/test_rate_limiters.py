@@ -14,6 +14,7 @@ from dramatiq.rate_limits.backends import RedisBackend, StubBackend
 from tasks.broker import redis_url
 from tasks.models import Task, new_id
 from tasks.states import Status
+from tasks.testing import drain
 from tests.waiting import wait_until
 
 got: list[Any] = []
@@ -79,8 +80,6 @@ def test_a_busy_mutex_is_waited_for_by_retries(run, backend, key) -> None:
 
     with mutex.acquire():
         sent = alone.send()
-        from tasks.testing import drain
-
         drain()
         assert Task.objects.get(pk=sent.message_id).status == Status.RETRYING
     assert run(sent).status == Status.SUCCEEDED

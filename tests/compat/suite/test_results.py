@@ -143,7 +143,11 @@ def test_without_a_backend_a_result_is_an_error(run) -> None:
 
 
 def test_a_value_that_is_no_json_harms_nobody(run) -> None:
-    task = run(dramatiq.actor(actor_name="odd")(lambda: object()).send())
+    @dramatiq.actor
+    def odd() -> object:
+        return object()
+
+    task = run(odd.send())
     assert (task.status, task.result) == (Status.SUCCEEDED, None)
 
 
