@@ -32,6 +32,7 @@ from dramatiq.results import Results
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tasks import registry
 from tasks.broker import dramatiq_internals, redis_url
 from tasks.broker.groups import TaskGroups
 from tasks.broker.results import TaskResults
@@ -147,14 +148,36 @@ class CallboardBroker(_Stock):
         # Not at the top: django-dramatiq builds the broker before Django has models.
         from tasks.broker.join import join
 
-        if not self.get_declared_queues().issuperset(broker_queues(queue_name)):
-            raise QueueNotFound(queue_name)  # type: ignore[no-untyped-call]
+        self._require_queue(queue_name)
         join(
             queue_name,
             timeout_seconds=None if timeout is None else timeout / 1000,
             interval_seconds=interval / 1000,
             fail_fast=getattr(self, "fail_fast_default", False) if fail_fast is None else fail_fast,
         )
+
+    def flush(self, queue_name: str) -> None:
+        """Cancel the tasks of a queue that wait. Dead letters stay, and so does what runs.
+
+        Raises:
+            QueueNotFound: no actor declares the queue.
+        """
+        # Not at the top: django-dramatiq builds the broker before Django has models.
+        from tasks.broker.flush import flush
+
+        self._require_queue(queue_name)
+        flush(queue_name)
+
+    def flush_all(self) -> None:
+        """Cancel the tasks of all queues that wait."""
+        from tasks.broker.flush import flush
+
+        for queue_name in registry.queue_names():
+            flush(queue_name)
+
+    def _require_queue(self, queue_name: str) -> None:
+        if not self.get_declared_queues().issuperset(broker_queues(queue_name)):
+            raise QueueNotFound(queue_name)  # type: ignore[no-untyped-call]
 
     def _add_queue(self, band: str) -> None:
         raise NotImplementedError

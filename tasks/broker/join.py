@@ -13,7 +13,10 @@ from tasks.states import FINAL, Status
 
 #: A scheduler and workers that a test has just started may not be on the registry yet.
 PATIENCE_SECONDS = 2.0
-_WAY_OUT = "In a test, call tasks.testing.drain(): it runs the tasks in the test's own thread and transaction."
+_WAY_OUT = (
+    "In a test, call tasks.testing.drain(): it runs the tasks in the test's own thread and transaction. "
+    "Or take DramatiqTestCase of tasks.testing in place of django-dramatiq's: it starts a scheduler."
+)
 
 
 def join(queue: str, *, timeout_seconds: float | None, interval_seconds: float, fail_fast: bool) -> None:

@@ -38,13 +38,13 @@ class Scheduler:
         self._pruner = Pruner(self._leadership)
         self._cron = Cron(self._leadership)
         self._settler = Settler(self._leadership, lambda: self._dispatcher.wake(from_front=False))
-        self._listener = Listener(self._wake)
+        self._listener = Listener(self.wake)
 
     def start(self) -> None:
         """Start all loops; this process leads once the lease is free."""
         workers.declare_queues()
         if isinstance(broker(), InProcessBroker):
-            notifier.local = self._wake
+            notifier.local = self.wake
         self._leadership.start()
         self._dispatcher.start()
         self._sweeper.start()
@@ -75,7 +75,8 @@ class Scheduler:
         except BrokerUnavailable as error:
             log.warning("broker is away; tasks wait in the database", error=str(error))
 
-    def _wake(self, events: Set[Event]) -> None:
+    def wake(self, events: Set[Event]) -> None:
+        """Wake the loops that these events are for."""
         if events & {Event.DUE, Event.DUE_ANYWHERE}:
             self._dispatcher.wake(from_front=Event.DUE_ANYWHERE in events)
         if Event.SETTLE in events:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tasks.testing.case import CallboardTestMixin
     from tasks.testing.clock import travel
+    from tasks.testing.dramatiq_case import DramatiqTestCase
     from tasks.testing.runs import EndlessDrain, drain, inline, perform
     from tasks.testing.submissions import assert_not_submitted, assert_submitted, submitted
     from tasks.testing.worker import Busy
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Busy",
     "CallboardTestMixin",
+    "DramatiqTestCase",
     "EndlessDrain",
     "assert_not_submitted",
     "assert_submitted",
@@ -30,6 +32,7 @@ __all__ = [
 _MODULES = {
     "Busy": "worker",
     "CallboardTestMixin": "case",
+    "DramatiqTestCase": "dramatiq_case",
     "EndlessDrain": "runs",
     "assert_not_submitted": "submissions",
     "assert_submitted": "submissions",

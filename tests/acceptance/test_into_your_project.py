@@ -41,7 +41,7 @@ def test_a_new_project_runs_a_task_after_the_steps_of_the_page(tmp_path: Path, d
     assert "no issues" in shop.run(*check)
     shop.run(*migrate)
     with (
-        shop.running(*scheduler[1:], log=tmp_path / "scheduler"),
-        shop.running(*workers[1:], log=tmp_path / "workers"),
+        shop.running(*scheduler, log=tmp_path / "scheduler"),
+        shop.running(*workers, log=tmp_path / "workers"),
     ):
         assert "order 7 confirmed" in shop.run(*submit[0][1:])

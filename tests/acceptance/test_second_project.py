@@ -60,7 +60,7 @@ class Shop:
         """Keep one of the project's processes running."""
         with log.open("w") as file:
             process = subprocess.Popen(
-                [PYTHON, "manage.py", *command], cwd=self.folder, env=self.environment, stdout=file, stderr=file
+                [PYTHON, *command], cwd=self.folder, env=self.environment, stdout=file, stderr=file
             )
             try:
                 yield
@@ -92,8 +92,8 @@ def walk(shop: Shop, folder: Path) -> dict[str, Any]:
     if "peculiar" in shop.environment["DJANGO_SETTINGS_MODULE"]:
         shop.run("manage.py", "migrate", "--verbosity", "0", "--database", "archive")
     with (
-        shop.running("runscheduler", log=folder / "scheduler"),
-        shop.running("runworkers", "--processes", "1", "--threads", "2", log=folder / "workers"),
+        shop.running("manage.py", "runscheduler", log=folder / "scheduler"),
+        shop.running("manage.py", "runworkers", "--processes", "1", "--threads", "2", log=folder / "workers"),
     ):
         found: dict[str, Any] = json.loads(shop.run("walk.py"))
         listed = shop.run("manage.py", "callboard", "tasks", "list", "--json")

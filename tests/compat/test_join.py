@@ -7,14 +7,15 @@ from typing import Any
 import dramatiq
 import pytest
 from django.db import connection
-from django_dramatiq.test import DramatiqTestCase
+from django_dramatiq.test import DramatiqTestCase as Stock
 from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.results import ResultFailure
 
 from tasks.broker import join as join_module
+from tasks.broker.notifier import notifier
 from tasks.errors import NotSupported
 from tasks.models import Task
-from tasks.testing import drain
+from tasks.testing import DramatiqTestCase, drain
 from tests.actors import act, add, elsewhere
 
 
@@ -76,14 +77,15 @@ def test_join_without_a_worker_names_what_is_missing_and_drain(monkeypatch) -> N
     assert time.monotonic() - began >= 0.15
 
 
-def _refused() -> list[Any]:
+def errors_of(case: type[unittest.TestCase]) -> list[Any]:
     """Run a test of a team's as unittest does; return what it raised."""
 
-    class TeamsTest(DramatiqTestCase):  # type: ignore[misc]
+    class TeamsTest(case):  # type: ignore[misc, valid-type]
         def test_a_task_runs(self) -> None:
-            add.send(1, 2)
+            sent = [add.send(1, 2), add.send_with_options(args=(3, 4), delay=100)]
             self.broker.join("default")
             self.worker.join()
+            assert [one.get_result() for one in sent] == [3, 7]
 
     result = unittest.TestResult()
     TeamsTest("test_a_task_runs").run(result)
@@ -94,6 +96,14 @@ def _refused() -> list[Any]:
 @pytest.mark.django_db(transaction=True)
 def test_a_stock_test_case_is_told_what_to_do(idle_engine, monkeypatch) -> None:
     monkeypatch.setattr(join_module, "PATIENCE_SECONDS", 0.15)
-    ((_, traceback),) = _refused()
+    ((_, traceback),) = errors_of(Stock)
     assert "no scheduler is running" in traceback
-    assert "tasks.testing.drain()" in traceback
+    assert "DramatiqTestCase of tasks.testing" in traceback
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_the_same_test_case_from_our_package_runs(idle_engine) -> None:
+    for _ in range(2):
+        assert errors_of(DramatiqTestCase) == []
+    assert notifier.local is None

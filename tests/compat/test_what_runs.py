@@ -14,6 +14,7 @@ import dramatiq
 import pytest
 
 from tasks.current import run as current_run
+from tasks.errors import NotSupported
 from tests.waiting import wait_until
 
 got: list[Any] = []
@@ -90,6 +91,20 @@ def test_a_decorator_that_makes_a_coroutine_function_plain_runs(declare, run, de
     made.__name__ = "work"
     assert run(declare(made).send(1)).result == 1
     assert got[-1] == 1
+
+
+def test_a_coroutine_sends_as_the_refusal_says(declare, run) -> None:
+    note = declare(lambda n: got.append(n), actor_name="note_it")  # noqa: PLW0108 - an actor needs a function
+
+    async def work() -> str:
+        try:
+            note.send(1)
+        except NotSupported as error:
+            return str(await asgiref.sync.sync_to_async(note.send)(2)) and str(error)
+        return "sent"
+
+    assert "await sync_to_async(actor.send)" in run(declare(work).send()).result
+    wait_until(lambda: got == [2])
 
 
 def test_a_class_based_actor_runs_and_is_checked(scheduled, run) -> None:

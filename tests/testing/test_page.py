@@ -24,7 +24,6 @@ def _examples() -> dict[str, Any]:
 
 EXAMPLES = _examples()
 FUNCTIONS = [one for one in EXAMPLES.values() if inspect.isfunction(one)]
-CASES = [one for one in EXAMPLES.values() if isinstance(one, type)]
 
 
 @pytest.mark.parametrize("example", FUNCTIONS, ids=lambda one: one.__name__)
@@ -32,12 +31,21 @@ def test_an_example_passes(example, callboard: CallboardTestMixin) -> None:
     example(callboard)
 
 
-@pytest.mark.django_db
-@pytest.mark.parametrize("case", CASES)
-def test_an_example_of_unittest_passes(case: type[unittest.TestCase]) -> None:
+def run_case(case: type[unittest.TestCase]) -> None:
     result = unittest.TestResult()
     unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
     assert (result.testsRun, result.errors, result.failures) == (1, [], [])
+
+
+@pytest.mark.django_db
+def test_the_example_of_unittest_passes() -> None:
+    run_case(EXAMPLES["InvoiceTest"])
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_the_example_with_a_real_worker_passes(idle_engine) -> None:
+    run_case(EXAMPLES["RealWorkerTest"])
 
 
 def test_the_page_names_every_function() -> None:

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import pytest
+from django.core import mail
 from django.core.checks import run_checks
 from django.db import OperationalError, connection
 
@@ -110,6 +111,18 @@ def test_a_database_that_is_away_gives_no_warning(db, monkeypatch) -> None:
     assert sessions_that_do_not_fit(processes=99, threads=99) == []
 
 
+@pytest.fixture
+def served(monkeypatch) -> None:
+    """Make it look as if no test ran."""
+    monkeypatch.delattr(mail, "outbox")
+
+
+def test_the_tests_of_a_fresh_project_start_with_the_key_that_django_made(settings) -> None:
+    settings.SECRET_KEY = "django-insecure-abcdefghijklmnopqrstuvwxyz0123456789"
+    assert not settings.DEBUG
+    assert check_secret_key() == []
+
+
 @pytest.mark.parametrize(
     ("key", "fault"),
     [
@@ -120,7 +133,7 @@ def test_a_database_that_is_away_gives_no_warning(db, monkeypatch) -> None:
         ("django-insecure-abcdefghijklmnopqrstuvwxyz0123456789", 'begins with "django-insecure-"'),
     ],
 )
-def test_a_weak_secret_key_is_an_error_that_says_how_to_make_one(settings, key: str, fault: str) -> None:
+def test_a_weak_secret_key_is_an_error_that_says_how_to_make_one(settings, served, key: str, fault: str) -> None:
     settings.SECRET_KEY = key
     (error,) = [error for error in run_checks() if error.id == "callboard.E003"]
     assert error.msg.startswith(f"SECRET_KEY {fault}")
@@ -130,7 +143,7 @@ def test_a_weak_secret_key_is_an_error_that_says_how_to_make_one(settings, key: 
 
 
 @pytest.mark.parametrize("make", [lambda: secrets.token_hex(16), lambda: secrets.token_urlsafe(50)])
-def test_a_random_secret_key_is_taken(settings, make: Any) -> None:
+def test_a_random_secret_key_is_taken(settings, served, make: Any) -> None:
     settings.SECRET_KEY = make()
     assert check_secret_key() == []
 
