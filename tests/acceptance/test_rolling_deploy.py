@@ -77,12 +77,12 @@ def test_this_release_works_and_starts_on_the_schema_of_the_next(rig: Rig) -> No
 
 
 def test_the_next_release_waits_for_its_schema(rig: Rig) -> None:
-    names = rig.database.query("SELECT name FROM django_migrations WHERE app = 'tasks' ORDER BY name DESC LIMIT 2")
+    names = rig.database.query("SELECT name FROM django_migrations WHERE app = 'callboard' ORDER BY name DESC LIMIT 2")
     (last,), (before,) = names
-    rig.manage("migrate", "tasks", before, "--verbosity", "0")
+    rig.manage("migrate", "callboard", before, "--verbosity", "0")
     processes = [rig.start_scheduler(), rig.start_workers(threads=2)]
     for process in processes:
-        wait_until(partial(says, process, f"migrations are missing: tasks.{last}"), timeout=30, what="it to wait")
+        wait_until(partial(says, process, f"migrations are missing: callboard.{last}"), timeout=30, what="it to wait")
     assert rig.database.workers() == []
     rig.manage("migrate", "--verbosity", "0")
     tasks = rig.client.submit("effect", count=10)
