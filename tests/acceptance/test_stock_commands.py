@@ -1,4 +1,4 @@
-"""The commands with which teams have started workers so far, and ours, from any folder, in the second project."""
+"""Commands that start workers, stock and own, from any folder in the second project."""
 
 import sys
 from pathlib import Path

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from datetime import timedelta
 from typing import Any
 
@@ -15,26 +14,13 @@ from dlq.models import DeadLetter
 from tasks.models import Task
 from tasks.states import DeathReason, Status
 from tasks.testing import drain, perform, travel
+from tests.compat.suite.naps import forget, got, nap
 from tests.waiting import wait_until
-
-got: list[Any] = []
 
 
 @pytest.fixture(autouse=True)
 def _nothing_got() -> None:
-    got.clear()
-
-
-def nap(seconds: float = 20) -> None:
-    """Sleep in small pieces, which an exception can end, and note how it ended."""
-    until = time.monotonic() + seconds
-    try:
-        while time.monotonic() < until:
-            time.sleep(0.005)
-    except BaseException as error:
-        got.append(type(error).__name__)
-        raise
-    got.append("done")
+    forget()
 
 
 # --- Age ---

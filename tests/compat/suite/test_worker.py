@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from typing import Any
 
 import dramatiq
@@ -14,34 +13,16 @@ from dramatiq.results import ResultFailure, ResultTimeout
 
 from tasks.models import Task
 from tasks.states import WAITING, Status
+from tests.compat.suite.naps import forget, got, nap, runs
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
-
-got: list[Any] = []
-#: Set once an actor's function runs. The row says RUNNING a moment before.
-runs = threading.Event()
 
 
 @pytest.fixture(autouse=True)
 def _broker(scheduled: Any) -> None:
     """Give each test a scheduler; it starts its worker when its actors are declared."""
-    got.clear()
-    runs.clear()
-
-
-def nap(seconds: float) -> float:
-    """Sleep in small pieces, which an exception can end, and note how it ended."""
-    until = time.monotonic() + seconds
-    runs.set()
-    try:
-        while time.monotonic() < until:
-            time.sleep(0.005)
-    except BaseException as error:
-        got.append(type(error).__name__)
-        raise
-    got.append("done")
-    return seconds
+    forget()
 
 
 # --- Joining ---
