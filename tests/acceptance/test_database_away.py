@@ -48,6 +48,7 @@ def test_postgresql_is_restarted_at_once_in_the_middle_of_a_backlog(rig: Rig, da
     assert set(rig.effects().values()) == {1}, "the outage was shorter than a lease: outcomes waited for it"
 
 
+@pytest.mark.slow
 def test_every_session_is_ended_again_and_again(rig: Rig) -> None:
     api = start(rig)
     rig.client.submit("last", count=TASKS, seconds=SECONDS)

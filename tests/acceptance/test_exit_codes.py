@@ -3,6 +3,7 @@
 import pytest
 
 from tests.acceptance.harness.rig import Rig
+from tests.tiers import slow_except
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -24,7 +25,7 @@ def assert_died_as_crash_loop(rig: Rig, poison: str) -> None:
     assert [letter.reason for letter in rig.database.snapshot().letters] == ["crash_loop"]
 
 
-@pytest.mark.parametrize("code", [77, *(pytest.param(code, marks=pytest.mark.slow) for code in (0, 1, 70, 75, 76))])
+@pytest.mark.parametrize("code", slow_except(77, of=(0, 1, 70, 75, 76, 77)))
 def test_a_task_that_ends_its_process_with_any_exit_code_dies_as_crash_loop(rig: Rig, code: int) -> None:
     start(rig)
     (poison,) = rig.client.submit("leave", code=code, priority=6)

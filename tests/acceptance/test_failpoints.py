@@ -4,6 +4,7 @@ import pytest
 
 from tasks.testing import failpoints
 from tests.acceptance.harness.rig import Rig
+from tests.tiers import slow_except
 from tests.waiting import wait_until
 
 FAULT = "F2"
@@ -22,7 +23,7 @@ AFTER_THE_EFFECT = frozenset({"after_effect", "before_completion"})
 TASKS = 12
 
 
-@pytest.mark.parametrize("name", IN_THE_SCHEDULER)
+@pytest.mark.parametrize("name", slow_except("after_dispatch", of=IN_THE_SCHEDULER))
 def test_the_scheduler_is_killed_at(rig: Rig, name: str) -> None:
     scheduler = rig.start_scheduler(env=rig.arm(f"{name}:kill"))
     rig.start_workers(threads=2)
@@ -33,7 +34,7 @@ def test_the_scheduler_is_killed_at(rig: Rig, name: str) -> None:
     assert sorted(rig.effects().values()) == [1] * TASKS
 
 
-@pytest.mark.parametrize("name", IN_A_WORKER)
+@pytest.mark.parametrize("name", slow_except("after_claim", "before_completion", "after_completion", of=IN_A_WORKER))
 def test_a_worker_is_killed_at(rig: Rig, name: str) -> None:
     rig.start_scheduler()
     rig.start_workers(threads=2, env=rig.arm(f"{name}:kill"))
@@ -48,7 +49,7 @@ def test_a_worker_is_killed_at(rig: Rig, name: str) -> None:
         assert sum(task.crashes for task in rig.database.snapshot().tasks) <= 2, "at most what ran is blamed"
 
 
-@pytest.mark.parametrize("name", IN_THE_SCHEDULER)
+@pytest.mark.parametrize("name", slow_except("after_publish", of=IN_THE_SCHEDULER))
 def test_the_scheduler_loses_its_connection_at(rig: Rig, name: str) -> None:
     rig.start_scheduler(env=rig.arm(f"{name}:error"))
     rig.start_workers(threads=2)
@@ -58,7 +59,9 @@ def test_the_scheduler_loses_its_connection_at(rig: Rig, name: str) -> None:
     assert sorted(rig.effects().values()) == [1] * TASKS
 
 
-@pytest.mark.parametrize("name", ["before_claim", "before_completion", "after_completion"])
+@pytest.mark.parametrize(
+    "name", slow_except("before_completion", of=["before_claim", "before_completion", "after_completion"])
+)
 def test_a_worker_loses_its_connection_at(rig: Rig, name: str) -> None:
     rig.start_scheduler()
     workers = rig.start_workers(threads=2, env=rig.arm(f"{name}:error"))

@@ -1,5 +1,7 @@
 """F28: processes that an actor forks are no workers."""
 
+import pytest
+
 from tests.acceptance.harness.processes import is_alive
 from tests.acceptance.harness.rig import Rig
 from tests.waiting import wait_until
@@ -13,6 +15,7 @@ def start(rig: Rig) -> None:
     rig.await_workers()
 
 
+@pytest.mark.slow
 def test_an_actor_can_terminate_a_process_that_it_started(rig: Rig) -> None:
     start(rig)
     (task,) = rig.client.submit("multiprocess")
@@ -35,6 +38,7 @@ def test_a_forked_child_that_returns_from_the_actor_leaves_no_second_worker(rig:
     assert not {entry.pid for task in later for entry in rig.ledger.of(task, "START")} & set(children)
 
 
+@pytest.mark.slow
 def test_forked_children_that_stay_do_not_keep_their_worker_from_its_end(rig: Rig) -> None:
     start(rig)
     workers = rig.processes[1]

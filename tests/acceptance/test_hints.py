@@ -3,6 +3,7 @@
 import json
 from uuid import uuid4
 
+import pytest
 from dramatiq import Message
 
 from tests.acceptance.harness.rig import Rig
@@ -34,6 +35,7 @@ def test_duplicates_of_every_hint_start_nothing_twice(rig: Rig) -> None:
     assert rig.effects() == dict.fromkeys([*blockers, *tasks], 1)
 
 
+@pytest.mark.slow
 def test_hints_for_tasks_that_run_have_ended_or_are_unknown_start_nothing(rig: Rig) -> None:
     start(rig)
     running = rig.client.submit("await_cue", cue=rig.cue())
@@ -78,6 +80,7 @@ def test_a_hint_of_an_older_dispatch_starts_nothing_and_the_newest_does(rig: Rig
     assert rig.outcomes(task) == ["SUCCEEDED"]
 
 
+@pytest.mark.slow
 def test_a_hint_for_a_task_that_is_not_yet_due_does_not_start_it_early(rig: Rig) -> None:
     start(rig)
     rig.client.submit_all([{"actor": "effect", "delay_seconds": 2}])
@@ -88,6 +91,7 @@ def test_a_hint_for_a_task_that_is_not_yet_due_does_not_start_it_early(rig: Rig)
     assert rig.outcomes(task) == ["SUCCEEDED"]
 
 
+@pytest.mark.slow
 def test_garbage_in_the_lists_is_dropped_and_valid_tasks_run(rig: Rig) -> None:
     start(rig)
     someone = str(uuid4())

@@ -57,6 +57,7 @@ def test_a_task_that_swallows_everything_is_taken_away_and_its_neighbours_succee
     assert {(rows[one].status, rows[one].failures, rows[one].crashes) for one in neighbours} == {("SUCCEEDED", 0, 0)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["sys", "threading"])
 def test_a_process_that_is_traced_runs_its_tasks(rig: Rig, how: str) -> None:
     start(rig, threads=1)

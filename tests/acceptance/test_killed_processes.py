@@ -1,5 +1,7 @@
 """F1: kill -9 of worker processes, of their supervisor, and of both."""
 
+import pytest
+
 from tests.acceptance.harness.processes import is_alive, kill
 from tests.acceptance.harness.rig import Rig
 from tests.waiting import wait_until
@@ -22,6 +24,7 @@ def test_a_killed_worker_process_is_replaced_at_once_and_what_it_ran_runs_again(
     assert {rig.database.task(task).crashes for task in waiting} == {0}
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_supervisor_is_killed_and_no_orphan_goes_on_taking(rig: Rig) -> None:
     rig.start_scheduler()
     workers = rig.start_workers(processes=2, threads=1)
@@ -68,6 +71,7 @@ def test_a_killed_scheduler_is_replaced_by_the_standby(rig: Rig) -> None:
     assert set(rig.effects().values()) == {1}
 
 
+@pytest.mark.slow
 def test_scheduler_and_workers_in_one_process_are_killed_and_started_again(rig_in_process: Rig) -> None:
     rig = rig_in_process
     one = rig.start_scheduler("--with-workers", "--threads", "2")

@@ -67,6 +67,7 @@ def test_what_a_leader_that_stood_still_dispatches_in_an_old_term_changes_nothin
     assert leads(leader, 2)
 
 
+@pytest.mark.slow
 def test_hints_that_a_leader_publishes_after_another_took_over_start_nothing_twice(rig: Rig) -> None:
     leader = start_leader(rig, "after_dispatch:stop")
     standby = rig.start_scheduler()
@@ -86,6 +87,7 @@ def test_hints_that_a_leader_publishes_after_another_took_over_start_nothing_twi
     assert term(rig) >= 2
 
 
+@pytest.mark.slow
 def test_two_schedulers_that_lead_at_once_again_and_again_start_nothing_twice(rig: Rig) -> None:
     schedulers = [start_leader(rig), rig.start_scheduler()]
     rig.start_workers(processes=2, threads=2)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.acceptance.harness.faults import end_sessions
 from tests.acceptance.harness.rig import Rig
+from tests.tiers import slow_except
 
 FAULT = "F23"
 QUESTIONS = 12
@@ -31,7 +32,7 @@ def warnings_about(rig: Rig, task: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "how",
-    ["open", "suspended", *(pytest.param(how, marks=pytest.mark.slow) for how in ("cycle", "nested", "broken"))],
+    slow_except("suspended", of=("open", "suspended", "cycle", "nested", "broken")),
 )
 def test_a_transaction_that_an_actor_leaves_open_harms_no_later_task(rig: Rig, how: str) -> None:
     start(rig)
@@ -45,6 +46,7 @@ def test_a_transaction_that_an_actor_leaves_open_harms_no_later_task(rig: Rig, h
     assert warnings_about(rig, leaking), "the log does not name the task that leaks"
 
 
+@pytest.mark.slow
 def test_an_actor_that_turns_autocommit_off_harms_no_later_task(rig: Rig) -> None:
     start(rig)
     (leaking,) = rig.client.submit("leak", how="autocommit")
@@ -69,7 +71,7 @@ def test_many_leaks_on_many_threads_harm_no_later_task(rig: Rig) -> None:
     assert_at_first_try(rig, tasks)
 
 
-@pytest.mark.parametrize("actor", ["ask", "ask_async"])
+@pytest.mark.parametrize("actor", slow_except("ask_async", of=("ask", "ask_async")))
 def test_actors_ask_the_database_again_after_their_sessions_were_cut(rig: Rig, actor: str) -> None:
     start(rig, threads=2)
     first = rig.client.submit(actor, count=4)

@@ -16,6 +16,7 @@ def single(rig: Rig) -> Rig:
     return rig
 
 
+@pytest.mark.slow
 def test_tasks_that_follow_one_that_left_a_transaction_open_are_whole(single: Rig) -> None:
     for _ in range(3):
         leaking = single.client.submit("leave_open")
@@ -33,9 +34,10 @@ def test_tasks_that_follow_one_that_left_a_transaction_open_are_whole(single: Ri
 
 
 _END_ASYNC_SESSIONS = """SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
-WHERE datname = current_database() AND query = 'SELECT 1'"""
+WHERE datname = current_database() AND query = 'SELECT 1 AS asked'"""
 
 
+@pytest.mark.slow
 def test_async_tasks_after_a_lost_session_succeed_at_their_first_attempt(single: Rig) -> None:
     tasks = single.client.submit("ask_database")
     for _ in range(3):

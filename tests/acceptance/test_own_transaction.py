@@ -5,6 +5,7 @@ import pytest
 from tests.acceptance.harness.processes import is_alive, pause, resume
 from tests.acceptance.harness.rig import Rig
 from tests.acceptance.test_paused_worker import worker_of
+from tests.tiers import slow_except
 from tests.waiting import wait_until
 
 TASKS = 12
@@ -23,8 +24,10 @@ def assert_booked_once(rig: Rig, tasks: list[str]) -> None:
     assert {row.status for row in rig.database.snapshot().tasks} == {"SUCCEEDED"}
 
 
-@pytest.mark.parametrize("name", ["before_effect", "before_own_commit", "after_own_commit"])
-@pytest.mark.parametrize("action", ["kill", "error"])
+@pytest.mark.parametrize(
+    "name", slow_except("after_own_commit", of=("before_effect", "before_own_commit", "after_own_commit"))
+)
+@pytest.mark.parametrize("action", slow_except("kill", of=("kill", "error")))
 def test_rows_are_written_once_when_a_worker_is_hit_at(booking: Rig, name: str, action: str) -> None:
     booking.start_workers(threads=2, env=booking.arm(f"{name}:{action}"))
     tasks = booking.client.submit("book", count=TASKS)
@@ -33,6 +36,7 @@ def test_rows_are_written_once_when_a_worker_is_hit_at(booking: Rig, name: str, 
     assert_booked_once(booking, tasks)
 
 
+@pytest.mark.slow
 def test_rows_of_a_worker_that_stood_still_past_its_lease_are_rolled_back(booking: Rig) -> None:
     workers = booking.start_workers(processes=2, threads=1, env=booking.arm("before_effect:stop"))
     (task,) = booking.client.submit("book")

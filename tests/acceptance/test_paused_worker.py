@@ -4,6 +4,8 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.harness.processes import is_alive, is_paused, pause, resume
 from tests.acceptance.harness.rig import Rig
 from tests.waiting import wait_until
@@ -15,6 +17,7 @@ def worker_of(rig: Rig, task: str, attempt: int) -> int:
     return next(entry.pid for entry in rig.ledger.of(task, "START") if entry.attempt == attempt)
 
 
+@pytest.mark.slow
 def test_a_paused_worker_keeps_its_task_until_its_lease_is_over_and_is_refused_afterwards(rig: Rig) -> None:
     rig.start_scheduler()
     workers = rig.start_workers(processes=2, threads=1)

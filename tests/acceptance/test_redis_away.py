@@ -1,5 +1,7 @@
 """F5: Redis dies, forgets everything, or is not there at all."""
 
+import pytest
+
 from tests.acceptance.harness.processes import Process
 from tests.acceptance.harness.rig import Rig
 from tests.waiting import wait_until
@@ -25,6 +27,7 @@ def test_redis_is_killed_and_comes_back_empty(rig: Rig) -> None:
     assert set(rig.effects().values()) == {1}
 
 
+@pytest.mark.slow
 def test_redis_is_away_for_seconds_and_submission_goes_on(rig: Rig) -> None:
     assert rig.redis is not None
     scheduler = start(rig)
@@ -39,6 +42,7 @@ def test_redis_is_away_for_seconds_and_submission_goes_on(rig: Rig) -> None:
     assert rig.effects() == dict.fromkeys([*before, *during], 1)
 
 
+@pytest.mark.slow
 def test_workers_and_scheduler_start_while_redis_is_away(rig: Rig) -> None:
     assert rig.redis is not None
     rig.redis.stop(immediate=True)

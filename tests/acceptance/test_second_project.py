@@ -113,6 +113,7 @@ EVERY_PAGE = {
 }
 
 
+@pytest.mark.slow
 def test_the_apps_the_urls_and_the_addresses_are_enough(tmp_path: Path, database: str) -> None:
     shop = Shop("shop.settings", database, SHOP_API="/callboard", SHOP_ADMIN="/admin")
     found = walk(shop, tmp_path)
@@ -130,6 +131,7 @@ def test_the_apps_the_urls_and_the_addresses_are_enough(tmp_path: Path, database
     assert found["journal"] == [["boss@example.org", "issue"]]
 
 
+@pytest.mark.slow
 def test_other_users_databases_times_paths_and_admin_sites(tmp_path: Path, database: str) -> None:
     shop = Shop("shop.settings_peculiar", database, SHOP_API="/deep/down", SHOP_ADMIN="/office")
     found = walk(shop, tmp_path)

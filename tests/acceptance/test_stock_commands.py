@@ -17,11 +17,16 @@ MANAGE = str(PROJECT / "manage.py")
 @pytest.mark.parametrize(
     "command",
     [
-        (MANAGE, "rundramatiq", "--processes", "2", "--threads", "2"),
-        ("-m", "dramatiq", "-p", "1", "-t", "2", "django_dramatiq.setup", "shop.orders.actors.confirming"),
-        (MANAGE, "runworkers", "--processes", "1", "--threads", "2"),
+        pytest.param((MANAGE, "rundramatiq", "--processes", "2", "--threads", "2"), id="rundramatiq"),
+        pytest.param(
+            ("-m", "dramatiq", "-p", "1", "-t", "2", "django_dramatiq.setup", "shop.orders.actors.confirming"),
+            id="dramatiq",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            (MANAGE, "runworkers", "--processes", "1", "--threads", "2"), id="runworkers", marks=pytest.mark.slow
+        ),
     ],
-    ids=["rundramatiq", "dramatiq", "runworkers"],
 )
 def test_a_command_runs_workers_from_any_folder(tmp_path: Path, database: str, command: tuple[str, ...]) -> None:
     shop = Shop("shop.settings", database, SHOP_API="/callboard", SHOP_ADMIN="/admin")

@@ -7,6 +7,7 @@ import pytest
 
 from tests.acceptance.harness.processes import is_alive, pause
 from tests.acceptance.harness.rig import CLOCKS, Rig
+from tests.tiers import slow_except
 from tests.waiting import wait_until
 
 FAULT = "F20"
@@ -55,6 +56,7 @@ def test_tasks_that_log_without_pause_meet_their_limits_and_their_process_goes_o
     assert len(rig.database.workers()) == 1, "no worker had to be replaced"
 
 
+@pytest.mark.slow
 def test_a_few_tasks_that_log_under_a_limit_leave_a_process_that_works(rig: Rig) -> None:
     start(rig, threads=8)
     rig.client.submit_all(
@@ -70,7 +72,7 @@ def test_a_few_tasks_that_log_under_a_limit_leave_a_process_that_works(rig: Rig)
 
 @pytest.mark.parametrize(
     "what",
-    ["handlers", "threads", "blocks", *(pytest.param(what, marks=pytest.mark.slow) for what in _LESS_LIKELY)],
+    slow_except("threads", of=("handlers", "threads", "blocks", *_LESS_LIKELY)),
 )
 def test_a_lock_that_an_actor_never_releases_stops_no_other_task(rig: Rig, what: str) -> None:
     start(rig)
@@ -101,6 +103,7 @@ def test_actors_that_wait_for_a_lost_lock_are_stuck_and_the_others_go_on(rig: Ri
     assert {rows[task].status for task in waiting} == {"DEAD"}
 
 
+@pytest.mark.slow
 def test_a_log_pipe_without_a_reader_stops_no_worker(rig: Rig) -> None:
     start(rig, is_read=False)
     tasks = rig.client.submit("effect", count=30)
@@ -135,6 +138,7 @@ def test_a_process_that_stands_still_is_replaced(rig: Rig) -> None:
     assert_ran_once(rig, tasks)
 
 
+@pytest.mark.slow
 def test_a_process_that_was_declared_gone_and_cannot_end_itself_is_ended(rig: Rig) -> None:
     start(rig)
     workers = rig.processes[1]

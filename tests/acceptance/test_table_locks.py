@@ -6,6 +6,7 @@ import pytest
 
 from tests.acceptance.harness.faults import locked
 from tests.acceptance.harness.rig import CLOCKS, Rig
+from tests.tiers import slow_except
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(480)
@@ -15,10 +16,8 @@ SHORT = 3 * float(CLOCKS["WORKER_LEASE_SECONDS"])
 TASKS = 30
 
 
-@pytest.mark.parametrize("table", ["callboard_task", "callboard_worker"])
-@pytest.mark.parametrize(
-    "seconds", [SHORT, *(pytest.param(seconds, marks=pytest.mark.slow) for seconds in (20.0, 90.0, 300.0))]
-)
+@pytest.mark.parametrize("table", slow_except("callboard_task", of=("callboard_task", "callboard_worker")))
+@pytest.mark.parametrize("seconds", slow_except(SHORT, of=(SHORT, 20.0, 90.0, 300.0)))
 def test_a_locked_table_ends_no_worker_and_repeats_nothing(rig: Rig, table: str, seconds: float) -> None:
     rig.start_scheduler()
     workers = rig.start_workers(processes=2, threads=4)

@@ -44,6 +44,7 @@ def system_databases() -> Iterator[Databases]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_on_a_postgresql_and_a_redis_of_the_system(
     system_databases: Databases, redis_server: RedisServer, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tests.acceptance.harness.processes import resume
 from tests.acceptance.harness.rig import Rig
 from tests.acceptance.test_failpoints import WHILE_SETTLING
+from tests.tiers import slow_except
 from tests.waiting import wait_until
 
 FAULT = "F2"
@@ -42,8 +43,8 @@ def assert_ran_in_order(rig: Rig, tasks: list[str]) -> None:
         assert max(above) < min(below)
 
 
-@pytest.mark.parametrize("name", WHILE_SETTLING)
-@pytest.mark.parametrize("action", ["kill", "error"])
+@pytest.mark.parametrize("name", slow_except("after_release", of=WHILE_SETTLING))
+@pytest.mark.parametrize("action", slow_except("kill", of=("kill", "error")))
 def test_the_leader_fails_between_two_statements_and_every_child_still_learns_of_its_parents(
     rig: Rig, name: str, action: str
 ) -> None:
@@ -58,6 +59,7 @@ def test_the_leader_fails_between_two_statements_and_every_child_still_learns_of
     assert_ran_in_order(rig, tasks)
 
 
+@pytest.mark.slow
 def test_a_leader_that_stands_still_between_two_statements_is_overtaken_and_changes_nothing_late(rig: Rig) -> None:
     first = rig.start_scheduler(env=rig.arm("after_link:stop"))
     rig.start_workers(threads=4)

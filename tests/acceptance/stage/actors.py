@@ -239,7 +239,7 @@ async def ask_database() -> None:
 
 def _ask() -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+        cursor.execute("SELECT 1 AS asked")
 
 
 if os.environ.get("STAGE_RELEASE") == "next":
