@@ -89,6 +89,8 @@ class WorkerRuntime:
         self._broker.make_consumer = self.consumer
         for part in (self.interrupter, self.completer, self.heartbeat, self._grace_period):
             part.start()
+        # Dramatiq's threads start before the watchdog, and the first task may keep the interpreter.
+        self._recorder.tick()
         notifier.notify(Event.DUE_ANYWHERE)
 
     def watch(self) -> None:

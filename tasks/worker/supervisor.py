@@ -264,6 +264,8 @@ class Supervisor:
                 self._signal_all(signal.SIGKILL)
                 in_order, deadline = False, float("inf")
                 self._stops = 1
+            # A process that a call holds does not hear of the stop, and its task is to be blamed as at any other time.
+            self._end_hung()
             self._reap()
             time.sleep(TICK_SECONDS / 2)
         self._forks.stop()

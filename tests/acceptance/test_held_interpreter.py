@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tasks.worker.hang_detector import AFTER_LEASE_SECONDS
 from tests.acceptance.harness.rig import CLOCKS, Rig
 from tests.waiting import wait_until
 
@@ -52,6 +53,20 @@ def test_a_process_that_a_sleeping_call_holds_is_replaced_within_a_lease_and_fiv
     rig.client.submit("effect", count=5)
     rig.verify(within=15)
     assert rig.database.task(holder).status == "SUCCEEDED"
+
+
+def test_a_stop_waits_no_longer_for_a_held_process_than_its_lease_lasts(rig: Rig) -> None:
+    rig.start_scheduler()
+    workers = rig.start_workers(processes=2, threads=2)
+    rig.await_workers(2)
+    (holder,) = rig.client.submit("hold", seconds=600, attempts=1)
+    rig.await_starts([holder])
+    workers.terminate()
+    assert workers.wait(LEASE_SECONDS + AFTER_LEASE_SECONDS + 3) == 0
+    rig.start_workers()
+    rig.client.submit("effect", count=5)
+    rig.verify(within=15)
+    assert rig.outcomes(holder) == ["LOST", "SUCCEEDED"]
 
 
 def test_a_call_that_keeps_the_interpreter_for_less_than_a_lease_is_left_alone(rig: Rig) -> None:
