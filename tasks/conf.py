@@ -88,6 +88,8 @@ class Conf:
     MAX_SIGNAL_BYTES = Integer(64 * 1024, minimum=1024)
     # How many steps, sleeps and waits a task may have.
     MAX_STEPS = Integer(1_000, minimum=1)
+    # The tasks of one batch.
+    MAX_BATCH_TASKS = Integer(100_000, minimum=1)
     # How many of an attempt's log lines are kept; the oldest are dropped.
     MAX_LOG_LINES = Integer(100, minimum=1, maximum=10_000)
     # How deep lists and objects may nest in a payload or result.

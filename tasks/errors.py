@@ -155,6 +155,15 @@ class Duplicate(CallboardError):
         return Duplicate(dict.fromkeys(self.holders))
 
 
+class BatchClosed(IllegalTransition):
+    """The batch takes no further tasks."""
+
+    code = "illegal_transition"
+
+    def __init__(self, batch_id: Any, *, status: str) -> None:
+        super().__init__("add", status=status, detail=f"cannot add tasks to the batch {batch_id}: it is {status}")
+
+
 class KeyContended(CallboardError):
     """Tasks with this unique key begin and end too fast; try again."""
 

@@ -66,6 +66,20 @@ class DeathReason(TextChoices):
     GAVE_UP = "gave_up", "Given up"
 
 
+class BatchStatus(TextChoices):
+    """Where a batch is in its life; ``docs/state_machine.md`` has who moves it on."""
+
+    OPEN = "OPEN", "Open"
+    RUNNING = "RUNNING", "Running"
+    SUCCEEDED = "SUCCEEDED", "Succeeded"
+    FAILED = "FAILED", "Failed"
+    CANCELLED = "CANCELLED", "Cancelled"
+
+
+#: Batches that wait for no task, until one of theirs begins a second life.
+ENDED = frozenset({BatchStatus.SUCCEEDED, BatchStatus.FAILED, BatchStatus.CANCELLED})
+
+
 class StepKind(TextChoices):
     """What a row of a task's steps tells."""
 
@@ -133,6 +147,7 @@ class ObjectKind(TextChoices):
     WORKER = "worker", "Worker"
     TOKEN = "token", "API token"
     SCHEDULE = "schedule", "Schedule"
+    BATCH = "batch", "Batch"
 
 
 class Overlap(TextChoices):

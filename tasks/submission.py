@@ -5,8 +5,8 @@ declaration. A new field is a field of ``Submission``, a column with a migration
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from datetime import datetime
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
@@ -113,13 +113,32 @@ class Dependencies:
 
 
 @dataclass(frozen=True)
+class BatchId:
+    """The id of a batch; the row has it in a column of another name."""
+
+    sql: ClassVar = ""
+
+
+@dataclass(frozen=True)
 class UniqueRule:
     """An object with a unique key; the row has it in two columns of other names."""
 
     sql: ClassVar = ""
 
 
-Kind = Dependencies | Reference | Text | JsonObject | Tags | Moment | Priority | Seconds | WholeNumber | UniqueRule
+Kind = (
+    Dependencies
+    | Reference
+    | Text
+    | JsonObject
+    | Tags
+    | Moment
+    | Priority
+    | Seconds
+    | WholeNumber
+    | UniqueRule
+    | BatchId
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +285,10 @@ class Submission:
             is_column=False,
         ),
     )
+    batch: UUID | None = field(
+        default=None,
+        metadata=_declare(BatchId(), "The open batch that counts the task.", is_column=False),
+    )
     owner_id: OwnerId | None = None
     trace_id: str = ""
     is_followup: bool = False
@@ -273,6 +296,18 @@ class Submission:
     message_id: str = ""
     #: The row that ``checked`` has made of it already; it is written as it is, and no validator runs again.
     row: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+
+
+def spread(submissions: Sequence[Submission], *, seconds: float) -> list[Submission]:
+    """Let tasks become due one after the other over this time, in their order; each may also wait for its own time."""
+    step = timedelta(seconds=seconds / max(len(submissions), 1))
+    return [_postponed(one, place * step) for place, one in enumerate(submissions)] if seconds else [*submissions]
+
+
+def _postponed(one: Submission, by: timedelta) -> Submission:
+    if one.run_at is not None:
+        return replace(one, run_at=one.run_at + by)
+    return replace(one, delay_seconds=one.delay_seconds + by.total_seconds())
 
 
 #: The declared fields by name, in the order of the declaration.

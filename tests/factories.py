@@ -11,8 +11,8 @@ from django.db.models import F
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.hint import Hint
-from tasks.lifecycle import Claimed, Outcome, Probe, Submission, schedules, workers
-from tasks.models import Lease, Schedule, Task, Term, Worker, new_id
+from tasks.lifecycle import Claimed, NewBatch, Outcome, Probe, Submission, batches, schedules, workers
+from tasks.models import Batch, Lease, Schedule, Task, Term, Worker, new_id
 from tasks.priority import HIGHEST, LOWEST, band_of
 from tasks.scheduler.leadership import LEASE
 from tasks.states import AttemptOutcome, DeathReason, Status
@@ -65,6 +65,11 @@ def make_schedule(name: str = "hourly", *, is_declared: bool = False, **definiti
     if "every_seconds" not in values:
         values.setdefault("cron", "0 * * * *")
     return schedules.add(name, values, declared=schedules.as_declared(values) if is_declared else None)
+
+
+def make_batch(**fields: Any) -> Batch:
+    """Make an open batch without tasks, or as the fields of ``NewBatch`` say."""
+    return batches.create(NewBatch(**fields)).batch
 
 
 def dispatch(task: Task) -> Hint:

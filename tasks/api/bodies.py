@@ -32,6 +32,7 @@ from tasks.submission import (
     EDITABLE,
     FIELDS,
     LONGEST_REF,
+    BatchId,
     Dependencies,
     JsonObject,
     Kind,
@@ -111,6 +112,8 @@ def _taken(kind: Kind) -> Schema:
             return TIME
         case UniqueRule():
             return body(UNIQUE, required=["key"])
+        case BatchId():
+            return ID
 
 
 _BOUNDS = "Rate-limited callers: {}, or what the actor declares; GET actors has the bounds."
@@ -154,7 +157,8 @@ def _refused(why: str) -> Schema:
     return {"type": ["array", "null"], "items": ANYTHING, "maxItems": 0, "description": f"{why[0].upper()}{why[1:]}."}
 
 
-def _submission(**more: Schema) -> Schema:
+def submission(**more: Schema) -> Schema:
+    """Describe a task as a request gives it, with further fields."""
     properties = {
         name: schema if name in ("actor", "payload") else _nullable(schema) for name, schema in SUBMISSION.items()
     }
@@ -163,15 +167,20 @@ def _submission(**more: Schema) -> Schema:
     return {**body({**properties, **refused, **more}, required=["actor"]), "not": both}
 
 
+SPREAD = about(
+    or_null({**NUMBER, "minimum": 0, "maximum": MOST_SECONDS}),
+    "The tasks become due one after the other over this time, in their order, each no earlier than it says itself.",
+)
 _WHY = about(or_null(REASON), "Why you do this, in one line; the journal keeps it.")
 _ONCE = "Submissions with the same key and content create their tasks once within a day"
 _OR_HEADER = "It may be sent as the header Idempotency-Key instead."
 
 BODIES: Mapping[str, Schema] = {
-    "Submission": _submission(idempotency_key=about(or_null(text(LONGEST_KEY)), f"{_ONCE}. {_OR_HEADER}")),
+    "Submission": submission(idempotency_key=about(or_null(text(LONGEST_KEY)), f"{_ONCE}. {_OR_HEADER}")),
     "BulkSubmission": body(
         {
-            "tasks": array(_submission(), minItems=1, maxItems=MOST_IN_BULK, description="All are accepted, or none."),
+            "tasks": array(submission(), minItems=1, maxItems=MOST_IN_BULK, description="All are accepted, or none."),
+            "spread_seconds": SPREAD,
             "idempotency_key": about(or_null(text(LONGEST_KEY)), f"{_ONCE}. It covers all tasks. {_OR_HEADER}"),
         },
         required=["tasks"],

@@ -43,6 +43,19 @@ EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
         },
         "Once, even if sent again": {"tasks": [_HELLO], "idempotency_key": "import-2030-01-31"},
     },
+    "createBatch": {
+        "Tasks with a callback": {
+            "name": "import of 2030-01-31",
+            "tasks": [_HELLO, {**_HELLO, "payload": {"message": "hello again"}}],
+            "on_success": {"actor": "echo", "payload": {"message": "all of them have succeeded"}},
+        },
+        "Open, for tasks that come later": {"name": "crawl", "on_complete": _HELLO},
+        "Spread over ten minutes, once even if sent again": {
+            "tasks": [_HELLO, _HELLO],
+            "spread_seconds": 600,
+            "idempotency_key": "greetings-2030-01-31",
+        },
+    },
     "replaceTask": {
         "All editable fields": {
             "payload": {"message": "goodbye"},

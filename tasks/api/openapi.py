@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 
 from tasks import __version__
+from tasks.api.batch_schemas import SCHEMAS as OF_BATCHES
 from tasks.api.examples import EXAMPLES, example_of
 from tasks.api.json_schema import ID, INTEGER, TEXT, URL, Schema, about, ref, text
 from tasks.api.operations import BASE, OPERATIONS, TASK_PATH, Operation, action_of, view_of
@@ -32,6 +33,7 @@ id of AWS X-Ray, or 16 to 64 hexadecimal digits) or `traceparent`; the answer ha
 
 _TAGS = {
     "tasks": "Submit, read, edit, cancel, retry and delete tasks.",
+    "batches": "Tasks that are counted, cancelled and waited for together.",
     "dlq": "Dead letters say why tasks died; re-drive or discard them.",
     "actors": "The actors that tasks can be submitted to.",
     "workers": "Worker processes.",
@@ -110,6 +112,7 @@ _PATH_PARAMETERS = {
     "signal": "The name that the task waits for: 1 to 100 printable characters.",
     "name": "The queue's name.",
     "schedule_id": "The schedule's id.",
+    "batch_id": "The batch's id.",
 }
 _REPLAYED = "The task that was submitted earlier under this idempotency or unique key, in its current state."
 
@@ -135,7 +138,7 @@ def document() -> Schema:
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": {**SCHEMAS, **OF_SCHEDULES},
+            "schemas": {**SCHEMAS, **OF_SCHEDULES, **OF_BATCHES},
             "parameters": {
                 name: {"name": name, "in": "header", "schema": TEXT, "description": about}
                 for name, about in _TRACE_PARAMETERS.items()
@@ -215,6 +218,8 @@ def _headers(operation: Operation, status: int, *, is_replay: bool) -> dict[str,
         headers["Location"] = about(URL, "The address of the task.")
     if operation.name in ("addSchedule", "runSchedule"):
         headers["Location"] = about(URL, "The address of the schedule, or of the task that was submitted.")
+    if operation.name == "createBatch":
+        headers["Location"] = about(URL, "The address of the batch.")
     if operation.answers.get(status) in ("Schedule", "ScheduleDetail"):
         headers["ETag"] = about(TEXT, "The schedule's version for If-Match; edits raise it.")
     if operation.path.startswith(TASK_PATH) and operation.answers.get(status) == "Task":

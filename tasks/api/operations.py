@@ -13,7 +13,7 @@ from tasks.contract.access import Action
 from tasks.contract.pages import CURSOR_PATTERN, DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.contract.schedules import DEFAULT_PREVIEWED, MOST_PREVIEWED
 from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES
-from tasks.states import DeathReason, Door, ObjectKind, Resolution, Status, WorkerStatus
+from tasks.states import BatchStatus, DeathReason, Door, ObjectKind, Resolution, Status, WorkerStatus
 
 BASE = "/api/v1"
 
@@ -41,6 +41,7 @@ _TASK_FILTERS = [
     _query("priority", PRIORITY, "A number; use `band` for names."),
     _query("tag", text(100), "A tag that the task has."),
     _query("schedule", ID, "The id of the schedule that made the task."),
+    _query("batch", ID, "The id of the batch that counts the task."),
     _query("created_after", TIME, "Submitted after this time."),
     _query("created_before", TIME, "Submitted before this time."),
     _query("run_after", TIME, "With a run_at after this time."),
@@ -51,6 +52,7 @@ _TASK_FILTERS = [
         "An id or its first digits, a trace id, a tag, an actor's name, or the beginning of a declared actor's name.",
     ),
 ]
+_BATCH_FILTERS = [_query("status", array(enum(BatchStatus)), f"{_IN_ANY_CASE} May be repeated.")]
 _DEAD_LETTER_FILTERS = [
     _query("reason", enum(DeathReason.names), _IN_ANY_CASE),
     _query("resolution", enum(Resolution.names), _IN_ANY_CASE),
@@ -125,6 +127,7 @@ class Operation:
 
 
 TASK_PATH = f"{BASE}/tasks/{{task_id}}"
+_BATCH_PATH = f"{BASE}/batches/{{batch_id}}"
 _LETTER_PATH = f"{BASE}/dlq/{{letter_id}}"
 _WORKER_PATH = f"{BASE}/workers/{{worker_id}}"
 _SCHEDULE_PATH = f"{BASE}/schedules/{{schedule_id}}"
@@ -141,11 +144,11 @@ OPERATIONS: Sequence[Operation] = (
     Operation("get", f"{BASE}/tasks", "listTasks", {200: "TaskPage"}, parameters=[*_TASK_FILTERS, *_PAGING]),
     Operation(
         "post", f"{BASE}/tasks", "submitTask", {201: "Task", 200: "SubmittedTask"},
-        body="Submission", parameters=[_IDEMPOTENCY_KEY], errors=[409, 413, 422], makes_run=True,
+        body="Submission", parameters=[_IDEMPOTENCY_KEY], errors=[404, 409, 413, 422], makes_run=True,
     ),
     Operation(
         "post", f"{BASE}/tasks/bulk", "submitTasks", {201: "SubmittedTasks", 200: "SubmittedTasks"},
-        body="BulkSubmission", parameters=[_IDEMPOTENCY_KEY], errors=[409, 413, 422], makes_run=True,
+        body="BulkSubmission", parameters=[_IDEMPOTENCY_KEY], errors=[404, 409, 413, 422], makes_run=True,
     ),
     Operation("get", TASK_PATH, "readTask", {200: "Task"}),
     Operation("put", TASK_PATH, "replaceTask", {200: "Task"}, body="Replacement", **_GUARDED, makes_run=True),
@@ -161,6 +164,19 @@ OPERATIONS: Sequence[Operation] = (
     Operation("get", f"{TASK_PATH}/result", "readResult", {200: "Result"}),
     Operation("get", f"{TASK_PATH}/events", "listEvents", {200: "EventPage"}, parameters=_PAGING),
     Operation("get", f"{TASK_PATH}/workflow", "listWorkflow", {200: "WorkflowPage"}, parameters=_PAGING),
+    Operation(
+        "get", f"{BASE}/batches", "listBatches", {200: "BatchPage"}, parameters=[*_BATCH_FILTERS, *_PAGING],
+    ),
+    Operation(
+        "post", f"{BASE}/batches", "createBatch", {201: "CreatedBatch", 200: "CreatedBatch"},
+        body="NewBatch", parameters=[_IDEMPOTENCY_KEY], errors=[404, 409, 413, 422], makes_run=True,
+    ),
+    Operation("get", _BATCH_PATH, "readBatch", {200: "Batch"}),
+    Operation(
+        "get", f"{_BATCH_PATH}/tasks", "listBatchTasks", {200: "TaskPage"}, parameters=[*_TASK_FILTERS, *_PAGING],
+    ),
+    Operation("post", f"{_BATCH_PATH}/close", "closeBatch", {200: "Batch"}, **_REASON),
+    Operation("post", f"{_BATCH_PATH}/cancel", "cancelBatch", {200: "Batch"}, **_REASON, errors=[409]),
     Operation(
         "get", f"{BASE}/dlq", "listDeadLetters", {200: "DeadLetterPage"}, parameters=[*_DEAD_LETTER_FILTERS, *_PAGING],
     ),

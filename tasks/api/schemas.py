@@ -40,6 +40,7 @@ from tasks.states import (
 )
 from tasks.submission import (
     FIELDS,
+    BatchId,
     Dependencies,
     JsonObject,
     Kind,
@@ -89,6 +90,8 @@ def answered(kind: Kind) -> Schema:
             return array(TEXT)
         case Dependencies():
             return array(_EDGE)
+        case BatchId():
+            return ID
 
 
 def _given(one: TaskField) -> Schema:
@@ -126,7 +129,7 @@ def page_of(items: str, **more: Schema) -> Schema:
     )
 
 
-_SEARCHED = about(
+SEARCHED = about(
     an_object(
         {
             "is_complete": about(BOOLEAN, "Whether every entry that belongs on the page was found."),
@@ -205,7 +208,7 @@ _TASK = {
     "unique": about(or_null(an_object(_UNIQUE)), "The unique key of its submission; null: none."),
     "concurrency_key": about(or_null(TEXT), _LATER),
     "fairness_key": about(or_null(TEXT), _LATER),
-    "batch": about(or_null(TEXT), _LATER),
+    "batch": about(or_null(ID), "The batch that counts the task; null: none does."),
 }
 _NODE = {
     **{name: _TASK[name] for name in ("id", "url", "actor", "queue", "status", "depends_on")},
@@ -391,7 +394,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "SubmittedTasks": an_object({"tasks": array(ref("SubmittedTask"), description="In the order of the submission.")}),
     "WorkflowTask": an_object(_NODE),
     "WorkflowPage": page_of("WorkflowTask", **_WORKFLOW),
-    "TaskPage": page_of("Task", searched=_SEARCHED),
+    "TaskPage": page_of("Task", searched=SEARCHED),
     "Result": an_object({name: _TASK[name] for name in ("id", "status", "result", "error", "hidden", "finished_at")}),
     "Attempt": an_object(_ATTEMPT),
     "AttemptPage": page_of("Attempt"),
@@ -403,7 +406,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "Actor": an_object(_ACTOR),
     "Actors": an_object({"results": array(ref("Actor"), description="Sorted by name.")}),
     "DeadLetter": an_object(_DEAD_LETTER),
-    "DeadLetterPage": page_of("DeadLetter", searched=_SEARCHED),
+    "DeadLetterPage": page_of("DeadLetter", searched=SEARCHED),
     "RedrivenDeadLetter": an_object(
         {**_DEAD_LETTER, "task_status": about(enum(Status), "The task's status after the re-drive.")}
     ),

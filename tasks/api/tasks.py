@@ -28,6 +28,7 @@ from tasks.contract.access import (
     Action,
     visible,
 )
+from tasks.contract.batches import SPREAD, check_batches
 from tasks.contract.dependencies import check_parents, parents_of
 from tasks.contract.filters import filtered
 from tasks.contract.idempotency_key import take_key
@@ -55,9 +56,9 @@ from tasks.contract.tasks import (
 from tasks.errors import InvalidTask
 from tasks.lifecycle import Author, Receipt
 from tasks.lifecycle.submit_unique import CREATED
-from tasks.models import Task
+from tasks.models import Task, TaskQuerySet
 from tasks.queries.forecast import Forecast, expected_start
-from tasks.submission import EDITABLE
+from tasks.submission import EDITABLE, spread
 
 _BY_NUMBER = Order("number", False, lambda attempt: attempt.number, int)
 _BY_SERIAL = Order("id", False, lambda entry: entry.pk, int)
@@ -74,15 +75,7 @@ class TaskList(ApiView):
 
     def get(self, request: Request) -> Response:
         """List tasks, newest first."""
-        asked, url = parameters(request), urls_of(request, "api-tasks")
-        sees = _sees(request)
-        found = page(
-            filtered(visible(Task.objects.defer(*UNSEEN), caller_of(request), VIEW_TASK), asked, FILTERS), asked
-        )
-        parents = parents_of(found.rows)
-        return Response(
-            page_as_dict(request, found, lambda task: task_as_dict(task, url=url, sees=sees, parents=parents))
-        )
+        return task_page(request, Task.objects.all())
 
     def post(self, request: Request) -> Response:
         """Submit one task."""
@@ -91,6 +84,8 @@ class TaskList(ApiView):
         submission = read_submission(body, caller=caller)
         if submission.depends_on:
             check_parents([submission], caller=caller)
+        if submission.batch:
+            check_batches([submission], caller=caller)
         if key is None:
             with hiding_holders(caller):
                 task = lifecycle.submit(submission, admit=limit)
@@ -107,7 +102,7 @@ class TaskBulk(ApiView):
 
     actions = {"POST": SUBMIT_TASK}
 
-    FIELDS: ClassVar[dict[str, fields.Reader]] = {"tasks": lambda value: value}
+    FIELDS: ClassVar[dict[str, fields.Reader]] = {"tasks": lambda value: value, "spread_seconds": SPREAD}
 
     def post(self, request: Request) -> Response:
         """Submit many tasks in one transaction; the answer has the same order."""
@@ -117,6 +112,8 @@ class TaskBulk(ApiView):
         if errors:
             raise InvalidTask(errors=errors)
         submissions = read_submissions(values.get("tasks"), caller=caller)
+        check_batches(submissions, caller=caller)
+        submissions = spread(submissions, seconds=values.get("spread_seconds", 0))
         if key is None:
             with hiding_holders(caller):
                 tasks = lifecycle.submit_many(submissions, admit=limit)
@@ -266,6 +263,15 @@ class TaskEvents(ApiView):
         asked, rows = parameters(request), find_task(request, task_id, VIEW_TASK).events.all()
         found = page(filtered(rows, asked, {}), asked, order=_BY_SERIAL)
         return Response(page_as_dict(request, found, event_as_dict))
+
+
+def task_page(request: Request, rows: TaskQuerySet) -> Response:
+    """Answer the page of these tasks that the request asks for, as far as the caller may see them."""
+    asked, url = parameters(request), urls_of(request, "api-tasks")
+    sees = _sees(request)
+    found = page(filtered(visible(rows.defer(*UNSEEN), caller_of(request), VIEW_TASK), asked, FILTERS), asked)
+    parents = parents_of(found.rows)
+    return Response(page_as_dict(request, found, lambda task: task_as_dict(task, url=url, sees=sees, parents=parents)))
 
 
 def find_task(request: Request, text: str, action: Action) -> Task:

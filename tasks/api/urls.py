@@ -5,7 +5,20 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from tasks.api import actors, documentation, health, journal, metrics, queues, schedules, signals, stats, tasks, workers
+from tasks.api import (
+    actors,
+    batches,
+    documentation,
+    health,
+    journal,
+    metrics,
+    queues,
+    schedules,
+    signals,
+    stats,
+    tasks,
+    workers,
+)
 
 
 def both(route: str, view: Callable[..., Any], name: str) -> list[URLPattern]:
@@ -24,6 +37,11 @@ urlpatterns = [
     *both("api/v1/tasks/<str:task_id>/events", tasks.TaskEvents.as_view(), "api-task-events"),
     *both("api/v1/tasks/<str:task_id>/workflow", tasks.TaskWorkflow.as_view(), "api-task-workflow"),
     *both("api/v1/tasks/<str:task_id>/signals/<str:signal>", signals.TaskSignal.as_view(), "api-task-signal"),
+    *both("api/v1/batches", batches.BatchList.as_view(), "api-batches"),
+    *both("api/v1/batches/<str:batch_id>", batches.BatchDetail.as_view(), "api-batch"),
+    *both("api/v1/batches/<str:batch_id>/tasks", batches.BatchTasks.as_view(), "api-batch-tasks"),
+    *both("api/v1/batches/<str:batch_id>/close", batches.BatchClose.as_view(), "api-batch-close"),
+    *both("api/v1/batches/<str:batch_id>/cancel", batches.BatchCancel.as_view(), "api-batch-cancel"),
     *both("api/v1/workers", workers.WorkerList.as_view(), "api-workers"),
     *both("api/v1/workers/<str:worker_id>", workers.WorkerDetail.as_view(), "api-worker"),
     *both("api/v1/queues", queues.QueueList.as_view(), "api-queues"),

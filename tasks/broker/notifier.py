@@ -24,7 +24,7 @@ from django.db import Error as DatabaseProblem
 from django.db import connection
 
 from tasks.db import call_timeout, sessions
-from tasks.lifecycle.signals import resumed, transitioned
+from tasks.lifecycle.signals import batch_changed, resumed, transitioned
 from tasks.log import get_logger
 from tasks.states import DUE, Status
 
@@ -54,8 +54,10 @@ class Event(StrEnum):
     DUE = "due"
     #: Tasks may wait anywhere, ahead of some that were dispatched before; or workers have changed.
     DUE_ANYWHERE = "due-anywhere"
-    #: Tasks may have to learn of the end, or of the second life, of a task that they depend on.
+    #: Tasks or batches may have to learn of the end, or of the second life, of a task that they wait for.
     SETTLE = "settle"
+    #: Tasks of batches have ended.
+    COUNT = "count"
     #: A worker process has ended, maybe in a crash.
     WORKER_ENDED = "worker-ended"
 
@@ -172,12 +174,14 @@ def connect() -> None:
     """Send a wake-up whenever lifecycle has made a task due."""
     transitioned.connect(_on_transition, dispatch_uid="callboard.wakeups")
     resumed.connect(_on_resumed, dispatch_uid="callboard.wakeups")
+    batch_changed.connect(_on_batch_changed, dispatch_uid="callboard.wakeups")
 
 
 def disconnect() -> None:
     """Stop sending wake-ups."""
     transitioned.disconnect(dispatch_uid="callboard.wakeups")
     resumed.disconnect(dispatch_uid="callboard.wakeups")
+    batch_changed.disconnect(dispatch_uid="callboard.wakeups")
 
 
 def _on_transition(*, verb: str, moves: Any, at: float, **_: Any) -> None:
@@ -186,10 +190,16 @@ def _on_transition(*, verb: str, moves: Any, at: float, **_: Any) -> None:
         notifier.notify(Event.DUE if is_at_levels_end else Event.DUE_ANYWHERE)
     if verb in _MOVES_PARENTS or any(move.has_children or move.status == Status.BLOCKED for move in moves):
         notifier.notify(Event.SETTLE)
+    elif any(move.is_in_batch for move in moves):
+        notifier.notify(Event.COUNT)
 
 
 def _on_resumed(**_: Any) -> None:
     notifier.notify(Event.DUE_ANYWHERE)
+
+
+def _on_batch_changed(**_: Any) -> None:
+    notifier.notify(Event.SETTLE)
 
 
 #: Verbs that give every task a ``run_at`` of now or later.

@@ -28,6 +28,11 @@ def _id_of(parent: Any) -> UUID:
     return parent if isinstance(parent, UUID) else UUID(getattr(parent, "message_id", parent))
 
 
+def _batch(given: Any) -> UUID:
+    id = getattr(given, "pk", given)
+    return id if isinstance(id, UUID) else UUID(id)
+
+
 #: Message options that are fields of the task, each with the function that reads its value and what that expects.
 _COLUMNS: dict[str, tuple[str, Any, str]] = {
     "max_retries": ("max_retries", int, "a whole number"),
@@ -41,6 +46,7 @@ _COLUMNS: dict[str, tuple[str, Any, str]] = {
     "unique": ("unique", Unique.read, "a key, or an object with one"),
     "tags": ("tags", tuple, "a list of texts"),
     "depends_on": ("depends_on", _parents, "a list of ids of tasks, or of messages that were sent"),
+    "batch": ("batch", _batch, "a batch, or its id"),
 }
 #: Options by which Dramatiq itself would delay a message.
 _DELAYS = frozenset({"eta", "delay"})

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
     from dlq.models import DeadLetter, DeadLetterQuerySet
-    from tasks.models import ApiToken, JournalQuerySet, Task, TaskQuerySet
+    from tasks.models import ApiToken, Batch, JournalQuerySet, Task, TaskQuerySet
 
 Rows = TypeVar("Rows", "TaskQuerySet", "DeadLetterQuerySet")
 Reachable = TypeVar("Reachable", "TaskQuerySet", "DeadLetterQuerySet", "JournalQuerySet")
-Owned = TypeVar("Owned", "Task", "DeadLetter")
+Owned = TypeVar("Owned", "Task", "DeadLetter", "Batch")
 Row = TypeVar("Row", bound=Model)
 
 
@@ -68,6 +68,11 @@ SIGNAL_TASK = Action("signal this task", ("callboard.change_task",), is_for_owne
 VIEW_DEAD_LETTER = Action("see this dead letter", ("dlq.view_deadletter",), Scope.READ, is_for_owners=True)
 REDRIVE_DEAD_LETTER = Action("re-drive this dead letter", ("dlq.redrive_deadletter",), is_for_owners=True)
 DISCARD_DEAD_LETTER = Action("discard this dead letter", ("dlq.discard_deadletter",), is_for_owners=True)
+VIEW_BATCH = Action("see this batch", ("callboard.view_batch",), Scope.READ, is_for_owners=True)
+#: Into a batch that is there; whoever may submit may make one.
+ADD_TO_BATCH = Action("add tasks to this batch", ("callboard.change_batch",), Scope.SUBMIT, is_for_owners=True)
+CLOSE_BATCH = Action("close this batch", ("callboard.change_batch",), Scope.SUBMIT, is_for_owners=True)
+CANCEL_BATCH = Action("cancel this batch", ("callboard.cancel_batch",), is_for_owners=True)
 VIEW_QUEUE = Action("see queues", ("callboard.view_queue",), Scope.READ)
 PAUSE_QUEUE = Action("pause and resume queues", ("callboard.pause_queue",))
 VIEW_SCHEDULE = Action("see schedules", ("callboard.view_schedule",), Scope.READ)
@@ -225,7 +230,7 @@ def in_reach(rows: Reachable, caller: Caller) -> Reachable:
 
 
 def find_owned(rows: "QuerySet[Owned]", text: str, caller: Caller, action: Action, *, view: Action, kind: str) -> Owned:
-    """Find a task or dead letter that the caller wants to do something to.
+    """Find a task, dead letter or batch that the caller wants to do something to.
 
     Parameters:
         view: the action of seeing such a row.
@@ -261,8 +266,12 @@ def find(rows: QuerySet[Row], text: str, *, kind: str) -> Row:
     return row
 
 
-def _is_in_reach(row: "Task | DeadLetter", caller: Caller) -> bool:
-    return (not caller.actors or row.actor in caller.actors) and (not caller.queues or row.queue in caller.queues)
+def _is_in_reach(row: "Task | DeadLetter | Batch", caller: Caller) -> bool:
+    # A batch has neither; `tasks.contract.batches` looks at its tasks.
+    actor, queue = getattr(row, "actor", None), getattr(row, "queue", None)
+    return (actor is None or not caller.actors or actor in caller.actors) and (
+        queue is None or not caller.queues or queue in caller.queues
+    )
 
 
 def _not_found(row_id: UUID, kind: str) -> NotFound:

@@ -20,7 +20,7 @@ _LONGEST_ID = 36
 
 def depends_on(most: int) -> Reader:
     """Read a list of tasks: ids, or objects with an id or a ref, and maybe ``on_failure``."""
-    readers: Mapping[str, Reader] = {"id": _identifier, "ref": fields.text(LONGEST_REF), "on_failure": _on_failure}
+    readers: Mapping[str, Reader] = {"id": uuid_text, "ref": fields.text(LONGEST_REF), "on_failure": _on_failure}
 
     def read(value: Any) -> list[DependsOn]:
         if not isinstance(value, list) or len(value) > most:
@@ -34,7 +34,7 @@ def depends_on(most: int) -> Reader:
 def _read_one(value: Any, place: int, readers: Mapping[str, Reader]) -> DependsOn:
     try:
         if isinstance(value, str):
-            return DependsOn(_identifier(value))
+            return DependsOn(uuid_text(value))
         if not isinstance(value, dict):
             raise InvalidValue("invalid", f"expected an id or an object, got {fields.quoted(value)}")
         values, errors = fields.read_fields(value, readers, refused={})
@@ -48,7 +48,8 @@ def _read_one(value: Any, place: int, readers: Mapping[str, Reader]) -> DependsO
         raise InvalidValue(error.code, f"task {place}: {error}") from error
 
 
-def _identifier(value: Any) -> UUID:
+def uuid_text(value: Any) -> UUID:
+    """Read an id in a body."""
     if not isinstance(value, str) or len(value) > _LONGEST_ID:
         raise InvalidValue("invalid", f"expected a UUID, got {fields.quoted(value)}")
     return fields.identifier(value)

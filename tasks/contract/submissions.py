@@ -10,7 +10,7 @@ from typing import Any
 from tasks import registry
 from tasks.contract import fields
 from tasks.contract.access import EDIT_PAYLOAD, VIEW_TASK, Caller
-from tasks.contract.dependencies import check_parents, depends_on
+from tasks.contract.dependencies import check_parents, depends_on, uuid_text
 from tasks.contract.fields import Reader
 from tasks.contract.retry_bounds import retry_faults
 from tasks.errors import Duplicate, FieldError, InvalidTask
@@ -20,6 +20,7 @@ from tasks.submission import (
     EDITABLE,
     FIELDS,
     FOR_EVER,
+    BatchId,
     Dependencies,
     JsonObject,
     Kind,
@@ -58,6 +59,8 @@ def _reader(kind: Kind) -> Reader:
             return fields.whole_number(0, highest)
         case UniqueRule():
             return fields.unique
+        case BatchId():
+            return uuid_text
 
 
 #: The reader of each field of a submission.
@@ -66,7 +69,7 @@ _EDIT_READERS: Mapping[str, Reader] = {name: READERS[name] for name in EDITABLE}
 
 #: Fields of capabilities that are not built yet. They are refused: ignoring them would silently break a promise.
 NOT_SUPPORTED: Mapping[str, str] = {
-    name: f"{name} is not supported yet; leave it out" for name in ("concurrency_key", "fairness_key", "batch")
+    name: f"{name} is not supported yet; leave it out" for name in ("concurrency_key", "fairness_key")
 } | {"idempotency_key": "a bulk has one key for all its tasks, beside them or in the header Idempotency-Key"}
 
 

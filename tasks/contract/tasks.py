@@ -32,6 +32,7 @@ FILTERS: Mapping[str, Filter] = {
     "priority": Filter(priority, TaskQuerySet.with_priority),
     "tag": Filter(fields.text(100), TaskQuerySet.tagged),
     "schedule": Filter(fields.identifier, TaskQuerySet.of_schedule),
+    "batch": Filter(fields.identifier, TaskQuerySet.of_batch),
     "created_after": Filter(moment, TaskQuerySet.created_after),
     "created_before": Filter(moment, TaskQuerySet.created_before),
     "run_after": Filter(moment, TaskQuerySet.running_after),
@@ -89,7 +90,7 @@ def task_as_dict(
         "unique": _unique_as_dict(task.unique_rule, task, lens) if task.unique_rule else None,
         "concurrency_key": None,
         "fairness_key": None,
-        "batch": None,
+        "batch": None if task.batch_id is None else str(task.batch_id),
     }
     return written
 

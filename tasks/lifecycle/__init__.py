@@ -6,6 +6,7 @@ call the batch verb, and raise ``NotFound`` or ``IllegalTransition`` with the cu
 ``docs/state_machine.md`` has the diagram; each verb is a file here. ``predicates`` and ``rows`` hold what verbs share.
 """
 
+from tasks.lifecycle.batches import NewBatch, settle_batches
 from tasks.lifecycle.cancel import cancel, cancel_many
 from tasks.lifecycle.claim import Claimed, NotEntitled, claim_many
 from tasks.lifecycle.complete import Outcome, complete_many, fail, interrupt, recorded, snooze, still_held, succeed
@@ -15,7 +16,7 @@ from tasks.lifecycle.dispatch import Dispatched, Probe, dispatch_many
 from tasks.lifecycle.edit import edit
 from tasks.lifecycle.expire import expire_many
 from tasks.lifecycle.journal import Author
-from tasks.lifecycle.prune import prune_dead_letters, prune_history, prune_keys, prune_many
+from tasks.lifecycle.prune import prune_batches, prune_dead_letters, prune_history, prune_keys, prune_many
 from tasks.lifecycle.put_back import put_back_many
 from tasks.lifecycle.redrive import redrive, redrive_many
 from tasks.lifecycle.release import forsake_many, link_many, release_many, settle_all
@@ -36,6 +37,7 @@ __all__ = [
     "DependsOn",
     "Dispatched",
     "Moved",
+    "NewBatch",
     "NotEntitled",
     "Outcome",
     "Probe",
@@ -58,6 +60,7 @@ __all__ = [
     "forsake_many",
     "interrupt",
     "link_many",
+    "prune_batches",
     "prune_dead_letters",
     "prune_history",
     "prune_keys",
@@ -75,6 +78,7 @@ __all__ = [
     "retry_many",
     "retry_workflow",
     "settle_all",
+    "settle_batches",
     "signal",
     "snooze",
     "still_held",

@@ -10,6 +10,7 @@ from tasks.lifecycle.journal import UNKNOWN, Author, of_tasks
 from tasks.lifecycle.predicates import IS_WAITING
 from tasks.lifecycle.rows import locked, status_of
 from tasks.lifecycle.signals import Moved, announce
+from tasks.lifecycle.tally import tallied
 from tasks.states import Status
 
 # A running task becomes CANCELLED when its worker confirms; a success that comes first wins.
@@ -27,7 +28,9 @@ WITH wanted AS MATERIALIZED (
         cancel_requested_at = CASE WHEN wanted.status = 'RUNNING' THEN statement_timestamp() END,
         queued_at = CASE WHEN wanted.status = 'RUNNING' THEN task.queued_at END
     FROM wanted WHERE task.id = wanted.id
-    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id
+    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.batch_id
+), tallied AS (
+    {tallied("moved")}
 ), noted AS (
     {of_tasks("moved", verb="'cancel'", detail="jsonb_build_object('status', status)")}
 )

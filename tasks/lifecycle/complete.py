@@ -19,6 +19,7 @@ from tasks.lifecycle.predicates import IS_LEADING, LEAD, any_of, in_batch, is_he
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.steps import wake
 from tasks.lifecycle.submit import submit_many
+from tasks.lifecycle.tally import tallied
 from tasks.models import new_id
 from tasks.states import FINAL, AttemptOutcome, DeathReason, Status
 from tasks.submission import Submission
@@ -167,7 +168,7 @@ ended AS (
     WHERE {in_batch("held")}
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.owner_id, held.attempt, held.letter,
               held.reason, held.error_type, held.error_message, held.fingerprint,
-              task.settled_as IS NOT NULL AS has_children,
+              task.settled_as IS NOT NULL AS has_children, task.batch_id,
               EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision AS seconds
 )"""
 
@@ -191,6 +192,12 @@ died AS (
 )"""
 
 
+_TALLIED = f"""
+tallied AS (
+    {tallied("ended", before="'RUNNING'")}
+)"""
+
+
 def completion_statement(*, by_leader: bool = False, only_if: str = "true", waits: bool = False) -> str:
     """Put together the statement that ends attempts, for the worker that holds them or for a leader.
 
@@ -201,10 +208,10 @@ def completion_statement(*, by_leader: bool = False, only_if: str = "true", wait
             row must not keep all others waiting.
     """
     condition = f"{IS_LEADING} AND {only_if}" if by_leader else only_if
-    parts = [_OUTCOMES, _held(condition, waits=waits), _ENDED, _RECORDED_ATTEMPTS, _DEAD_LETTERS]
+    parts = [_OUTCOMES, _held(condition, waits=waits), _ENDED, _RECORDED_ATTEMPTS, _DEAD_LETTERS, _TALLIED]
     return f"""
 WITH {",".join([LEAD, *parts] if by_leader else parts)}
-SELECT id, status, actor, queue, trace_id, attempt, seconds, has_children FROM ended
+SELECT id, status, actor, queue, trace_id, attempt, seconds, has_children, batch_id IS NOT NULL FROM ended
 """
 
 

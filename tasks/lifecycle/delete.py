@@ -8,6 +8,7 @@ from tasks.db.statements import fetch
 from tasks.errors import IllegalTransition, NotFound, VersionMismatch
 from tasks.lifecycle.journal import UNKNOWN, Author, of_tasks
 from tasks.lifecycle.predicates import HAS_WAITING_CHILDREN, IS_OPEN
+from tasks.lifecycle.tally import dropped
 from tasks.models import Task
 from tasks.states import Status
 
@@ -16,7 +17,9 @@ _DELETE = f"""
 WITH gone AS (
     DELETE FROM callboard_task AS task
     WHERE task.id = %(id)s AND task.status <> 'RUNNING' AND NOT {HAS_WAITING_CHILDREN}
-    RETURNING task.id, task.status, task.actor, task.queue, task.pending_parents
+    RETURNING task.id, task.status, task.actor, task.queue, task.pending_parents, task.batch_id
+), dropped AS (
+    {dropped("gone")}
 ), edges AS MATERIALIZED (
     SELECT edge.child_id, edge.parent_id FROM gone JOIN callboard_dependency AS edge ON edge.child_id = gone.id
     WHERE gone.pending_parents IS NOT NULL

@@ -8,6 +8,7 @@ from tasks.lifecycle.deaths import call_back
 from tasks.lifecycle.predicates import IS_LEADING, IS_WAITING, LEAD
 from tasks.lifecycle.rescue import BATCH
 from tasks.lifecycle.signals import Moved, announce
+from tasks.lifecycle.tally import tallied
 from tasks.models import new_id
 
 _IS_TOO_OLD = f"{IS_WAITING} AND task.expires_at <= statement_timestamp()"
@@ -31,7 +32,10 @@ WITH {LEAD}, old AS (
     SET status = 'DEAD', finished_at = statement_timestamp(), queued_at = NULL, unique_key = NULL,
         error = '{_AGE_MESSAGE}'
     FROM waiting WHERE task.id = waiting.id
-    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.attempt, task.owner_id
+    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.attempt, task.owner_id,
+        task.batch_id
+), tallied AS (
+    {tallied("expired")}
 ), died AS (
     INSERT INTO callboard_deadletter (id, task_id, attempt, actor, queue, owner_id, reason, error_message, fingerprint)
     SELECT waiting.letter, expired.id, expired.attempt, expired.actor, expired.queue, expired.owner_id,

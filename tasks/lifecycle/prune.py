@@ -10,8 +10,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
-from tasks.lifecycle.predicates import IS_LEADING, IS_OPEN, IS_UNSETTLED, LEAD, any_of
-from tasks.states import FINAL
+from tasks.lifecycle.predicates import IS_LEADING, IS_OPEN, IS_UNSETTLED, LEAD, any_of, by_key
+from tasks.states import FINAL, BatchStatus, Status
 
 #: Ids start with the time when they were made, in milliseconds (RFC 9562, UUIDv7), so a walk by id is a walk by age, on
 #: the primary key alone. Another index would cost every task an insertion.
@@ -31,6 +31,12 @@ IS_NEEDED = f"""(task.settled_as IS NOT NULL AND ({IS_UNSETTLED} OR EXISTS (
     SELECT FROM callboard_dependency AS edge JOIN callboard_task AS child ON child.id = edge.child_id
     WHERE edge.parent_id = task.id AND NOT {any_of("child.status", FINAL)})))"""
 
+
+def _ended_long_ago(batch: str) -> str:
+    return f"COALESCE({batch}.ended_at < statement_timestamp() - keep.seconds * interval '1 second', false)"
+
+
+# Tasks of a batch are kept as long after its end as after theirs: its callbacks may read their results.
 # A dead task is kept while its dead letter is open, or a re-drive would find nothing to run.
 _PRUNE = f"""
 WITH {LEAD}, keep AS (
@@ -50,6 +56,8 @@ WITH {LEAD}, keep AS (
       AND NOT EXISTS (
           SELECT FROM callboard_deadletter AS letter WHERE letter.task_id = task.id AND {IS_OPEN})
       AND NOT {IS_NEEDED}
+      AND NOT (task.batch_id IS NOT NULL AND EXISTS (
+          SELECT FROM callboard_batch AS batch WHERE batch.id = task.batch_id AND NOT {_ended_long_ago("batch")}))
       AND {IS_LEADING}
     ORDER BY task.id FOR UPDATE OF task SKIP LOCKED
 ), edges AS (
@@ -77,6 +85,39 @@ def prune_many(position: UUID, *, keep_seconds: Mapping[str, float], batch: int,
     parameters = {"position": position, "keep": as_json(rows), "batch": batch, "lease": lease, "term": term}
     # Prepared, because planning takes longer than removing a batch.
     ((removed, seen, last),) = fetch(_PRUNE, parameters, prepared="callboard_prune")
+    return Pruned(removed, seen, last or position)
+
+
+# By id, as tasks are. A batch goes after its last task.
+_PRUNE_BATCHES = f"""
+WITH {LEAD}, keep AS (
+    SELECT * FROM json_to_recordset(%(keep)s) AS keep (status text, seconds double precision)
+), old AS MATERIALIZED (
+    SELECT batch.id FROM callboard_batch AS batch WHERE batch.id > %(position)s ORDER BY batch.id LIMIT %(batch)s
+), due AS MATERIALIZED (
+    SELECT batch.id FROM callboard_batch AS batch JOIN old ON old.id = batch.id JOIN keep ON keep.status = batch.status
+    WHERE {_ended_long_ago("batch")} AND {IS_LEADING}
+      AND NOT EXISTS (SELECT FROM callboard_task AS task WHERE {by_key("task.batch_id", "batch.id")})
+      AND NOT EXISTS (SELECT FROM callboard_batchdelta AS delta WHERE {by_key("delta.batch_id", "batch.id")})
+    ORDER BY batch.id FOR UPDATE OF batch SKIP LOCKED
+), batches AS (
+    DELETE FROM callboard_batch AS batch USING due WHERE batch.id = due.id RETURNING batch.id
+)
+SELECT (SELECT count(*) FROM batches), (SELECT count(*) FROM old), (SELECT id FROM old ORDER BY id DESC LIMIT 1)
+"""
+
+
+def prune_batches(position: UUID, *, keep_seconds: Mapping[str, float], batch: int, lease: str, term: int) -> Pruned:
+    """Read the next ``batch`` batches by id and remove those that ended that long ago and have no tasks any more.
+
+    Parameters:
+        position: the last id of the part before; ``FIRST_ID`` to begin.
+        keep_seconds: final status of tasks → how long they are kept; FAILED batches are kept as DEAD tasks are.
+    """
+    names = {Status.DEAD: BatchStatus.FAILED}
+    rows = [{"status": names.get(Status(status), status), "seconds": kept} for status, kept in keep_seconds.items()]
+    parameters = {"position": position, "keep": as_json(rows), "batch": batch, "lease": lease, "term": term}
+    ((removed, seen, last),) = fetch(_PRUNE_BATCHES, parameters)
     return Pruned(removed, seen, last or position)
 
 

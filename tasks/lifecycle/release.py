@@ -15,6 +15,7 @@ from typing import NamedTuple
 from tasks.db.statements import fetch
 from tasks.lifecycle.predicates import IS_LEADING, IS_UNSETTLED, LEAD, any_of, by_key, in_batch
 from tasks.lifecycle.signals import Moved, announce
+from tasks.lifecycle.tally import tallied
 from tasks.states import FINAL, Status
 from tasks.testing import failpoints
 
@@ -151,7 +152,9 @@ WITH {LEAD}, {wrong}, children AS MATERIALIZED (
                       THEN GREATEST(task.run_at, statement_timestamp()) ELSE task.run_at END
     FROM judged
     WHERE {in_batch("judged")} AND (judged.is_moved OR judged.delta <> 0)
-    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, judged.status AS was
+    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, judged.status AS was, task.batch_id
+), tallied AS (
+    {tallied("moved", before="was")}
 ), progress AS MATERIALIZED (
     SELECT due.id, due.status, COALESCE(found.count, 0) AS found, COALESCE(done.count, 0) AS done,
            (SELECT count(*) FROM wrong) > {MOST_EDGES} AS is_cut

@@ -13,6 +13,7 @@ from tasks.lifecycle.predicates import IS_OPEN, any_of, by_key
 from tasks.lifecycle.rows import locked, status_of
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit import Admit
+from tasks.lifecycle.tally import tallied
 from tasks.models import Task
 from tasks.states import Status
 
@@ -56,7 +57,10 @@ WITH wanted AS MATERIALIZED (
         finished_at = NULL, started_at = NULL, queued_at = NULL, result = NULL,
         version = task.version + 1
     FROM wanted WHERE task.id = wanted.id
-    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, wanted.verb, wanted.status AS before
+    RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, wanted.verb, wanted.status AS before,
+        task.batch_id
+), tallied AS (
+    {tallied("moved", before="before")}
 ), relinked AS (
     UPDATE callboard_dependency AS edge SET state = 'NEW' FROM moved
     WHERE moved.status = 'BLOCKED' AND {by_key("edge.child_id", "moved.id")} AND edge.state = 'FAILED'

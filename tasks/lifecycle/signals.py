@@ -29,6 +29,8 @@ class Moved(NamedTuple):
     seconds: float | None = None
     #: Whether an attempt of a task ended that others depend on.
     has_children: bool = False
+    #: Whether an attempt of a task of a batch ended.
+    is_in_batch: bool = False
 
 
 #: Sent once per batch when its transaction has committed, with ``verb`` (str), ``moves`` (a sequence of Moved) and
@@ -38,6 +40,9 @@ transitioned = Signal()
 
 #: Sent with ``verb`` and ``moves`` inside the transaction that writes them, which may still be rolled back; for tests.
 written = Signal()
+
+#: Sent when it has committed that a batch was closed or cancelled, with ``batch_id`` (its id).
+batch_changed = Signal()
 
 #: Sent when the end of a queue's pause has committed, with ``queue`` (its name).
 resumed = Signal()

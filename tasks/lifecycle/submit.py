@@ -1,5 +1,6 @@
 """submit: the one way in. It writes a row in the caller's own transaction and needs no broker."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from math import inf
@@ -15,6 +16,7 @@ from tasks.errors import FieldError, InvalidTask, describe
 from tasks.lifecycle.depend import Edge, insert_edges, plan
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit_unique import CREATED, key_columns, settle
+from tasks.lifecycle.tally import add, join
 from tasks.models import Queue, Task, new_id
 from tasks.models.ids import usable_id
 from tasks.payload import check_json
@@ -49,6 +51,7 @@ _COMPUTED = {
 
 #: Columns of tasks with a unique key. Others leave them out, so that their insertion is what it was.
 _KEY = {"unique_key": "uuid", "unique_rule": "jsonb"}
+_BATCH = {"batch_id": "uuid"}
 
 
 def insertion(more: Mapping[str, str] | None = None, *, taken: str = "(id)") -> str:
@@ -73,8 +76,10 @@ RETURNING id, run_at, expires_at, created_at
 
 _INSERT = insertion()
 #: Of tasks that depend on others, and of their parents in the same bulk. Plain tasks leave these columns empty.
-_INSERT_LINKED = insertion({"status": "text", "pending_parents": "integer", "settled_as": "text"})
-_INSERT_UNIQUE = insertion(_KEY, taken="")
+_INSERT_LINKED = insertion({"status": "text", "pending_parents": "integer", "settled_as": "text", **_BATCH})
+_INSERT_UNIQUE = insertion(_KEY | _BATCH, taken="")
+#: Of tasks that are in batches and have nothing else of these.
+_INSERT_IN_BATCH = insertion(_BATCH)
 
 
 def submit(submission: Submission, *, admit: Admit | None = None) -> Task:
@@ -127,7 +132,7 @@ def checked(submission: Submission) -> dict[str, Any]:
     spec = registry.get(submission.actor)
     registry.check_arguments(spec, args=submission.args, payload=submission.payload, is_followup=submission.is_followup)
     row = vars(submission).copy()
-    del row["is_followup"], row["row"], row["unique"]
+    del row["is_followup"], row["row"], row["unique"], row["batch"]
     for name, option in _DEFAULTS:
         if row[name] is None:
             row[name] = getattr(spec, option)
@@ -145,6 +150,8 @@ def checked(submission: Submission) -> dict[str, Any]:
     row["trace_id"] = submission.trace_id or new_id().hex
     row["idempotency_key"] = None
     _check_row(row, spec)
+    if submission.batch is not None:
+        row["batch_id"] = submission.batch
     if submission.unique is not None or spec.unique is not None:
         row |= key_columns(submission, spec)
     return row
@@ -259,7 +266,28 @@ def planned(rows: Sequence[dict[str, Any]]) -> list[Edge]:
 
 
 def _insert(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dict[UUID, Sequence[Any]]:
-    """Insert rows and announce them; return the columns that the database computed, by id."""
+    """Insert rows, into their batches if they have any; return the columns that the database computed, by id."""
+    if any("batch_id" in row for row in rows):
+        return _insert_in_batches(rows, edges)
+    return _insert_and_announce(rows, edges)
+
+
+@transaction.atomic
+def _insert_in_batches(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dict[UUID, Sequence[Any]]:
+    """Insert rows into batches that take them, and count those that are new."""
+    join(Counter(row["batch_id"] for row in rows if "batch_id" in row))
+    written = _insert_and_announce(rows, edges, statement=_INSERT_IN_BATCH, prepared="")
+    add(Counter(row["batch_id"] for row in rows if "batch_id" in row and row.get("submitted_as", CREATED) == CREATED))
+    return written
+
+
+def _insert_and_announce(
+    rows: Sequence[dict[str, Any]],
+    edges: Sequence[Edge],
+    *,
+    statement: str = _INSERT,
+    prepared: str = "callboard_submit",
+) -> dict[UUID, Sequence[Any]]:
     created = rows
     if any("unique_key" in row for row in rows):
         written = settle(rows, insert=_inserted_unique)
@@ -267,9 +295,9 @@ def _insert(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dict[UUID,
     elif edges:
         return _insert_linked(rows, edges)
     else:
-        written = _inserted(rows)
+        written = _inserted(rows, statement, prepared=prepared)
         if len(written) != len(rows):
-            _insert_again(rows, written)
+            _insert_again(rows, written, statement)
     announce("submit", [Moved(r["id"], Status.PENDING, r["actor"], r["queue"], r["trace_id"]) for r in created])
     return written
 
@@ -286,9 +314,7 @@ def _insert_linked(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dic
     return written
 
 
-def _inserted(
-    rows: Sequence[dict[str, Any]], statement: str = _INSERT, *, prepared: str = "callboard_submit"
-) -> dict[UUID, Sequence[Any]]:
+def _inserted(rows: Sequence[dict[str, Any]], statement: str, *, prepared: str) -> dict[UUID, Sequence[Any]]:
     return {row[0]: row for row in fetch(statement, _given(rows), prepared=prepared, anywhere=True)}
 
 
@@ -300,7 +326,7 @@ def _given(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     return {"tasks": as_json([{name: value for name, value in row.items() if value is not None} for row in rows])}
 
 
-def _insert_again(rows: Sequence[dict[str, Any]], written: dict[UUID, Sequence[Any]], statement: str = _INSERT) -> None:
+def _insert_again(rows: Sequence[dict[str, Any]], written: dict[UUID, Sequence[Any]], statement: str) -> None:
     """Insert rows whose ids were taken, with other ids: a message may be sent again, and only one task has its id."""
     done, taken = set(written), []
     for row in rows:

@@ -66,26 +66,41 @@ def submit_many_once(submissions: Sequence[Submission], *, key: str, admit: Admi
 
 
 def _once(submissions: Sequence[Submission], rows: Sequence[dict[str, Any]], key: str, admit: Admit | None) -> Receipt:
-    ids = [row["id"] for row in rows]
-    parameters = {
-        "owner": _number_of(rows[0]["owner_id"]),
-        "key": key,
-        "hash": _hash(submissions),
-        "ids": [str(id) for id in ids],
-        "seconds": conf.IDEMPOTENCY_KEY_SECONDS,
-    }
+    owner_id, ids = rows[0]["owner_id"], [row["id"] for row in rows]
     with transaction.atomic():
-        ((request_hash, held_ids),) = fetch(_TAKE_KEY, parameters)
+        held_ids = take_key(owner_id, key, request_hash(submissions), ids)
         if held_ids == ids:
             tasks = write([row | {"idempotency_key": key} for row in rows], admit=admit)
             if (found := [task.pk for task in tasks]) != ids:
                 # Another task had the unique key.
                 ids = found
-                fetch(_CORRECT_IDS, {**parameters, "ids": [str(id) for id in ids]})
+                keep_ids(owner_id, key, ids)
             return Receipt(ids, dict(zip(ids, tasks, strict=True)), False)
-    if request_hash != parameters["hash"]:
-        raise IdempotencyKeyReused()
     return Receipt(held_ids, Task.objects.in_bulk(held_ids), True)
+
+
+def take_key(owner_id: OwnerId | None, key: str, hashed: str, ids: Sequence[UUID]) -> list[UUID]:
+    """Take a key for these ids, and return them, or those that have it already.
+
+    Raises:
+        IdempotencyKeyReused: the key belongs to another request.
+    """
+    parameters = {
+        "owner": _number_of(owner_id),
+        "key": key,
+        "hash": hashed,
+        "ids": [str(id) for id in ids],
+        "seconds": conf.IDEMPOTENCY_KEY_SECONDS,
+    }
+    ((held_hash, held_ids),) = fetch(_TAKE_KEY, parameters)
+    if held_hash != hashed:
+        raise IdempotencyKeyReused()
+    return held_ids  # type: ignore[no-any-return]
+
+
+def keep_ids(owner_id: OwnerId | None, key: str, ids: Sequence[UUID]) -> None:
+    """Correct the ids of a key that the same transaction has taken."""
+    fetch(_CORRECT_IDS, {"owner": _number_of(owner_id), "key": key, "ids": [str(id) for id in ids]})
 
 
 _NOTHING_GIVEN = Submission(actor="")
@@ -98,7 +113,7 @@ def _number_of(owner_id: OwnerId | None) -> int:
     return int.from_bytes(hashlib.blake2b(str(owner_id).encode(), digest_size=8).digest(), "big", signed=True)
 
 
-def _hash(submissions: Sequence[Submission]) -> str:
+def request_hash(submissions: Sequence[Submission], *more: Any) -> str:
     """Hash the meaning of submissions: white space, the order of fields and spellings of a value do not count.
 
     What was not given is left out, so that a release with more fields still knows the keys of the one before.
@@ -112,4 +127,4 @@ def _hash(submissions: Sequence[Submission]) -> str:
         }
         for submission in submissions
     ]
-    return hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*given, *more], sort_keys=True, default=str).encode()).hexdigest()

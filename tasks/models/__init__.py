@@ -2,6 +2,7 @@
 
 from tasks.models.attempt import Attempt
 from tasks.models.barrier import Barrier
+from tasks.models.batch import Batch, BatchDelta, BatchQuerySet
 from tasks.models.dependency import Dependency
 from tasks.models.idempotency_key import IdempotencyKey
 from tasks.models.ids import made_at, new_id
@@ -19,6 +20,9 @@ __all__ = [
     "ApiToken",
     "Attempt",
     "Barrier",
+    "Batch",
+    "BatchDelta",
+    "BatchQuerySet",
     "Dependency",
     "IdempotencyKey",
     "Journal",

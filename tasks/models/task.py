@@ -143,6 +143,10 @@ class TaskQuerySet(ListedQuerySet["Task"]):
         """Made by this schedule."""
         return self.served_by("schedule", Q(schedule_id=schedule_id)).filter(schedule_id=schedule_id)
 
+    def of_batch(self, batch_id: UUID) -> Self:
+        """Counted by this batch."""
+        return self.led_by(Q(batch_id=batch_id))
+
     def _served_by_keys(self, *keys: str) -> Self:
         return self.served_by("keys", has_keys(keys) & _IN_ANY_STATUS)
 
@@ -260,6 +264,7 @@ class Task(models.Model):
     # Only of tasks that a schedule made; no other verb names these columns.
     schedule_id = models.UUIDField(null=True, blank=True)
     scheduled_at = models.DateTimeField(null=True, blank=True, help_text="The fire that made it.")
+    batch_id = models.UUIDField(null=True, blank=True, help_text="The batch that counts it.")
 
     objects = TaskQuerySet.as_manager()
 
@@ -337,6 +342,8 @@ class Task(models.Model):
             ),
             # One task for each fire of a schedule, and the history of a schedule.
             UniqueIndex("schedule_id", "scheduled_at", name="task_fire_idx", condition=Q(schedule_id__isnull=False)),
+            # The tasks of a batch.
+            models.Index("batch_id", "id", name="task_batch_idx", condition=Q(batch_id__isnull=False)),
             # Look-ups by tag, actor, queue and trace id. Insertions are collected, and written by the one that fills
             # this many kilobytes or by a vacuum: more would make that one slow, and each look-up reads all of them.
             GinIndex(SearchKeys(), name="task_search_idx", condition=_IS_AT_REST, gin_pending_list_limit=512),

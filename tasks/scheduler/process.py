@@ -81,5 +81,7 @@ class Scheduler:
             self._dispatcher.wake(from_front=Event.DUE_ANYWHERE in events)
         if Event.SETTLE in events:
             self._settler.wake()
+        elif Event.COUNT in events:
+            self._settler.wake_to_count()
         if Event.WORKER_ENDED in events:
             self._sweeper.wake()

@@ -31,7 +31,7 @@ class Pruner(Loop):
     def __init__(self, leadership: Leadership) -> None:
         super().__init__()
         self._leadership = leadership
-        self._position = self._letters = FIRST_ID
+        self._position = self._letters = self._batches = FIRST_ID
         self._has_passed = False
         self._removed = 0
 
@@ -54,7 +54,8 @@ class Pruner(Loop):
         if not self._has_passed:
             self._end_pass(term)
         # Not any(): each of them prunes a batch.
-        return True in [expired == BATCH, self._prune_letters(term), self._prune_histories(term)]
+        rest = [self._prune_batches(term), self._prune_letters(term), self._prune_histories(term)]
+        return True in [expired == BATCH, *rest]
 
     def _prune_tasks(self, term: int) -> bool:
         pruned = lifecycle.prune_many(self._position, keep_seconds=keep_seconds(), batch=BATCH, lease=LEASE, term=term)
@@ -68,6 +69,14 @@ class Pruner(Loop):
         if conf.KEEP_WORKERS_SECONDS:
             workers.forget_gone(older_than_seconds=conf.KEEP_WORKERS_SECONDS, lease=LEASE, term=term)
         self._position, self._removed, self._has_passed = FIRST_ID, 0, True
+
+    def _prune_batches(self, term: int) -> bool:
+        pruned = lifecycle.prune_batches(
+            self._batches, keep_seconds=keep_seconds(), batch=BATCH, lease=LEASE, term=term
+        )
+        has_more = pruned.seen == BATCH
+        self._batches = pruned.position if has_more else FIRST_ID
+        return has_more
 
     def _prune_letters(self, term: int) -> bool:
         discarded = 0

@@ -33,6 +33,9 @@ NAMES = (
     "after_completion",
     "after_link",
     "after_release",
+    "after_fold",
+    "before_batch_end",
+    "after_batch_end",
 )
 
 

@@ -141,9 +141,11 @@ class InlineWorker(Consumer):
                 pass
 
     def settle(self) -> None:
-        """Tell tasks what became of those that they depend on."""
+        """Tell tasks and batches what became of those that they wait for."""
         with _committing():
             lifecycle.settle_all(lease=LEASE, term=self._term)
+            while lifecycle.settle_batches(lease=LEASE, term=self._term).changed:
+                pass
 
     def _claim(self, task: Task) -> Claimed | None:
         if current.run() is not None:

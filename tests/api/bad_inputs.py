@@ -189,7 +189,8 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "another field of unique": ({"unique": {"key": "k", "period": 5}}, "unique"),
     "concurrency_key": ({"concurrency_key": "k"}, "concurrency_key"),
     "fairness_key": ({"fairness_key": "k"}, "fairness_key"),
-    "batch": ({"batch": str(uuid4())}, "batch"),
+    "a batch that is no id": ({"batch": "nightly"}, "batch"),
+    "a batch as a list": ({"batch": [str(uuid4())]}, "batch"),
 }
 
 #: name: (body of a bulk, field named).

@@ -253,6 +253,7 @@ def test_an_example_can_be_sent_as_it_is(alice, staff, worker, operation, name):
         task_id=dead.pk if operation.name == "retryTask" else task["id"], name="default", signal="approved",
         letter_id=factories.open_letter(dead).pk, worker_id=worker.pk,
         schedule_id=factories.make_schedule(is_declared=name.startswith("Give it back")).pk,
+        batch_id=factories.make_batch(owner_id=alice.user.pk).pk,
     )  # fmt: skip
     (example,) = [one["value"] for one in _body_of(operation)["examples"].values() if one["summary"] == name]
     response = caller.generic(operation.method.upper(), path, json.dumps(example), content_type="application/json")
@@ -387,7 +388,7 @@ def test_a_page_can_show_that_a_task_is_gone(browser, alice):
 def test_every_page_opens(browser, alice, worker, path):
     letter = factories.open_letter(factories.make_task(Status.DEAD, worker=worker))
     names = {"task": letter.task_id, "letter": letter.pk, "worker": worker.pk, "queue": "default"}
-    address = path.format(**names, schedule=factories.make_schedule().pk)
+    address = path.format(**names, schedule=factories.make_schedule().pk, batch=factories.make_batch().pk)
     for response in (browser.get(address), browser.options(address)):
         assert response.status_code == 200
         assert response["Content-Type"].startswith("text/html")

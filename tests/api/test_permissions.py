@@ -16,6 +16,12 @@ from tests.callers import TASKS, assert_problem
 
 #: Routes for everybody: (method, path). ``{task}`` and ``{letter}`` are Alice's.
 OPEN = [
+    ("get", "/api/v1/batches"),
+    ("post", "/api/v1/batches"),
+    ("get", "/api/v1/batches/{batch}"),
+    ("get", "/api/v1/batches/{batch}/tasks"),
+    ("post", "/api/v1/batches/{batch}/close"),
+    ("post", "/api/v1/batches/{batch}/cancel"),
     ("get", TASKS),
     ("post", TASKS),
     ("post", f"{TASKS}/bulk"),
@@ -89,7 +95,7 @@ def hers(alice, worker):
     schedule = factories.make_schedule()
     return {
         "task": task.pk, "letter": letter.pk, "worker": worker.pk, "queue": "default",
-        "schedule": schedule.pk, "signal": "go",
+        "schedule": schedule.pk, "signal": "go", "batch": factories.make_batch(owner_id=alice.user.pk).pk,
     }  # fmt: skip
 
 
@@ -111,6 +117,7 @@ def test_the_list_of_routes_is_complete():
         "queue": "<str:name>",
         "schedule": "<str:schedule_id>",
         "signal": "<str:signal>",
+        "batch": "<str:batch_id>",
     }
     listed = {path.strip("/").format(**names) for _, path in ROUTES}
     assert routes == listed | {"api/schema", "api/docs"}, "the description is open to everybody"
@@ -136,9 +143,9 @@ def test_nobody_gets_in(nobody, hers, route):
 @pytest.mark.parametrize("route", OF_ONE, ids=" ".join)
 def test_what_is_anothers_looks_like_nothing(bob, hers, route):
     foreign = assert_problem(_call(bob, route, hers), 404, code="not_found")
-    missing = {"task": new_id(), "letter": new_id(), "signal": "go"}
+    missing = {"task": new_id(), "letter": new_id(), "signal": "go", "batch": new_id()}
     nothing = assert_problem(_call(bob, route, missing), 404, code="not_found")
-    kind = "letter" if "letter" in route[1] else "task"
+    kind = next(name for name in ("letter", "batch", "task") if f"{{{name}}}" in route[1])
     assert foreign["detail"].replace(str(hers[kind]), "…") == nothing["detail"].replace(str(missing[kind]), "…")
     assert Task.objects.get().status == Status.DEAD
 
@@ -148,7 +155,7 @@ def test_what_is_anothers_looks_like_nothing(bob, hers, route):
 def test_owner_and_staff_reach_it(request, hers, route, caller):
     response = _call(request.getfixturevalue(caller), route, hers)
     # What died is neither cancelled, signalled nor edited.
-    is_refused = route[1].endswith(("cancel", "{signal}"))
+    is_refused = route[1].endswith(("{task}/cancel", "{signal}"))
     expected = {"put": 409, "patch": 409, "delete": 204}.get(route[0], 409 if is_refused else 200)
     assert response.status_code == expected
 

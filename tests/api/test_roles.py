@@ -18,7 +18,7 @@ from django.urls import get_resolver, reverse
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.api.tasks import TaskDetail
-from tasks.models import ApiToken, Attempt, Journal, Queue, Schedule, Step, Task, Worker
+from tasks.models import ApiToken, Attempt, Batch, Journal, Queue, Schedule, Step, Task, Worker
 from tasks.states import AttemptOutcome, Status, StepKind
 from tests import factories
 from tests.callers import TASKS, Caller
@@ -37,6 +37,7 @@ DEFAULT_EDIT = {
 OTHER_PAYLOAD = {"payload": {"do": "fail"}}
 OTHER_EDIT = DEFAULT_EDIT | OTHER_PAYLOAD
 
+BATCHES = "/api/v1/batches"
 SCHEDULES = "/api/v1/schedules"
 NEW_SCHEDULE = {"name": "new", "actor": "limited", "cron": "0 6 * * *"}
 
@@ -74,6 +75,12 @@ ROUTES = (
     Route("GET", f"{TASKS}/{{dead}}/result", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
     Route("GET", f"{TASKS}/{{dead}}/events", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
     Route("GET", f"{TASKS}/{{dead}}/workflow", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
+    Route("GET", BATCHES, "read", (401, OK, OK, OK, OK, OK, OK, OK)),
+    Route("POST", BATCHES, "submit", (401, OK, OK, 403, 403, 403, OK, OK), {"tasks": [{"actor": "limited"}]}),
+    Route("GET", f"{BATCHES}/{{batch}}", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
+    Route("GET", f"{BATCHES}/{{batch}}/tasks", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
+    Route("POST", f"{BATCHES}/{{batch}}/close", "submit", (401, OK, 404, 404, 403, OK, OK, OK)),
+    Route("POST", f"{BATCHES}/{{batch}}/cancel", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
     Route("GET", DLQ, "read", (401, OK, OK, OK, OK, OK, OK, OK)),
     Route("GET", f"{DLQ}/{{letter}}", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
     Route("POST", f"{DLQ}/{{letter}}/redrive", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
@@ -145,7 +152,8 @@ def rows(people: dict[str, User], worker: Worker) -> dict[str, Any]:
     ended = {"ended_as": AttemptOutcome.SNOOZED, "retry_delay_seconds": 1e6, "waits_for": "go"}
     lifecycle.complete_many([factories.outcome(suspended, worker, **ended)])
     ids = {"dead": dead.pk, "waiting": waiting.pk, "suspended": suspended.id, "letter": letter.pk, "worker": worker.pk}
-    return {**ids, "queue": "default", "signal": "go", "schedule": factories.make_schedule().pk}
+    batch = factories.make_batch(owner_id=people["alice"].pk)
+    return {**ids, "queue": "default", "signal": "go", "schedule": factories.make_schedule().pk, "batch": batch.pk}
 
 
 def _with_session(user: User | None) -> Client:
@@ -165,7 +173,7 @@ def _undone() -> Iterator[None]:
 def _everything() -> list[Any]:
     # Of tokens not the time of their last use.
     tokens = list(ApiToken.objects.order_by("pk").values("pk", "name", "scopes", "revoked_at"))
-    models = (Task, Attempt, DeadLetter, Queue, Worker, Journal, Schedule)
+    models = (Task, Attempt, DeadLetter, Queue, Worker, Journal, Schedule, Batch)
     return [tokens, *(list(model.objects.order_by("pk").values()) for model in models)]
 
 
@@ -190,7 +198,7 @@ def _check(caller: Client, route: Route, rows: dict[str, Any], expected: int, wh
 
 def test_every_route_is_in_the_table() -> None:
     known = {
-        route.path.format(waiting="x", dead="x", letter="x", worker="x", queue="x", schedule="x", signal="x")
+        route.path.format(waiting="x", dead="x", letter="x", worker="x", queue="x", schedule="x", signal="x", batch="x")
         for route in ROUTES
     }
     assert set(_patterns()) == known | set(OPEN)
@@ -200,7 +208,9 @@ def test_every_method_of_every_route_is_in_the_table_and_declares_what_it_does()
     known = {
         (
             one.method,
-            one.path.format(waiting="x", dead="x", letter="x", worker="x", queue="x", schedule="x", signal="x"),
+            one.path.format(
+                waiting="x", dead="x", letter="x", worker="x", queue="x", schedule="x", signal="x", batch="x"
+            ),
         )
         for one in ROUTES
     }

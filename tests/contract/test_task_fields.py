@@ -54,10 +54,12 @@ VALUES: dict[str, Any] = {
     "depends_on": [],
     "ref": "first",
     "unique": {"key": "x", "until": "started", "ttl_seconds": 60, "on_conflict": "replace", "max_wait_seconds": 90},
+    # The id of a batch that exists: tests/api/test_batches.py.
+    "batch": "01985c4e-7d6a-7cc2-b1a5-0e2f5c1d9a10",
 }
 COLUMNS = [name for name, one in FIELDS.items() if one.is_column]
 #: Options of the command line; a unique key has several, see ``tests/commands/test_submit_command.py``.
-OPTIONS = [name for name in FIELDS if name not in ("actor", "payload", "ref", "unique")]
+OPTIONS = [name for name in FIELDS if name not in ("actor", "payload", "ref", "unique", "batch")]
 #: Types of the batch's record against those of the table.
 TYPES: dict[str, Any] = {
     "text": models.CharField,
@@ -100,7 +102,7 @@ def test_a_field_is_described_with_its_help_wherever_it_can_be_given(name: str) 
     assert given[name]["description"].startswith(FIELDS[name].help)
     assert (name in edit) == (name in EDITABLE)
     task = schemas.SCHEMAS["Task"]["properties"]
-    assert (name in task) == (FIELDS[name].is_column or name in ("depends_on", "ref", "unique"))
+    assert (name in task) == (FIELDS[name].is_column or name in ("depends_on", "ref", "unique", "batch"))
     if FIELDS[name].is_column:
         assert task[name]["description"].startswith(FIELDS[name].help)
 
@@ -184,7 +186,7 @@ def test_the_command_line_takes_and_explains_a_field(name: str) -> None:
 
 
 def test_code_gives_every_field_and_the_row_has_it() -> None:
-    given = {name: READERS[name](value) for name, value in VALUES.items() if name != "delay_seconds"}
+    given = {name: READERS[name](value) for name, value in VALUES.items() if name not in ("delay_seconds", "batch")}
     task = Task.objects.get(pk=lifecycle.submit(Submission(**given)).pk)
     assert {name: getattr(task, name) for name in COLUMNS} == {name: given[name] for name in COLUMNS}
 

@@ -9,6 +9,7 @@ ROOT = Path(settings.BASE_DIR)
 #: Files that move no task: a task has no status before it is submitted, and none after it is removed.
 MOVE_NO_TASK = {
     "barriers",
+    "batches",
     "checkpoint",
     "steps",
     "__init__",
@@ -25,14 +26,17 @@ MOVE_NO_TASK = {
     "rows",
     "schedules",
     "signals",
+    "tally",
     "tokens",
     "workers",
     "workflow",
 }
 #: ``rows`` has no verb; ``checkpoint`` and ``steps`` are tested as held writes, ``fire`` with the cron loop,
-#: ``submit_once`` with the idempotency keys of the API, ``workflow`` with the API's workflows, and ``depend`` with the
-#: releases that it prepares.
-WITHOUT_TEST_FILE = {"__init__", "barriers", "checkpoint", "steps", "depend", "fire", "rows", "submit_once", "workflow"}
+#: ``submit_once`` with the idempotency keys of the API, ``workflow`` with the API's workflows, ``depend`` with the
+#: releases that it prepares, and ``tally`` with the batches that it counts for.
+WITHOUT_TEST_FILE = {
+    "__init__", "barriers", "checkpoint", "steps", "depend", "fire", "rows", "submit_once", "tally", "workflow",
+}  # fmt: skip
 ARROW = re.compile(r"^ +\S+ --> \S+: (\w+)", re.MULTILINE)
 
 FILES = {path.stem for path in (ROOT / "tasks/lifecycle").glob("*.py")}
