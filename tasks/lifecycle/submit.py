@@ -1,6 +1,6 @@
 """submit: the one way in. It writes a row in the caller's own transaction and needs no broker."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from math import inf
 from typing import Any
@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connection, transaction
 
-from tasks import registry
+from tasks import field_faults, registry
 from tasks.conf import conf
 from tasks.db.statements import as_json, fetch
 from tasks.errors import FieldError, InvalidTask, describe
@@ -20,7 +20,7 @@ from tasks.models.ids import usable_id
 from tasks.payload import check_json
 from tasks.registry import ActorSpec
 from tasks.states import Status
-from tasks.submission import FIELDS, FOR_EVER, Priority, Seconds, Submission, WholeNumber
+from tasks.submission import FIELDS, FOR_EVER, Submission
 
 #: Called with the number of tasks that are about to run, when all are valid and before anything is committed; it may
 #: raise to refuse them.
@@ -125,23 +125,23 @@ def checked(submission: Submission) -> dict[str, Any]:
     if submission.row is not None:
         return dict(submission.row)
     spec = registry.get(submission.actor)
-    registry.check_arguments(spec, args=submission.args, payload=submission.payload, is_followup=submission.is_followup)
     row = vars(submission).copy()
     del row["is_followup"], row["row"], row["unique"]
+    if row["time_limit_seconds"] == inf:
+        # Dramatiq writes "no limit" as infinity.
+        row["time_limit_seconds"] = 0
+    _refuse(field_faults.faults(row))
+    registry.check_arguments(spec, args=submission.args, payload=submission.payload, is_followup=submission.is_followup)
     for name, option in _DEFAULTS:
         if row[name] is None:
             row[name] = getattr(spec, option)
     if row["max_retries"] == FOR_EVER:
         row["max_retries"] = None
-    if row["time_limit_seconds"] == inf:
-        # Dramatiq writes "no limit" as infinity.
-        row["time_limit_seconds"] = 0
     row["id"], row["message_id"] = _ids(submission.message_id) if submission.message_id else (new_id(), None)
     row["args"] = list(submission.args)
-    row["queue"] = row["queue"] or spec.queue
     row["tags"] = list(submission.tags)
     # Left out of the row's JSON if there are none.
-    row["depends_on"] = submission.depends_on or None
+    row["depends_on"] = list(submission.depends_on) or None
     row["trace_id"] = submission.trace_id or new_id().hex
     row["idempotency_key"] = None
     _check_row(row, spec)
@@ -166,51 +166,18 @@ _DEFAULTS = [(one.name, one.actor_option) for one in FIELDS.values() if one.acto
 
 
 def _check_row(row: Mapping[str, Any], spec: ActorSpec) -> None:
-    errors = [*row_faults(row)]
+    errors = check_json(
+        row["options"], field="options", max_bytes=conf.MAX_PAYLOAD_BYTES, max_depth=conf.MAX_JSON_DEPTH
+    )
     if row["queue"] != spec.queue and not queue_exists(row["queue"]):
         errors.append(FieldError("queue", "unknown_queue", f"no queue is called {row['queue']!r:.100}"))
+    _refuse(errors)
+
+
+def _refuse(errors: Sequence[FieldError]) -> None:
     if errors:
         # In the text too, since the caller of send() sees nothing else.
         raise InvalidTask(describe(errors), errors=errors)
-
-
-def row_faults(row: Mapping[str, Any]) -> Iterator[FieldError]:
-    """List the values of a (partial) row that no column can hold; doors check more, but code may give any value."""
-    for name, lowest, highest in _RANGES:
-        value = row.get(name)
-        # Written so that NaN, which compares false with everything, is a fault too.
-        if value is not None and not lowest <= value <= highest:
-            unit = " seconds" if isinstance(FIELDS[name].kind, Seconds) else ""
-            yield FieldError(name, "out_of_range", f"expected {lowest} to {highest:.0f}{unit}, got {value}")
-    if row.get("run_at") is not None and row["run_at"].tzinfo is None:
-        yield FieldError(
-            "run_at", "no_zone", f"expected a time with its zone, got {row['run_at']}: timezone.now() has one"
-        )
-    elif row.get("run_at") is not None and not 1 < row["run_at"].year < _LATEST_YEAR:
-        yield FieldError("run_at", "out_of_range", f"expected a year before {_LATEST_YEAR}, got {row['run_at']}")
-    for name in ("options", "tags"):
-        if row.get(name):
-            yield from check_json(
-                row[name], field=name, max_bytes=conf.MAX_PAYLOAD_BYTES, max_depth=conf.MAX_JSON_DEPTH
-            )
-
-
-def _ranges() -> Iterator[tuple[str, int, float]]:
-    for name, one in FIELDS.items():
-        match one.kind:
-            case Priority(lowest, highest):
-                yield name, lowest, highest
-            case Seconds(_, longest):
-                yield name, 0, longest
-            case WholeNumber(_, highest):
-                yield name, 0, highest
-
-
-#: The fields that are numbers, with the bounds of their columns.
-_RANGES = list(_ranges())
-
-#: Delays added to a date before this year stay within what Python's dates can hold.
-_LATEST_YEAR = 9000
 
 
 def queue_exists(name: str) -> bool:
