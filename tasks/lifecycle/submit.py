@@ -14,7 +14,7 @@ from tasks.db.statements import as_json, fetch
 from tasks.errors import FieldError, InvalidTask, describe
 from tasks.lifecycle.depend import Edge, insert_edges, plan
 from tasks.lifecycle.signals import Moved, announce
-from tasks.lifecycle.submit_unique import CREATED, key_columns, settle
+from tasks.lifecycle.submit_unique import CREATED, edges_of_new, faults_of_linked, key_columns, settle
 from tasks.models import Queue, Task, new_id
 from tasks.models.ids import usable_id
 from tasks.payload import check_json
@@ -73,8 +73,10 @@ RETURNING id, run_at, expires_at, created_at
 
 _INSERT = insertion()
 #: Of tasks that depend on others, and of their parents in the same bulk. Plain tasks leave these columns empty.
-_INSERT_LINKED = insertion({"status": "text", "pending_parents": "integer", "settled_as": "text"})
+_LINKS = {"status": "text", "pending_parents": "integer", "settled_as": "text"}
+_INSERT_LINKED = insertion(_LINKS)
 _INSERT_UNIQUE = insertion(_KEY, taken="")
+_INSERT_UNIQUE_LINKED = insertion(_KEY | _LINKS, taken="")
 
 
 def submit(submission: Submission, *, admit: Admit | None = None) -> Task:
@@ -215,13 +217,11 @@ def planned(rows: Sequence[dict[str, Any]]) -> list[Edge]:
     """Plan the dependencies of rows; most have none.
 
     Raises:
-        InvalidTask: they are linked, and some have unique keys: an edge would lead to a task of another submission.
+        InvalidTask: they name no tasks, form a cycle, or do not go together with the rows' unique keys.
     """
     if not any(row["depends_on"] for row in rows):
         return []
-    if any("unique_key" in row for row in rows):
-        message = "tasks that depend on others, and those in one bulk with them, cannot have a unique key; leave it out"
-        raise InvalidTask(message, errors=[FieldError("unique", "not_supported", message)])
+    _refuse(faults_of_linked(rows))
     return plan(rows)
 
 
@@ -229,15 +229,18 @@ def _insert(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dict[UUID,
     """Insert rows and announce them; return the columns that the database computed, by id."""
     created = rows
     if any("unique_key" in row for row in rows):
-        written = settle(rows, insert=_inserted_unique)
+        written = _insert_keyed(rows, edges)
         created = [row for row in rows if row["submitted_as"] == CREATED]
     elif edges:
-        return _insert_linked(rows, edges)
+        written = _insert_linked(rows, edges)
     else:
         written = _inserted(rows)
         if len(written) != len(rows):
             _insert_again(rows, written)
-    announce("submit", [Moved(r["id"], Status.PENDING, r["actor"], r["queue"], r["trace_id"]) for r in created])
+    status = Status.PENDING
+    announce(
+        "submit", [Moved(r["id"], r.get("status", status), r["actor"], r["queue"], r["trace_id"]) for r in created]
+    )
     return written
 
 
@@ -249,7 +252,16 @@ def _insert_linked(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dic
         _insert_again(rows, written, _INSERT_LINKED)
     # After the rows: an id may have been taken.
     insert_edges(edges)
-    announce("submit", [Moved(r["id"], r["status"], r["actor"], r["queue"], r["trace_id"]) for r in rows])
+    return written
+
+
+@transaction.atomic
+def _insert_keyed(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dict[UUID, Sequence[Any]]:
+    """Insert rows or let them follow the tasks of their keys, with the dependencies of those that are new."""
+    statement = _INSERT_UNIQUE_LINKED if edges else _INSERT_UNIQUE
+    written = settle(rows, insert=lambda given: {row[0]: row for row in fetch(statement, _given(given))})
+    if edges:
+        insert_edges(edges_of_new(edges))
     return written
 
 
@@ -257,10 +269,6 @@ def _inserted(
     rows: Sequence[dict[str, Any]], statement: str = _INSERT, *, prepared: str = "callboard_submit"
 ) -> dict[UUID, Sequence[Any]]:
     return {row[0]: row for row in fetch(statement, _given(rows), prepared=prepared, anywhere=True)}
-
-
-def _inserted_unique(rows: Sequence[dict[str, Any]]) -> dict[UUID, Sequence[Any]]:
-    return {row[0]: row for row in fetch(_INSERT_UNIQUE, _given(rows))}
 
 
 def _given(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
