@@ -6,8 +6,9 @@ from typing import Any
 
 import dramatiq
 
-from tasks import timetable
+from tasks import schedule_definition, timetable
 from tasks.conf import conf
+from tasks.errors import describe
 
 #: A cron expression with a zone, a timedelta, or the fields of a schedule.
 Declaration = str | timedelta | Mapping[str, Any]
@@ -72,9 +73,8 @@ def _definition(whose: str, declaration: Any) -> dict[str, Any]:
     try:
         if "schedule" in fields:
             fields["cron"], fields["timezone"] = timetable.split(str(fields.pop("schedule")))
-        timetable.zone(fields.get("timezone", "UTC"))
-        if fields.get("cron"):
-            timetable.check_cron(fields["cron"])
     except ValueError as error:
         raise ValueError(f"{whose}: schedule: {error}") from error
+    if errors := [*schedule_definition.faults(fields)]:
+        raise ValueError(f"{whose}: schedule: {describe(errors)}")
     return fields

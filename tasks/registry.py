@@ -6,6 +6,7 @@ Options keep Dramatiq's names and milliseconds, ``seconds()`` is the one place t
 
 import inspect
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,6 +20,7 @@ from tasks import declared_schedules
 from tasks.arguments import Arguments
 from tasks.conf import conf
 from tasks.errors import FieldError, InvalidTask, UnknownActor, describe
+from tasks.field_faults import shown
 from tasks.masking import is_secret, masked_text
 from tasks.payload import check_json
 from tasks.priority import HIGHEST, LOWEST, from_actor_priority, from_broker_priority, is_broker_queue, shortest_names
@@ -64,7 +66,11 @@ def get(name: str) -> ActorSpec:
     Raises:
         UnknownActor: none is declared under that name.
     """
-    actor = dramatiq.get_broker().actors.get(name)
+    try:
+        actor = dramatiq.get_broker().actors.get(name)
+    except TypeError:
+        # From code it may be anything, such as a list, which no dictionary takes.
+        actor = None
     if actor is None or not _is_ours(actor):
         raise _unknown(name)
     return _spec(actor)
@@ -88,7 +94,7 @@ def get_open(name: str) -> ActorSpec:
 
 
 def _unknown(name: str) -> UnknownActor:
-    message = f"no actor is declared as {name!r:.100}; GET /api/v1/actors lists the declared actors"
+    message = f"no actor is declared as {shown(name)}; GET /api/v1/actors lists the declared actors"
     return UnknownActor(message, errors=[FieldError("actor", "unknown_actor", message)])
 
 
@@ -112,9 +118,11 @@ def queue_names() -> list[str]:
 
 
 def seconds(milliseconds: float | timedelta) -> float:
-    """Convert one of Dramatiq's times."""
+    """Convert one of Dramatiq's times; those beyond what a float holds become infinite."""
     if isinstance(milliseconds, timedelta):
         return milliseconds.total_seconds()
+    if milliseconds > sys.float_info.max:
+        return math.inf
     return milliseconds / 1000
 
 
@@ -215,7 +223,7 @@ def check_options(name: str, options: Mapping[str, Any], *, priority: Any = 0) -
             continue
         if option in _TIMES and not _is_time(value):
             wanted = "milliseconds from 0 on, or a timedelta"
-        elif option == "max_retries" and not (isinstance(value, int) and 0 <= value < 2**31):
+        elif option == "max_retries" and not (_is_whole(value) and 0 <= value < 2**31):
             wanted = "a whole number from 0 on, or None for ever"
         elif option == "priority" and not _is_whole(value):
             wanted = "a whole number, lower for what runs first"
@@ -223,8 +231,10 @@ def check_options(name: str, options: Mapping[str, Any], *, priority: Any = 0) -
             wanted = "a whole number from 0 on"
         elif option in ("strict", "api") and not isinstance(value, bool):
             wanted = "True or False"
-        elif option == "default_priority" and not (isinstance(value, int) and LOWEST <= value <= HIGHEST):
+        elif option == "default_priority" and not (_is_whole(value) and LOWEST <= value <= HIGHEST):
             wanted = f"a whole number from {LOWEST} to {HIGHEST}"
+        elif option == "on_death" and not isinstance(value, str):
+            wanted = "the name of an actor"
         else:
             continue
         raise ValueError(f"actor {name!r}: expected {option} as {wanted}, got {value!r:.100}")
@@ -251,7 +261,8 @@ def check_retry_policies(actor: Any) -> list[RetryPolicy]:
     Raises:
         ValueError: says what was expected.
     """
-    policies = actor.options.get("retry_policies") or []
+    policies = actor.options.get("retry_policies")
+    policies = [] if policies is None else policies
     where = f"actor {actor.actor_name!r}: retry_policies"
     if not isinstance(policies, list | tuple) or not all(isinstance(one, RetryPolicy) for one in policies):
         raise ValueError(f"{where}: expected a list of RetryPolicy, got {policies!r:.100}")
@@ -271,8 +282,10 @@ def check_retry_policies(actor: Any) -> list[RetryPolicy]:
 
 
 def _is_time(value: Any) -> bool:
+    if not isinstance(value, int | float | timedelta) or isinstance(value, bool):
+        return False
     # Written so that NaN, which compares false with everything, is none.
-    return isinstance(value, int | float | timedelta) and seconds(value) >= 0
+    return value >= timedelta(0) if isinstance(value, timedelta) else value >= 0
 
 
 def arguments_by_name(actor: str, *, args: Sequence[Any], payload: Mapping[str, Any]) -> dict[str, Any]:

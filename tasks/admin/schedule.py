@@ -30,8 +30,8 @@ from tasks.contract.sight import Lens, keep_secrets, sight_of
 from tasks.errors import IllegalTransition, InvalidTask, NotFound
 from tasks.lifecycle import schedules
 from tasks.models import Schedule, Task
-from tasks.models.schedule import OPTIONS, TIMING
 from tasks.payload import is_same_json
+from tasks.schedule_definition import OPTIONS, TIMING
 from tasks.states import ObjectKind, Status
 
 MAX_NAME_LENGTH = 60

@@ -23,10 +23,10 @@ from tasks.api.json_schema import (
     text,
 )
 from tasks.api.schemas import answered, page_of
-from tasks.contract.schedules import LONGEST_NAME, NULLABLE
-from tasks.lifecycle.schedules import LONGEST_JITTER_SECONDS, MOST_BACKFILLED, MOST_FAILURES
-from tasks.models.schedule import OPTIONS
+from tasks.contract.schedules import NULLABLE
+from tasks.lifecycle.schedules import MOST_BACKFILLED
 from tasks.retry import MOST_SECONDS
+from tasks.schedule_definition import LONGEST_JITTER_SECONDS, LONGEST_NAME, MOST_FAILURES, OPTIONS
 from tasks.states import CatchUp, Overlap, Status
 from tasks.submission import FIELDS
 from tasks.timetable import LONGEST_CRON, LONGEST_ZONE, SHORTEST_INTERVAL_SECONDS

@@ -1,7 +1,7 @@
 """``actor.send()``: reads a Dramatiq message as a submission; its options keep their meaning in Dramatiq."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,8 @@ from tasks.unique import Unique
 
 def _parents(given: Any) -> list[DependsOn]:
     """Read the tasks that come first: ids, messages that were sent, or ``DependsOn`` for another ``on_failure``."""
+    if isinstance(given, str | bytes | Mapping):
+        raise TypeError(given)
     return [one if isinstance(one, DependsOn) else DependsOn(_id_of(one)) for one in given]
 
 
@@ -33,18 +35,37 @@ def _batch(given: Any) -> UUID:
     return id if isinstance(id, UUID) else UUID(id)
 
 
+def _whole(given: Any) -> int:
+    if isinstance(given, bool) or int(given) != given:
+        raise ValueError(given)
+    return int(given)
+
+
+def _retries(given: Any) -> int:
+    # -1 is FOR_EVER in a submission; to Dramatiq it means the opposite.
+    if _whole(given) < 0:
+        raise ValueError(given)
+    return int(given)
+
+
+def _time(given: Any) -> float:
+    if isinstance(given, bool):
+        raise TypeError(given)
+    return float(seconds(given))
+
+
 #: Message options that are fields of the task, each with the function that reads its value and what that expects.
 _COLUMNS: dict[str, tuple[str, Any, str]] = {
-    "max_retries": ("max_retries", int, "a whole number"),
-    "min_backoff": ("min_backoff_seconds", seconds, "milliseconds"),
-    "max_backoff": ("max_backoff_seconds", seconds, "milliseconds"),
-    "retry_for": ("retry_for_seconds", seconds, "milliseconds"),
-    "time_limit": ("time_limit_seconds", seconds, "milliseconds"),
-    "max_age": ("max_age_seconds", seconds, "milliseconds"),
+    "max_retries": ("max_retries", _retries, "a whole number from 0 on, or None for ever"),
+    "min_backoff": ("min_backoff_seconds", _time, "milliseconds"),
+    "max_backoff": ("max_backoff_seconds", _time, "milliseconds"),
+    "retry_for": ("retry_for_seconds", _time, "milliseconds"),
+    "time_limit": ("time_limit_seconds", _time, "milliseconds"),
+    "max_age": ("max_age_seconds", _time, "milliseconds"),
     "broker_priority": ("priority", broker_priority, "a whole number from 0 on"),
-    "priority": ("priority", int, f"a whole number from {LOWEST} to {HIGHEST}"),
+    "priority": ("priority", _whole, f"a whole number from {LOWEST} to {HIGHEST}"),
     "unique": ("unique", Unique.read, "a key, or an object with one"),
-    "tags": ("tags", tuple, "a list of texts"),
+    "tags": ("tags", lambda given: given, "a list of texts"),
     "depends_on": ("depends_on", _parents, "a list of ids of tasks, or of messages that were sent"),
     "batch": ("batch", _batch, "a batch, or its id"),
 }
@@ -64,13 +85,13 @@ def submission_of(message: Message[Any], *, delay: int | timedelta | None = None
         InvalidTask: an option is not JSON, or not what it has to be.
     """
     options = {name: value for name, value in message.options.items() if name not in _DELAYS and value is not None}
-    if message.options.get("max_retries", 0) is None:
-        options["max_retries"] = FOR_EVER
     columns = {
         column: _read(name, options.pop(name), read, expected)
         for name, (column, read, expected) in _COLUMNS.items()
         if name in options
     }
+    if message.options.get("max_retries", 0) is None:
+        columns["max_retries"] = FOR_EVER
     if delay is not None:
         columns["delay_seconds"] = max(0.0, _read("delay", delay, _delay, "milliseconds"))
     elif message.options.get("eta") is not None:
@@ -85,7 +106,7 @@ def submission_of(message: Message[Any], *, delay: int | timedelta | None = None
         args=list(message.args),
         payload=message.kwargs,
         options=options,
-        queue=q_name(message.queue_name),
+        queue=q_name(message.queue_name) or None,
         message_id=str(message.message_id),
         trace_id=trace_id or trace.current(),
         **columns,
@@ -110,7 +131,7 @@ def _read(name: str, value: Any, read: Callable[[Any], Any], expected: str) -> A
 
 
 def _delay(given: float | timedelta) -> float:
-    delay = seconds(given)
+    delay = _time(given)
     if math.isnan(delay):
         raise ValueError(given)
     return delay

@@ -15,9 +15,8 @@ from tasks.contract.sight import Lens
 from tasks.contract.submissions import READERS as OF_TASKS
 from tasks.contract.values import number, timestamp
 from tasks.errors import FieldError, InvalidTask, describe
-from tasks.lifecycle.schedules import LONGEST_JITTER_SECONDS, MOST_FAILURES
 from tasks.models import Schedule, ScheduleQuerySet, Task
-from tasks.models.schedule import OPTIONS
+from tasks.schedule_definition import LONGEST_JITTER_SECONDS, LONGEST_NAME, MOST_FAILURES, OPTIONS
 from tasks.states import CatchUp, Overlap
 from tasks.timetable import LONGEST_CRON, LONGEST_ZONE, SHORTEST_INTERVAL_SECONDS, check_cron, zone
 
@@ -25,7 +24,6 @@ from tasks.timetable import LONGEST_CRON, LONGEST_ZONE, SHORTEST_INTERVAL_SECOND
 MOST_PREVIEWED, DEFAULT_PREVIEWED = 100, 10
 #: Tasks that a schedule's last results show.
 MOST_RESULTS = 10
-LONGEST_NAME = 100
 
 
 def _checked(longest: int, check: Callable[[str], Any]) -> Reader:

@@ -1,6 +1,7 @@
 """``tasks.current``: what a running actor can read and do about its own task."""
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -20,6 +21,7 @@ from tasks.current.running import of_thread as _current
 from tasks.current.running import running as _running
 from tasks.current.steps import asleep, astep, await_for, sleep, step, wait_for
 from tasks.errors import GiveUp, Snooze, WaitTimedOut
+from tasks.field_faults import shown
 from tasks.payload import plain_copy
 
 if TYPE_CHECKING:
@@ -137,12 +139,14 @@ def progress(done: float, total: float | None = None, note: str = "") -> None:
         note: a sentence, of which 200 characters are kept.
 
     Raises:
-        ValueError: a number is negative or not finite.
+        ValueError: a number is negative, not finite, or none.
     """
     running = _current()
     for name, value in (("done", done), ("total", total)):
-        if value is not None and not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"expected a finite number of at least 0 as {name}, got {value!r}")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        # Written so that NaN, which compares false with everything, is refused too.
+        if value is not None and not (is_number and 0 <= value <= sys.float_info.max):
+            raise ValueError(f"expected a finite number of at least 0 as {name}, got {shown(value)}")
     if running.run.report.note_progress({"done": done, "total": total, "note": _text(note, LONGEST_NOTE)}):
         running.reported(running.run)
 
@@ -173,8 +177,11 @@ def snooze(*, seconds: float) -> None:
 
     Raises:
         Snooze: always; do not catch it.
+        ValueError: the time is NaN.
     """
     _claimed()
+    if math.isnan(seconds):
+        raise ValueError("expected a number of seconds, got nan")
     raise Snooze(max(0.0, float(seconds)))
 
 

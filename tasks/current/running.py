@@ -141,7 +141,7 @@ def holder() -> Holder:
 LONGEST_NAME = 100
 
 
-def claim_name(kind: str, name: str) -> None:
+def claim_name(kind: str, name: Any) -> None:
     """Take a name for something that occurs once in a run.
 
     Raises:
@@ -149,7 +149,7 @@ def claim_name(kind: str, name: str) -> None:
         NotStorable: it is empty or too long, or there are too many.
     """
     names = of_thread().names
-    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         raise NotStorable(
             f"expected 1 to {LONGEST_NAME} printable characters as the name of a {kind}, got {name!r:.120}"
         )

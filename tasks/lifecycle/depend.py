@@ -105,7 +105,10 @@ def _parents(
             faults.append(FieldError(_field(rows, position), "invalid", message))
             continue
         parent = task if isinstance(task, UUID) else named.get(task)
-        if parent is None:
+        if on_failure not in OnFailure.values:
+            message = f"expected on_failure as one of {', '.join(OnFailure.values)}, got {on_failure!r:.100}"
+            faults.append(FieldError(_field(rows, position), "invalid", message))
+        elif parent is None:
             message = f"expected the ref of a task in the same bulk, got {task!r:.120}"
             faults.append(FieldError(_field(rows, position), "unknown_ref", message))
         elif parent in found:

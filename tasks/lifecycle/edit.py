@@ -9,13 +9,13 @@ from django.db import transaction
 from tasks import registry
 from tasks.db.statements import as_json
 from tasks.errors import FieldError, IllegalTransition, InvalidTask, VersionMismatch
+from tasks.field_faults import faults
 from tasks.lifecycle.journal import UNKNOWN, Author, of_tasks
 from tasks.lifecycle.predicates import IS_WAITING
 from tasks.lifecycle.rows import columns_of, locked
 from tasks.lifecycle.signals import Moved, announce
-from tasks.lifecycle.submit import Admit, queue_exists, row_faults
+from tasks.lifecycle.submit import Admit, queue_exists
 from tasks.states import WAITING, Status
-from tasks.submission import FOR_EVER
 
 # An edit takes a QUEUED task back from the broker: its hint would start it with the old priority and queue.
 _EDIT = f"""
@@ -94,9 +94,8 @@ def edit(
 
 
 def _check_change(task_id: UUID, change: Mapping[str, Any]) -> None:
-    given = {name: value for name, value in change.items() if (name, value) != ("max_retries", FOR_EVER)}
-    errors = [*row_faults(given)]
-    if "queue" in change and not queue_exists(change["queue"]):
+    errors = faults(change)
+    if not errors and "queue" in change and not queue_exists(change["queue"]):
         errors.append(FieldError("queue", "unknown_queue", f"no queue is called {change['queue']!r:.100}"))
     if errors:
         raise InvalidTask(errors=errors)

@@ -143,6 +143,7 @@ WITH {LEAD}, {wrong}, children AS MATERIALIZED (
                       WHEN task.pending_parents + judged.delta = 0 THEN 'PENDING'
                       ELSE 'BLOCKED' END,
         cause_id = CASE WHEN judged.is_moved THEN judged.cause ELSE task.cause_id END,
+        unique_key = CASE WHEN judged.is_moved AND judged.cause IS NOT NULL THEN NULL ELSE task.unique_key END,
         finished_at = CASE WHEN NOT judged.is_moved THEN task.finished_at
                            WHEN judged.cause IS NOT NULL THEN COALESCE(task.finished_at, statement_timestamp()) END,
         expires_at = CASE WHEN judged.is_moved AND judged.status = 'CANCELLED' AND judged.cause IS NULL

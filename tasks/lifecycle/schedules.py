@@ -1,6 +1,6 @@
 """add, edit, give back, remove, pause, resume, run, backfill: what people do to schedules."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,20 +9,17 @@ from django.db import IntegrityError, transaction
 
 from tasks.db.statements import fetch
 from tasks.errors import FieldError, IllegalTransition, InvalidTask, NotFound, VersionMismatch, describe
+from tasks.field_faults import moment
 from tasks.lifecycle import fire
 from tasks.lifecycle.journal import LONGEST_NAME, UNKNOWN, Author, record
 from tasks.lifecycle.submit import Admit
 from tasks.models import Schedule, Task
-from tasks.models.schedule import TIMING
-from tasks.retry import MOST_SECONDS
-from tasks.states import CatchUp, ObjectKind, Overlap
+from tasks.schedule_definition import TIMING, faults
+from tasks.states import ObjectKind
 from tasks.submission import OwnerId
-from tasks.timetable import SHORTEST_INTERVAL_SECONDS, check_cron, zone
 
 #: The most fires of one backfill.
 MOST_BACKFILLED = 1_000
-LONGEST_JITTER_SECONDS = 86_400.0
-MOST_FAILURES = 1_000
 
 
 def database_now() -> datetime:
@@ -50,6 +47,7 @@ def add(
         InvalidTask: with one error per field.
         UnknownActor: no such actor.
     """
+    _refuse([*faults({"name": name, **definition})])
     now = database_now()
     schedule = Schedule(name=name, created_at=now, failures_since=now, declared=declared, **definition)
     # A project chooses the type of its users' keys.
@@ -82,6 +80,7 @@ def edit(schedule_id: UUID, change: Mapping[str, Any], *, version: int | None = 
         InvalidTask, UnknownActor: as ``add``.
         VersionMismatch: it has another version by now.
     """
+    _refuse([*faults(change)])
     schedule = _locked(schedule_id, version)
     changed = sorted(name for name, value in change.items() if getattr(schedule, name) != value)
     if not changed:
@@ -205,9 +204,11 @@ def backfill(
     if schedule.backfill_from is not None:
         detail = f"a range is being filled, up to {schedule.backfill_until:%Y-%m-%d %H:%M:%S} UTC; wait for its end"
         raise IllegalTransition("backfill", status="", detail=detail)
+    _refuse(
+        [FieldError(name, *found) for name, at in (("starts_at", start), ("ends_at", end)) if (found := moment(at))]
+    )
     fires = schedule.timetable.between(start, end, most=MOST_BACKFILLED + 1)
-    if errors := [*_faults_of_range(start, end, len(fires))]:
-        raise InvalidTask(describe(errors), errors=errors)
+    _refuse([*_faults_of_range(start, end, len(fires))])
     if admit is not None:
         admit(len(fires))
     schedule.backfill_from, schedule.backfill_until = fires[0], fires[-1]
@@ -239,38 +240,21 @@ def check(schedule: Schedule) -> None:
         InvalidTask: with one error per field.
         UnknownActor: no such actor.
     """
-    errors = [*_faults(schedule)]
-    if errors:
-        raise InvalidTask(describe(errors), errors=errors)
+    _refuse([*faults({"name": schedule.name, **schedule.definition}), *_contradictions(schedule)])
     fire.row_of(schedule, database_now())
 
 
-def _faults(schedule: Schedule) -> Iterator[FieldError]:
+def _contradictions(schedule: Schedule) -> Iterator[FieldError]:
     if bool(schedule.cron) == (schedule.every_seconds is not None):
         yield FieldError("cron", "exclusive", "expected either cron or every_seconds")
-    for name, accepts in (("cron", check_cron), ("timezone", zone)):
-        value = getattr(schedule, name)
-        try:
-            if value or name == "timezone":
-                accepts(value)
-        except ValueError as error:
-            yield FieldError(name, "invalid", str(error))
-    for name, lowest, highest in (
-        ("every_seconds", SHORTEST_INTERVAL_SECONDS, MOST_SECONDS),
-        ("jitter_seconds", 0.0, LONGEST_JITTER_SECONDS),
-        ("catch_up_window_seconds", 0.0, MOST_SECONDS),
-        ("pause_after_failures", 1, MOST_FAILURES),
-    ):
-        value = getattr(schedule, name)
-        # Written so that NaN, which compares false with everything, is a fault too.
-        if value is not None and not lowest <= value <= highest:
-            yield FieldError(name, "out_of_range", f"expected {lowest:g} to {highest:.0f}, got {value}")
-    for name, known in (("overlap", Overlap), ("catch_up", CatchUp)):
-        if getattr(schedule, name) not in known.values:
-            message = f"expected one of {', '.join(known.values)}, got {getattr(schedule, name)!r:.100}"
-            yield FieldError(name, "invalid", message)
-    if schedule.starts_at and schedule.ends_at and schedule.starts_at > schedule.ends_at:
-        yield FieldError("ends_at", "invalid", f"expected a time after starts_at, {schedule.starts_at.isoformat()}")
+    bounds = schedule.starts_at, schedule.ends_at
+    if all(bounds) and not any(map(moment, bounds)) and schedule.starts_at > schedule.ends_at:  # type: ignore[operator]
+        yield FieldError("ends_at", "invalid", f"expected a time after starts_at, {schedule.starts_at.isoformat()}")  # type: ignore[union-attr]
+
+
+def _refuse(errors: Sequence[FieldError]) -> None:
+    if errors:
+        raise InvalidTask(describe(errors), errors=errors)
 
 
 def definition_of(declared: Mapping[str, Any]) -> dict[str, Any]:
@@ -340,6 +324,8 @@ def declare(declarations: Mapping[str, Mapping[str, Any]], *, by: Author = _DEPL
     problems = {}
     for name, definition in declarations.items():
         try:
+            # One that is not valid must hold up no other, whatever was written in the code.
+            _refuse([*faults({"name": name, **definition})])
             _declare(name, as_declared(definition), by)
         except InvalidTask as error:
             problems[name] = fire.reason_of(error)

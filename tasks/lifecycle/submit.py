@@ -1,7 +1,7 @@
 """submit: the one way in. It writes a row in the caller's own transaction and needs no broker."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from math import inf
 from typing import Any
@@ -9,20 +9,20 @@ from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connection, transaction
 
-from tasks import registry
+from tasks import field_faults, registry
 from tasks.conf import conf
 from tasks.db.statements import as_json, fetch
 from tasks.errors import FieldError, InvalidTask, describe
 from tasks.lifecycle.depend import Edge, insert_edges, plan
 from tasks.lifecycle.signals import Moved, announce
-from tasks.lifecycle.submit_unique import CREATED, key_columns, settle
+from tasks.lifecycle.submit_unique import CREATED, edges_of_new, faults_of_linked, key_columns, settle
 from tasks.lifecycle.tally import add, join
 from tasks.models import Queue, Task, new_id
 from tasks.models.ids import usable_id
 from tasks.payload import check_json
 from tasks.registry import ActorSpec
 from tasks.states import Status
-from tasks.submission import FIELDS, FOR_EVER, Priority, Seconds, Submission, WholeNumber
+from tasks.submission import FIELDS, FOR_EVER, Submission
 
 #: Called with the number of tasks that are about to run, when all are valid and before anything is committed; it may
 #: raise to refuse them.
@@ -76,8 +76,10 @@ RETURNING id, run_at, expires_at, created_at
 
 _INSERT = insertion()
 #: Of tasks that depend on others, and of their parents in the same bulk. Plain tasks leave these columns empty.
-_INSERT_LINKED = insertion({"status": "text", "pending_parents": "integer", "settled_as": "text", **_BATCH})
+_LINKS = {"status": "text", "pending_parents": "integer", "settled_as": "text"}
+_INSERT_LINKED = insertion(_LINKS | _BATCH)
 _INSERT_UNIQUE = insertion(_KEY | _BATCH, taken="")
+_INSERT_UNIQUE_LINKED = insertion(_KEY | _LINKS | _BATCH, taken="")
 #: Of tasks that are in batches and have nothing else of these.
 _INSERT_IN_BATCH = insertion(_BATCH)
 
@@ -130,23 +132,24 @@ def checked(submission: Submission) -> dict[str, Any]:
     if submission.row is not None:
         return dict(submission.row)
     spec = registry.get(submission.actor)
-    registry.check_arguments(spec, args=submission.args, payload=submission.payload, is_followup=submission.is_followup)
     row = vars(submission).copy()
-    del row["is_followup"], row["row"], row["unique"], row["batch"]
+    del row["is_followup"], row["row"], row["unique"]
+    if row["time_limit_seconds"] == inf:
+        # Dramatiq writes "no limit" as infinity.
+        row["time_limit_seconds"] = 0
+    _refuse(field_faults.faults(row))
+    del row["batch"]
+    registry.check_arguments(spec, args=submission.args, payload=submission.payload, is_followup=submission.is_followup)
     for name, option in _DEFAULTS:
         if row[name] is None:
             row[name] = getattr(spec, option)
     if row["max_retries"] == FOR_EVER:
         row["max_retries"] = None
-    if row["time_limit_seconds"] == inf:
-        # Dramatiq writes "no limit" as infinity.
-        row["time_limit_seconds"] = 0
     row["id"], row["message_id"] = _ids(submission.message_id) if submission.message_id else (new_id(), None)
     row["args"] = list(submission.args)
-    row["queue"] = row["queue"] or spec.queue
     row["tags"] = list(submission.tags)
     # Left out of the row's JSON if there are none.
-    row["depends_on"] = submission.depends_on or None
+    row["depends_on"] = list(submission.depends_on) or None
     row["trace_id"] = submission.trace_id or new_id().hex
     row["idempotency_key"] = None
     _check_row(row, spec)
@@ -173,51 +176,18 @@ _DEFAULTS = [(one.name, one.actor_option) for one in FIELDS.values() if one.acto
 
 
 def _check_row(row: Mapping[str, Any], spec: ActorSpec) -> None:
-    errors = [*row_faults(row)]
+    errors = check_json(
+        row["options"], field="options", max_bytes=conf.MAX_PAYLOAD_BYTES, max_depth=conf.MAX_JSON_DEPTH
+    )
     if row["queue"] != spec.queue and not queue_exists(row["queue"]):
         errors.append(FieldError("queue", "unknown_queue", f"no queue is called {row['queue']!r:.100}"))
+    _refuse(errors)
+
+
+def _refuse(errors: Sequence[FieldError]) -> None:
     if errors:
         # In the text too, since the caller of send() sees nothing else.
         raise InvalidTask(describe(errors), errors=errors)
-
-
-def row_faults(row: Mapping[str, Any]) -> Iterator[FieldError]:
-    """List the values of a (partial) row that no column can hold; doors check more, but code may give any value."""
-    for name, lowest, highest in _RANGES:
-        value = row.get(name)
-        # Written so that NaN, which compares false with everything, is a fault too.
-        if value is not None and not lowest <= value <= highest:
-            unit = " seconds" if isinstance(FIELDS[name].kind, Seconds) else ""
-            yield FieldError(name, "out_of_range", f"expected {lowest} to {highest:.0f}{unit}, got {value}")
-    if row.get("run_at") is not None and row["run_at"].tzinfo is None:
-        yield FieldError(
-            "run_at", "no_zone", f"expected a time with its zone, got {row['run_at']}: timezone.now() has one"
-        )
-    elif row.get("run_at") is not None and not 1 < row["run_at"].year < _LATEST_YEAR:
-        yield FieldError("run_at", "out_of_range", f"expected a year before {_LATEST_YEAR}, got {row['run_at']}")
-    for name in ("options", "tags"):
-        if row.get(name):
-            yield from check_json(
-                row[name], field=name, max_bytes=conf.MAX_PAYLOAD_BYTES, max_depth=conf.MAX_JSON_DEPTH
-            )
-
-
-def _ranges() -> Iterator[tuple[str, int, float]]:
-    for name, one in FIELDS.items():
-        match one.kind:
-            case Priority(lowest, highest):
-                yield name, lowest, highest
-            case Seconds(_, longest):
-                yield name, 0, longest
-            case WholeNumber(_, highest):
-                yield name, 0, highest
-
-
-#: The fields that are numbers, with the bounds of their columns.
-_RANGES = list(_ranges())
-
-#: Delays added to a date before this year stay within what Python's dates can hold.
-_LATEST_YEAR = 9000
 
 
 def queue_exists(name: str) -> bool:
@@ -255,13 +225,11 @@ def planned(rows: Sequence[dict[str, Any]]) -> list[Edge]:
     """Plan the dependencies of rows; most have none.
 
     Raises:
-        InvalidTask: they are linked, and some have unique keys: an edge would lead to a task of another submission.
+        InvalidTask: they name no tasks, form a cycle, or do not go together with the rows' unique keys.
     """
     if not any(row["depends_on"] for row in rows):
         return []
-    if any("unique_key" in row for row in rows):
-        message = "tasks that depend on others, and those in one bulk with them, cannot have a unique key; leave it out"
-        raise InvalidTask(message, errors=[FieldError("unique", "not_supported", message)])
+    _refuse(faults_of_linked(rows))
     return plan(rows)
 
 
@@ -290,15 +258,18 @@ def _insert_and_announce(
 ) -> dict[UUID, Sequence[Any]]:
     created = rows
     if any("unique_key" in row for row in rows):
-        written = settle(rows, insert=_inserted_unique)
+        written = _insert_keyed(rows, edges)
         created = [row for row in rows if row["submitted_as"] == CREATED]
     elif edges:
-        return _insert_linked(rows, edges)
+        written = _insert_linked(rows, edges)
     else:
         written = _inserted(rows, statement, prepared=prepared)
         if len(written) != len(rows):
             _insert_again(rows, written, statement)
-    announce("submit", [Moved(r["id"], Status.PENDING, r["actor"], r["queue"], r["trace_id"]) for r in created])
+    status = Status.PENDING
+    announce(
+        "submit", [Moved(r["id"], r.get("status", status), r["actor"], r["queue"], r["trace_id"]) for r in created]
+    )
     return written
 
 
@@ -310,16 +281,21 @@ def _insert_linked(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dic
         _insert_again(rows, written, _INSERT_LINKED)
     # After the rows: an id may have been taken.
     insert_edges(edges)
-    announce("submit", [Moved(r["id"], r["status"], r["actor"], r["queue"], r["trace_id"]) for r in rows])
+    return written
+
+
+@transaction.atomic
+def _insert_keyed(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dict[UUID, Sequence[Any]]:
+    """Insert rows or let them follow the tasks of their keys, with the dependencies of those that are new."""
+    statement = _INSERT_UNIQUE_LINKED if edges else _INSERT_UNIQUE
+    written = settle(rows, insert=lambda given: {row[0]: row for row in fetch(statement, _given(given))})
+    if edges:
+        insert_edges(edges_of_new(edges))
     return written
 
 
 def _inserted(rows: Sequence[dict[str, Any]], statement: str, *, prepared: str) -> dict[UUID, Sequence[Any]]:
     return {row[0]: row for row in fetch(statement, _given(rows), prepared=prepared, anywhere=True)}
-
-
-def _inserted_unique(rows: Sequence[dict[str, Any]]) -> dict[UUID, Sequence[Any]]:
-    return {row[0]: row for row in fetch(_INSERT_UNIQUE, _given(rows))}
 
 
 def _given(rows: Sequence[dict[str, Any]]) -> dict[str, str]:

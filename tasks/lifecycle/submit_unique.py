@@ -18,11 +18,12 @@ from django.db import transaction
 
 from tasks.db.statements import as_json, fetch
 from tasks.errors import Duplicate, FieldError, InvalidTask, KeyContended
+from tasks.lifecycle.depend import Edge
 from tasks.lifecycle.predicates import IS_WAITING, any_of, has_key_of, in_batch
 from tasks.lifecycle.signals import Moved, announce
 from tasks.models import new_id
 from tasks.registry import ActorSpec, arguments_by_name
-from tasks.states import FINAL
+from tasks.states import FINAL, EdgeState
 from tasks.submission import Submission
 from tasks.unique import MAX_WAIT_SECONDS, Unique, digest, formatted
 
@@ -77,6 +78,49 @@ def never_refused(row: dict[str, Any]) -> dict[str, Any]:
     if row.get("unique_rule", {}).get("on_conflict") == "reject":
         row["unique_rule"] = {**row["unique_rule"], "on_conflict": "return"}
     return row
+
+
+def faults_of_linked(rows: Sequence[dict[str, Any]]) -> list[FieldError]:
+    """List the keys that do not go together with dependencies.
+
+    A replacement would have to replace the dependencies of a task that may have begun. Two rows of one key become one
+    task, so that edges that form no cycle between rows may form one between tasks.
+    """
+    found, keys = [], set()
+    for row in rows:
+        if "unique_key" not in row:
+            continue
+        if row["depends_on"] and row["unique_rule"]["on_conflict"] == "replace":
+            message = "expected on_conflict return or reject of a task that depends on others, got replace"
+            found.append(FieldError(row["unique_field"], "not_supported", message))
+        if row["unique_key"] in keys:
+            message = (
+                f"expected the key of no other task of a bulk with dependencies, got {row['unique_rule']['key']!r}"
+            )
+            found.append(FieldError(row["unique_field"], "duplicate", message))
+        keys.add(row["unique_key"])
+    return found
+
+
+def edges_of_new(edges: Sequence[Edge]) -> list[Edge]:
+    """Give the dependencies of settled rows: a task that was there keeps its own, and may be one that others wait for.
+
+    Raises:
+        InvalidTask: a task depends on another by its id and by its key.
+    """
+    found: dict[tuple[UUID, UUID], Edge] = {}
+    for planned in edges:
+        if planned.child["submitted_as"] != CREATED:
+            continue
+        edge = planned
+        if isinstance(edge.parent, dict) and edge.parent["submitted_as"] != CREATED:
+            # As if it had been named by its id; the leader looks at what has become of it.
+            edge = edge._replace(parent=edge.parent["id"], state=EdgeState.NEW)
+        row = edge.as_row()
+        if found.setdefault((row["child"], row["parent"]), edge) is not edge:
+            message = f"expected each task once, got {row['parent']} by its id and by its unique key"
+            raise InvalidTask(message, errors=[FieldError("depends_on", "duplicate", message)])
+    return list(found.values())
 
 
 def settle(rows: Sequence[dict[str, Any]], *, insert: Insert) -> dict[UUID, Sequence[Any]]:

@@ -15,36 +15,9 @@ from django.db.models.functions import Now
 from tasks import registry
 from tasks.models.ids import new_id
 from tasks.models.task import Task
+from tasks.schedule_definition import DEFINITION
 from tasks.states import FINAL, CatchUp, Overlap
 from tasks.timetable import LONGEST_CRON, LONGEST_ZONE, Timetable
-
-#: The fields of a submission that a schedule keeps for its tasks, beside actor and payload.
-OPTIONS = (
-    "queue",
-    "priority",
-    "max_retries",
-    "min_backoff_seconds",
-    "max_backoff_seconds",
-    "retry_for_seconds",
-    "time_limit_seconds",
-    "max_age_seconds",
-    "estimated_seconds",
-    "tags",
-)
-#: What says when a schedule fires; an edit of one of these makes it count from now on.
-TIMING = ("cron", "every_seconds", "timezone", "starts_at", "ends_at")
-#: What people or code say of a schedule; everything else is its state.
-DEFINITION = (
-    "actor",
-    "payload",
-    "options",
-    *TIMING,
-    "jitter_seconds",
-    "overlap",
-    "catch_up",
-    "catch_up_window_seconds",
-    "pause_after_failures",
-)
 
 
 class ScheduleQuerySet(models.QuerySet["Schedule"]):

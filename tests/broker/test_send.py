@@ -357,6 +357,12 @@ def test_a_past_or_no_delay_means_now(options: dict[str, Any]) -> None:
         *(({name: "soon"}, name) for name in ("time_limit", "min_backoff", "max_age", "priority", "broker_priority")),
         ({"broker_priority": -1}, "priority"),
         ({"priority": 11}, "priority"),
+        # True is 1 to Python; -1 is "for ever" in a submission, and "never" to Dramatiq.
+        *(({name: True}, name) for name in ("max_retries", "priority", "delay", "time_limit", "max_age", "tags")),
+        *(({"max_retries": retries}, "max_retries") for retries in (-1, 1.5, nan)),
+        ({"priority": 5.5}, "priority"),
+        *(({"depends_on": parents}, "depends_on") for parents in ("", b"", 5)),
+        *(({"tags": tags}, "tags") for tags in ("abc", [1], [""], ["\0"], ["\ud800"], ["t" * 101], ["t"] * 51)),
         ({"throws": ValueError}, "throws"),
     ],
 )

@@ -39,11 +39,6 @@ def test_a_task_has_its_key_until_it_has_ended(status: Status, worker) -> None:
     assert Task.objects.count() == 1
 
 
-def test_a_task_that_depends_on_others_has_no_key() -> None:
-    with pytest.raises(InvalidTask, match="cannot have a unique key"):
-        submit(unique=KEY, depends_on=[submit().pk])
-
-
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.DEAD, Status.CANCELLED])
 def test_a_task_that_has_ended_gives_its_key_up(status: Status, worker) -> None:
     make_task(status, worker=worker, unique=KEY)

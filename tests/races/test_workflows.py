@@ -55,7 +55,10 @@ class Chaos:
             outside = set(chance.sample(recent, min(len(recent), chance.randint(0, 2))))
             parents: list[UUID | str] = [*names, *outside]
             edges = [DependsOn(one, chance.choice(list(OnFailure))) for one in parents]
-            batch.append(Submission(actor="act", payload={"do": "return"}, ref=str(place), depends_on=edges))
+            unique = {"key": str(chance.randrange(40))} if chance.random() < 0.2 else None
+            batch.append(
+                Submission(actor="act", payload={"do": "return"}, ref=str(place), depends_on=edges, unique=unique)
+            )
         with transaction.atomic():
             tasks = lifecycle.submit_many(batch)
             time.sleep(chance.choice([0, 0, 0.03]))

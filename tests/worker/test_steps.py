@@ -121,6 +121,14 @@ def steps_without_a_name() -> None:
     current.step("", ship)
 
 
+def steps_by_number() -> None:
+    current.step(5, ship)  # type: ignore[arg-type]
+
+
+def snoozes_for_no_number() -> None:
+    current.snooze(seconds=float("nan"))
+
+
 def returns_ten_megabytes() -> None:
     current.step("large", lambda: "x" * 10_000_000)
 
@@ -154,6 +162,8 @@ def steps_too_often() -> None:
         (steps_twice, "DuplicateName: this run has had a step with the name 'ship'; each needs a name of its own"),
         (steps_with_a_long_name, "NotStorable: expected 1 to 100 printable characters as the name of a step, got 'xxx"),
         (steps_without_a_name, "NotStorable: expected 1 to 100 printable characters as the name of a step, got ''"),
+        (steps_by_number, "NotStorable: expected 1 to 100 printable characters as the name of a step, got 5"),
+        (snoozes_for_no_number, "ValueError: expected a number of seconds, got nan"),
         (returns_ten_megabytes, "NotStorable: the result of step large: result: expected at most 65536 bytes of JSON"),
         (sleeps_backwards, "ValueError: expected a time of at least 0 seconds, got -86400.0"),
         (sleeps_for_ever, "OverflowError: "),

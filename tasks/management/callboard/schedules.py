@@ -29,7 +29,7 @@ from tasks.management.callboard.exit_codes import USAGE
 from tasks.management.callboard.output import WIDE, Column, Output
 from tasks.management.callboard.submit import add_option
 from tasks.models import Schedule
-from tasks.models.schedule import OPTIONS
+from tasks.schedule_definition import OPTIONS
 from tasks.states import CatchUp, Overlap
 from tasks.submission import FIELDS
 
