@@ -1,7 +1,8 @@
 """The addresses of PostgreSQL and the broker: one URL each, in any usual spelling; what is not understood is refused.
 
-A URL that these functions return means the same to Django, libpq and the Redis client: they fill in nothing, ignore
-nothing and connect nowhere else. No error quotes a URL, because a password may be in any part of a mistyped one.
+A URL that these functions return means the same to Django, libpq and the clients of Redis and RabbitMQ: they fill in
+nothing, ignore nothing and connect nowhere else. No error quotes a URL, because a password may be in any part of a
+mistyped one.
 """
 
 from collections.abc import Iterator
@@ -27,6 +28,12 @@ _BROKER_URLS = ("BROKER_URL", "RABBITMQ_URL", "REDIS_URL")
 _EXPECTED_POSTGRES = "expected postgres://user:password@host:5432/name"
 _EXPECTED_REDIS = "expected redis://, rediss:// (TLS), redis+sentinel://, unix:///path or inprocess://"
 _EXPECTED_SENTINELS = "expected redis+sentinel://host:port,host:port/service"
+_EXPECTED_RABBITMQ = "expected amqp://user:password@host:5672/vhost, or amqps:// (TLS)"
+#: kombu's names for the schemes of RabbitMQ.
+_RABBITMQ_SCHEMES = {"amqp": "amqp", "amqps": "amqps", "pyamqp": "amqp"}
+#: Options that a URL may set; those of TLS need ``amqps://``.
+_RABBITMQ_OPTIONS = frozenset({"connection_timeout", "heartbeat"})
+_RABBITMQ_TLS_OPTIONS = frozenset({"cacertfile", "certfile", "keyfile", "verify"})
 #: The names that others give to the schemes of ``tasks.broker.redis_url``.
 _OTHER_REDIS_SCHEMES = {
     "valkey": "redis",
@@ -113,7 +120,7 @@ def database_settings(url: str, *, max_age_seconds: float) -> dict[str, Any]:
 
 
 def broker_url() -> str:
-    """Read ``BROKER_URL``; ``REDIS_URL`` or ``REDIS_HOST`` alone make Redis the broker."""
+    """Read ``BROKER_URL``; ``RABBITMQ_URL``, or ``REDIS_URL`` or ``REDIS_HOST`` alone, name the broker as well."""
     for name in _BROKER_URLS:
         if url := env.text(name):
             return _checked_broker_url(name, url)
@@ -123,8 +130,9 @@ def broker_url() -> str:
 
 
 def redis_url(broker: str) -> str:
-    """Read ``REDIS_URL``, by default the broker's; '' if there is no Redis at all."""
-    url = env.text("REDIS_URL", _redis_url_from_parts() if broker == IN_PROCESS_URL else broker)
+    """Read ``REDIS_URL``, by default the broker's if that is Redis; '' if there is no Redis at all."""
+    is_redis = scheme_of(broker) in redis_urls.SCHEMES
+    url = env.text("REDIS_URL", broker if is_redis else _redis_url_from_parts())
     if not url:
         return ""
     with _refused("REDIS_URL"):
@@ -211,12 +219,9 @@ def _checked_broker_url(name: str, url: str) -> str:
     scheme = scheme_of(url)
     if scheme == "inprocess":
         return IN_PROCESS_URL
-    if scheme in {"amqp", "amqps"}:
-        raise ImproperlyConfigured(
-            f"{name}: RabbitMQ comes with a later release; expected BROKER_URL with redis://, rediss:// or "
-            f"inprocess://, {_came(scheme)}."
-        )
     with _refused(name):
+        if scheme in _RABBITMQ_SCHEMES or name == "RABBITMQ_URL":
+            return str(_rabbitmq(url))
         return str(_redis(url))
 
 
@@ -313,7 +318,39 @@ def _redis_url_from_parts() -> str:
     return str(ServerUrl("redis", user, password, (where,), (number,)))
 
 
-# --- Both ------------------------------------------------------------------------------------------------------------
+# --- RabbitMQ --------------------------------------------------------------------------------------------------------
+
+
+def _rabbitmq(url: str) -> ServerUrl:
+    """Read the URL of a RabbitMQ, or of several nodes of one.
+
+    Raises:
+        WrongUrl: it does not name one.
+    """
+    given = scheme_of(url)
+    if given not in _RABBITMQ_SCHEMES:
+        raise WrongUrl(f"{_EXPECTED_RABBITMQ}, {_came(given)}")
+    parts = replace(ServerUrl.parse(url), scheme=_RABBITMQ_SCHEMES[given])
+    if any(host.name[:1] in ("", "/") for host in parts.hosts) or not parts.hosts:
+        raise WrongUrl(_EXPECTED_RABBITMQ)
+    # Celery writes // for the virtual host "/", others write nothing.
+    vhost = "/" if parts.path in ((), ("",), ("", ""), ("/",)) else "/".join(parts.path)
+    if len(parts.path) > 1 and vhost != "/":
+        raise WrongUrl("expected one / before the virtual host; one that is part of its name is %2F")
+    for option, value in parts.options.items():
+        if option not in _RABBITMQ_OPTIONS | _RABBITMQ_TLS_OPTIONS:
+            known = ", ".join(sorted(_RABBITMQ_OPTIONS | _RABBITMQ_TLS_OPTIONS))
+            raise WrongUrl(f"RabbitMQ's URL has no option {option!r}; it takes {known}")
+        if option in _RABBITMQ_TLS_OPTIONS and parts.scheme != "amqps":
+            raise WrongUrl(f"expected amqps://, that is TLS, with the option {option}")
+        if option in _RABBITMQ_OPTIONS and not (value.isascii() and value.isdigit()):
+            raise WrongUrl(f"expected whole seconds in the option {option}")
+        if option == "verify" and value not in ("verify_peer", "verify_none"):
+            raise WrongUrl("expected verify_peer or verify_none in the option verify")
+    return replace(parts, path=() if vhost == "/" else (vhost,))
+
+
+# --- All --------------------------------------------------------------------------------------------------------------
 
 
 def _host_of(prefix: str, text: str, *, url: str) -> str:

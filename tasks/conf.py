@@ -20,6 +20,7 @@ from django.core.signals import setting_changed
 
 from tasks.setting import (
     Address,
+    Choice,
     Entries,
     FieldNames,
     Flag,
@@ -46,13 +47,16 @@ class Conf:
     # What sessions that bypass a pooler have instead of DATABASES["default"]'s HOST, PORT and so on: LISTEN and the
     # leader's session. Default: nothing, there is no pooler.
     DIRECT_DATABASE = Options({})
-    # redis://, rediss://, redis+sentinel://host:port,host:port/service, or inprocess:// for scheduler and workers in
-    # one process. Default: REDIS_URL, else inprocess://.
+    # redis://, rediss://, redis+sentinel://host:port,host:port/service, amqp:// or amqps:// for RabbitMQ, or
+    # inprocess:// for scheduler and workers in one process. Default: REDIS_URL, else inprocess://.
     BROKER_URL = Text(lambda _: getattr(django_settings, "REDIS_URL", "") or IN_PROCESS_URL)
-    # Prefix of every key in Redis; two installations on one Redis need two.
+    # Prefix of every key in Redis and every queue of RabbitMQ; two installations on one broker need two.
     BROKER_NAMESPACE = Text("callboard")
+    # The type of RabbitMQ's queues: classic, or quorum, which are replicated in a cluster and slower. Queues keep the
+    # type that they were made with: to change it, delete them or take another BROKER_NAMESPACE.
+    RABBITMQ_QUEUE_TYPE = Choice("classic", ["classic", "quorum"])
     # Redis of the submission limits. Default: BROKER_URL if that is Redis.
-    REDIS_URL = Text(lambda conf: "" if conf.BROKER_URL == IN_PROCESS_URL else conf.BROKER_URL)
+    REDIS_URL = Text(lambda conf: conf.BROKER_URL if conf.BROKER_URL.startswith(("redis", "unix:")) else "")
     # How long a starting process waits for the database and its migrations before it gives up; 0 = it does not check.
     WAIT_SECONDS = Seconds(60)
 

@@ -25,8 +25,8 @@ from tests.factories import Lead
 #: The fixtures of pytest-django that let a test use the database.
 DATABASE = {"db", "transactional_db"}
 
-#: No wake-ups; callers of the API and users of the admin; a whole engine inside the test's process.
-pytest_plugins = ["tasks.testing.pytest", "tests.callers", "tests.engines"]
+#: No wake-ups; callers of the API and users of the admin; a whole engine inside the test's process; a RabbitMQ.
+pytest_plugins = ["tasks.testing.pytest", "tests.callers", "tests.engines", "tests.rabbitmq"]
 
 
 @pytest.fixture

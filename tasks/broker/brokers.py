@@ -200,7 +200,7 @@ def _parameters(middleware: Middleware) -> dict[str, Any]:
     return {name: value for name, value in vars(middleware).items() if name not in ("logger", "manager")}
 
 
-def _refuse_early_actors() -> None:
+def refuse_early_actors() -> None:
     """Refuse to begin if actors are bound to another broker, because they were imported before this one existed.
 
     Their messages would go to that broker's server, where Callboard's workers do not look.
@@ -230,7 +230,8 @@ def _refuse_encoder() -> None:
         )
 
 
-def _with_ours(middleware: list[Any] | None) -> list[Any]:
+def with_ours(middleware: list[Any] | None) -> list[Any]:
+    """Add the middleware of Dramatiq's options that work without its own back ends: results and groups."""
     # Dramatiq's own Results, or it would warn of every result that it "has been discarded".
     make: Any = Results
     results = make(backend=TaskResults(), store_results=True)
@@ -249,7 +250,7 @@ class RedisBroker(CallboardBroker, stock_redis.RedisBroker):
     """
 
     def __init__(self, *, url: str, middleware: list[Any] | None = None, namespace: str = "callboard") -> None:
-        _refuse_early_actors()
+        refuse_early_actors()
         client = redis_url.client(
             url,
             socket_timeout=REDIS_TIMEOUT_SECONDS,
@@ -258,7 +259,7 @@ class RedisBroker(CallboardBroker, stock_redis.RedisBroker):
             health_check_interval=0,
         )
         super().__init__(  # type: ignore[no-untyped-call]
-            client=client, middleware=_with_ours(middleware), namespace=namespace, maintenance_chance=0
+            client=client, middleware=with_ours(middleware), namespace=namespace, maintenance_chance=0
         )
         self.source = RedisSource(self)
 
@@ -270,8 +271,8 @@ class InProcessBroker(CallboardBroker, stock_stub.StubBroker):
     """Hints through memory, for a scheduler and workers that share a process."""
 
     def __init__(self, *, middleware: list[Any] | None = None) -> None:
-        _refuse_early_actors()
-        super().__init__(middleware=_with_ours(middleware))
+        refuse_early_actors()
+        super().__init__(middleware=with_ours(middleware))
         self.source = InProcessSource(self)
 
     def _add_queue(self, band: str) -> None:

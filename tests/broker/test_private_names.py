@@ -7,9 +7,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("tasks", "dlq", "scheduler_site")
 INTERNALS = ROOT / "tasks/broker/dramatiq_internals.py"
+PIKA_INTERNALS = ROOT / "tasks/broker/pika_internals.py"
 #: All of them. Tests of the last three modules fail if their names are gone, because the modules cannot work without.
 TOUCHED = {
     INTERNALS: {"_exception", "_max_unpack_size"},
+    PIKA_INTERNALS: {"_on_getok_callback", "_send_method"},
     # psycopg2: the library in which libpq is, to cancel a statement without the interpreter's lock.
     ROOT / "tasks/db/call_timeout.py": {"_psycopg"},
     # gunicorn: the main loop has asked for the body already.

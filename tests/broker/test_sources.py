@@ -1,4 +1,4 @@
-"""One contract for all sources of hints: Redis and the in-process queues."""
+"""One contract for all sources of hints: Redis, RabbitMQ and the in-process queues."""
 
 import threading
 import time
@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from tasks.broker.brokers import CallboardBroker, InProcessBroker, RedisBroker
+from tasks.broker.rabbitmq import RabbitmqBroker
 from tasks.broker.sources.base import Source, Taken
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint, encode
 from tasks.models import new_id
 from tasks.priority import broker_queues
+from tests.waiting import wait_until
 
 HIGH, MEDIUM, LOW = broker_queues("default")
 
@@ -46,7 +48,20 @@ def inprocess() -> InProcessBroker:
     return broker
 
 
-@pytest.fixture(params=["redis_broker", "inprocess"])
+@pytest.fixture
+def rabbitmq_broker(rabbitmq_url: str) -> Iterator[RabbitmqBroker]:
+    broker = RabbitmqBroker(url=rabbitmq_url, namespace=f"sources-{new_id()}")
+    # Of the stock broker's own connection, by which the tests act as strangers.
+    broker.confirm_delivery = True
+    broker.declare_queue("default")
+    broker.declare_queue("other")
+    yield broker
+    for name in broker.queues:
+        broker.channel.queue_delete(f"{broker.source.namespace}.{name}")
+    broker.close()
+
+
+@pytest.fixture(params=["redis_broker", "rabbitmq_broker", "inprocess"])
 def broker(request: pytest.FixtureRequest) -> CallboardBroker:
     made: CallboardBroker = request.getfixturevalue(request.param)
     return made
@@ -61,10 +76,30 @@ def taken(source: Source, *queues: str, limit: int = 100) -> list[Hint | None]:
     return [one.hint for one in source.take(queues or (HIGH, MEDIUM, LOW), limit)]
 
 
+def await_depth(source: Source, expected: dict[str, int]) -> None:
+    """Wait for a depth: RabbitMQ answers the question before it stores what was just published."""
+    wait_until(lambda: source.depth(list(expected)) == expected, what=f"the depth {expected}")
+
+
+def take_in_time(source: Source, count: int) -> list[Taken]:
+    """Take hints, of which RabbitMQ may still have to bring some back."""
+    found: list[Taken] = []
+
+    def take() -> bool:
+        found.extend(source.take([HIGH, MEDIUM, LOW], count - len(found)))
+        return len(found) == count
+
+    wait_until(take, what=f"{count} hints")
+    return found
+
+
 def publish_foreign(broker: CallboardBroker, queue: str, body: bytes) -> None:
     """Publish a foreign message, as any client of the broker can."""
     if isinstance(broker, RedisBroker):
         broker.do_enqueue(queue, "foreign-id", body)
+    elif isinstance(broker, RabbitmqBroker):
+        broker.source.ping()
+        broker.channel.basic_publish("", f"{broker.source.namespace}.{queue}", body)
     else:
         assert isinstance(broker, InProcessBroker)
         broker.queues[queue].put(body)
@@ -76,9 +111,9 @@ def publish_foreign(broker: CallboardBroker, queue: str, body: bytes) -> None:
 def test_hints_come_out_as_they_went_in_and_in_that_order(source) -> None:
     sent = hints(20)
     source.publish_many([(HIGH, hint) for hint in sent])
-    assert source.depth([HIGH, LOW]) == {HIGH: 20, LOW: 0}
+    await_depth(source, {HIGH: 20, LOW: 0})
     assert taken(source) == sent
-    assert source.depth([HIGH, LOW]) == {HIGH: 0, LOW: 0}
+    await_depth(source, {HIGH: 0, LOW: 0})
 
 
 def test_queues_are_taken_in_the_order_that_they_are_asked_in(source) -> None:
@@ -93,13 +128,13 @@ def test_queues_are_taken_in_the_order_that_they_are_asked_in(source) -> None:
 def test_a_limit_holds_over_all_queues(source, limit: int) -> None:
     source.publish_many([(name, hint) for name in (LOW, HIGH) for hint in hints(2)])
     assert len(source.take([HIGH, LOW], limit)) == min(limit, 4)
-    assert sum(source.depth([HIGH, LOW]).values()) == max(0, 4 - limit)
+    assert len(source.take([HIGH, LOW], 9)) == max(0, 4 - limit)
 
 
 def test_only_the_asked_queues_are_taken_from(source) -> None:
     source.publish_many([("other.high", hints(1)[0])])
     assert taken(source, HIGH, MEDIUM, LOW) == []
-    assert source.depth(["other.high"]) == {"other.high": 1}
+    await_depth(source, {"other.high": 1})
 
 
 def test_nothing_is_taken_from_nothing(source) -> None:
@@ -178,6 +213,7 @@ def test_one_call_takes_hints_and_forgets_those_that_are_done(source) -> None:
     assert sorted(map(str, taken(source))) == sorted(map(str, sent[2:]))
 
 
+@pytest.mark.parametrize("broker", ["redis_broker", "inprocess"], indirect=True)
 def test_a_hint_is_missing_if_it_waits_in_no_band_of_its_queue(source) -> None:
     ready, taken_out, elsewhere, never = hints(4)
     source.publish_many([(LOW, taken_out)])
@@ -361,3 +397,121 @@ def test_a_redis_that_may_drop_hints_is_misconfigured(redis_broker) -> None:
         client.config_set("maxmemory-policy", "noeviction")
     assert "allkeys-lru" in problem
     assert "noeviction" in problem
+
+
+# --- RabbitMQ ---
+
+
+def test_a_hint_that_ends_a_wait_is_taken_next_and_only_once(rabbitmq_broker) -> None:
+    source = rabbitmq_broker.source
+    low, high = hints(2)
+    source.publish_many([(LOW, low), (HIGH, high)])
+    source.wait([HIGH, MEDIUM, LOW], 100)
+    assert {one.hint for one in take_in_time(source, 2)} == {low, high}
+    assert taken(source) == []
+
+
+def test_hints_that_end_a_wait_and_are_not_asked_for_go_back(rabbitmq_broker) -> None:
+    source = rabbitmq_broker.source
+    (low,) = hints(1)
+    source.publish_many([(LOW, low)])
+    source.wait([LOW], 100)
+    assert source.take([HIGH], 5) == []
+    wait_until(lambda: taken(source, LOW) == [low], what="the hint to come back")
+
+
+def test_what_a_lost_connection_took_can_be_taken_again(rabbitmq_broker) -> None:
+    source = rabbitmq_broker.source
+    (hint,) = hints(1)
+    source.publish_many([(HIGH, hint)])
+    some = source.take([HIGH], 1)
+    source.close()
+    # A connection cannot acknowledge what another one took, and must not be closed for trying.
+    assert take_in_time(source, 1) == some
+    source.done(some)
+    source.done(some)
+    assert taken(source) == []
+
+
+def test_rabbitmq_may_lose_its_queues(rabbitmq_broker) -> None:
+    source, sent = rabbitmq_broker.source, hints(3)
+    source.publish_many([(HIGH, hint) for hint in sent])
+    some = source.take([HIGH], 1)
+    for name in rabbitmq_broker.queues:
+        rabbitmq_broker.channel.queue_delete(f"{source.namespace}.{name}")
+    source.done(some)
+    with pytest.raises(BrokerUnavailable, match="no queue"):
+        source.take([HIGH, MEDIUM, LOW], 1)
+    source.publish_many([(HIGH, sent[0])])
+    assert taken(source) == [sent[0]]
+
+
+def test_hints_are_missing_at_the_second_look_if_more_are_sought_than_are_there(rabbitmq_broker) -> None:
+    source, sent = rabbitmq_broker.source, hints(3)
+    source.publish_many([(HIGH, hint) for hint in sent[:2]])
+    assert source.missing("default", sent) == []
+    assert set(source.missing("default", sent)) == set(sent)
+    source.publish_many([(MEDIUM, sent[2])])
+    await_depth(source, {HIGH: 2, MEDIUM: 1})
+    assert source.missing("default", sent) == []
+
+
+def test_a_hint_that_was_passed_by_all_that_waited_with_it_is_missing(rabbitmq_broker) -> None:
+    source = rabbitmq_broker.source
+    (lost,) = hints(1)
+    source.publish_many([(HIGH, hint) for hint in hints(3)])
+    await_depth(source, {HIGH: 3})
+    assert source.missing("default", [lost]) == []
+    source.done(source.take([HIGH], 2))
+    source.publish_many([(HIGH, hint) for hint in hints(2)])
+    await_depth(source, {HIGH: 3})
+    assert source.missing("default", [lost]) == [], "it may be the third"
+    source.done(source.take([HIGH], 3))
+    source.publish_many([(HIGH, hint) for hint in hints(2)])
+    await_depth(source, {HIGH: 2})
+    assert source.missing("default", [lost]) == [lost]
+
+
+def test_a_hint_that_is_sought_for_the_first_time_is_never_missing(rabbitmq_broker) -> None:
+    source = rabbitmq_broker.source
+    before, new = hints(2)
+    assert source.missing("default", [before]) == []
+    assert source.missing("default", [new]) == []
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_rabbitmq_that_is_away_is_the_brokers_error_in_every_call(call: str) -> None:
+    broker = RabbitmqBroker(url="amqp://127.0.0.1:1")
+    broker.declare_queue("default")
+    if call in ("remove_leftovers", "misconfigurations"):
+        CALLS[call](broker.source)
+    else:
+        with pytest.raises(BrokerUnavailable, match=r"RabbitMQ does not answer: .*refused"):
+            CALLS[call](broker.source)
+        with pytest.raises(BrokerUnavailable, match=r"RabbitMQ does not answer: .*refused"):
+            CALLS[call](broker.source)
+    broker.close()
+
+
+def test_queues_of_another_type_are_named(rabbitmq_url, rabbitmq_broker) -> None:
+    rabbitmq_broker.source.ping()
+    other = RabbitmqBroker(url=rabbitmq_url, namespace=rabbitmq_broker.source.namespace, queue_type="quorum")
+    other.declare_queue("default")
+    with pytest.raises(BrokerUnavailable, match="inequivalent arg 'x-queue-type' for queue"):
+        other.source.ping()
+    other.close()
+
+
+def test_quorum_queues_carry_hints_as_well(rabbitmq_url) -> None:
+    broker = RabbitmqBroker(url=rabbitmq_url, namespace=f"quorum-{new_id()}", queue_type="quorum")
+    broker.declare_queue("default")
+    source, sent = broker.source, hints(3)
+    source.publish_many([(HIGH, hint) for hint in sent])
+    found = take_in_time(source, 3)
+    assert [one.hint for one in found] == sent
+    source.put_back(found[:1])
+    source.done(found[1:])
+    wait_until(lambda: taken(source) == [sent[0]], what="the hint to come back")
+    for name in broker.queues:
+        broker.channel.queue_delete(f"{source.namespace}.{name}")
+    broker.close()

@@ -45,8 +45,18 @@ def test_the_example_file_shows_every_knob() -> None:
         ("SHUTDOWN_GRACE_SECONDS", "nan", "expected a number of seconds, at least 0, got 'nan'."),
         ("DATABASE_URL", "sqlite:///db", "Callboard runs on PostgreSQL only; expected postgres://"),
         ("DATABASE_URL", "postgres://host", "expected a database name after the last /"),
-        ("BROKER_URL", "amqp://u:p@host", "BROKER_URL: RabbitMQ comes with a later release; expected BROKER_URL"),
-        ("RABBITMQ_URL", "amqp://u:p@host", "RABBITMQ_URL: RabbitMQ comes with a later release; expected BROKER_URL"),
+        ("BROKER_URL", "amqp://u:p@host/a/b", "BROKER_URL: expected one / before the virtual host"),
+        (
+            "BROKER_URL",
+            "amqp://u:p@host?ssl=1",
+            "BROKER_URL: RabbitMQ's URL has no option 'ssl'; it takes",
+        ),
+        ("BROKER_URL", "amqp://host?verify=verify_none", "BROKER_URL: expected amqps://, that is TLS, with the option"),
+        ("BROKER_URL", "amqps://host?verify=maybe", "BROKER_URL: expected verify_peer or verify_none in the option"),
+        ("BROKER_URL", "amqp://host?heartbeat=often", "BROKER_URL: expected whole seconds in the option heartbeat"),
+        ("BROKER_URL", "amqp:///vhost", "BROKER_URL: expected amqp://user:password@host:5672/vhost, or amqps:// (TLS)"),
+        ("RABBITMQ_URL", "redis://host", "RABBITMQ_URL: expected amqp://user:password@host:5672/vhost, or amqps://"),
+        ("RABBITMQ_QUEUE_TYPE", "lazy", "RABBITMQ_QUEUE_TYPE: expected one of classic, quorum, got 'lazy'."),
         (
             "REDIS_URL",
             "http://host",
@@ -97,6 +107,14 @@ def test_redis_may_be_behind_sentinels() -> None:
     url = "redis+sentinel://:secret@a:1,b:2/main"
     answer = load_settings("settings.BROKER_URL, settings.REDIS_URL", BROKER_URL=url)
     assert answer.stdout.split() == [url, url]
+
+
+def test_rabbitmq_is_the_broker_and_redis_holds_the_limits() -> None:
+    urls = {"RABBITMQ_URL": "amqp://guest:guest@rabbitmq/", "REDIS_URL": "redis://r"}
+    answer = load_settings("settings.BROKER_URL, settings.REDIS_URL", **urls)
+    assert answer.stdout.split() == ["amqp://guest:guest@rabbitmq", "redis://r"]
+    alone = load_settings("settings.BROKER_URL, repr(settings.REDIS_URL)", BROKER_URL="amqps://a,b:1/shop")
+    assert alone.stdout.split() == ["amqps://a,b:1/shop", "''"]
 
 
 def test_redis_url_alone_is_the_broker() -> None:

@@ -1,7 +1,9 @@
-"""The broker's lists, read and tampered with as a faulty or hostile client of the same Redis could do."""
+"""The broker's queues, read and tampered with as a faulty or hostile client of the same broker could do."""
 
+from contextlib import closing
 from typing import Any
 
+import pika
 from dramatiq.brokers.redis import RedisBroker
 
 from tasks.broker import redis_url
@@ -41,3 +43,31 @@ class Hints:
     def flush(self) -> None:
         """Delete everything."""
         self.client.flushall()
+
+
+class RabbitHints:
+    """One RabbitMQ as any client sees it."""
+
+    def __init__(self, url: str) -> None:
+        self._parameters = pika.URLParameters(url)
+
+    def waiting(self, queue: str = "default") -> dict[str, int]:
+        """Count the hints that wait in each band's queue; empty queues are left out."""
+        names = [broker_queue(queue, band.name) for band in BANDS]
+        with closing(pika.BlockingConnection(self._parameters)) as connection:
+            channel = connection.channel()
+            lengths = {
+                name: channel.queue_declare(f"{NAMESPACE}.{name}", passive=True).method.message_count for name in names
+            }
+        return {name: length for name, length in lengths.items() if length}
+
+    def unacknowledged(self, worker: str) -> set[str]:
+        """Return nothing: RabbitMQ returns what a connection has not acknowledged."""
+        return set()
+
+    def flush(self) -> None:
+        """Delete all hints."""
+        with closing(pika.BlockingConnection(self._parameters)) as connection:
+            channel = connection.channel()
+            for band in BANDS:
+                channel.queue_purge(f"{NAMESPACE}.{broker_queue('default', band.name)}")

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import pika
 import redis
 
 from scheduler_site.embedded.processes import free_port
@@ -19,7 +20,7 @@ from tests.acceptance.harness.api import Api
 from tests.acceptance.harness.checker import Evidence, violations
 from tests.acceptance.harness.client import Client
 from tests.acceptance.harness.database import Database
-from tests.acceptance.harness.hints import Hints
+from tests.acceptance.harness.hints import Hints, RabbitHints
 from tests.acceptance.harness.ledger import Ledger
 from tests.acceptance.harness.processes import Process
 from tests.acceptance.harness.servers import ROOT
@@ -44,7 +45,7 @@ STOP_SECONDS = 15
 
 
 class Broker(Protocol):
-    """A Redis, however it is reached."""
+    """A Redis or a RabbitMQ, however it is reached."""
 
     @property
     def url(self) -> str:
@@ -148,10 +149,10 @@ class Rig:
         return not self.token.exists()
 
     @property
-    def hints(self) -> Hints:
-        """The broker's lists."""
+    def hints(self) -> Any:
+        """The broker's queues: ``Hints``, or ``RabbitHints``."""
         assert self.redis is not None
-        return Hints(self.redis.url)
+        return RabbitHints(self.redis.url) if self.redis.url.startswith("amqp") else Hints(self.redis.url)
 
     def _start(self, name: str, command: list[str], variables: Mapping[str, str], *, is_read: bool = True) -> Process:
         numbered = f"{name}-{sum(one.name.startswith(name) for one in self.processes) + 1}"
@@ -292,6 +293,6 @@ class Rig:
             for worker in self.database.present_workers():
                 held = hints.unacknowledged(worker.id)
                 found += [f"worker {worker.id} never acknowledged {sorted(held)[:3]}"] if held else []
-        except redis.RedisError as error:
-            return [f"Redis does not answer: {error}"]
+        except (redis.RedisError, pika.exceptions.AMQPError) as error:
+            return [f"the broker does not answer: {error!r}"]
         return found
