@@ -23,6 +23,13 @@ from tasks.testing import failpoints
 MOST_PARENTS, MOST_EDGES = 200, 1_000
 
 
+class Settled(NamedTuple):
+    """Rows that were changed, and whether something is left that others had locked."""
+
+    changed: int
+    is_left: bool
+
+
 class Linked(NamedTuple):
     """New edges that were found, and those of them that were linked; the others' parents are locked or gone."""
 
@@ -171,8 +178,10 @@ WITH {LEAD}, {wrong}, children AS MATERIALIZED (
     WHERE {in_batch("progress")} AND (progress.done > 0 OR NOT (progress.is_cut OR progress.found > progress.done))
     RETURNING task.id
 )
-SELECT done.changed + done.settled, moved.*
-FROM (SELECT (SELECT count(*) FROM changed) AS changed, (SELECT count(*) FROM settled) AS settled) AS done
+SELECT done.changed + done.settled, done.was_due, moved.*
+FROM (SELECT (SELECT count(*) FROM changed) AS changed, (SELECT count(*) FROM settled) AS settled,
+             -- Before this statement, and with what it skips.
+             EXISTS (SELECT FROM callboard_task AS task WHERE {IS_UNSETTLED}) AS was_due) AS done
 LEFT JOIN (SELECT id, status, actor, queue, trace_id FROM moved WHERE status <> was) AS moved ON true
 """
 
@@ -183,26 +192,26 @@ _FORSAKE = _settlement(_ORPHANED)
 _VERBS = {Status.PENDING: "release", Status.BLOCKED: "block", Status.CANCELLED: "cancel"}
 
 
-def release_many(*, lease: str, term: int) -> int:
-    """Settle at most a batch of parents; return how many rows changed: 0 means that there is nothing left to do."""
+def release_many(*, lease: str, term: int) -> Settled:
+    """Settle at most a batch of parents; if no row changed, what is left is locked."""
     return _settle(_RELEASE, prepared="callboard_release", lease=lease, term=term)
 
 
 def forsake_many(*, lease: str, term: int) -> int:
     """Treat parents that were deleted before they were linked as failed; return how many rows changed."""
-    return _settle(_FORSAKE, prepared="callboard_forsake", lease=lease, term=term)
+    return _settle(_FORSAKE, prepared="callboard_forsake", lease=lease, term=term).changed
 
 
-def _settle(statement: str, *, prepared: str, lease: str, term: int) -> int:
+def _settle(statement: str, *, prepared: str, lease: str, term: int) -> Settled:
     rows = fetch(statement, {"lease": lease, "term": term}, prepared=prepared)
-    moves = [Moved(*move) for _, *move in rows if move[0] is not None]
+    moves = [Moved(*move) for _, _, *move in rows if move[0] is not None]
     for status, verb in _VERBS.items():
         announce(verb, [move for move in moves if move.status == status])
-    return int(rows[0][0])
+    return Settled(*rows[0][:2])
 
 
-def settle_all(*, lease: str, term: int, on_release: Callable[[], None] = lambda: None) -> int:
-    """Settle until nothing changes; return how many rows changed.
+def settle_all(*, lease: str, term: int, on_release: Callable[[], None] = lambda: None) -> Settled:
+    """Settle until nothing changes.
 
     Parameters:
         on_release: called after each statement that let tasks go on, or cancelled some.
@@ -211,14 +220,14 @@ def settle_all(*, lease: str, term: int, on_release: Callable[[], None] = lambda
     while True:
         # Releases come first: tasks that could run wait for them.
         released = release_many(lease=lease, term=term)
-        if released:
+        if released.changed:
             failpoints.reach("after_release")
             on_release()
         linked = link_many(lease=lease, term=term)
         if linked.linked:
             failpoints.reach("after_link")
         forsaken = forsake_many(lease=lease, term=term) if linked.found > linked.linked else 0
-        changed = released + linked.linked + forsaken
+        changed = released.changed + linked.linked + forsaken
         if not changed:
-            return total
+            return Settled(total, released.is_left or linked.found > 0)
         total += changed

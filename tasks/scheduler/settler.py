@@ -11,6 +11,8 @@ from tasks.scheduler.loop import Loop
 POLL_SECONDS = 1.0
 #: Between two times that the counts of batches are added up: each writes the rows of all batches that have moved.
 COUNT_SECONDS = 0.25
+#: The first rest if others had locked something; each further one is twice as long. Nothing wakes it at the unlock.
+LOCKED_SECONDS = 0.01
 
 
 class Settler(Loop):
@@ -23,6 +25,7 @@ class Settler(Loop):
         # The way through PostgreSQL, and back, takes milliseconds longer.
         self._on_release = on_release
         self._leadership = leadership
+        self._rest_seconds = LOCKED_SECONDS
         self._counted_at = 0.0
         self._counts_soon = False
 
@@ -32,11 +35,19 @@ class Settler(Loop):
             self.wake()
 
     def step(self) -> float:
-        """Settle until nothing changes."""
+        """Settle until nothing changes, and come back soon for what was locked."""
         term = self._leadership.term
         if term is None:
             return POLL_SECONDS
-        lifecycle.settle_all(lease=LEASE, term=term, on_release=self._on_release)
+        return min(self._settle_dependencies(term), self._settle_batches(term))
+
+    def _settle_dependencies(self, term: int) -> float:
+        found = lifecycle.settle_all(lease=LEASE, term=term, on_release=self._on_release)
+        is_stuck = found.is_left and not found.changed
+        self._rest_seconds = min(2 * self._rest_seconds, POLL_SECONDS) if is_stuck else LOCKED_SECONDS
+        return self._rest_seconds if found.is_left else POLL_SECONDS
+
+    def _settle_batches(self, term: int) -> float:
         rest = COUNT_SECONDS - (time.monotonic() - self._counted_at)
         if rest > 0:
             self._counts_soon = True

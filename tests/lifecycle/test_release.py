@@ -279,7 +279,7 @@ def test_a_stranger_to_the_term_settles_nothing(worker, lead) -> None:
     parent = submit()
     child = child_of(parent)
     run(parent, worker)
-    assert lifecycle.settle_all(lease=lead["lease"], term=lead["term"] + 1) == 0
+    assert lifecycle.settle_all(lease=lead["lease"], term=lead["term"] + 1).changed == 0
     assert status_of(child) == Status.BLOCKED
 
 

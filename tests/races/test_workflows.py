@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from tasks import lifecycle
 from tasks.errors import IllegalTransition, InvalidTask, NotFound
 from tasks.lifecycle import DependsOn, Submission, transitioned
 from tasks.models import Dependency, Task
+from tasks.scheduler.settler import POLL_SECONDS, Settler
 from tasks.states import DeathReason, OnFailure, Status
 from tests.factories import dispatch_due, failure, make_worker, outcome
 from tests.workflows import INVARIANTS
@@ -149,11 +151,21 @@ def test_the_leader_passes_by_a_task_that_somebody_holds_and_finds_it_later(race
     if verb == "release":
         lifecycle.settle_all(**lead)
         lifecycle.cancel(parent.pk)
-    race.while_open(lambda: Task.objects.select_for_update().get(pk=held.pk), lambda: lifecycle.settle_all(**lead))
+    leadership: Any = SimpleNamespace(term=lead["term"])
+    loop = Settler(leadership, lambda: None)
+    _, rests = race.while_open(
+        lambda: Task.objects.select_for_update().get(pk=held.pk), lambda: [loop.step() for _ in range(20)]
+    )
+    # Soon, then ever less often.
+    assert rests[0] < 0.05
+    assert rests == sorted(rests)
+    assert rests[-1] == POLL_SECONDS
     states = set(Dependency.objects.values_list("state", flat=True))
     assert states == ({"NEW"} if verb == "link" else {"OPEN", "FAILED"})
     if verb == "link":
         lifecycle.cancel(parent.pk)
-    lifecycle.settle_all(**lead)
+    assert loop.step() == POLL_SECONDS
     assert {task.status for task in Task.objects.all()} == {Status.CANCELLED}
+    lifecycle.retry(parent.pk)
+    assert loop.step() == POLL_SECONDS
     assert broken() == {}
