@@ -28,6 +28,7 @@ JUDGED: dict[str, str] = {
     "callboard.0009_unique": "a partial unique index on a new column that old code leaves NULL, built concurrently",
     "callboard.0004_journal": "a view takes the place of the table of events (tests/db/test_journal_migration.py)",
     "callboard.0012_fires": "an index, and the choices of a column, which are not in the database",
+    "callboard.0013_grpc_door": "only the choices of a column, so there is no SQL",
     "dlq.0002_gave_up": "only the label of a choice changes, so there is no SQL",
 }
 
