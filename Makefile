@@ -8,7 +8,7 @@ venv := .venv
 bin := $(venv)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run verify bench test test-all matrix soak fuzz lint types mutants check clean venv venv-dev
+.PHONY: help run verify bench test test-all matrix soak fuzz lint types mutants proto check clean venv venv-dev
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,9 +49,13 @@ types: venv-dev  ## Check types
 mutants: venv-dev  ## Remove one guard at a time; its test must fail
 	@$(bin)/python -m tests.mutants
 
-check: lint types mutants  ## Check all but the tests: style, layers, types, guards, migrations, docs/openapi.yaml
+proto: venv-dev  ## Write tasks/rpc/generated from the .proto files
+	@$(bin)/python -m tasks.rpc.generate
+
+check: lint types mutants  ## Check all but the tests: style, layers, types, guards, migrations, docs/openapi.yaml, gRPC
 	@$(bin)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@$(bin)/python manage.py openapi --check
+	@$(bin)/python -m tasks.rpc.generate --check
 
 clean:  ## Remove the virtual environment and caches; keep the data in var/
 	@rm -rf $(venv) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

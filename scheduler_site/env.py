@@ -33,7 +33,6 @@ FORMER_NAMES = {"KEEP_JOURNAL_SECONDS": "KEEP_EVENTS_SECONDS"}
 #: ignored, because a set variable is relied on.
 NOT_A_SETTING = {
     "CORS_ALLOW_CREDENTIALS": "web pages of other origins send a token, and never a cookie",
-    "GRPC_PORT": "gRPC comes with a later release; until then submit over REST",
 }
 
 

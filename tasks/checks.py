@@ -5,13 +5,15 @@ Checks that ask the database run with ``check --database default``, ``migrate`` 
 
 import difflib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any
 
 from django.conf import settings
 from django.core import mail
-from django.core.checks import CheckMessage, Error, Info, Tags, register
+from django.core.checks import CheckMessage, Error, Info, Tags
 from django.core.checks import Warning as Caution
+from django.core.checks import register as django_register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.utils.module_loading import import_string
@@ -38,7 +40,28 @@ SHORTEST_KEY = 32
 FEWEST_IN_KEY = 8
 
 
-@register()
+Check = Callable[..., list[CheckMessage]]
+
+
+def register(*tags: str) -> Callable[[Check], Check]:
+    """Register a check that says nothing if it meets a wrong setting; `check_settings` tells that, with all others."""
+
+    def registered(check: Check) -> Check:
+        @wraps(check)
+        def careful(*args: Any, **options: Any) -> list[CheckMessage]:
+            try:
+                return check(*args, **options)
+            except ImproperlyConfigured:
+                if check_settings():
+                    return []
+                raise
+
+        return django_register(*tags)(careful)
+
+    return registered
+
+
+@django_register()
 def check_settings(**_: Any) -> list[CheckMessage]:
     """Every setting is read once, so that a wrong value is told at the start and not by the first task."""
     wrong: list[CheckMessage] = []

@@ -214,6 +214,20 @@ class Conf:
     # How many requests each of them works on at once.
     API_THREADS = Integer(8, minimum=1)
 
+    # --- gRPC --------------------------------------------------------------------------------------------------------
+
+    # The address and port of `manage.py rungrpc`. Under compose the port is that on the host.
+    GRPC_HOST = Text("127.0.0.1")
+    GRPC_PORT = Integer(50051, minimum=1, maximum=65535)
+    # How many calls it works on at once, and how many there may be with those that wait; others are refused.
+    GRPC_THREADS = Integer(8, minimum=1)
+    GRPC_MAX_CALLS = Integer(100, minimum=1)
+    # Files in PEM format: its certificate (with those between it and the root) and key; without them calls are not
+    # encrypted. With a CA, clients need a certificate of that CA as well (mTLS).
+    GRPC_TLS_CERTIFICATE = Text("")
+    GRPC_TLS_KEY = Text("")
+    GRPC_TLS_CLIENT_CA = Text("")
+
     # --- Files and metrics -------------------------------------------------------------------------------------------
 
     # The folder of manage.py.

@@ -132,6 +132,7 @@ class Door(TextChoices):
 
     ADMIN = "admin", "Admin"
     API = "api", "API"
+    GRPC = "grpc", "gRPC"
     CLI = "cli", "Command line"
     CODE = "code", "Code"
     SCHEDULER = "scheduler", "Scheduler"

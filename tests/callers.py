@@ -12,9 +12,8 @@ from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 
 from tasks import lifecycle
-from tasks.api import health
 from tasks.circuit_breaker import CircuitBreaker
-from tasks.contract import rate_limit
+from tasks.contract import rate_limit, readiness
 from tasks.db import server
 from tasks.lifecycle import Author
 from tasks.models import ApiToken, Task
@@ -35,6 +34,12 @@ class Caller(Client):
             _, secret = ApiToken.issue(user=user, name="test")
             headers.setdefault("authorization", f"Bearer {secret}")
         super().__init__(raise_request_exception=False, headers=headers)
+
+    @property
+    def id(self) -> Any:
+        """The key of the user."""
+        assert self.user is not None
+        return self.user.pk
 
     def generic(self, method: str, path: Any, data: Any = "", *args: Any, **extra: Any) -> Any:
         """Hold whatever is sent and answered against the API's description."""
@@ -125,7 +130,7 @@ def life(worker: Any) -> Task:
 @pytest.fixture
 def fresh_breakers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no circuit be open, and no answer of a probe be known, from the tests before."""
-    for module, name in ((server, "breaker"), (rate_limit, "breaker"), (health, "_broker"), (health, "_facts")):
+    for module, name in ((server, "breaker"), (rate_limit, "breaker"), (readiness, "_broker"), (readiness, "_facts")):
         known = getattr(module, name)
         monkeypatch.setattr(module, name, CircuitBreaker(f"{known.name} of a test", known._probe))
 

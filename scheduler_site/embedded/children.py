@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,12 +41,21 @@ class Children:
         env: their whole environment.
         cwd: their working directory.
         report: prints a line on the terminal.
+        uninterrupted: holds signals whose handler raises back; a process that starts at such a moment would be lost.
     """
 
-    def __init__(self, *, env: Mapping[str, str], cwd: Path, report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        report: Callable[[str], None],
+        uninterrupted: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self.env = env
         self.cwd = cwd
         self.report = report
+        self.uninterrupted = uninterrupted
         self.members: list[Child] = []
 
     def run(self, name: str, command: Sequence[str]) -> None:
@@ -54,8 +64,9 @@ class Children:
         Raises:
             subprocess.CalledProcessError: it failed, and has printed the reason.
         """
-        process = spawn(command, env=self.env, cwd=self.cwd)
-        self.members = [Child(name, command, process=process)]
+        with self.uninterrupted():
+            process = spawn(command, env=self.env, cwd=self.cwd)
+            self.members = [Child(name, command, process=process)]
         code = process.wait()
         self.members = []
         if code:
@@ -96,7 +107,8 @@ class Children:
 
     def _start(self, child: Child) -> None:
         child.started_at = time.monotonic()
-        child.process = spawn(child.command, env=self.env, cwd=self.cwd)
+        with self.uninterrupted():
+            child.process = spawn(child.command, env=self.env, cwd=self.cwd)
 
 
 def _stop(process: subprocess.Popen[bytes], *, patience_seconds: float, is_forced: Callable[[], bool]) -> None:

@@ -1,79 +1,36 @@
-"""Authentication by bearer token; the database holds hashes of tokens."""
-
-from datetime import timedelta
+"""Authentication by bearer token, as REST framework calls it."""
 
 from django.contrib.auth.models import AbstractBaseUser
-from django.db.models import Q
-from django.db.models.functions import Now
-from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from tasks.contract.authentication import authenticated
 from tasks.contract.client_address import address_of
-from tasks.contract.refusal_limit import address_key, refusals
+from tasks.errors import NotAuthenticated
 from tasks.models import ApiToken
-from tasks.queries.tokens import token_for_secret
-
-#: ``last_used_at`` is written at most this often, so that a busy token does not cost a write per request.
-USED_AGAIN_AFTER = timedelta(minutes=1)
-
-_LONGEST_SECRET = 200
 
 
 class BearerTokenAuthentication(BaseAuthentication):
-    """``Authorization: Bearer <token>`` (RFC 6750).
-
-    The secret is looked up by its SHA-256 digest, so the time of the look-up reveals nothing about secrets.
-    """
+    """``Authorization: Bearer <token>``."""
 
     def authenticate(self, request: Request) -> tuple[AbstractBaseUser, ApiToken] | None:
         """Give the token's user and the token; None if the request has no such header.
 
         Raises:
-            AuthenticationFailed: the header is malformed, or its token is not valid, or its user is blocked.
-            TooManyRefused: the token is not known to be valid, and too many tokens from this address were not.
+            AuthenticationFailed: see ``authenticated``.
+            TooManyRefused: see there too.
         """
         header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
             return None
-        scheme, _, secret = header.partition(" ")
-        secret = secret.strip()
-        if scheme.lower() != "bearer" or not secret or " " in secret or len(secret) > _LONGEST_SECRET:
-            raise AuthenticationFailed('expected the header "Authorization: Bearer <token>"')
-        token = _find(secret, request)
-        if token is None or not token.user.is_active:
-            raise AuthenticationFailed("this token is unknown, expired or revoked")
-        _note_use(token)
+        try:
+            token = authenticated(header, address=address_of(request.META))
+        except NotAuthenticated as error:
+            # REST framework's own error, which brings the challenge of the answer.
+            raise AuthenticationFailed(error.detail) from error
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:
         """Give the challenge of a 401."""
         return 'Bearer realm="callboard"'
-
-
-#: Digests of tokens that were valid when they were last seen in this process. Guesses from the same address do not lock
-#: them out. They are still looked up.
-_seen: set[str] = set()
-_MOST_SEEN = 10_000
-
-
-def _find(secret: str, request: Request) -> ApiToken | None:
-    digest = ApiToken.hash(secret)
-    if digest not in _seen:
-        # Before the database is asked; the answer to a wrong token is counted with all refusals.
-        refusals.check(address_key(address_of(request.META)))
-    token = token_for_secret(secret)
-    if token is None:
-        _seen.discard(digest)
-    elif len(_seen) < _MOST_SEEN:
-        _seen.add(digest)
-    return token
-
-
-def _note_use(token: ApiToken) -> None:
-    if token.last_used_at is not None and token.last_used_at > timezone.now() - USED_AGAIN_AFTER:
-        return
-    # The statement repeats the condition: another request with this token may have written it just now.
-    stale = Q(last_used_at=None) | Q(last_used_at__lte=Now() - USED_AGAIN_AFTER)
-    ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=Now())

@@ -51,10 +51,7 @@ class MayAct(BasePermission):
         """
         action = action_of(request)
         if action is not None:
-            caller = caller_of(request)
-            caller.require_scope(action)
-            if not action.is_for_owners:
-                caller.require(action)
+            caller_of(request).require_for_some(action)
         return True
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import Error as DatabaseProblem
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse
 from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
@@ -15,17 +14,12 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
 from tasks import errors
-from tasks.conf import conf
+from tasks.contract import failures
 from tasks.contract.fields import MOST_ERRORS
-from tasks.db import call_timeout, statements
 from tasks.errors import CallboardError
-from tasks.log import get_logger
 from tasks.telemetry import trace
 
 CONTENT_TYPE = "application/problem+json"
-
-#: How long a caller should wait after a 503.
-RETRY_AFTER_SECONDS = 5
 
 #: Errors of Django and REST framework, and the errors they become. The first match counts, so subclasses come first.
 _TRANSLATIONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type[CallboardError]], ...] = (
@@ -52,8 +46,6 @@ _OF_STATUS: dict[int, type[CallboardError]] = {
         errors.DatabaseUnavailable,
     )
 }
-
-_log = get_logger(__name__)
 
 
 def problem_response(exc: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
@@ -98,7 +90,7 @@ def _page(error: CallboardError) -> Response:
 
 def _headers(error: CallboardError, status: int) -> dict[str, str]:
     is_short = status == HTTPStatus.SERVICE_UNAVAILABLE
-    return dict(error.headers) | ({"Retry-After": str(RETRY_AFTER_SECONDS)} if is_short else {})
+    return dict(error.headers) | ({"Retry-After": str(failures.RETRY_AFTER_SECONDS)} if is_short else {})
 
 
 def normalise(response: HttpResponseBase) -> None:
@@ -119,38 +111,16 @@ def translated(exc: BaseException) -> CallboardError | None:
     if isinstance(exc, CallboardError):
         return exc
     if isinstance(exc, DatabaseProblem):
-        return _of_database(exc)
+        return failures.of_database(exc)
     for kinds, error in _TRANSLATIONS:
         if isinstance(exc, kinds):
             return error(_detail(exc))
     return None
 
 
-def _of_database(exc: DatabaseProblem) -> CallboardError | None:
-    if isinstance(exc, call_timeout.TimeOver) or statements.is_cancelled(exc):
-        _log.warning("a request used its time with the database up", error=_first_line(exc))
-        return errors.TooSlow(
-            f"this request took the database longer than {conf.REQUEST_DATABASE_SECONDS:g} s and was stopped; "
-            "narrow the search or list, or try again later"
-        )
-    if statements.is_read_only(exc):
-        _log.warning("the database takes no writes; the caller is told to try again", error=_first_line(exc))
-        return errors.DatabaseUnavailable("the database takes no writes at the moment; try again in a few seconds")
-    if not isinstance(exc, OperationalError | InterfaceError):
-        return None
-    if not isinstance(exc, call_timeout.CircuitOpen):
-        # Otherwise the log has it already, once for all requests.
-        _log.warning("the database does not answer; the caller is told to try again", error=_first_line(exc))
-    return errors.DatabaseUnavailable()
-
-
 def _detail(exc: BaseException) -> str | None:
     """Give the messages that are written for the caller and say more than the default ones."""
     return str(exc.detail) if isinstance(exc, drf.AuthenticationFailed | drf.PermissionDenied) else None
-
-
-def _first_line(exc: BaseException) -> str:
-    return f"{type(exc).__name__}: {exc}".splitlines()[0]
 
 
 def _content(error: CallboardError, status: int) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """The REST API of tasks: each view validates, calls one verb and writes the answer."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar
-from uuid import UUID
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -193,7 +192,9 @@ class TaskCancel(ApiView):
         by, is_whole = read_author_and_extent(request)
         with unchanged(request, task):
             if is_whole:
-                lifecycle.cancel_workflow(_whole_workflow(request, task, CANCEL_TASK), by=by)
+                lifecycle.cancel_workflow(
+                    workflows.whole_of(task, caller=caller_of(request), action=CANCEL_TASK), by=by
+                )
             else:
                 lifecycle.cancel(task.pk, by=by)
         return answer(request, find_task(request, task_id, CANCEL_TASK))
@@ -211,7 +212,9 @@ class TaskRetry(ApiView):
         limit = SubmissionLimit(caller_of(request))
         with unchanged(request, task):
             if is_whole:
-                lifecycle.retry_workflow(_whole_workflow(request, task, RETRY_TASK), by=by, admit=limit)
+                lifecycle.retry_workflow(
+                    workflows.whole_of(task, caller=caller_of(request), action=RETRY_TASK), by=by, admit=limit
+                )
             else:
                 lifecycle.retry(task.pk, by=by, admit=limit)
         return answer(request, find_task(request, task_id, RETRY_TASK), headers=limit.headers)
@@ -278,14 +281,6 @@ def find_task(request: Request, text: str, action: Action) -> Task:
     """Find the task of an address, for a caller who may see it and do this to it."""
     rows = Task.objects.defer(*UNSEEN)
     return find_row(request, rows, text, action, view=VIEW_TASK, kind="task")
-
-
-def _whole_workflow(request: Request, task: Task, action: Action) -> Sequence[UUID]:
-    """Find the tasks of a task's workflow that the caller may do this to."""
-    caller = caller_of(request)
-    seen = workflows.seen_workflow(task, caller=caller, view=VIEW_TASK)
-    mine = visible(Task.objects.filter(pk__in=seen.ids), caller, action)
-    return workflows.whole(seen._replace(ids=list(mine.values_list("pk", flat=True))))
 
 
 def _sees(request: Request) -> Sees:

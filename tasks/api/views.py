@@ -18,12 +18,9 @@ from tasks.api.parsers import SIZE_READ
 from tasks.api.permissions import MayAct, caller_of
 from tasks.api.problems import problem_response
 from tasks.contract.access import Action
-from tasks.contract.refusal_limit import refusal_key, refusals
+from tasks.contract.refusal_limit import REFUSED, refusal_key, refusals
 from tasks.errors import TooManyRefused
 from tasks.submission import OwnerId
-
-#: Refusals that count: all but those of a good request that came too late (409, 412).
-_REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422, 429})
 
 
 class Unread(BaseParser):
@@ -88,7 +85,7 @@ class ApiView(APIView):
     def handle_exception(self, exc: Exception) -> Response:
         """Answer an error, and count it if it refuses the request."""
         response = super().handle_exception(exc)
-        if response.status_code in _REFUSED and not isinstance(exc, TooManyRefused):
+        if response.status_code in REFUSED and not isinstance(exc, TooManyRefused):
             self._note_refusal(self.request)
         return response
 

@@ -174,6 +174,16 @@ class Caller:
                 f"you may not {action.words}: this needs the permission {' and '.join(action.permissions)}"
             )
 
+    def require_for_some(self, action: Action) -> None:
+        """Refuse an action that the caller may do to no row; for one of owners, ``find_owned`` decides by the row.
+
+        Raises:
+            NotAllowed: the token lacks the scope, or the user lacks a permission.
+        """
+        self.require_scope(action)
+        if not action.is_for_owners:
+            self.require(action)
+
     def require_scope(self, action: Action) -> None:
         """Refuse a token without the scope of an action; a caller without a token has every scope.
 

@@ -12,6 +12,9 @@ from tasks.contract.access import Caller
 from tasks.contract.rate_limit import Rate, take
 from tasks.errors import TooManyRefused
 
+#: The HTTP statuses of refusals that count: all but those of a good request that came too late (409, 412).
+REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422, 429})
+
 #: A refused body costs one unit more for each of these.
 BYTES_PER_UNIT = 64 * 1024
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from tasks.contract.access import Action, Caller, visible
+from tasks.contract.access import VIEW_TASK, Action, Caller, visible
 from tasks.contract.dependencies import Parents, edge_as_dict
 from tasks.contract.pages import Order
 from tasks.contract.values import timestamp
@@ -72,6 +72,17 @@ def whole(workflow: Workflow) -> Sequence[UUID]:
         return workflow.ids
     message = f"expected a workflow of at most {MOST_IN_WORKFLOW:,} tasks, got a larger one; act on its tasks by filter"
     raise InvalidTask(message)
+
+
+def whole_of(task: Task, *, caller: Caller, action: Action) -> Sequence[UUID]:
+    """Find the tasks of a task's workflow that the caller may do this to.
+
+    Raises:
+        InvalidTask: there are too many.
+    """
+    seen = seen_workflow(task, caller=caller, view=VIEW_TASK)
+    mine = visible(Task.objects.filter(pk__in=seen.ids), caller, action)
+    return whole(seen._replace(ids=list(mine.values_list("pk", flat=True))))
 
 
 def summary(workflow: Workflow) -> Mapping[str, Any]:

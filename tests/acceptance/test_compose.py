@@ -111,6 +111,7 @@ class Container:
             return [self.metrics_port]
         word = word.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - what it is replaced by is the point
         word = re.sub(r":8000\b", f":{self._stack.api_port}", word)
+        word = re.sub(r"\b50051\b", str(self._stack.grpc_port), word)
         return [re.sub(rf":{METRICS_PORT}\b", f":{self.metrics_port}", word)]
 
 
@@ -122,7 +123,7 @@ class Stack:
         self.image = folder / "image"
         containers.make_image(self.image)
         self.services = containers.interpolated(containers.compose()["services"])
-        self.api_port, self.redis_port = free_port(), free_port()
+        self.api_port, self.grpc_port, self.redis_port = free_port(), free_port(), free_port()
         program = find_redis(store=folder, account=None)
         assert program is not None
         self.redis_program = program.path

@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 
+from scheduler_site import probe
 from scheduler_site.embedded.accounts import servers_folder
 from scheduler_site.embedded.private import read_pairs
 from scheduler_site.embedded.processes import free_port, wait_for
@@ -33,7 +34,7 @@ class Project:
         self.output = folder / "output.txt"
         self.environment = {
             name: os.environ[name] for name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ
-        }
+        } | {"GRPC_PORT": str(free_port())}
         self.processes: list[subprocess.Popen[bytes]] = []
         folder.mkdir(mode=0o700)
         for part in _PARTS:
@@ -228,6 +229,8 @@ def test_a_second_start_keeps_data_and_credentials(project: Project) -> None:
         # A command pasted from the banner runs at once.
         assert first.call("workers?status=alive")["results"]
         task = first.call("tasks", {"actor": "echo", "payload": {"message": "kept"}})
+        assert probe.is_serving(f"127.0.0.1:{project.environment['GRPC_PORT']}")
+        assert f"127.0.0.1:{project.environment['GRPC_PORT']} callboard.v1.TaskService/SubmitTask" in first.text
         assert project.run("up").stderr.splitlines()[-1].startswith("CommandError: already running, pid ")
         assert wait_for(lambda: first.call(f"tasks/{task['id']}")["status"] == "SUCCEEDED", seconds=30)
         first.process.send_signal(signal.SIGINT)
@@ -246,7 +249,7 @@ def test_killed_with_9_it_leaves_nothing_behind(project: Project) -> None:
     with project.running() as up:
         up.call("tasks", {"actor": "sleep", "payload": {"duration": 600}})
         children = up.children()
-        assert len(children) >= 7  # PostgreSQL and Redis, api, scheduler, workers and what they start
+        assert len(children) >= 8  # PostgreSQL and Redis, api, grpc, scheduler, workers and what they start
         up.process.kill()
         assert wait_for(lambda: not any(child.is_running() for child in children), seconds=30)
         # It could not remove its address file; commands must not use those addresses all the same.

@@ -10,7 +10,7 @@ from django.db import OperationalError
 from django.db.migrations.executor import MigrationExecutor
 
 from tasks import circuit_breaker
-from tasks.api import health
+from tasks.contract import readiness
 from tasks.db import server
 from tasks.errors import BrokerUnavailable
 from tasks.models import Lease, Worker, new_id
@@ -83,7 +83,7 @@ def test_without_database_it_is_not_ready_and_does_not_say_where_that_is(nobody,
 
 
 def test_with_migrations_missing_it_is_not_ready(nobody, monkeypatch):
-    monkeypatch.setattr(health, "_migrated", threading.Event())
+    monkeypatch.setattr(readiness, "_migrated", threading.Event())
     monkeypatch.setattr(MigrationExecutor, "migration_plan", lambda *_: ["one"])
     assert assert_problem(nobody.get("/readyz"), 503)["components"]["migrations"] == "missing"
     monkeypatch.setattr(MigrationExecutor, "migration_plan", lambda *_: [])

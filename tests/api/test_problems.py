@@ -28,7 +28,8 @@ from gunicorn.workers.base import Worker
 from scheduler_site.site_requests import SiteRequestMiddleware
 from tasks import lifecycle
 from tasks.admin import TaskAdmin
-from tasks.api import authentication, problems
+from tasks.api import problems
+from tasks.contract import authentication
 from tasks.errors import DatabaseUnavailable
 from tasks.models import ApiToken, Task
 from tests.callers import TASKS, assert_problem

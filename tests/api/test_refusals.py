@@ -6,8 +6,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from tasks.api import authentication
-from tasks.contract import rate_limit
+from tasks.contract import authentication, rate_limit
 from tasks.contract.rate_limit import MemoryBuckets
 from tasks.contract.refusal_limit import RefusalLimit, refusals
 from tasks.models import ApiToken, Task

@@ -31,15 +31,16 @@ def test_the_compose_file_is_valid() -> None:
 
 def test_it_has_the_promised_services() -> None:
     assert set(SERVICES) == {
-        "secrets", "migrate", "postgres", "redis", "api", "scheduler", "worker_high", "worker_medium", "worker_low",
+        "secrets", "migrate", "postgres", "redis", "api", "grpc", "scheduler", "worker_high", "worker_medium",
+        "worker_low",
     }  # fmt: skip
     replicas = {name: one["deploy"]["replicas"] for name, one in SERVICES.items() if "deploy" in one}
     assert replicas == {"scheduler": 2, "worker_high": 2, "worker_medium": 2, "worker_low": 2}
 
 
-def test_only_the_api_is_reachable_and_only_from_this_machine() -> None:
+def test_only_the_doors_are_reachable_and_only_from_this_machine() -> None:
     ports = {name: containers.interpolated(one["ports"]) for name, one in SERVICES.items() if "ports" in one}
-    assert ports == {"api": ["127.0.0.1:8000:8000"]}
+    assert ports == {"api": ["127.0.0.1:8000:8000"], "grpc": ["127.0.0.1:50051:50051"]}
     assert not [name for name, one in SERVICES.items() if one.get("network_mode", "none") != "none"]
 
 

@@ -132,7 +132,7 @@ def test_other_names_of_a_knob_are_understood_where_ours_is_not_set(ours: str, t
 def test_a_block_of_another_stack_is_judged_whole() -> None:
     block = {
         "DEBUG": "maybe",
-        "GRPC_PORT": "50051",
+        "GRPC_PORT": "grpc",
         "CORS_ALLOW_CREDENTIALS": "true",
         "DATABASE_URL": "mysql://u:secret@h/db",
         "BROKER_URL": "http://cache",
@@ -172,13 +172,17 @@ def test_a_foreign_setting_is_refused_with_its_replacement(theirs: str) -> None:
 def test_a_refused_setting_is_one_line_without_a_traceback() -> None:
     command = [sys.executable, "manage.py", "check"]
     answer = subprocess.run(
-        command, env={"ENV_FILE": os.devnull, "GRPC_PORT": "50051"}, cwd=ROOT, capture_output=True, text=True
+        command,
+        env={"ENV_FILE": os.devnull, "CORS_ALLOW_CREDENTIALS": "true"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert answer.returncode == 1
     assert answer.stderr.splitlines() == [
         (
-            "GRPC_PORT is not a setting of Callboard, remove it: "
-            "gRPC comes with a later release; until then submit over REST."
+            "CORS_ALLOW_CREDENTIALS is not a setting of Callboard, remove it: "
+            "web pages of other origins send a token, and never a cookie."
         )
     ]
 

@@ -11,6 +11,7 @@ from django.core.management import load_command_class
 
 from scheduler_site import settings
 from scheduler_site.embedded.children import Child
+from tasks.rpc.server import DRAIN_SECONDS
 from tasks.worker.grace_period import CLEAN_UP_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +36,9 @@ def _read(path: Path) -> configparser.ConfigParser:
 
 
 def test_each_process_has_a_unit() -> None:
-    assert [unit.name for unit in UNITS] == [f"callboard-{name}.service" for name in ("api", "scheduler", "workers")]
+    assert [unit.name for unit in UNITS] == [
+        f"callboard-{name}.service" for name in ("api", "grpc", "scheduler", "workers")
+    ]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
@@ -55,6 +58,7 @@ def test_systemd_finds_nothing_wrong(unit: Path, tmp_path: Path) -> None:
     [
         ("workers", settings.SCHEDULER["SHUTDOWN_GRACE_SECONDS"] + CLEAN_UP_SECONDS),
         ("api", GRACEFUL_TIMEOUT_SECONDS),
+        ("grpc", settings.SCHEDULER["REQUEST_DATABASE_SECONDS"] + DRAIN_SECONDS),
         ("scheduler", SCHEDULER_STOP_SECONDS),
     ],
 )
@@ -81,7 +85,7 @@ def test_each_unit_is_restarted_for_ever_and_may_do_little(unit: Path) -> None:
     assert (ours["ProtectSystem"], ours["NoNewPrivileges"], ours["CapabilityBoundingSet"]) == ("strict", "true", "")
 
 
-@pytest.mark.parametrize("name", ["scheduler", "workers"])
+@pytest.mark.parametrize("name", ["grpc", "scheduler", "workers"])
 def test_the_command_line_of_a_unit_is_accepted(name: str) -> None:
     python, manage, command, *words = shlex.split(service(name)["ExecStart"])
     assert (python, manage) == (f"{HOME}/.venv/bin/python", "manage.py")

@@ -45,7 +45,7 @@ class StopRequest(BaseException):
 
 
 class Command(BaseCommand):
-    help = "Start everything on this machine: PostgreSQL, Redis, api, scheduler and workers. Ctrl-C stops it."
+    help = "Start everything on this machine: PostgreSQL, Redis, api, gRPC, scheduler and workers. Ctrl-C stops it."
     # The checks would need the database, which is not started yet.
     requires_system_checks = []
 
@@ -54,19 +54,23 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=int, help="the port of the api (default: API_PORT, 8000)")
+        parser.add_argument("--grpc-port", type=int, help="the port of gRPC (default: GRPC_PORT, 50051)")
         mode = parser.add_mutually_exclusive_group()
         mode.add_argument(
             "--once", action="store_true", help="run a short end-to-end check, then stop; exit with 0 or 1"
         )
         mode.add_argument("--reload", action="store_true", help="restart when a file of this project changes")
 
-    def handle(self, *args: Any, port: int | None, once: bool, reload: bool, **options: Any) -> None:
+    def handle(
+        self, *args: Any, port: int | None, grpc_port: int | None, once: bool, reload: bool, **options: Any
+    ) -> None:
         # A check may run beside another stack; a person who types an address needs a known port.
         self.port = (free_port() if once else conf.API_PORT) if port is None else _checked(port)
+        self.grpc_port = (free_port() if once else conf.GRPC_PORT) if grpc_port is None else _checked(grpc_port)
         if once:
             # The check prints its own report, and one of its tasks fails on purpose.
             os.environ.setdefault("LOG_LEVEL", "CRITICAL")
-        self.is_stopping = self.is_forced = False
+        self.is_stopping = self.is_forced = self.is_held = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         try:
@@ -88,7 +92,8 @@ class Command(BaseCommand):
         make_folder(conf.VAR_DIR)
         with ExitStack() as cleanup:
             cleanup.enter_context(only_one(conf.VAR_DIR / "up.lock"))
-            _refuse_taken_port(self.port)
+            _refuse_taken_port(conf.API_HOST, self.port, option="--port")
+            _refuse_taken_port(conf.GRPC_HOST, self.grpc_port, option="--grpc-port")
             servers = PrivateServers(
                 conf.BASE_DIR,
                 var=conf.VAR_DIR,
@@ -99,7 +104,10 @@ class Command(BaseCommand):
             cleanup.callback(lambda: servers.stop(immediate=self.is_forced))
             environment = self._environment(servers.start())
             children = Children(
-                env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"}, cwd=conf.BASE_DIR, report=self._say
+                env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+                cwd=conf.BASE_DIR,
+                report=self._say,
+                uninterrupted=self._held_signals,
             )
             cleanup.callback(children.stop, is_forced=lambda: self.is_forced)
             cleanup.callback(self._announce_stop, children)
@@ -108,7 +116,9 @@ class Command(BaseCommand):
             cleanup.enter_context(_written(conf.VAR_DIR / "run.env", found))
             children.start(*self._processes(environment["BROKER_URL"]))
             self._wait_for_api(children)
-            wait_for(lambda: _is_whole(f"{self._url()}/health"), seconds=_READY_SECONDS)
+            wait_for(
+                lambda: _is_whole(f"{self._url()}/health") and _listens(self._grpc_address()), seconds=_READY_SECONDS
+            )
             yield children
 
     def _environment(self, servers: Mapping[str, str]) -> dict[str, str]:
@@ -133,11 +143,13 @@ class Command(BaseCommand):
         gunicorn = [sys.executable, "-m", "gunicorn", "scheduler_site.wsgi", "--bind", f"{conf.API_HOST}:{self.port}"]
         quiet = ["--log-level", "warning", "--no-control-socket"]
         api = Child("api", [*gunicorn, "--threads", "4", "--graceful-timeout", "5", *quiet])
+        grpc = Child("grpc", [*manage, "rungrpc", "--host", conf.GRPC_HOST, "--port", str(self.grpc_port)])
         if broker_url == IN_PROCESS_URL:
-            return [Child("scheduler", [*manage, "runscheduler", "--with-workers"], patience), api]
+            return [Child("scheduler", [*manage, "runscheduler", "--with-workers"], patience), grpc, api]
         return [
             Child("workers", [*manage, "runworkers", "--processes", "2", "--threads", "4"], patience),
             Child("scheduler", [*manage, "runscheduler"]),
+            grpc,
             api,
         ]
 
@@ -182,7 +194,8 @@ class Command(BaseCommand):
                 children.restart()
 
     def _banner(self) -> str:
-        url, known = self._url(), _credentials()
+        url, known, (host, port) = self._url(), _credentials(), self._grpc_address()
+        mode = "-insecure" if conf.GRPC_TLS_CERTIFICATE else "-plaintext"
         password = known["ADMIN_PASSWORD"] or "(your own password; manage.py changepassword admin sets a new one)"
         lines = [
             "",
@@ -190,6 +203,7 @@ class Command(BaseCommand):
             "",
             f"  API        {url}/api/v1/",
             f"  API token  {known['API_TOKEN']}",
+            f"  gRPC       {host}:{port}",
             f"  Admin      {url}/admin/",
             f"  Login      {known['ADMIN_USER']} / {password}",
             "",
@@ -200,6 +214,12 @@ class Command(BaseCommand):
             "",
             f"  curl -s {url}/api/v1/tasks -H 'Authorization: Bearer {known['API_TOKEN']}' \\",
             '    -H \'Content-Type: application/json\' -d \'{"actor": "echo", "payload": {"message": "hello"}}\'',
+            "",
+            "Or by gRPC:",
+            "",
+            f"  grpcurl {mode} -H 'authorization: Bearer {known['API_TOKEN']}' \\",
+            """    -d '{"task": {"actor": "echo", "payload": "{\\"message\\": \\"hello\\"}"}}' \\""",
+            f"    {host}:{port} callboard.v1.TaskService/SubmitTask",
             "",
             "Ctrl-C stops everything; the data stays.",
             "",
@@ -217,10 +237,25 @@ class Command(BaseCommand):
             self.is_forced = True
             return
         self.is_stopping = True
-        raise StopRequest
+        if not self.is_held:
+            raise StopRequest
+
+    @contextmanager
+    def _held_signals(self) -> Iterator[None]:
+        """Hold a request to stop back until the end of the block."""
+        self.is_held = True
+        try:
+            yield
+        finally:
+            self.is_held = False
+        if self.is_stopping:
+            raise StopRequest
 
     def _url(self) -> str:
-        return f"http://{HOST if conf.API_HOST in EVERY_ADDRESS else conf.API_HOST}:{self.port}"
+        return f"http://{_reachable(conf.API_HOST)}:{self.port}"
+
+    def _grpc_address(self) -> tuple[str, int]:
+        return _reachable(conf.GRPC_HOST), self.grpc_port
 
     def _say(self, text: str) -> None:
         """Print a line; a full disk costs the line, and a reader that has gone is a request to stop."""
@@ -253,16 +288,28 @@ def _checked(port: int) -> int:
     return port
 
 
-def _refuse_taken_port(port: int) -> None:
+def _reachable(host: str) -> str:
+    return HOST if host in EVERY_ADDRESS else host
+
+
+def _listens(address: tuple[str, int]) -> bool:
+    try:
+        with socket.create_connection(address, timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def _refuse_taken_port(host: str, port: int, *, option: str) -> None:
     with socket.socket() as probe:
         # As gunicorn does: lingering connections of an earlier run do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((conf.API_HOST, port))
+            probe.bind((host, port))
         except OSError as error:
             other = port + 1 if _SMALLEST_FREE_PORT <= port < _LARGEST_PORT else conf.API_PORT
             raise LaunchError(
-                f"port {port} on {conf.API_HOST} is not free ({error.strerror}); choose another: --port {other}"
+                f"port {port} on {host} is not free ({error.strerror}); choose another: {option} {other}"
             ) from error
 
 

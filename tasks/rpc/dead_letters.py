@@ -1,0 +1,79 @@
+"""The methods of dead letters: list, read, re-drive, discard."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlq.models import DeadLetter
+from tasks import lifecycle
+from tasks.contract.access import (
+    DISCARD_DEAD_LETTER,
+    REDRIVE_DEAD_LETTER,
+    VIEW_DEAD_LETTER,
+    Action,
+    find_owned,
+    visible,
+)
+from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses
+from tasks.contract.filters import filtered
+from tasks.contract.pages import page
+from tasks.contract.sight import Lens
+from tasks.rpc.calls import Call, Method, Values
+from tasks.rpc.generated import dead_letter_pb2 as pb
+from tasks.rpc.messages import as_parameters
+from tasks.rpc.pages import page_as_dict
+
+
+def list_dead_letters(call: Call, asked: Values) -> Mapping[str, Any]:
+    """List dead letters, newest first."""
+    parameters = as_parameters(asked)
+    rows = visible(DeadLetter.objects.all(), call.caller, VIEW_DEAD_LETTER)
+    found = page(filtered(rows, parameters, FILTERS), parameters)
+    seen = lenses(found.rows, sees=call.sees)
+    return page_as_dict("dead_letters", found, lambda letter: _as_dict(letter, seen[letter.pk]))
+
+
+def get_dead_letter(call: Call, asked: Values) -> Mapping[str, Any]:
+    """Read one dead letter."""
+    return {"dead_letter": _written(call, asked, VIEW_DEAD_LETTER)}
+
+
+def redrive_dead_letter(call: Call, asked: Values) -> Mapping[str, Any]:
+    """Re-drive a dead letter: run its task again with a fresh set of retries."""
+    letter, by = _find(call, asked, REDRIVE_DEAD_LETTER), call.author(asked)
+    status = lifecycle.redrive(letter.pk, by=by, admit=call.limit)
+    return {"dead_letter": _written(call, asked, REDRIVE_DEAD_LETTER), "task_status": status}
+
+
+def discard_dead_letter(call: Call, asked: Values) -> Mapping[str, Any]:
+    """Discard a dead letter: resolve it without running its task again."""
+    letter, by = _find(call, asked, DISCARD_DEAD_LETTER), call.author(asked)
+    lifecycle.discard(letter.pk, by=by)
+    return {"dead_letter": _written(call, asked, DISCARD_DEAD_LETTER)}
+
+
+def _find(call: Call, asked: Values, action: Action) -> DeadLetter:
+    rows, id = DeadLetter.objects.all(), asked.get("id", "")
+    return find_owned(rows, id, call.caller, action, view=VIEW_DEAD_LETTER, kind="dead letter")
+
+
+def _written(call: Call, asked: Values, action: Action) -> dict[str, Any]:
+    letter = _find(call, asked, action)
+    return _as_dict(letter, lenses([letter], sees=call.sees)[letter.pk])
+
+
+def _as_dict(letter: DeadLetter, lens: Lens) -> dict[str, Any]:
+    return dead_letter_as_dict(letter, url=str, task_url=str, lens=lens)
+
+
+METHODS = {
+    "ListDeadLetters": Method(
+        VIEW_DEAD_LETTER, list_dead_letters, pb.ListDeadLettersRequest, pb.ListDeadLettersResponse
+    ),
+    "GetDeadLetter": Method(VIEW_DEAD_LETTER, get_dead_letter, pb.GetDeadLetterRequest, pb.GetDeadLetterResponse),
+    "RedriveDeadLetter": Method(
+        REDRIVE_DEAD_LETTER, redrive_dead_letter, pb.RedriveDeadLetterRequest, pb.RedriveDeadLetterResponse
+    ),
+    "DiscardDeadLetter": Method(
+        DISCARD_DEAD_LETTER, discard_dead_letter, pb.DiscardDeadLetterRequest, pb.DiscardDeadLetterResponse
+    ),
+}
