@@ -17,6 +17,7 @@ from django.db import transaction
 from django.utils.module_loading import import_string
 
 from tasks import current
+from tasks.lifecycle import batches
 from tasks.retry import RetryPolicy
 
 #: What ``note`` was called with, in order; tests clear it.
@@ -357,6 +358,13 @@ def list_parents() -> list[list[Any]]:
     found = [[str(one.id), one.status, one.result] for one in current.parents()]
     assert len(current.parents()) == len(found)
     return found
+
+
+@dramatiq.actor
+def tell_batch() -> list[Any]:
+    """Return what is known of the batch that calls back."""
+    batch_id = current.callback_of()
+    return [] if batch_id is None else [str(batch_id), batches.find(batch_id).succeeded]
 
 
 @dramatiq.actor

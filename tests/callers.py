@@ -124,6 +124,7 @@ def life(worker: Any) -> Task:
     factories.start(task, worker)
     ApiToken.issue(user=User.objects.create_user("alice"), name="laptop")
     factories.make_schedule()
+    factories.make_batch(name="nightly")
     return task
 
 

@@ -82,6 +82,27 @@ MUTANTS = (
         "lifecycle/test_rescue.py::test_a_deposed_leader_rescues_nothing",
     ),
     Mutant(
+        "term fence of a batch's end",
+        "tasks.lifecycle.batches:_DUE",
+        "EXISTS (SELECT FROM lead)",
+        "true",
+        "lifecycle/test_batches.py::test_an_old_leader_changes_nothing",
+    ),
+    Mutant(
+        "guard of closed batches",
+        "tasks.lifecycle.tally:_JOIN",
+        "batch.status = 'OPEN'",
+        "true",
+        "lifecycle/test_batches.py::test_an_open_batch_takes_tasks_until_it_is_closed",
+    ),
+    Mutant(
+        "lock of a batch that is submitted into",
+        "tasks.lifecycle.tally:_JOIN",
+        "FOR KEY SHARE OF batch",
+        "",
+        "races/test_batches.py::test_a_submission_that_waits_for_the_close_is_refused",
+    ),
+    Mutant(
         "skip of locked rows in a completion",
         "tasks.lifecycle.complete:_COMPLETE",
         "SKIP LOCKED",

@@ -1,5 +1,6 @@
-"""The control plane: admin pages of tasks, schedules, workers, queues, tokens and the journal, and operators' verbs."""
+"""The control plane: admin pages of tasks, batches, schedules, workers, queues, tokens, the journal, and verbs."""
 
+from tasks.admin.batch import BatchAdmin
 from tasks.admin.journal import JournalAdmin
 from tasks.admin.queue import QueueAdmin
 from tasks.admin.schedule import ScheduleAdmin
@@ -7,4 +8,4 @@ from tasks.admin.task import TaskAdmin
 from tasks.admin.token import ApiTokenAdmin
 from tasks.admin.worker import WorkerAdmin
 
-__all__ = ["ApiTokenAdmin", "JournalAdmin", "QueueAdmin", "ScheduleAdmin", "TaskAdmin", "WorkerAdmin"]
+__all__ = ["ApiTokenAdmin", "BatchAdmin", "JournalAdmin", "QueueAdmin", "ScheduleAdmin", "TaskAdmin", "WorkerAdmin"]

@@ -12,10 +12,10 @@ from django.utils import timezone
 from tasks import registry
 from tasks.admin.formatting import count_text, escape_invisible
 from tasks.contract.fields import InvalidValue, text
-from tasks.models import Queue, Task, TaskQuerySet
+from tasks.models import Batch, BatchQuerySet, Queue, Task, TaskQuerySet
 from tasks.priority import BANDS
 from tasks.queries import counts
-from tasks.states import Status, WorkerStatus
+from tasks.states import BatchStatus, Status, WorkerStatus
 
 
 class KnownValuesFilter(admin.SimpleListFilter):
@@ -74,6 +74,20 @@ class StatusFilter(ChipsFilter):
     def filtered(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
         """Keep one status."""
         return rows.in_status([Status(value)])
+
+
+class BatchStatusFilter(ChipsFilter):
+    """Batches by status."""
+
+    title = parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        """List the statuses."""
+        return BatchStatus.choices
+
+    def filtered(self, rows: BatchQuerySet, value: str) -> QuerySet[Batch]:
+        """Keep one status."""
+        return rows.in_status([BatchStatus(value)])
 
 
 class WorkerStatusFilter(ChipsFilter):

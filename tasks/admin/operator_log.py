@@ -27,6 +27,7 @@ _PAGES = {
     ObjectKind.QUEUE: "admin:callboard_queue_change",
     ObjectKind.WORKER: "admin:callboard_worker_change",
     ObjectKind.SCHEDULE: "admin:callboard_schedule_change",
+    ObjectKind.BATCH: "admin:callboard_batch_change",
     ObjectKind.TOKEN: "admin:callboard_apitoken_change",
 }
 

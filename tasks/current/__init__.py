@@ -29,10 +29,37 @@ if TYPE_CHECKING:
     from tasks.queries.parents import Parents
 
 __all__ = [
-    "Completion", "NotInActor", "Run", "Running", "WaitTimedOut",
-    "acheckpoint", "alast_checkpoint", "asleep", "astep", "attempt", "await_for", "checkpoint",
-    "complete_in_transaction", "each", "enter", "estimated_seconds", "give_up", "idempotency_key", "is_cancelled",
-    "last_checkpoint", "leave", "log", "parents", "progress", "run", "sleep", "snooze", "step", "task_id", "time_left",
+    "Completion",
+    "NotInActor",
+    "Run",
+    "Running",
+    "WaitTimedOut",
+    "acheckpoint",
+    "alast_checkpoint",
+    "asleep",
+    "astep",
+    "attempt",
+    "await_for",
+    "callback_of",
+    "checkpoint",
+    "complete_in_transaction",
+    "each",
+    "enter",
+    "estimated_seconds",
+    "give_up",
+    "idempotency_key",
+    "is_cancelled",
+    "last_checkpoint",
+    "leave",
+    "log",
+    "parents",
+    "progress",
+    "run",
+    "sleep",
+    "snooze",
+    "step",
+    "task_id",
+    "time_left",
     "wait_for",
 ]  # fmt: skip
 
@@ -115,6 +142,12 @@ def parents() -> "Parents":
     ``len()`` counts them.
     """
     return _current().run.parents
+
+
+def callback_of() -> UUID | None:
+    """Return the id of the batch that submitted the running task as its callback; None if none did."""
+    batch_id = _claimed().options.get("callback_of")
+    return UUID(batch_id) if batch_id else None
 
 
 def is_cancelled() -> bool:

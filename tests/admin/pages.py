@@ -7,9 +7,9 @@ from django.test import Client
 from django.urls import reverse
 
 from dlq.models import DeadLetter
-from tasks.models import ApiToken, Journal, Queue, Schedule, Task, Worker
+from tasks.models import ApiToken, Batch, Journal, Queue, Schedule, Task, Worker
 
-MODELS = [Task, Schedule, Worker, Queue, ApiToken, DeadLetter, Journal]
+MODELS = [Task, Batch, Schedule, Worker, Queue, ApiToken, DeadLetter, Journal]
 
 
 def browser_of(user: User) -> Client:

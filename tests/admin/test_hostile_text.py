@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.models import ApiToken, Journal, Queue, Schedule, Task, Worker
+from tasks.models import ApiToken, Batch, Journal, Queue, Schedule, Task, Worker
 from tasks.states import Status
 from tests import factories
 from tests.admin.pages import MODELS, html, list_of, page_of
@@ -47,6 +47,10 @@ def hostile(worker):
     Worker.objects.update(host=HOSTILE, queues=[HOSTILE[:100]], actors=[HOSTILE], crash={"a": HOSTILE})
     Queue.objects.create(name=f"~{HOSTILE[:90]}")
     ApiToken.issue(user=User.objects.create_user("alice"), name=HOSTILE[:100])
+    factories.make_batch(name=HOSTILE[:200])
+    Batch.objects.update(
+        cancelled_by=HOSTILE, cancel_reason=HOSTILE, callbacks={"on_success": {"actor": HOSTILE}}, called={}
+    )
     schedule = factories.make_schedule(HOSTILE[:100], is_declared=True)
     texts = {"actor": HOSTILE, "payload": {"do": HOSTILE}, "problem": HOSTILE, "options": {"tags": [HOSTILE]}}
     people = {"paused_by": HOSTILE, "pause_reason": HOSTILE, "taken_over_by": HOSTILE, "declared": {"payload": HOSTILE}}
@@ -119,6 +123,7 @@ def test_invisible_characters_in_names_are_written_out(root, worker):
     token, _ = ApiToken.issue(user=User.objects.create_user("alice"), name=name, queues=[name])
     factories.submit()
     factories.make_schedule(name)
+    factories.make_batch(name=name)
     Task.objects.update(queue=name)
     entry = Journal.objects.create(kind="queue", object_id=name, verb="pause", by=name, reason=name, queue=name)
     lists = [list_of(model) for model in MODELS]

@@ -321,6 +321,7 @@ OF_ROOT = dict.fromkeys(READ_ONLY, ROOT)
 #: By model and page: who opens it.
 PAGES = {
     "callboard_task": READ_ONLY,
+    "callboard_batch": READ_ONLY,
     "callboard_queue": READ_ONLY,
     "callboard_worker": READ_ONLY,
     "callboard_journal": READ_ONLY,
@@ -338,6 +339,7 @@ VERBS = {
         "signal": ("suspended", OPERATORS),
     },
     "dlq_deadletter": {"redrive": ("letter", OPERATORS), "discard": ("letter", OPERATORS)},
+    "callboard_batch": {"close": ("batch", OPERATORS), "cancel": ("batch", OPERATORS)},
     "callboard_queue": {"pause": ("queue", OPERATORS), "resume": ("queue", OPERATORS)},
     "callboard_schedule": {
         "run": ("schedule", OPERATORS),
@@ -360,6 +362,7 @@ def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
     return rows | {
         "token": token.pk,
         "callboard_task": rows["dead"],
+        "callboard_batch": rows["batch"],
         "callboard_queue": "default",
         "callboard_worker": rows["worker"],
         "callboard_schedule": rows["schedule"],

@@ -25,8 +25,8 @@ _NEEDS: dict[tuple[str, ...], list[str]] = {
 }
 #: Commands that print what there is, and so cannot be refused.
 PRINT_ALWAYS = {
-    ("actors", "list"), ("completion",), ("dlq", "list"), ("queues", "list"), ("schedules", "list"), ("stats",),
-    ("tasks", "list"), ("workers", "list"),
+    ("actors", "list"), ("batches", "list"), ("completion",), ("dlq", "list"), ("queues", "list"),
+    ("schedules", "list"), ("stats",), ("tasks", "list"), ("workers", "list"),
 }  # fmt: skip
 
 

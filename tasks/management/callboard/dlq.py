@@ -45,7 +45,7 @@ def register(commands: parsing.Commands) -> None:
     lists.add_options(listing, FILTERS)
     lists.add_secrets_option(listing)
     listing.add_argument("--all", action="store_true", dest="is_all", help="include resolved ones")
-    add_verb = partial(parsing.add_verb, nouns, noun="dlq", of="dead letter")
+    add_verb = partial(parsing.add_verb, nouns, noun="dlq", of="dead letters")
     lists.add_secrets_option(
         parsing.add_show(nouns, show, noun="dlq", help="show a dead letter and its traceback", of="dead letter")
     )

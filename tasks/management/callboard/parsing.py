@@ -82,7 +82,7 @@ def add_verb(
     """Add a command that applies a verb to one or more rows, and return its parser."""
     examples = [f"{noun} {name} ID ID ID", f"{noun} {name} ID --reason 'as agreed with Ada'"]
     parser = add_command(commands, name, run, help=help, examples=examples)
-    parser.add_argument("ids", nargs="+", type=identifier, metavar="ID", help=f"ids of {of}s")
+    parser.add_argument("ids", nargs="+", type=identifier, metavar="ID", help=f"ids of {of}")
     add_reason(parser)
     return parser
 

@@ -93,7 +93,7 @@ def register(commands: parsing.Commands) -> None:
     )  # fmt: skip
     lists.add_options(listing, FILTERS)
     lists.add_secrets_option(listing)
-    add_verb = partial(parsing.add_verb, nouns, noun="tasks", of="task")
+    add_verb = partial(parsing.add_verb, nouns, noun="tasks", of="tasks")
     lists.add_secrets_option(
         parsing.add_show(
             nouns, show, noun="tasks", help="show a task, its attempts with tracebacks, and its events", of="task"

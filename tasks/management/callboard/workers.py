@@ -53,7 +53,7 @@ def register(commands: parsing.Commands) -> None:
     listing.add_argument("--all", action="store_true", dest="is_all", help="include workers that are gone")
     parsing.add_show(nouns, show, noun="workers", help="show a worker and its tasks", of="worker")
     parsing.add_verb(
-        nouns, "drain", drain, noun="workers", of="worker",
+        nouns, "drain", drain, noun="workers", of="workers",
         help="ask workers to finish their tasks and stop; their supervisor starts new ones",
     )  # fmt: skip
     pool.register(nouns)

@@ -14,6 +14,7 @@ from tasks import __version__
 from tasks.errors import CallboardError, InvalidQuery, describe
 from tasks.management.callboard import (
     actors,
+    batches,
     completion,
     demo,
     dlq,
@@ -37,8 +38,8 @@ class Command(BaseCommand):
     """Looks at tasks, queues and workers, and acts on them."""
 
     help = (
-        "Look at tasks, dead letters, schedules, queues and workers, and act on them. Tables on a terminal, plain "
-        "lines in a pipe, JSON with --json. `manage.py callboard NOUN COMMAND --help` has examples."
+        "Look at tasks, batches, dead letters, schedules, queues and workers, and act on them. Tables on a terminal, "
+        "plain lines in a pipe, JSON with --json. `manage.py callboard NOUN COMMAND --help` has examples."
     )
     # The checks are about starting servers; `verify` even works without a database.
     requires_system_checks = []
@@ -50,7 +51,21 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the commands."""
         commands = parsing.add_nouns(parser)
-        for module in (submit, actors, tasks, dlq, schedules, queues, workers, stats, load, demo, verify, completion):
+        for module in (
+            submit,
+            actors,
+            tasks,
+            batches,
+            dlq,
+            schedules,
+            queues,
+            workers,
+            stats,
+            load,
+            demo,
+            verify,
+            completion,
+        ):
             module.register(commands)
 
     def handle(self, *, run: Any, is_json: bool, no_color: bool, **options: Any) -> None:

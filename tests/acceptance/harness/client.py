@@ -35,6 +35,22 @@ class Client:
         self.history.submissions.append(Submission(name, answer["answer"], len(tasks), ids))
         return list(ids)
 
+    def submit_batch(self, tasks: list[dict[str, Any]], callbacks: dict[str, dict[str, Any]], *, called: int) -> None:
+        """Submit tasks as a batch.
+
+        Parameters:
+            called: how many of the callbacks the batch will submit.
+        """
+        name = f"submission-{len(self.history.submissions)}"
+        command = {
+            "verb": "batch",
+            "tasks": [{**task, "tags": [name]} for task in tasks],
+            "callbacks": {one: {**task, "tags": [name]} for one, task in callbacks.items()},
+        }
+        answer = self._ask(command)
+        ids = tuple(answer.get("result", ()))
+        self.history.submissions.append(Submission(name, answer["answer"], len(tasks) + called, ids))
+
     def cancel(self, task: str) -> str:
         """Cancel a task; return its status."""
         return str(self._ask({"verb": "cancel", "id": task})["result"])

@@ -1,7 +1,8 @@
 """A client in its own process: reads commands as JSON lines, calls lifecycle, answers with JSON lines.
 
 A command is ``{"verb": "submit", "tasks": […]}`` (keyword arguments of ``Submission``), ``{"verb": "edit", "id": …,
-"change": {…}}``, ``cancel`` or ``retry`` with an ``id``, or ``issue`` for a token of a new user, a superuser or not.
+"change": {…}}``, ``batch`` with tasks and callbacks, ``cancel`` or ``retry`` with an ``id``, or ``issue`` for a token
+of a new user, a superuser or not.
 """
 
 import json
@@ -56,12 +57,17 @@ def _do(command: dict[str, Any]) -> Any:
     from django.contrib.auth import get_user_model
 
     from tasks import lifecycle
+    from tasks.lifecycle import NewBatch, batches
     from tasks.models import ApiToken
 
     match command["verb"]:
         case "submit":
             submissions = [_submission(**task) for task in command["tasks"]]
             return [str(task.id) for task in lifecycle.submit_many(submissions)]
+        case "batch":
+            tasks = [_submission(**task) for task in command["tasks"]]
+            callbacks = {name: _submission(**task) for name, task in command["callbacks"].items()}
+            return [str(id) for id in batches.create(NewBatch(tasks=tasks, callbacks=callbacks)).task_ids]
         case "cancel":
             return str(lifecycle.cancel(UUID(command["id"]), by=lifecycle.Author("client")))
         case "retry":
