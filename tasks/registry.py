@@ -16,7 +16,7 @@ from typing import Any
 import dramatiq
 from dramatiq.asyncio import async_to_sync
 
-from tasks import declared_schedules
+from tasks import declared_schedules, schedule_definition
 from tasks.arguments import Arguments
 from tasks.conf import conf
 from tasks.errors import FieldError, InvalidTask, UnknownActor, describe
@@ -249,6 +249,8 @@ def check_unique(actor: Any) -> None:
     option = actor.options.get("unique")
     if option is None:
         return
+    if actor.options.get("schedule") is not None:
+        raise ValueError(f"actor {actor.actor_name!r}: schedule and unique: {schedule_definition.NO_KEYS}")
     try:
         check_template(Unique.read(option).key, inspect.signature(declared(actor.fn)))
     except ValueError as error:

@@ -38,6 +38,11 @@ DEFINITION = (
     "pause_after_failures",
 )
 
+#: Why a schedule refuses an actor with unique keys.
+NO_KEYS = (
+    "expected an actor without unique keys, since each fire makes a task of its own; overlap says what happens while "
+    "the last one has not ended"
+)
 LONGEST_NAME = 100
 LONGEST_JITTER_SECONDS = 86_400.0
 MOST_FAILURES = 1_000

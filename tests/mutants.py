@@ -151,6 +151,48 @@ MUTANTS = (
         "",
         "races/test_steps.py::test_a_rescue_waits_for_a_write_that_has_begun[keep]",
     ),
+    Mutant(
+        "term of a fire",
+        "tasks.lifecycle.fire:_HOLD",
+        "EXISTS (SELECT FROM lead)",
+        "true",
+        "scheduler/test_cron.py::test_a_deposed_leader_that_does_not_know_it_fires_nothing",
+    ),
+    Mutant(
+        "version of a schedule that fires",
+        "tasks.lifecycle.fire:_HOLD",
+        "schedule.version = decided.version",
+        "true",
+        "scheduler/test_cron.py::test_nothing_is_cancelled_for_a_fire_that_was_decided_before_an_edit",
+    ),
+    Mutant(
+        "pause of a schedule that fires",
+        "tasks.lifecycle.fire:_HOLD",
+        "schedule.paused_at IS NULL",
+        "true",
+        "scheduler/test_cron.py::test_a_decision_from_before_a_pause_fires_nothing",
+    ),
+    Mutant(
+        "fire that a decision was made from",
+        "tasks.lifecycle.fire:_HOLD",
+        "schedule.next_fire_at IS NOT DISTINCT FROM decided.next_was",
+        "true",
+        "scheduler/test_cron.py::test_a_decision_from_a_schedule_that_has_moved_on_does_nothing[next_fire_at]",
+    ),
+    Mutant(
+        "kept fire that a decision was made from",
+        "tasks.lifecycle.fire:_HOLD",
+        "schedule.buffered_fire_at IS NOT DISTINCT FROM decided.buffered_was",
+        "true",
+        "scheduler/test_cron.py::test_a_decision_from_a_schedule_that_has_moved_on_does_nothing[buffered_fire_at]",
+    ),
+    Mutant(
+        "backfill that a decision was made from",
+        "tasks.lifecycle.fire:_HOLD",
+        "schedule.backfill_from IS NOT DISTINCT FROM decided.backfill_was",
+        "true",
+        "scheduler/test_cron.py::test_a_decision_from_a_schedule_that_has_moved_on_does_nothing[backfill_from]",
+    ),
 )
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks.db.statements import as_json, fetch
-from tasks.errors import CallboardError, UnknownActor
+from tasks.errors import CallboardError, FieldError, InvalidTask, UnknownActor
 from tasks.lifecycle.cancel import cancel_many
 from tasks.lifecycle.journal import Author, entries
 from tasks.lifecycle.predicates import IS_LEADING, LEAD
@@ -22,6 +22,7 @@ from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit import checked, insertion
 from tasks.log import get_logger
 from tasks.models import Schedule
+from tasks.schedule_definition import NO_KEYS
 from tasks.states import Door, Status
 from tasks.submission import Submission
 from tasks.timetable import zone
@@ -92,9 +93,11 @@ def row_of(schedule: Schedule, fire: datetime, *, run_at: datetime | None = None
     """Make the row of a fire's task.
 
     Raises:
-        InvalidTask, UnknownActor: the schedule's actor does not take it.
+        InvalidTask, UnknownActor: the schedule's actor does not take it, or has unique keys.
     """
     row = checked(submission_of(schedule, fire))
+    if "unique_key" in row:
+        raise InvalidTask(NO_KEYS, errors=[FieldError("actor", "not_supported", NO_KEYS)])
     return row | {"schedule_id": schedule.pk, "scheduled_at": fire, "run_at": run_at}
 
 

@@ -3,12 +3,14 @@
 from datetime import timedelta
 from typing import Any
 
+import dramatiq
 import pytest
 
 from tasks.db.statements import fetch
 from tasks.errors import IllegalTransition, InvalidTask, NotFound, VersionMismatch
 from tasks.lifecycle import Author, schedules
 from tasks.models import Journal, Schedule, Task, new_id
+from tasks.worker.middleware import InvalidOption
 from tests.factories import make_schedule, submit
 
 pytestmark = pytest.mark.django_db
@@ -114,6 +116,26 @@ def test_code_too_cannot_add_what_cannot_fire(definition: dict[str, Any], field:
         schedules.add("bad", DAILY | definition)
     assert field in {error.field for error in refused.value.errors}
     assert not Schedule.objects.exists()
+
+
+def test_a_schedule_of_an_actor_with_unique_keys_is_refused_wherever_it_comes_from() -> None:
+    definition = {"actor": "invoice", "payload": {"order_id": 1}, "cron": "@daily"}
+    with pytest.raises(InvalidTask, match="without unique keys"):
+        schedules.add("bad", definition)
+    assert declare(bad=definition, good=DAILY) == {"bad": "not valid for its actor: actor"}
+    with pytest.raises(InvalidOption, match="actor 'scheduled': schedule and unique: expected an actor without"):
+        dramatiq.actor(actor_name="scheduled", unique="k", schedule="@daily")(lambda: None)
+    with pytest.raises(InvalidTask, match="without unique keys"):
+        schedules.edit(only().pk, {"actor": "invoice", "payload": {"order_id": 1}})
+    assert only().actor == "act"
+
+
+def test_a_declaration_of_the_wrong_types_holds_up_no_other() -> None:
+    problems = declare(
+        bad=DAILY | {"starts_at": "soon", "jitter_seconds": "5"}, worse=DAILY | {"options": 5}, good=DAILY
+    )
+    assert set(problems) == {"bad", "worse"}
+    assert only().name == "good"
 
 
 def test_an_edit_that_does_not_change_the_times_loses_no_fire() -> None:

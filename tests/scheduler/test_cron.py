@@ -246,6 +246,18 @@ def test_a_decision_from_before_a_pause_fires_nothing(cron, clocks) -> None:
     assert not Task.objects.exists()
 
 
+@pytest.mark.parametrize("moved", ["next_fire_at", "buffered_fire_at", "backfill_from"])
+def test_a_decision_from_a_schedule_that_has_moved_on_does_nothing(cron, clocks, moved: str) -> None:
+    make_schedule()
+    read = Schedule.objects.get()
+    later = read.created_at + timedelta(days=1)
+    Schedule.objects.update(**{moved: later}, backfill_until=later if moved == "backfill_from" else None)
+    before = Schedule.objects.values().get()
+    stale = Decision(schedule=read, fires=[later], fired_until=later, next_fire_at=None)
+    assert fire_many([stale], **make_lead()).moves == []
+    assert (Schedule.objects.values().get(), Task.objects.count()) == (before, 0)
+
+
 def test_a_batch_of_broken_schedules_holds_up_no_other(cron, clocks, monkeypatch) -> None:
     monkeypatch.setattr(module, "BATCH", 2)
     for name in ("a", "b", "c"):
