@@ -24,9 +24,11 @@ from dlq.models import DeadLetter
 from scheduler_site import addresses, env
 from tasks import current
 from tasks.api import schemas
+from tasks.conf import conf
 from tasks.contract import submissions
 from tasks.models import Task, new_id
 from tasks.priority import BANDS, parse_priority
+from tasks.rpc.services import METHODS
 from tasks.states import DeathReason, Status
 from tasks.telemetry import metrics
 from tests import engines as engines
@@ -316,6 +318,13 @@ def test_services_of_compose_are_those_of_the_file() -> None:
     file = (ROOT / "docker-compose.yml").read_text().partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
     named = {word for row in rows(section("Deployment"))[2:4] for word in quoted(f"{row.here} {row.differs}")}
     assert named == set(re.findall(r"^  (\w+):$", file, re.M))
+
+
+def test_the_grpc_method_of_the_page_is_served() -> None:
+    (row,) = [row for row in rows(PAGE) if "`JobSchedulerService`" in row.theirs]
+    method, service = quoted(row.here)
+    assert f"/{service}/{method}" in METHODS
+    assert conf.GRPC_PORT == 50051
 
 
 # --- Metrics -----------------------------------------------------------------------------------------------------

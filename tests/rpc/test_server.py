@@ -1,25 +1,37 @@
 """The gRPC server on the wire: what only a connection shows."""
 
+import dataclasses
 import json
+import shutil
 import socket
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from tasks.models import Task
+from tasks.rpc import calls
 from tasks.rpc import server as server_module
+from tasks.rpc.calls import Origin
+from tasks.rpc.credentials import server_credentials
 from tasks.rpc.generated import task_pb2 as pb
 from tasks.rpc.generated.task_pb2_grpc import TaskServiceStub
 from tasks.rpc.incoming import peer_address
-from tasks.rpc.services import SERVICES
+from tasks.rpc.services import METHODS, SERVICES
 from tests.callers import Caller
 from tests.rpc.serving import code_of, metadata_of, refused, served
+from tests.waiting import wait_until
 
 GOOD = pb.NewTask(actor="act", payload=json.dumps({"do": "return"}))
 PATH = "/callboard.v1.TaskService/"
@@ -143,6 +155,78 @@ def test_calls_beyond_the_limit_and_silent_streams_are_ended(
     silent = stub.SubmitTasks(nothing(), metadata=metadata)
     assert code_of(lambda: silent) == "DEADLINE_EXCEEDED"
     ended.set()
+
+
+def test_a_client_that_never_reads_is_given_up(
+    channel: Any, alice: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_module, "STREAM_SECONDS", 0.2)
+    caplog.set_level("INFO")
+    wanted = ServerReflectionRequest(file_containing_symbol=SERVICES[0]).SerializeToString()
+    reflection = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+    unread = reflection((wanted for _ in range(10_000)), metadata=metadata_of(alice))
+    wait_until(lambda: "DEADLINE_EXCEEDED" in caplog.text, timeout=30, what="the end of the stream")
+    unread.cancel()
+    TaskServiceStub(channel).ListTasks(pb.ListTasksRequest(), metadata=metadata_of(alice))
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
+def test_with_a_ca_only_clients_with_its_certificate_are_served(
+    transactional_db: None, alice: Caller, settings: Any, tmp_path: Path
+) -> None:
+    key, certificate = (tmp_path / name for name in ("key.pem", "certificate.pem"))
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+         "-keyout", key, "-out", certificate, "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    settings.GRPC_TLS_CERTIFICATE, settings.GRPC_TLS_KEY = str(certificate), str(key)
+    settings.GRPC_TLS_CLIENT_CA = str(certificate)
+    ca, mine = certificate.read_bytes(), key.read_bytes()
+    found = []
+    with served() as address:
+        for credentials in (
+            grpc.ssl_channel_credentials(ca, mine, ca),
+            grpc.ssl_channel_credentials(ca),
+            None,
+        ):
+            channel = grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address)
+            with channel:
+                call = TaskServiceStub(channel).ListTasks
+                found.append(code_of(call, pb.ListTasksRequest(), metadata=metadata_of(alice), timeout=20))
+    assert found == ["OK", "UNAVAILABLE", "UNAVAILABLE"]
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({"GRPC_TLS_CERTIFICATE": "/nowhere"}, "GRPC_TLS_CERTIFICATE and GRPC_TLS_KEY: expected both or none"),
+        ({"GRPC_TLS_CLIENT_CA": "/nowhere"}, "GRPC_TLS_CERTIFICATE and GRPC_TLS_KEY: expected both or none"),
+        ({"GRPC_TLS_CERTIFICATE": "/nowhere", "GRPC_TLS_KEY": "/nowhere"}, "GRPC_TLS_CERTIFICATE: expected a readable"),
+    ],
+)
+def test_a_wrong_setting_of_tls_is_named(settings: Any, values: dict[str, str], wanted: str) -> None:
+    for name, value in values.items():
+        setattr(settings, name, value)
+    with pytest.raises(ImproperlyConfigured, match=wanted):
+        server_credentials()
+
+
+@pytest.mark.django_db
+def test_a_deadline_cancels_the_statement(alice: Caller) -> None:
+    def sleep(*_: Any) -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(30)")
+
+    method = dataclasses.replace(METHODS[f"{PATH}ListTasks"], answer=sleep)
+    started = time.monotonic()
+    found = calls.answer(method, b"", Origin(dict(metadata_of(alice)), "127.0.0.1", ends_at=started + 0.2))
+    assert found.error is not None
+    assert found.error.code == "too_slow"
+    assert time.monotonic() - started < 20
+    over = calls.answer(method, b"", Origin(dict(metadata_of(alice)), "127.0.0.1", ends_at=started))
+    assert over.error is not None
+    assert over.error.code == "too_slow"
 
 
 def test_peers_are_read() -> None:

@@ -148,6 +148,28 @@ def test_a_block_of_another_stack_is_judged_whole() -> None:
     assert "secret" not in told
 
 
+def test_the_block_of_the_rest_and_grpc_stack_is_understood() -> None:
+    block = {
+        "DATABASE_URL": "postgresql://user:password@localhost:5432/job_scheduler",
+        "REDIS_HOST": "localhost",
+        "REDIS_PORT": "6379",
+        "REDIS_DB": "0",
+        "REDIS_PASSWORD": "",
+        "API_HOST": "0.0.0.0",  # noqa: S104 - it is theirs
+        "API_PORT": "8000",
+        "GRPC_PORT": "50052",
+        "WORKER_CONCURRENCY": "10",
+        "WORKER_POOL_SIZE": "4",
+        "DEFAULT_MAX_RETRIES": "3",
+        "DEFAULT_TIMEOUT_SECONDS": "300",
+        "JOB_TTL_SECONDS": "86400",
+        "LOG_LEVEL": "INFO",
+    }
+    names = "BROKER_URL", "API_HOST", "GRPC_PORT", "WORKER_THREADS", "WORKER_PROCESSES", "KEEP_SUCCEEDED_SECONDS"
+    answer = load_settings(", ".join(f"settings.{name}" for name in names), **block)
+    assert answer.stdout.split() == ["redis://localhost:6379/0", block["API_HOST"], "50052", "10", "4", "86400"]
+
+
 def test_a_long_interval_of_heartbeats_makes_the_lease_longer() -> None:
     assert load_settings("settings.WORKER_LEASE_SECONDS", HEARTBEAT_INTERVAL="30").stdout.strip() == "90"
     assert load_settings("settings.WORKER_LEASE_SECONDS", HEARTBEAT_INTERVAL="3").stdout.strip() == "15"
