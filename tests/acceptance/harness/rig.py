@@ -87,6 +87,10 @@ class Rig:
         counts = ["-p", str(processes), "-t", str(threads)]
         return self._start("workers", ["manage.py", "runworkers", *counts], env or {}, is_read=is_read)
 
+    def start_stock_workers(self, *, env: Mapping[str, str] | None = None) -> Process:
+        """Start ``rundramatiq`` with one process; ``env`` extends the environment."""
+        return self._start("workers", ["manage.py", "rundramatiq", "-p", "1", "-t", "2"], env or {})
+
     def start_api(self, *, env: Mapping[str, str] | None = None) -> Api:
         """Start gunicorn with one process, and wait until it answers; ``env`` extends the environment."""
         port = free_port()
