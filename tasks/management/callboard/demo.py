@@ -4,6 +4,7 @@ import pkgutil
 from argparse import Namespace
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 from tasks.errors import NotFound
@@ -46,5 +47,6 @@ def _flows() -> Iterator[tuple[str, ModuleType]]:
     except ModuleNotFoundError:
         return
     for found in pkgutil.iter_modules(examples.__path__):
-        if found.ispkg:
+        # Other examples are programs of their own.
+        if found.ispkg and find_spec(f"examples.{found.name}.demo"):
             yield found.name, import_module(f"examples.{found.name}")
