@@ -44,8 +44,9 @@ RETURNING child_id
 
 
 def insert_edges(edges: Sequence[Edge]) -> None:
-    """Insert planned dependencies."""
-    fetch(_INSERT, {"edges": as_json([edge.as_row() for edge in edges])})
+    """Insert planned dependencies, if there are any."""
+    if edges:
+        fetch(_INSERT, {"edges": as_json([edge.as_row() for edge in edges])})
 
 
 def plan(rows: Sequence[Row]) -> list[Edge]:

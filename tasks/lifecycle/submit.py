@@ -210,8 +210,8 @@ def write(rows: Sequence[dict[str, Any]], *, admit: Admit | None = None) -> list
 def _tasks_of_keys(
     names: Sequence[str], rows: Sequence[dict[str, Any]], written: Mapping[UUID, Sequence[Any]]
 ) -> list[Task]:
-    """Build new tasks, and read those that were there."""
-    there = Task.objects.in_bulk([row["id"] for row in rows if row["submitted_as"] != CREATED])
+    """Build new tasks, and take those that were there as they were read."""
+    there = {row["id"]: row["task"] for row in rows if row["submitted_as"] != CREATED}
     tasks = []
     for row in rows:
         is_new = row["submitted_as"] == CREATED and row["id"] not in there
@@ -234,38 +234,15 @@ def planned(rows: Sequence[dict[str, Any]]) -> list[Edge]:
 
 
 def _insert(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dict[UUID, Sequence[Any]]:
-    """Insert rows, into their batches if they have any; return the columns that the database computed, by id."""
-    if any("batch_id" in row for row in rows):
-        return _insert_in_batches(rows, edges)
-    return _insert_and_announce(rows, edges)
-
-
-@transaction.atomic
-def _insert_in_batches(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dict[UUID, Sequence[Any]]:
-    """Insert rows into batches that take them, and count those that are new."""
-    join(Counter(row["batch_id"] for row in rows if "batch_id" in row))
-    written = _insert_and_announce(rows, edges, statement=_INSERT_IN_BATCH, prepared="")
-    add(Counter(row["batch_id"] for row in rows if "batch_id" in row and row.get("submitted_as", CREATED) == CREATED))
-    return written
-
-
-def _insert_and_announce(
-    rows: Sequence[dict[str, Any]],
-    edges: Sequence[Edge],
-    *,
-    statement: str = _INSERT,
-    prepared: str = "callboard_submit",
-) -> dict[UUID, Sequence[Any]]:
+    """Insert rows and announce them; return the columns that the database computed, by id."""
     created = rows
     if any("unique_key" in row for row in rows):
         written = _insert_keyed(rows, edges)
         created = [row for row in rows if row["submitted_as"] == CREATED]
-    elif edges:
+    elif edges or any("batch_id" in row for row in rows):
         written = _insert_linked(rows, edges)
     else:
-        written = _inserted(rows, statement, prepared=prepared)
-        if len(written) != len(rows):
-            _insert_again(rows, written, statement)
+        written = _insert_all(rows, _INSERT, prepared="callboard_submit")
     status = Status.PENDING
     announce(
         "submit", [Moved(r["id"], r.get("status", status), r["actor"], r["queue"], r["trace_id"]) for r in created]
@@ -275,22 +252,39 @@ def _insert_and_announce(
 
 @transaction.atomic
 def _insert_linked(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dict[UUID, Sequence[Any]]:
-    """Insert rows and their dependencies together."""
-    written = _inserted(rows, _INSERT_LINKED, prepared="callboard_submit_linked")
-    if len(written) != len(rows):
-        _insert_again(rows, written, _INSERT_LINKED)
+    """Insert rows together with their dependencies and what they add to batches."""
+    join(_count_by_batch(rows))
+    statement, prepared = (_INSERT_LINKED, "callboard_submit_linked") if edges else (_INSERT_IN_BATCH, "")
+    written = _insert_all(rows, statement, prepared=prepared)
     # After the rows: an id may have been taken.
     insert_edges(edges)
+    add(_count_by_batch(rows))
     return written
 
 
-@transaction.atomic
 def _insert_keyed(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dict[UUID, Sequence[Any]]:
-    """Insert rows or let them follow the tasks of their keys, with the dependencies of those that are new."""
+    """Insert rows or let them follow the tasks of their keys; the new ones get dependencies and count in batches."""
     statement = _INSERT_UNIQUE_LINKED if edges else _INSERT_UNIQUE
-    written = settle(rows, insert=lambda given: {row[0]: row for row in fetch(statement, _given(given))})
-    if edges:
+
+    def insert(given: Sequence[dict[str, Any]]) -> dict[UUID, Sequence[Any]]:
+        join(_count_by_batch(given))
+        return {row[0]: row for row in fetch(statement, _given(given))}
+
+    def link() -> None:
         insert_edges(edges_of_new(edges))
+        add(_count_by_batch([row for row in rows if row["submitted_as"] == CREATED]))
+
+    return settle(rows, insert=insert, link=link)
+
+
+def _count_by_batch(rows: Sequence[dict[str, Any]]) -> Counter[UUID]:
+    return Counter(row["batch_id"] for row in rows if "batch_id" in row)
+
+
+def _insert_all(rows: Sequence[dict[str, Any]], statement: str, *, prepared: str) -> dict[UUID, Sequence[Any]]:
+    written = _inserted(rows, statement, prepared=prepared)
+    if len(written) != len(rows):
+        _insert_again(rows, written, statement)
     return written
 
 

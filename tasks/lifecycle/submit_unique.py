@@ -21,7 +21,7 @@ from tasks.errors import Duplicate, FieldError, InvalidTask, KeyContended
 from tasks.lifecycle.depend import Edge
 from tasks.lifecycle.predicates import IS_WAITING, any_of, has_key_of, in_batch
 from tasks.lifecycle.signals import Moved, announce
-from tasks.models import new_id
+from tasks.models import Task, new_id
 from tasks.registry import ActorSpec, arguments_by_name
 from tasks.states import FINAL, EdgeState
 from tasks.submission import Submission
@@ -123,11 +123,15 @@ def edges_of_new(edges: Sequence[Edge]) -> list[Edge]:
     return list(found.values())
 
 
-def settle(rows: Sequence[dict[str, Any]], *, insert: Insert) -> dict[UUID, Sequence[Any]]:
+def settle(rows: Sequence[dict[str, Any]], *, insert: Insert, link: Callable[[], None]) -> dict[UUID, Sequence[Any]]:
     """Insert rows, and let those whose keys are taken follow their tasks; return the columns of the new ones, by id.
 
-    Each row gets the ``id`` of its task, and ``submitted_as``: created, existing or replaced. Of rows with one key in
-    the same call, the later follow the first.
+    Each row gets the ``id`` of its task and ``submitted_as``: created, existing or replaced; those that were not created
+    also get the ``task``. Of rows with one key in the same call, the later follow the first. No lock of a failed round outlives it, unless the caller has a
+    transaction open: an engine that ends these tasks waits for the locks, and a further round may wait for the engine.
+
+    Parameters:
+        link: called once, in the transaction of the insertion, when all rows have their ids.
 
     Raises:
         Duplicate: a key is taken, and its row is to be refused then; nothing is written.
@@ -136,7 +140,9 @@ def settle(rows: Sequence[dict[str, Any]], *, insert: Insert) -> dict[UUID, Sequ
     for _ in range(_MOST_ROUNDS):
         try:
             with transaction.atomic():
-                return _round(rows, insert)
+                written = _round(rows, insert)
+                link()
+                return written
         except _Unsettled as unsettled:
             _make_way(unsettled.rows)
     raise KeyContended
@@ -159,8 +165,12 @@ def _round(rows: Sequence[dict[str, Any]], insert: Insert) -> dict[UUID, Sequenc
     followed = _follow(left) if left else []
     for row in new.values():
         row["submitted_as"] = CREATED
+    # Read here, since a task may be deleted as soon as this transaction has ended.
+    tasks = Task.objects.in_bulk([id for id, _ in followed])
+    if gone := [row for row, (id, _) in zip(left, followed, strict=True) if id not in tasks]:
+        raise _Unsettled(gone)
     for row, (id, submitted_as) in zip(left, followed, strict=True):
-        row["id"], row["submitted_as"] = id, submitted_as
+        row["id"], row["submitted_as"], row["task"] = id, submitted_as, tasks[id]
     return written
 
 

@@ -59,6 +59,8 @@ def join(wanted: Mapping[UUID, int]) -> None:
         BatchClosed: it takes no further tasks.
         InvalidTask: it would get too many.
     """
+    if not wanted:
+        return
     totals = dict(fetch(_JOIN, {"ids": [str(id) for id in wanted]}))
     for id, count in wanted.items():
         if id not in totals:
@@ -78,4 +80,5 @@ RETURNING batch_id
 
 def add(counts: Mapping[UUID, int]) -> None:
     """Count tasks that were submitted into batches, after ``join`` in the same transaction."""
-    fetch(_ADD, {"added": as_json([{"id": id, "count": count} for id, count in counts.items()])})
+    if counts:
+        fetch(_ADD, {"added": as_json([{"id": id, "count": count} for id, count in counts.items()])})

@@ -33,7 +33,8 @@ DOCUMENTED = {
 
 def modules() -> dict[Path, ast.Module]:
     paths = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
-    return {path: ast.parse(path.read_text()) for path in paths}
+    # What protoc writes uses names that its library keeps for that.
+    return {path: ast.parse(path.read_text()) for path in paths if path.parent.name != "generated"}
 
 
 def is_private(name: str) -> bool:

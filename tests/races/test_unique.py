@@ -63,6 +63,22 @@ def test_a_task_that_ends_between_the_insertion_and_the_look_gives_its_key_to_th
     assert (second.submitted_as, second.pk == first.pk) == ("created", False)
 
 
+def test_a_task_that_is_deleted_after_the_look_gives_its_key_to_the_next_round(race, monkeypatch) -> None:
+    from tasks.lifecycle import submit_unique
+
+    first, look = submit(unique=RETURN), submit_unique._follow
+
+    def delete_then(rows: Any) -> Any:
+        found = look(rows)
+        monkeypatch.setattr(submit_unique, "_follow", look)
+        race.together(partial(lifecycle.delete, first.pk))
+        return found
+
+    monkeypatch.setattr(submit_unique, "_follow", delete_then)
+    second = submit(unique=RETURN)
+    assert (second.submitted_as, second.pk == first.pk) == ("created", False)
+
+
 @pytest.mark.parametrize("on_conflict", ["return", "replace"])
 def test_calls_with_the_same_keys_in_any_order_do_not_deadlock_beside_an_engine(race, on_conflict: str) -> None:
     """Without the order of keys this ends in deadlocks within a second."""
