@@ -225,10 +225,13 @@ _WORKFLOW = {
 }
 _ATTEMPT = {
     "number": about(INTEGER, "The claim's number, from 1. Claims that were put back leave gaps."),
-    "outcome": about(enum(AttemptOutcome), "How the attempt ended."),
+    "outcome": about(or_null(enum(AttemptOutcome)), "How the attempt ended; null: it is running."),
     "worker_id": about(ID, "The worker that ran it."),
-    "started_at": about(or_null(TIME), "null: the task was claimed and never started."),
-    "finished_at": about(TIME, "When the attempt ended."),
+    "started_at": about(
+        or_null(TIME),
+        "When it began; while it is running, the time of the claim. null: it was claimed and never began.",
+    ),
+    "finished_at": about(or_null(TIME), "When the attempt ended; null: it is running."),
     "error": about(
         or_null(
             an_object(
@@ -242,7 +245,8 @@ _ATTEMPT = {
     ),
     "log": about(
         or_null(array(an_object({"at": about(TIME, "When it was logged."), "line": about(TEXT, "The line.")}))),
-        "The newest lines that the actor logged, oldest first; null: hidden.",
+        "The newest lines that the actor logged, oldest first; null: hidden. Those of a running attempt come "
+        "about once a second.",
     ),
     "log_dropped": about(INTEGER, "How many older lines were dropped."),
     "note": about(or_null(TEXT), "A remark, for example that the result could not be stored; null: none."),

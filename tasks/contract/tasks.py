@@ -142,10 +142,10 @@ def receipt_as_list(receipt: Receipt, *, url: Callable[[str], str], sees: Sees) 
 
 
 def attempt_as_dict(attempt: Attempt, *, lens: Lens) -> dict[str, Any]:
-    """Write an attempt of the lens's task."""
+    """Write an attempt of the lens's task; one that is running has no outcome."""
     return {
         "number": attempt.number,
-        "outcome": attempt.outcome,
+        "outcome": attempt.outcome or None,
         "worker_id": str(attempt.worker_id),
         "started_at": timestamp(attempt.started_at),
         "finished_at": timestamp(attempt.finished_at),
@@ -166,6 +166,15 @@ def step_as_dict(step: Step, *, lens: Lens) -> dict[str, Any]:
         "is_timeout": step.is_timeout,
         "result": lens.value(step.result),
     }
+
+
+def running_attempt(task: Task) -> Attempt | None:
+    """Make the attempt that runs now, whose row is written when it ends; None if none does."""
+    if task.status != Status.RUNNING or task.worker_id is None:
+        return None
+    empty = dict.fromkeys(("outcome", "error_type", "error_message", "traceback", "note"), "")
+    now = {"worker_id": task.worker_id, "started_at": task.started_at, "log": running_log(task)}
+    return Attempt(task_id=task.pk, number=task.attempt, **now, **empty)
 
 
 def running_log(task: Task) -> Mapping[str, Any] | None:
