@@ -34,6 +34,7 @@ from tasks.admin.operated import OperatedAdmin
 from tasks.admin.timeline import between, timeline
 from tasks.admin.verb import Verb, one_by_one
 from tasks.contract.access import CANCEL_TASK, RETRY_TASK, SIGNAL_TASK, Caller
+from tasks.contract.causes import causes_of
 from tasks.contract.sight import Lens, Sight, sight_of
 from tasks.contract.signals import send_awaited
 from tasks.contract.tasks import log_as_dict, running_log
@@ -268,6 +269,7 @@ class TaskAdmin(OperatedAdmin):
         attempts = [_attempt(attempt, lens) for attempt in row.attempts.order_by("-number")[:MAX_SHOWN]]
         return {
             "timeline": timeline(row, is_first_start=all(one["number"] == row.attempt for one in attempts)),
+            "cause": _cause(row),
             "error": "" if row.status == Status.SUCCEEDED else truncated(row.error),
             "is_open": row.status in {Status.DEAD, Status.RETRYING},
             "attempts": attempts,
@@ -281,6 +283,19 @@ class TaskAdmin(OperatedAdmin):
             ],
             "max_shown": MAX_SHOWN,
         }
+
+
+def _cause(task: Task) -> str:
+    """Say which parent's end cancelled a task, with a link to it."""
+    for cause in causes_of([task]).values():
+        before, name, after = cause.sentence.partition(cause.name)
+        link = format_html('<a href="{}"><bdi>{}</bdi></a>', _address(cause.id), escape_invisible(name))
+        return format_html("{}{}{}", before, link if cause.status else name, after)
+    return ""
+
+
+def _address(task_id: UUID) -> str:
+    return reverse("admin:callboard_task_change", args=[task_id])
 
 
 def _relatives(title: str, edges: Any, side: str) -> dict[str, Any]:

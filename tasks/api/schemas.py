@@ -203,6 +203,7 @@ _TASK = {
         _EDGE, description="The tasks that it depends on, oldest first: the first 100. GET tasks/{id}/workflow has all."
     ),
     "cause_id": about(or_null(ID), "The task whose death or cancellation cancelled this one; null: none did."),
+    "cause": about(or_null(TEXT), "The same as a sentence, which names the task and its actor; null: none did."),
     # Reserved for later releases, so that the format stays the same.
     "ref": about(or_null(TEXT), _LATER),
     "unique": about(or_null(an_object(_UNIQUE)), "The unique key of its submission; null: none."),
@@ -213,7 +214,7 @@ _TASK = {
 _NODE = {
     **{name: _TASK[name] for name in ("id", "url", "actor", "queue", "status", "depends_on")},
     "pending_parents": about(INTEGER, "How many of the tasks that it depends on it still waits for."),
-    **{name: _TASK[name] for name in ("cause_id", "created_at", "run_at", "started_at", "finished_at")},
+    **{name: _TASK[name] for name in ("cause_id", "cause", "created_at", "run_at", "started_at", "finished_at")},
 }
 _WORKFLOW = {
     "tasks": about(INTEGER, "How many tasks were found, on all pages."),
