@@ -1,5 +1,6 @@
 """The bounded list: a page of a bounded part of the rows, however big the table is and however few of them match."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -102,7 +103,7 @@ class BoundedChangeList(ChangeList):
         return self.get_query_string(remove=[BEFORE_VAR])
 
 
-def only(rows: Any, keys: list[Any]) -> Any:
+def only(rows: Any, keys: Sequence[Any]) -> Any:
     """Narrow a query set to some rows."""
     wanted = Q(pk__in=keys)
     return rows.within(wanted) if isinstance(rows, ListedQuerySet) else rows.filter(wanted)

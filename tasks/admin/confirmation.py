@@ -11,6 +11,7 @@ from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.formatting import badge, count_text, shortened
 from tasks.admin.verb import Verb
 from tasks.lifecycle.journal import LONGEST_REASON
+from tasks.queries.dependencies import MOST_IN_WORKFLOW
 from tasks.queries.scan import scan
 
 #: Rows that one action changes: a browser waits for the answer, and a proxy gives up after a while.
@@ -23,17 +24,23 @@ MAX_FILTER_LENGTH = 120
 def confirmation(
     model_admin: ReadOnlyAdmin, request: HttpRequest, verb: Verb, rows: Any, *, row: Any = None
 ) -> HttpResponse:
-    """Build the page for one row or for the selected rows."""
+    """Build the page for one row, its whole, or the selected rows.
+
+    Parameters:
+        row: whose page the verb was asked for on; None above a list.
+    """
+    is_single, most = row and not verb.whole, MOST_IN_WORKFLOW if verb.whole else MAX_AT_ONCE
     legal = verb.legal(rows)
     # Among all matches: the newest may all be others.
-    looked = scan(legal.values_list("pk", model_admin.state_field or "pk"), wanted=MAX_AT_ONCE + 1)
+    looked = scan(legal.values_list("pk", model_admin.state_field or "pk"), wanted=most + 1)
     named = list(legal.filter(pk__in=[pk for pk, _ in looked.found[:MAX_NAMED]]).order_by("-pk"))
     model_admin.hide_data(request, named)
-    counts = _counts(model_admin, rows, [state for _, state in looked.found])
+    counts = _counts(model_admin, rows, [state for _, state in looked.found], most=most)
     eligible = sum(count["eligible"] for count in counts)
-    noun = model_admin.opts.verbose_name if row else model_admin.counted(min(eligible, MAX_AT_ONCE))
-    unnamed = min(eligible, MAX_AT_ONCE) - len(named)
-    what = f"{noun} {model_admin.name_of(row)}" if row else noun
+    noun = model_admin.opts.verbose_name if is_single else model_admin.counted(min(eligible, most))
+    unnamed = min(eligible, most) - len(named)
+    of = f" of the {verb.whole.name} of" if verb.whole else ""
+    what = f"{noun}{of} {model_admin.name_of(row)}" if row else noun
     context = {
         **model_admin.admin_site.each_context(request),
         "title": f"{verb.command.format(what)}?" if eligible else "Nothing to do",
@@ -41,12 +48,13 @@ def confirmation(
         "opts": model_admin.opts,
         "verb": verb,
         "row": row,
+        "is_single": is_single,
         "back": model_admin.address_of(row.pk) if row else request.get_full_path(),
         "state_label": _state_label(model_admin),
         "counts": [_as_text(count) for count in counts],
         "eligible": eligible,
         "max_at_once": count_text(MAX_AT_ONCE),
-        "named": [] if row else [model_admin.describe(one) for one in named],
+        "named": [] if is_single else [model_admin.describe(one) for one in named],
         "is_complete": looked.is_complete,
         "unnamed": count_text(unnamed) if unnamed > 0 else "",
         "is_across": is_across(request),
@@ -83,14 +91,15 @@ def _state_label(model_admin: ReadOnlyAdmin) -> str:
     return str(field.verbose_name) if field else ""
 
 
-def _counts(model_admin: ReadOnlyAdmin, rows: Any, legal: list[Any]) -> list[dict[str, Any]]:
+def _counts(model_admin: ReadOnlyAdmin, rows: Any, legal: list[Any], *, most: int) -> list[dict[str, Any]]:
     """Count selected and eligible rows by state, up to one more than one action changes.
 
     Parameters:
         legal: the states of the eligible ones, or anything where rows have no state.
+        most: how many one action changes.
     """
     state_field = model_admin.state_field
-    states = scan(rows.values_list(state_field or "pk", flat=True), wanted=MAX_AT_ONCE + 1).found
+    states = scan(rows.values_list(state_field or "pk", flat=True), wanted=most + 1).found
     selected, eligible = (Counter(one if state_field else [""] * len(one)) for one in (states, legal))
     field: Any = model_admin.opts.get_field(state_field) if state_field else None
     labels = dict(field.flatchoices) if field else {}

@@ -15,7 +15,8 @@ from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.change_list import only
 from tasks.admin.confirmation import is_across
 from tasks.admin.verb import Verb
-from tasks.contract.access import VIEW_JOURNAL
+from tasks.contract.access import VIEW_JOURNAL, Caller
+from tasks.errors import CallboardError
 from tasks.lifecycle import Author
 from tasks.lifecycle.journal import summarise
 from tasks.queries.scan import scan
@@ -40,7 +41,11 @@ class OperatedAdmin(ReadOnlyAdmin):
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Offer the verbs that the user may use."""
-        return {verb.name: (_action(verb), verb.name, f"{verb.label}…") for verb in self._permitted(request)}
+        return {
+            verb.name: (_action(verb), verb.name, f"{verb.label}…")
+            for verb in self._permitted(request)
+            if not verb.whole
+        }
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -55,7 +60,7 @@ class OperatedAdmin(ReadOnlyAdmin):
         return super().change_view(request, object_id, form_url, {**added, **(extra_context or {})})
 
     def verb_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
-        """Ask for confirmation, or run the verb on one row and go back to its page."""
+        """Ask for confirmation, or run the verb on one row, or its whole, and go back to its page."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         row = self.get_object(request, unquote(object_id))
@@ -64,15 +69,22 @@ class OperatedAdmin(ReadOnlyAdmin):
             raise Http404
         if not (self.has_view_permission(request, row) and verb in self._permitted(request)):
             raise PermissionDenied
-        rows = only(self._rows(), [row.pk])
+        back = HttpResponseRedirect(self.address_of(row.pk))
+        try:
+            ids = verb.whole.ids_of(row, Caller(request.user)) if verb.whole else [row.pk]
+        except CallboardError as refusal:
+            self.message_user(request, f"Nothing was done: {refusal.detail}.", messages.WARNING)
+            return back
+        rows = only(self._rows(), ids)
         if "confirmed" not in request.POST:
             return confirmation.confirmation(self, request, verb, rows, row=row)
         by = operator_log.author_of(request)
-        if verb.legal(rows).exists() and verb.run([row.pk], by):
-            self.message_user(request, f"{self.name_of(row)} was {verb.done}.", messages.SUCCESS)
+        if done := verb.run(ids, by) if verb.legal(rows).exists() else 0:
+            what = self.counted(done) if verb.whole else f"{self.name_of(row)} was"
+            self.message_user(request, f"{what} {verb.done}.", messages.SUCCESS)
         else:
             self.message_user(request, f"Nothing was done. {verb.condition}", messages.WARNING)
-        return HttpResponseRedirect(self.address_of(row.pk))
+        return back
 
     def run_on_many(self, request: HttpRequest, rows: Any, verb: Verb) -> HttpResponse | None:
         """Ask for confirmation, or run the verb on the eligible rows; None goes back to the list."""
@@ -124,7 +136,7 @@ class OperatedAdmin(ReadOnlyAdmin):
                 "url": reverse(f"admin:{self._verb_url_name()}", args=[quote(row.pk), verb.name]),
             }
             for verb in self._permitted(request)
-            if verb.legal(rows).exists()
+            if verb.offered(rows).exists()
         ]
 
     def _permitted(self, request: HttpRequest) -> list[Verb]:

@@ -1,6 +1,7 @@
 """Task pages: the list, and each task with its timeline, attempts, data and verbs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -32,11 +33,13 @@ from tasks.admin.formatting import (
 )
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.timeline import between, timeline
-from tasks.admin.verb import Verb, one_by_one
-from tasks.contract.access import CANCEL_TASK, RETRY_TASK, SIGNAL_TASK, Caller
+from tasks.admin.verb import Verb, Whole, one_by_one
+from tasks.contract.access import CANCEL_TASK, RETRY_TASK, SIGNAL_TASK, Action, Caller
+from tasks.contract.causes import causes_of
 from tasks.contract.sight import Lens, Sight, sight_of
 from tasks.contract.signals import send_awaited
 from tasks.contract.tasks import log_as_dict, running_log
+from tasks.contract.workflows import whole_of
 from tasks.errors import CallboardError
 from tasks.masking import masked
 from tasks.models import Attempt, Journal, Step, Task
@@ -135,6 +138,35 @@ RETRY = Verb(
     legal=lambda rows: rows.retryable(),
     run=lambda ids, by: len(lifecycle.retry_many(ids, by=by)),
 )
+
+
+def _workflow(action: Action) -> Whole:
+    return Whole(
+        name="workflow",
+        with_more=lambda rows: rows.linked(),
+        ids_of=lambda row, caller: whole_of(row, caller=caller, action=action),
+    )
+
+
+CANCEL_WORKFLOW = replace(
+    CANCEL,
+    name="cancel_workflow",
+    label="Cancel workflow",
+    effect="This acts on all tasks that dependencies link to this one. " + CANCEL.effect,
+    run=lambda ids, by: len(lifecycle.cancel_workflow(ids, by=by)),
+    whole=_workflow(CANCEL_TASK),
+)
+RETRY_WORKFLOW = replace(
+    RETRY,
+    name="retry_workflow",
+    label="Retry workflow",
+    effect="This acts on all tasks that dependencies link to this one. Those that died or were cancelled run again "
+    "with fresh retries, each after its parents; what was cancelled because a parent failed follows that parent.",
+    condition="Only dead and cancelled tasks can run again, if their arguments still fit the actor.",
+    legal=lambda rows: rows.retryable_with_workflow(),
+    run=lambda ids, by: len(lifecycle.retry_workflow(ids, by=by)),
+    whole=_workflow(RETRY_TASK),
+)
 SIGNAL = Verb(
     name="signal",
     label="Send signal",
@@ -180,7 +212,7 @@ class TaskAdmin(OperatedAdmin):
     """Tasks with their timelines and attempts."""
 
     change_form_template = "callboard/task.html"
-    verbs = (RETRY, SIGNAL, CANCEL)
+    verbs = (RETRY, SIGNAL, CANCEL, RETRY_WORKFLOW, CANCEL_WORKFLOW)
     kind = ObjectKind.TASK
     # The history has more.
     has_operator_log = False
@@ -268,6 +300,7 @@ class TaskAdmin(OperatedAdmin):
         attempts = [_attempt(attempt, lens) for attempt in row.attempts.order_by("-number")[:MAX_SHOWN]]
         return {
             "timeline": timeline(row, is_first_start=all(one["number"] == row.attempt for one in attempts)),
+            "cause": _cause(row),
             "error": "" if row.status == Status.SUCCEEDED else truncated(row.error),
             "is_open": row.status in {Status.DEAD, Status.RETRYING},
             "attempts": attempts,
@@ -281,6 +314,19 @@ class TaskAdmin(OperatedAdmin):
             ],
             "max_shown": MAX_SHOWN,
         }
+
+
+def _cause(task: Task) -> str:
+    """Say which parent's end cancelled a task, with a link to it."""
+    for cause in causes_of([task]).values():
+        before, name, after = cause.sentence.partition(cause.name)
+        link = format_html('<a href="{}"><bdi>{}</bdi></a>', _address(cause.id), escape_invisible(name))
+        return format_html("{}{}{}", before, link if cause.status else name, after)
+    return ""
+
+
+def _address(task_id: UUID) -> str:
+    return reverse("admin:callboard_task_change", args=[task_id])
 
 
 def _relatives(title: str, edges: Any, side: str) -> dict[str, Any]:

@@ -4,7 +4,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.contract.access import Caller
 from tasks.lifecycle import Author
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What rows belong to and a verb acts on as a whole.
+
+    Parameters:
+        name: as in "3 tasks of the {workflow} of act".
+        with_more: keeps the rows that belong to one with other rows.
+        ids_of: finds the ids of all rows of a row's whole that this caller may do it to.
+    """
+
+    name: str
+    with_more: Callable[[Any], Any]
+    ids_of: Callable[[Any, Caller], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -22,6 +38,7 @@ class Verb:
         condition: tells the operator which rows the verb applies to.
         legal: keeps these rows.
         run: applies the verb to the rows with these ids for this author; returns how many it changed.
+        whole: what it acts on when it is asked for one row. Such a verb is not offered above lists.
     """
 
     name: str
@@ -35,6 +52,11 @@ class Verb:
     legal: Callable[[Any], Any]
     run: Callable[[Sequence[Any], Author], int]
     is_danger: bool = False
+    whole: Whole | None = None
+
+    def offered(self, rows: Any) -> Any:
+        """Keep the rows whose pages have its button: to look through a whole would make a page slow."""
+        return self.whole.with_more(rows) if self.whole else self.legal(rows)
 
 
 def one_by_one(act: Callable[[Any, Author], Any], *, refusals: tuple[type[Exception], ...]) -> Callable[..., int]:

@@ -203,6 +203,7 @@ _TASK = {
         _EDGE, description="The tasks that it depends on, oldest first: the first 100. GET tasks/{id}/workflow has all."
     ),
     "cause_id": about(or_null(ID), "The task whose death or cancellation cancelled this one; null: none did."),
+    "cause": about(or_null(TEXT), "The same as a sentence, which names the task and its actor; null: none did."),
     # Reserved for later releases, so that the format stays the same.
     "ref": about(or_null(TEXT), _LATER),
     "unique": about(or_null(an_object(_UNIQUE)), "The unique key of its submission; null: none."),
@@ -213,7 +214,7 @@ _TASK = {
 _NODE = {
     **{name: _TASK[name] for name in ("id", "url", "actor", "queue", "status", "depends_on")},
     "pending_parents": about(INTEGER, "How many of the tasks that it depends on it still waits for."),
-    **{name: _TASK[name] for name in ("cause_id", "created_at", "run_at", "started_at", "finished_at")},
+    **{name: _TASK[name] for name in ("cause_id", "cause", "created_at", "run_at", "started_at", "finished_at")},
 }
 _WORKFLOW = {
     "tasks": about(INTEGER, "How many tasks were found, on all pages."),
@@ -225,10 +226,13 @@ _WORKFLOW = {
 }
 _ATTEMPT = {
     "number": about(INTEGER, "The claim's number, from 1. Claims that were put back leave gaps."),
-    "outcome": about(enum(AttemptOutcome), "How the attempt ended."),
+    "outcome": about(or_null(enum(AttemptOutcome)), "How the attempt ended; null: it is running."),
     "worker_id": about(ID, "The worker that ran it."),
-    "started_at": about(or_null(TIME), "null: the task was claimed and never started."),
-    "finished_at": about(TIME, "When the attempt ended."),
+    "started_at": about(
+        or_null(TIME),
+        "When it began; while it is running, the time of the claim. null: it was claimed and never began.",
+    ),
+    "finished_at": about(or_null(TIME), "When the attempt ended; null: it is running."),
     "error": about(
         or_null(
             an_object(
@@ -242,7 +246,8 @@ _ATTEMPT = {
     ),
     "log": about(
         or_null(array(an_object({"at": about(TIME, "When it was logged."), "line": about(TEXT, "The line.")}))),
-        "The newest lines that the actor logged, oldest first; null: hidden.",
+        "The newest lines that the actor logged, oldest first; null: hidden. Those of a running attempt come "
+        "about once a second.",
     ),
     "log_dropped": about(INTEGER, "How many older lines were dropped."),
     "note": about(or_null(TEXT), "A remark, for example that the result could not be stored; null: none."),

@@ -50,6 +50,7 @@ from tasks.contract.tasks import (
     attempt_as_dict,
     receipt_as_list,
     result_as_dict,
+    running_attempt,
     task_as_dict,
 )
 from tasks.errors import InvalidTask
@@ -240,9 +241,12 @@ class TaskAttempts(ApiView):
     actions = {"GET": VIEW_TASK}
 
     def get(self, request: Request, task_id: str) -> Response:
-        """List the ended attempts of a task, oldest first."""
-        asked, task = parameters(request), find_task(request, task_id, VIEW_TASK)
-        found = page(filtered(task.attempts.all(), asked, {}), asked, order=_BY_NUMBER)
+        """List the attempts of a task, oldest first; the last one may be running."""
+        # With its log: without it, the lines of the running attempt would be read when that may have ended.
+        rows = Task.objects.defer("options", "checkpoint")
+        task = find_row(request, rows, task_id, VIEW_TASK, view=VIEW_TASK, kind="task")
+        asked = parameters(request)
+        found = page(filtered(task.attempts.all(), asked, {}), asked, order=_BY_NUMBER, tail=running_attempt(task))
         return Response(page_as_dict(request, found, partial(attempt_as_dict, lens=_lens(request, task))))
 
 

@@ -1,11 +1,12 @@
 """Dependencies: how a request names the tasks that one waits for, and which of them its caller may name."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from tasks.contract import fields
 from tasks.contract.access import VIEW_PAYLOAD, VIEW_TASK, Caller, visible
+from tasks.contract.causes import Cause, causes_of
 from tasks.contract.fields import InvalidValue, Reader
 from tasks.errors import FieldError, InvalidTask
 from tasks.lifecycle.depend import unknown_tasks
@@ -84,13 +85,29 @@ def _ids(submission: Submission) -> list[UUID]:
     return [task for task in given if isinstance(task, UUID)]
 
 
-Parents = Mapping[UUID, Sequence[Dependency]]
+class Parents(NamedTuple):
+    """What the tasks of a page depend on."""
+
+    #: By child, to its first parents.
+    edges: Mapping[UUID, Sequence[Dependency]]
+    #: By the id of the parent whose end cancelled a task.
+    causes: Mapping[UUID, Cause]
 
 
-def parents_of(tasks: Iterable[Task]) -> Parents:
-    """Read the first parents of those tasks of a page that have any, in one query."""
+def parents_of(tasks: Collection[Task]) -> Parents:
+    """Read what those tasks of a page depend on that have parents, in one query, or two if one has a cause."""
     ids = [task.pk for task in tasks if task.pending_parents is not None]
-    return first_parents(ids) if ids else {}
+    return Parents(first_parents(ids), causes_of(tasks)) if ids else Parents({}, {})
+
+
+def links_as_dict(task: Task, parents: Parents) -> dict[str, Any]:
+    """Write what a task depends on, and which parent's end cancelled it."""
+    cause = None if task.cause_id is None else parents.causes.get(task.cause_id)
+    return {
+        "depends_on": [edge_as_dict(edge) for edge in parents.edges.get(task.pk, ())],
+        "cause_id": None if task.cause_id is None else str(task.cause_id),
+        "cause": cause and cause.sentence,
+    }
 
 
 def edge_as_dict(edge: Dependency) -> dict[str, Any]:

@@ -94,8 +94,17 @@ class Page(Generic[_Row]):
     searched: Searched | None = None
 
 
-def page(rows: QuerySet[_Row], parameters: Mapping[str, Sequence[str]], *, order: Order = NEWEST_FIRST) -> Page[_Row]:
+def page(
+    rows: QuerySet[_Row],
+    parameters: Mapping[str, Sequence[str]],
+    *,
+    order: Order = NEWEST_FIRST,
+    tail: _Row | None = None,
+) -> Page[_Row]:
     """Read the page that the parameters ``limit`` and ``cursor`` ask for.
+
+    Parameters:
+        tail: a row behind all others, which is not in the table yet.
 
     Raises:
         InvalidQuery: one of them is not valid.
@@ -108,7 +117,8 @@ def page(rows: QuerySet[_Row], parameters: Mapping[str, Sequence[str]], *, order
         behind = Q(**{order.lookup(is_backward=is_backward): order.value_of(cursor.position)})
         rows = rows.within(behind) if isinstance(rows, ListedQuerySet) else rows.filter(behind)
     looked = scan(rows, order=order.column(is_backward=is_backward), wanted=limit + 1)
-    is_more, found = len(looked.found) > limit, looked.found[:limit]
+    all_found = looked.found if tail is None else _with_tail(looked.found, tail, order, cursor)
+    is_more, found = len(all_found) > limit, all_found[:limit]
     if is_backward:
         found.reverse()
     has_next, has_previous = (True, is_more) if is_backward else (is_more, cursor is not None)
@@ -119,6 +129,16 @@ def page(rows: QuerySet[_Row], parameters: Mapping[str, Sequence[str]], *, order
         ahead = Cursor(is_backward, looked.end.int)
         after, before = (after, ahead) if is_backward else (ahead, before)
     return Page(found, after, before, searched=_searched(looked) if isinstance(rows, ListedQuerySet) else None)
+
+
+def _with_tail(found: list[_Row], tail: _Row, order: Order, cursor: Cursor | None) -> list[_Row]:
+    """Put the row behind all others at its place, unless it came into the table in between, or the page ends before."""
+    number = order.number_of(tail)
+    if number in map(order.number_of, found):
+        return found
+    if cursor is not None and cursor.is_backward:
+        return [tail, *found] if number < cursor.position else found
+    return [*found, tail] if cursor is None or number > cursor.position else found
 
 
 def _searched(looked: Scan) -> Searched:

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from tasks.contract import fields
-from tasks.contract.dependencies import Parents, edge_as_dict, parents_of
+from tasks.contract.dependencies import Parents, links_as_dict, parents_of
 from tasks.contract.filters import Filter, band, choice, moment, priority
 from tasks.contract.sight import Lens, Sees
 from tasks.contract.values import error_as_dict, last_error_as_dict, number, timestamp
@@ -82,8 +82,7 @@ def task_as_dict(
         "trace_id": task.trace_id,
         "schedule_id": str(task.schedule_id) if task.schedule_id else None,
         "scheduled_at": timestamp(task.scheduled_at),
-        "depends_on": [] if task.pending_parents is None else _depends_on(task, parents),
-        "cause_id": None if task.cause_id is None else str(task.cause_id),
+        **links_as_dict(task, parents_of([task]) if parents is None else parents),
         "waiting_for": _waiting_for(task, forecast),
         "ref": None,
         "idempotency_key": task.idempotency_key,
@@ -93,11 +92,6 @@ def task_as_dict(
         "batch": None if task.batch_id is None else str(task.batch_id),
     }
     return written
-
-
-def _depends_on(task: Task, parents: Parents | None) -> list[dict[str, Any]]:
-    found = parents_of([task]) if parents is None else parents
-    return [edge_as_dict(edge) for edge in found.get(task.pk, ())]
 
 
 def _unique_as_dict(rule: Mapping[str, Any], task: Task, lens: Lens) -> dict[str, Any]:
@@ -142,10 +136,10 @@ def receipt_as_list(receipt: Receipt, *, url: Callable[[str], str], sees: Sees) 
 
 
 def attempt_as_dict(attempt: Attempt, *, lens: Lens) -> dict[str, Any]:
-    """Write an attempt of the lens's task."""
+    """Write an attempt of the lens's task; one that is running has no outcome."""
     return {
         "number": attempt.number,
-        "outcome": attempt.outcome,
+        "outcome": attempt.outcome or None,
         "worker_id": str(attempt.worker_id),
         "started_at": timestamp(attempt.started_at),
         "finished_at": timestamp(attempt.finished_at),
@@ -166,6 +160,15 @@ def step_as_dict(step: Step, *, lens: Lens) -> dict[str, Any]:
         "is_timeout": step.is_timeout,
         "result": lens.value(step.result),
     }
+
+
+def running_attempt(task: Task) -> Attempt | None:
+    """Make the attempt that runs now, whose row is written when it ends; None if none does."""
+    if task.status != Status.RUNNING or task.worker_id is None:
+        return None
+    empty = dict.fromkeys(("outcome", "error_type", "error_message", "traceback", "note"), "")
+    now = {"worker_id": task.worker_id, "started_at": task.started_at, "log": running_log(task)}
+    return Attempt(task_id=task.pk, number=task.attempt, **now, **empty)
 
 
 def running_log(task: Task) -> Mapping[str, Any] | None:

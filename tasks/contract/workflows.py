@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from tasks.contract.access import VIEW_TASK, Action, Caller, visible
-from tasks.contract.dependencies import Parents, edge_as_dict
+from tasks.contract.dependencies import Parents, links_as_dict
 from tasks.contract.pages import Order
 from tasks.contract.values import timestamp
 from tasks.errors import InvalidTask
@@ -52,9 +52,8 @@ def node_as_dict(task: Task, *, url: Callable[[str], str], parents: Parents) -> 
         "actor": task.actor,
         "queue": task.queue,
         "status": str(task.status),
-        "depends_on": [edge_as_dict(edge) for edge in parents.get(task.pk, ())],
+        **links_as_dict(task, parents),
         "pending_parents": task.pending_parents or 0,
-        "cause_id": None if task.cause_id is None else str(task.cause_id),
         "created_at": timestamp(task.created_at),
         "run_at": timestamp(task.run_at),
         "started_at": timestamp(task.started_at),

@@ -84,6 +84,15 @@ class TaskQuerySet(ListedQuerySet["Task"]):
         statuses = (Status.DEAD, Status.RETRYING, Status.CANCELLED)
         return self._served_by_status(*statuses).filter(status__in=statuses)
 
+    def retryable_with_workflow(self) -> Self:
+        """Dead, or cancelled, but not by a parent's end: the second life of that parent brings them back."""
+        return self.retryable().filter(cause_id=None).exclude(status=Status.RETRYING)
+
+    def linked(self) -> Self:
+        """Parents or children of other tasks."""
+        children = apps.get_model("callboard", "Dependency").objects.filter(parent=OuterRef("pk"))
+        return self.filter(Q(pending_parents__isnull=False) | Exists(children))
+
     def waiting_for_signal(self) -> Self:
         """Suspended until a signal comes."""
         steps = apps.get_model("callboard", "Step").objects

@@ -11,12 +11,14 @@ from django.urls import reverse
 from django_dramatiq.models import Task as DramatiqTask
 
 from dlq.models import DeadLetter
+from tasks import lifecycle
 from tasks.models import ApiToken, Schedule, Task, Worker
-from tasks.states import Status
+from tasks.states import DeathReason, Status
 from tasks.submission import FIELDS, FOR_EVER
 from tests import factories
 from tests.admin.pages import MODELS, browser_of, html, list_of, page_of
 from tests.callers import Caller
+from tests.commands.cli import callboard_json
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -42,6 +44,23 @@ def test_a_task_shows_its_attempts_and_history(root, life, worker):
     assert re.search(r'<details id="attempt-1"[^>]*><summary>Traceback</summary><pre[^>]*>Traceback …</pre>', page)
     assert page_of(worker) in page
     assert re.search(r"<b>redrive</b> by <bdi>root</bdi>", page)
+
+
+def test_a_task_that_a_parents_death_cancelled_says_so_and_links_to_the_parent(root, worker, lead):
+    parent = factories.submit()
+    child = factories.submit(depends_on=[parent.pk])
+    claimed = factories.start(parent, worker)
+    lifecycle.complete_many([factories.failure(claimed, worker, death=DeathReason.NOT_RETRYABLE)])
+    lifecycle.settle_all(**lead)
+    Task.objects.filter(pk=parent.pk).update(actor="<b>act")
+    link = f'<a href="{page_of(parent)}"><bdi>task {parent.pk} of actor &lt;b&gt;act</bdi></a>'
+    assert f"Cancelled because {link} died" in html(root.get(page_of(child)))
+    assert "Cancelled because" not in html(root.get(page_of(parent)))
+    Task.objects.filter(pk=parent.pk).delete()
+    assert f"Cancelled because task {parent.pk} did not succeed" in html(root.get(page_of(child)))
+    assert callboard_json("tasks", "show", str(child.pk))["cause"] == (
+        f"Cancelled because task {parent.pk} did not succeed; it was removed since"
+    )
 
 
 def test_a_worker_shows_its_running_tasks(root, life, worker):

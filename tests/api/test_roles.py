@@ -337,6 +337,8 @@ VERBS = {
         "cancel": ("waiting", OPERATORS),
         "retry": ("dead", OPERATORS),
         "signal": ("suspended", OPERATORS),
+        "cancel_workflow": ("waiting", OPERATORS),
+        "retry_workflow": ("dead", OPERATORS),
     },
     "dlq_deadletter": {"redrive": ("letter", OPERATORS), "discard": ("letter", OPERATORS)},
     "callboard_batch": {"close": ("batch", OPERATORS), "cancel": ("batch", OPERATORS)},

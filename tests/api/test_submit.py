@@ -34,6 +34,7 @@ ANSWER = {
         "cancel_requested_at",
         "depends_on",
         "cause_id",
+        "cause",
         "waiting_for",
         "ref",
     ),

@@ -3,6 +3,8 @@
 import pytest
 
 from tasks import lifecycle
+from tasks.contract.pages import Cursor
+from tasks.lifecycle.checkpoint import report_many
 from tasks.models import Journal, Task
 from tasks.states import Status
 from tests import factories
@@ -128,6 +130,33 @@ def test_attempts_are_listed_from_the_first_on(alice, make, worker):
     assert (page["next"], page["previous"]) == (None, None)
     following = alice.get(f"{TASKS}/{task.pk}/attempts/?limit=1").json()["next"]
     assert [attempt["number"] for attempt in alice.get(following).json()["results"]] == [2]
+
+
+def test_the_attempt_that_runs_is_the_last_one_with_its_lines_so_far(alice, make, worker):
+    task = make(Status.DEAD)
+    alice.send(f"{TASKS}/{task.pk}/retry")
+    task.refresh_from_db()
+    claimed = factories.start(task, worker)
+    line = {"at": "2030-01-31T12:00:00Z", "line": "half of it"}
+    log = {"attempt": claimed.attempt, "lines": [line], "dropped": 3}
+    report_many([{"id": task.pk, "attempt": claimed.attempt, "worker": worker.pk, "log": log}])
+    address = f"{TASKS}/{task.pk}/attempts"
+    read = alice.get(f"{TASKS}/{task.pk}").json()
+    ended, running = alice.get(address).json()["results"]
+    assert (ended["number"], ended["outcome"]) == (1, "FAILED")
+    assert (running["number"], running["outcome"], running["finished_at"]) == (2, None, None)
+    assert (running["worker_id"], running["started_at"]) == (str(worker.pk), read["started_at"])
+    assert (running["log"], running["log_dropped"]) == ([line], 3)
+    assert (running["error"], running["note"], running.keys()) == (None, None, ended.keys())
+    # It has its place among the pages, in both directions.
+    first = alice.get(f"{address}?limit=1").json()
+    second = alice.get(first["next"]).json()
+    beyond = alice.get(f"{address}?limit=1&cursor={Cursor(False, 2).encode()}").json()
+    assert (first["results"], second["results"], second["next"]) == ([ended], [running], None)
+    assert alice.get(second["previous"]).json()["results"] == [ended]
+    assert (beyond["results"], alice.get(beyond["previous"]).json()["results"]) == ([], [running])
+    lifecycle.complete_many([factories.outcome(claimed, worker)])
+    assert [one["outcome"] for one in alice.get(address).json()["results"]] == ["FAILED", "SUCCEEDED"]
 
 
 def test_a_note_on_an_attempt_is_shown(alice, make, worker):

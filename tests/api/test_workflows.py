@@ -1,13 +1,14 @@
 """Dependencies and workflows over REST: who may name which parents, the graph, and verbs on all of it."""
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth.models import Permission, User
 
 from tasks import lifecycle
 from tasks.contract import workflows
+from tasks.contract.dependencies import parents_of
 from tasks.models import Dependency, Journal, Task
 from tasks.queries import dependencies
 from tasks.states import DeathReason, Status
@@ -59,6 +60,28 @@ def test_a_child_that_was_cancelled_with_its_parent_says_so(alice, lead):
     read = alice.get(child["url"]).json()
     assert (read["status"], read["cause_id"]) == ("CANCELLED", parent["id"])
     assert read["depends_on"][0]["state"] == "FAILED"
+    assert read["cause"] == f"Cancelled because task {parent['id']} of actor act was cancelled"
+    Task.objects.filter(pk=parent["id"]).delete()
+    after = alice.get(child["url"]).json()["cause"]
+    assert after == f"Cancelled because task {parent['id']} did not succeed; it was removed since"
+
+
+def test_children_of_a_dead_task_say_so_in_lists_too_with_one_query_for_all(
+    alice, worker, lead, django_assert_num_queries
+):
+    parent = submit(alice)
+    children = [submit(alice, parent["id"]) for _ in range(2)]
+    lifecycle.complete_many(
+        [failure(start(Task.objects.get(pk=parent["id"]), worker), worker, death=DeathReason.NOT_RETRYABLE)]
+    )
+    lifecycle.settle_all(**lead)
+    said = f"Cancelled because task {parent['id']} of actor act died"
+    for path in (TASKS, f"{parent['url']}/workflow"):
+        listed = {one["id"]: one["cause"] for one in alice.get(path).json()["results"]}
+        assert listed == {parent["id"]: None} | {child["id"]: said for child in children}
+    rows = list(Task.objects.all())
+    with django_assert_num_queries(2):
+        assert parents_of(rows).causes.keys() == {UUID(parent["id"])}
 
 
 def test_tasks_of_a_bulk_name_one_another_by_ref(alice):

@@ -2,12 +2,14 @@
 
 import pytest
 
+from tasks import lifecycle
 from tasks.contract.filters import filtered
-from tasks.contract.pages import Cursor, page
-from tasks.contract.tasks import FILTERS
+from tasks.contract.pages import Cursor, Order, page
+from tasks.contract.tasks import FILTERS, running_attempt
 from tasks.errors import InvalidQuery
 from tasks.models import Task
-from tests.factories import submit
+from tasks.states import DeathReason
+from tests.factories import failure, start, submit
 
 pytestmark = pytest.mark.django_db
 
@@ -39,6 +41,16 @@ def test_filters_leave_the_parameters_of_pages_alone() -> None:
     submit(priority=1)
     parameters = {"band": ["high"], "limit": ["10"]}
     assert _ids(page(filtered(Task.objects.all(), parameters, FILTERS), parameters).rows) == [urgent.pk]
+
+
+def test_an_attempt_that_ends_while_its_task_is_read_is_listed_once(worker) -> None:
+    task = submit()
+    claimed = start(task, worker)
+    task.refresh_from_db()
+    running = running_attempt(task)
+    lifecycle.fail(failure(claimed, worker, death=DeathReason.NOT_RETRYABLE))
+    by_number = Order("number", False, lambda attempt: attempt.number, int)
+    assert [one.outcome for one in page(task.attempts.all(), {}, order=by_number, tail=running).rows] == ["FAILED"]
 
 
 @pytest.mark.parametrize("parameters", [{"limit": ["0"]}, {"cursor": ["x"]}, {"limit": ["1", "2"]}])

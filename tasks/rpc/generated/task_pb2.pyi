@@ -178,7 +178,7 @@ class Obstacle(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "status", "band", "actor", "payload", "priority", "queue", "run_at", "max_retries", "min_backoff_seconds", "max_backoff_seconds", "retry_for_seconds", "time_limit_seconds", "max_age_seconds", "estimated_seconds", "tags", "expected_start_seconds", "attempt", "failures", "crashes", "result", "progress", "checkpointed_at", "error", "hidden", "created_at", "queued_at", "started_at", "finished_at", "cancel_requested_at", "trace_id", "schedule_id", "scheduled_at", "depends_on", "cause_id", "waiting_for", "idempotency_key", "unique", "concurrency_key", "fairness_key", "batch")
+    __slots__ = ("id", "status", "band", "actor", "payload", "priority", "queue", "run_at", "max_retries", "min_backoff_seconds", "max_backoff_seconds", "retry_for_seconds", "time_limit_seconds", "max_age_seconds", "estimated_seconds", "tags", "expected_start_seconds", "attempt", "failures", "crashes", "result", "progress", "checkpointed_at", "error", "hidden", "created_at", "queued_at", "started_at", "finished_at", "cancel_requested_at", "trace_id", "schedule_id", "scheduled_at", "depends_on", "cause_id", "cause", "waiting_for", "idempotency_key", "unique", "concurrency_key", "fairness_key", "batch")
     ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     BAND_FIELD_NUMBER: _ClassVar[int]
@@ -214,6 +214,7 @@ class Task(_message.Message):
     SCHEDULED_AT_FIELD_NUMBER: _ClassVar[int]
     DEPENDS_ON_FIELD_NUMBER: _ClassVar[int]
     CAUSE_ID_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
     WAITING_FOR_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     UNIQUE_FIELD_NUMBER: _ClassVar[int]
@@ -255,13 +256,14 @@ class Task(_message.Message):
     scheduled_at: _timestamp_pb2.Timestamp
     depends_on: _containers.RepeatedCompositeFieldContainer[Dependency]
     cause_id: str
+    cause: str
     waiting_for: _containers.RepeatedCompositeFieldContainer[Obstacle]
     idempotency_key: str
     unique: Unique
     concurrency_key: str
     fairness_key: str
     batch: str
-    def __init__(self, id: _Optional[str] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., band: _Optional[_Union[Band, str]] = ..., actor: _Optional[str] = ..., payload: _Optional[str] = ..., priority: _Optional[int] = ..., queue: _Optional[str] = ..., run_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., max_retries: _Optional[int] = ..., min_backoff_seconds: _Optional[float] = ..., max_backoff_seconds: _Optional[float] = ..., retry_for_seconds: _Optional[float] = ..., time_limit_seconds: _Optional[float] = ..., max_age_seconds: _Optional[float] = ..., estimated_seconds: _Optional[float] = ..., tags: _Optional[_Iterable[str]] = ..., expected_start_seconds: _Optional[float] = ..., attempt: _Optional[int] = ..., failures: _Optional[int] = ..., crashes: _Optional[int] = ..., result: _Optional[str] = ..., progress: _Optional[str] = ..., checkpointed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., hidden: _Optional[_Iterable[str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., queued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancel_requested_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., trace_id: _Optional[str] = ..., schedule_id: _Optional[str] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., depends_on: _Optional[_Iterable[_Union[Dependency, _Mapping]]] = ..., cause_id: _Optional[str] = ..., waiting_for: _Optional[_Iterable[_Union[Obstacle, _Mapping]]] = ..., idempotency_key: _Optional[str] = ..., unique: _Optional[_Union[Unique, _Mapping]] = ..., concurrency_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., batch: _Optional[str] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., band: _Optional[_Union[Band, str]] = ..., actor: _Optional[str] = ..., payload: _Optional[str] = ..., priority: _Optional[int] = ..., queue: _Optional[str] = ..., run_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., max_retries: _Optional[int] = ..., min_backoff_seconds: _Optional[float] = ..., max_backoff_seconds: _Optional[float] = ..., retry_for_seconds: _Optional[float] = ..., time_limit_seconds: _Optional[float] = ..., max_age_seconds: _Optional[float] = ..., estimated_seconds: _Optional[float] = ..., tags: _Optional[_Iterable[str]] = ..., expected_start_seconds: _Optional[float] = ..., attempt: _Optional[int] = ..., failures: _Optional[int] = ..., crashes: _Optional[int] = ..., result: _Optional[str] = ..., progress: _Optional[str] = ..., checkpointed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., hidden: _Optional[_Iterable[str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., queued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancel_requested_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., trace_id: _Optional[str] = ..., schedule_id: _Optional[str] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., depends_on: _Optional[_Iterable[_Union[Dependency, _Mapping]]] = ..., cause_id: _Optional[str] = ..., cause: _Optional[str] = ..., waiting_for: _Optional[_Iterable[_Union[Obstacle, _Mapping]]] = ..., idempotency_key: _Optional[str] = ..., unique: _Optional[_Union[Unique, _Mapping]] = ..., concurrency_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., batch: _Optional[str] = ...) -> None: ...
 
 class Searched(_message.Message):
     __slots__ = ("is_complete", "until")
