@@ -126,9 +126,10 @@ def edges_of_new(edges: Sequence[Edge]) -> list[Edge]:
 def settle(rows: Sequence[dict[str, Any]], *, insert: Insert, link: Callable[[], None]) -> dict[UUID, Sequence[Any]]:
     """Insert rows, and let those whose keys are taken follow their tasks; return the columns of the new ones, by id.
 
-    Each row gets the ``id`` of its task and ``submitted_as``: created, existing or replaced; those that were not created
-    also get the ``task``. Of rows with one key in the same call, the later follow the first. No lock of a failed round outlives it, unless the caller has a
-    transaction open: an engine that ends these tasks waits for the locks, and a further round may wait for the engine.
+    Each row gets the ``id`` of its task and ``submitted_as``: created, existing or replaced; those that were not
+    created also get the ``task``. Of rows with one key in the same call, the later follow the first. No lock of a
+    failed round outlives it, unless the caller has a transaction open: an engine that ends these tasks waits for the
+    locks, and a further round may wait for the engine.
 
     Parameters:
         link: called once, in the transaction of the insertion, when all rows have their ids.
