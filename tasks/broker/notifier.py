@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 
 import psycopg2
 import psycopg2.extensions
-from django.db import Error as DatabaseProblem
 from django.db import connection
 
 from tasks.db import call_timeout, sessions
@@ -144,7 +143,7 @@ class Notifier:
                 sessions.refresh()
                 with connection.cursor() as cursor:
                     cursor.execute(_NOTIFY, {"events": " ".join(events)})
-        except DatabaseProblem as error:
+        except Exception as error:  # noqa: BLE001 - without this thread, nothing of this process would wake anybody again
             if not self._is_ending:
                 log.warning("wake-up was not sent; the scheduler polls", error=str(error).strip())
 

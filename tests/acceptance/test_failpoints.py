@@ -36,7 +36,7 @@ def test_the_scheduler_is_killed_at(rig: Rig, name: str) -> None:
     assert sorted(rig.effects().values()) == [1] * TASKS
 
 
-@pytest.mark.parametrize("name", slow_except("after_claim", "before_completion", "after_completion", of=IN_A_WORKER))
+@pytest.mark.parametrize("name", slow_except("after_claim", "after_completion", of=IN_A_WORKER))
 def test_a_worker_is_killed_at(rig: Rig, name: str) -> None:
     rig.start_scheduler()
     rig.start_workers(threads=2, env=rig.arm(f"{name}:kill"))
@@ -51,7 +51,8 @@ def test_a_worker_is_killed_at(rig: Rig, name: str) -> None:
         assert sum(task.crashes for task in rig.database.snapshot().tasks) <= 2, "at most what ran is blamed"
 
 
-@pytest.mark.parametrize("name", slow_except("after_publish", of=IN_THE_SCHEDULER))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IN_THE_SCHEDULER)
 def test_the_scheduler_loses_its_connection_at(rig: Rig, name: str) -> None:
     rig.start_scheduler(env=rig.arm(f"{name}:error"))
     rig.start_workers(threads=2)

@@ -24,6 +24,7 @@ def test_an_actor_can_terminate_a_process_that_it_started(rig: Rig) -> None:
     assert [entry.note for entry in rig.ledger.of(task, "EFFECT")] == ["-15"]
 
 
+@pytest.mark.slow
 def test_a_forked_child_that_returns_from_the_actor_leaves_no_second_worker(rig: Rig) -> None:
     start(rig)
     tasks = rig.client.submit("fork", count=3)

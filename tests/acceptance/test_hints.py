@@ -56,6 +56,7 @@ def test_hints_for_tasks_that_run_have_ended_or_are_unknown_start_nothing(rig: R
     assert [rig.outcomes(task) for task in running] == [["SUCCEEDED"]]
 
 
+@pytest.mark.slow
 def test_a_hint_of_an_older_dispatch_starts_nothing_and_the_newest_does(rig: Rig) -> None:
     rig.start_scheduler(env={"HINT_GRACE_SECONDS": "60"})
     rig.start_workers(threads=1)

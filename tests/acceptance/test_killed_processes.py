@@ -42,6 +42,7 @@ def test_workers_end_when_their_supervisor_is_killed_and_no_orphan_goes_on_takin
     assert not {entry.pid for task in later for entry in rig.ledger.of(task, "START")} & set(children)
 
 
+@pytest.mark.slow
 def test_supervisor_and_workers_killed_together_cost_one_lease(rig: Rig) -> None:
     rig.start_scheduler()
     workers = rig.start_workers(processes=1, threads=2)

@@ -53,6 +53,7 @@ def test_workers_and_scheduler_start_while_redis_is_away(rig: Rig) -> None:
     assert sorted(rig.effects().values()) == [1] * 5
 
 
+@pytest.mark.slow
 def test_everything_in_redis_is_flushed_in_the_middle_of_a_backlog(rig: Rig) -> None:
     start(rig)
     rig.client.submit("last", count=60, seconds=0.05)

@@ -14,19 +14,15 @@ pytestmark = pytest.mark.skipif(sys.executable != PYTHON, reason="once is enough
 MANAGE = str(PROJECT / "manage.py")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param((MANAGE, "rundramatiq", "--processes", "2", "--threads", "2"), id="rundramatiq"),
-        pytest.param(
-            ("-m", "dramatiq", "-p", "1", "-t", "2", "django_dramatiq.setup", "shop.orders.actors.confirming"),
-            id="dramatiq",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            (MANAGE, "runworkers", "--processes", "1", "--threads", "2"), id="runworkers", marks=pytest.mark.slow
-        ),
+        (MANAGE, "rundramatiq", "--processes", "2", "--threads", "2"),
+        ("-m", "dramatiq", "-p", "1", "-t", "2", "django_dramatiq.setup", "shop.orders.actors.confirming"),
+        (MANAGE, "runworkers", "--processes", "1", "--threads", "2"),
     ],
+    ids=["rundramatiq", "dramatiq", "runworkers"],
 )
 def test_a_command_runs_workers_from_any_folder(tmp_path: Path, database: str, command: tuple[str, ...]) -> None:
     shop = Shop("shop.settings", database, SHOP_API="/callboard", SHOP_ADMIN="/admin")

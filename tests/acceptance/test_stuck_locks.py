@@ -121,6 +121,7 @@ def test_a_worker_whose_log_pipe_has_no_reader_is_replaced_when_it_dies(rig: Rig
     assert {rig.database.task(task).status for task in later} == {"SUCCEEDED"}
 
 
+@pytest.mark.slow
 def test_a_process_that_stands_still_is_replaced(rig: Rig) -> None:
     start(rig)
     workers = rig.processes[1]

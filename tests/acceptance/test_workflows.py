@@ -72,6 +72,7 @@ def test_a_leader_that_stands_still_between_two_statements_is_overtaken_and_chan
     assert_ran_in_order(rig, tasks)
 
 
+@pytest.mark.slow
 def test_lost_hints_and_a_killed_worker_lose_no_child(rig: Rig) -> None:
     rig.start_scheduler()
     rig.start_workers(threads=2, env=rig.arm("before_completion:kill"))

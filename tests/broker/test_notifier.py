@@ -101,8 +101,9 @@ def test_an_idle_process_closes_its_connection_and_can_send_again(notifier, ear)
     wait_until(lambda: ear.count == 2)
 
 
-def test_after_an_outage_of_the_database_the_next_event_is_sent(notifier, ear, monkeypatch) -> None:
-    errors = [OperationalError("away")]
+@pytest.mark.parametrize("error", [OperationalError("away"), RuntimeError("unexpected")])
+def test_after_an_outage_of_the_database_the_next_event_is_sent(notifier, ear, monkeypatch, error: Exception) -> None:
+    errors = [error]
 
     def away() -> None:
         if errors:

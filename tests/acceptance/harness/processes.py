@@ -17,6 +17,8 @@ from tests.acceptance.harness.servers import ROOT
 from tests.waiting import wait_until
 
 TAIL_LINES = 25
+#: What scheduler and workers log when they begin to work.
+_READY = " is ready"
 _JOURNAL = '"tasks.telemetry.transition_log"'
 
 
@@ -56,6 +58,11 @@ class Process:
     def code(self) -> int | None:
         """The exit code, negative for a signal; None while the process lives."""
         return self._process.poll()
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it lives and has not said yet that it is ready; False if nobody reads what it says."""
+        return self.code is None and self._unread is None and _READY not in self.log.read_text(errors="replace")
 
     def children(self) -> list[int]:
         """Find its living children: worker processes if it is a supervisor."""

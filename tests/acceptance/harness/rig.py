@@ -42,6 +42,8 @@ CLOCKS = {
 #: seconds, and an idle worker sends it again.
 TIDY_SECONDS = 8
 STOP_SECONDS = 15
+#: Longest start of a process; after it, what is waited for is looked at anyway.
+START_SECONDS = 30
 
 
 class Broker(Protocol):
@@ -127,7 +129,9 @@ class Rig:
 
     def await_workers(self, count: int = 1) -> None:
         """Wait until so many worker processes have registered."""
-        wait_until(lambda: len(self.database.present_workers()) >= count, timeout=20, what=f"{count} workers")
+        wait_until(
+            lambda: len(self.database.present_workers()) >= count, timeout=START_SECONDS, what=f"{count} workers"
+        )
 
     def arm(self, failpoint: str, *, now: bool = True) -> dict[str, str]:
         """Return the environment of processes of which one hits the fail point, once.
@@ -212,13 +216,20 @@ class Rig:
         return [started[task] - submitted[task].timestamp() for task in tasks]
 
     def settle(self, seconds: float) -> None:
-        """Wait until every task is final."""
+        """Wait until every task is final; on a busy machine a start may take longer than the work."""
+        self._await_readiness()
         wait_until(
             lambda: self.database.counts() and not self.database.unfinished(),
             timeout=seconds,
             interval=0.05,
             what=lambda: f"all tasks to end; they are {self.database.counts()}",
         )
+
+    def _await_readiness(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        started = [one for one in self.processes if one.name.startswith(("scheduler", "workers"))]
+        while any(one.is_starting for one in started) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     # --- The verdict --------------------------------------------------------------------------------------------
 
