@@ -1,6 +1,5 @@
 """Batches while everybody acts on their tasks: no task is counted wrongly, no callback is submitted twice."""
 
-import os
 import random
 import time
 from collections import Counter
@@ -10,15 +9,13 @@ from typing import Any
 import pytest
 
 from tasks import lifecycle
-from tasks.errors import BatchClosed, IllegalTransition, InvalidTask, NotFound
+from tasks.errors import BatchClosed
 from tasks.lifecycle import NewBatch, Submission, batches, workers
 from tasks.models import Batch, BatchDelta, Task
 from tasks.models.batch import CALLBACKS, COUNTS
 from tasks.states import FINAL, BatchStatus, DeathReason, Status
 from tests.factories import dispatch_due, failure, make_worker, outcome, submit
-
-REFUSALS = (IllegalTransition, InvalidTask, NotFound)
-SECONDS = float(os.environ.get("RACE_SECONDS", "3"))
+from tests.races.chaos import SECONDS, Repeated
 
 
 def act(**fields: Any) -> Submission:
@@ -48,27 +45,13 @@ def test_the_leader_counts_while_a_submission_is_under_way(race, lead) -> None:
     assert settled.changed == 1
 
 
-class Chaos:
+class Chaos(Repeated):
     """Everybody who acts on batches; each acts in a thread of its own until time is over."""
 
     def __init__(self, lead: Any) -> None:
+        super().__init__()
         self._lead = lead
-        self._until = time.monotonic() + SECONDS
         self._batches: list[Batch] = []
-        self.did: Counter[str] = Counter()
-
-    def repeat(self, step: Callable[[random.Random], Any], seed: int) -> Callable[[], None]:
-        chance = random.Random(seed)
-
-        def run() -> None:
-            while time.monotonic() < self._until:
-                try:
-                    step(chance)
-                    self.did[step.__name__] += 1
-                except REFUSALS:
-                    self.did["refused"] += 1
-
-        return run
 
     def create(self, chance: random.Random) -> None:
         callbacks = {name: act(tags=[name]) for name in CALLBACKS}
@@ -118,7 +101,8 @@ def test_counts_and_callbacks_are_exact_whatever_happens_at_the_same_time(race, 
     # Two leaders, which no term keeps apart here.
     steps = [chaos.create, chaos.close, chaos.complete, chaos.complete, chaos.act_on_tasks, chaos.cancel]
     results = race.together(
-        *(chaos.repeat(step, seed) for seed, step in enumerate([*steps, chaos.lead, chaos.lead])), timeout=SECONDS + 30
+        *(chaos.repeat(step, seed=seed) for seed, step in enumerate([*steps, chaos.lead, chaos.lead])),
+        timeout=SECONDS + 30,
     )
     assert results == [None] * len(results), results
     for batch in chaos._batches:

@@ -1,6 +1,5 @@
 """Dependencies while everybody acts on their tasks: no child is left behind, released twice, or miscounted."""
 
-import os
 import random
 import threading
 import time
@@ -15,39 +14,22 @@ import pytest
 from django.db import connection, transaction
 
 from tasks import lifecycle
-from tasks.errors import IllegalTransition, InvalidTask, NotFound
 from tasks.lifecycle import DependsOn, Submission, transitioned
 from tasks.models import Dependency, Task
 from tasks.scheduler.settler import POLL_SECONDS, Settler
 from tasks.states import DeathReason, OnFailure, Status
 from tests.factories import dispatch_due, failure, make_worker, outcome
+from tests.races.chaos import SECONDS, Repeated
 from tests.workflows import INVARIANTS
 
-REFUSALS = (IllegalTransition, InvalidTask, NotFound)
-SECONDS = float(os.environ.get("RACE_SECONDS", "3"))
 
-
-class Chaos:
+class Chaos(Repeated):
     """Everybody who acts on workflows; each acts in a thread of its own until time is over."""
 
     def __init__(self, lead: Any, seed: int) -> None:
+        super().__init__()
         self._lead, self._chance = lead, random.Random(seed)
         self._recent: list[UUID] = []
-        self._until = time.monotonic() + SECONDS
-        self.did: Counter[str] = Counter()
-
-    def repeat(self, step: Callable[[random.Random], Any]) -> Callable[[], None]:
-        chance = random.Random(self._chance.random())
-
-        def run() -> None:
-            while time.monotonic() < self._until:
-                try:
-                    step(chance)
-                    self.did[step.__name__] += 1
-                except REFUSALS:
-                    self.did["refused"] += 1
-
-        return run
 
     def submit(self, chance: random.Random) -> None:
         """Submit a few tasks that depend on one another and on recent ones, some in a slow transaction."""
@@ -100,7 +82,7 @@ class Chaos:
     def parts(self) -> list[Callable[[], None]]:
         self._worker = make_worker(threads=64)
         steps = (self.submit, self.submit, self.run, self.run, self.act, self.act, self.settle)
-        return [self.repeat(step) for step in steps]
+        return [self.repeat(step, seed=self._chance.random()) for step in steps]
 
 
 def broken() -> dict[str, Sequence[Any]]:
