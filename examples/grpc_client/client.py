@@ -70,7 +70,10 @@ class Client:
 def main() -> None:
     """Submit one task and print its result."""
     host, port = os.environ.get("GRPC_HOST", "127.0.0.1"), os.environ.get("GRPC_PORT", "50051")
-    client = Client(f"{host}:{port}", token=os.environ["API_TOKEN"])
+    token = os.environ.get("API_TOKEN")
+    if not token:
+        sys.exit("expected a token in API_TOKEN; make run prints one")
+    client = Client(f"{host}:{port}", token=token)
     try:
         assert client.is_serving()
         id = client.submit("math", {"operation": "add", "a": 2, "b": 3}, priority=5, max_retries=3)
