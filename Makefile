@@ -25,7 +25,7 @@ bench: venv-dev  ## Measure speed and cost beside plain Dramatiq (ARGS="--only d
 test: venv-dev  ## Run the fast tests, on a private PostgreSQL and Redis (ARGS="-k name")
 	@$(bin)/python -m pytest -m "not slow" -n $$(( $$(nproc) + 1 )) --maxprocesses 5 --dist worksteal $(ARGS)
 
-test-all: venv-dev  ## Run all tests, including those that start whole stacks
+test-all: venv-dev mutants  ## Run all tests, including those that start whole stacks, and remove each guard once
 	@$(bin)/python -m pytest $(ARGS)
 
 matrix: venv-dev  ## Test another project with Callboard in it, on Python 3.11 to 3.13 and Django 5.2 to 6.1
@@ -52,7 +52,7 @@ mutants: venv-dev  ## Remove one guard at a time; its test must fail
 proto: venv-dev  ## Write tasks/rpc/generated from the .proto files
 	@$(bin)/python -m tasks.rpc.generate
 
-check: lint types mutants  ## Check all but the tests: style, layers, types, guards, migrations, docs/openapi.yaml, gRPC
+check: lint types  ## Check all but the tests: style, layers, types, migrations, docs/openapi.yaml, gRPC
 	@$(bin)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@$(bin)/python manage.py openapi --check
 	@$(bin)/python -m tasks.rpc.generate --check
