@@ -26,6 +26,7 @@ RUN python -m compileall -q .
 ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
     METRICS_DIR=/tmp/metrics \
+    HEALTH_DIR=/tmp/health \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 USER 10001:10001

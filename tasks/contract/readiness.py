@@ -19,6 +19,8 @@ from tasks.db import call_timeout, server
 from tasks.models import Lease, Worker
 
 OK, DOWN, MISSING, NONE = "ok", "down", "missing", "none"
+#: What must be ok before tasks can be accepted.
+TO_ACCEPT_TASKS = ("database", "migrations")
 
 _migrated = threading.Event()
 
@@ -43,9 +45,15 @@ def whole_state() -> dict[str, str]:
     return found
 
 
+def to_run_tasks() -> dict[str, str]:
+    """Look at what schedulers and workers need: a broker and a leader as well."""
+    found = whole_state()
+    return {name: found.get(name, DOWN) for name in ("database", "migrations", "broker", "scheduler")}
+
+
 def is_ready(components: Mapping[str, str]) -> bool:
     """Tell whether tasks can be accepted."""
-    return all(components[name] == OK for name in ("database", "migrations"))
+    return all(components[name] == OK for name in TO_ACCEPT_TASKS)
 
 
 def _migrations() -> str:
