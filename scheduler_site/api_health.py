@@ -10,7 +10,7 @@ from tasks.telemetry.health import Health
 STILL_SECONDS = 10.0
 
 
-def serve(worker: Any) -> None:
+def serve(worker: Any) -> Health:
     """Answer health checks from an api process.
 
     Parameters:
@@ -24,3 +24,4 @@ def serve(worker: Any) -> None:
     health = Health("api", components=readiness.state, needed=readiness.TO_ACCEPT_TASKS)
     health.serve()
     health.started(faults)
+    return health

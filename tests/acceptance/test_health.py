@@ -1,6 +1,7 @@
 """Health checks of real processes: red while something in them does not turn, green otherwise."""
 
 import json
+from functools import partial
 from typing import Any
 from urllib.request import urlopen
 
@@ -39,17 +40,15 @@ def test_every_process_becomes_well_and_ready(rig: Rig, env: dict[str, str]) -> 
     rig.start_workers(processes=2, env=env)
     rig.start_api(env=env)
     for process in ("scheduler", "workers", "api"):
-        for page in ((), ("--started",), ("--ready",)):
-            wait_until(
-                lambda process=process, page=page: is_well(rig, env, process, *page),
-                timeout=40, interval=0.2, what=f"{process} {page}",
-            )  # fmt: skip
+        for page in ("", "--started", "--ready"):
+            words = [process, page] if page else [process]
+            wait_until(partial(is_well, rig, env, *words), timeout=40, interval=0.2, what=f"{process} {page}")
     facts: Any = json.loads(rig.run("manage.py", "callboard", "healthcheck", "--ready", "--json", env=env).stdout)
     assert {one["process"] for one in facts} == {"api", "scheduler", "workers"}
     ready = next(one for one in facts if one["process"] == "workers")
     assert set(ready["components"]) == {"database", "migrations", "broker", "scheduler", "processes"}
-    for page in ("/healthz", "/startupz", "/readyz"):
-        with urlopen(url + page, timeout=5) as answer:
+    for path in ("/healthz", "/startupz", "/readyz"):
+        with urlopen(url + path, timeout=5) as answer:
             assert answer.status == 200
     rig.stop()
     assert health(rig, env, "workers") == (1, f"workers is not running: nothing answers in {env['HEALTH_DIR']}")
