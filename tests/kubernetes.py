@@ -1,6 +1,8 @@
 """deploy/k8s as kustomize puts it together."""
 
+import base64
 import functools
+import io
 import os
 import shutil
 import subprocess
@@ -10,20 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from django.core.management import call_command
 
 from tests.containers import ROOT
 
 FOLDER = ROOT / "deploy" / "k8s"
 SMALL, PRODUCTION = "overlays/small", "overlays/production"
-#: Of the secrets that the overlays expect; the real ones are made by ``makesecrets``.
-SECRETS = {
-    "app/callboard.env": "SECRET_KEY=k\nDATABASE_URL=postgres://callboard:p@postgres:5432/callboard\n"
-    "BROKER_URL=redis://:r@redis:6379/0\n",
-    "postgres/password": "p\n",
-    "postgres/superuser_password": "s\n",
-    "redis/redis.conf": "requirepass r\n",
-}
-
 Object = dict[str, Any]
 
 
@@ -40,10 +34,7 @@ def rendered(overlay: str) -> list[Object]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "k8s")
         shutil.copytree(FOLDER, copy, ignore=shutil.ignore_patterns("secrets"))
-        for name, text in SECRETS.items():
-            file = copy / SMALL / "secrets" / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
+        call_command("makesecrets", copy / SMALL / "secrets", stdout=io.StringIO())
         answer = subprocess.run([program, verb, copy / overlay], capture_output=True, text=True, timeout=60)
     assert answer.returncode == 0, answer.stderr
     return list(yaml.safe_load_all(answer.stdout))
@@ -74,3 +65,9 @@ def settings_of(objects: list[Object], one: Object) -> dict[str, str]:
         if "configMapRef" in source:
             variables |= maps[source["configMapRef"]["name"]]
     return variables | {pair["name"]: pair["value"] for pair in container(one).get("env", [])}
+
+
+def secret(objects: list[Object], name: str) -> dict[str, str]:
+    """Give the entries of a secret."""
+    (found,) = [one for one in of_kind(objects, "Secret") if one["metadata"]["name"] == name]
+    return {key: base64.b64decode(value).decode() for key, value in found["data"].items()}

@@ -11,7 +11,7 @@ from django.core.management import load_command_class
 from scheduler_site import env, settings
 from tasks.worker.grace_period import CLEAN_UP_SECONDS
 from tests import containers, kubernetes
-from tests.kubernetes import PRODUCTION, SMALL, Object, container, of_kind, rendered, settings_of, with_pods
+from tests.kubernetes import PRODUCTION, SMALL, Object, container, of_kind, rendered, secret, settings_of, with_pods
 
 SCHEMAS = sorted((containers.ROOT / "tests" / "vendor" / "kubernetes").glob("*.json"))
 OVERLAYS = ["base", SMALL, PRODUCTION]
@@ -196,8 +196,11 @@ def test_pods_have_only_variables_that_the_settings_read(overlay: str) -> None:
     assert settings.DATABASES  # read, so all knobs are known
     for one in ours(rendered(overlay)):
         assert set(settings_of(rendered(overlay), one)) <= env.SETTINGS
-    secrets = {line.split("=")[0] for line in kubernetes.SECRETS["app/callboard.env"].splitlines()}
-    assert secrets <= env.SETTINGS
+    assert (
+        {"SECRET_KEY", "DATABASE_URL", "BROKER_URL"}
+        <= set(secret(rendered(SMALL), "callboard"))
+        <= env.SETTINGS | {"RABBITMQ_URL"}
+    )
 
 
 def test_commands_are_those_of_compose() -> None:
