@@ -19,6 +19,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.utils.module_loading import import_string
 
 from tasks import registry
+from tasks.broker import logins
 from tasks.broker.brokers import REPLACED
 from tasks.conf import Conf, conf
 from tasks.db import former_label
@@ -259,6 +260,21 @@ def check_label(databases: Iterable[str] | None = None, **_: Any) -> list[CheckM
             hint='Run once: manage.py shell -c "from tasks.db import former_label; former_label.rename()"',
             id="callboard.E010",
         )
+    ]
+
+
+@register(Tags.database)
+def check_logins(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """A Redis that refuses the login would switch the limits of submissions and logins off."""
+    if DEFAULT_DB_ALIAS not in (databases or ()):
+        return []
+    return [
+        Error(
+            f"{name}: the server refuses the login: {words}",
+            hint=f"Put the user and the password of that server into {name}, as docs/deploy.md shows it.",
+            id="callboard.E022",
+        )
+        for name, words in logins.refused().items()
     ]
 
 
