@@ -21,6 +21,7 @@ import dlq
 import tasks
 from tasks.broker.notifier import notifier
 from tasks.models import Attempt
+from tasks.telemetry import task_stats
 from tests.waiting import wait_until
 
 #: The folders of ``tasks`` and ``dlq``.
@@ -105,6 +106,7 @@ def own_lines(trace: Trace, idle_engine: Any, alice: Any) -> dict[Line, str]:
     idle_engine.start_scheduler()
     # Wake-ups go through PostgreSQL, as between processes.
     notifier.local = None
+    task_stats.connect()
     idle_engine.start_worker(threads=1)
 
     def run_one() -> None:
@@ -125,6 +127,7 @@ def own_lines(trace: Trace, idle_engine: Any, alice: Any) -> dict[Line, str]:
         run_one()
         ways.append({line: thread for line, thread in trace.take().items() if line not in idle})
     trace.is_on = False
+    task_stats.disconnect()
     idle_engine.stop_worker()
     idle_engine.scheduler.stop()
     # A loop that looks in between, or a wake-up that comes twice, is not the task's.
@@ -144,6 +147,7 @@ def by_file(lines: dict[Line, str]) -> str:
 
 def test_one_task_takes_a_short_and_straight_way(own_lines) -> None:
     files = {line.file for line in own_lines}
+    print(len(own_lines), len(files))
     sums = f"{len(own_lines)} lines in {len(files)} files:\n{by_file(own_lines)}"
     assert len(own_lines) <= MOST_LINES, sums
     assert len(files) <= MOST_FILES, sums
