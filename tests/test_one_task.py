@@ -33,7 +33,7 @@ THREADED = {"api", "scheduler", "worker"}
 VERBS = {"submit", "dispatch", "claim", "complete"}
 
 #: Bounds on what runs for the task alone. A change that needs more has to say why in docs/decisions.md.
-MOST_LINES, MOST_FILES = 920, 73
+MOST_LINES, MOST_FILES = 920, 75
 
 
 class Line(NamedTuple):
@@ -147,7 +147,6 @@ def by_file(lines: dict[Line, str]) -> str:
 
 def test_one_task_takes_a_short_and_straight_way(own_lines) -> None:
     files = {line.file for line in own_lines}
-    print(len(own_lines), len(files))
     sums = f"{len(own_lines)} lines in {len(files)} files:\n{by_file(own_lines)}"
     assert len(own_lines) <= MOST_LINES, sums
     assert len(files) <= MOST_FILES, sums

@@ -26,15 +26,16 @@ from tasks.states import FINAL, Status, TaskOutcome
 log = get_logger(__name__)
 
 #: Between two writes of a process.
-INTERVAL_SECONDS = 5.0
+INTERVAL_SECONDS = 2.0
 #: A write that takes longer is given up, and tried again.
 WRITE_SECONDS = 5.0
+PAUSE_AFTER_ERROR_SECONDS = 1.0
 #: After this long without a move a process closes its connection.
 IDLE_SECONDS = 30.0
 #: How long a process that ends waits until its last counts are written.
 FLUSH_SECONDS = 1.0
-#: Batches of moves that may wait to be counted; more would fill the memory of a process whose thread hangs.
-MOST_WAITING = 10_000
+#: Batches of moves that may wait while counts cannot be written; more would fill the memory.
+MOST_WAITING = 50_000
 #: Actors and queues of one write; what is beyond is counted under an empty name.
 MOST_KEYS = 1_000
 
@@ -44,6 +45,7 @@ _ENDING = frozenset({"complete", "rescue"})
 _SILENT = frozenset({"dispatch", "claim", "put_back", "requeue", "edit", "signal", "block"})
 
 Key = tuple[str, str, str]
+Batch = tuple[str, Sequence[Moved], float]
 
 
 @dataclass
@@ -104,10 +106,10 @@ def outcome_of(verb: str, status: str) -> TaskOutcome | None:
 
 
 class Recorder:
-    """Counts moves in a thread of its own, which starts with the first one.
+    """Keeps moves until a thread of its own, which starts with the first one, counts and writes them.
 
-    Actors submit tasks, and an interrupt may hit them anywhere: as in ``tasks.broker.notifier``, nothing here takes a
-    lock that is written in Python.
+    Actors submit tasks, and an interrupt may hit them anywhere: as in ``tasks.broker.notifier``, ``note`` takes no lock
+    that is written in Python.
     """
 
     def __init__(self) -> None:
@@ -117,13 +119,14 @@ class Recorder:
         """Start afresh in a forked child: it has no thread yet, and its parent writes the parent's counts."""
         self._lock = threading.Lock()
         #: Batches of moves, and flags to set once all before them are written.
-        self._pending: SimpleQueue[tuple[str, Sequence[Moved], float] | threading.Event] = SimpleQueue()
+        self._pending: SimpleQueue[Batch | threading.Event] = SimpleQueue()
         self._counts = Counts()
+        self._is_hasty = threading.Event()
         self._pid: int | None = None
 
-    def note(self, verb: str, moves: Sequence[Moved], at: float) -> None:
-        """Leave moves to be counted; return at once."""
-        if (self._pid == os.getpid() or self._start()) and self._pending.qsize() < MOST_WAITING:
+    def note(self, *, verb: str, moves: Sequence[Moved], at: float, **_: Any) -> None:
+        """Keep moves to be counted; return at once. A task pays for these two lines, and for no others here."""
+        if verb not in _SILENT and (self._pid == os.getpid() or self._start()):
             self._pending.put((verb, moves, at))
 
     def flush(self, timeout: float = FLUSH_SECONDS) -> bool:
@@ -132,6 +135,7 @@ class Recorder:
             return True
         written = threading.Event()
         self._pending.put(written)
+        self._is_hasty.set()
         return written.wait(timeout)
 
     def _start(self) -> bool:
@@ -140,7 +144,7 @@ class Recorder:
             if self._pid == os.getpid():
                 return True
             try:
-                threading.Thread(target=self._run, args=(self._pending,), name="task-stats", daemon=True).start()
+                threading.Thread(target=self._run, name="task-stats", daemon=True).start()
             except RuntimeError as error:
                 # No thread is left, or no memory; the caller has done its work and must not fail.
                 log.warning("tasks are not counted in the statistics", error=str(error))
@@ -150,50 +154,47 @@ class Recorder:
             atexit.register(self.flush)
             return True
 
-    def _run(self, pending: SimpleQueue[Any]) -> None:
+    def _run(self) -> None:
         while True:
-            due = self._counts.since + INTERVAL_SECONDS if self._counts else None
-            flushed = self._take(pending, due)
-            if flushed or (self._counts and time.monotonic() >= self._counts.since + INTERVAL_SECONDS):
-                self._write()
-            for one in flushed:
-                one.set()
-
-    def _take(self, pending: SimpleQueue[Any], due: float | None) -> list[threading.Event]:
-        """Count what waits, or wait for something to count until a write is due; return the flags among it."""
-        try:
-            found = [pending.get(timeout=IDLE_SECONDS if due is None else max(0.0, due - time.monotonic()))]
-        except Empty:
-            if due is None:
+            try:
+                first = self._pending.get(timeout=IDLE_SECONDS)
+            except Empty:
                 connection.close()
-                found = [pending.get()]
-            else:
-                return []
-        found.extend(pending.get_nowait() for _ in range(pending.qsize()))
-        flags = []
-        for one in found:
-            if isinstance(one, threading.Event):
-                flags.append(one)
-            else:
-                self._counts.add(*one)
-        if due is not None and not flags:
-            # Others come meanwhile, and are counted together.
-            time.sleep(min(0.25, max(0.0, due - time.monotonic())))
-        return flags
+                first = self._pending.get()
+            # What comes meanwhile is counted together.
+            self._is_hasty.wait(INTERVAL_SECONDS)
+            self._is_hasty.clear()
+            batches = [first, *(self._pending.get_nowait() for _ in range(self._pending.qsize()))]
+            for one in batches:
+                if not isinstance(one, threading.Event):
+                    self._counts.add(*one)
+            while not self._has_written():
+                time.sleep(PAUSE_AFTER_ERROR_SECONDS)
+            for one in batches:
+                if isinstance(one, threading.Event):
+                    one.set()
 
-    def _write(self) -> None:
-        """Write the counts; those that cannot be written wait for the next time."""
+    def _has_written(self) -> bool:
+        """Write the counts; return False if that must be tried again."""
         if not self._counts:
-            return
+            return True
+        self._drop_excess()
         try:
             with call_timeout.bounded(WRITE_SECONDS):
                 sessions.refresh()
                 record_stats(self._counts.rows(), age_seconds=time.monotonic() - self._counts.since)
         except Exception as error:  # noqa: BLE001 - without this thread, this process would count nothing again
             log.warning("statistics cannot be written; they wait", error=str(error).strip())
-            time.sleep(1.0)
-            return
+            return False
         self._counts = Counts()
+        return True
+
+    def _drop_excess(self) -> None:
+        """Forget moves beyond the bound: no database takes them, so that hardly any can have committed."""
+        if (excess := self._pending.qsize() - MOST_WAITING) > 0:
+            log.warning("too much waits to be counted; the statistics leave it out", batches=excess)
+            for _ in range(excess):
+                self._pending.get_nowait()
 
 
 recorder = Recorder()
@@ -202,14 +203,9 @@ os.register_at_fork(after_in_child=recorder.reset)
 
 def connect() -> None:
     """Start counting."""
-    transitioned.connect(_note, dispatch_uid="callboard.task_stats")
+    transitioned.connect(recorder.note, dispatch_uid="callboard.task_stats")
 
 
 def disconnect() -> None:
     """Stop counting."""
     transitioned.disconnect(dispatch_uid="callboard.task_stats")
-
-
-def _note(*, verb: str, moves: Sequence[Moved], at: float, **_: Any) -> None:
-    if verb not in _SILENT:
-        recorder.note(verb, moves, at)

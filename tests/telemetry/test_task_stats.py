@@ -16,7 +16,6 @@ from tasks.states import Status, TaskOutcome
 from tasks.telemetry import task_stats
 from tasks.telemetry.task_stats import MOST_KEYS, Counts, Recorder, outcome_of
 from tests.factories import database_now, outcome, start, submit
-from tests.waiting import wait_until
 
 
 def counted() -> dict[tuple[str, str], int]:
@@ -99,16 +98,17 @@ def test_counts_wait_while_they_cannot_be_written(recorder: Recorder, monkeypatc
         return record_stats(rows, **options)
 
     monkeypatch.setattr(task_stats, "record_stats", failing)
-    monkeypatch.setattr(task_stats, "INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(task_stats, "PAUSE_AFTER_ERROR_SECONDS", 0.05)
     submit()
-    wait_until(lambda: counted() == {("act", "SUBMITTED"): 1})
+    assert recorder.flush(5)
+    assert counted() == {("act", "SUBMITTED"): 1}
     assert tries == [1, 1]
 
 
 def test_a_forked_child_counts_nothing_of_its_parent() -> None:
     recorder = Recorder()
     recorder._pid = os.getpid()
-    recorder.note("submit", [Moved(new_id(), "PENDING", "act", "q", "")], 0.0)
+    recorder.note(verb="submit", moves=[Moved(new_id(), "PENDING", "act", "q", "")], at=0.0)
     recorder.reset()
     assert recorder._pending.empty()
     assert recorder._pid is None
