@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from dlq.fingerprint import fingerprint
+from dlq.fingerprint import fingerprint, own_frame
 from tasks.db.statements import as_json, fetch
 from tasks.lifecycle import barriers
 from tasks.lifecycle.predicates import IS_LEADING, LEAD, any_of, in_batch, is_held
@@ -100,10 +100,15 @@ class Outcome:
             "retry_queue": self.retry_queue,
             "retry_priority": self.retry_priority,
             "reason": self.death,
-            "letter": new_id() if self.death is not None else None,
-            "fingerprint": fingerprint(self.actor, self.error_type, self.error_message) if self.death else None,
         }
+        if self.death is not None:
+            row |= self._cause()
         return {name: value for name, value in row.items() if value is not None}
+
+    def _cause(self) -> dict[str, Any]:
+        frame = own_frame(self.traceback)
+        cause = fingerprint(self.actor, self.error_type, self.error_message, frame=frame)
+        return {"letter": new_id(), "fingerprint": cause}
 
 
 # The parts of the one statement that ends a whole batch of attempts. Nothing is joined with `ended`: without an index,
