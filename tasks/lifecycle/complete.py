@@ -14,7 +14,7 @@ from django.db import transaction
 
 from dlq.fingerprint import fingerprint, own_frame
 from tasks.db.statements import as_json, fetch
-from tasks.lifecycle import barriers
+from tasks.lifecycle import barriers, failures
 from tasks.lifecycle.predicates import IS_LEADING, LEAD, any_of, in_batch, is_held
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.steps import wake
@@ -108,7 +108,7 @@ class Outcome:
     def _cause(self) -> dict[str, Any]:
         frame = own_frame(self.traceback)
         cause = fingerprint(self.actor, self.error_type, self.error_message, frame=frame)
-        return {"letter": new_id(), "fingerprint": cause}
+        return {"letter": new_id(), "fingerprint": cause, "frame": frame}
 
 
 # The parts of the one statement that ends a whole batch of attempts. Nothing is joined with `ended`: without an index,
@@ -120,7 +120,7 @@ outcome AS MATERIALIZED (
         finished_at timestamptz, result jsonb, error_type text, error_message text, traceback text, note text,
         progress jsonb, log jsonb,
         failed integer, crashed integer, delay double precision, retry_queue text, retry_priority smallint,
-        reason text, letter uuid, fingerprint text
+        reason text, letter uuid, fingerprint text, frame text
     )
 )"""
 
@@ -172,7 +172,7 @@ ended AS (
     FROM held
     WHERE {in_batch("held")}
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.owner_id, held.attempt, held.letter,
-              held.reason, held.error_type, held.error_message, held.fingerprint,
+              held.reason, held.error_type, held.error_message, held.fingerprint, held.frame,
               task.settled_as IS NOT NULL AS has_children, task.batch_id,
               EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision AS seconds
 )"""
@@ -196,6 +196,11 @@ died AS (
     FROM ended WHERE status = 'DEAD'
 )"""
 
+_COUNTED = f"""
+counted AS (
+    {failures.died("ended WHERE status = 'DEAD'")}
+)"""
+
 
 _TALLIED = f"""
 tallied AS (
@@ -213,7 +218,7 @@ def completion_statement(*, by_leader: bool = False, only_if: str = "true", wait
             row must not keep all others waiting.
     """
     condition = f"{IS_LEADING} AND {only_if}" if by_leader else only_if
-    parts = [_OUTCOMES, _held(condition, waits=waits), _ENDED, _RECORDED_ATTEMPTS, _DEAD_LETTERS, _TALLIED]
+    parts = [_OUTCOMES, _held(condition, waits=waits), _ENDED, _RECORDED_ATTEMPTS, _DEAD_LETTERS, _COUNTED, _TALLIED]
     return f"""
 WITH {",".join([LEAD, *parts] if by_leader else parts)}
 SELECT id, status, actor, queue, trace_id, attempt, seconds, has_children, batch_id IS NOT NULL FROM ended
