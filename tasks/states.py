@@ -160,6 +160,8 @@ class ObjectKind(TextChoices):
     TOKEN = "token", "API token"
     SCHEDULE = "schedule", "Schedule"
     BATCH = "batch", "Batch"
+    FAILURE = "failure", "Failure"
+    OPERATION = "operation", "Operation"
 
 
 class Overlap(TextChoices):

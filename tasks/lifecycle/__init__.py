@@ -15,6 +15,7 @@ from tasks.lifecycle.discard import discard, discard_many, discard_old
 from tasks.lifecycle.dispatch import Dispatched, Probe, dispatch_many
 from tasks.lifecycle.edit import edit
 from tasks.lifecycle.expire import expire_many
+from tasks.lifecycle.failures import fold_failures, look_after, recount_failures
 from tasks.lifecycle.journal import Author
 from tasks.lifecycle.prune import prune_batches, prune_dead_letters, prune_history, prune_keys, prune_many
 from tasks.lifecycle.put_back import put_back_many
@@ -57,9 +58,11 @@ __all__ = [
     "edit",
     "expire_many",
     "fail",
+    "fold_failures",
     "forsake_many",
     "interrupt",
     "link_many",
+    "look_after",
     "prune_batches",
     "prune_dead_letters",
     "prune_history",
@@ -68,6 +71,7 @@ __all__ = [
     "put_back_many",
     "queued_long",
     "recorded",
+    "recount_failures",
     "redrive",
     "redrive_many",
     "release_many",

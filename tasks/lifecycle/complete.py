@@ -12,9 +12,9 @@ from uuid import UUID
 
 from django.db import transaction
 
-from dlq.fingerprint import fingerprint
+from dlq.fingerprint import fingerprint, own_frame
 from tasks.db.statements import as_json, fetch
-from tasks.lifecycle import barriers
+from tasks.lifecycle import barriers, failures
 from tasks.lifecycle.predicates import IS_LEADING, LEAD, any_of, in_batch, is_held
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.steps import wake
@@ -100,10 +100,15 @@ class Outcome:
             "retry_queue": self.retry_queue,
             "retry_priority": self.retry_priority,
             "reason": self.death,
-            "letter": new_id() if self.death is not None else None,
-            "fingerprint": fingerprint(self.actor, self.error_type, self.error_message) if self.death else None,
         }
+        if self.death is not None:
+            row |= self._cause()
         return {name: value for name, value in row.items() if value is not None}
+
+    def _cause(self) -> dict[str, Any]:
+        frame = own_frame(self.traceback)
+        cause = fingerprint(self.actor, self.error_type, self.error_message, frame=frame)
+        return {"letter": new_id(), "fingerprint": cause, "frame": frame}
 
 
 # The parts of the one statement that ends a whole batch of attempts. Nothing is joined with `ended`: without an index,
@@ -115,7 +120,7 @@ outcome AS MATERIALIZED (
         finished_at timestamptz, result jsonb, error_type text, error_message text, traceback text, note text,
         progress jsonb, log jsonb,
         failed integer, crashed integer, delay double precision, retry_queue text, retry_priority smallint,
-        reason text, letter uuid, fingerprint text
+        reason text, letter uuid, fingerprint text, frame text
     )
 )"""
 
@@ -168,7 +173,7 @@ ended AS (
     FROM held
     WHERE {in_batch("held")}
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.owner_id, held.attempt, held.letter,
-              held.reason, held.error_type, held.error_message, held.fingerprint,
+              held.reason, held.error_type, held.error_message, held.fingerprint, held.frame,
               task.settled_as IS NOT NULL AS has_children, task.batch_id,
               EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision AS seconds,
               EXTRACT(EPOCH FROM held.started_at - held.due_at)::double precision AS waited
@@ -193,6 +198,11 @@ died AS (
     FROM ended WHERE status = 'DEAD'
 )"""
 
+_COUNTED = f"""
+counted AS (
+    {failures.died("ended WHERE status = 'DEAD'")}
+)"""
+
 
 _TALLIED = f"""
 tallied AS (
@@ -210,7 +220,7 @@ def completion_statement(*, by_leader: bool = False, only_if: str = "true", wait
             row must not keep all others waiting.
     """
     condition = f"{IS_LEADING} AND {only_if}" if by_leader else only_if
-    parts = [_OUTCOMES, _held(condition, waits=waits), _ENDED, _RECORDED_ATTEMPTS, _DEAD_LETTERS, _TALLIED]
+    parts = [_OUTCOMES, _held(condition, waits=waits), _ENDED, _RECORDED_ATTEMPTS, _DEAD_LETTERS, _COUNTED, _TALLIED]
     return f"""
 WITH {",".join([LEAD, *parts] if by_leader else parts)}
 SELECT id, status, actor, queue, trace_id, attempt, seconds, has_children, batch_id IS NOT NULL, waited FROM ended

@@ -14,7 +14,7 @@ OUTCOMES = [
 
 
 class Migration(migrations.Migration):
-    dependencies = [("callboard", "0015_grpc_door")]
+    dependencies = [("callboard", "0020_journal_of_operations")]
 
     operations = [
         migrations.CreateModel(
