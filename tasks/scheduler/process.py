@@ -13,6 +13,7 @@ from tasks.log import get_logger
 from tasks.scheduler.cron import Cron
 from tasks.scheduler.dispatcher import Dispatcher
 from tasks.scheduler.leadership import Leadership
+from tasks.scheduler.operations import OperationRunner
 from tasks.scheduler.pruner import Pruner
 from tasks.scheduler.settler import Settler
 from tasks.scheduler.sweeper import Sweeper
@@ -38,6 +39,7 @@ class Scheduler:
         self._pruner = Pruner(self._leadership)
         self._cron = Cron(self._leadership)
         self._settler = Settler(self._leadership, lambda: self._dispatcher.wake(from_front=False))
+        self._operations = OperationRunner(self._leadership)
         self._listener = Listener(self.wake)
 
     def start(self) -> None:
@@ -51,6 +53,7 @@ class Scheduler:
         self._pruner.start()
         self._cron.start()
         self._settler.start()
+        self._operations.start()
         self._listener.start()
         self._warn_of_misconfigurations()
         log.info("scheduler is ready", broker=conf.BROKER_URL.partition("://")[0])
@@ -64,6 +67,7 @@ class Scheduler:
         self._pruner.stop()
         self._cron.stop()
         self._settler.stop()
+        self._operations.stop()
         self._leadership.stop()
         self._leadership.resign()
         log.info("scheduler has ended")
