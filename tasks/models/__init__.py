@@ -14,6 +14,7 @@ from tasks.models.queue import Queue
 from tasks.models.schedule import Schedule, ScheduleQuerySet
 from tasks.models.step import Step
 from tasks.models.task import Task, TaskQuerySet
+from tasks.models.task_stat import TaskStat
 from tasks.models.token import ApiToken, all_scopes
 from tasks.models.worker import Worker, WorkerQuerySet
 
@@ -39,6 +40,7 @@ __all__ = [
     "Step",
     "Task",
     "TaskQuerySet",
+    "TaskStat",
     "Term",
     "Worker",
     "WorkerQuerySet",

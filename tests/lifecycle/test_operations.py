@@ -14,7 +14,7 @@ from tasks.errors import NotFound, OperationRefused
 from tasks.lifecycle import Author, operation_steps, operations
 from tasks.lifecycle.operations import Plan
 from tasks.models import Journal, Operation, OperationItem, Task, Worker, new_id
-from tasks.states import DeathReason, OperationState, OperationVerb, Status
+from tasks.states import DeathReason, ObjectKind, OperationState, OperationVerb, Status
 from tests.factories import age, failure, make_task, outcome, start, submit
 
 pytestmark = pytest.mark.django_db
@@ -77,7 +77,7 @@ def test_each_row_leaves_an_entry_in_the_journal_and_the_end_a_summary(worker, l
     rows = Journal.objects.of_operation(operation.pk)
     assert {(row.verb, row.by, row.reason) for row in rows} == {("redrive", "olga", OLGA.reason)}
     assert sorted(row.count or 0 for row in rows) == [0, 0, 2]
-    about = Journal.objects.about("operation", str(operation.pk))
+    about = Journal.objects.about(ObjectKind.OPERATION, str(operation.pk))
     assert [(row.verb, row.detail["total"]) for row in about] == [("create", 2)]
 
 
@@ -175,7 +175,7 @@ def test_a_canary_that_dies_again_stops_the_operation(worker, lead) -> None:
     assert step(operation, lead) == 0
     assert (operation.state, operation.note) == (OperationState.STOPPED, "1 of the canary died again")
     assert step(operation, lead) == 0
-    stop = Journal.objects.about("operation", str(operation.pk)).of_verb("stop").get()
+    stop = Journal.objects.about(ObjectKind.OPERATION, str(operation.pk)).of_verb("stop").get()
     assert (stop.by, stop.door, stop.reason) == ("", "scheduler", operation.note)
 
 

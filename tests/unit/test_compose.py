@@ -31,11 +31,18 @@ def test_the_compose_file_is_valid() -> None:
 
 def test_it_has_the_promised_services() -> None:
     assert set(SERVICES) == {
-        "secrets", "migrate", "postgres", "redis", "api", "grpc", "scheduler", "worker_high", "worker_medium",
-        "worker_low",
+        "secrets", "migrate", "postgres", "redis", "rabbitmq", "api", "grpc", "scheduler", "worker_high",
+        "worker_medium", "worker_low",
     }  # fmt: skip
     replicas = {name: one["deploy"]["replicas"] for name, one in SERVICES.items() if "deploy" in one}
     assert replicas == {"scheduler": 2, "worker_high": 2, "worker_medium": 2, "worker_low": 2}
+
+
+def test_rabbitmq_is_there_for_those_who_ask_for_it() -> None:
+    assert [name for name, one in SERVICES.items() if "profiles" in one] == ["rabbitmq"]
+    # Nothing waits for it: without the profile it would never come.
+    assert not [name for name, one in SERVICES.items() if "rabbitmq" in one.get("depends_on", {})]
+    assert set(SERVICES["api"]["environment"]["BUNDLED_HOSTS"].split(",")) == {"postgres", "redis", "rabbitmq"}
 
 
 def test_only_the_doors_are_reachable_and_only_from_this_machine() -> None:
@@ -105,6 +112,7 @@ def test_each_secret_goes_only_to_the_services_that_need_it() -> None:
     assert set(users) == set(COMPOSE["volumes"])
     assert users["postgres-secrets"] == {"secrets", "postgres"}
     assert users["redis-secrets"] == {"secrets", "redis"}
+    assert users["rabbitmq-secrets"] == {"secrets", "rabbitmq"}
     assert users["credentials"] == {"migrate"}
     assert users["app-secrets"] == set(OURS)
     writers = [name for name, one in OURS.items() if "app-secrets:/secrets/app" in one["volumes"]]

@@ -31,7 +31,7 @@ def permission(apps, codename, name):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("callboard", "0020_journal_of_operations"),
+        ("callboard", "0030_task_stats"),
     ]
 
     operations = [
