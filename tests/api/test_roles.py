@@ -18,8 +18,9 @@ from django.urls import get_resolver, reverse
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.api.tasks import TaskDetail
-from tasks.models import ApiToken, Attempt, Batch, Journal, Queue, Schedule, Step, Task, Worker
-from tasks.states import AttemptOutcome, Status, StepKind
+from tasks.lifecycle import operations
+from tasks.models import ApiToken, Attempt, Batch, Journal, Operation, Queue, Schedule, Step, Task, Worker
+from tasks.states import AttemptOutcome, OperationVerb, Status, StepKind
 from tests import factories
 from tests.callers import TASKS, Caller
 
@@ -173,7 +174,7 @@ def _undone() -> Iterator[None]:
 def _everything() -> list[Any]:
     # Of tokens not the time of their last use.
     tokens = list(ApiToken.objects.order_by("pk").values("pk", "name", "scopes", "revoked_at"))
-    models = (Task, Attempt, DeadLetter, Queue, Worker, Journal, Schedule, Batch)
+    models = (Task, Attempt, DeadLetter, Queue, Worker, Journal, Schedule, Batch, Operation)
     return [tokens, *(list(model.objects.order_by("pk").values()) for model in models)]
 
 
@@ -322,6 +323,7 @@ OF_ROOT = dict.fromkeys(READ_ONLY, ROOT)
 PAGES = {
     "callboard_task": READ_ONLY,
     "callboard_batch": READ_ONLY,
+    "callboard_operation": READ_ONLY,
     "callboard_queue": READ_ONLY,
     "callboard_worker": READ_ONLY,
     "callboard_journal": READ_ONLY,
@@ -342,6 +344,11 @@ VERBS = {
     },
     "dlq_deadletter": {"redrive": ("letter", OPERATORS), "discard": ("letter", OPERATORS)},
     "callboard_batch": {"close": ("batch", OPERATORS), "cancel": ("batch", OPERATORS)},
+    "callboard_operation": {
+        "resume": ("preview", OPERATORS),
+        "pause": ("callboard_operation", OPERATORS),
+        "cancel": ("callboard_operation", OPERATORS),
+    },
     "callboard_queue": {"pause": ("queue", OPERATORS), "resume": ("queue", OPERATORS)},
     "callboard_schedule": {
         "run": ("schedule", OPERATORS),
@@ -352,6 +359,10 @@ VERBS = {
     "callboard_worker": {"drain": ("worker", OPERATORS)},
     "callboard_apitoken": {"revoke": ("token", ADMINS)},
 }
+#: Forms of a page that are no verbs: the row, what is sent, and who may send it.
+FORMS = {
+    "callboard_operation_pace": ("callboard_operation", {"rate": "3"}, OPERATORS),
+}
 #: Pages of the admin itself, which show nothing, or what other tests check by permission.
 SITE = {"index", "login", "logout", "password_change", "password_change_done", "autocomplete", "jsi18n", "view_on_site"}
 
@@ -361,7 +372,11 @@ def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
     """Give a row of each model of the admin, beside the rows of the API."""
     token, _ = ApiToken.issue(user=people["alice"], name="hers")
     entry = Journal.objects.create(verb="pause", kind="queue", object_id="default", by="root")
+    plan = operations.Plan(verb=OperationVerb.REDRIVE)
+    running, preview = (operations.begin(plan, [rows["letter"]], starts=starts) for starts in (True, False))
     return rows | {
+        "preview": preview.pk,
+        "callboard_operation": running.pk,
         "token": token.pk,
         "callboard_task": rows["dead"],
         "callboard_batch": rows["batch"],
@@ -379,7 +394,7 @@ def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
 def test_every_page_and_verb_of_the_admin_is_in_the_tables() -> None:
     names = {one.name for entry in admin.site.urls[0] for one in getattr(entry, "url_patterns", [entry]) if one.name}
     pages = {f"{model}_{page}" for model, listed in PAGES.items() for page in listed}
-    assert names == pages | {f"{model}_do" for model in VERBS} | SITE | {"app_list"}
+    assert names == pages | {f"{model}_do" for model in VERBS} | set(FORMS) | SITE | {"app_list"}
     verbs = {
         f"{model._meta.app_label}_{model._meta.model_name}": {verb.name for verb in page.verbs}
         for model, page in admin.site._registry.items()
@@ -417,6 +432,17 @@ def test_a_verb_of_the_admin_is_for_its_roles(people: dict[str, User], targets: 
                 if status != 200:
                     browser.post(many, {"action": verb, "_selected_action": str(targets[row]), "confirmed": "yes"})
                     assert _everything() == before, verb
+
+
+@pytest.mark.parametrize("role", ADMIN_ROLES)
+def test_a_form_of_the_admin_is_for_its_roles(people: dict[str, User], targets: dict[str, Any], role: str) -> None:
+    browser = _with_session(people[role])
+    for name, (row, form, statuses) in FORMS.items():
+        status, before = statuses[ADMIN_ROLES.index(role)], _everything()
+        with _undone():
+            answer = browser.post(reverse(f"admin:{name}", args=[targets[row]]), form)
+            assert answer.status_code == (302 if status == 200 else status), name
+            assert (_everything() != before) == (status == 200), name
 
 
 def test_a_worker_names_the_tasks_that_the_caller_may_see(people: dict[str, User], worker: Worker) -> None:
