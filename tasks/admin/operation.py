@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
@@ -16,8 +16,9 @@ from tasks.admin.filters import ChipsFilter
 from tasks.admin.formatting import EMPTY, badge, code, count_text, duration, escape_invisible, shortened
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb, one_by_one
-from tasks.contract.access import CHANGE_OPERATION, VIEW_TASK
-from tasks.errors import CallboardError
+from tasks.contract.access import CHANGE_OPERATION, VIEW_OPERATION, VIEW_TASK, Caller
+from tasks.contract.operations import FASTEST, SLOWEST, find_to_change, read_pace
+from tasks.errors import CallboardError, InvalidTask, NotAllowed, NotFound
 from tasks.lifecycle import operations
 from tasks.models import Operation, OperationItem, OperationQuerySet
 from tasks.states import OPERATION_ACTIVE, RUNNING_AGAIN, ItemState, ObjectKind, OperationState
@@ -25,7 +26,6 @@ from tasks.states import OPERATION_ACTIVE, RUNNING_AGAIN, ItemState, ObjectKind,
 #: Rows of each state that the page names.
 MAX_SHOWN = 20
 MAX_REASON_LENGTH = 80
-FASTEST = 1_000.0
 
 _PAUSED = (OperationState.PREVIEW, OperationState.CANARY, OperationState.PAUSED, OperationState.STOPPED)
 RESUME = Verb(
@@ -199,43 +199,22 @@ def as_context(operation: Operation) -> dict[str, Any]:
     }
 
 
-def read_rate(text: str) -> float | None:
-    """Read a rate from a form; empty is as fast as it can.
-
-    Raises:
-        BadRequest: not a number in the bounds.
-    """
+def _number(text: str) -> Any:
+    """Read a number, nothing as None; the contract says what is wrong with anything else."""
     if not text.strip():
         return None
     try:
-        rate = float(text)
-    except ValueError as error:
-        raise BadRequest("rate: expected a number") from error
-    if not 0.01 <= rate <= FASTEST:
-        raise BadRequest(f"rate: expected 0.01 to {FASTEST:g} per second")
-    return rate
-
-
-def read_whole(name: str, text: str, *, most: int) -> int:
-    """Read a whole number from a form; empty is 0.
-
-    Raises:
-        BadRequest: not a whole number in the bounds.
-    """
-    if not text.strip():
-        return 0
-    if not (text.strip().isascii() and text.strip().isdecimal() and len(text) <= 9 and int(text) <= most):
-        raise BadRequest(f"{name}: expected a whole number from 0 to {most:,}")
-    return int(text)
+        number = float(text)
+    except ValueError:
+        return text
+    return int(number) if number.is_integer() else number
 
 
 def _failure_link(operation: Operation) -> str:
     if not operation.failure:
         return EMPTY
-    address = reverse("admin:dlq_deadletter_changelist")
-    return format_html(
-        '<a href="{}?resolution=all&amp;cause={}">{}</a>', address, operation.failure, code(operation.failure)
-    )
+    address = reverse("admin:dlq_failure_change", args=[operation.failure])
+    return format_html('<a href="{}">{}</a>', address, code(operation.failure))
 
 
 @admin.register(Operation)
@@ -280,19 +259,39 @@ class OperationAdmin(OperatedAdmin):
         """Change the rate and the automatic stop."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        row = self.get_object(request, unquote(object_id))
-        if row is None:
-            raise Http404
-        if not (self.has_view_permission(request, row) and request.user.has_perm(CHANGE_OPERATION.permission)):
-            raise PermissionDenied
-        change: dict[str, Any] = {"rate_per_second": read_rate(request.POST.get("rate", ""))}
+        row = self._changeable(request, object_id)
+        body: dict[str, Any] = {"rate_per_second": _number(request.POST.get("rate", ""))}
         if row.verb in RUNNING_AGAIN:
-            change["stop_percent"] = read_whole("stop", request.POST.get("stop", ""), most=100) or None
+            body["stop_percent"] = _number(request.POST.get("stop", ""))
         try:
+            change, _ = read_pace(body)
             operations.set_pace(row.pk, change, by=operator_log.author_of(request))
+        except InvalidTask as error:
+            raise BadRequest("; ".join(f"{one.field}: {one.message}" for one in error.errors)) from error
         except CallboardError as refusal:
-            self.message_user(request, f"Nothing was done: {refusal.detail}.", "warning")
+            self.message_user(request, f"Nothing was done: {refusal.detail}.", messages.WARNING)
         return HttpResponseRedirect(self.address_of(row.pk))
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Offer none: each operation is looked at before it is changed."""
+        return {}
+
+    def verb_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
+        """Refuse users who may not do to a row what the operation does."""
+        if request.method == "POST":
+            self._changeable(request, object_id)
+        return super().verb_view(request, object_id, name)
+
+    def _changeable(self, request: HttpRequest, object_id: str) -> Operation:
+        caller = Caller(request.user)
+        try:
+            caller.require(VIEW_OPERATION)
+            caller.require(CHANGE_OPERATION)
+            return find_to_change(caller, unquote(object_id))
+        except NotFound as error:
+            raise Http404 from error
+        except NotAllowed as error:
+            raise PermissionDenied from error
 
     def page_context(self, request: HttpRequest, row: Operation) -> Mapping[str, Any]:
         """Add the steps, and the rows that died again, were skipped, or were changed last."""
@@ -301,7 +300,8 @@ class OperationAdmin(OperatedAdmin):
             "operation": as_context(row),
             "pace_url": reverse("admin:callboard_operation_pace", args=[quote(row.pk)]) if may else "",
             "rate": "" if row.rate_per_second is None else f"{row.rate_per_second:g}",
-            "fastest": f"{FASTEST:g}",
+            "fastest": str(FASTEST),
+            "slowest": str(SLOWEST),
             "runs_again": row.verb in RUNNING_AGAIN,
             "groups": _groups(row) if request.user.has_perm(VIEW_TASK.permission) else [],
         }

@@ -363,6 +363,7 @@ PAGES = {
     "callboard_worker": READ_ONLY,
     "callboard_journal": READ_ONLY,
     "dlq_deadletter": READ_ONLY,
+    "dlq_failure": READ_ONLY,
     "callboard_apitoken": {"changelist": ADMINS, "change": ADMINS, "history": ADMINS, "add": ADMINS, "delete": NONE},
     "callboard_schedule": READ_ONLY | {"add": ADMINS},
     "auth_user": OF_ROOT | {"password_change": ROOT},
@@ -378,6 +379,7 @@ VERBS = {
         "retry_workflow": ("dead", OPERATORS),
     },
     "dlq_deadletter": {"redrive": ("letter", OPERATORS), "discard": ("letter", OPERATORS)},
+    "dlq_failure": {},
     "callboard_batch": {"close": ("batch", OPERATORS), "cancel": ("batch", OPERATORS)},
     "callboard_operation": {
         "resume": ("preview", OPERATORS),
@@ -397,6 +399,8 @@ VERBS = {
 #: Forms of a page that are no verbs: the row, what is sent, and who may send it.
 FORMS = {
     "callboard_operation_pace": ("callboard_operation", {"rate": "3"}, OPERATORS),
+    "dlq_failure_operate": ("dlq_failure", {"verb": "redrive", "preview": "1"}, OPERATORS),
+    "dlq_failure_look_after": ("dlq_failure", {"assign": "me"}, OPERATORS),
 }
 #: Pages of the admin itself, which show nothing, or what other tests check by permission.
 SITE = {"index", "login", "logout", "password_change", "password_change_done", "autocomplete", "jsi18n", "view_on_site"}
@@ -407,11 +411,9 @@ def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
     """Give a row of each model of the admin, beside the rows of the API."""
     token, _ = ApiToken.issue(user=people["alice"], name="hers")
     entry = Journal.objects.create(verb="pause", kind="queue", object_id="default", by="root")
-    plan = Plan(verb=OperationVerb.REDRIVE)
-    running, preview = (operations.begin(plan, [rows["letter"]], starts=starts) for starts in (True, False))
     return rows | {
-        "preview": preview.pk,
-        "callboard_operation": running.pk,
+        "callboard_operation": rows["act"],
+        "dlq_failure": rows["failure"],
         "token": token.pk,
         "callboard_task": rows["dead"],
         "callboard_batch": rows["batch"],
