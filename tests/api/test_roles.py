@@ -362,6 +362,8 @@ PAGES = {
     "callboard_worker": READ_ONLY,
     "callboard_journal": READ_ONLY,
     "dlq_deadletter": READ_ONLY,
+    "dlq_failure": READ_ONLY,
+    "callboard_operation": READ_ONLY,
     "callboard_apitoken": {"changelist": ADMINS, "change": ADMINS, "history": ADMINS, "add": ADMINS, "delete": NONE},
     "callboard_schedule": READ_ONLY | {"add": ADMINS},
     "auth_user": OF_ROOT | {"password_change": ROOT},
@@ -392,6 +394,29 @@ VERBS = {
 SITE = {"index", "login", "logout", "password_change", "password_change_done", "autocomplete", "jsi18n", "view_on_site"}
 
 
+#: Forms of a page, which ask for no confirmation, or have one of their own.
+FORMS = {"callboard_operation_act", "dlq_failure_begin", "dlq_failure_look_after"}
+
+
+@pytest.mark.parametrize("role", ADMIN_ROLES)
+def test_a_form_of_the_admin_is_for_its_roles(people: dict[str, User], rows: dict[str, Any], role: str) -> None:
+    browser = _with_session(people[role])
+    expected = OPERATORS[ADMIN_ROLES.index(role)]
+    for name, args, data in (
+        ("callboard_operation_act", [rows["act"], "pause"], {}),
+        ("callboard_operation_act", [rows["preview"], "resume"], {}),
+        ("dlq_failure_begin", [rows["failure"], "redrive"], {"canary": "1"}),
+        ("dlq_failure_begin", [rows["failure"], "discard"], {}),
+        ("dlq_failure_look_after", [rows["failure"]], {"assign": "me"}),
+    ):
+        before = _everything()
+        with _undone():
+            assert browser.post(reverse(f"admin:{name}", args=args), data).status_code == (
+                302 if expected == 200 else expected
+            ), (name, args)
+            assert (_everything() == before) is (expected != 200), (name, args)
+
+
 @pytest.fixture
 def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
     """Give a row of each model of the admin, beside the rows of the API."""
@@ -407,6 +432,8 @@ def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
         "callboard_journal": entry.pk,
         "callboard_apitoken": token.pk,
         "dlq_deadletter": rows["letter"],
+        "dlq_failure": rows["failure"],
+        "callboard_operation": rows["act"],
         "auth_user": people["bob"].pk,
         "auth_group": Group.objects.get(name="viewer").pk,
     }
@@ -415,7 +442,7 @@ def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
 def test_every_page_and_verb_of_the_admin_is_in_the_tables() -> None:
     names = {one.name for entry in admin.site.urls[0] for one in getattr(entry, "url_patterns", [entry]) if one.name}
     pages = {f"{model}_{page}" for model, listed in PAGES.items() for page in listed}
-    assert names == pages | {f"{model}_do" for model in VERBS} | SITE | {"app_list"}
+    assert names == pages | {f"{model}_do" for model in VERBS} | SITE | {"app_list"} | FORMS
     verbs = {
         f"{model._meta.app_label}_{model._meta.model_name}": {verb.name for verb in page.verbs}
         for model, page in admin.site._registry.items()
