@@ -1,4 +1,4 @@
-"""The control plane: admin pages of tasks, batches, operations, schedules, workers, queues, tokens and the journal."""
+"""The control plane: admin pages of tasks, batches, operations, schedules, workers, queues, tokens, the journal."""
 
 from tasks.admin.batch import BatchAdmin
 from tasks.admin.journal import JournalAdmin

@@ -36,6 +36,8 @@ _TAGS = {
     "tasks": "Submit, read, edit, cancel, retry and delete tasks.",
     "batches": "Tasks that are counted, cancelled and waited for together.",
     "dlq": "Dead letters say why tasks died; re-drive or discard them.",
+    "failures": "Deaths by cause; assign, snooze and note them.",
+    "operations": "Acts on many tasks or dead letters: begin, pause, resume, cancel.",
     "actors": "The actors that tasks can be submitted to.",
     "workers": "Worker processes.",
     "queues": "Read, pause and resume queues.",

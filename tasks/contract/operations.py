@@ -122,6 +122,18 @@ def begin(body: Mapping[str, Any], *, caller: Caller, by: Author) -> Operation:
     return operations.begin(plan, ids, by=by, starts=not values.get("preview", False))
 
 
+def read_course(body: Mapping[str, Any], *, verb: OperationVerb, criteria: Mapping[str, Any]) -> Plan:
+    """Read how an operation goes on rows that are known already: ``canary``, ``rate_per_second``, ``stop_percent``.
+
+    Raises:
+        InvalidTask: with one error per field.
+    """
+    values, errors = fields.read_fields(body, {**_PACE, "canary": _READERS["canary"]}, refused={})
+    if errors:
+        raise InvalidTask(errors=errors)
+    return Plan(verb=verb, criteria=criteria, **{"stop_percent": DEFAULT_STOP_PERCENT, **values})
+
+
 def _contradictions(values: Mapping[str, Any]) -> list[FieldError]:
     found = []
     if "verb" not in values:
