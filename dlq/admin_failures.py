@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from django.contrib import admin, messages
@@ -17,6 +18,7 @@ from dlq.queries import MINUTES, error_line
 from tasks import lifecycle
 from tasks.admin import operator_log
 from tasks.admin.base import ReadOnlyAdmin
+from tasks.admin.change_list import MAX_COUNTED, CappedPaginator
 from tasks.admin.display import display, display_age
 from tasks.admin.filters import ActorFilter, ChipsFilter
 from tasks.admin.formatting import EMPTY, count_text, escape_invisible, json_block, shortened, truncated
@@ -36,6 +38,7 @@ from tasks.contract.sight import Lens, Sight, sight_of
 from tasks.errors import CallboardError, NotAllowed
 from tasks.lifecycle.journal import LONGEST_REASON
 from tasks.models import Attempt, Operation
+from tasks.queries.scan import Scan
 from tasks.states import ObjectKind
 
 MAX_ERROR_LENGTH = 120
@@ -79,12 +82,23 @@ def _cause(failure: Failure) -> str:
     )
 
 
+class InListOrder(CappedPaginator):
+    """Pages in the order of the list: keys of failures are hashes, so their order says nothing."""
+
+    @cached_property
+    def scan(self) -> Scan:
+        """The keys of the first rows."""
+        rows: Any = self.object_list
+        return Scan(list(rows.values_list("pk", flat=True)[:MAX_COUNTED]))
+
+
 @admin.register(Failure)
 class FailureAdmin(ReadOnlyAdmin):
     """Causes of deaths."""
 
     change_form_template = "callboard/failure.html"
     ordering = ("-last_seen_at", "pk")  # type: ignore[assignment]
+    paginator = InListOrder
     state_field = None
     empty_text = no_match_text = "No failures: no dead task needs a decision."
     list_display = (
@@ -136,7 +150,7 @@ class FailureAdmin(ReadOnlyAdmin):
             operation = operations.begin(body | numbers, caller=Caller(request.user), by=by)
         except NotAllowed as refusal:
             raise PermissionDenied from refusal
-        except (CallboardError, ValueError) as refusal:
+        except CallboardError as refusal:
             self.message_user(request, f"Nothing was done: {faults_of(refusal)}.", messages.WARNING)
             return HttpResponseRedirect(self.address_of(failure.pk))
         return HttpResponseRedirect(reverse("admin:callboard_operation_change", args=[operation.pk]))
@@ -174,7 +188,8 @@ class FailureAdmin(ReadOnlyAdmin):
         """Add the curve, the sample, what the deaths have in common, the last operation, and the forms."""
         user: Any = request.user
         sees = sight_of(Caller(user))
-        found = anatomy(row, sees=sees)
+        # Tags, queues and workers are of the dead letters.
+        found = anatomy(row, sees=sees) if user.has_perm(VIEW_DEAD_LETTER.permission) else Anatomy([], [], [])
         operation = None
         if user.has_perm(VIEW_OPERATION.permission):
             operation = Operation.objects.of_failure(row.pk).newest_first().first()
@@ -187,7 +202,7 @@ class FailureAdmin(ReadOnlyAdmin):
             "frame": escape_invisible(row.frame),
             "curve": _curve(found.deaths_per_minute),
             "minutes": MINUTES,
-            "most_deaths": max(found.deaths_per_minute),
+            "most_deaths": max(found.deaths_per_minute, default=0),
             "traits": found.traits,
             "compared": len(found.sampled),
             "letters_url": f"{reverse('admin:dlq_deadletter_changelist')}?cause={row.pk}",
@@ -201,7 +216,7 @@ class FailureAdmin(ReadOnlyAdmin):
             "may_discard": begins and user.has_perm("dlq.discard_deadletter") and row.count("open") > 0,
             "may_look_after": user.has_perm(CHANGE_FAILURE.permission),
             "operator_log": log,
-            **(_sample(user, found, sees) if user.has_perm(VIEW_DEAD_LETTER.permission) else {}),
+            **_sample(user, found, sees),
         }
 
 
@@ -223,7 +238,7 @@ def _sample(user: Any, found: Anatomy, sees: Any) -> dict[str, Any]:
 
 def _curve(deaths: Sequence[int]) -> str:
     """Give the points of a line, in the coordinates of its picture."""
-    highest, step = max(*deaths, 1), _CURVE_WIDTH / (len(deaths) - 1)
+    highest, step = max([*deaths, 1]), _CURVE_WIDTH / max(len(deaths) - 1, 1)
     return " ".join(
         f"{number * step:.1f},{(_CURVE_HEIGHT - 2) * (1 - count / highest) + 1:.1f}"
         for number, count in enumerate(deaths)

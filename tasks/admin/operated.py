@@ -120,7 +120,7 @@ class OperatedAdmin(ReadOnlyAdmin):
             criteria["looked"] = "not at older rows"
         try:
             plan = read_course(numbers_of(request), verb=verb.many, criteria=criteria)
-        except (CallboardError, ValueError) as refusal:
+        except CallboardError as refusal:
             raise BadRequest(faults_of(refusal)) from refusal
         operation = operations.begin(plan, looked.found, by=operator_log.author_of(request))
         self.message_user(request, f"{self.counted(operation.total)} will {verb.outcome}.", messages.SUCCESS)

@@ -180,17 +180,23 @@ def _shown(operation: Operation, state: ItemState) -> list[str]:
     ]
 
 
-#: A form may leave a number empty.
-_NUMBERS: Mapping[str, Callable[[str], Any]] = {"canary": int, "stop_percent": int, "rate_per_second": float}
+_NUMBERS = ("canary", "stop_percent", "rate_per_second")
 
 
 def numbers_of(request: HttpRequest) -> dict[str, Any]:
-    """Read the numbers of a form that begins an operation.
+    """Read the numbers of a form that begins an operation; it may leave them empty.
 
-    Raises:
-        ValueError: one is no number.
+    What is no number stays text: the contract names the field and what it expected.
     """
-    return {name: read(request.POST[name]) for name, read in _NUMBERS.items() if request.POST.get(name)}
+    return {name: _number(request.POST[name]) for name in _NUMBERS if request.POST.get(name)}
+
+
+def _number(text: str) -> Any:
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return int(number) if number.is_integer() else number
 
 
 def faults_of(refusal: Exception) -> str:
