@@ -32,7 +32,7 @@ class CallboardError(Exception):
 
 
 class InvalidTask(CallboardError):
-    """The task is not valid; see the errors of its fields."""
+    """The request is not valid; see the errors of its fields."""
 
     code = "invalid"
 

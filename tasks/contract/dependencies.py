@@ -35,7 +35,7 @@ def depends_on(most: int) -> Reader:
 def _read_one(value: Any, place: int, readers: Mapping[str, Reader]) -> DependsOn:
     try:
         if isinstance(value, str):
-            return DependsOn(uuid_text(value))
+            return DependsOn(_id_alone(value))
         if not isinstance(value, dict):
             raise InvalidValue("invalid", f"expected an id or an object, got {fields.quoted(value)}")
         values, errors = fields.read_fields(value, readers, refused={})
@@ -47,6 +47,14 @@ def _read_one(value: Any, place: int, readers: Mapping[str, Reader]) -> DependsO
         return DependsOn(task, values.get("on_failure", OnFailure.CANCEL))
     except InvalidValue as error:
         raise InvalidValue(error.code, f"task {place}: {error}") from error
+
+
+def _id_alone(value: str) -> UUID:
+    try:
+        return uuid_text(value)
+    except InvalidValue as error:
+        message = f'{error}; for a task of the same bulk write {{"ref": …}}'
+        raise InvalidValue(error.code, message) from error
 
 
 def uuid_text(value: Any) -> UUID:

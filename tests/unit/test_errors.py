@@ -31,7 +31,7 @@ def test_every_status_belongs_to_an_error():
 
 
 def test_an_error_without_words_says_its_docstring():
-    assert str(InvalidTask()) == "The task is not valid; see the errors of its fields."
+    assert str(InvalidTask()) == "The request is not valid; see the errors of its fields."
 
 
 def test_an_error_carries_its_fields():
