@@ -38,13 +38,14 @@ class TasksConfig(AppConfig):
         from tasks import checks, project_checks  # noqa: F401 - registers them
         from tasks.broker import notifier
         from tasks.lifecycle import workers
-        from tasks.telemetry import metrics, transition_log
+        from tasks.telemetry import metrics, task_stats, transition_log
 
         discover_actors()
         post_migrate.connect(workers.declare_queues, sender=self)
         notifier.connect()
         transition_log.connect()
         metrics.connect()
+        task_stats.connect()
         if conf.TRACING:
             _trace()
 

@@ -140,6 +140,10 @@ class Conf:
     KEEP_ADMIN_LOG_SECONDS = Seconds(365 * 86_400)
     # The admin's sessions, after they expired.
     KEEP_EXPIRED_SESSIONS_SECONDS = Seconds(86_400)
+    # The statistics of tasks, whatever is kept of the tasks themselves; and how long they tell hours apart, not only
+    # days.
+    KEEP_STATS_SECONDS = Seconds(400 * 86_400)
+    KEEP_HOURLY_STATS_SECONDS = Seconds(35 * 86_400)
     # Worker processes that have ended.
     KEEP_WORKERS_SECONDS = Seconds(7 * 86_400)
     # How long a submission's idempotency key is remembered, whatever happens to its task.

@@ -54,6 +54,17 @@ class AttemptOutcome(TextChoices):
     LOST = "LOST", "Lost"
 
 
+class TaskOutcome(TextChoices):
+    """What statistics count: a task that came in, or where the end of an attempt or a verb left it."""
+
+    SUBMITTED = "SUBMITTED", "Submitted, or brought back by a retry or re-drive"
+    SUCCEEDED = "SUCCEEDED", "Succeeded"
+    RETRYING = "RETRYING", "Failed and retried"
+    DEAD = "DEAD", "Died"
+    CANCELLED = "CANCELLED", "Cancelled"
+    PENDING = "PENDING", "Snoozed, interrupted or rescued"
+
+
 class DeathReason(TextChoices):
     """Why a task died; the values are the API's contract."""
 

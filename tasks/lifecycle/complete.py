@@ -131,6 +131,7 @@ held AS MATERIALIZED (
     SELECT outcome.*,
            CASE WHEN task.cancel_requested_at IS NOT NULL AND outcome.status <> 'SUCCEEDED' THEN 'CANCELLED'
                 ELSE outcome.status END AS fate,
+           task.run_at AS due_at,
            -- What a worker that was killed had reported of this attempt.
            COALESCE(outcome.log, CASE WHEN task.log ->> 'attempt' = task.attempt::text THEN task.log END) AS told
     FROM outcome JOIN callboard_task AS task ON {in_batch("outcome")}
@@ -169,7 +170,8 @@ ended AS (
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.owner_id, held.attempt, held.letter,
               held.reason, held.error_type, held.error_message, held.fingerprint,
               task.settled_as IS NOT NULL AS has_children, task.batch_id,
-              EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision AS seconds
+              EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision AS seconds,
+              EXTRACT(EPOCH FROM held.started_at - held.due_at)::double precision AS waited
 )"""
 
 # An attempt that was not started has no outcome and leaves no row.
@@ -211,7 +213,7 @@ def completion_statement(*, by_leader: bool = False, only_if: str = "true", wait
     parts = [_OUTCOMES, _held(condition, waits=waits), _ENDED, _RECORDED_ATTEMPTS, _DEAD_LETTERS, _TALLIED]
     return f"""
 WITH {",".join([LEAD, *parts] if by_leader else parts)}
-SELECT id, status, actor, queue, trace_id, attempt, seconds, has_children, batch_id IS NOT NULL FROM ended
+SELECT id, status, actor, queue, trace_id, attempt, seconds, has_children, batch_id IS NOT NULL, waited FROM ended
 """
 
 

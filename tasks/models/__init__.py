@@ -13,6 +13,7 @@ from tasks.models.queue import Queue
 from tasks.models.schedule import Schedule, ScheduleQuerySet
 from tasks.models.step import Step
 from tasks.models.task import Task, TaskQuerySet
+from tasks.models.task_stat import TaskStat
 from tasks.models.token import ApiToken, all_scopes
 from tasks.models.worker import Worker, WorkerQuerySet
 
@@ -35,6 +36,7 @@ __all__ = [
     "Step",
     "Task",
     "TaskQuerySet",
+    "TaskStat",
     "Term",
     "Worker",
     "WorkerQuerySet",
