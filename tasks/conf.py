@@ -232,6 +232,12 @@ class Conf:
     GRPC_TLS_KEY = Text("")
     GRPC_TLS_CLIENT_CA = Text("")
 
+    # --- Tracing ---------------------------------------------------------------------------------------------------
+
+    # Whether spans are sent to an OpenTelemetry collector; the SDK's own variables say where and how many, such as
+    # OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_TRACES_SAMPLER. It needs pip install 'callboard[otel]'.
+    TRACING = Flag(False)
+
     # --- Files and metrics -------------------------------------------------------------------------------------------
 
     # The folder of manage.py.
