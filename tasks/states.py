@@ -65,6 +65,17 @@ class TaskOutcome(TextChoices):
     PENDING = "PENDING", "Snoozed, interrupted or rescued"
 
 
+class EventType(TextChoices):
+    """What an event of a task tells; the values are the API's contract."""
+
+    SUBMITTED = "submitted", "The task was submitted"
+    ATTEMPT = "attempt", "An attempt ended"
+    ACT = "act", "A person, a deploy or a repair did something to it"
+    PROGRESS = "progress", "It made progress"
+    STATUS = "status", "It has this status"
+    REMOVED = "removed", "It was deleted or pruned"
+
+
 class DeathReason(TextChoices):
     """Why a task died; the values are the API's contract."""
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Any
 
 from tasks.db.statements import fetch
 from tasks.histogram import percentile
@@ -169,7 +170,7 @@ def _moments(since: datetime, until: datetime, step: int) -> Iterator[datetime]:
         moment += timedelta(seconds=step)
 
 
-def _fill(found: Mapping[object, Tally], key: str, bounds: Mapping[str, object], *, with_times: bool) -> None:
+def _fill(found: Mapping[Any, Tally], key: str, bounds: Mapping[str, object], *, with_times: bool) -> None:
     for name, outcome, count, seconds in fetch(_COUNTS.format(key=key), bounds):
         if name in found:
             found[name].counts[outcome] = count
@@ -214,6 +215,18 @@ def _by(key: str, seconds: int, back: int, actors: Sequence[str] | None, *, with
     }
     _fill(found, key, bounds, with_times=with_times)
     return {str(name): tally for name, tally in found.items()}
+
+
+_QUEUES_OF = f"""
+SELECT stat.queue {_ROWS} AND stat.outcome <> 'SUBMITTED'
+GROUP BY 1 ORDER BY sum(stat.count) FILTER (WHERE stat.outcome = 'DEAD') DESC NULLS LAST, 1
+"""
+
+
+def queues_of(actor: str, *, seconds: int) -> list[str]:
+    """List the queues in which tasks of an actor ended in the last ``seconds``, those with most deaths first."""
+    bounds = {"step": 60, "ago": seconds, "until": 0, "actors": [actor], "queue": None}
+    return [queue for (queue,) in fetch(_QUEUES_OF, bounds)]
 
 
 def baseline() -> Tally:

@@ -9,7 +9,7 @@ from django.urls import reverse
 from dlq.models import DeadLetter, Failure
 from tasks.models import ApiToken, Batch, Journal, Operation, Queue, Schedule, Task, Worker
 
-MODELS = [Task, Batch, Schedule, Worker, Queue, ApiToken, DeadLetter, Failure, Operation, Journal]
+MODELS = [Task, Batch, Schedule, Worker, Queue, ApiToken, DeadLetter, Failure, Journal, Operation]
 
 
 def browser_of(user: User) -> Client:
