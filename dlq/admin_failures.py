@@ -1,5 +1,6 @@
 """Failure pages: why tasks die, what the deaths of one cause have in common, and what to do about all of them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -121,6 +122,9 @@ class FailureAdmin(ReadOnlyAdmin):
             path("<path:object_id>/look-after/", look_after, name="dlq_failure_look_after"),
             *super().get_urls(),
         ]
+
+    def _is_key(self, value: str) -> bool:
+        return re.fullmatch("[0-9a-f]{32}", value) is not None
 
     def annotate(self, rows: list[Failure]) -> None:
         """Add what the leader has not counted yet."""

@@ -15,9 +15,10 @@ from tasks import lifecycle
 from tasks.circuit_breaker import CircuitBreaker
 from tasks.contract import rate_limit, readiness
 from tasks.db import server
-from tasks.lifecycle import Author
+from tasks.lifecycle import Author, operations
+from tasks.lifecycle.operations import Plan
 from tasks.models import ApiToken, Task
-from tasks.states import Status
+from tasks.states import OperationVerb, Status
 from tests import factories
 from tests.admin.pages import browser_of
 from tests.api.described import assert_described
@@ -125,6 +126,8 @@ def life(worker: Any) -> Task:
     ApiToken.issue(user=User.objects.create_user("alice"), name="laptop")
     factories.make_schedule()
     factories.make_batch(name="nightly")
+    lifecycle.fold_failures(**factories.make_lead())
+    operations.begin(Plan(verb=OperationVerb.RETRY), [task.pk], by=Author("root"), starts=False)
     return task
 
 

@@ -100,9 +100,8 @@ class Outcome:
             "retry_queue": self.retry_queue,
             "retry_priority": self.retry_priority,
             "reason": self.death,
+            **(self._cause() if self.death is not None else {}),
         }
-        if self.death is not None:
-            row |= self._cause()
         return {name: value for name, value in row.items() if value is not None}
 
     def _cause(self) -> dict[str, Any]:

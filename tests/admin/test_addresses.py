@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from dlq.models import DeadLetter
+from dlq.models import DeadLetter, Failure
 from tasks import lifecycle
 from tasks.admin import base
 from tasks.models import Journal, Operation, Queue, Task
@@ -73,8 +73,8 @@ def test_what_cannot_be_an_id_is_not_found(root, life, model, tail, odd) -> None
     answer = ask(f"{list_of(model)}{odd}/{tail}")
     # Names of queues may have other odd characters.
     is_name = model is Queue and odd[:2] not in ("1%", "%0", "xx")
-    # The journal has no verbs, and Django redirects what it takes for a row's old address.
-    is_redirected = model is Journal and tail.startswith("do")
+    # These have no verbs, and Django redirects what it takes for a row's old address.
+    is_redirected = model in (Journal, Failure, Operation) and tail.startswith("do")
     assert answer.status_code in ((302, 403, 404) if is_name or is_redirected else (404,)), answer.status_code
 
 

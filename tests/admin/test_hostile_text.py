@@ -6,10 +6,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
 
-from dlq.models import DeadLetter
+from dlq.models import DeadLetter, Failure
 from tasks import lifecycle
-from tasks.models import ApiToken, Batch, Journal, Queue, Schedule, Task, Worker
-from tasks.states import Status
+from tasks.lifecycle import Author, operations
+from tasks.lifecycle.operations import Plan
+from tasks.models import ApiToken, Batch, Journal, Operation, OperationItem, Queue, Schedule, Task, Worker
+from tasks.states import Door, ItemState, OperationVerb, Status
 from tests import factories
 from tests.admin.pages import MODELS, html, list_of, page_of
 
@@ -56,6 +58,18 @@ def hostile(worker):
     people = {"paused_by": HOSTILE, "pause_reason": HOSTILE, "taken_over_by": HOSTILE, "declared": {"payload": HOSTILE}}
     now = schedule.created_at
     Schedule.objects.update(**texts, **people, paused_at=now, taken_over_at=now)
+    lifecycle.fold_failures(**factories.make_lead())
+    people = {"assignee": HOSTILE, "note": HOSTILE, "frame": HOSTILE, "actor": HOSTILE}
+    Failure.objects.update(**people)
+    plan = Plan(
+        verb=OperationVerb.REDRIVE,
+        criteria={HOSTILE: HOSTILE},
+        failure=Failure.objects.get().pk,
+        change={HOSTILE: HOSTILE},
+    )
+    operation = operations.begin(plan, [factories.open_letter(task).pk], by=Author(HOSTILE, Door.ADMIN, HOSTILE))
+    Operation.objects.update(note=HOSTILE, skips={HOSTILE: 1})
+    OperationItem.objects.filter(operation=operation).update(note=HOSTILE, state=ItemState.DIED)
     task.refresh_from_db()
     return task
 
@@ -125,6 +139,8 @@ def test_invisible_characters_in_names_are_written_out(root, worker):
     factories.make_schedule(name)
     factories.make_batch(name=name)
     Task.objects.update(queue=name)
+    Failure.objects.create(fingerprint="f" * 32, actor=name, error_type=name, open=1)
+    operations.begin(Plan(verb=OperationVerb.CANCEL), [], by=Author(name, Door.ADMIN, name))
     entry = Journal.objects.create(kind="queue", object_id=name, verb="pause", by=name, reason=name, queue=name)
     lists = [list_of(model) for model in MODELS]
     for path in (*lists, page_of(queue), page_of(worker), page_of(token), page_of(entry), reverse("admin:index")):

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django_dramatiq.models import Task as DramatiqTask
 
-from dlq.models import DeadLetter
+from dlq.models import DeadLetter, Failure
 from tasks import lifecycle
 from tasks.models import ApiToken, Schedule, Task, Worker
 from tasks.states import DeathReason, Status
@@ -23,8 +23,8 @@ from tests.commands.cli import callboard_json
 
 @pytest.mark.parametrize("model", MODELS)
 def test_lists_and_pages_open(root, life, model):
-    query = {"resolution": "all"} if model is DeadLetter else {}
-    assert "<table" in html(root.get(list_of(model), query))
+    all_rows = {DeadLetter: {"resolution": "all"}, Failure: {"show": "all"}}
+    assert "<table" in html(root.get(list_of(model), all_rows.get(model, {})))
     for row in model.objects.all():
         assert str(row) in html(root.get(page_of(row)))
 
