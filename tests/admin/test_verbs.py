@@ -232,7 +232,9 @@ def test_every_verb_is_permitted_by_a_permission_that_exists(db):
 def test_groups_that_people_changed_are_only_extended(db):
     groups, migration = Group.objects, import_module("tasks.migrations.0003_roles")
     groups.get(name="operator").permissions.set(Permission.objects.filter(codename="view_queue"))
-    later = Q(codename="view_journal") | Q(codename__endswith="_schedule") | Q(codename__endswith="_batch")
+    later = Q(codename="view_journal")
+    for ending in ("_schedule", "_batch", "_operation", "_failure"):
+        later |= Q(codename__endswith=ending)
     admins = set(groups.get(name="admin").permissions.exclude(later))
     groups.filter(name__in=("viewer", "admin")).delete()
     migration.extend_groups(apps, None)
@@ -255,6 +257,8 @@ def test_groups_have_the_permissions_of_their_role(db):
         "view_journal",
         "view_schedule",
         "view_batch",
+        "view_operation",
+        "view_failure",
     }
     assert names["viewer"] == views
     assert names["operator"] == views | {
@@ -270,6 +274,9 @@ def test_groups_have_the_permissions_of_their_role(db):
         "run_schedule",
         "change_batch",
         "cancel_batch",
+        "add_operation",
+        "change_operation",
+        "change_failure",
     }
     assert names["admin"] == names["operator"] | {
         "add_task",
