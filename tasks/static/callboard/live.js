@@ -12,7 +12,9 @@
         return document.hidden
             || !box.checked
             || document.querySelector(".action-select:checked, details.filter[open]") !== null
-            || document.querySelector("#content input:not(#live-switch):focus, #content button:focus") !== null
+            || document.querySelector("#content input:not(#live-switch):focus, #content textarea:focus, #content button:focus") !== null
+            // What somebody has typed would be gone.
+            || [...document.querySelectorAll(".live input:not([type=checkbox]), .live textarea")].some((field) => field.value !== field.defaultValue)
             || (selection !== null && !selection.isCollapsed);
     };
 
