@@ -107,10 +107,10 @@ def test_a_bad_deploy_is_repaired_with_a_canary_and_a_rate(page: Any, incident: 
     assert "500 dead letters" in page.inner_text(".steps")
     _picture(page, "operation-preview")
     page.get_by_role("button", name="Start").click()
-    wait_until(lambda: Operation.objects.get().state == OperationState.RUNNING)
+    wait_until(lambda: Operation.objects.get().state == OperationState.RUNNING, timeout=60)
     page.reload()
     _picture(page, "operation-running")
-    wait_until(lambda: Operation.objects.get().state == OperationState.DONE, timeout=60)
+    wait_until(lambda: Operation.objects.get().state == OperationState.DONE, timeout=180)
     page.reload()
     assert "500 succeeded" in page.inner_text("#content-main")
     _picture(page, "operation-done")
@@ -122,7 +122,7 @@ def test_a_bad_deploy_is_repaired_with_a_canary_and_a_rate(page: Any, incident: 
         "fix abc123 is out",
     )
     assert DeadLetter.objects.open().count() == OLD
-    wait_until(lambda: Failure.objects.get(error_type="KeyError").open == 0)
+    wait_until(lambda: Failure.objects.get(error_type="KeyError").open == 0, timeout=60)
 
 
 def test_an_operation_whose_tasks_die_again_stops_by_itself(page: Any, incident: Any) -> None:
@@ -131,7 +131,7 @@ def test_an_operation_whose_tasks_die_again_stops_by_itself(page: Any, incident:
     page.get_by_label("Per second").fill("40")
     page.get_by_role("button", name="Re-drive 500…").click()
     page.get_by_role("button", name="Start").click()
-    wait_until(lambda: Operation.objects.get().state == OperationState.STOPPED, timeout=60)
+    wait_until(lambda: Operation.objects.get().state == OperationState.STOPPED, timeout=180)
     page.reload()
     text = page.inner_text("#content-main")
     assert "of the last 50 died again" in text
