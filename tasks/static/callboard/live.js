@@ -1,5 +1,5 @@
 // Refreshes a page: fetches it every few seconds and replaces what changed. Pauses while the page is hidden, rows are
-// ticked, text is selected or a field is in use or filled in, and while the switch is off.
+// ticked, text is selected or a field is in use, and while the switch is off.
 "use strict";
 {
     const SECONDS = 5;
@@ -7,15 +7,14 @@
     const box = document.getElementById("live-switch");
     const note = document.getElementById("live-note");
 
-    const isFilledIn = (field) => field.type !== "checkbox" && field.value !== field.defaultValue;
-
     const isInUse = function() {
         const selection = window.getSelection();
         return document.hidden
             || !box.checked
             || document.querySelector(".action-select:checked, details.filter[open]") !== null
-            || document.querySelector("#content :is(input:not(#live-switch), textarea, button):focus") !== null
-            || Array.from(document.querySelectorAll(".live :is(input, textarea)")).some(isFilledIn)
+            || document.querySelector("#content input:not(#live-switch):focus, #content textarea:focus, #content button:focus") !== null
+            // What somebody has typed would be gone.
+            || [...document.querySelectorAll(".live input:not([type=checkbox]), .live textarea")].some((field) => field.value !== field.defaultValue)
             || (selection !== null && !selection.isCollapsed);
     };
 
