@@ -31,6 +31,7 @@ from tasks.admin.formatting import (
     time_element,
     truncated,
 )
+from tasks.admin.gantt import gantt
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.timeline import between, timeline
 from tasks.admin.verb import Verb, Whole, one_by_one
@@ -295,11 +296,13 @@ class TaskAdmin(OperatedAdmin):
 
     def page_context(self, request: HttpRequest, row: Task) -> Mapping[str, Any]:
         """Add the timeline, the attempts (the admin cannot list rows with a composite key) and the history."""
-        events = Journal.objects.filter(task_id=row.pk).newest_first()[:MAX_SHOWN]
+        events = list(Journal.objects.filter(task_id=row.pk).newest_first()[:MAX_SHOWN])
         lens: Lens = row.lens  # type: ignore[attr-defined]
-        attempts = [_attempt(attempt, lens) for attempt in row.attempts.order_by("-number")[:MAX_SHOWN]]
+        rows = list(row.attempts.order_by("-number")[:MAX_SHOWN])
+        attempts = [_attempt(attempt, lens) for attempt in rows]
         return {
             "timeline": timeline(row, is_first_start=all(one["number"] == row.attempt for one in attempts)),
+            "gantt": gantt(row, rows, events),
             "cause": _cause(row),
             "error": "" if row.status == Status.SUCCEEDED else truncated(row.error),
             "is_open": row.status in {Status.DEAD, Status.RETRYING},
