@@ -9,11 +9,12 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.urls import URLPattern, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
 from tasks import lifecycle
+from tasks.admin import actors
 from tasks.admin.change_list import BoundedChangeList
 from tasks.admin.display import display, display_json, display_limit, display_time
 from tasks.admin.filters import ActorFilter, BandFilter, CreatedFilter, EndedFilter, QueueFilter, StatusFilter
@@ -262,6 +263,10 @@ class TaskAdmin(OperatedAdmin):
             {"classes": ("collapse",), "fields": (*_LIMITS, *_COUNTS, *_TIMES)},
         ),
     )
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the pages of actors: they have no table, and so no admin of their own."""
+        return [*actors.urls_of(self.admin_site), *super().get_urls()]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Name the list's class."""
