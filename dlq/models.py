@@ -55,6 +55,10 @@ class DeadLetterQuerySet(ListedQuerySet["DeadLetter"]):
         """Of one actor with the same error, apart from numbers and ids in it."""
         return self.filter(fingerprint=fingerprint)
 
+    def open_of_cause(self, fingerprint: str) -> Self:
+        """Open ones of one cause, which have an index of their own."""
+        return self.led_by(Q(fingerprint=fingerprint, resolution=Resolution.OPEN))
+
     def searched(self, text: str) -> Self:
         """By text in the error's type, the start of the actor's name, or the start of the task's id or of its own."""
         found = Q(actor__startswith=text) | Q(error_type__icontains=text)

@@ -7,6 +7,7 @@ from types import ModuleType
 
 from django.apps import AppConfig, apps
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import module_has_submodule
 
@@ -45,6 +46,18 @@ class TasksConfig(AppConfig):
         transition_log.connect()
         metrics.connect()
         task_stats.connect()
+        if conf.TRACING:
+            _trace()
+
+
+def _trace() -> None:
+    try:
+        from tasks.telemetry import tracing
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"TRACING: OpenTelemetry is not installed ({error}): pip install 'callboard[otel]'"
+        ) from error
+    tracing.connect()
 
 
 def discover_actors() -> None:

@@ -9,6 +9,7 @@ from tasks.models.ids import made_at, new_id
 from tasks.models.journal import Journal, JournalQuerySet
 from tasks.models.lease import Lease, Term
 from tasks.models.listing import ListedQuerySet
+from tasks.models.operation import Operation, OperationItem, OperationQuerySet
 from tasks.models.queue import Queue
 from tasks.models.schedule import Schedule, ScheduleQuerySet
 from tasks.models.step import Step
@@ -30,6 +31,9 @@ __all__ = [
     "JournalQuerySet",
     "Lease",
     "ListedQuerySet",
+    "Operation",
+    "OperationItem",
+    "OperationQuerySet",
     "Queue",
     "Schedule",
     "ScheduleQuerySet",
