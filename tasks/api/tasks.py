@@ -97,7 +97,7 @@ class TaskList(ApiView):
         if key is None:
             with hiding_holders(caller):
                 task = lifecycle.submit(submission, admit=limit)
-            written = task_as_dict(task, url=url, sees=_sees(request))
+            written = task_as_dict(task, url=url, sees=sight_of(caller))
             return Response(written, status=_accepted([task]), headers={"Location": written["url"], **limit.headers})
         with hiding_holders(caller):
             receipt = lifecycle.submit_once(submission, key=key, admit=limit)
