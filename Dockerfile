@@ -12,7 +12,7 @@ RUN python -m venv --without-pip /venv \
 FROM python:${PYTHON}-slim
 # The folders are where volumes come: an empty volume takes over who may write there.
 RUN useradd --system --user-group --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin callboard \
- && install -d -o callboard -g callboard -m 0755 /secrets/app /secrets/postgres /secrets/redis /credentials
+ && install -d -o callboard -g callboard -m 0755 /secrets/app /secrets/postgres /secrets/redis /secrets/rabbitmq /credentials
 WORKDIR /app
 COPY --from=dependencies /venv /venv
 COPY manage.py gunicorn.conf.py ./
@@ -26,6 +26,7 @@ RUN python -m compileall -q .
 ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
     METRICS_DIR=/tmp/metrics \
+    HEALTH_DIR=/tmp/health \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 USER 10001:10001

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from django.conf import settings
 
@@ -33,14 +34,16 @@ bind = f"{conf.API_HOST}:{conf.API_PORT}"
 _MANAGE = Path(__file__).with_name("manage.py")
 
 
-def post_worker_init(_worker: object) -> None:
-    """Answer requests that gunicorn itself refuses in the format of the API's errors, and serve the metrics."""
+def post_worker_init(worker: Any) -> None:
+    """Answer requests that gunicorn itself refuses in the format of the API's errors; serve metrics and health."""
     # Imported here: code that the master loads stays in all workers, and a reload could not replace it.
+    from scheduler_site import api_health
     from tasks.api import malformed_requests
     from tasks.telemetry import metrics_server
 
     malformed_requests.install()
     metrics_server.serve_all()
+    api_health.serve(worker)
 
 
 def on_starting(_server: object) -> None:

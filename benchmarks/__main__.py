@@ -11,11 +11,12 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import measures, scale, workflows
+from benchmarks import features, measures, scale, workflows
 from benchmarks.stack import CALLBOARD, CONTESTANTS, PLAIN, Stack
 
 WORKFLOWS = {"handover": workflows.handover, "workflows": workflows.shapes}
-USUAL = {**measures.MEASURES, **WORKFLOWS}
+FEATURES = {"features": features.kinds, "writes": features.writes}
+USUAL = {**measures.MEASURES, **WORKFLOWS, **FEATURES}
 MEASURES = {**USUAL, **scale.MEASURES}
 #: By figure and contestant, one value for each run.
 Results = dict[str, dict[str, list[float]]]

@@ -33,3 +33,21 @@ def claimed(number: int) -> None:
 def hold(seconds: float) -> None:
     """Occupy a thread."""
     time.sleep(seconds)
+
+
+@dramatiq.actor(time_limit=600_000)
+def checkpoints(number: int, writes: int) -> None:
+    """Write checkpoints one after the other."""
+    started = time.time()
+    for place in range(writes):
+        current.checkpoint({"place": place})
+    records.write(number, started, time.time())
+
+
+@dramatiq.actor(time_limit=600_000)
+def steps(number: int, writes: int) -> None:
+    """Run steps that do nothing, one after the other."""
+    started = time.time()
+    for place in range(writes):
+        current.step(f"step {place}", int, place)
+    records.write(number, started, time.time())

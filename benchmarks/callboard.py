@@ -12,6 +12,7 @@ django.setup()
 from benchmarks.actors import noop  # noqa: E402
 from tasks.lifecycle import DependsOn, Submission  # noqa: E402
 from tasks.lifecycle import submit_many as submit_all  # noqa: E402
+from tasks.lifecycle.batches import NewBatch, close, create  # noqa: E402
 from tasks.models import Task  # noqa: E402
 from tasks.states import Status  # noqa: E402
 
@@ -35,6 +36,28 @@ def submit_many(numbers: range, *, chunk: int = CHUNK) -> None:
     """Submit tasks, ``chunk`` of them in a call."""
     for start in range(0, len(numbers), chunk):
         submit_all([Submission(actor="noop", payload={"number": one}) for one in numbers[start : start + chunk]])
+
+
+def submit_unique(numbers: range) -> None:
+    """Submit tasks, each with a unique key of its own."""
+    for start in range(0, len(numbers), CHUNK):
+        submit_all([_noop(one, unique=f"benchmark {one}") for one in numbers[start : start + CHUNK]])
+
+
+def submit_into_batch(numbers: range) -> None:
+    """Submit tasks into one batch."""
+    batch = create(NewBatch(is_open=True)).batch
+    for start in range(0, len(numbers), CHUNK):
+        submit_all([_noop(one, batch=batch.pk) for one in numbers[start : start + CHUNK]])
+    close(batch.pk)
+
+
+def submit_long_tasks(writes: int) -> None:
+    """Submit a task that writes so many checkpoints, and one of so many steps."""
+    names = ("checkpoints", "steps")
+    submit_all(
+        [Submission(actor=name, payload={"number": place, "writes": writes}) for place, name in enumerate(names, 1)]
+    )
 
 
 def submit_pair(number: int) -> None:

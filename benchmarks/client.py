@@ -3,7 +3,8 @@
 Verbs: ``fill`` (as many tasks in a call as the contestant allows), ``single`` (one task in a call), ``hundreds`` (a
 hundred in a call), ``mixed`` (a few long tasks among short ones), ``paced`` (fifty a second), ``urgent`` (the same at
 the highest priority, numbered from 100,001), ``pairs`` (a parent and its child, ten times a second), ``fan-out``,
-``fan-in`` and ``chain`` (tasks that depend on one another), ``later`` (due evenly over five seconds, the first one in
+``fan-in`` and ``chain`` (tasks that depend on one another), ``fill-unique`` (each with a unique key), ``fill-batch``
+(all in one batch), ``long-tasks`` (two that write so often), ``later`` (due evenly over five seconds, the first one in
 three). The client boots, prints ``ready``, and starts after a line on its input.
 """
 
@@ -48,6 +49,12 @@ def main(module: str, verb: str, count: int) -> dict[str, Any]:
                 contestant.submit_pair(2 * number - 1)
         case "fan-out" | "fan-in" | "chain":
             contestant.submit_workflow(verb, count)
+        case "fill-unique":
+            contestant.submit_unique(range(1, count + 1))
+        case "fill-batch":
+            contestant.submit_into_batch(range(1, count + 1))
+        case "long-tasks":
+            contestant.submit_long_tasks(count)
         case "later":
             for number in range(1, count + 1):
                 due = began + FIRST_DUE_SECONDS + number / count * DUE_OVER_SECONDS

@@ -7,7 +7,7 @@
 from pathlib import Path
 from typing import Any
 
-from scheduler_site import addresses, env
+from scheduler_site import addresses, bundled_servers, env
 from scheduler_site.embedded import private
 from tasks.conf import Conf
 from tasks.setting import Choice, Flag, Integer, Names, Origins, PathPrefix, Rate, Seconds
@@ -16,8 +16,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 #: Private data of ``manage.py up``: credentials, logs, the servers' files.
 VAR_DIR = BASE_DIR / "var"
 
-env.load_file(BASE_DIR / env.text("ENV_FILE", ".env"))
 env.begin()
+# Host names of servers whose logins ENV_FILE has, separated by commas; docker-compose.yml sets it.
+bundled_servers.settle(env.read("BUNDLED_HOSTS", Names([])))
+env.load_file(BASE_DIR / env.text("ENV_FILE", ".env"))
 env.refuse_foreign()
 # `manage.py up` starts private servers for those that the environment does not name.
 PRIVATE_DATABASE = not addresses.database_is_named()
@@ -134,6 +136,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     # First, so that the others' refusals get a trace id, an access log line and the problem format too.
     "scheduler_site.site_requests.SiteRequestMiddleware",
+    # Right behind it, because it knows the trace id.
+    *(["tasks.api.tracing.TracingMiddleware"] if SCHEDULER["TRACING"] else []),
     # Before those that may refuse a request: a page of another origin may then read the refusal.
     *(["corsheaders.middleware.CorsMiddleware"] if CORS_ALLOWED_ORIGINS else []),
     "scheduler_site.body_limit.BodyLimitMiddleware",

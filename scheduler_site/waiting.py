@@ -2,15 +2,13 @@
 
 import time
 
-import dramatiq
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from tasks.broker.brokers import CallboardBroker
+from tasks.broker import logins
 from tasks.conf import conf
-from tasks.errors import BrokerUnavailable
 from tasks.log import get_logger
 
 log = get_logger(__name__)
@@ -23,7 +21,8 @@ MOST_NAMES = 3
 def wait_until_ready(seconds: float | None = None) -> None:
     """Return as soon as the database answers and is migrated.
 
-    Redis is not waited for: tasks are accepted and kept without it, and dispatched once it answers.
+    The broker is not waited for: tasks are accepted and kept without it, and dispatched once it answers. One that
+    refuses the login would never do so, and without the Redis of the limits there would be none.
 
     Parameters:
         seconds: how long at most; by default ``WAIT_SECONDS``; 0 = do not check at all.
@@ -44,7 +43,6 @@ def wait_until_ready(seconds: float | None = None) -> None:
             time.sleep(min(PAUSE_SECONDS, left))
     except KeyboardInterrupt:
         raise CommandError("stopped while waiting for the database") from None
-    _warn_of_broker()
 
 
 def _missing() -> str:
@@ -59,21 +57,23 @@ def _missing() -> str:
         # Not kept for later: a server that restarts once more would leave it broken.
         connection.close()
     if not migrations:
-        return ""
+        return _refused_logins()
     more = f" and {len(migrations) - MOST_NAMES} more" if len(migrations) > MOST_NAMES else ""
     return f"migrations are missing: {', '.join(migrations[:MOST_NAMES])}{more}; run `manage.py migrate`"
+
+
+def _refused_logins() -> str:
+    failures = logins.failures()
+    refused = [name for name, error in failures.items() if logins.is_refusal(error)]
+    if not refused and "BROKER_URL" in failures:
+        log.warning(
+            "continuing without the broker; tasks wait in the database until it answers: "
+            + logins.words(failures["BROKER_URL"])
+        )
+    return "; ".join(f"{name}: the server refuses the login: {logins.words(failures[name])}" for name in refused)
 
 
 def _missing_migrations() -> list[str]:
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
-
-
-def _warn_of_broker() -> None:
-    broker = dramatiq.get_broker()
-    assert isinstance(broker, CallboardBroker)
-    try:
-        broker.source.ping()
-    except BrokerUnavailable as error:
-        log.warning(f"continuing without the broker; tasks wait in the database until it answers: {error}")

@@ -19,6 +19,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.utils.module_loading import import_string
 
 from tasks import registry
+from tasks.broker import logins
 from tasks.broker.brokers import REPLACED
 from tasks.conf import Conf, conf
 from tasks.db import former_label
@@ -29,10 +30,10 @@ from tasks.setting import declared
 
 #: The most database sessions of a process. A worker and the api need one more for each of their threads
 #: (``tests/acceptance/test_session_counts.py`` counts them).
-SCHEDULER_SESSIONS = 8
+SCHEDULER_SESSIONS = 9
 SUPERVISOR_SESSIONS = 2
-WORKER_SESSIONS = 6
-API_SESSIONS = 3
+WORKER_SESSIONS = 7
+API_SESSIONS = 4
 
 #: In characters; a key of 16 random bytes in hexadecimal digits has as many.
 SHORTEST_KEY = 32
@@ -259,6 +260,21 @@ def check_label(databases: Iterable[str] | None = None, **_: Any) -> list[CheckM
             hint='Run once: manage.py shell -c "from tasks.db import former_label; former_label.rename()"',
             id="callboard.E010",
         )
+    ]
+
+
+@register(Tags.database)
+def check_logins(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """A Redis that refuses the login would switch the limits of submissions and logins off."""
+    if DEFAULT_DB_ALIAS not in (databases or ()):
+        return []
+    return [
+        Error(
+            f"{name}: the server refuses the login: {words}",
+            hint=f"Put the user and the password of that server into {name}, as docs/deploy.md shows it.",
+            id="callboard.E022",
+        )
+        for name, words in logins.refused().items()
     ]
 
 

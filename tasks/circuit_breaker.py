@@ -47,6 +47,8 @@ class CircuitBreaker:
         self._is_probing = False
         self._is_well = False
         self._was_silent = self._was_tripped = False
+        #: What the last probe raised.
+        self.error: Exception | None = None
         self._began_at = self._ended_at = float("-inf")
         known[name] = self
 
@@ -96,10 +98,10 @@ class CircuitBreaker:
         try:
             self._probe()
         except Exception as error:  # noqa: BLE001 - whatever it is, the server is not well
-            is_well = False
+            is_well, self.error = False, error
             log.warning("a probe failed", server=self.name, error=str(error).strip()[:300])
         else:
-            is_well = True
+            is_well, self.error = True, None
         with self._lock:
             if is_well and self.is_open:
                 log.info("a server answers again", server=self.name)

@@ -140,6 +140,10 @@ class Conf:
     KEEP_ADMIN_LOG_SECONDS = Seconds(365 * 86_400)
     # The admin's sessions, after they expired.
     KEEP_EXPIRED_SESSIONS_SECONDS = Seconds(86_400)
+    # The statistics of tasks, whatever is kept of the tasks themselves; and how long they tell hours apart, not only
+    # days.
+    KEEP_STATS_SECONDS = Seconds(400 * 86_400)
+    KEEP_HOURLY_STATS_SECONDS = Seconds(35 * 86_400)
     # Worker processes that have ended.
     KEEP_WORKERS_SECONDS = Seconds(7 * 86_400)
     # How long a submission's idempotency key is remembered, whatever happens to its task.
@@ -241,6 +245,12 @@ class Conf:
     GRPC_TLS_KEY = Text("")
     GRPC_TLS_CLIENT_CA = Text("")
 
+    # --- Tracing ---------------------------------------------------------------------------------------------------
+
+    # Whether spans are sent to an OpenTelemetry collector; the SDK's own variables say where and how many, such as
+    # OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_TRACES_SAMPLER. It needs pip install 'callboard[otel]'.
+    TRACING = Flag(False)
+
     # --- Files and metrics -------------------------------------------------------------------------------------------
 
     # The folder of manage.py.
@@ -255,6 +265,11 @@ class Conf:
     # threads; everyone who can reach it can read the metrics. Default: none, /metrics needs a token with
     # callboard.view_worker.
     METRICS_ADDRESS = Address(None)
+    # The folder in which each process has a socket for health checks of its machine (`callboard healthcheck`).
+    HEALTH_DIR = Folder(lambda conf: conf.METRICS_DIR / "health")
+    # An address such as 0.0.0.0:9101 on which scheduler, workers and gRPC server answer /healthz, /startupz and /readyz
+    # to an orchestrator; the api does so on its own port. Default: none.
+    HEALTH_ADDRESS = Address(None)
     # The port on which scheduler and workers serve /metrics themselves; 0 = they do not.
     METRICS_PORT = Integer(0, maximum=65535)
     # The address of that port; everyone who can reach it can read the metrics.

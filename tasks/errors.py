@@ -164,6 +164,15 @@ class BatchClosed(IllegalTransition):
         super().__init__("add", status=status, detail=f"cannot add tasks to the batch {batch_id}: it is {status}")
 
 
+class OperationRefused(IllegalTransition):
+    """The operation's state does not allow this."""
+
+    code = "illegal_transition"
+
+    def __init__(self, verb: str, *, state: str) -> None:
+        super().__init__(verb, status=state, detail=f"cannot {verb} an operation that is {state}")
+
+
 class KeyContended(CallboardError):
     """Tasks with this unique key begin and end too fast; try again."""
 

@@ -3,6 +3,7 @@
 import fnmatch
 import re
 import shutil
+from collections.abc import Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+#: A variable whose default holds no further one.
+_INNERMOST = re.compile(r"\$\{(\w+):-([^${}]*)\}")
 #: Of everything that a build could send.
 _NOT_SOURCES = {".git", ".venv", "var", "__pycache__"}
 
@@ -29,14 +32,21 @@ def role_sql(password: str = "") -> list[str]:
     return [line.rstrip(";").replace(":'password'", f"'{password}'") for line in lines]
 
 
-def interpolated(value: Any) -> Any:
-    """Resolve ``${NAME:-default}`` with nothing set, as in a fresh clone, and ``$$``."""
+def interpolated(value: Any, variables: Mapping[str, str] | None = None) -> Any:
+    """Resolve ``${NAME:-default}``, and ``$$``.
+
+    Parameters:
+        variables: those of ``.env``; by default none, as in a fresh clone.
+    """
+    known = variables or {}
     if isinstance(value, dict):
-        return {name: interpolated(one) for name, one in value.items()}
+        return {name: interpolated(one, known) for name, one in value.items()}
     if isinstance(value, list):
-        return [interpolated(one) for one in value]
+        return [interpolated(one, known) for one in value]
     if isinstance(value, str):
-        return re.sub(r"\$\{(\w+):-([^}]*)\}", r"\2", value).replace("$$", "$")
+        while (after := _INNERMOST.sub(lambda found: known.get(found[1]) or found[2], value)) != value:
+            value = after
+        return value.replace("$$", "$")
     return value
 
 

@@ -23,17 +23,19 @@ def live(request: HttpRequest) -> HttpResponse:
 @require_safe
 def ready(request: HttpRequest) -> HttpResponse:
     """``/readyz``: this process can accept tasks."""
-    return _answer(readiness.state())
+    components = readiness.state()
+    return _answer(components, is_well=readiness.is_ready(components))
 
 
 @csrf_exempt
 @require_safe
 def health(request: HttpRequest) -> HttpResponse:
-    """``/health``: as ``/readyz``, and whether a scheduler and workers are there to run the tasks."""
-    return _answer(readiness.whole_state())
+    """``/health``: as ``/readyz``, and whether a scheduler and workers are there; a refused login is an error here."""
+    components = readiness.whole_state()
+    return _answer(components, is_well=readiness.is_healthy(components))
 
 
-def _answer(components: Mapping[str, str]) -> HttpResponse:
-    if readiness.is_ready(components):
+def _answer(components: Mapping[str, str], *, is_well: bool) -> HttpResponse:
+    if is_well:
         return JsonResponse({"status": OK, "components": components})
     return problem(NotReady(), components=components)

@@ -220,6 +220,11 @@ class Listener:
         """Start listening."""
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Stop listening."""
         self._stopped.set()

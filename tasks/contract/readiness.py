@@ -12,6 +12,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models.functions import Now
 
+from tasks.broker import logins
 from tasks.circuit_breaker import CircuitBreaker
 from tasks.conf import conf
 from tasks.contract import rate_limit
@@ -19,6 +20,10 @@ from tasks.db import call_timeout, server
 from tasks.models import Lease, Worker
 
 OK, DOWN, MISSING, NONE = "ok", "down", "missing", "none"
+#: The server answers, and does not accept the login that the settings name.
+REFUSED = "refused"
+#: What must be ok before tasks can be accepted.
+TO_ACCEPT_TASKS = ("database", "migrations")
 
 _migrated = threading.Event()
 
@@ -31,7 +36,7 @@ def state() -> dict[str, str]:
     for check in checks.values():
         # All at once, because each may need its whole patience.
         check.suspect()
-    found = {name: OK if check.answers() and not check.is_open else DOWN for name, check in checks.items()}
+    found = {name: _state_of(check) for name, check in checks.items()}
     return {"migrations": _migrations() if found["database"] == OK else DOWN, **found}
 
 
@@ -43,9 +48,26 @@ def whole_state() -> dict[str, str]:
     return found
 
 
+def to_run_tasks() -> dict[str, str]:
+    """Look at what schedulers and workers need: a broker and a leader as well."""
+    found = whole_state()
+    return {name: found.get(name, DOWN) for name in ("database", "migrations", "broker", "scheduler")}
+
+
 def is_ready(components: Mapping[str, str]) -> bool:
     """Tell whether tasks can be accepted."""
-    return all(components[name] == OK for name in ("database", "migrations"))
+    return all(components[name] == OK for name in TO_ACCEPT_TASKS)
+
+
+def is_healthy(components: Mapping[str, str]) -> bool:
+    """Tell whether tasks can be accepted and no server refuses the login: limits would be off without a word."""
+    return is_ready(components) and REFUSED not in components.values()
+
+
+def _state_of(check: CircuitBreaker) -> str:
+    if check.answers() and not check.is_open:
+        return OK
+    return REFUSED if logins.is_refusal(check.error) else DOWN
 
 
 def _migrations() -> str:

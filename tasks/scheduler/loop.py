@@ -3,6 +3,7 @@
 import threading
 import time
 from abc import ABC, abstractmethod
+from math import inf
 
 from django.db import Error as DatabaseProblem
 from django.db import connections
@@ -19,6 +20,8 @@ log = get_logger(__name__)
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 #: A round may take this many leases; each of its statements has a third of one.
 STEP_LEASES = 3
+#: How much later than that a round may end before its loop counts as hung.
+LATE_SECONDS = 15.0
 
 
 class Loop(ABC):
@@ -34,6 +37,8 @@ class Loop(ABC):
     def __init__(self) -> None:
         self._wake = threading.Event()
         self._stopped = threading.Event()
+        #: When the next round must have begun.
+        self._due_by = inf
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
     @abstractmethod
@@ -59,12 +64,22 @@ class Loop(ABC):
         """Whether the thread runs."""
         return self._thread.is_alive()
 
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the loop itself, whatever its rounds meet."""
+        if not self.is_alive:
+            return f"the thread of the {self.name} is dead"
+        if time.monotonic() > self._due_by:
+            return f"the {self.name} stands still"
+        return None
+
     def _run(self) -> None:
         sessions.use_direct_session(commits_asynchronously=self.commits_asynchronously)
         keep_plans()
         try:
             while not self._stopped.is_set():
                 began = time.monotonic()
+                self._due_by = began + STEP_LEASES * conf.LEADER_LEASE_SECONDS + LATE_SECONDS
                 seconds = self._guarded_step()
                 self._pause_after_batch(time.monotonic() - began)
                 self._rest(seconds)
@@ -76,6 +91,7 @@ class Loop(ABC):
             self._stopped.wait(pause_after_batch_seconds(took_seconds, moved=self.moved))
 
     def _rest(self, seconds: float | None) -> None:
+        self._due_by = time.monotonic() + (seconds or 0) + LATE_SECONDS
         if seconds is None:
             # Ignoring wake-ups: taking back a failed dispatch sends one, which would make this a busy loop.
             self._stopped.wait(PAUSE_AFTER_ERROR_SECONDS)

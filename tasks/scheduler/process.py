@@ -13,6 +13,8 @@ from tasks.log import get_logger
 from tasks.scheduler.cron import Cron
 from tasks.scheduler.dispatcher import Dispatcher
 from tasks.scheduler.leadership import Leadership
+from tasks.scheduler.loop import Loop
+from tasks.scheduler.operations import OperationRunner
 from tasks.scheduler.pruner import Pruner
 from tasks.scheduler.settler import Settler
 from tasks.scheduler.sweeper import Sweeper
@@ -38,19 +40,20 @@ class Scheduler:
         self._pruner = Pruner(self._leadership)
         self._cron = Cron(self._leadership)
         self._settler = Settler(self._leadership, lambda: self._dispatcher.wake(from_front=False))
+        self._operations = OperationRunner(self._leadership)
         self._listener = Listener(self.wake)
+        self._loops: tuple[Loop, ...] = (
+            *(self._leadership, self._dispatcher, self._sweeper),
+            *(self._pruner, self._cron, self._settler, self._operations),
+        )
 
     def start(self) -> None:
         """Start all loops; this process leads once the lease is free."""
         workers.declare_queues()
         if isinstance(broker(), InProcessBroker):
             notifier.local = self.wake
-        self._leadership.start()
-        self._dispatcher.start()
-        self._sweeper.start()
-        self._pruner.start()
-        self._cron.start()
-        self._settler.start()
+        for loop in self._loops:
+            loop.start()
         self._listener.start()
         self._warn_of_misconfigurations()
         log.info("scheduler is ready", broker=conf.BROKER_URL.partition("://")[0])
@@ -59,14 +62,15 @@ class Scheduler:
         """Stop all loops and let another scheduler lead at once."""
         notifier.local = None
         self._listener.stop()
-        self._dispatcher.stop()
-        self._sweeper.stop()
-        self._pruner.stop()
-        self._cron.stop()
-        self._settler.stop()
-        self._leadership.stop()
+        for loop in (*self._loops[1:], self._leadership):
+            loop.stop()
         self._leadership.resign()
         log.info("scheduler has ended")
+
+    def faults(self) -> list[str]:
+        """Say which loops do not turn."""
+        found = [loop.fault for loop in self._loops if loop.fault is not None]
+        return found if self._listener.is_alive else [*found, "the thread of the listener is dead"]
 
     def _warn_of_misconfigurations(self) -> None:
         try:

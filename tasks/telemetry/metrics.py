@@ -66,8 +66,9 @@ def _count(*, verb: str, moves: Sequence[Moved], **_: Any) -> None:
         for (actor, queue), count in TotalOf((move.actor, move.queue) for move in moves).items():
             submitted.labels(actor, queue).inc(count)
         return
-    ended = TotalOf((move.actor, move.queue, str(move.status)) for move in moves if move.status in FINAL)
-    for (actor, queue, status), count in ended.items():
+    for (actor, queue, status), count in TotalOf(
+        (move.actor, move.queue, str(move.status)) for move in moves if move.status in FINAL
+    ).items():
         completed.labels(actor, queue, status).inc(count)
     if verb not in _ENDINGS:
         return

@@ -32,6 +32,16 @@ class HangDetector:
         self._busy_before = 0.0
         self._has_begun = False
 
+    @property
+    def is_working(self) -> bool:
+        """Whether the process has begun and not yet said that it ends."""
+        return self._ticks > 0
+
+    @property
+    def silent_for(self) -> float:
+        """For how many seconds a working process has given no sign of life."""
+        return time.monotonic() - self._since if self._ticks else 0.0
+
     def is_silent(self) -> bool:
         """Tell whether the process has given no sign of life for longer than its lease, or hangs in its end."""
         ticks = self._recorder.ticks

@@ -13,6 +13,7 @@ from django.db import Error as DatabaseProblem
 from django.db import close_old_connections
 
 from tasks.broker.notifier import Event, notifier
+from tasks.conf import conf
 from tasks.db import call_timeout
 from tasks.lifecycle import workers
 from tasks.log import get_logger
@@ -41,6 +42,8 @@ CALL_SECONDS = 2.0
 GONE_LOOK_SECONDS = 2.0
 #: How long a process that was declared gone may take to end by itself before it is killed.
 GONE_GRACE_SECONDS = 2.0
+#: A round of the supervisor that takes longer than this is a fault; its calls to the database take less.
+ROUND_SECONDS = 15.0
 
 _ENDINGS = {
     Ending.IN_ORDER: "it ended in order",
@@ -95,6 +98,7 @@ class Supervisor:
         self._next_report = 0.0
         self._next_gone_look = 0.0
         self._stops = 0
+        self._round_at = time.monotonic()
         self._is_asked_to_reload = False
         #: Processes that a reload has still to replace, one after another.
         self._outdated: list[Child] = []
@@ -108,6 +112,7 @@ class Supervisor:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         while not self._stops:
+            self._round_at = time.monotonic()
             self._end_hung()
             self._reap()
             self._start_missing()
@@ -117,6 +122,32 @@ class Supervisor:
             self._look_for_gone()
             time.sleep(TICK_SECONDS)
         return self._stop()
+
+    @property
+    def is_working(self) -> bool:
+        """Whether some worker process works, and takes tasks."""
+        return not self._stops and any(child.hang_detector.is_working for child in list(self._children))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all worker processes work."""
+        return sum(child.hang_detector.is_working for child in list(self._children)) >= self._processes
+
+    def faults(self) -> list[str]:
+        """Say what does not turn: this loop, and processes that give no sign of life; another thread asks this.
+
+        A silent process is replaced soon after its lease; it is a fault until then.
+        """
+        if time.monotonic() - self._round_at > ROUND_SECONDS:
+            return [f"the supervisor has stood still for {time.monotonic() - self._round_at:.0f} s"]
+        # With a long lease not much before the supervisor acts, or an orchestrator would restart all of it first.
+        patience = max(conf.WORKER_LEASE_SECONDS / 2, conf.WORKER_LEASE_SECONDS - ROUND_SECONDS)
+        silent = {child.process.pid: child.hang_detector.silent_for for child in list(self._children)}
+        return [
+            f"worker process {pid} has given no sign of life for {seconds:.0f} s"
+            for pid, seconds in silent.items()
+            if seconds > patience
+        ]
 
     def _on_stop(self, _number: int, _frame: object) -> None:
         self._stops += 1
@@ -257,6 +288,7 @@ class Supervisor:
         deadline = time.monotonic() + self._grace_seconds + LAST_SECONDS
         in_order = True
         while self._children:
+            self._round_at = time.monotonic()
             if self._stops > 1 or time.monotonic() > deadline:
                 log.warning("killing workers that have not ended", processes=len(self._children))
                 for child in self._children:

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -30,6 +30,8 @@ from scheduler_site.embedded.programs import find_redis
 from scheduler_site.embedded.servers import HOW_TO_GET_REDIS, PostgresServer
 from tests import containers
 from tests.acceptance.harness.servers import execute, start_postgres
+from tests.rabbitmq import RabbitServer, require_rabbitmq
+from tests.unit.test_bundled_servers import BLOCKS
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -69,8 +71,9 @@ class Container:
             self.process = spawn(command, env=self.environment(), output=output, cwd=self._stack.image)
 
     def environment(self) -> dict[str, str]:
-        """Return the variables of the image and of the service, and of this environment only the PATH."""
-        variables = {**containers.image_environment(), **self.service.get("environment", {})}
+        """Return the variables of the image, of .env and of the service, and of this environment only the PATH."""
+        dotenv = self._stack.dotenv if self.service.get("env_file") else {}
+        variables = {**containers.image_environment(), **dotenv, **self.service.get("environment", {})}
         words = self.translated([str(value) for value in variables.values()])
         return {**dict(zip(variables, words, strict=True)), "PATH": os.environ["PATH"]}
 
@@ -116,18 +119,28 @@ class Container:
 
 
 class Stack:
-    """The whole file."""
+    """The whole file.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Parameters:
+        dotenv: what stands in .env.
+    """
+
+    def __init__(self, folder: Path, *, dotenv: Mapping[str, str] | None = None) -> None:
+        self.folder, self.dotenv = folder, dict(dotenv or {})
         self.image = folder / "image"
         containers.make_image(self.image)
-        self.services = containers.interpolated(containers.compose()["services"])
+        profiles = set(self.dotenv.get("COMPOSE_PROFILES", "").split(","))
+        self.services = {
+            name: one
+            for name, one in containers.interpolated(containers.compose()["services"], self.dotenv).items()
+            if not set(one.get("profiles", [])) - profiles
+        }
         self.api_port, self.grpc_port, self.redis_port = free_port(), free_port(), free_port()
         program = find_redis(store=folder, account=None)
         assert program is not None
         self.redis_program = program.path
         self.postgres: PostgresServer | None = None
+        self.rabbitmq: RabbitServer | None = None
         self.running: dict[str, Container] = {}
 
     def up(self) -> None:
@@ -149,14 +162,17 @@ class Stack:
             if one.process is not None:
                 kill_session(one.process.pid)
                 one.process.wait()
-        if self.postgres is not None:
-            self.postgres.stop(immediate=True)
+        for server in (self.postgres, self.rabbitmq):
+            if server is not None:
+                server.stop(immediate=True)
 
     def _start(self, name: str, service: dict[str, Any]) -> None:
         for number in range(service.get("deploy", {}).get("replicas", 1)):
             container = self.running[f"{name}-{number + 1}"] = Container(self, f"{name}-{number + 1}", service)
             if name == "postgres":
                 self._start_postgres(container)
+            elif name == "rabbitmq":
+                self._start_rabbitmq(container)
             elif name == "redis":
                 container.start("--bind", "127.0.0.1", "--port", str(self.redis_port), "--dir", str(container.root))
             else:
@@ -173,9 +189,24 @@ class Stack:
         for statement in containers.role_sql((container.root / "secrets/postgres/password").read_text().strip()):
             execute(server.superuser_url, statement)
         # The addresses that the names `postgres` and `redis` stand for in the network.
+        self._place("postgres:5432", f"127.0.0.1:{server.port}")
+        self._place("redis:6379", f"127.0.0.1:{self.redis_port}")
+
+    def _start_rabbitmq(self, container: Container) -> None:
+        """Start a node with the files that the image would find."""
+        lines = [
+            line
+            for file in sorted((container.root / "etc/rabbitmq/conf.d").glob("*.conf"))
+            for line in file.read_text().splitlines()
+        ]
+        self.rabbitmq = RabbitServer(self.folder, settings=lines)
+        self.rabbitmq.start()
+        self._place("rabbitmq:5672", f"127.0.0.1:{self.rabbitmq.port}")
+
+    def _place(self, name: str, address: str) -> None:
+        """Put an address for a name of the network; all of the file's addresses have a login before it."""
         file = self.folder / "volumes" / "app-secrets" / "callboard.env"
-        text = file.read_text().replace("@postgres:5432/", f"@127.0.0.1:{server.port}/")
-        file.write_text(text.replace("@redis:6379/", f"@127.0.0.1:{self.redis_port}/"))
+        file.write_text(file.read_text().replace(f"@{name}", f"@{address}"))
 
     def _await(self, name: str, condition: str) -> None:
         for container in self.replicas(name):
@@ -212,18 +243,24 @@ class Stack:
             return c.fetchall()
 
 
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
+@contextlib.contextmanager
+def running(dotenv: Mapping[str, str] | None = None) -> Iterator[Stack]:
     folder = temporary_folder()
     if find_redis(store=folder, account=None) is None:
         pytest.skip(f"needs Redis: {HOW_TO_GET_REDIS}")
-    stack = Stack(folder)
+    stack = Stack(folder, dotenv=dotenv)
     try:
         stack.up()
         yield stack
     finally:
         stack.clear()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with running() as stack:
+        yield stack
 
 
 def test_everything_becomes_healthy(stack: Stack) -> None:
@@ -351,6 +388,34 @@ def test_everything_stops_in_order_within_its_grace(stack: Stack) -> None:
     assert stack.rows("SELECT count(*) FROM callboard_worker WHERE status <> 'GONE'") == [(0,)]
     for one in stack.running.values():
         one.process = None
+
+
+def test_the_env_of_two_other_systems_at_once_starts_the_stack_on_rabbitmq() -> None:
+    """Every name of REST + gRPC and of the RabbitMQ workers, as their own compose files have them."""
+    require_rabbitmq()
+    text = f"{BLOCKS['REST + gRPC']}\n{BLOCKS['RabbitMQ workers']}\nCOMPOSE_PROFILES=rabbitmq"
+    with running(dict(line.split("=", 1) for line in text.splitlines())) as stack:
+        for name, service in stack.services.items():
+            if "healthcheck" in service and name not in {"postgres", "redis", "rabbitmq"}:
+                for container in stack.replicas(name):
+                    wait_until(container.is_healthy, timeout=90, interval=0.3, what=container.tail)
+        wait_until(lambda: set(stack.call("/health")["components"].values()) == {"ok"}, timeout=60, interval=0.3)
+        ids = [stack.call("/api/v1/tasks", {"actor": "echo", "payload": {"message": n}})["id"] for n in range(5)]
+        wait_until(
+            lambda: all(stack.call(f"/api/v1/tasks/{id}")["status"] == "SUCCEEDED" for id in ids),
+            timeout=60, interval=0.2,
+        )  # fmt: skip
+        assert stack.rows("SELECT DISTINCT host, threads FROM callboard_worker") == [("worker-1", 4)]
+        assert stack.rabbitmq is not None
+        assert "callboard.default.medium" in stack.rabbitmq.control("list_queues", "name")
+
+
+def test_an_env_that_cannot_work_stops_at_the_first_step_with_one_line() -> None:
+    dotenv = {"DATABASE_URL": "postgresql+psycopg2://a:b@localhost/c", "REDIS_URL": "redis://127.0.0.1"}
+    with pytest.raises(AssertionError) as failed, running(dotenv):
+        pass
+    assert "DATABASE_URL, REDIS_URL: expected a server that containers can reach" in str(failed.value)
+    assert "Traceback" not in str(failed.value)
 
 
 def _files(folder: Path) -> set[str]:

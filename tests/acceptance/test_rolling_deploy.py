@@ -1,5 +1,7 @@
 """F17: two releases at once: an actor, or a schema, that one of them does not know."""
 
+import os
+import signal
 from functools import partial
 
 import pytest
@@ -88,3 +90,40 @@ def test_the_next_release_waits_for_its_schema(rig: Rig) -> None:
     tasks = rig.client.submit("effect", count=10)
     rig.verify(within=30)
     assert rig.effects() == dict.fromkeys(tasks, 1)
+
+
+def test_two_builds_side_by_side_under_load_lose_nothing_and_mix_nothing_up(rig: Rig) -> None:
+    """Old workers are drained one after another while both kinds of tasks come in and new workers take over."""
+    rig.start_scheduler()
+    old = [rig.start_workers(processes=2, threads=2) for _ in range(2)]
+    rig.await_workers(4)
+    api = rig.start_api(env=NEXT)
+    new: list[Process] = []
+    pids: set[int] = set()
+
+    def submit() -> None:
+        rig.client.submit("last", count=20, seconds=0.05)
+        assert api.submit("novelty", count=10).status == 201
+
+    for leaving in old:
+        submit()
+        new.append(rig.start_workers(processes=2, threads=2, env=NEXT))
+        rig.await_workers(4)
+        submit()
+        # As `systemctl reload` does it first, and then the stop of the old build.
+        os.kill(leaving.pid, signal.SIGHUP)
+        submit()
+        leaving.terminate()
+        assert leaving.wait(20) == 0
+        pids |= {pid for process in new for pid in process.children()}
+    submit()
+    wait_until(lambda: not rig.database.unfinished(), timeout=90, what="both kinds to end")
+    pids |= {pid for process in new for pid in process.children()}
+    rig.verify(within=30)
+    rows = rig.database.snapshot().tasks
+    assert {(row.status, row.failures, row.crashes) for row in rows} == {("SUCCEEDED", 0, 0)}
+    assert set(rig.effects().values()) == {1}
+    novel = {row.id for row in rows if row.actor == "novelty"}
+    assert len(novel) == 70
+    started = {entry.pid for entry in rig.ledger.entries() if entry.event == "START" and entry.task in novel}
+    assert started <= pids, "a build that does not know an actor never starts its task"

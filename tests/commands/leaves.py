@@ -14,6 +14,7 @@ _NEEDS: dict[tuple[str, ...], list[str]] = {
     ("tasks", "signal"): [str(new_id()), "approved"],
     ("verify",): ["--url", "http://127.0.0.1:9", "--token", "x"],
     ("demo",): ["nowhere"],
+    ("healthcheck",): ["grpc", "--seconds", "1"],
     ("queues", "pause"): ["nowhere"],
     ("queues", "resume"): ["nowhere"],
     **{("schedules", verb): ["nowhere"] for verb in ("show", "pause", "resume", "remove", "run", "preview")},

@@ -73,7 +73,7 @@ def test_after_an_error_it_rests_despite_wake_ups(error) -> None:
 def test_it_breathes_longer_after_more_and_never_long(monkeypatch, took: float, moved: int, breath: float) -> None:
     loop = Rounds(0.5, 0.5)
     loop.moved = moved
-    moments = iter([100.0, 100.0 + took, 200.0, 200.0 + took])
+    moments = iter([100.0, 100.0 + took, 199.0, 200.0, 200.0 + took, 299.0])
     # Not the clock of the whole process: other threads read it too.
     monkeypatch.setattr(loop_module, "time", SimpleNamespace(monotonic=lambda: next(moments)))
     loop._run()
@@ -101,3 +101,36 @@ def test_a_wake_up_ends_a_wait_and_a_stop_ends_a_rest(monkeypatch) -> None:
     loop.stop()
     assert not loop.is_alive
     assert loop.count == 3
+
+
+# --- Health ---
+
+
+def test_a_loop_whose_rounds_fail_turns(monkeypatch) -> None:
+    loop = Rounds(OperationalError("away"), OperationalError("away"), 0)
+    loop.start()
+    loop._thread.join(5)
+    assert loop.fault == "the thread of the rounds is dead"
+    monkeypatch.setattr(Loop, "is_alive", True)
+    assert loop.fault is None
+
+
+def test_a_loop_that_hangs_in_a_round_stands_still(settings, monkeypatch) -> None:
+    settings.LEADER_LEASE_SECONDS = 0.2
+    monkeypatch.setattr(loop_module, "LATE_SECONDS", 0.1)
+    hold, began = threading.Event(), threading.Event()
+
+    class Hung(Rounds):
+        def step(self) -> float:
+            began.set()
+            hold.wait(10)
+            self._stopped.set()
+            return 0
+
+    loop = Hung()
+    loop.start()
+    assert began.wait(5)
+    assert loop.fault is None
+    wait_until(lambda: loop.fault == "the rounds stands still", timeout=5)
+    hold.set()
+    loop._thread.join(5)

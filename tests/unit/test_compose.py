@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +33,18 @@ def test_the_compose_file_is_valid() -> None:
 
 def test_it_has_the_promised_services() -> None:
     assert set(SERVICES) == {
-        "secrets", "migrate", "postgres", "redis", "api", "grpc", "scheduler", "worker_high", "worker_medium",
-        "worker_low",
+        "secrets", "migrate", "postgres", "redis", "rabbitmq", "api", "grpc", "scheduler", "worker_high",
+        "worker_medium", "worker_low",
     }  # fmt: skip
     replicas = {name: one["deploy"]["replicas"] for name, one in SERVICES.items() if "deploy" in one}
     assert replicas == {"scheduler": 2, "worker_high": 2, "worker_medium": 2, "worker_low": 2}
+
+
+def test_rabbitmq_is_there_for_those_who_ask_for_it() -> None:
+    assert [name for name, one in SERVICES.items() if "profiles" in one] == ["rabbitmq"]
+    # Nothing waits for it: without the profile it would never come.
+    assert not [name for name, one in SERVICES.items() if "rabbitmq" in one.get("depends_on", {})]
+    assert set(SERVICES["api"]["environment"]["BUNDLED_HOSTS"].split(",")) == {"postgres", "redis", "rabbitmq"}
 
 
 def test_only_the_doors_are_reachable_and_only_from_this_machine() -> None:
@@ -81,6 +90,37 @@ def test_no_file_of_the_repository_holds_a_secret() -> None:
     assert shown == []
 
 
+def shell_lines(*pages: str) -> list[list[str]]:
+    """Give the words of each `docker compose` line in the examples of pages."""
+    text = "\n".join((ROOT / page).read_text() for page in pages)
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S) + re.findall(r"`(docker compose \w[^`\n]*)`", text)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split("#")[0].split() for line in lines if line.startswith("docker compose")]
+
+
+def test_commands_of_the_pages_name_services_that_exist() -> None:
+    lines = shell_lines("docs/operations.md", "docs/deploy.md", "UPGRADING.md")
+    assert len(lines) > 10
+    for _, _, verb, *words in lines:
+        plain = [word.partition("=")[0] for word in words if not word.startswith("-")]
+        if verb in {"run", "exec", "logs"}:
+            assert plain[0] in SERVICES, words
+        elif verb == "up":
+            assert set(plain) <= set(SERVICES), words
+
+
+def test_the_env_of_the_operations_page_is_accepted() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    (block,) = re.findall(r"^cat > \.env <<'END'\n(.*?)^END$", page, re.M | re.S)
+    variables = dict(line.split("=", 1) for line in block.splitlines())
+    assert set(variables) <= env.SETTINGS
+    answer = subprocess.run(
+        [sys.executable, "-c", "from scheduler_site import settings as s; print(s.HTTPS, s.ALLOWED_HOSTS)"],
+        cwd=ROOT, env={"ENV_FILE": "/dev/null", **variables}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.stdout == "True ['board.example.org']\n", answer.stderr
+
+
 def test_every_variable_has_a_default_and_is_explained() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     example = (ROOT / ".env.example").read_text()
@@ -105,6 +145,7 @@ def test_each_secret_goes_only_to_the_services_that_need_it() -> None:
     assert set(users) == set(COMPOSE["volumes"])
     assert users["postgres-secrets"] == {"secrets", "postgres"}
     assert users["redis-secrets"] == {"secrets", "redis"}
+    assert users["rabbitmq-secrets"] == {"secrets", "rabbitmq"}
     assert users["credentials"] == {"migrate"}
     assert users["app-secrets"] == set(OURS)
     writers = [name for name, one in OURS.items() if "app-secrets:/secrets/app" in one["volumes"]]

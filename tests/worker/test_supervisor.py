@@ -135,7 +135,7 @@ def stage(monkeypatch) -> Iterator[Stage]:
 
 
 def _child(worker_id: Any, process: Any, recorder: Any) -> dict[str, Any]:
-    hang_detector = SimpleNamespace(is_held=lambda: False, is_silent=lambda: False)
+    hang_detector = SimpleNamespace(is_held=lambda: False, is_silent=lambda: False, is_working=False, silent_for=0.0)
     notes = {"killed": None, "gone_since": None, "is_asked_to_retire": False}
     return {"worker_id": worker_id, "process": process, "recorder": recorder, "hang_detector": hang_detector, **notes}
 
@@ -414,3 +414,26 @@ def test_a_database_that_stays_away_does_not_keep_the_supervisor_from_ending(sta
     stage.database_errors += [OperationalError("away")] * 100
     stage.supervisor._stops = 1
     assert stage.supervisor._stop() == 0
+
+
+# --- Health ---
+
+
+def test_health_names_a_process_that_gives_no_sign_of_life(stage, settings) -> None:
+    settings.WORKER_LEASE_SECONDS = 15
+    stage.round()
+    first, second = (child.hang_detector for child in stage.supervisor._children)
+    assert (stage.supervisor.faults(), stage.supervisor.is_working) == ([], False)
+    first.is_working = True
+    assert (stage.supervisor.is_working, stage.supervisor.is_complete) == (True, False)
+    second.is_working = True
+    assert stage.supervisor.is_complete
+    second.silent_for = 9.0
+    assert stage.supervisor.faults() == ["worker process 1 has given no sign of life for 9 s"]
+
+
+def test_health_names_a_supervisor_that_stands_still(stage) -> None:
+    stage.round()
+    assert stage.supervisor.faults() == []
+    stage.now += module.ROUND_SECONDS + 1
+    assert stage.supervisor.faults() == ["the supervisor has stood still for 16 s"]

@@ -18,6 +18,7 @@ from tasks.management.callboard import (
     completion,
     demo,
     dlq,
+    healthcheck,
     load,
     parsing,
     queues,
@@ -63,6 +64,7 @@ class Command(BaseCommand):
             stats,
             load,
             demo,
+            healthcheck,
             verify,
             completion,
         ):

@@ -11,14 +11,17 @@ from scheduler_site.embedded.private import read_pairs, write_pairs
 #: Hexadecimal digits, which need no quoting in URLs and configuration files.
 _BYTES = 24
 _REQUIREPASS = "requirepass "
+_RABBITMQ_LINE = "default_pass = "
+#: What comes after the password in RabbitMQ's file.
+_OF_RABBITMQ = "default_user = callboard\nlog.console = true\n"
 
 
 class Command(BaseCommand):
     """Makes missing secrets and keeps existing ones."""
 
     help = (
-        "Make random secrets unless they exist: app/callboard.env (SECRET_KEY, DATABASE_URL, BROKER_URL), "
-        "postgres/password, postgres/superuser_password and redis/redis.conf. "
+        "Make random secrets unless they exist: app/callboard.env (SECRET_KEY and the servers' addresses), "
+        "postgres/password, postgres/superuser_password, redis/redis.conf and rabbitmq/rabbitmq.conf. "
         "docker-compose.yml runs it before anything else."
     )
     # The checks read settings that this command is about to make.
@@ -29,17 +32,21 @@ class Command(BaseCommand):
         parser.add_argument("folder", type=Path, help="where the folders app, postgres and redis are, or will be made")
         parser.add_argument("--postgres-host", default="postgres", metavar="HOST", help="default: postgres")
         parser.add_argument("--redis-host", default="redis", metavar="HOST", help="default: redis")
+        parser.add_argument("--rabbitmq-host", default="rabbitmq", metavar="HOST", help="default: rabbitmq")
 
-    def handle(self, *, folder: Path, postgres_host: str, redis_host: str, **_: Any) -> None:
+    def handle(self, *, folder: Path, postgres_host: str, redis_host: str, rabbitmq_host: str, **_: Any) -> None:
         """Make the secrets, the app's last, so that an interrupted run can simply be repeated."""
         try:
             password = _kept(folder / "postgres" / "password")
             _kept(folder / "postgres" / "superuser_password")
             broker = _kept(folder / "redis" / "redis.conf", before=_REQUIREPASS)
+            rabbitmq = _kept(folder / "rabbitmq" / "rabbitmq.conf", before=_RABBITMQ_LINE, after=_OF_RABBITMQ)
             self._write_app(
                 folder / "app" / "callboard.env",
                 DATABASE_URL=f"postgres://callboard:{password}@{postgres_host}:5432/callboard",
                 BROKER_URL=f"redis://:{broker}@{redis_host}:6379/0",
+                REDIS_URL=f"redis://:{broker}@{redis_host}:6379/0",
+                RABBITMQ_URL=f"amqp://callboard:{rabbitmq}@{rabbitmq_host}:5672",
             )
         except OSError as error:
             raise CommandError(f"cannot write {error.filename}: {error.strerror}") from error
@@ -55,15 +62,16 @@ class Command(BaseCommand):
         self.stdout.write(f"wrote {path}")
 
 
-def _kept(path: Path, *, before: str = "") -> str:
-    """Read the secret of a file; make it on first use."""
-    known = path.read_text().strip().removeprefix(before.strip()).strip() if path.exists() else ""
+def _kept(path: Path, *, before: str = "", after: str = "") -> str:
+    """Read the secret of a file, which is in its first line; make it on first use."""
+    first_line = path.read_text().strip().partition("\n")[0] if path.exists() else ""
+    known = first_line.removeprefix(before.strip()).strip()
     if known:
         return known
     secret = secrets.token_hex(_BYTES)
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(f"{before}{secret}\n")
+    unfinished.write_text(f"{before}{secret}\n{after}")
     # The server runs under another account, in a container that has only this folder.
     unfinished.chmod(0o644)
     unfinished.replace(path)

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from argparse import ArgumentParser
 from typing import Any
 
@@ -11,10 +12,15 @@ from django.core.management.base import BaseCommand, CommandError
 from scheduler_site.waiting import wait_until_ready
 from tasks import log_writer
 from tasks.conf import conf
+from tasks.contract import readiness
 from tasks.log import get_logger
 from tasks.telemetry import metrics_server
+from tasks.telemetry.health import Health
 
 log = get_logger(__name__)
+
+#: An event loop that does not turn for this long is a fault.
+STILL_SECONDS = 10.0
 
 
 class Command(BaseCommand):
@@ -34,13 +40,33 @@ class Command(BaseCommand):
         except ImportError as error:
             raise CommandError(f"gRPC is not installed ({error}): pip install 'callboard[grpc]'") from error
         log_writer.start()
+        health = Health("grpc", components=readiness.state, needed=readiness.TO_ACCEPT_TASKS)
+        health.serve()
         wait_until_ready()
         metrics_server.serve_counters()
-        asyncio.run(_serve(Server, host, port))
+        asyncio.run(_serve(Server, host, port, health))
         log_writer.end_process(0)
 
 
-async def _serve(make: Any, host: str, port: int) -> None:
+class Turns:
+    """Whether the event loop turns."""
+
+    def __init__(self) -> None:
+        self._last_at = time.monotonic()
+
+    async def count(self) -> None:
+        """Note each second that the loop turns."""
+        while True:
+            self._last_at = time.monotonic()
+            await asyncio.sleep(1.0)
+
+    def faults(self) -> list[str]:
+        """Say that it stands still; another thread asks this."""
+        stood = time.monotonic() - self._last_at
+        return [f"the event loop has stood still for {stood:.0f} s"] if stood > STILL_SECONDS else []
+
+
+async def _serve(make: Any, host: str, port: int, health: Health) -> None:
     # Before the server starts, or a signal at that moment would end the process with calls in its hands.
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -52,7 +78,12 @@ async def _serve(make: Any, host: str, port: int) -> None:
     except (OSError, ImproperlyConfigured) as error:
         raise CommandError(f"gRPC cannot be served on {host}:{port}: {error}") from error
     log.info("gRPC is served", host=host, port=port, tls=bool(conf.GRPC_TLS_CERTIFICATE))
+    turns = Turns()
+    turning = asyncio.create_task(turns.count())
+    health.started(turns.faults)
     await stop.wait()
+    health.stop()
+    turning.cancel()
     log.info("stopping; calls may end first")
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)

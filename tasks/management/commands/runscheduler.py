@@ -8,9 +8,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from scheduler_site.waiting import wait_until_ready
 from tasks import log_writer
 from tasks.conf import IN_PROCESS_URL, conf
+from tasks.contract import readiness
 from tasks.management import serving
 from tasks.scheduler.process import Scheduler
 from tasks.telemetry import metrics_server
+from tasks.telemetry.health import Health
 from tasks.worker import process
 
 
@@ -43,16 +45,20 @@ class Command(BaseCommand):
             )
         served = serving.served(queues, bands) if with_workers else []
         log_writer.start()
+        health = Health("scheduler", components=readiness.to_run_tasks)
+        health.serve()
         wait_until_ready()
         stop = threading.Event()
         process.handle_signals(stop)
         scheduler = Scheduler()
         metrics_server.serve_counters()
         scheduler.start()
+        health.started(scheduler.faults)
         code = 0
         if with_workers:
             code = process.run(queues=set(served) or None, threads=threads, stop=stop)
         else:
             stop.wait()
+        health.stop()
         scheduler.stop()
         log_writer.end_process(code)

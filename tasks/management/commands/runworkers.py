@@ -9,9 +9,11 @@ from scheduler_site.waiting import wait_until_ready
 from tasks import log_writer
 from tasks.checks import sessions_that_do_not_fit
 from tasks.conf import IN_PROCESS_URL, conf
+from tasks.contract import readiness
 from tasks.log import get_logger
 from tasks.management import serving
 from tasks.telemetry import metrics_server
+from tasks.telemetry.health import Health
 from tasks.worker.supervisor import Supervisor
 
 log = get_logger(__name__)
@@ -66,13 +68,22 @@ class Command(BaseCommand):
             raise CommandError(f"expected at least 1 process and 1 thread, got {processes} and {threads}")
         served = serving.served(queues, bands)
         log_writer.start()
-        wait_until_ready()
-        _warn(processes, threads)
         supervisor = Supervisor(
             processes=processes, threads=threads, queues=served, grace_seconds=conf.SHUTDOWN_GRACE_SECONDS
         )
+        health = Health("workers", components=lambda: _components(supervisor))
+        health.serve()
+        wait_until_ready()
+        _warn(processes, threads)
         metrics_server.serve_counters()
-        log_writer.end_process(supervisor.run())
+        health.started(supervisor.faults, is_started=lambda: supervisor.is_complete)
+        code = supervisor.run()
+        health.stop()
+        log_writer.end_process(code)
+
+
+def _components(supervisor: Supervisor) -> dict[str, str]:
+    return {**readiness.to_run_tasks(), "processes": readiness.OK if supervisor.is_working else readiness.NONE}
 
 
 def _warn(processes: int, threads: int) -> None:
