@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
@@ -173,7 +174,9 @@ class Watch:
         self.version, self._change = version, change
         self.has_ended = change.end is not None
         if self._wake is not None:
-            self._wake()
+            # Its server may be about to stop.
+            with suppress(Exception):
+                self._wake()
 
 
 class Hub:
