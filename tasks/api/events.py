@@ -13,12 +13,12 @@ from tasks.api.permissions import caller_of, find_row
 from tasks.api.views import ApiView
 from tasks.contract import fields
 from tasks.contract.access import VIEW_TASK
-from tasks.contract.events import Position, events_since, known_position, preferred_wait, wait_seconds
+from tasks.contract.events import Position, events_since, known_position, last_event, preferred_wait, wait_seconds
 from tasks.contract.pages import DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.contract.sight import Lens, sight_of
 from tasks.contract.tasks import UNSEEN, task_as_dict
 from tasks.contract.watching import Change, hub
-from tasks.errors import InvalidQuery, TooManyWatchers, WatchersFull
+from tasks.errors import TooManyWatchers, WatchersFull
 from tasks.models import Task
 from tasks.queries.happenings import happenings
 
@@ -72,10 +72,7 @@ def _read(request: Request, task: Task) -> dict[str, Any]:
     }  # fmt: skip
     asked = fields.read_parameters(parameters(request), readers)
     if (header := request.META.get("HTTP_LAST_EVENT_ID")) is not None:
-        try:
-            asked["cursor"] = known_position(header, task)
-        except fields.InvalidValue as error:
-            raise InvalidQuery(errors=[fields.field_error("Last-Event-ID", error)]) from error
+        asked["cursor"] = last_event(header, task, field="Last-Event-ID")
     return asked
 
 

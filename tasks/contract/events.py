@@ -20,6 +20,7 @@ from tasks.contract import fields
 from tasks.contract.journal import event_as_dict
 from tasks.contract.sight import Lens
 from tasks.contract.values import error_as_dict, last_error_as_dict, timestamp
+from tasks.errors import InvalidQuery
 from tasks.models import Attempt, Journal, Task
 from tasks.queries.happenings import Happenings, Since
 from tasks.states import EventType, Status
@@ -74,6 +75,18 @@ def known_position(text: str, task: Task) -> Position:
     if position.since.attempt > task.attempt:
         raise fields.InvalidValue("invalid", "expected the id of an event of this task, got one of another task")
     return position
+
+
+def last_event(text: str, task: Task, *, field: str) -> Position:
+    """Read the id of the last event that a client has of a task.
+
+    Raises:
+        InvalidQuery: it is not one of this task; names the field.
+    """
+    try:
+        return known_position(text, task)
+    except fields.InvalidValue as error:
+        raise InvalidQuery(errors=[fields.field_error(field, error)]) from error
 
 
 def wait_seconds(value: str) -> int:
