@@ -16,7 +16,7 @@ from tasks.api import forwarded, problems
 from tasks.contract.fields import quoted
 from tasks.errors import FieldError, MalformedRequest
 from tasks.log import get_logger
-from tasks.telemetry import trace
+from tasks.telemetry import metrics, trace
 
 #: Pages run scripts from the site's files only, so text that slipped through escaping does not run as a script.
 CONTENT_SECURITY_POLICY = (
@@ -25,6 +25,7 @@ CONTENT_SECURITY_POLICY = (
 )
 
 _LONGEST_PATH = 300
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PROBES = ("healthz", "readyz", "health", "metrics")
 
 _log = get_logger(__name__)
@@ -50,7 +51,10 @@ class RequestMiddleware:
             response = _refuse_foreign_host(request) or self._get_response(request)
             self._finish(request, response)
             response.headers["X-Trace-Id"] = trace_id
-            _record(request, response, seconds=time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            _record(request, response, seconds=seconds)
+            view = "page" if self.is_page(request) else _view_of(request)
+            metrics.http_requests.labels(_method_of(request), view, str(response.status_code)).observe(seconds)
         return response
 
     def is_ours(self, request: HttpRequest) -> bool:
@@ -117,6 +121,16 @@ def _record(request: HttpRequest, response: HttpResponseBase, *, seconds: float)
         status=response.status_code,
         ms=round(seconds * 1000, 2),
     )
+
+
+def _view_of(request: HttpRequest) -> str:
+    """Name what answers a request, by the name of its URL: paths have ids in them, and anybody can make some up."""
+    match = request.resolver_match
+    return "none" if match is None else match.view_name
+
+
+def _method_of(request: HttpRequest) -> str:
+    return request.method if request.method in _METHODS else "other"
 
 
 def _is_probe(request: HttpRequest) -> bool:
