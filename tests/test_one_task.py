@@ -32,7 +32,7 @@ THREADED = {"api", "scheduler", "worker"}
 VERBS = {"submit", "dispatch", "claim", "complete"}
 
 #: Bounds on what runs for the task alone. A change that needs more has to say why in docs/decisions.md.
-MOST_LINES, MOST_FILES = 920, 73
+MOST_LINES, MOST_FILES = 930, 74
 
 
 class Line(NamedTuple):

@@ -51,10 +51,7 @@ class RequestMiddleware:
             response = _refuse_foreign_host(request) or self._get_response(request)
             self._finish(request, response)
             response.headers["X-Trace-Id"] = trace_id
-            seconds = time.perf_counter() - started
-            _record(request, response, seconds=seconds)
-            view = "page" if self.is_page(request) else _view_of(request)
-            metrics.http_requests.labels(_method_of(request), view, str(response.status_code)).observe(seconds)
+            _record(request, response, seconds=time.perf_counter() - started)
         return response
 
     def is_ours(self, request: HttpRequest) -> bool:
@@ -121,16 +118,12 @@ def _record(request: HttpRequest, response: HttpResponseBase, *, seconds: float)
         status=response.status_code,
         ms=round(seconds * 1000, 2),
     )
-
-
-def _view_of(request: HttpRequest) -> str:
-    """Name what answers a request, by the name of its URL: paths have ids in them, and anybody can make some up."""
-    match = request.resolver_match
-    return "none" if match is None else match.view_name
-
-
-def _method_of(request: HttpRequest) -> str:
-    return request.method if request.method in _METHODS else "other"
+    metrics.http_requests.labels(
+        request.method if request.method in _METHODS else "other",
+        # Not the path: it has ids in it, and anybody can make one up.
+        getattr(request.resolver_match, "view_name", "none"),
+        str(response.status_code),
+    ).observe(seconds)
 
 
 def _is_probe(request: HttpRequest) -> bool:

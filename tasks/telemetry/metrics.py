@@ -84,15 +84,11 @@ def _count(*, verb: str, moves: Sequence[Moved], **_: Any) -> None:
     moved.labels(verb).inc(len(moves))
     # A label's child is looked up once for all moves of a batch that share it: finding it costs as much as counting.
     if verb == "submit":
-        for (actor, queue), count in _by_actor(moves).items():
+        for (actor, queue), count in TotalOf((move.actor, move.queue) for move in moves).items():
             submitted.labels(labels.actor(actor), labels.queue(queue)).inc(count)
-    elif verb == "claim":
+        return
+    if verb == "claim":
         _observe(queue_latency, [(labels.queue(move.queue), move.seconds) for move in moves])
-    else:
-        _count_ends(verb, moves)
-
-
-def _count_ends(verb: str, moves: Sequence[Moved]) -> None:
     ended = TotalOf((move.actor, move.queue, str(move.status)) for move in moves if move.status in FINAL)
     for (actor, queue, status), count in ended.items():
         completed.labels(labels.actor(actor), labels.queue(queue), status).inc(count)
@@ -102,8 +98,15 @@ def _count_ends(verb: str, moves: Sequence[Moved]) -> None:
     for (actor, status), count in TotalOf((move.actor, str(move.status)) for move in timed).items():
         attempts.labels(labels.actor(actor), status).inc(count)
     _observe(execution, [(labels.actor(move.actor), move.seconds) for move in timed])
-    for (actor, queue), count in _by_actor([move for move in timed if move.status == Status.RETRYING]).items():
+    again = TotalOf((move.actor, move.queue) for move in timed if move.status == Status.RETRYING)
+    for (actor, queue), count in again.items():
         retries.labels(labels.actor(actor), labels.queue(queue)).inc(count)
+
+
+def _observe(histogram: Histogram, timed: Sequence[tuple[str, float | None]]) -> None:
+    children = {name: histogram.labels(name) for name in {name for name, _ in timed}}
+    for name, seconds in timed:
+        children[name].observe(max(0.0, seconds or 0.0))
 
 
 def count_error(error: Exception, *, part: str) -> None:
@@ -114,16 +117,6 @@ def count_error(error: Exception, *, part: str) -> None:
     """
     server = "broker" if isinstance(error, BrokerUnavailable) else "database"
     server_errors.labels(server, part).inc()
-
-
-def _by_actor(moves: Sequence[Moved]) -> TotalOf[tuple[str, str]]:
-    return TotalOf((move.actor, move.queue) for move in moves)
-
-
-def _observe(histogram: Histogram, timed: Sequence[tuple[str, float | None]]) -> None:
-    children = {name: histogram.labels(name) for name in {name for name, _ in timed}}
-    for name, seconds in timed:
-        children[name].observe(max(0.0, seconds or 0.0))
 
 
 def render() -> bytes:

@@ -217,7 +217,7 @@ def test_metrics_survive_a_database_that_is_away(db, monkeypatch):
         ("/api/v1/tasks/00000000-0000-7000-8000-000000000000", "GET", 'method="GET",status="404",view="api-task"'),
         ("/made-up/by/somebody", "GET", 'method="GET",status="404",view="none"'),
         ("/made-up/by/somebody", "FROBNICATE", 'method="other",status="404",view="none"'),
-        ("/admin/", "GET", 'method="GET",status="302",view="page"'),
+        ("/admin/", "GET", 'method="GET",status="302",view="admin:index"'),
     ],
 )
 def test_requests_are_timed_by_view_and_not_by_path(staff, path, method, labels):
