@@ -8,7 +8,7 @@ venv := .venv
 bin := $(venv)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run verify bench test test-all matrix soak fuzz lint types mutants proto check clean venv venv-dev
+.PHONY: help run verify bench test test-all matrix load soak fuzz lint types mutants proto check clean venv venv-dev
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test-all: venv-dev mutants  ## Run all tests, including those that start whole s
 
 matrix: venv-dev  ## Test another project with Callboard in it, on Python 3.11 to 3.13 and Django 5.2 to 6.1
 	@sh tests/matrix.sh
+
+load: venv-dev  ## Submit to the stack of `make run` from many clients; page on :8089 (ARGS="--headless --users 20")
+	@$(bin)/locust -f tests/load/locustfile.py $(ARGS)
 
 soak: venv-dev  ## Inject random faults under load and check the guarantees (MINUTES=30 SEED=7)
 	@$(bin)/python -m tests.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))

@@ -1,19 +1,23 @@
-"""The dead letter: one row for each death of a task; only its resolution ever changes."""
+"""The dead letter, a row for each death of a task, and the failure, a row for each cause of deaths."""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Self
 from uuid import UUID
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models import F, OuterRef, Q, Subquery, Sum
+from django.db.models.functions import Coalesce, JSONObject, Now
 
 from tasks.models import ListedQuerySet, new_id
 from tasks.states import DeathReason, Resolution
 from tasks.submission import OwnerId
+
+#: Of a failure, in characters.
+LONGEST_NOTE = 2_000
 
 
 class DeadLetterQuerySet(ListedQuerySet["DeadLetter"]):
@@ -50,6 +54,10 @@ class DeadLetterQuerySet(ListedQuerySet["DeadLetter"]):
     def of_cause(self, fingerprint: str) -> Self:
         """Of one actor with the same error, apart from numbers and ids in it."""
         return self.filter(fingerprint=fingerprint)
+
+    def open_of_cause(self, fingerprint: str) -> Self:
+        """Open ones of one cause, which have an index of their own."""
+        return self.led_by(Q(fingerprint=fingerprint, resolution=Resolution.OPEN))
 
     def searched(self, text: str) -> Self:
         """By text in the error's type, the start of the actor's name, or the start of the task's id or of its own."""
@@ -120,6 +128,10 @@ class DeadLetter(models.Model):
             models.Index("task", name="deadletter_task_idx"),
             models.Index(F("id").desc(), name="deadletter_open_idx", condition=Q(resolution=Resolution.OPEN)),
             models.Index("owner", F("id").desc(), name="deadletter_owner_idx", condition=Q(owner__isnull=False)),
+            # The open dead letters of one failure.
+            models.Index(
+                "fingerprint", F("id").desc(), name="deadletter_cause_idx", condition=Q(resolution=Resolution.OPEN)
+            ),
         ]
 
     def __str__(self) -> str:
@@ -129,3 +141,109 @@ class DeadLetter(models.Model):
     def is_open(self) -> bool:
         """Whether it was neither re-driven nor discarded."""
         return self.resolution == Resolution.OPEN
+
+
+class FailureQuerySet(models.QuerySet["Failure"]):
+    """Failures by what they are and whether somebody has to act."""
+
+    def with_news(self) -> Self:
+        """Add ``news``: what ``open`` and ``total`` change by when the leader adds what was written since."""
+        sums = FailureDelta.objects.filter(fingerprint=OuterRef("pk")).order_by().values("fingerprint")
+        news = JSONObject(open=Coalesce(Sum("opened"), 0), total=Coalesce(Sum("died"), 0))
+        return self.annotate(news=Subquery(sums.annotate(news=news).values("news")))
+
+    def open(self) -> Self:
+        """With open dead letters."""
+        return self.filter(open__gt=0)
+
+    def snoozed(self, *, now: datetime) -> Self:
+        """That nobody wants to hear of yet."""
+        return self.filter(snoozed_until__gt=now)
+
+    def awake(self, *, now: datetime) -> Self:
+        """Not snoozed."""
+        return self.exclude(snoozed_until__gt=now)
+
+    def for_actor(self, name: str) -> Self:
+        """Of tasks that this actor ran."""
+        return self.filter(actor=name)
+
+    def of_type(self, name: str) -> Self:
+        """Of this error type."""
+        return self.filter(error_type=name)
+
+    def assigned_to(self, name: str) -> Self:
+        """That this user looks after."""
+        return self.filter(assignee=name)
+
+    def latest_first(self) -> Self:
+        """By the last death."""
+        return self.order_by("-last_seen_at", "fingerprint")
+
+
+class Failure(models.Model):
+    """What all deaths with one fingerprint have in common; it outlives them.
+
+    ``tasks.lifecycle.failures`` counts: a statement leaves a delta, and the leader adds deltas up.
+    """
+
+    fingerprint = models.CharField(max_length=32, primary_key=True)
+    actor = models.CharField(max_length=255, db_default="")
+    error_type = models.CharField(max_length=255, db_default="", blank=True)
+    #: The start of the newest one's, and the task that it is of, whose secrets are masked in it.
+    error_message = models.TextField(db_default="", blank=True)
+    task = models.ForeignKey(
+        "callboard.Task", null=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    frame = models.CharField(
+        max_length=300, db_default="", blank=True, help_text="The innermost frame of the user's own code."
+    )
+    first_seen_at = models.DateTimeField(db_default=Now())
+    last_seen_at = models.DateTimeField(db_default=Now())
+    open = models.IntegerField(db_default=0, default=0)
+    total = models.IntegerField(db_default=0, default=0, help_text="Deaths since it was first seen.")
+    assignee = models.CharField(max_length=150, db_default="", default="", blank=True)
+    note = models.TextField(max_length=LONGEST_NOTE, db_default="", default="", blank=True)
+    snoozed_until = models.DateTimeField(null=True, blank=True)
+
+    objects = FailureQuerySet.as_manager()
+
+    class Meta:
+        db_table = "callboard_failure"
+        default_permissions = ("view", "change")
+        indexes = [
+            # The list of failures; those without open dead letters are many after a while.
+            models.Index(F("last_seen_at").desc(), name="failure_open_idx", condition=Q(open__gt=0)),
+            models.Index(F("last_seen_at").desc(), name="failure_seen_idx"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.actor}: {self.error_type or self.error_message[:50]}"
+
+    def count(self, name: str) -> int:
+        """Read ``open`` or ``total`` with what ``with_news`` found."""
+        news = getattr(self, "news", None) or {}
+        return int(getattr(self, name)) + int(news.get(name, 0))
+
+
+class FailureDelta(models.Model):
+    """What one statement did to the dead letters of one cause, until the leader adds it up."""
+
+    id = models.BigAutoField(primary_key=True)
+    fingerprint = models.CharField(max_length=32)
+    at = models.DateTimeField(db_default=Now())
+    opened = models.IntegerField(db_default=0)
+    died = models.IntegerField(db_default=0)
+    actor = models.CharField(max_length=255, db_default="")
+    error_type = models.CharField(max_length=255, db_default="")
+    error_message = models.TextField(db_default="")
+    frame = models.CharField(max_length=300, db_default="")
+    task_id = models.UUIDField(null=True)
+
+    class Meta:
+        db_table = "callboard_failuredelta"
+        default_permissions = ()
+        indexes = [models.Index("fingerprint", name="failuredelta_cause_idx")]
+
+    def __str__(self) -> str:
+        return f"of {self.fingerprint}"

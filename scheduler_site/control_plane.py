@@ -53,7 +53,9 @@ class ControlPlane(AdminSite):
         # The site is created while Django loads apps, before models exist.
         from tasks.admin.overview import overview
 
-        return super().index(request, {**overview(request.user), **(extra_context or {})})
+        return super().index(
+            request, {**overview(request.user, window=request.GET.get("window")), **(extra_context or {})}
+        )
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Limit the attempts of an address."""

@@ -136,6 +136,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     # First, so that the others' refusals get a trace id, an access log line and the problem format too.
     "scheduler_site.site_requests.SiteRequestMiddleware",
+    # Right behind it, because it knows the trace id.
+    *(["tasks.api.tracing.TracingMiddleware"] if SCHEDULER["TRACING"] else []),
     # Before those that may refuse a request: a page of another origin may then read the refusal.
     *(["corsheaders.middleware.CorsMiddleware"] if CORS_ALLOWED_ORIGINS else []),
     "scheduler_site.body_limit.BodyLimitMiddleware",

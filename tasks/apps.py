@@ -7,6 +7,7 @@ from types import ModuleType
 
 from django.apps import AppConfig, apps
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import module_has_submodule
 
@@ -37,13 +38,26 @@ class TasksConfig(AppConfig):
         from tasks import checks, project_checks  # noqa: F401 - registers them
         from tasks.broker import notifier
         from tasks.lifecycle import workers
-        from tasks.telemetry import metrics, transition_log
+        from tasks.telemetry import metrics, task_stats, transition_log
 
         discover_actors()
         post_migrate.connect(workers.declare_queues, sender=self)
         notifier.connect()
         transition_log.connect()
         metrics.connect()
+        task_stats.connect()
+        if conf.TRACING:
+            _trace()
+
+
+def _trace() -> None:
+    try:
+        from tasks.telemetry import tracing
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"TRACING: OpenTelemetry is not installed ({error}): pip install 'callboard[otel]'"
+        ) from error
+    tracing.connect()
 
 
 def discover_actors() -> None:

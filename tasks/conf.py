@@ -140,6 +140,10 @@ class Conf:
     KEEP_ADMIN_LOG_SECONDS = Seconds(365 * 86_400)
     # The admin's sessions, after they expired.
     KEEP_EXPIRED_SESSIONS_SECONDS = Seconds(86_400)
+    # The statistics of tasks, whatever is kept of the tasks themselves; and how long they tell hours apart, not only
+    # days.
+    KEEP_STATS_SECONDS = Seconds(400 * 86_400)
+    KEEP_HOURLY_STATS_SECONDS = Seconds(35 * 86_400)
     # Worker processes that have ended.
     KEEP_WORKERS_SECONDS = Seconds(7 * 86_400)
     # How long a submission's idempotency key is remembered, whatever happens to its task.
@@ -214,6 +218,19 @@ class Conf:
     # How many requests each of them works on at once.
     API_THREADS = Integer(8, minimum=1)
 
+    # --- Watching ----------------------------------------------------------------------------------------------------
+
+    # How many tasks one process, of the api or of gRPC, watches for its clients at once, and how many of them for one
+    # user; others are refused.
+    MAX_WATCHERS = Integer(500, minimum=1)
+    MAX_WATCHERS_PER_USER = Integer(100, minimum=1)
+    # How often a process looks at the tasks that somebody watches; it looks at nothing while nobody does.
+    WATCH_INTERVAL_SECONDS = Seconds(0.025, minimum=0.005)
+    # How long a client may wait for an answer, and how long a stream of events goes on; then the client watches anew,
+    # from the last event that it has.
+    MAX_WAIT_SECONDS = Seconds(60, minimum=1)
+    MAX_WATCH_SECONDS = Seconds(600, minimum=1)
+
     # --- gRPC --------------------------------------------------------------------------------------------------------
 
     # The address and port of `manage.py rungrpc`. Under compose the port is that on the host.
@@ -227,6 +244,12 @@ class Conf:
     GRPC_TLS_CERTIFICATE = Text("")
     GRPC_TLS_KEY = Text("")
     GRPC_TLS_CLIENT_CA = Text("")
+
+    # --- Tracing ---------------------------------------------------------------------------------------------------
+
+    # Whether spans are sent to an OpenTelemetry collector; the SDK's own variables say where and how many, such as
+    # OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_TRACES_SAMPLER. It needs pip install 'callboard[otel]'.
+    TRACING = Flag(False)
 
     # --- Files and metrics -------------------------------------------------------------------------------------------
 

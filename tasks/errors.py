@@ -164,6 +164,15 @@ class BatchClosed(IllegalTransition):
         super().__init__("add", status=status, detail=f"cannot add tasks to the batch {batch_id}: it is {status}")
 
 
+class OperationRefused(IllegalTransition):
+    """The operation's state does not allow this."""
+
+    code = "illegal_transition"
+
+    def __init__(self, verb: str, *, state: str) -> None:
+        super().__init__(verb, status=state, detail=f"cannot {verb} an operation that is {state}")
+
+
 class KeyContended(CallboardError):
     """Tasks with this unique key begin and end too fast; try again."""
 
@@ -246,6 +255,20 @@ class TooManyRefused(TooManyTasks):
     code = "too_many_refused"
 
 
+class TooManyWatchers(TooManyTasks):
+    """This client watches too many tasks at once; end some, or try again after the time in Retry-After."""
+
+    code = "too_many_watchers"
+
+
+class WatchersFull(NotReady):
+    """Too many tasks are watched at once; try again after the time in Retry-After."""
+
+    def __init__(self, detail: str | None = None, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.headers = dict(headers or {})
+
+
 #: code → (HTTP status, gRPC status name).
 STATUS_OF_CODE: dict[str, tuple[int, str]] = {
     "error": (500, "INTERNAL"),
@@ -274,6 +297,7 @@ STATUS_OF_CODE: dict[str, tuple[int, str]] = {
     "rate_limited": (429, "RESOURCE_EXHAUSTED"),
     "too_many_at_once": (429, "INVALID_ARGUMENT"),
     "too_many_refused": (429, "RESOURCE_EXHAUSTED"),
+    "too_many_watchers": (429, "RESOURCE_EXHAUSTED"),
 }
 
 

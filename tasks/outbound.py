@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from tasks import payload
 from tasks.conf import conf
 from tasks.public_addresses import Address, is_public
+from tasks.telemetry import trace
 from tasks.wire import Deadline, Wire, connect, look_up
 
 SCHEMES = {"http": 80, "https": 443}
@@ -141,7 +142,7 @@ class _Journey:
         # With an open socket http.client does not connect, which would look up the name again.
         connection.sock = wire
         target = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
-        headers = {"User-Agent": "callboard", **self.headers, "Connection": "close"}
+        headers = {"User-Agent": "callboard", **trace.outgoing(), **self.headers, "Connection": "close"}
         connection.request(self.method, target, body=self.body, headers=headers)
         answer = http.client.HTTPResponse(wire, method=self.method)  # type: ignore[arg-type]
         answer.begin()

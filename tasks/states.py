@@ -54,6 +54,28 @@ class AttemptOutcome(TextChoices):
     LOST = "LOST", "Lost"
 
 
+class TaskOutcome(TextChoices):
+    """What statistics count: a task that came in, or where the end of an attempt or a verb left it."""
+
+    SUBMITTED = "SUBMITTED", "Submitted, or brought back by a retry or re-drive"
+    SUCCEEDED = "SUCCEEDED", "Succeeded"
+    RETRYING = "RETRYING", "Failed and retried"
+    DEAD = "DEAD", "Died"
+    CANCELLED = "CANCELLED", "Cancelled"
+    PENDING = "PENDING", "Snoozed, interrupted or rescued"
+
+
+class EventType(TextChoices):
+    """What an event of a task tells; the values are the API's contract."""
+
+    SUBMITTED = "submitted", "The task was submitted"
+    ATTEMPT = "attempt", "An attempt ended"
+    ACT = "act", "A person, a deploy or a repair did something to it"
+    PROGRESS = "progress", "It made progress"
+    STATUS = "status", "It has this status"
+    REMOVED = "removed", "It was deleted or pruned"
+
+
 class DeathReason(TextChoices):
     """Why a task died; the values are the API's contract."""
 
@@ -149,6 +171,54 @@ class ObjectKind(TextChoices):
     TOKEN = "token", "API token"
     SCHEDULE = "schedule", "Schedule"
     BATCH = "batch", "Batch"
+    FAILURE = "failure", "Failure"
+    OPERATION = "operation", "Operation"
+
+
+class OperationVerb(TextChoices):
+    """What an operation does to each of its rows; the values are the API's contract."""
+
+    RETRY = "retry", "Retry"
+    CANCEL = "cancel", "Cancel"
+    EDIT = "edit", "Edit"
+    REQUEUE = "requeue", "Requeue"
+    REDRIVE = "redrive", "Re-drive"
+    DISCARD = "discard", "Discard"
+
+
+#: Verbs after which tasks run, so that they may die again.
+RUNNING_AGAIN = frozenset({OperationVerb.RETRY, OperationVerb.REDRIVE})
+#: Verbs on dead letters; all others are on tasks.
+ON_DEAD_LETTERS = frozenset({OperationVerb.REDRIVE, OperationVerb.DISCARD})
+
+
+class OperationState(TextChoices):
+    """Where an operation is in its life; ``docs/state_machine.md`` has who moves it on."""
+
+    PREVIEW = "PREVIEW", "Preview"
+    CANARY = "CANARY", "Canary"
+    RUNNING = "RUNNING", "Running"
+    PAUSED = "PAUSED", "Paused"
+    STOPPED = "STOPPED", "Stopped"
+    DONE = "DONE", "Done"
+    CANCELLED = "CANCELLED", "Cancelled"
+
+
+#: Operations that change nothing any more.
+OPERATION_OVER = frozenset({OperationState.DONE, OperationState.CANCELLED})
+#: Operations that the leader works on.
+OPERATION_ACTIVE = frozenset({OperationState.CANARY, OperationState.RUNNING})
+
+
+class ItemState(TextChoices):
+    """What an operation did to one of its rows, and what became of it."""
+
+    WAITING = "", "Waiting"
+    MOVED = "MOVED", "Moved"
+    SKIPPED = "SKIPPED", "Skipped"
+    SUCCEEDED = "SUCCEEDED", "Succeeded"
+    DIED = "DIED", "Died again"
+    ENDED = "ENDED", "Ended"
 
 
 class Overlap(TextChoices):

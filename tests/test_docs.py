@@ -25,7 +25,15 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 #: Their first columns hold the words of other stacks; tests/test_coming_from.py reads that page column by column.
 OTHER_STACKS = "coming-from.md"
 #: Words in capitals that are settings of something else, or no settings.
-NOT_SETTINGS = {"DRAMATIQ_BROKER", "REST_FRAMEWORK", "TIME_ZONE", "SCRIPT_NAME", "INSTALLED_APPS", "COMPOSE_PROFILES"}
+NOT_SETTINGS = {
+    "DRAMATIQ_BROKER",
+    "REST_FRAMEWORK",
+    "TIME_ZONE",
+    "SCRIPT_NAME",
+    "INSTALLED_APPS",
+    "COMPOSE_PROFILES",
+    "OTEL_TRACES_SAMPLER",
+}
 #: The pages show the imports of Django 6.
 TASKS_FRAMEWORK = "django.tasks" if django.VERSION >= (6,) else "django_tasks"
 OURS = [page for page in PAGES if page.name != OTHER_STACKS]

@@ -1,20 +1,21 @@
 """Filters of the lists. They offer known values, so that no filter runs ``SELECT DISTINCT`` over a big table."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
 from tasks import registry
-from tasks.admin.formatting import count_text, escape_invisible
+from tasks.admin.formatting import count_text, duration, escape_invisible
 from tasks.contract.fields import InvalidValue, text
 from tasks.models import Batch, BatchQuerySet, Queue, Task, TaskQuerySet
 from tasks.priority import BANDS
 from tasks.queries import counts
+from tasks.queries.throughput import ended_in
 from tasks.states import BatchStatus, Status, WorkerStatus
 
 
@@ -195,3 +196,42 @@ class CreatedFilter(KnownValuesFilter):
     def filtered(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
         """Keep younger tasks."""
         return rows.created_after(timezone.now() - timedelta(minutes=int(value)))
+
+
+def ended_between(start: datetime, seconds: int) -> str:
+    """Write the value of ``EndedFilter`` for attempts that ended from a moment on, for so long."""
+    return f"{int(start.timestamp())}-{seconds}"
+
+
+class EndedFilter(admin.SimpleListFilter):
+    """By when an attempt ended: bars of charts lead here, and nothing else offers it."""
+
+    title = parameter_name = "ended"
+    template = "callboard/filter.html"
+    is_chips = False
+    #: The tasks that are found, the newest; and the longest time that is looked through.
+    MOST, LONGEST_SECONDS = 2_000, 86_400
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        """Name the selected time; without one there is nothing to choose from."""
+        value = request.GET.get("ended", "")
+        if (found := self._range(value)) is None:
+            return []
+        return [(value, f"{found[0]:%a %d %b %H:%M} UTC, {duration((found[1] - found[0]).total_seconds())}")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Any]:
+        """Keep tasks of which an attempt ended in that time."""
+        found = self._range(self.value() or "")
+        if found is None:
+            return queryset  # type: ignore[no-any-return]
+        ids = ended_in(*found, most=self.MOST)
+        return queryset.filter(pk__in=ids).served_by("attempts", Q(pk__in=ids))  # type: ignore[no-any-return]
+
+    def _range(self, value: str) -> tuple[datetime, datetime] | None:
+        begins, _, seconds = value.partition("-")
+        if not (begins.isascii() and begins.isdigit() and seconds.isascii() and seconds.isdigit()):
+            return None
+        if len(begins) > 10 or not 0 < int(seconds[:6]) <= self.LONGEST_SECONDS or len(seconds) > 5:
+            return None
+        start = datetime.fromtimestamp(int(begins), tz=UTC)
+        return start, start + timedelta(seconds=int(seconds))

@@ -1,14 +1,17 @@
 """Worker pages: live workers, the tasks that each runs, and drain."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count
+from django.db.models import Count, DurationField, ExpressionWrapper, F, Q
+from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 
+from tasks.admin.charts import squares
 from tasks.admin.display import display, display_age, display_list
 from tasks.admin.filters import WorkerStatusFilter
 from tasks.admin.formatting import badge, code, escape_invisible, json_block, relative_time
@@ -109,8 +112,19 @@ class WorkerAdmin(OperatedAdmin):
 
 
 def count_claimed(workers: list[Worker]) -> None:
-    """Set ``claimed`` to the number of tasks that each worker holds."""
+    """Set ``claimed`` to the number of tasks that each worker holds, and ``late`` to those past their time limit."""
     rows = Task.objects.running().filter(worker_id__in=[worker.pk for worker in workers])
-    claimed = dict(rows.order_by().values_list("worker_id").annotate(n=Count("*")))
+    limit = ExpressionWrapper(F("time_limit_seconds") * timedelta(seconds=1), DurationField())
+    is_late = Q(time_limit_seconds__gt=0, started_at__lt=Now() - limit)
+    counted = rows.order_by().values_list("worker_id").annotate(n=Count("*"), late=Count("pk", filter=is_late))
+    claimed = {worker_id: (n, late) for worker_id, n, late in counted}
     for worker in workers:
-        worker.claimed = claimed.get(worker.pk, 0)  # type: ignore[attr-defined]
+        worker.claimed, worker.late = claimed.get(worker.pk, (0, 0))  # type: ignore[attr-defined]
+
+
+def thread_squares(worker: Any) -> str:
+    """Draw a square for each thread: past its limit, busy or idle."""
+    late, busy = min(worker.late, worker.threads), min(worker.claimed, worker.threads)
+    kinds = ["late"] * late + ["busy"] * (busy - late) + ["idle"] * (worker.threads - busy)
+    said = f"{busy} of {worker.threads} threads busy" + (f", {late} past the time limit" if late else "")
+    return squares(kinds, label=said)

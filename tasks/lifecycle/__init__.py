@@ -15,7 +15,9 @@ from tasks.lifecycle.discard import discard, discard_many, discard_old
 from tasks.lifecycle.dispatch import Dispatched, Probe, dispatch_many
 from tasks.lifecycle.edit import edit
 from tasks.lifecycle.expire import expire_many
+from tasks.lifecycle.failures import fold_failures, look_after, recount_failures
 from tasks.lifecycle.journal import Author
+from tasks.lifecycle.operation_steps import active_operations, note_error, step_operation
 from tasks.lifecycle.prune import prune_batches, prune_dead_letters, prune_history, prune_keys, prune_many
 from tasks.lifecycle.put_back import put_back_many
 from tasks.lifecycle.redrive import redrive, redrive_many
@@ -44,6 +46,7 @@ __all__ = [
     "Receipt",
     "Submission",
     "accept",
+    "active_operations",
     "cancel",
     "cancel_many",
     "cancel_workflow",
@@ -57,9 +60,12 @@ __all__ = [
     "edit",
     "expire_many",
     "fail",
+    "fold_failures",
     "forsake_many",
     "interrupt",
     "link_many",
+    "look_after",
+    "note_error",
     "prune_batches",
     "prune_dead_letters",
     "prune_history",
@@ -68,6 +74,7 @@ __all__ = [
     "put_back_many",
     "queued_long",
     "recorded",
+    "recount_failures",
     "redrive",
     "redrive_many",
     "release_many",
@@ -81,6 +88,7 @@ __all__ = [
     "settle_batches",
     "signal",
     "snooze",
+    "step_operation",
     "still_held",
     "submit",
     "submit_many",

@@ -12,9 +12,9 @@ from uuid import UUID
 
 from django.db import transaction
 
-from dlq.fingerprint import fingerprint
+from dlq.fingerprint import fingerprint, own_frame
 from tasks.db.statements import as_json, fetch
-from tasks.lifecycle import barriers
+from tasks.lifecycle import barriers, failures
 from tasks.lifecycle.predicates import IS_LEADING, LEAD, any_of, in_batch, is_held
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.steps import wake
@@ -100,10 +100,14 @@ class Outcome:
             "retry_queue": self.retry_queue,
             "retry_priority": self.retry_priority,
             "reason": self.death,
-            "letter": new_id() if self.death is not None else None,
-            "fingerprint": fingerprint(self.actor, self.error_type, self.error_message) if self.death else None,
+            **(self._cause() if self.death is not None else {}),
         }
         return {name: value for name, value in row.items() if value is not None}
+
+    def _cause(self) -> dict[str, Any]:
+        frame = own_frame(self.traceback)
+        cause = fingerprint(self.actor, self.error_type, self.error_message, frame=frame)
+        return {"letter": new_id(), "fingerprint": cause, "frame": frame}
 
 
 # The parts of the one statement that ends a whole batch of attempts. Nothing is joined with `ended`: without an index,
@@ -115,7 +119,7 @@ outcome AS MATERIALIZED (
         finished_at timestamptz, result jsonb, error_type text, error_message text, traceback text, note text,
         progress jsonb, log jsonb,
         failed integer, crashed integer, delay double precision, retry_queue text, retry_priority smallint,
-        reason text, letter uuid, fingerprint text
+        reason text, letter uuid, fingerprint text, frame text
     )
 )"""
 
@@ -131,6 +135,7 @@ held AS MATERIALIZED (
     SELECT outcome.*,
            CASE WHEN task.cancel_requested_at IS NOT NULL AND outcome.status <> 'SUCCEEDED' THEN 'CANCELLED'
                 ELSE outcome.status END AS fate,
+           task.run_at AS due_at,
            -- What a worker that was killed had reported of this attempt.
            COALESCE(outcome.log, CASE WHEN task.log ->> 'attempt' = task.attempt::text THEN task.log END) AS told
     FROM outcome JOIN callboard_task AS task ON {in_batch("outcome")}
@@ -167,9 +172,10 @@ ended AS (
     FROM held
     WHERE {in_batch("held")}
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.owner_id, held.attempt, held.letter,
-              held.reason, held.error_type, held.error_message, held.fingerprint,
+              held.reason, held.error_type, held.error_message, held.fingerprint, held.frame,
               task.settled_as IS NOT NULL AS has_children, task.batch_id,
-              EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision AS seconds
+              EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision AS seconds,
+              EXTRACT(EPOCH FROM held.started_at - held.due_at)::double precision AS waited
 )"""
 
 # An attempt that was not started has no outcome and leaves no row.
@@ -191,6 +197,11 @@ died AS (
     FROM ended WHERE status = 'DEAD'
 )"""
 
+_COUNTED = f"""
+counted AS (
+    {failures.died("ended WHERE status = 'DEAD'")}
+)"""
+
 
 _TALLIED = f"""
 tallied AS (
@@ -208,10 +219,10 @@ def completion_statement(*, by_leader: bool = False, only_if: str = "true", wait
             row must not keep all others waiting.
     """
     condition = f"{IS_LEADING} AND {only_if}" if by_leader else only_if
-    parts = [_OUTCOMES, _held(condition, waits=waits), _ENDED, _RECORDED_ATTEMPTS, _DEAD_LETTERS, _TALLIED]
+    parts = [_OUTCOMES, _held(condition, waits=waits), _ENDED, _RECORDED_ATTEMPTS, _DEAD_LETTERS, _COUNTED, _TALLIED]
     return f"""
 WITH {",".join([LEAD, *parts] if by_leader else parts)}
-SELECT id, status, actor, queue, trace_id, attempt, seconds, has_children, batch_id IS NOT NULL FROM ended
+SELECT id, status, actor, queue, trace_id, attempt, seconds, has_children, batch_id IS NOT NULL, waited FROM ended
 """
 
 

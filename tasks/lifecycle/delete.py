@@ -6,6 +6,7 @@ from django.db import transaction
 
 from tasks.db.statements import fetch
 from tasks.errors import IllegalTransition, NotFound, VersionMismatch
+from tasks.lifecycle import failures
 from tasks.lifecycle.journal import UNKNOWN, Author, of_tasks
 from tasks.lifecycle.predicates import HAS_WAITING_CHILDREN, IS_OPEN
 from tasks.lifecycle.tally import dropped
@@ -36,6 +37,9 @@ WITH gone AS (
     UPDATE callboard_deadletter AS letter
     SET resolution = 'DISCARDED', resolved_by = %(by)s, resolved_at = statement_timestamp()
     FROM gone WHERE letter.task_id = gone.id AND {IS_OPEN}
+    RETURNING letter.fingerprint
+), counted AS (
+    {failures.resolved("resolved")}
 )
 {of_tasks("gone", verb="'delete'", detail="jsonb_build_object('status', status)")}
 RETURNING task_id

@@ -6,6 +6,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks.db.statements import fetch
+from tasks.lifecycle import failures
 from tasks.lifecycle.journal import UNKNOWN, Author, entries
 from tasks.lifecycle.predicates import IS_LEADING, IS_OPEN, LEAD
 from tasks.lifecycle.rows import not_open
@@ -20,7 +21,9 @@ WITH wanted AS MATERIALIZED (
     UPDATE callboard_deadletter AS letter
     SET resolution = 'DISCARDED', resolved_by = %(by)s, resolved_at = statement_timestamp()
     FROM wanted WHERE letter.id = wanted.id
-    RETURNING letter.id, letter.task_id, letter.actor, letter.queue
+    RETURNING letter.id, letter.task_id, letter.actor, letter.queue, letter.fingerprint
+), counted AS (
+    {failures.resolved("resolved")}
 ), noted AS (
     {entries("resolved", verb="'discard'", kind="'dead_letter'", task="task_id", actor="actor", queue="queue")}
 )

@@ -4,6 +4,7 @@ from django.db import transaction
 
 from dlq.fingerprint import fingerprint
 from tasks.db.statements import as_json, fetch
+from tasks.lifecycle import failures
 from tasks.lifecycle.deaths import call_back
 from tasks.lifecycle.predicates import IS_LEADING, IS_WAITING, LEAD
 from tasks.lifecycle.rescue import BATCH
@@ -33,14 +34,15 @@ WITH {LEAD}, old AS (
         error = '{_AGE_MESSAGE}'
     FROM waiting WHERE task.id = waiting.id
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.attempt, task.owner_id,
-        task.batch_id
+        task.batch_id, waiting.letter, waiting.fingerprint
 ), tallied AS (
     {tallied("expired")}
 ), died AS (
     INSERT INTO callboard_deadletter (id, task_id, attempt, actor, queue, owner_id, reason, error_message, fingerprint)
-    SELECT waiting.letter, expired.id, expired.attempt, expired.actor, expired.queue, expired.owner_id,
-           'age_limit_exceeded', '{_AGE_MESSAGE}', waiting.fingerprint
-    FROM expired JOIN waiting ON waiting.id = expired.id
+    SELECT letter, id, attempt, actor, queue, owner_id, 'age_limit_exceeded', '{_AGE_MESSAGE}', fingerprint
+    FROM expired
+), counted AS (
+    {failures.died("expired", error_type="''", message=f"'{_AGE_MESSAGE}'", frame="''")}
 )
 SELECT id, status, actor, queue, trace_id FROM expired
 """

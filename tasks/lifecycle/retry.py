@@ -8,6 +8,7 @@ from django.db import transaction
 
 from tasks import registry
 from tasks.errors import IllegalTransition, InvalidTask, UnknownActor
+from tasks.lifecycle import failures
 from tasks.lifecycle.journal import UNKNOWN, Author, entries
 from tasks.lifecycle.predicates import IS_OPEN, any_of, by_key
 from tasks.lifecycle.rows import locked, status_of
@@ -65,13 +66,16 @@ WITH wanted AS MATERIALIZED (
     UPDATE callboard_dependency AS edge SET state = 'NEW' FROM moved
     WHERE moved.status = 'BLOCKED' AND {by_key("edge.child_id", "moved.id")} AND edge.state = 'FAILED'
 ), answered AS MATERIALIZED (
-    SELECT letter.id, letter.task_id FROM callboard_deadletter AS letter JOIN wanted ON wanted.id = letter.task_id
+    SELECT letter.id, letter.task_id, letter.fingerprint
+    FROM callboard_deadletter AS letter JOIN wanted ON wanted.id = letter.task_id
     WHERE {IS_OPEN}
     ORDER BY letter.id FOR UPDATE OF letter
 ), resolved AS (
     UPDATE callboard_deadletter AS letter
     SET resolution = 'REDRIVEN', resolved_by = %(by)s, resolved_at = statement_timestamp()
     FROM answered WHERE letter.id = answered.id
+), counted AS (
+    {failures.resolved("answered")}
 ), noted AS (
     {_ENTRIES}
 )

@@ -32,6 +32,8 @@ class Moved(NamedTuple):
     has_children: bool = False
     #: Whether an attempt of a task of a batch ended.
     is_in_batch: bool = False
+    #: If an attempt ended: how long its task had been due when it started.
+    waited_seconds: float | None = None
 
 
 #: Sent once per batch when its transaction has committed, with ``verb`` (str), ``moves`` (a sequence of Moved) and

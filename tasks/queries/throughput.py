@@ -1,7 +1,9 @@
 """How many attempts ended in the last minutes, how long they ran, and how long their tasks waited."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 from tasks.db.statements import by_index, fetch, loads
 
@@ -75,3 +77,17 @@ def recent(*, minutes: float) -> Recent:
 
 def _percentiles(found: list[float] | None) -> Percentiles:
     return Percentiles(*found) if found else Percentiles(None, None, None)
+
+
+_ENDED_IN = """
+SELECT task_id FROM callboard_attempt
+WHERE finished_at >= %(start)s AND finished_at < %(end)s
+LIMIT %(most)s
+"""
+
+
+def ended_in(start: datetime, end: datetime, *, most: int) -> list[UUID]:
+    """List tasks of which an attempt ended in that time, ``most`` at most, in no order."""
+    with by_index():
+        rows = fetch(_ENDED_IN, {"start": start, "end": end, "most": most})
+    return list({task_id for (task_id,) in rows})

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
@@ -40,10 +41,18 @@ class Incoming:
         )
         self._trace_id = trace_id_of(metadata)
         self._bound = trace.bound(self._trace_id)
+        #: With TRACING: the block of its span.
+        self._span: AbstractContextManager[Any] | None = None
         self._started = time.perf_counter()
 
     async def __aenter__(self) -> Self:
         self._bound.__enter__()
+        if trace.active is not None:
+            traceparent = self.origin.metadata.get("traceparent", "")
+            span = self._span = trace.active.request(
+                self.name.strip("/"), trace_id=self._trace_id, traceparent=traceparent
+            )
+            span.__enter__()
         return self
 
     async def __aexit__(
@@ -63,6 +72,8 @@ class Incoming:
             trailing = (*self._trailing(error.headers), (_DETAILS, status.SerializeToString()))
             await self.context.abort(code, status.message, trailing)
         finally:
+            if self._span is not None:
+                self._span.__exit__(None, None, None)
             self._bound.__exit__(None, None, None)
 
     def finish(self, headers: Mapping[str, str]) -> None:

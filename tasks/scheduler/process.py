@@ -14,6 +14,7 @@ from tasks.scheduler.cron import Cron
 from tasks.scheduler.dispatcher import Dispatcher
 from tasks.scheduler.leadership import Leadership
 from tasks.scheduler.loop import Loop
+from tasks.scheduler.operations import OperationRunner
 from tasks.scheduler.pruner import Pruner
 from tasks.scheduler.settler import Settler
 from tasks.scheduler.sweeper import Sweeper
@@ -41,13 +42,14 @@ class Scheduler:
         self._pruner = Pruner(self._leadership)
         self._cron = Cron(self._leadership)
         self._settler = Settler(self._leadership, lambda: self._dispatcher.wake(from_front=False))
+        self._operations = OperationRunner(self._leadership)
         self._listener = Listener(self.wake)
         #: Queue and band of each window that has been sampled.
         self._windows: set[tuple[str, str]] = set()
         self._sampler = Sampler(self._sample, clear=self._clear_gauges)
         self._loops: tuple[Loop, ...] = (
             *(self._leadership, self._dispatcher, self._sweeper),
-            *(self._pruner, self._cron, self._settler),
+            *(self._pruner, self._cron, self._settler, self._operations),
         )
 
     def start(self) -> None:

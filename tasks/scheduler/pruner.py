@@ -4,7 +4,7 @@ import time
 
 from tasks import lifecycle
 from tasks.conf import conf
-from tasks.lifecycle import workers
+from tasks.lifecycle import stats, workers
 from tasks.lifecycle.prune import ADMIN_LOG, FIRST_ID, JOURNAL, SESSIONS, History
 from tasks.log import get_logger
 from tasks.scheduler.leadership import LEASE, Leadership
@@ -19,6 +19,10 @@ BATCH = 1_000
 PAUSE_TIMES, LONGEST_PAUSE_SECONDS = 2, 0.2
 #: Between two passes over the table.
 REST_SECONDS = 60.0
+
+#: The periods of statistics in seconds: rows of minutes tell the last hours, those of ten minutes the last days.
+MINUTE, TEN_MINUTES, HOUR, DAY = stats.MINUTE, 600, 3_600, 86_400
+KEEP_MINUTES_SECONDS, KEEP_TEN_MINUTES_SECONDS = 3 * HOUR, 3 * DAY
 
 
 class Pruner(Loop):
@@ -55,6 +59,7 @@ class Pruner(Loop):
             self._end_pass(term)
         # Not any(): each of them prunes a batch.
         rest = [self._prune_batches(term), self._prune_letters(term), self._prune_histories(term)]
+        rest.append(self._fold_stats(term))
         return True in [expired == BATCH, *rest]
 
     def _prune_tasks(self, term: int) -> bool:
@@ -101,6 +106,24 @@ class Pruner(Loop):
             if seconds
         ]
         return BATCH in counts
+
+    @staticmethod
+    def _fold_stats(term: int) -> bool:
+        """Move old statistics into those of longer periods, and remove the oldest."""
+        bounds = {"batch": BATCH, "lease": LEASE, "term": term}
+        counts = [
+            stats.fold_stats(span, into=into, keep_seconds=keep, **bounds)  # type: ignore[arg-type]
+            for span, into, keep in fold_stats_after()
+        ]
+        if conf.KEEP_STATS_SECONDS:
+            counts.append(stats.forget_stats(DAY, keep_seconds=conf.KEEP_STATS_SECONDS, **bounds))  # type: ignore[arg-type]
+        return BATCH in counts
+
+
+def fold_stats_after() -> list[tuple[int, int, float]]:
+    """Return which periods of statistics become which longer ones, and after how many seconds."""
+    folds = [(MINUTE, TEN_MINUTES, KEEP_MINUTES_SECONDS), (TEN_MINUTES, HOUR, KEEP_TEN_MINUTES_SECONDS)]
+    return [*folds, *([(HOUR, DAY, conf.KEEP_HOURLY_STATS_SECONDS)] if conf.KEEP_HOURLY_STATS_SECONDS else [])]
 
 
 def keep_histories() -> dict[History, float]:

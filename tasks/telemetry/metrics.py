@@ -89,8 +89,9 @@ def _count(*, verb: str, moves: Sequence[Moved], **_: Any) -> None:
         return
     if verb == "claim":
         _observe(queue_latency, [(labels.queue(move.queue), move.seconds) for move in moves])
-    ended = TotalOf((move.actor, move.queue, str(move.status)) for move in moves if move.status in FINAL)
-    for (actor, queue, status), count in ended.items():
+    for (actor, queue, status), count in TotalOf(
+        (move.actor, move.queue, str(move.status)) for move in moves if move.status in FINAL
+    ).items():
         completed.labels(labels.actor(actor), labels.queue(queue), status).inc(count)
     if verb not in _ENDINGS:
         return
@@ -98,8 +99,9 @@ def _count(*, verb: str, moves: Sequence[Moved], **_: Any) -> None:
     for (actor, status), count in TotalOf((move.actor, str(move.status)) for move in timed).items():
         attempts.labels(labels.actor(actor), status).inc(count)
     _observe(execution, [(labels.actor(move.actor), move.seconds) for move in timed])
-    again = TotalOf((move.actor, move.queue) for move in timed if move.status == Status.RETRYING)
-    for (actor, queue), count in again.items():
+    for (actor, queue), count in TotalOf(
+        (move.actor, move.queue) for move in timed if move.status == Status.RETRYING
+    ).items():
         retries.labels(labels.actor(actor), labels.queue(queue)).inc(count)
 
 

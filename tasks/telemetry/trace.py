@@ -1,7 +1,7 @@
 """The trace id: 32 hexadecimal digits that follow a request through every process and log line."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -20,6 +20,12 @@ _HEX = re.compile(r"[0-9a-f]{16,64}")
 _TRACEPARENT = re.compile(
     r"(?!ff)(?!00.{54})[0-9a-f]{2}-(?P<trace_id>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
 )
+
+
+#: With ``TRACING``: what this process traces, a ``tasks.telemetry.tracing.Tracing``.
+active: Any = None
+#: Gives headers for requests that actors send; ``tasks.telemetry.tracing`` replaces it.
+outgoing: Callable[[], Mapping[str, str]] = dict
 
 
 def new_trace_id() -> str:

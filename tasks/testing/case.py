@@ -3,15 +3,16 @@
 from typing import Any
 
 from tasks.broker import notifier
+from tasks.telemetry import task_stats
 from tasks.testing.clock import travel
 from tasks.testing.runs import drain, inline, perform
 from tasks.testing.submissions import assert_not_submitted, assert_submitted, submitted
 
 
 class CallboardTestMixin:
-    """For a ``TestCase``: the functions of ``tasks.testing`` as methods, and no wake-ups to a scheduler.
+    """For a ``TestCase``: the functions of ``tasks.testing`` as methods, no wake-ups to a scheduler, and no statistics.
 
-    Wake-ups would open a connection of their own, which could keep the test database from being dropped.
+    Both would open connections of their own, which could keep the test database from being dropped.
     """
 
     inline = staticmethod(inline)
@@ -24,14 +25,16 @@ class CallboardTestMixin:
 
     @classmethod
     def setUpClass(cls) -> None:
-        """Switch wake-ups off."""
+        """Switch wake-ups and statistics off."""
         notifier.disconnect()
+        task_stats.disconnect()
         parent: Any = super()
         parent.setUpClass()
 
     @classmethod
     def tearDownClass(cls) -> None:
-        """Switch wake-ups on again."""
+        """Switch them on again."""
         parent: Any = super()
         parent.tearDownClass()
+        task_stats.connect()
         notifier.connect()

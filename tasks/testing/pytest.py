@@ -11,12 +11,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_wakeups() -> Iterator[None]:
-    """Keep wake-ups to a scheduler from opening connections of their own to the test database."""
+    """Keep wake-ups to a scheduler, and statistics, from opening connections of their own to the test database."""
     # Not at the top: pytest loads plugins before Django has models.
     from tasks.broker import notifier
+    from tasks.telemetry import task_stats
 
     notifier.disconnect()
+    task_stats.disconnect()
     yield
+    task_stats.connect()
     notifier.connect()
 
 

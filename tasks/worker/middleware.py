@@ -251,6 +251,8 @@ class WorkerProcess(Middleware):
         """Write the last outcomes and leave the registry."""
         assert self.runtime is not None
         from tasks.broker.notifier import notifier
+        from tasks.telemetry.task_stats import recorder
 
         self.runtime.stop()
         notifier.flush()
+        recorder.flush()

@@ -140,11 +140,13 @@ class Supervisor:
         """
         if time.monotonic() - self._round_at > ROUND_SECONDS:
             return [f"the supervisor has stood still for {time.monotonic() - self._round_at:.0f} s"]
+        # With a long lease not much before the supervisor acts, or an orchestrator would restart all of it first.
+        patience = max(conf.WORKER_LEASE_SECONDS / 2, conf.WORKER_LEASE_SECONDS - ROUND_SECONDS)
         silent = {child.process.pid: child.hang_detector.silent_for for child in list(self._children)}
         return [
             f"worker process {pid} has given no sign of life for {seconds:.0f} s"
             for pid, seconds in silent.items()
-            if seconds > conf.WORKER_LEASE_SECONDS / 2
+            if seconds > patience
         ]
 
     def _on_stop(self, _number: int, _frame: object) -> None:

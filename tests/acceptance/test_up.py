@@ -126,6 +126,12 @@ class Running:
         with urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
+    def components(self) -> dict[str, str]:
+        """Read the state of each component."""
+        with urlopen(f"http://127.0.0.1:{self.port}/health", timeout=30) as answer:
+            found: dict[str, str] = json.load(answer)["components"]
+        return found
+
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 

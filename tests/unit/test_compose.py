@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,37 @@ def test_no_file_of_the_repository_holds_a_secret() -> None:
             assert not is_secret or variable.endswith("_FILE"), f"{name}: {variable}={value}"
     shown = re.findall(r"^[A-Z_]+=.*", (ROOT / ".env.example").read_text(), flags=re.M)
     assert shown == []
+
+
+def shell_lines(*pages: str) -> list[list[str]]:
+    """Give the words of each `docker compose` line in the examples of pages."""
+    text = "\n".join((ROOT / page).read_text() for page in pages)
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S) + re.findall(r"`(docker compose \w[^`\n]*)`", text)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split("#")[0].split() for line in lines if line.startswith("docker compose")]
+
+
+def test_commands_of_the_pages_name_services_that_exist() -> None:
+    lines = shell_lines("docs/operations.md", "docs/deploy.md", "UPGRADING.md")
+    assert len(lines) > 10
+    for _, _, verb, *words in lines:
+        plain = [word.partition("=")[0] for word in words if not word.startswith("-")]
+        if verb in {"run", "exec", "logs"}:
+            assert plain[0] in SERVICES, words
+        elif verb == "up":
+            assert set(plain) <= set(SERVICES), words
+
+
+def test_the_env_of_the_operations_page_is_accepted() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    (block,) = re.findall(r"^cat > \.env <<'END'\n(.*?)^END$", page, re.M | re.S)
+    variables = dict(line.split("=", 1) for line in block.splitlines())
+    assert set(variables) <= env.SETTINGS
+    answer = subprocess.run(
+        [sys.executable, "-c", "from scheduler_site import settings as s; print(s.HTTPS, s.ALLOWED_HOSTS)"],
+        cwd=ROOT, env={"ENV_FILE": "/dev/null", **variables}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.stdout == "True ['board.example.org']\n", answer.stderr
 
 
 def test_every_variable_has_a_default_and_is_explained() -> None:

@@ -30,6 +30,8 @@ JUDGED: dict[str, str] = {
     "callboard.0012_fires": "an index, and the choices of a column, which are not in the database",
     "callboard.0014_tasks_of_batches": "an index, and the choices of a column, which are not in the database",
     "callboard.0015_grpc_door": "only the choices of a column, so there is no SQL",
+    "callboard.0030_task_stats": "a new table, and how full its pages get",
+    "callboard.0020_journal_of_operations": "only the choices of a column, so there is no SQL",
     "dlq.0002_gave_up": "only the label of a choice changes, so there is no SQL",
 }
 

@@ -15,6 +15,7 @@ from dlq.models import DeadLetter
 from tasks import outbound, payload
 from tasks.conf import conf
 from tasks.states import DeathReason, Status
+from tasks.telemetry import trace
 from tests.factories import submit
 
 LIMIT_SECONDS = 0.5
@@ -374,3 +375,13 @@ def test_a_redirect_to_an_address_that_is_not_public_is_refused(server: Hostile)
     _redirect(server, "127.0.0.2", 302)
     with pytest.raises(outbound.Refused, match=r"127\.0\.0\.2 is not a public address"):
         outbound.request(server.url)
+
+
+def test_the_trace_goes_on_where_the_process_is_traced(server: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.says(PLAIN, b"Content-Length: 0\r\n\r\n")
+    outbound.request(server.url)
+    monkeypatch.setattr(trace, "outgoing", lambda: {"traceparent": "00-11-22-01"})
+    outbound.request(server.url)
+    untraced, traced = server.requests
+    assert b"traceparent" not in untraced
+    assert b"traceparent: 00-11-22-01\r\n" in traced

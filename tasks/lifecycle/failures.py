@@ -1,0 +1,141 @@
+"""failures: the statements that write and resolve dead letters count them by cause, and people look after the causes.
+
+A counter in the cause's row would make all workers wait for one another in a flood of deaths of one cause, and two
+batches that die of two causes in turn could deadlock. So each statement inserts a delta for each cause, in its own
+transaction: it is true if and only if the dead letters are. Inserts wait for nobody. The leader adds deltas up.
+"""
+
+from typing import Any
+
+from django.db import transaction
+
+from dlq.models import Failure
+from tasks.db.statements import fetch
+from tasks.errors import NotFound
+from tasks.lifecycle.journal import UNKNOWN, Author, record
+from tasks.lifecycle.predicates import IS_LEADING, IS_OPEN, LEAD
+from tasks.states import ObjectKind
+
+#: Deltas that one statement adds up.
+MOST_DELTAS = 5_000
+#: Of the error's message, in characters; as much as is read for a page.
+LONGEST_SAMPLE = 1_000
+_SAMPLED = ("actor", "error_type", "error_message", "frame")
+
+
+def died(
+    rows: str, *, letter: str = "letter", task: str = "id", error_type: str = "error_type",
+    message: str = "error_message", frame: str = "frame",
+) -> str:  # fmt: skip
+    """Write the INSERT of a statement that writes dead letters: how many of each cause.
+
+    Parameters:
+        rows: what died, as in FROM and WHERE, with a fingerprint and an actor. All others are SQL of its columns.
+    """
+    newest = {"actor": "actor::text", "error_type": f"{error_type}::text", "frame": f"{frame}::text", "task_id": task}
+    newest["error_message"] = f"left({message}, {LONGEST_SAMPLE})"
+    picked = ", ".join(f"(array_agg({source} ORDER BY {letter} DESC))[1]" for source in newest.values())
+    return f"""INSERT INTO callboard_failuredelta (fingerprint, opened, died, {", ".join(newest)})
+    SELECT fingerprint, count(*), count(*), {picked} FROM {rows} GROUP BY fingerprint"""
+
+
+def resolved(rows: str) -> str:
+    """Write the INSERT of a statement that resolves open dead letters, which ``rows`` are: so many fewer are open."""
+    return f"""INSERT INTO callboard_failuredelta (fingerprint, opened)
+    SELECT fingerprint, -count(*) FROM {rows} WHERE fingerprint <> '' GROUP BY fingerprint"""
+
+
+_KEPT = ", ".join(
+    f"{name} = CASE WHEN excluded.total > 0 THEN excluded.{name} ELSE failure.{name} END"
+    for name in (*_SAMPLED, "task_id")
+)
+_NEWEST = ", ".join(
+    f"COALESCE((array_agg({name} ORDER BY id DESC) FILTER (WHERE died > 0))[1], '')" for name in _SAMPLED
+)
+# Deltas are not numbered in the order of their commits: a re-drive may be added up before the death.
+_FOLD = f"""
+WITH {LEAD}, waiting AS MATERIALIZED (
+    SELECT delta.id FROM callboard_failuredelta AS delta
+    WHERE {IS_LEADING} ORDER BY delta.id LIMIT {MOST_DELTAS} FOR UPDATE SKIP LOCKED
+), folded AS (
+    DELETE FROM callboard_failuredelta AS delta USING waiting WHERE delta.id = waiting.id RETURNING delta.*
+), added AS (
+    INSERT INTO callboard_failure AS failure (
+        fingerprint, open, total, first_seen_at, last_seen_at, {", ".join(_SAMPLED)}, task_id
+    )
+    SELECT fingerprint, sum(opened), sum(died), min(at), COALESCE(max(at) FILTER (WHERE died > 0), min(at)), {_NEWEST},
+           (array_agg(task_id ORDER BY id DESC) FILTER (WHERE died > 0))[1]
+    FROM folded GROUP BY fingerprint ORDER BY fingerprint
+    ON CONFLICT (fingerprint) DO UPDATE
+    SET open = failure.open + excluded.open, total = failure.total + excluded.total,
+        first_seen_at = LEAST(failure.first_seen_at, excluded.first_seen_at),
+        last_seen_at = CASE WHEN excluded.total > 0 THEN GREATEST(failure.last_seen_at, excluded.last_seen_at)
+                            ELSE failure.last_seen_at END,
+        {_KEPT}
+)
+SELECT count(*) FROM folded
+"""
+
+
+def fold_failures(*, lease: str, term: int) -> int:
+    """Add at most so many deltas to their failures; return how many."""
+    ((folded,),) = fetch(_FOLD, {"lease": lease, "term": term}, prepared="callboard_fold_failures")
+    return int(folded)
+
+
+# One snapshot sees dead letters with their deltas, or neither; only the leader adds up, and not meanwhile. So this is
+# exact, too. It counts what a release without deltas wrote, such as the old workers during an upgrade.
+_RECOUNT = f"""
+WITH {LEAD}, counted AS (
+    SELECT letter.fingerprint, count(*) AS open, min(letter.died_at) AS first, max(letter.died_at) AS last,
+           max(letter.id::text)::uuid AS newest
+    FROM callboard_deadletter AS letter WHERE {IS_OPEN} AND letter.fingerprint <> '' GROUP BY letter.fingerprint
+), waiting AS (
+    SELECT fingerprint, sum(opened) AS opened, sum(died) AS died FROM callboard_failuredelta GROUP BY fingerprint
+), wrong AS (
+    SELECT COALESCE(counted.fingerprint, failure.fingerprint) AS fingerprint,
+           COALESCE(counted.open, 0) - COALESCE(waiting.opened, 0) AS open, COALESCE(waiting.died, 0) AS died,
+           counted.first, counted.last, counted.newest
+    FROM counted FULL JOIN callboard_failure AS failure ON failure.fingerprint = counted.fingerprint
+    LEFT JOIN waiting ON waiting.fingerprint = COALESCE(counted.fingerprint, failure.fingerprint)
+    WHERE {IS_LEADING}
+      AND failure.open IS DISTINCT FROM COALESCE(counted.open, 0) - COALESCE(waiting.opened, 0)
+)
+INSERT INTO callboard_failure AS failure (
+    fingerprint, open, total, first_seen_at, last_seen_at, actor, error_type, error_message, task_id, frame
+)
+SELECT wrong.fingerprint, wrong.open, GREATEST(wrong.open, 0), COALESCE(wrong.first, statement_timestamp()),
+       COALESCE(wrong.last, statement_timestamp()), COALESCE(letter.actor, ''), COALESCE(letter.error_type, ''),
+       COALESCE(left(letter.error_message, {LONGEST_SAMPLE}), ''), letter.task_id, ''
+FROM wrong LEFT JOIN callboard_deadletter AS letter ON letter.id = wrong.newest
+ORDER BY wrong.fingerprint
+ON CONFLICT (fingerprint) DO UPDATE
+SET open = excluded.open, total = failure.total + GREATEST(excluded.open - failure.open, 0)
+RETURNING fingerprint
+"""
+
+
+def recount_failures(*, lease: str, term: int) -> int:
+    """Set the open count of failures to the number of their open dead letters where it differs; return how many."""
+    return len(fetch(_RECOUNT, {"lease": lease, "term": term}))
+
+
+@transaction.atomic
+def look_after(fingerprint: str, change: dict[str, Any], *, by: Author = UNKNOWN) -> Failure:
+    """Change who looks after a failure, its note, or until when it is snoozed.
+
+    Parameters:
+        change: any of ``assignee``, ``note``, ``snoozed_until``.
+
+    Raises:
+        NotFound: no such failure.
+    """
+    found = Failure.objects.filter(pk=fingerprint).select_for_update().first()
+    if found is None:
+        raise NotFound(f"there is no failure {fingerprint}")
+    for name, value in change.items():
+        setattr(found, name, value)
+    found.save(update_fields=list(change))
+    detail = {name: str(value or "") for name, value in change.items()}
+    record(by, "edit", ObjectKind.FAILURE, fingerprint, name=f"{found.actor}: {found.error_type}", detail=detail)
+    return found

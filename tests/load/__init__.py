@@ -1,0 +1,1 @@
+"""Load from many clients, by HTTP and gRPC."""
