@@ -49,7 +49,7 @@ class Exported(NamedTuple):
 def exported() -> list[Exported]:
     """List every metric, by name."""
     kept = [
-        Exported(_written_name(one), one._type, one._labelnames, one._documentation)
+        Exported(_written_name(one), str(one._type), one._labelnames, one._documentation)
         for one in vars(metrics).values()
         if isinstance(one, MetricWrapperBase)
     ]
