@@ -27,7 +27,7 @@ _WORDS = frozenset(
     ]
 )
 #: Made by Prometheus for each scrape.
-OF_PROMETHEUS = frozenset({"up"})
+OF_PROMETHEUS = frozenset({"up", "scrape_duration_seconds"})
 
 
 class Exported(NamedTuple):

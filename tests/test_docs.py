@@ -32,6 +32,8 @@ NOT_SETTINGS = {
     "SCRIPT_NAME",
     "INSTALLED_APPS",
     "COMPOSE_PROFILES",
+    "PROMETHEUS_PORT",
+    "GRAFANA_PORT",
     "OTEL_TRACES_SAMPLER",
 }
 #: The pages show the imports of Django 6.

@@ -39,7 +39,7 @@ def families() -> dict[str, GaugeMetricFamily]:
         GaugeMetricFamily("callboard_queue_paused", "1 for each queue that is paused.", labels=["queue"]),
         GaugeMetricFamily("dead_letters", "Open dead letters.", labels=["actor"]),
         GaugeMetricFamily("active_workers", "Worker processes whose lease runs."),
-        GaugeMetricFamily("callboard_registered_threads", "Actor threads of these processes."),
+        GaugeMetricFamily("callboard_registered_threads", "Actor threads of live workers, by the registry."),
         GaugeMetricFamily("callboard_gauges_age_seconds", "How long ago the database told these figures."),
     ]
     return {family.name: family for family in made}
