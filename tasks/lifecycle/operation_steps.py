@@ -9,6 +9,7 @@ followed by nothing.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from math import ceil
 from typing import NamedTuple
 from uuid import UUID
 
@@ -207,7 +208,9 @@ def _allowed(operation: Operation, now: datetime) -> int:
     if rate is None:
         return MOST_MOVED
     # What a scheduler that was away did not do is not made up for.
-    since = max(operation.paced_at or now, now - timedelta(seconds=max(1.0, 1 / rate)))
+    # The interval in microseconds is rounded up: rounded down, it would never be long enough for a row.
+    longest = timedelta(microseconds=ceil(max(1.0, 1 / rate) * 1_000_000))
+    since = max(operation.paced_at or now, now - longest)
     allowed = min(int((now - since).total_seconds() * rate), MOST_MOVED)
     operation.paced_at = since + timedelta(seconds=allowed / rate)
     operation.save(update_fields=["paced_at"])

@@ -96,7 +96,9 @@ def begin(plan: Plan, ids: Sequence[UUID], *, by: Author = UNKNOWN, starts: bool
 
 
 def resume(operation_id: UUID, *, by: Author = UNKNOWN) -> Operation:
-    """Start a preview, or let a paused or stopped operation go on; one that waits for its canary does not wait longer.
+    """Start a preview, or let a paused or stopped operation go on.
+
+    One that waits for its canary, or was stopped by it, does not wait for it any longer; one that was paused does.
 
     Raises:
         NotFound: no such operation.
@@ -105,7 +107,8 @@ def resume(operation_id: UUID, *, by: Author = UNKNOWN) -> Operation:
     allowed = (OperationState.PREVIEW, OperationState.CANARY, OperationState.PAUSED, OperationState.STOPPED)
     with transaction.atomic():
         operation = _held(operation_id, "resume", allowed)
-        _start(operation, skips_canary=operation.state == OperationState.CANARY)
+        seen = (OperationState.CANARY, OperationState.STOPPED)
+        _start(operation, skips_canary=operation.state in seen)
         return _recorded(operation, "resume", by)
 
 
@@ -170,7 +173,9 @@ def end(operation: Operation, state: OperationState) -> None:
 
 
 def _start(operation: Operation, *, skips_canary: bool = False) -> None:
-    has_canary = operation.moved < operation.canary and not skips_canary
+    # Also when all of it was moved: a pause in between must not end the wait for its fate.
+    is_open = operation.moved < operation.canary or (operation.moved == operation.canary and operation.running > 0)
+    has_canary = is_open and not skips_canary
     operation.state = OperationState.CANARY if has_canary else OperationState.RUNNING
     # A person who lets it go on has seen what died before.
     operation.paced_at = operation.watched_from = Now()

@@ -338,3 +338,38 @@ def test_an_operation_without_rows_is_done_at_once(lead) -> None:
     step(operation, lead)
     assert operation.state == OperationState.DONE
     assert submit().status == Status.PENDING
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.7, 0.03])
+def test_a_rate_whose_interval_is_no_whole_number_of_microseconds_does_not_stall(
+    worker: Worker, lead: Any, rate: float
+) -> None:
+    operation = redrive(dead(worker, 2), rate_per_second=rate)
+    let_pass(operation, 1000)
+    assert step(operation, lead) == 1
+
+
+def test_a_pause_in_a_canary_does_not_end_the_wait_for_it(worker: Worker, lead: Any) -> None:
+    operation = redrive(dead(worker, 4), canary=2, stop_percent=50)
+    assert step(operation, lead) == 2
+    operations.pause(operation.pk, by=OLGA)
+    operations.resume(operation.pk, by=OLGA)
+    assert step(operation, lead) == 0
+    assert operation.state == OperationState.CANARY
+    end_runs(worker, deaths=2)
+    step(operation, lead)
+    assert (operation.state, operation.moved, operation.died) == (OperationState.STOPPED, 2, 2)
+
+
+def test_a_person_goes_on_after_a_stop_in_the_middle_of_a_canary(
+    worker: Worker, lead: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operation_steps, "MOST_MOVED", 1)
+    operation = redrive(dead(worker, 4), canary=3, stop_percent=10)
+    assert step(operation, lead) == 1
+    end_runs(worker, deaths=1)
+    step(operation, lead)
+    assert operation.state == OperationState.STOPPED
+    operations.resume(operation.pk, by=OLGA)
+    assert step(operation, lead) == 1
+    assert operation.state == OperationState.RUNNING
