@@ -19,7 +19,7 @@ from tasks.admin import operator_log
 from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.display import display, display_age
 from tasks.admin.filters import ActorFilter, ChipsFilter
-from tasks.admin.formatting import EMPTY, count_text, escape_invisible, json_block, shortened, truncated
+from tasks.admin.formatting import EMPTY, count_text, escape_invisible, json_block, relative_time, shortened, truncated
 from tasks.admin.operation import faults_of, numbers_of, progress_of
 from tasks.contract import operations
 from tasks.contract.access import (
@@ -185,6 +185,8 @@ class FailureAdmin(ReadOnlyAdmin):
             "open": count_text(max(row.count("open"), 0)),
             "total": count_text(row.count("total")),
             "frame": escape_invisible(row.frame),
+            "first_seen": relative_time(row.first_seen_at),
+            "last_seen": relative_time(row.last_seen_at),
             "curve": _curve(found.deaths_per_minute),
             "minutes": MINUTES,
             "most_deaths": max(found.deaths_per_minute),
