@@ -13,7 +13,8 @@ from tasks import __version__
 from tasks.api.batch_schemas import SCHEMAS as OF_BATCHES
 from tasks.api.event_schemas import SCHEMAS as OF_EVENTS
 from tasks.api.examples import EXAMPLES, example_of
-from tasks.api.json_schema import ID, INTEGER, TEXT, URL, Schema, about, ref, text
+from tasks.api.json_schema import FINGERPRINT, ID, INTEGER, TEXT, URL, Schema, about, ref, text
+from tasks.api.operation_schemas import SCHEMAS as OF_OPERATIONS
 from tasks.api.operations import BASE, OPERATIONS, TASK_PATH, Operation, action_of, view_of
 from tasks.api.schedule_schemas import SCHEMAS as OF_SCHEDULES
 from tasks.api.schemas import SCHEMAS, TRACE_ID
@@ -36,6 +37,8 @@ _TAGS = {
     "tasks": "Submit, read, edit, cancel, retry and delete tasks.",
     "batches": "Tasks that are counted, cancelled and waited for together.",
     "dlq": "Dead letters say why tasks died; re-drive or discard them.",
+    "failures": "Deaths by cause; assign, snooze and note them.",
+    "operations": "Acts on many tasks or dead letters: begin, pause, resume, cancel.",
     "actors": "The actors that tasks can be submitted to.",
     "workers": "Worker processes.",
     "queues": "Read, pause and resume queues.",
@@ -115,7 +118,11 @@ _PATH_PARAMETERS = {
     "name": "The queue's name.",
     "schedule_id": "The schedule's id.",
     "batch_id": "The batch's id.",
+    "operation_id": "The operation's id.",
+    "fingerprint": "The failure's fingerprint.",
 }
+#: Of parameters that are no UUIDs.
+_PATH_SCHEMAS: Mapping[str, Schema] = {"name": text(100), "signal": text(100), "fingerprint": FINGERPRINT}
 _ENDED = "The stream has ended before: the task is final, and `Last-Event-ID` is its last event."
 _STREAM = "Server-sent events: of each event its `id`, its type as `event`, and itself as `data`, in JSON on one line."
 _REPLAYED = "The task that was submitted earlier under this idempotency or unique key, in its current state."
@@ -142,7 +149,7 @@ def document() -> Schema:
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": {**SCHEMAS, **OF_SCHEDULES, **OF_BATCHES, **OF_EVENTS},
+            "schemas": {**SCHEMAS, **OF_SCHEDULES, **OF_BATCHES, **OF_OPERATIONS, **OF_EVENTS},
             "parameters": {
                 name: {"name": name, "in": "header", "schema": TEXT, "description": about}
                 for name, about in _TRACE_PARAMETERS.items()
@@ -259,7 +266,7 @@ def _path_parameters(path: str) -> list[Schema]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": text(100) if name in ("name", "signal") else ID,
+            "schema": _PATH_SCHEMAS.get(name, ID),
             "description": _PATH_PARAMETERS[name],
         }
         for name in names

@@ -9,12 +9,25 @@ from django.urls import get_script_prefix, resolve, reverse
 from tasks.api import idempotency_key, preconditions
 from tasks.api.bodies import BAND, PRIORITY
 from tasks.api.event_schemas import EVENT_ID
-from tasks.api.json_schema import ID, TEXT, TIME, Schema, array, enum, text
+from tasks.api.json_schema import FINGERPRINT, ID, TEXT, TIME, Schema, array, enum, text
 from tasks.contract.access import Action
+from tasks.contract.dead_letter_failures import DEFAULT_LIMIT as DEFAULT_FAILURES
+from tasks.contract.dead_letter_failures import MOST_LISTED as MOST_FAILURES
 from tasks.contract.pages import CURSOR_PATTERN, DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.contract.schedules import DEFAULT_PREVIEWED, MOST_PREVIEWED
 from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES
-from tasks.states import BatchStatus, DeathReason, Door, ObjectKind, Resolution, Status, WorkerStatus
+from tasks.states import (
+    BatchStatus,
+    DeathReason,
+    Door,
+    ItemState,
+    ObjectKind,
+    OperationState,
+    OperationVerb,
+    Resolution,
+    Status,
+    WorkerStatus,
+)
 
 BASE = "/api/v1"
 
@@ -81,8 +94,29 @@ _DEAD_LETTER_FILTERS = [
     _query("resolution", enum(Resolution.names), _IN_ANY_CASE),
     _query("actor", text(255), "The exact name."),
     _query("queue", text(100), "The exact name."),
+    _query("failure", FINGERPRINT, "The fingerprint of the failure that they belong to."),
     _query("task", ID, "The id of the task that died."),
 ]
+_BOOLEAN_TEXT = enum(("true", "false"))
+_FAILURE_FILTERS = [
+    _query("actor", text(255), "The exact name."),
+    _query("error_type", text(255), "The exact name."),
+    _query("assignee", text(150), "The exact name of who looks after it."),
+    _query("open", _BOOLEAN_TEXT, "Whether it has open dead letters."),
+    _query("snoozed", _BOOLEAN_TEXT, "Whether it is snoozed now."),
+    _query(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MOST_FAILURES, "default": DEFAULT_FAILURES},
+        "The most entries of the list, which has no pages.",
+    ),
+]
+_OPERATION_FILTERS = [
+    _query("state", array(enum(OperationState)), f"{_IN_ANY_CASE} May be repeated."),
+    _query("verb", enum(OperationVerb.names), _IN_ANY_CASE),
+    _query("by", text(150), "The exact name of who began it."),
+    _query("failure", FINGERPRINT, "The failure whose dead letters it is for."),
+]
+_ITEM_FILTERS = [_query("state", array(enum(ItemState.names)), f"{_IN_ANY_CASE} May be repeated.")]
 _WORKER_FILTERS = [_query("status", array(enum(WorkerStatus)), f"{_IN_ANY_CASE} May be repeated.")]
 _JOURNAL_FILTERS = [
     _query("verb", text(20), "The exact name: cancel, pause, issue, …"),
@@ -154,6 +188,8 @@ class Operation:
 TASK_PATH = f"{BASE}/tasks/{{task_id}}"
 _BATCH_PATH = f"{BASE}/batches/{{batch_id}}"
 _LETTER_PATH = f"{BASE}/dlq/{{letter_id}}"
+_FAILURE_PATH = f"{BASE}/failures/{{fingerprint}}"
+_OPERATION_PATH = f"{BASE}/operations/{{operation_id}}"
 _WORKER_PATH = f"{BASE}/workers/{{worker_id}}"
 _SCHEDULE_PATH = f"{BASE}/schedules/{{schedule_id}}"
 _QUEUE_PATH = f"{BASE}/queues/{{name}}"
@@ -213,6 +249,23 @@ OPERATIONS: Sequence[Operation] = (
         **_REASON, errors=[409], makes_run=True,
     ),
     Operation("post", f"{_LETTER_PATH}/discard", "discardDeadLetter", {200: "DeadLetter"}, **_REASON, errors=[409]),
+    Operation("get", f"{BASE}/failures", "listFailures", {200: "Failures"}, parameters=_FAILURE_FILTERS),
+    Operation("get", _FAILURE_PATH, "readFailure", {200: "FailureDetail"}),
+    Operation("patch", _FAILURE_PATH, "changeFailure", {200: "Failure"}, body="FailureChange"),
+    Operation(
+        "get", f"{BASE}/operations", "listOperations", {200: "OperationPage"},
+        parameters=[*_OPERATION_FILTERS, *_PAGING],
+    ),
+    Operation("post", f"{BASE}/operations", "beginOperation", {201: "Operation"}, body="NewOperation", errors=[413]),
+    Operation("get", _OPERATION_PATH, "readOperation", {200: "Operation"}),
+    Operation("patch", _OPERATION_PATH, "changeOperation", {200: "Operation"}, body="Pace", errors=[409]),
+    Operation(
+        "get", f"{_OPERATION_PATH}/items", "listOperationItems", {200: "OperationItemPage"},
+        parameters=[*_ITEM_FILTERS, *_PAGING],
+    ),
+    Operation("post", f"{_OPERATION_PATH}/pause", "pauseOperation", {200: "Operation"}, **_REASON, errors=[409]),
+    Operation("post", f"{_OPERATION_PATH}/resume", "resumeOperation", {200: "Operation"}, **_REASON, errors=[409]),
+    Operation("post", f"{_OPERATION_PATH}/cancel", "cancelOperation", {200: "Operation"}, **_REASON, errors=[409]),
     Operation("get", f"{BASE}/actors", "listActors", {200: "Actors"}),
     Operation(
         "get", f"{BASE}/workers", "listWorkers", {200: "WorkerPage"},
