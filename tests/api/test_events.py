@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connections
+from django.db import connections, transaction
 
 from tasks import lifecycle
 from tasks.contract import watching
@@ -264,13 +264,18 @@ def test_a_submission_with_a_bad_wait_changes_nothing(alice: Caller, wait: str) 
     assert not Task.objects.exists()
 
 
-def test_a_submission_is_not_refused_because_many_wait(alice: Caller, settings: Any) -> None:
+def test_a_submission_is_not_refused_because_many_wait(owner: Caller, settings: Any) -> None:
     settings.MAX_WATCHERS = 1
-    hub._watches.add(None)  # type: ignore[arg-type]
-    try:
-        response = alice.send(f"{TASKS}?wait=10", {"actor": "act", "payload": DO})
-    finally:
-        hub._watches.clear()
+    open_one = stream(owner, factories.submit(owner_id=owner.id))
+    next(read(open_one))
+    response = owner.send(f"{TASKS}?wait=10", {"actor": "act", "payload": DO})
+    assert (response.status_code, response.json()["status"]) == (201, "PENDING")
+    assert "Preference-Applied" not in response
+
+
+def test_in_a_transaction_of_the_project_nobody_waits(owner: Caller) -> None:
+    with transaction.atomic():
+        response = owner.send(f"{TASKS}?wait=10", {"actor": "act", "payload": DO})
     assert (response.status_code, response.json()["status"]) == (201, "PENDING")
     assert "Preference-Applied" not in response
 
