@@ -33,7 +33,7 @@ from tasks.setting import declared
 SCHEDULER_SESSIONS = 10
 SUPERVISOR_SESSIONS = 2
 WORKER_SESSIONS = 7
-API_SESSIONS = 4
+API_SESSIONS = 5
 
 #: In characters; a key of 16 random bytes in hexadecimal digits has as many.
 SHORTEST_KEY = 32

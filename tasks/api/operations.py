@@ -8,6 +8,7 @@ from django.urls import get_script_prefix, resolve, reverse
 
 from tasks.api import idempotency_key, preconditions
 from tasks.api.bodies import BAND, PRIORITY
+from tasks.api.event_schemas import EVENT_ID
 from tasks.api.json_schema import FINGERPRINT, ID, TEXT, TIME, Schema, array, enum, text
 from tasks.contract.access import Action
 from tasks.contract.dead_letter_failures import DEFAULT_LIMIT as DEFAULT_FAILURES
@@ -46,6 +47,28 @@ _PAGING = [
     ),
     _query("cursor", {**TEXT, "pattern": CURSOR_PATTERN}, "The cursor of a `next` or `previous` address, unchanged."),
 ]
+_WAIT = _query(
+    "wait",
+    {"type": "integer", "minimum": 0, "maximum": 60},
+    "How many seconds the answer may take; `MAX_WAIT_SECONDS` of the installation is the most.",
+)
+_EVENTS = [
+    _PAGING[0],
+    _query("cursor", EVENT_ID, "The `id` of the last event that you have."),
+    _WAIT,
+    {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "schema": EVENT_ID,
+        "description": "As `cursor`; browsers send it when they come back to a stream.",
+    },
+]
+_PREFER: Schema = {
+    "name": "Prefer",
+    "in": "header",
+    "schema": TEXT,
+    "description": "`wait=10` is as the parameter (RFC 7240); what is not understood is ignored.",
+}
 _TASK_FILTERS = [
     _query("status", array(enum(Status)), f"{_IN_ANY_CASE} May be repeated."),
     _query("actor", text(255), "The exact name."),
@@ -156,6 +179,8 @@ class Operation:
     errors: Sequence[int] = ()
     is_open: bool = False
     is_text: bool = False
+    #: Whether it can answer with server-sent events instead.
+    is_stream: bool = False
     #: Whether it can make tasks run, which the submission limit counts.
     makes_run: bool = False
 
@@ -180,7 +205,7 @@ OPERATIONS: Sequence[Operation] = (
     Operation("get", f"{BASE}/tasks", "listTasks", {200: "TaskPage"}, parameters=[*_TASK_FILTERS, *_PAGING]),
     Operation(
         "post", f"{BASE}/tasks", "submitTask", {201: "Task", 200: "SubmittedTask"},
-        body="Submission", parameters=[_IDEMPOTENCY_KEY], errors=[404, 409, 413, 422], makes_run=True,
+        body="Submission", parameters=[_IDEMPOTENCY_KEY, _WAIT, _PREFER], errors=[404, 409, 413, 422], makes_run=True,
     ),
     Operation(
         "post", f"{BASE}/tasks/bulk", "submitTasks", {201: "SubmittedTasks", 200: "SubmittedTasks"},
@@ -198,7 +223,9 @@ OPERATIONS: Sequence[Operation] = (
     ),
     Operation("get", f"{TASK_PATH}/attempts", "listAttempts", {200: "AttemptPage"}, parameters=_PAGING),
     Operation("get", f"{TASK_PATH}/result", "readResult", {200: "Result"}),
-    Operation("get", f"{TASK_PATH}/events", "listEvents", {200: "EventPage"}, parameters=_PAGING),
+    Operation(
+        "get", f"{TASK_PATH}/events", "listEvents", {200: "EventPage", 204: ""}, parameters=_EVENTS, is_stream=True,
+    ),
     Operation("get", f"{TASK_PATH}/workflow", "listWorkflow", {200: "WorkflowPage"}, parameters=_PAGING),
     Operation(
         "get", f"{BASE}/batches", "listBatches", {200: "BatchPage"}, parameters=[*_BATCH_FILTERS, *_PAGING],
