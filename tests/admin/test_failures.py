@@ -9,7 +9,7 @@ from dlq.models import DeadLetter, Failure
 from tasks import lifecycle
 from tasks.lifecycle import operations
 from tasks.models import Journal, Operation
-from tasks.states import DeathReason, OperationState
+from tasks.states import DeathReason, ObjectKind, OperationState
 from tests import factories
 from tests.admin.pages import html, list_of, messages_of, page_of
 from tests.callers import let_see_payloads
@@ -117,7 +117,7 @@ def test_a_preview_a_start_and_its_buttons(operator, failure, worker):
     assert "Re-drive" in html(operator.get(page_of(failure)))
     act(operator, operation, "cancel")
     assert operation.state == OperationState.CANCELLED
-    assert [one.verb for one in Journal.objects.about("operation", str(operation.pk))] == [
+    assert [one.verb for one in Journal.objects.about(ObjectKind.OPERATION, str(operation.pk))] == [
         "create", "resume", "edit", "edit", "pause", "cancel",
     ]  # fmt: skip
     assert operator.get(f"{page_of(operation).removesuffix('change/')}act/pause/").status_code == 405
