@@ -373,3 +373,15 @@ def test_a_person_goes_on_after_a_stop_in_the_middle_of_a_canary(
     operations.resume(operation.pk, by=OLGA)
     assert step(operation, lead) == 1
     assert operation.state == OperationState.RUNNING
+
+
+def test_old_operations_are_pruned_with_their_rows_in_batches(worker, lead) -> None:
+    operation, running = redrive(dead(worker, 3)), redrive([])
+    operations.cancel(operation.pk)
+    assert not lifecycle.prune_operations(keep_seconds=60, batch=2, **lead)
+    Operation.objects.filter(pk=operation.pk).update(ended_at=F("ended_at") - timedelta(minutes=2))
+    assert not lifecycle.prune_operations(keep_seconds=60, batch=2, lease=lead["lease"], term=lead["term"] - 1)
+    assert lifecycle.prune_operations(keep_seconds=60, batch=2, **lead)
+    assert (OperationItem.objects.count(), Operation.objects.count()) == (1, 2)
+    assert lifecycle.prune_operations(keep_seconds=60, batch=2, **lead)
+    assert (OperationItem.objects.count(), list(Operation.objects.all())) == (0, [running])
