@@ -244,11 +244,14 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running(dotenv: Mapping[str, str] | None = None) -> Iterator[Stack]:
+def running(dotenv: Mapping[str, str] | None = None, *, scale: Mapping[str, int] | None = None) -> Iterator[Stack]:
+    """Run the whole file; ``scale`` has other numbers of replicas, as ``docker compose up --scale`` does."""
     folder = temporary_folder()
     if find_redis(store=folder, account=None) is None:
         pytest.skip(f"needs Redis: {HOW_TO_GET_REDIS}")
     stack = Stack(folder, dotenv=dotenv)
+    for name, number in (scale or {}).items():
+        stack.services[name]["deploy"]["replicas"] = number
     try:
         stack.up()
         yield stack
