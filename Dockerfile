@@ -12,7 +12,8 @@ RUN python -m venv --without-pip /venv \
 FROM python:${PYTHON}-slim
 # The folders are where volumes come: an empty volume takes over who may write there.
 RUN useradd --system --user-group --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin callboard \
- && install -d -o callboard -g callboard -m 0755 /secrets/app /secrets/postgres /secrets/redis /secrets/rabbitmq /credentials
+ && install -d -o callboard -g callboard -m 0755 /secrets/app /secrets/postgres /secrets/redis /secrets/rabbitmq /secrets/grafana \
+    /credentials
 WORKDIR /app
 COPY --from=dependencies /venv /venv
 COPY manage.py gunicorn.conf.py ./

@@ -13,6 +13,7 @@ from tasks.admin.formatting import duration
 from tasks.contract import rate_limit
 from tasks.contract.client_address import address_of
 from tasks.log import get_logger
+from tasks.telemetry import metrics
 
 log = get_logger(__name__)
 
@@ -31,6 +32,7 @@ def refusal(request: HttpRequest) -> HttpResponse | None:
         return None
     log.warning("login refused after too many attempts", address=address_of(request.META))
     wait = max(waits)
+    metrics.rate_limited.labels("login").inc()
     response = render(request, "429.html", {"wait": duration(wait)}, status=429)
     response.headers["Retry-After"] = str(wait)
     return response

@@ -330,14 +330,17 @@ def test_the_grpc_method_of_the_page_is_served() -> None:
 # --- Metrics -----------------------------------------------------------------------------------------------------
 
 
+_METRIC = r"`(jobs?_\w+|callboard_\w+|queue_\w+|dead_letters|worker_\w+|active_workers)`"
+
+
 def test_metrics_have_the_names_and_labels_of_the_page(engine: Any, alice: Any, monkeypatch: Any) -> None:
     (dead,) = engine.wait_for(Task.objects.get(pk=alice.submit("demo_fail", max_retries=0).json()["id"]))
     assert dead.status == Status.DEAD
     alice.submit(delay_seconds=3600)
-    monkeypatch.setattr(metrics.gauges, "_read_at", float("-inf"))
+    monkeypatch.setattr(metrics.gauges, "_asked_at", float("-inf"))
     labels = wait_until(_labels_of_metrics)
     for row in rows(section("Metrics and logs")):
-        for name in re.findall(r"`(jobs?_\w+|callboard_\w+|queue_size|active_workers)`", f"{row.here} {row.differs}"):
+        for name in re.findall(_METRIC, f"{row.here} {row.differs}"):
             assert name in labels
         if by := re.match(r"`(\w+)` by (.*)", row.here):
             assert set(quoted(by[2])) <= labels[by[1]], row

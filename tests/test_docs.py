@@ -21,7 +21,7 @@ from tasks.setting import declared
 from tasks.states import AttemptOutcome, Status
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 #: Their first columns hold the words of other stacks; tests/test_coming_from.py reads that page column by column.
 OTHER_STACKS = "coming-from.md"
 #: Words in capitals that are settings of something else, or no settings.
@@ -32,6 +32,8 @@ NOT_SETTINGS = {
     "SCRIPT_NAME",
     "INSTALLED_APPS",
     "COMPOSE_PROFILES",
+    "PROMETHEUS_PORT",
+    "GRAFANA_PORT",
     "OTEL_TRACES_SAMPLER",
 }
 #: The pages show the imports of Django 6.

@@ -45,7 +45,7 @@ from tasks.contract.workflows import whole_of
 from tasks.errors import CallboardError
 from tasks.masking import masked
 from tasks.models import Attempt, Journal, Step, Task
-from tasks.states import DUE, ObjectKind, Status
+from tasks.states import DUE, ObjectKind, OperationVerb, Status
 from tasks.submission import FIELDS, Seconds, WholeNumber
 
 #: Attempts and events that one page shows.
@@ -126,6 +126,7 @@ CANCEL = Verb(
     condition="Only tasks that have not ended can be cancelled, and only once.",
     legal=lambda rows: rows.cancellable(),
     run=lambda ids, by: len(lifecycle.cancel_many(ids, by=by)),
+    many=OperationVerb.CANCEL,
     is_danger=True,
 )
 RETRY = Verb(
@@ -139,6 +140,7 @@ RETRY = Verb(
     condition="Only dead, cancelled and retrying tasks can run again, if their arguments still fit the actor.",
     legal=lambda rows: rows.retryable(),
     run=lambda ids, by: len(lifecycle.retry_many(ids, by=by)),
+    many=OperationVerb.RETRY,
 )
 
 

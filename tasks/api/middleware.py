@@ -16,7 +16,7 @@ from tasks.api import forwarded, problems
 from tasks.contract.fields import quoted
 from tasks.errors import FieldError, MalformedRequest
 from tasks.log import get_logger
-from tasks.telemetry import trace
+from tasks.telemetry import metrics, trace
 
 #: Pages run scripts from the site's files only, so text that slipped through escaping does not run as a script.
 CONTENT_SECURITY_POLICY = (
@@ -25,6 +25,7 @@ CONTENT_SECURITY_POLICY = (
 )
 
 _LONGEST_PATH = 300
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PROBES = ("healthz", "readyz", "health", "metrics")
 
 _log = get_logger(__name__)
@@ -117,6 +118,12 @@ def _record(request: HttpRequest, response: HttpResponseBase, *, seconds: float)
         status=response.status_code,
         ms=round(seconds * 1000, 2),
     )
+    metrics.http_requests.labels(
+        request.method if request.method in _METHODS else "other",
+        # Not the path: it has ids in it, and anybody can make one up.
+        getattr(request.resolver_match, "view_name", "none"),
+        str(response.status_code),
+    ).observe(seconds)
 
 
 def _is_probe(request: HttpRequest) -> bool:

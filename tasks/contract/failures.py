@@ -8,6 +8,7 @@ from tasks.conf import conf
 from tasks.db import call_timeout, statements
 from tasks.errors import CallboardError
 from tasks.log import get_logger
+from tasks.telemetry import metrics
 
 #: How long a caller should wait before they try again.
 RETRY_AFTER_SECONDS = 5
@@ -17,6 +18,7 @@ _log = get_logger(__name__)
 
 def of_database(exc: DatabaseProblem) -> CallboardError | None:
     """Translate a failure of the database; None for a defect."""
+    metrics.count_error(exc, part="requests")
     if isinstance(exc, call_timeout.TimeOver) or statements.is_cancelled(exc):
         _log.warning("a request used its time with the database up", error=_first_line(exc))
         return errors.TooSlow(

@@ -20,6 +20,7 @@ from tasks.conf import conf
 from tasks.contract.access import Caller
 from tasks.errors import LimiterUnavailable, TooManyAtOnce, TooManyTasks
 from tasks.log import get_logger
+from tasks.telemetry import metrics
 
 log = get_logger(__name__)
 
@@ -187,6 +188,7 @@ def take(keys: Sequence[str], units: int, rate: Rate) -> Verdict | None:
         return _buckets().take(keys, units, rate)
     except redis.RedisError as error:
         breaker.trip()
+        metrics.server_errors.labels("limiter", "api").inc()
         log.warning("the limits cannot be checked", submissions_allowed=conf.SUBMIT_RATE_FAIL_OPEN, error=str(error))
         return None
 
@@ -230,6 +232,7 @@ def _check(caller: Caller, units: int) -> dict[str, str]:
             return {}
         raise LimiterUnavailable
     if not verdict.is_allowed:
+        metrics.rate_limited.labels("submit").inc()
         raise TooManyTasks(
             f"expected at most {math.floor(verdict.left)} tasks now, got {units}; "
             f"the limit is {rate.units} tasks in {rate.seconds:g} s",

@@ -11,6 +11,7 @@ from tasks.conf import conf
 from tasks.contract.access import Caller
 from tasks.contract.rate_limit import Rate, take
 from tasks.errors import TooManyRefused
+from tasks.telemetry import metrics
 
 #: The HTTP statuses of refusals that count: all but those of a good request that came too late (409, 412).
 REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422, 429})
@@ -44,6 +45,7 @@ class RefusalLimit:
             return
         wait = until - self._clock()
         if wait > 0:
+            metrics.rate_limited.labels("refusals").inc()
             raise TooManyRefused(headers={"Retry-After": str(max(1, math.ceil(wait)))})
         self._blocked_until.pop(key, None)
 

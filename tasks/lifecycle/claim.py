@@ -39,6 +39,8 @@ class Claimed:
     estimated_seconds: float | None
     message_id: str | None
     claimed_at: datetime
+    #: For how long it had been due.
+    due_seconds: float
 
 
 # A stale hint (claimed before, requeued since, finished, expired) finds no row. A worker whose lease has ended claims
@@ -62,7 +64,8 @@ WITH entitled AS MATERIALIZED (
     RETURNING task.id, task.attempt, task.actor, task.queue, task.priority, task.args, task.payload, task.options,
         task.failures, task.crashes, task.max_retries, task.min_backoff_seconds, task.max_backoff_seconds,
         task.retry_until, task.time_limit_seconds, task.trace_id, task.owner_id,
-        task.estimated_seconds, task.message_id, statement_timestamp()
+        task.estimated_seconds, task.message_id, statement_timestamp(),
+        EXTRACT(EPOCH FROM statement_timestamp() - task.run_at)::double precision
 )
 SELECT claimed.* FROM (SELECT EXISTS (SELECT FROM entitled) AS is_entitled) AS worker
 LEFT JOIN claimed ON true
@@ -89,10 +92,14 @@ def claim_many(hints: Sequence[Hint], *, worker_id: UUID) -> list[Claimed]:
     if not found:
         raise NotEntitled()
     claimed = [_claimed(*row) for row in found if row[0] is not None]
-    announce("claim", [Moved(one.id, Status.RUNNING, one.actor, one.queue, one.trace_id) for one in claimed])
+    announce("claim", [_moved(one) for one in claimed])
     return sorted(claimed, key=lambda one: (-one.priority, one.id))
 
 
 def _claimed(*columns: Any) -> Claimed:
     id, attempt, actor, queue, priority, args, payload, options, *rest = columns
     return Claimed(id, attempt, actor, queue, priority, loads(args), loads(payload), loads(options), *rest)
+
+
+def _moved(one: Claimed) -> Moved:
+    return Moved(one.id, Status.RUNNING, one.actor, one.queue, one.trace_id, seconds=one.due_seconds)

@@ -24,8 +24,9 @@ class Moved(NamedTuple):
     actor: str
     queue: str
     trace_id: str
-    #: If an attempt ended: its number, and how long it ran.
+    #: If an attempt ended: its number.
     attempt: int | None = None
+    #: How long that attempt ran; at a claim, for how long the task had been due.
     seconds: float | None = None
     #: Whether an attempt of a task ended that others depend on.
     has_children: bool = False

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from tasks.db.statements import by_index, fetch
 from tasks.lifecycle.predicates import any_of
+from tasks.priority import BANDS
 from tasks.states import DUE, Status
 
 #: Counting a status or a queue stops here.
@@ -53,26 +54,34 @@ def counts_by_status(*, indexed_only: bool = False) -> dict[Status, Count]:
 
 
 class QueueSize(NamedTuple):
-    """How many tasks of a queue have a status that is not final."""
+    """How many tasks of an actor in a band of a queue have a status that is not final."""
 
     queue: str
+    actor: str
+    #: "high", "medium" or "low".
+    band: str
     status: Status
     number: int
+    #: How many of them are due.
+    due: int
     #: How long ago the first ``run_at`` of them was; negative if it is to come.
     oldest_run_at_seconds: float
 
 
 # Not BLOCKED, which no index leads to.
 _COUNTED = {*DUE, Status.QUEUED, Status.RUNNING}
+_BAND = " ".join(["CASE", *(f"WHEN task.priority >= {band.lowest} THEN '{band.name}'" for band in BANDS), "END"])
 _QUEUE_SIZES = f"""
-SELECT task.queue, task.status, count(*),
+SELECT task.queue, task.actor, {_BAND} AS band, task.status, count(*),
+       count(*) FILTER (WHERE task.run_at <= statement_timestamp()),
        EXTRACT(EPOCH FROM statement_timestamp() - min(task.run_at))::double precision
 FROM callboard_task AS task
 WHERE {any_of("task.status", _COUNTED)}
-GROUP BY task.queue, task.status
+GROUP BY task.queue, task.actor, band, task.status
 """
 
 
 def queue_sizes() -> list[QueueSize]:
-    """Count all tasks that have not ended by queue and status; the cost grows with their number."""
-    return [QueueSize(queue, Status(status), *rest) for queue, status, *rest in fetch(_QUEUE_SIZES, {})]
+    """Count all tasks that have not ended by queue, actor, band and status; the cost grows with their number."""
+    rows = fetch(_QUEUE_SIZES, {})
+    return [QueueSize(queue, actor, band, Status(status), *rest) for queue, actor, band, status, *rest in rows]

@@ -13,7 +13,7 @@ from tasks.errors import CallboardError
 from tasks.log import get_logger
 from tasks.rpc import errors
 from tasks.rpc.calls import Origin, trace_id_of
-from tasks.telemetry import trace
+from tasks.telemetry import metrics, trace
 
 _log = get_logger(__name__)
 
@@ -84,7 +84,9 @@ class Incoming:
         return (("x-trace-id", self._trace_id), *((name.lower(), value) for name, value in headers.items()))
 
     def _record(self, code: str) -> None:
-        _log.info("call", method=self.name, status=code, ms=round((time.perf_counter() - self._started) * 1000, 2))
+        seconds = time.perf_counter() - self._started
+        metrics.grpc_requests.labels(self.name, code).observe(seconds)
+        _log.info("call", method=self.name, status=code, ms=round(seconds * 1000, 2))
 
 
 def peer_address(peer: str) -> str:

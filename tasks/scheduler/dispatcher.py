@@ -56,6 +56,11 @@ class DueTasks(NamedTuple):
         return self.waits is not self.first_waits
 
     @property
+    def lag_seconds(self) -> float:
+        """For how long the first task that a worker can run has been due; 0 if none is."""
+        return max(0.0, *(self.waits[level] for level in self.probes), 0.0)
+
+    @property
     def next_in_seconds(self) -> float | None:
         """When to look again; None if first tasks do not tell, because no worker can run one of them."""
         if self.passed_unrunnable or any(wait >= 0 for wait in self.waits.values()):
@@ -84,6 +89,18 @@ class Dispatcher(Loop):
         self._was_woken = False
         self._starts_from_front = True
         self._pause = SHORTEST_PAUSE_SECONDS
+        #: For how long the first task that a worker can run had been due in the last round.
+        self._lag = 0.0
+
+    @property
+    def lag_seconds(self) -> float:
+        """How late the oldest task is that is next in line; 0 while this process follows, or nothing is due."""
+        return self._lag if self._leadership.term is not None else 0.0
+
+    @property
+    def hints(self) -> dict[str, int]:
+        """How many hints each broker queue holds, as far as this process knows."""
+        return self._windows.hints if self._leadership.term is not None else {}
 
     def wake(self, *, from_front: bool = True) -> None:
         """Start the next round at once.
@@ -106,6 +123,7 @@ class Dispatcher(Loop):
         is_from_front, began = self._begin_round(), time.monotonic()
         due = self._look()
         took = time.monotonic() - began
+        self._lag = due.lag_seconds
         if is_from_front:
             self._cursors.front_took(took)
         moved, is_any_full = self._fill(due, term) if due.probes else (0, False)

@@ -14,6 +14,7 @@ from tasks.db.batching import pause_after_batch_seconds
 from tasks.db.statements import keep_plans
 from tasks.errors import BrokerUnavailable
 from tasks.log import get_logger
+from tasks.telemetry import metrics
 
 log = get_logger(__name__)
 
@@ -107,6 +108,7 @@ class Loop(ABC):
             with call_timeout.bounded(STEP_LEASES * conf.LEADER_LEASE_SECONDS):
                 return self.step()
         except (DatabaseProblem, BrokerUnavailable) as error:
+            metrics.count_error(error, part=self.name)
             log.warning("round failed; trying again", loop=self.name, error=str(error).strip())
         except Exception:
             log.exception("round failed; trying again", loop=self.name)

@@ -18,6 +18,8 @@ from tasks.scheduler.operations import OperationRunner
 from tasks.scheduler.pruner import Pruner
 from tasks.scheduler.settler import Settler
 from tasks.scheduler.sweeper import Sweeper
+from tasks.telemetry import labels, metrics
+from tasks.telemetry.sampler import Sampler
 
 log = get_logger(__name__)
 
@@ -42,6 +44,9 @@ class Scheduler:
         self._settler = Settler(self._leadership, lambda: self._dispatcher.wake(from_front=False))
         self._operations = OperationRunner(self._leadership)
         self._listener = Listener(self.wake)
+        #: Queue and band of each window that has been sampled.
+        self._windows: set[tuple[str, str]] = set()
+        self._sampler = Sampler(self._sample, clear=self._clear_gauges)
         self._loops: tuple[Loop, ...] = (
             *(self._leadership, self._dispatcher, self._sweeper),
             *(self._pruner, self._cron, self._settler, self._operations),
@@ -55,6 +60,7 @@ class Scheduler:
         for loop in self._loops:
             loop.start()
         self._listener.start()
+        self._sampler.start()
         self._warn_of_misconfigurations()
         log.info("scheduler is ready", broker=conf.BROKER_URL.partition("://")[0])
 
@@ -62,6 +68,7 @@ class Scheduler:
         """Stop all loops and let another scheduler lead at once."""
         notifier.local = None
         self._listener.stop()
+        self._sampler.stop()
         for loop in (*self._loops[1:], self._leadership):
             loop.stop()
         self._leadership.resign()
@@ -71,6 +78,25 @@ class Scheduler:
         """Say which loops do not turn."""
         found = [loop.fault for loop in self._loops if loop.fault is not None]
         return found if self._listener.is_alive else [*found, "the thread of the listener is dead"]
+
+    def _sample(self) -> None:
+        metrics.leader_term.set(self._leadership.term or 0)
+        metrics.scheduler_lag.set(self._dispatcher.lag_seconds)
+        # Those of a former term, or of a queue that no worker serves any more, have none.
+        hints = dict.fromkeys(self._windows, 0)
+        for name, count in self._dispatcher.hints.items():
+            queue, _, band = name.rpartition(".")
+            key = labels.queue(queue), band
+            hints[key] = hints.get(key, 0) + count
+        for key, count in hints.items():
+            metrics.window.labels(*key).set(count)
+        self._windows = set(hints)
+
+    def _clear_gauges(self) -> None:
+        metrics.leader_term.set(0)
+        metrics.scheduler_lag.set(0)
+        for key in self._windows:
+            metrics.window.labels(*key).set(0)
 
     def _warn_of_misconfigurations(self) -> None:
         try:

@@ -35,6 +35,11 @@ class Window:
         size = min(LARGEST_WINDOW, max(threads, 2 * sum(count for _, count in self._taken)))
         return max(0, size - depth)
 
+    @property
+    def hints(self) -> int:
+        """How many hints the queue holds if workers took none since its depth was read."""
+        return self._expected or 0
+
     def add(self, count: int) -> None:
         """Count published hints in."""
         self._expected = (self._expected or 0) + count
@@ -63,6 +68,11 @@ class Windows:
     def add(self, name: str, count: int) -> None:
         """Count hints in that were published to a queue."""
         self._windows[name].add(count)
+
+    @property
+    def hints(self) -> dict[str, int]:
+        """How many hints each queue holds, as far as is known."""
+        return {name: window.hints for name, window in self._windows.copy().items()}
 
     def clear(self) -> None:
         """Read every depth again before anything more is published."""

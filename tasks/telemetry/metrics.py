@@ -1,56 +1,77 @@
-"""Metrics for Prometheus: counters that each process keeps in shared files, and gauges read from the database.
+"""Metrics for Prometheus: what processes count in shared files, and gauges read from the database.
 
-Labels are names that code declares (actors, queues) and statuses, never what a caller sent.
+Labels are names that code declares (actors, queues, views) and statuses, never what a caller sent.
+docs/metrics.md has a row for each metric.
 """
 
-import fcntl
-import os
 import platform
-import threading
-import time
 from collections import Counter as TotalOf
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from django.db import Error
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
-from prometheus_client.mmap_dict import MmapedDict
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from dlq.queries import open_by_actor
 from tasks import __version__, circuit_breaker
-from tasks.conf import conf
+from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import Moved, transitioned
-from tasks.log import get_logger
-from tasks.models import Worker
-from tasks.queries.counts import queue_sizes
 from tasks.states import FINAL, Status
-
-log = get_logger(__name__)
+from tasks.telemetry import labels
+from tasks.telemetry.database_gauges import DatabaseGauges
+from tasks.telemetry.shared_files import ProcessMetrics, fold_ended
 
 submitted = Counter("jobs_submitted_total", "Tasks accepted.", ["actor", "queue"])
 completed = Counter("jobs_completed_total", "Tasks that ended, by final status.", ["actor", "queue", "status"])
+retries = Counter("job_retries_total", "Attempts after which another one follows.", ["actor", "queue"])
 attempts = Counter("callboard_attempts_total", "Attempts that ended, by where they left the task.", ["actor", "status"])
 moved = Counter("callboard_moves_total", "Moves of tasks, by verb.", ["verb"])
-execution = Histogram(
-    "job_execution_seconds",
-    "How long attempts ran.",
-    ["actor"],
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600),
+server_errors = Counter(
+    "callboard_server_errors_total",
+    "Calls to the database, the broker or the limiter that failed, by the part that made them.",
+    ["server", "part"],
+)
+rate_limited = Counter("callboard_rate_limited_total", "Requests that a limit refused.", ["limit"])
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+execution = Histogram("job_execution_seconds", "How long attempts ran.", ["actor"], buckets=_SECONDS)
+queue_latency = Histogram(
+    "job_queue_latency_seconds", "How long tasks were due before a worker took them.", ["queue"], buckets=_SECONDS
+)
+_REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+http_requests = Histogram(
+    "http_request_duration_seconds",
+    "How long requests took, without their way in and out.",
+    ["method", "view", "status"],
+    buckets=_REQUEST_SECONDS,
+)
+grpc_requests = Histogram(
+    "grpc_request_duration_seconds",
+    "How long calls took; a stream counts as one.",
+    ["method", "code"],
+    buckets=_REQUEST_SECONDS,
+)
+
+# Written by a Sampler. Those of schedulers are 0 where a process does not lead, so the highest one is the leader's.
+worker_threads = Gauge("worker_threads", "Actor threads.", multiprocess_mode="livesum")
+busy_threads = Gauge("worker_busy_threads", "Actor threads that run a task.", multiprocess_mode="livesum")
+backlog = Gauge("callboard_completer_backlog", "Outcomes that wait to be written.", multiprocess_mode="livesum")
+leader_term = Gauge("callboard_leader_term", "The leader's term; 0 while following.", multiprocess_mode="livemax")
+scheduler_lag = Gauge(
+    "callboard_scheduler_lag_seconds",
+    "How long the oldest task that can be dispatched has been due.",
+    multiprocess_mode="livemax",
+)
+window = Gauge(
+    "callboard_window_hints",
+    "Hints in the broker, as the leader counts them.",
+    ["queue", "band"],
+    multiprocess_mode="livemax",
 )
 
 #: Verbs that end an attempt.
 _ENDINGS = frozenset({"complete", "rescue"})
-#: How long the database's figures are kept, so that several scrapers cost one look.
-GAUGES_SECONDS = 5.0
-#: Files of ended processes are folded into one when there are this many.
-FOLD_FROM = 32
 
 
 def connect() -> None:
@@ -64,30 +85,50 @@ def _count(*, verb: str, moves: Sequence[Moved], **_: Any) -> None:
     # A label's child is looked up once for all moves of a batch that share it: finding it costs as much as counting.
     if verb == "submit":
         for (actor, queue), count in TotalOf((move.actor, move.queue) for move in moves).items():
-            submitted.labels(actor, queue).inc(count)
+            submitted.labels(labels.actor(actor), labels.queue(queue)).inc(count)
         return
+    if verb == "claim":
+        _observe(queue_latency, [(labels.queue(move.queue), move.seconds) for move in moves])
     for (actor, queue, status), count in TotalOf(
         (move.actor, move.queue, str(move.status)) for move in moves if move.status in FINAL
     ).items():
-        completed.labels(actor, queue, status).inc(count)
+        completed.labels(labels.actor(actor), labels.queue(queue), status).inc(count)
     if verb not in _ENDINGS:
         return
     timed = [move for move in moves if move.seconds is not None]
     for (actor, status), count in TotalOf((move.actor, str(move.status)) for move in timed).items():
-        attempts.labels(actor, status).inc(count)
-    seconds = {actor: execution.labels(actor) for actor in {move.actor for move in timed}}
-    for move in timed:
-        seconds[move.actor].observe(max(0.0, move.seconds or 0.0))
+        attempts.labels(labels.actor(actor), status).inc(count)
+    _observe(execution, [(labels.actor(move.actor), move.seconds) for move in timed])
+    for (actor, queue), count in TotalOf(
+        (move.actor, move.queue) for move in timed if move.status == Status.RETRYING
+    ).items():
+        retries.labels(labels.actor(actor), labels.queue(queue)).inc(count)
+
+
+def _observe(histogram: Histogram, timed: Sequence[tuple[str, float | None]]) -> None:
+    children = {name: histogram.labels(name) for name in {name for name, _ in timed}}
+    for name, seconds in timed:
+        children[name].observe(max(0.0, seconds or 0.0))
+
+
+def count_error(error: Exception, *, part: str) -> None:
+    """Count a call that failed.
+
+    Parameters:
+        part: who called: a loop of the scheduler, a part of a worker, "api" or "grpc".
+    """
+    server = "broker" if isinstance(error, BrokerUnavailable) else "database"
+    server_errors.labels(server, part).inc()
 
 
 def render() -> bytes:
-    """Write the counters of all processes of this machine and the database's gauges."""
-    return _written(build_info, counters, circuits, gauges)
+    """Write the figures of all processes of this machine and the database's gauges."""
+    return _written(build_info, processes, circuits, gauges)
 
 
 def render_counters() -> bytes:
-    """Write the counters of all processes of this machine, without the database."""
-    return _written(build_info, counters)
+    """Write the figures of all processes of this machine, without the database."""
+    return _written(build_info, processes, circuits)
 
 
 def _written(*collectors: Collector) -> bytes:
@@ -118,115 +159,7 @@ class Circuits(Collector):
         yield is_open
 
 
-class ProcessCounters(Collector):
-    """Counters of this machine's processes and of those that have ended: a counter must not go down with a process."""
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the sums over all processes."""
-        with _locked(fcntl.LOCK_SH):
-            yield from list(MultiProcessCollector(None, path=conf.METRICS_DIR).collect())  # type: ignore[no-untyped-call]
-
-
-def fold_ended() -> int:
-    """Add up the files of ended processes in one, once there are ``FOLD_FROM``; return how many were folded.
-
-    Each process has files of its own, so a scrape would otherwise read those of every worker since the installation.
-    """
-    if len(_files_of_ended()) < FOLD_FROM:
-        return 0
-    with _locked(fcntl.LOCK_EX):
-        # Again: another process may have folded them meanwhile.
-        ended = _files_of_ended()
-        for kind in {path.name.split("_")[0] for path in ended}:
-            _fold(kind, [path for path in ended if path.name.startswith(f"{kind}_")])
-    return len(ended)
-
-
-def _fold(kind: str, paths: list[Path]) -> None:
-    folded = Path(conf.METRICS_DIR, f"{kind}_folded.db")
-    totals: dict[str, float] = defaultdict(float)
-    for path in [*paths, *([folded] if folded.exists() else [])]:
-        for key, value, *_ in MmapedDict.read_all_values_from_file(path):  # type: ignore[no-untyped-call]
-            totals[key] += value
-    # Not in place: a process that is killed half-way must not leave half of the sums.
-    new = folded.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    file = MmapedDict(str(new))  # type: ignore[no-untyped-call]
-    for key, value in totals.items():
-        file.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
-    file.close()  # type: ignore[no-untyped-call]
-    new.replace(folded)
-    for path in paths:
-        path.unlink()
-
-
-def _files_of_ended() -> list[Path]:
-    paths = [path for path in Path(conf.METRICS_DIR).glob("*_*.db") if path.stem.split("_")[-1].isdigit()]
-    return [path for path in paths if _has_ended(int(path.stem.split("_")[-1]))]
-
-
-def _has_ended(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
-
-
-@contextmanager
-def _locked(mode: int) -> Iterator[None]:
-    # Without the lock a scrape during a fold would see counts twice or not at all, and rate() would see a leap.
-    with Path(conf.METRICS_DIR, "lock").open("a") as lock:
-        fcntl.flock(lock, mode)
-        yield
-
-
-class DatabaseGauges(Collector):
-    """Figures of the database, read at most every few seconds."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._families: list[Metric] = []
-        self._read_at = float("-inf")
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the gauges; the last ones if the database is away."""
-        with self._lock:
-            if time.monotonic() - self._read_at > GAUGES_SECONDS:
-                try:
-                    self._families = list(_read_gauges())
-                except Error as error:
-                    log.warning("gauges could not be read; the last ones are shown", error=str(error).strip())
-                self._read_at = time.monotonic()
-            yield from self._families
-
-
-def _read_gauges() -> Iterator[Metric]:
-    size = GaugeMetricFamily("queue_size", "Tasks that have not ended.", labels=["queue", "status"])
-    age = GaugeMetricFamily(
-        "callboard_oldest_due_seconds", "How long the oldest waiting task has been due.", labels=["queue"]
-    )
-    oldest: dict[str, float] = {}
-    for queue, status, number, seconds in queue_sizes():
-        size.add_metric([queue, status], number)
-        if status != Status.RUNNING:
-            oldest[queue] = max(oldest.get(queue, 0.0), seconds)
-    for queue, seconds in oldest.items():
-        age.add_metric([queue], seconds)
-    processes, threads = Worker.objects.present().counted()
-    letters = GaugeMetricFamily("callboard_dead_letters_open", "Open dead letters.", labels=["actor"])
-    for actor, count in open_by_actor().items():
-        letters.add_metric([actor], count)
-    yield size
-    yield age
-    yield letters
-    yield GaugeMetricFamily("active_workers", "Worker processes whose lease runs.", value=processes)
-    yield GaugeMetricFamily("callboard_worker_threads", "Actor threads of these processes.", value=threads)
-
-
 build_info = BuildInfo()
 circuits = Circuits()
-counters = ProcessCounters()
+processes = ProcessMetrics()
 gauges = DatabaseGauges()

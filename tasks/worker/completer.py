@@ -15,6 +15,7 @@ from tasks.db.batching import pause_after_batch_seconds
 from tasks.db.statements import keep_plans
 from tasks.lifecycle import Outcome
 from tasks.log import get_logger
+from tasks.telemetry import metrics
 from tasks.testing import failpoints
 from tasks.worker.error_report import report_of
 from tasks.worker.execution import Execution
@@ -66,7 +67,12 @@ class Completer:
     @property
     def is_full(self) -> bool:
         """Whether so many outcomes wait that nothing more should be claimed."""
-        return len(self._waiting) + len(self._locked) >= MOST_WAITING
+        return self.backlog >= MOST_WAITING
+
+    @property
+    def backlog(self) -> int:
+        """How many outcomes wait to be written."""
+        return len(self._waiting) + len(self._locked)
 
     @property
     def is_writing(self) -> bool:
@@ -147,6 +153,7 @@ class Completer:
             except (DataError, IntegrityError) as error:
                 return self._split(batch, error)
             except DatabaseProblem as error:
+                metrics.count_error(error, part="completer")
                 delay = RETRY_DELAYS_SECONDS[min(tries, len(RETRY_DELAYS_SECONDS) - 1)]
                 log.warning("outcomes wait for the database", error=str(error), count=len(batch), wait_seconds=delay)
                 tries += 1

@@ -24,6 +24,7 @@ from tasks.log import get_logger
 from tasks.models import Attempt
 from tasks.priority import effective_priority
 from tasks.states import AttemptOutcome
+from tasks.telemetry import metrics
 from tasks.testing import failpoints
 from tasks.worker.completer import Completer
 from tasks.worker.drain import Drain
@@ -169,6 +170,7 @@ class ClaimingConsumer(Consumer):
         try:
             self._take_and_claim()
         except (DatabaseError, BrokerUnavailable) as error:
+            metrics.count_error(error, part="consumer")
             self._is_in_doubt = self._is_in_doubt or isinstance(error, BrokerUnavailable)
             log.warning("cannot claim; trying again", error=str(error), wait_seconds=PAUSE_AFTER_ERROR_SECONDS)
             close_old_connections()

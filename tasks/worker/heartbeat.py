@@ -15,6 +15,7 @@ from tasks.db.statements import is_lock_timeout
 from tasks.lifecycle import Author, workers
 from tasks.log import get_logger
 from tasks.states import Door
+from tasks.telemetry import metrics
 from tasks.worker.completer import Completer
 from tasks.worker.drain import Drain
 from tasks.worker.inflight import Inflight
@@ -91,6 +92,7 @@ class Heartbeat:
             close_old_connections()
             return self._beat()
         except DatabaseProblem as error:
+            metrics.count_error(error, part="heartbeat")
             log.warning("heartbeat failed; trying again", error=str(error).strip())
         except Exception:
             log.exception("heartbeat failed; trying again")

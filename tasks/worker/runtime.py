@@ -20,6 +20,8 @@ from tasks.lifecycle import workers
 from tasks.log import get_logger
 from tasks.models import new_id
 from tasks.priority import BANDS, bands_named, is_broker_queue, shortest_names
+from tasks.telemetry import metrics
+from tasks.telemetry.sampler import Sampler
 from tasks.worker.completer import Completer
 from tasks.worker.consumer import ClaimingConsumer, OneConsumer
 from tasks.worker.drain import Drain
@@ -70,6 +72,7 @@ class WorkerRuntime:
             drain=self.drain,
             recorder=self._recorder,
         )
+        self._sampler = Sampler(self._sample, clear=self._clear_gauges)
         self._grace_period = GracePeriod(
             interrupt=self._interrupt_rest, end=self._end_hard if self._recorder.is_read else None
         )
@@ -87,7 +90,7 @@ class WorkerRuntime:
         workers.declare_queues()
         workers.register(self.inflight.worker_id, queues=self.queues, threads=self._worker.worker_threads)
         self._broker.make_consumer = self.consumer
-        for part in (self.interrupter, self.completer, self.heartbeat, self._grace_period):
+        for part in (self.interrupter, self.completer, self.heartbeat, self._grace_period, self._sampler):
             part.start()
         # Dramatiq's threads start before the watchdog, and the first task may keep the interpreter.
         self._recorder.tick()
@@ -139,6 +142,7 @@ class WorkerRuntime:
         flushed = self.completer.stop(timeout=patience)
         self.heartbeat.stop()
         self.reporter.stop()
+        self._sampler.stop()
         self.interrupter.stop()
         self.inflight.put_back_unstarted()
         self.is_finished = flushed and not len(self.inflight)
@@ -160,6 +164,16 @@ class WorkerRuntime:
     def _interrupt_rest(self) -> None:
         log.warning("grace period is over; running tasks are interrupted and put back", count=len(self.inflight))
         self.interrupter.interrupt_all(Shutdown, only=lambda one: one.notify_shutdown is not False)
+
+    def _sample(self) -> None:
+        metrics.worker_threads.set(self._worker.worker_threads)
+        metrics.busy_threads.set(self.interrupter.running)
+        metrics.backlog.set(self.completer.backlog)
+
+    @staticmethod
+    def _clear_gauges() -> None:
+        for gauge in (metrics.worker_threads, metrics.busy_threads, metrics.backlog):
+            gauge.set(0)
 
     def _leave(self) -> None:
         try:

@@ -19,7 +19,7 @@ def test_each_server_gets_a_secret_and_the_app_all_addresses(tmp_path: Path) -> 
     files = make(tmp_path)
     assert set(files) == {
         "app/callboard.env", "postgres/password", "postgres/superuser_password", "redis/redis.conf",
-        "rabbitmq/rabbitmq.conf",
+        "rabbitmq/rabbitmq.conf", "grafana/admin_password",
     }  # fmt: skip
     app = read_pairs(tmp_path / "app" / "callboard.env")
     assert f":{files['postgres/password'].strip()}@postgres:5432/" in app["DATABASE_URL"]

@@ -14,7 +14,7 @@ from scheduler_site import env
 from scheduler_site.embedded.processes import free_port
 from tasks.checks import check_metrics_address
 from tasks.setting import Address
-from tasks.telemetry import metrics, metrics_server
+from tasks.telemetry import database_gauges, metrics, metrics_server
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def served(monkeypatch, settings):
     monkeypatch.setattr(metrics_server, "_serve", lambda *args, **options: servers.append(serve(*args, **options)))
     settings.METRICS_ADDRESS = ("127.0.0.1", free_port())
     settings.METRICS_HOST, settings.METRICS_PORT = "127.0.0.1", free_port()
-    monkeypatch.setattr(metrics, "_read_gauges", lambda: iter(()))
+    monkeypatch.setattr(database_gauges, "_read_gauges", lambda: iter(()))
     yield SimpleNamespace(api=settings.METRICS_ADDRESS[1], scheduler=settings.METRICS_PORT)
     for server in servers:
         server.shutdown()

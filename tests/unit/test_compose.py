@@ -9,6 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 from scheduler_site import env, settings
 from tasks.worker.grace_period import CLEAN_UP_SECONDS
@@ -34,14 +35,15 @@ def test_the_compose_file_is_valid() -> None:
 def test_it_has_the_promised_services() -> None:
     assert set(SERVICES) == {
         "secrets", "migrate", "postgres", "redis", "rabbitmq", "api", "grpc", "scheduler", "worker_high",
-        "worker_medium", "worker_low",
+        "worker_medium", "worker_low", "prometheus", "grafana",
     }  # fmt: skip
     replicas = {name: one["deploy"]["replicas"] for name, one in SERVICES.items() if "deploy" in one}
     assert replicas == {"scheduler": 2, "worker_high": 2, "worker_medium": 2, "worker_low": 2}
 
 
 def test_rabbitmq_is_there_for_those_who_ask_for_it() -> None:
-    assert [name for name, one in SERVICES.items() if "profiles" in one] == ["rabbitmq"]
+    profiles = {name: one["profiles"] for name, one in SERVICES.items() if "profiles" in one}
+    assert profiles == {"rabbitmq": ["rabbitmq"], "prometheus": ["monitoring"], "grafana": ["monitoring"]}
     # Nothing waits for it: without the profile it would never come.
     assert not [name for name, one in SERVICES.items() if "rabbitmq" in one.get("depends_on", {})]
     assert set(SERVICES["api"]["environment"]["BUNDLED_HOSTS"].split(",")) == {"postgres", "redis", "rabbitmq"}
@@ -49,7 +51,12 @@ def test_rabbitmq_is_there_for_those_who_ask_for_it() -> None:
 
 def test_only_the_doors_are_reachable_and_only_from_this_machine() -> None:
     ports = {name: containers.interpolated(one["ports"]) for name, one in SERVICES.items() if "ports" in one}
-    assert ports == {"api": ["127.0.0.1:8000:8000"], "grpc": ["127.0.0.1:50051:50051"]}
+    assert ports == {
+        "api": ["127.0.0.1:8000:8000"],
+        "grpc": ["127.0.0.1:50051:50051"],
+        "prometheus": ["127.0.0.1:9090:9090"],
+        "grafana": ["127.0.0.1:3000:3000"],
+    }
     assert not [name for name, one in SERVICES.items() if one.get("network_mode", "none") != "none"]
 
 
@@ -146,6 +153,7 @@ def test_each_secret_goes_only_to_the_services_that_need_it() -> None:
     assert users["postgres-secrets"] == {"secrets", "postgres"}
     assert users["redis-secrets"] == {"secrets", "redis"}
     assert users["rabbitmq-secrets"] == {"secrets", "rabbitmq"}
+    assert users["grafana-secrets"] == {"secrets", "grafana"}
     assert users["credentials"] == {"migrate"}
     assert users["app-secrets"] == set(OURS)
     writers = [name for name, one in OURS.items() if "app-secrets:/secrets/app" in one["volumes"]]
@@ -159,6 +167,23 @@ def test_callboard_does_not_connect_as_the_superuser_of_postgresql() -> None:
         "CREATE ROLE callboard LOGIN",
         "CREATE DATABASE callboard OWNER callboard",
     ]
+
+
+def test_nobody_logs_in_to_grafana_with_a_password_that_is_known() -> None:
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_SECURITY_ADMIN_PASSWORD__FILE"] == "/secrets/grafana/admin_password"
+    assert "grafana-secrets:/secrets/grafana" in SERVICES["secrets"]["volumes"]
+    assert not [name for name in environment if name.startswith("GF_AUTH_ANONYMOUS")]
+
+
+def test_prometheus_scrapes_every_container_of_ours_at_the_port_where_it_serves_metrics() -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    (lookup,) = config["scrape_configs"][0]["dns_sd_configs"]
+    assert set(lookup["names"]) == set(OURS) - ONE_SHOTS
+    for name in lookup["names"]:
+        environment = OURS[name]["environment"]
+        address = environment.get("METRICS_ADDRESS", f"{environment['METRICS_HOST']}:{environment['METRICS_PORT']}")
+        assert address == f"0.0.0.0:{lookup['port']}", name
 
 
 def test_redis_keeps_its_data_and_drops_nothing() -> None:

@@ -21,7 +21,8 @@ class Command(BaseCommand):
 
     help = (
         "Make random secrets unless they exist: app/callboard.env (SECRET_KEY and the servers' addresses), "
-        "postgres/password, postgres/superuser_password, redis/redis.conf and rabbitmq/rabbitmq.conf. "
+        "postgres/password, postgres/superuser_password, redis/redis.conf, rabbitmq/rabbitmq.conf and "
+        "grafana/admin_password. "
         "docker-compose.yml runs it before anything else."
     )
     # The checks read settings that this command is about to make.
@@ -41,6 +42,7 @@ class Command(BaseCommand):
             _kept(folder / "postgres" / "superuser_password")
             broker = _kept(folder / "redis" / "redis.conf", before=_REQUIREPASS)
             rabbitmq = _kept(folder / "rabbitmq" / "rabbitmq.conf", before=_RABBITMQ_LINE, after=_OF_RABBITMQ)
+            _kept(folder / "grafana" / "admin_password")
             self._write_app(
                 folder / "app" / "callboard.env",
                 DATABASE_URL=f"postgres://callboard:{password}@{postgres_host}:5432/callboard",

@@ -1,0 +1,115 @@
+"""Gauges that any process can read from the database; all api processes report the same."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+
+from django.db import Error
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from dlq.queries import open_by_actor
+from tasks.log import get_logger
+from tasks.models import Queue, Worker
+from tasks.queries.capacity import by_band
+from tasks.queries.counts import queue_sizes
+from tasks.states import DUE, Status
+from tasks.telemetry import labels
+
+log = get_logger(__name__)
+
+#: How long the database's figures are kept, so that several scrapers cost one look.
+KEPT_SECONDS = 5.0
+
+
+def families() -> dict[str, GaugeMetricFamily]:
+    """Make all gauges, empty, by name."""
+    made = [
+        GaugeMetricFamily("queue_size", "Tasks that have not ended.", labels=["queue", "status"]),
+        GaugeMetricFamily(
+            "queue_oldest_age_seconds",
+            "How long the oldest task that waits for a worker has been due.",
+            labels=["queue", "band"],
+        ),
+        GaugeMetricFamily(
+            "callboard_unserved_tasks", "Due tasks that no live worker can run.", labels=["queue", "band"]
+        ),
+        GaugeMetricFamily("callboard_queue_paused", "1 for each queue that is paused.", labels=["queue"]),
+        GaugeMetricFamily("dead_letters", "Open dead letters.", labels=["actor"]),
+        GaugeMetricFamily("active_workers", "Worker processes whose lease runs."),
+        GaugeMetricFamily("callboard_registered_threads", "Actor threads of live workers, by the registry."),
+        GaugeMetricFamily("callboard_gauges_age_seconds", "How long ago the database told these figures."),
+    ]
+    return {family.name: family for family in made}
+
+
+class DatabaseGauges(Collector):
+    """Figures of the database, read at most every few seconds."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._families: list[Metric] = []
+        self._asked_at = self._read_at = float("-inf")
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges; the last ones, with their age, if the database is away."""
+        with self._lock:
+            if time.monotonic() - self._asked_at > KEPT_SECONDS:
+                self._read()
+            yield from self._families
+            if self._families:
+                age = families()["callboard_gauges_age_seconds"]
+                age.add_metric([], time.monotonic() - self._read_at)
+                yield age
+
+    def _read(self) -> None:
+        self._asked_at = time.monotonic()
+        try:
+            self._families = list(_read_gauges())
+            self._read_at = time.monotonic()
+        except Error as error:
+            log.warning("gauges could not be read; the last ones are shown", error=str(error).strip())
+
+
+def _read_gauges() -> Iterator[Metric]:
+    made = families()
+    _add_queues(made)
+    letters = open_by_actor()
+    named = labels.first(letters)
+    counts: dict[str, float] = defaultdict(float)
+    for actor, count in letters.items():
+        counts[actor if actor in named else labels.OTHER] += count
+    for actor, number in counts.items():
+        made["dead_letters"].add_metric([actor], number)
+    processes, threads = Worker.objects.present().counted()
+    made["active_workers"].add_metric([], processes)
+    made["callboard_registered_threads"].add_metric([], threads)
+    del made["callboard_gauges_age_seconds"]
+    yield from made.values()
+
+
+def _add_queues(made: dict[str, GaugeMetricFamily]) -> None:
+    groups = queue_sizes()
+    served = {(band.queue, band.name): set(band.actors) for band in by_band()}
+    paused = set(Queue.objects.exclude(paused_at=None).values_list("name", flat=True))
+    named = labels.first({*paused, *(group.queue for group in groups)})
+    sizes: dict[tuple[str, Status], float] = defaultdict(float)
+    ages: dict[tuple[str, str], float] = defaultdict(float)
+    unserved: dict[tuple[str, str], float] = defaultdict(float)
+    for group in groups:
+        queue = group.queue if group.queue in named else labels.OTHER
+        sizes[queue, group.status] += group.number
+        if group.status != Status.RUNNING:
+            ages[queue, group.band] = max(ages[queue, group.band], group.oldest_run_at_seconds)
+        is_served = group.actor in served.get((group.queue, group.band), ())
+        if group.status in DUE and not is_served and group.queue not in paused:
+            unserved[queue, group.band] += group.due
+    for (queue, status), number in sizes.items():
+        made["queue_size"].add_metric([queue, status], number)
+    for (queue, band), seconds in ages.items():
+        made["queue_oldest_age_seconds"].add_metric([queue, band], seconds)
+        made["callboard_unserved_tasks"].add_metric([queue, band], unserved[queue, band])
+    for queue in paused & named:
+        made["callboard_queue_paused"].add_metric([queue], 1)
