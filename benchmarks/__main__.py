@@ -11,12 +11,13 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import features, measures, scale, workflows
+from benchmarks import features, measures, scale, watching, workflows
 from benchmarks.stack import CALLBOARD, CONTESTANTS, PLAIN, Stack
 
 WORKFLOWS = {"handover": workflows.handover, "workflows": workflows.shapes}
 FEATURES = {"features": features.kinds, "writes": features.writes}
-USUAL = {**measures.MEASURES, **WORKFLOWS, **FEATURES}
+WATCHING = {"watchers": watching.watchers}
+USUAL = {**measures.MEASURES, **WORKFLOWS, **FEATURES, **WATCHING}
 MEASURES = {**USUAL, **scale.MEASURES}
 #: By figure and contestant, one value for each run.
 Results = dict[str, dict[str, list[float]]]

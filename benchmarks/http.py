@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS, SECONDS = 16, 5.0
 BODY = json.dumps({"actor": "noop", "payload": {"number": 1}})
-_ISSUE = """
+ISSUE = """
 import django; django.setup()
 from django.contrib.auth.models import User
 from tasks.models import ApiToken
@@ -27,14 +27,14 @@ print(ApiToken.issue(user=user, name="benchmark")[1])
 
 def compare(stack: "Stack") -> Mapping[str, float]:
     """Measure both views on the same server."""
-    secret = stack.run([sys.executable, "-c", _ISSUE]).strip()
+    secret = stack.run([sys.executable, "-c", ISSUE]).strip()
     port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "benchmarks.wsgi", "-w", "2", "--threads", "8", "-b", f"127.0.0.1:{port}"],
         env=stack.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        _await(port)
+        await_server(port)
         ours = _rate(port, "/api/v1/tasks", secret)
         bare = _rate(port, "/bare", secret)
     finally:
@@ -43,7 +43,8 @@ def compare(stack: "Stack") -> Mapping[str, float]:
     return {"submit over HTTP, tasks/s": ours, "bare view with one INSERT, requests/s": bare}
 
 
-def _await(port: int) -> None:
+def await_server(port: int) -> None:
+    """Wait until a server answers."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
+from dlq.admin_failures import FailureAdmin
 from dlq.models import DeadLetter, DeadLetterQuerySet
 from dlq.queries import Cause, error_line, open_causes
 from tasks import lifecycle
@@ -25,7 +26,9 @@ from tasks.contract.dead_letters import errors_of, lenses
 from tasks.contract.sight import Lens, Sees, Sight, sight_of
 from tasks.models import Attempt, Task
 from tasks.queries.scan import scan
-from tasks.states import DeathReason, ObjectKind, Resolution
+from tasks.states import DeathReason, ObjectKind, OperationVerb, Resolution
+
+__all__ = ["DeadLetterAdmin", "FailureAdmin"]
 
 #: Counting open dead letters stops here.
 MAX_COUNTED = 1_000
@@ -142,6 +145,7 @@ REDRIVE = Verb(
     condition="Only open dead letters can be re-driven, if the task still exists and its arguments fit the actor.",
     legal=lambda rows: rows.open(),
     run=lambda ids, by: len(lifecycle.redrive_many(ids, by=by)),
+    many=OperationVerb.REDRIVE,
 )
 DISCARD = Verb(
     name="discard",
@@ -154,6 +158,7 @@ DISCARD = Verb(
     condition="Only open dead letters can be discarded.",
     legal=lambda rows: rows.open(),
     run=lambda ids, by: len(lifecycle.discard_many(ids, by=by)),
+    many=OperationVerb.DISCARD,
     is_danger=True,
 )
 

@@ -1,27 +1,40 @@
-"""The REST API of dead letters: list, read, re-drive, discard."""
+"""The REST API of dead letters and failures: list, read, re-drive, discard; assign, snooze, note."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dlq.models import DeadLetter
+from dlq.models import DeadLetter, Failure
 from tasks import lifecycle
 from tasks.api.addresses import page_as_dict, parameters, urls_of
-from tasks.api.authors import read_author
+from tasks.api.authors import author_of, read_author
+from tasks.api.parsers import read_object
 from tasks.api.permissions import caller_of, find_row
 from tasks.api.urls import both
 from tasks.api.views import ApiView
 from tasks.contract.access import (
+    CHANGE_FAILURE,
     DISCARD_DEAD_LETTER,
     REDRIVE_DEAD_LETTER,
     VIEW_DEAD_LETTER,
+    VIEW_FAILURE,
     Action,
     visible,
 )
+from tasks.contract.dead_letter_failures import (
+    anatomy,
+    anatomy_as_dict,
+    failure_as_dict,
+    find_failure,
+    lenses_of,
+    list_failures,
+    read_change,
+)
 from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses
 from tasks.contract.filters import filtered
+from tasks.contract.journal import take_reason
 from tasks.contract.pages import page
 from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.sight import sight_of
@@ -76,6 +89,49 @@ class DeadLetterDiscard(ApiView):
         return Response(_written(request, letter_id, DISCARD_DEAD_LETTER))
 
 
+class FailureList(ApiView):
+    """``GET failures``."""
+
+    actions = {"GET": VIEW_FAILURE}
+
+    def get(self, request: Request) -> Response:
+        """List the causes of deaths, the one that was last seen first."""
+        caller, url = caller_of(request), urls_of(request, "api-failures")
+        found = list_failures(caller, parameters(request))
+        seen = lenses_of(found.rows, sees=sight_of(caller))
+        rows = [failure_as_dict(one, url=url, lens=seen[one.pk]) for one in found.rows]
+        return Response({"results": rows, "is_capped": found.is_capped})
+
+
+class FailureDetail(ApiView):
+    """``GET`` and ``PATCH failures/{fingerprint}``."""
+
+    actions = {"GET": VIEW_FAILURE, "PATCH": CHANGE_FAILURE}
+
+    def suggested_body(self, method: str, answer: Any) -> Mapping[str, Any]:
+        """Suggest a note."""
+        return {"note": "The fix is on its way."}
+
+    def get(self, request: Request, fingerprint: str) -> Response:
+        """Read one failure, with what its newest open dead letters have in common."""
+        sees = sight_of(caller_of(request))
+        failure = find_failure(caller_of(request), fingerprint)
+        return Response(_failure(request, failure) | anatomy_as_dict(anatomy(failure, sees=sees)))
+
+    def patch(self, request: Request, fingerprint: str) -> Response:
+        """Assign a failure, snooze it, or write a note."""
+        failure = find_failure(caller_of(request), fingerprint)
+        body = read_object(request)
+        by = author_of(request, take_reason(body))
+        lifecycle.look_after(failure.pk, read_change(body), by=by)
+        return Response(_failure(request, find_failure(caller_of(request), fingerprint)))
+
+
+def _failure(request: Request, failure: Failure) -> dict[str, Any]:
+    lens = lenses_of([failure], sees=sight_of(caller_of(request)))[failure.pk]
+    return failure_as_dict(failure, url=urls_of(request, "api-failures"), lens=lens)
+
+
 def _find(request: Request, text: str, action: Action) -> DeadLetter:
     rows = DeadLetter.objects.all()
     return find_row(request, rows, text, action, view=VIEW_DEAD_LETTER, kind="dead letter")
@@ -93,6 +149,8 @@ def _writer(request: Request, letters: Sequence[DeadLetter]) -> Callable[[DeadLe
 
 
 urlpatterns = [
+    *both("failures", FailureList.as_view(), "api-failures"),
+    *both("failures/<str:fingerprint>", FailureDetail.as_view(), "api-failure"),
     *both("dlq", DeadLetterList.as_view(), "api-dlq"),
     *both("dlq/<str:letter_id>", DeadLetterDetail.as_view(), "api-dead-letter"),
     *both("dlq/<str:letter_id>/redrive", DeadLetterRedrive.as_view(), "api-dead-letter-redrive"),

@@ -176,10 +176,6 @@ class FailureQuerySet(models.QuerySet["Failure"]):
         """That this user looks after."""
         return self.filter(assignee=name)
 
-    def latest_first(self) -> Self:
-        """By the last death."""
-        return self.order_by("-last_seen_at", "fingerprint")
-
 
 class Failure(models.Model):
     """What all deaths with one fingerprint have in common; it outlives them.

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,8 @@ from django.db.models import Count
 from django.db.models.functions import Left
 
 from dlq.models import DeadLetter
+from tasks.models import Attempt, Task, Worker
+from tasks.models.ids import first_id_at
 
 #: The newest open dead letters that are read.
 MOST_LETTERS = 1_000
@@ -49,6 +52,54 @@ def open_causes(*, most: int) -> Causes:
     frequent = Counter(fingerprint for fingerprint, *_ in shown).most_common(most)
     rows = [Cause(one, count, *newest[one]) for one, count in frequent]
     return Causes(rows, len(shown), is_capped=len(letters) > MOST_LETTERS)
+
+
+#: Open dead letters of a failure that are compared with one another, the newest first.
+MOST_COMPARED = 200
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """An open dead letter, its task unless that was removed, and the worker under which it died."""
+
+    letter: DeadLetter
+    task: Task | None
+    worker: str
+
+
+def sample(fingerprint: str) -> list[Sampled]:
+    """Read the newest open dead letters of a failure, with what they may have in common."""
+    letters = list(DeadLetter.objects.open_of_cause(fingerprint).newest_first()[:MOST_COMPARED])
+    ids = [letter.task_id for letter in letters]
+    tasks = Task.objects.only("actor", "args", "payload", "tags", "queue", "owner_id").in_bulk(ids)
+    attempts = Attempt.objects.filter(task_id__in=ids).values_list("task_id", "number", "worker_id")
+    workers = {(task, number): worker for task, number, worker in attempts}
+    known = Worker.objects.filter(pk__in={*workers.values()})
+    names = {id: f"{host}:{pid}" for id, host, pid in known.values_list("pk", "host", "pid")}
+
+    def worker_of(letter: DeadLetter) -> str:
+        id = workers.get((letter.task_id, letter.attempt))
+        return names.get(id, "") if id else ""
+
+    return [Sampled(letter, tasks.get(letter.task_id), worker_of(letter)) for letter in letters]
+
+
+#: Of a curve of deaths.
+MINUTES = 60
+_MOST_COUNTED = 20_000
+
+
+def deaths_per_minute(fingerprint: str, *, now: datetime) -> list[int]:
+    """Count the deaths of a failure in each of the last minutes, the oldest first, resolved ones too."""
+    begin = now - timedelta(minutes=MINUTES)
+    # Ids grow with time: the key leads to the dead letters of the hour.
+    recent = DeadLetter.objects.filter(pk__gte=first_id_at(begin)).of_cause(fingerprint).newest_first()
+    counts = [0] * MINUTES
+    for died_at in recent.values_list("died_at", flat=True)[:_MOST_COUNTED]:
+        minute = int((died_at - begin).total_seconds() // 60)
+        if 0 <= minute < MINUTES:
+            counts[minute] += 1
+    return counts
 
 
 def error_line(error_type: str, message: str) -> str:

@@ -30,7 +30,9 @@ def settle(bundled: list[str]) -> None:
     if not bundled:
         return
     given = {name: hosts for name in (*_DATABASE, *_BROKER) if (hosts := set(_hosts(name)))}
-    env.tried(lambda: _refuse_loopback(given), default=None)
+    if not env.tried(lambda: _refuse_loopback(given), default=False):
+        # Django reads the settings once more to say what is wrong with them.
+        return
     meant = {name for name, hosts in given.items() if hosts <= set(bundled)}
     own = given.keys() - meant
     for name in meant:
@@ -47,6 +49,8 @@ def settle(bundled: list[str]) -> None:
     ):
         # Their Redis counts the limits too, as it does outside of compose.
         _keep_out("REDIS_URL")
+    # Processes that this one starts inherit what was settled, together with what the file says.
+    os.environ["BUNDLED_HOSTS"] = ""
 
 
 def _keep_out(name: str) -> None:
@@ -67,10 +71,11 @@ def _hosts(name: str) -> Iterator[str]:
     yield from (host.name for host in parts.hosts if host.name)
 
 
-def _refuse_loopback(given: dict[str, set[str]]) -> None:
+def _refuse_loopback(given: dict[str, set[str]]) -> bool:
     here = [name for name, hosts in given.items() if hosts & _LOOPBACK]
     if here:
         raise ImproperlyConfigured(
             f"{', '.join(here)}: expected a server that containers can reach, got this container itself (localhost). "
             f"Remove {'it' if len(here) == 1 else 'them'} to use the servers of docker-compose.yml, or name a machine."
         )
+    return True

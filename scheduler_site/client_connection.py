@@ -164,6 +164,10 @@ class Connection(TConn):  # type: ignore[misc]
         self.drained = 0
         self.drain_until = 0.0
         self.was_continued = False
+        #: What the rest of the body comes from, and gunicorn's response, which frames it.
+        self.feed: Any = None
+        self.response: Any = None
+        self.beat_at = 0.0
 
     def feed_parser(self) -> None:
         """Give the parser all that has arrived."""

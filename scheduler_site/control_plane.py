@@ -32,7 +32,10 @@ class ControlPlane(AdminSite):
     enable_nav_sidebar = False
 
     #: These models come first, in this order, under one heading; the others follow in Django's order.
-    MODELS = ("Task", "Batch", "DeadLetter", "Schedule", "Queue", "Worker", "Journal", "ApiToken")
+    MODELS = (
+        *("Task", "Batch", "Failure", "DeadLetter", "Operation"),
+        *("Schedule", "Queue", "Worker", "Journal", "ApiToken"),
+    )
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """Tell templates that every page has Callboard's style."""

@@ -7,9 +7,11 @@ have a thread of their own; of the other threads, slow kinds of requests get a s
 """
 
 import errno
+import math
 import resource
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +24,9 @@ from gunicorn import sock as gunicorn_sock
 from gunicorn.http.message import Request
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
+from scheduler_site import feeding
 from scheduler_site.client_connection import STALL_SECONDS, Connection
+from scheduler_site.feeding import Feed, Feeding
 from scheduler_site.request_framing import Arrival, RequestFraming, limits
 from scheduler_site.request_threads import Kind, RequestThreads, is_probe, kind_of
 
@@ -57,9 +61,9 @@ _Step = Callable[[Connection], None]
 class Worker(ThreadWorker):  # type: ignore[misc]
     """What ``gunicorn.conf.py`` names as ``worker_class``.
 
-    A connection is in one of five places: its handshake or a request is arriving (``_receiving``), a thread answers it,
-    the response is being sent (``_sending``), it is kept alive (``keepalived_conns``), or its rest is drained
-    (``_draining``). HTTP/2 and uWSGI take gunicorn's own way.
+    A connection is in one of six places: its handshake or a request is arriving (``_receiving``), a thread answers it,
+    the rest of the body comes later (``_fed``), the response is being sent (``_sending``), it is kept alive
+    (``keepalived_conns``), or its rest is drained (``_draining``). HTTP/2 and uWSGI take gunicorn's own way.
     """
 
     wsgi: Any
@@ -76,6 +80,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._receiving: set[Connection] = set()
         self._sending: set[Connection] = set()
         self._draining: set[Connection] = set()
+        self._fed: set[Connection] = set()
+        self._answering = threading.local()
         self._request_bytes = 0
         self._requests = RequestThreads(self.cfg.threads, self._start_request)
         self._probes = ThreadPoolExecutor(1, "probes")
@@ -95,7 +101,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
         # A log that nobody reads must not stop the main loop.
         log_writer.start()
-        self.wsgi = liveness.Liveness(self.wsgi)
+        self.wsgi = liveness.Liveness(self.wsgi if self._is_stock else Feeding(self.wsgi, self._keep_feed))
         self._is_liveness_probe = liveness.is_liveness_probe
         self._too_slow, self._overloaded, self._busy = refusals.too_slow, refusals.overloaded, refusals.busy
         self._malformed = refusals.malformed
@@ -156,6 +162,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._drop(_most_overdue(self._draining))
         elif self.keepalived_conns:
             self._drop(self.keepalived_conns.popleft())
+        elif self._fed:
+            # It comes back, and goes on where it was.
+            self._drop(min(self._fed, key=lambda conn: conn.started_at))
         elif self._sending:
             self._drop(_most_overdue(self._sending))
         elif receiving is not None and is_urgent:
@@ -282,6 +291,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             req._expected_100_continue = False
             if not conn.is_whole:
                 req.force_close()
+            self._answering.conn = conn
         return bool(super().handle_request(req, conn))
 
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
@@ -296,7 +306,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             super().finish_request(conn, fs)
             return
         is_answered = not fs.cancelled() and fs.exception() is None
-        self._finish(conn, is_answered and bool(fs.result()))
+        is_kept = is_answered and bool(fs.result())
+        if conn.feed is None:
+            self._finish(conn, is_kept)
+        else:
+            conn.is_kept = is_kept
+            self._start_feed(conn)
 
     def _finish(self, conn: Connection, is_kept: bool) -> None:
         self._request_bytes -= conn.handed_over
@@ -331,6 +346,76 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn.timeout = min(conn.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
         self.keepalived_conns.append(conn)
         self._register(conn, EVENT_READ, partial(self.on_client_socket_readable, conn))
+
+    # --- Feeding ------------------------------------------------------------------------------------------------
+
+    def _keep_feed(self, feed: Feed, response: Any) -> None:
+        """Keep what the rest of a body comes from; in the thread that has answered the request."""
+        conn: Connection = self._answering.conn
+        conn.feed, conn.response = feed, response
+
+    def _start_feed(self, conn: Connection) -> None:
+        # The request itself is answered; what the client has sent behind it waits.
+        self._request_bytes -= conn.handed_over
+        conn.handed_over = 0
+        conn.buffer += conn.unreader.take_buffered()
+        self._request_bytes += len(conn.buffer)
+        self._fed.add(conn)
+        conn.deadline = math.inf
+        conn.beat_at = time.monotonic() + feeding.BEAT_SECONDS
+        if not self.alive:
+            conn.feed.end_soon()
+        conn.feed.on_ready(partial(self.method_queue.defer, self._run, self._feed, conn))
+        self._run(self._feed, conn)
+
+    def _feed(self, conn: Connection) -> None:
+        """Send what is there, and wait for more, or for the client to take it or to go."""
+        if conn not in self._fed:
+            return
+        while conn.sock.flush():
+            # Only now, so that of each client no more than one piece is in memory.
+            conn.deadline, piece = math.inf, conn.feed.take()
+            if piece:
+                conn.response.write(piece)
+                conn.beat_at = time.monotonic() + feeding.BEAT_SECONDS
+            if conn.feed.has_ended:
+                self._end_feed(conn)
+                return
+            if not piece:
+                self._watch(conn, EVENT_READ, self._hear)
+                return
+        if conn.deadline == math.inf:
+            conn.deadline = time.monotonic() + STALL_SECONDS + conn.sock.unsent / self._bytes_per_second
+        self._watch(conn, EVENT_WRITE, self._feed)
+
+    def _hear(self, conn: Connection) -> None:
+        """Notice that a client has gone; what it sends while it is fed waits for the end."""
+        data = conn.sock.recv(_RECEIVE_BYTES)
+        if data is None:
+            return
+        conn.buffer += data
+        self._request_bytes += len(data)
+        if not data or len(conn.buffer) > SMALL_REQUEST_BYTES:
+            self._drop(conn)
+
+    def _end_feed(self, conn: Connection) -> None:
+        self._fed.discard(conn)
+        conn.feed, response, conn.response = None, conn.response, None
+        response.end()
+        conn.deadline = time.monotonic() + STALL_SECONDS + conn.sock.unsent / self._bytes_per_second
+        self._sending.add(conn)
+        self._send(conn)
+
+    def _beat(self, now: float) -> None:
+        """Say on silent streams that they are alive."""
+        for conn in [one for one in self._fed if one.beat_at <= now and one.deadline == math.inf]:
+            conn.beat_at = now + feeding.BEAT_SECONDS
+            if conn.feed.beat:
+                self._run(self._send_beat, conn)
+
+    def _send_beat(self, conn: Connection) -> None:
+        conn.response.write(conn.feed.beat)
+        self._feed(conn)
 
     # --- Ending -------------------------------------------------------------------------------------------------
 
@@ -387,8 +472,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.is_open = False
         self._release(conn)
         self._unwatch(conn)
-        for place in (self._receiving, self._sending, self._draining):
+        for place in (self._receiving, self._sending, self._draining, self._fed):
             place.discard(conn)
+        if conn.feed is not None:
+            conn.feed.stop()
+            conn.feed = conn.response = None
         self.nr_conns -= 1
         conn.close()
 
@@ -408,8 +496,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _end_overdue(self, now: float) -> None:
         for conn in _overdue(self._receiving, now):
             self._refuse(conn, self._too_slow())
-        for conn in [*_overdue(self._sending, now), *_overdue(self._draining, now)]:
+        for conn in [*_overdue(self._sending, now), *_overdue(self._draining, now), *_overdue(self._fed, now)]:
             self._drop(conn)
+        self._beat(now)
         for conn in self._requests.take_overdue(self._queue_seconds):
             self._run(self._send_away, conn)
         self._limit_response_bytes()
@@ -418,8 +507,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._refused, self._next_report = 0, now + REPORT_SECONDS
 
     def _limit_response_bytes(self) -> None:
-        waiting = sum(conn.sock.unsent for conn in self._sending)
-        for conn in sorted(self._sending, key=lambda one: one.deadline):
+        sending = self._sending | self._fed
+        waiting = sum(conn.sock.unsent for conn in sending)
+        for conn in sorted(sending, key=lambda one: one.deadline):
             if waiting <= MOST_RESPONSE_BYTES:
                 return
             waiting -= conn.sock.unsent
@@ -428,6 +518,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _cap_keepalive(self, deadline: float) -> None:
         """Hasten the connections without a request; a worker that stops waits for the others."""
         super()._cap_keepalive(deadline)
+        for conn in self._fed:
+            # Its client comes back to another worker, with the last event that it has.
+            conn.feed.end_soon()
         for conn in self._receiving:
             if not conn.buffer:
                 conn.deadline = min(conn.deadline, deadline)

@@ -30,10 +30,10 @@ from tasks.setting import declared
 
 #: The most database sessions of a process. A worker and the api need one more for each of their threads
 #: (``tests/acceptance/test_session_counts.py`` counts them).
-SCHEDULER_SESSIONS = 9
+SCHEDULER_SESSIONS = 10
 SUPERVISOR_SESSIONS = 2
 WORKER_SESSIONS = 7
-API_SESSIONS = 4
+API_SESSIONS = 5
 
 #: In characters; a key of 16 random bytes in hexadecimal digits has as many.
 SHORTEST_KEY = 32

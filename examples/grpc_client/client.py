@@ -1,10 +1,10 @@
-"""Submits a task by gRPC and waits for its result."""
+"""Submits a task by gRPC, watches it, and prints its result."""
 
 import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -14,11 +14,13 @@ from tasks.rpc.generated import task_pb2, task_pb2_grpc
 
 #: How long the client waits for one call.
 CALL_SECONDS = 5
+#: How long it waits before it asks again.
+RETRY_SECONDS = 1
 FINAL = {task_pb2.TASK_STATUS_SUCCEEDED, task_pb2.TASK_STATUS_DEAD, task_pb2.TASK_STATUS_CANCELLED}
 
 
 class Client:
-    """What a program needs of the API: submit, and wait.
+    """What a program needs of the API: submit, watch, and wait.
 
     Parameters:
         address: host and port of the server.
@@ -55,15 +57,34 @@ class Client:
             RuntimeError: it died or was cancelled.
             TimeoutError: it has not ended.
         """
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            request = task_pb2.GetResultRequest(id=id)
-            answer = self._tasks.GetResult(request, metadata=self._metadata, timeout=CALL_SECONDS)
-            if answer.status in FINAL:
-                if answer.status != task_pb2.TASK_STATUS_SUCCEEDED:
-                    raise RuntimeError(f"{task_pb2.TaskStatus.Name(answer.status)}: {answer.error.message}")
-                return json.loads(answer.result) if answer.HasField("result") else None
-            time.sleep(0.1)
+        for event in self.watch(id, seconds=seconds):
+            if event.type == task_pb2.EVENT_TYPE_STATUS and event.status in FINAL:
+                if event.status != task_pb2.TASK_STATUS_SUCCEEDED:
+                    raise RuntimeError(f"{task_pb2.TaskStatus.Name(event.status)}: {event.error.message}")
+                return json.loads(event.result) if event.HasField("result") else None
+        raise RuntimeError(f"task {id} is gone")
+
+    def watch(self, id: str, *, seconds: float) -> Iterator[Any]:
+        """Give the events of a task as they come, until it has ended; go on at another server if this one stops.
+
+        Raises:
+            TimeoutError: it has not ended.
+        """
+        deadline, last = time.monotonic() + seconds, ""
+        while (left := deadline - time.monotonic()) > 0:
+            request = task_pb2.WatchTaskRequest(id=id, last_event_id=last)
+            try:
+                for answer in self._tasks.WatchTask(request, metadata=self._metadata, timeout=left):
+                    last = answer.event.id
+                    yield answer.event
+            except grpc.RpcError as error:
+                if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                    break
+                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                    raise
+                time.sleep(min(left, RETRY_SECONDS))
+            else:
+                return
         raise TimeoutError(f"task {id} has not ended after {seconds:g} s")
 
 
@@ -77,6 +98,8 @@ def main() -> None:
     try:
         assert client.is_serving()
         id = client.submit("math", {"operation": "add", "a": 2, "b": 3}, priority=5, max_retries=3)
+        for event in client.watch(id, seconds=30):
+            sys.stdout.write(f"{task_pb2.EventType.Name(event.type)} {task_pb2.TaskStatus.Name(event.status)}\n")
         sys.stdout.write(f"{id}: {client.wait(id, seconds=30)}\n")
     except grpc.RpcError as error:
         sys.exit(f"{error.code().name}: {error.details()}")

@@ -10,9 +10,13 @@ from django.template.response import TemplateResponse
 from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.formatting import badge, count_text, shortened
 from tasks.admin.verb import Verb
+from tasks.contract.access import BEGIN_OPERATION
+from tasks.contract.operations import DEFAULT_STOP_PERCENT
 from tasks.lifecycle.journal import LONGEST_REASON
+from tasks.lifecycle.operations import MOST_ROWS
 from tasks.queries.dependencies import MOST_IN_WORKFLOW
 from tasks.queries.scan import scan
+from tasks.states import RUNNING_AGAIN
 
 #: Rows that one action changes: a browser waits for the answer, and a proxy gives up after a while.
 MAX_AT_ONCE = 10_000
@@ -29,7 +33,8 @@ def confirmation(
     Parameters:
         row: whose page the verb was asked for on; None above a list.
     """
-    is_single, most = row and not verb.whole, MOST_IN_WORKFLOW if verb.whole else MAX_AT_ONCE
+    is_single, is_operation = row and not verb.whole, row is None and becomes_operation(request, verb)
+    most = MOST_IN_WORKFLOW if verb.whole else MOST_ROWS if is_operation else MAX_AT_ONCE
     legal = verb.legal(rows)
     # Among all matches: the newest may all be others.
     looked = scan(legal.values_list("pk", model_admin.state_field or "pk"), wanted=most + 1)
@@ -53,12 +58,15 @@ def confirmation(
         "state_label": _state_label(model_admin),
         "counts": [_as_text(count) for count in counts],
         "eligible": eligible,
-        "max_at_once": count_text(MAX_AT_ONCE),
+        "max_at_once": count_text(most),
+        "is_operation": is_operation,
+        "has_canary": is_operation and verb.many in RUNNING_AGAIN,
+        "default_stop_percent": DEFAULT_STOP_PERCENT,
         "named": [] if is_single else [model_admin.describe(one) for one in named],
         "is_complete": looked.is_complete,
         "unnamed": count_text(unnamed) if unnamed > 0 else "",
         "is_across": is_across(request),
-        "filters": _filters(model_admin, request) if is_across(request) else [],
+        "filters": filters_of(model_admin, request) if is_across(request) else [],
         "until": named[0].pk if named and is_across(request) else "",
         "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
         "checkbox_name": ACTION_CHECKBOX_NAME,
@@ -72,7 +80,12 @@ def is_across(request: HttpRequest) -> bool:
     return request.POST.get("select_across") not in (None, "", "0")
 
 
-def _filters(model_admin: ReadOnlyAdmin, request: HttpRequest) -> list[str]:
+def becomes_operation(request: HttpRequest, verb: Verb) -> bool:
+    """Tell whether the leader does it: to all matches, for users who may begin an operation."""
+    return bool(is_across(request) and verb.many and request.user.has_perm(BEGIN_OPERATION.permission))
+
+
+def filters_of(model_admin: ReadOnlyAdmin, request: HttpRequest) -> list[str]:
     """Name the filters and the search that are applied."""
     changelist: Any = model_admin.get_changelist_instance(request)
     chosen = [

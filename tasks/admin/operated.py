@@ -13,12 +13,15 @@ from django.urls import URLPattern, path, reverse
 from tasks.admin import confirmation, operator_log
 from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.change_list import only
-from tasks.admin.confirmation import is_across
+from tasks.admin.confirmation import becomes_operation, is_across
+from tasks.admin.operation import faults_of, numbers_of
 from tasks.admin.verb import Verb
 from tasks.contract.access import VIEW_JOURNAL, Caller
+from tasks.contract.operations import read_course
 from tasks.errors import CallboardError
-from tasks.lifecycle import Author
+from tasks.lifecycle import Author, operations
 from tasks.lifecycle.journal import summarise
+from tasks.lifecycle.operations import MOST_ROWS
 from tasks.queries.scan import scan
 from tasks.states import ObjectKind
 
@@ -92,7 +95,10 @@ class OperatedAdmin(ReadOnlyAdmin):
             rows = only(rows, request.POST.getlist(ACTION_CHECKBOX_NAME))
         if "confirmed" not in request.POST:
             return confirmation.confirmation(self, request, verb, rows)
-        by, rows = operator_log.author_of(request, of_many=True), self._confirmed_rows(request, rows)
+        rows = self._confirmed_rows(request, rows)
+        if becomes_operation(request, verb):
+            return self._begin(request, rows, verb)
+        by = operator_log.author_of(request, of_many=True)
         most = confirmation.MAX_AT_ONCE
         looked = scan(verb.legal(rows).values_list("pk", flat=True), wanted=most + 1)
         done = self._run(verb, looked.found[:most], by)
@@ -104,6 +110,21 @@ class OperatedAdmin(ReadOnlyAdmin):
             notes.append("Older ones were not looked at: repeat it after “Search older ones”.")
         self.message_user(request, " ".join(notes), messages.SUCCESS if done and not skipped else messages.WARNING)
         return None
+
+    def _begin(self, request: HttpRequest, rows: Any, verb: Verb) -> HttpResponse:
+        """Make an operation of all matches: the leader does it, and its page shows how far it is."""
+        assert verb.many
+        criteria = {"list": ", ".join(confirmation.filters_of(self, request)) or "all"}
+        looked = scan(verb.legal(rows).values_list("pk", flat=True), wanted=MOST_ROWS + 1)
+        if not looked.is_complete:
+            criteria["looked"] = "not at older rows"
+        try:
+            plan = read_course(numbers_of(request), verb=verb.many, criteria=criteria)
+        except (CallboardError, ValueError) as refusal:
+            raise BadRequest(faults_of(refusal)) from refusal
+        operation = operations.begin(plan, looked.found, by=operator_log.author_of(request))
+        self.message_user(request, f"{self.counted(operation.total)} will {verb.outcome}.", messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:callboard_operation_change", args=[operation.pk]))
 
     def _run(self, verb: Verb, ids: list[Any], by: Author) -> int:
         """Run the verb in chunks, and sum up what was done, also if one of them fails."""

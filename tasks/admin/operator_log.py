@@ -28,6 +28,8 @@ _PAGES = {
     ObjectKind.WORKER: "admin:callboard_worker_change",
     ObjectKind.SCHEDULE: "admin:callboard_schedule_change",
     ObjectKind.BATCH: "admin:callboard_batch_change",
+    ObjectKind.FAILURE: "admin:dlq_failure_change",
+    ObjectKind.OPERATION: "admin:callboard_operation_change",
     ObjectKind.TOKEN: "admin:callboard_apitoken_change",
 }
 

@@ -1,19 +1,36 @@
 """Queue pages: the numbers of each queue, pause and resume."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import admin
+from django.http import HttpRequest
 
+from tasks.admin.charts import line
 from tasks.admin.display import Display, display, display_age
-from tasks.admin.formatting import EMPTY, badge, count_text, duration, escape_invisible
+from tasks.admin.ended import chart
+from tasks.admin.formatting import (
+    EMPTY,
+    badge,
+    count_text,
+    duration,
+    escape_invisible,
+    relative_time,
+    shortened,
+)
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb, one_by_one
-from tasks.contract.access import PAUSE_QUEUE
+from tasks.contract.access import PAUSE_QUEUE, VIEW_TASK
 from tasks.errors import NotFound
 from tasks.lifecycle import queues
-from tasks.models import Queue
-from tasks.queries.queue_stats import QueueStats, all_queue_stats
-from tasks.states import ObjectKind
+from tasks.models import Queue, Task
+from tasks.queries.forecast import expected_start
+from tasks.queries.queue_stats import QueueStats, all_queue_stats, oldest_due
+from tasks.queries.stats import Series, Window, by_actor, series
+from tasks.states import ObjectKind, TaskOutcome
+
+#: On a queue's page: running tasks, the tasks that are due longest, and the actors of most submissions.
+MAX_SHOWN, MAX_OLDEST, MAX_SUBMITTERS = 20, 10, 5
 
 
 def status_badge(paused_at: Any) -> str:
@@ -47,7 +64,6 @@ PAUSE = Verb(
     condition="Only queues that are not paused can be paused.",
     legal=lambda rows: rows.filter(paused_at=None),
     run=one_by_one(lambda name, by: queues.pause(name, by=by), refusals=(NotFound,)),
-    is_danger=True,
 )
 RESUME = Verb(
     name="resume",
@@ -95,3 +111,86 @@ class QueueAdmin(OperatedAdmin):
         texts = {stats.name: stats_as_text(stats) for stats in all_queue_stats()}
         for queue in rows:
             queue.stats = texts.get(queue.name, {})  # type: ignore[attr-defined]
+
+    def page_context(self, request: HttpRequest, row: Queue) -> Mapping[str, Any]:
+        """Add the day's load and waits, and for users who may see tasks what runs and what waits."""
+        window = Window.named(request.GET.get("window", Window.DAY.label))
+        points = series(window, queue=row.name, with_times=True)
+        sees_tasks = request.user.has_perm(VIEW_TASK.permission)
+        return {
+            "chart": chart(window, points, links=sees_tasks, acts=False, queue=row.name),
+            "windows": [{"name": one.label, "is_chosen": one is window} for one in Window],
+            "lines": _lines(points, window),
+            "submitters": _submitters(row.name, window) if sees_tasks else [],
+            "running": _running(row.name) if sees_tasks else None,
+            "oldest_due": _oldest(row.name) if sees_tasks else None,
+        }
+
+
+def _lines(points: Series, window: Window) -> list[dict[str, str]]:
+    total = points.total()
+    busy = total.run_seconds / window.seconds
+    p50, p95 = total.wait(0.5), total.wait(0.95)
+    last = f"last {window.label}"
+    return [
+        {
+            "label": "Threads busy on average",
+            "value": f"{busy:.1f}" if busy else EMPTY,
+            "line": line([point.run_seconds for point in points], label=f"Threads busy, {last}"),
+        },
+        {
+            "label": "Wait before start, p50",
+            "value": EMPTY if p50 is None else duration(p50),
+            "line": line([point.wait(0.5) for point in points], label=f"Wait before start, median, {last}"),
+        },
+        {
+            "label": "Wait before start, p95",
+            "value": EMPTY if p95 is None else duration(p95),
+            "line": line([point.wait(0.95) for point in points], label=f"Wait before start, 95th percentile, {last}"),
+        },
+    ]
+
+
+def _submitters(queue: str, window: Window) -> list[dict[str, str]]:
+    """List the actors of most tasks that came in."""
+    tallies = by_actor(seconds=window.seconds, queue=queue)
+    counted = {name: tally.of(TaskOutcome.SUBMITTED) for name, tally in tallies.items()}
+    most = sorted((name for name in counted if counted[name]), key=lambda name: (-counted[name], name))[:MAX_SUBMITTERS]
+    whole = sum(counted.values())
+    return [
+        {
+            "name": shortened(name, 60) or "others",
+            "count": f"{counted[name]:,}",
+            "share": f"{counted[name] / whole:.0%}",
+        }
+        for name in most
+    ]
+
+
+def _running(queue: str) -> list[dict[str, str]]:
+    rows = Task.objects.running().in_queue(queue).order_by("started_at").only("actor", "started_at", "worker_id")
+    return [
+        {"id": str(task.pk), "actor": shortened(task.actor, 60), "started": relative_time(task.started_at)}
+        for task in rows[:MAX_SHOWN]
+    ]
+
+
+def _oldest(queue: str) -> list[dict[str, str]]:
+    """List the tasks that have been due longest and why they wait; those of one actor and band share the reason."""
+    reasons: dict[tuple[str, str], str] = {}
+    found = []
+    for task in oldest_due(queue, most=MAX_OLDEST):
+        key = (task.actor, task.band)
+        if key not in reasons:
+            reasons[key] = _reason(task)
+        waits = relative_time(task.run_at)
+        found.append({"id": str(task.pk), "actor": shortened(task.actor, 60), "due": waits, "why": reasons[key]})
+    return found
+
+
+def _reason(task: Task) -> str:
+    forecast = expected_start(task)
+    if forecast is None:
+        return ""
+    why = "; ".join(one.message for one in forecast.waiting_for)
+    return escape_invisible(forecast.obstacle or why) or "about to start"

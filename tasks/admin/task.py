@@ -9,11 +9,12 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.urls import URLPattern, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
 from tasks import lifecycle
+from tasks.admin import actors
 from tasks.admin.change_list import BoundedChangeList
 from tasks.admin.display import display, display_json, display_limit, display_time
 from tasks.admin.filters import ActorFilter, BandFilter, CreatedFilter, EndedFilter, QueueFilter, StatusFilter
@@ -31,6 +32,7 @@ from tasks.admin.formatting import (
     time_element,
     truncated,
 )
+from tasks.admin.gantt import gantt
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.timeline import between, timeline
 from tasks.admin.verb import Verb, Whole, one_by_one
@@ -43,7 +45,7 @@ from tasks.contract.workflows import whole_of
 from tasks.errors import CallboardError
 from tasks.masking import masked
 from tasks.models import Attempt, Journal, Step, Task
-from tasks.states import DUE, ObjectKind, Status
+from tasks.states import DUE, ObjectKind, OperationVerb, Status
 from tasks.submission import FIELDS, Seconds, WholeNumber
 
 #: Attempts and events that one page shows.
@@ -124,6 +126,7 @@ CANCEL = Verb(
     condition="Only tasks that have not ended can be cancelled, and only once.",
     legal=lambda rows: rows.cancellable(),
     run=lambda ids, by: len(lifecycle.cancel_many(ids, by=by)),
+    many=OperationVerb.CANCEL,
     is_danger=True,
 )
 RETRY = Verb(
@@ -137,6 +140,7 @@ RETRY = Verb(
     condition="Only dead, cancelled and retrying tasks can run again, if their arguments still fit the actor.",
     legal=lambda rows: rows.retryable(),
     run=lambda ids, by: len(lifecycle.retry_many(ids, by=by)),
+    many=OperationVerb.RETRY,
 )
 
 
@@ -262,6 +266,10 @@ class TaskAdmin(OperatedAdmin):
         ),
     )
 
+    def get_urls(self) -> list[URLPattern]:
+        """Add the pages of actors: they have no table, and so no admin of their own."""
+        return [*actors.urls_of(self.admin_site), *super().get_urls()]
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Name the list's class."""
         return TaskList
@@ -295,11 +303,13 @@ class TaskAdmin(OperatedAdmin):
 
     def page_context(self, request: HttpRequest, row: Task) -> Mapping[str, Any]:
         """Add the timeline, the attempts (the admin cannot list rows with a composite key) and the history."""
-        events = Journal.objects.filter(task_id=row.pk).newest_first()[:MAX_SHOWN]
+        events = list(Journal.objects.filter(task_id=row.pk).newest_first()[:MAX_SHOWN])
         lens: Lens = row.lens  # type: ignore[attr-defined]
-        attempts = [_attempt(attempt, lens) for attempt in row.attempts.order_by("-number")[:MAX_SHOWN]]
+        rows = list(row.attempts.order_by("-number")[:MAX_SHOWN])
+        attempts = [_attempt(attempt, lens) for attempt in rows]
         return {
             "timeline": timeline(row, is_first_start=all(one["number"] == row.attempt for one in attempts)),
+            "gantt": gantt(row, rows, events),
             "cause": _cause(row),
             "error": "" if row.status == Status.SUCCEEDED else truncated(row.error),
             "is_open": row.status in {Status.DEAD, Status.RETRYING},

@@ -6,6 +6,7 @@ from typing import Any
 
 from tasks.contract.access import Caller
 from tasks.lifecycle import Author
+from tasks.states import OperationVerb
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Verb:
         condition: tells the operator which rows the verb applies to.
         legal: keeps these rows.
         run: applies the verb to the rows with these ids for this author; returns how many it changed.
+        many: the operation that does it to all matches of a list; None does at most ``confirmation.MAX_AT_ONCE``.
         whole: what it acts on when it is asked for one row. Such a verb is not offered above lists.
     """
 
@@ -52,6 +54,7 @@ class Verb:
     legal: Callable[[Any], Any]
     run: Callable[[Sequence[Any], Author], int]
     is_danger: bool = False
+    many: OperationVerb | None = None
     whole: Whole | None = None
 
     def offered(self, rows: Any) -> Any:

@@ -171,7 +171,7 @@ SPREAD = about(
     or_null({**NUMBER, "minimum": 0, "maximum": MOST_SECONDS}),
     "The tasks become due one after the other over this time, in their order, each no earlier than it says itself.",
 )
-_WHY = about(or_null(REASON), "Why you do this, in one line; the journal keeps it.")
+WHY = about(or_null(REASON), "Why you do this, in one line; the journal keeps it.")
 _ONCE = "Submissions with the same key and content create their tasks once within a day"
 _OR_HEADER = "It may be sent as the header Idempotency-Key instead."
 
@@ -186,19 +186,19 @@ BODIES: Mapping[str, Schema] = {
         required=["tasks"],
     ),
     "Edit": {
-        **body({**{name: SUBMISSION[name] for name in EDITABLE}, "reason": _WHY}),
+        **body({**{name: SUBMISSION[name] for name in EDITABLE}, "reason": WHY}),
         "anyOf": [{"required": [name]} for name in EDITABLE],
     },
     "Replacement": an_object(
-        {**{name: _replacing(FIELDS[name]) for name in EDITABLE}, "reason": _WHY}, optional=["reason"]
+        {**{name: _replacing(FIELDS[name]) for name in EDITABLE}, "reason": WHY}, optional=["reason"]
     ),
     "Signal": body(
-        {"payload": about(ANYTHING, "JSON of at most `MAX_SIGNAL_BYTES`; `wait_for()` returns it."), "reason": _WHY}
+        {"payload": about(ANYTHING, "JSON of at most `MAX_SIGNAL_BYTES`; `wait_for()` returns it."), "reason": WHY}
     ),
-    "Reason": body({"reason": _WHY}),
+    "Reason": body({"reason": WHY}),
     "Extent": body(
         {
-            "reason": _WHY,
+            "reason": WHY,
             "workflow": about(
                 or_null(BOOLEAN),
                 "Whether to act on all tasks that are linked to this one by dependencies and that you may act on. A "
@@ -206,7 +206,5 @@ BODIES: Mapping[str, Schema] = {
             ),
         }
     ),
-    "QueueChange": body(
-        {"paused": about(BOOLEAN, "Whether the queue is paused."), "reason": _WHY}, required=["paused"]
-    ),
+    "QueueChange": body({"paused": about(BOOLEAN, "Whether the queue is paused."), "reason": WHY}, required=["paused"]),
 }

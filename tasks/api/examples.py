@@ -56,6 +56,20 @@ EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
             "idempotency_key": "greetings-2030-01-31",
         },
     },
+    "changeFailure": {"Take it over": {"assignee": "olga", "note": "The PSP renamed a field; a fix is on its way."}},
+    "beginOperation": {
+        "Re-drive with care": {
+            "verb": "redrive",
+            "filter": {"actor": "echo", "reason": "max_retries_exceeded"},
+            "canary": 5,
+            "rate_per_second": 20,
+            "stop_percent": 10,
+            "reason": "the fix is out",
+        },
+        "See how many would be cancelled": {"verb": "cancel", "filter": {"tag": "import-7"}, "preview": True},
+        "Let others go first": {"verb": "edit", "filter": {"actor": "echo"}, "change": {"priority": "low"}},
+    },
+    "changeOperation": {"Slower": {"rate_per_second": 5}},
     "replaceTask": {
         "All editable fields": {
             "payload": {"message": "goodbye"},

@@ -56,6 +56,7 @@ INTEGER: Schema = {"type": "integer", "minimum": 0}
 NUMBER: Schema = {"type": "number"}
 BOOLEAN: Schema = {"type": "boolean"}
 ID: Schema = {"type": "string", "format": "uuid"}
+FINGERPRINT: Schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 URL: Schema = {"type": "string", "format": "uri"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 ANYTHING: Schema = {}

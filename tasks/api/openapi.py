@@ -11,8 +11,10 @@ from functools import cache
 
 from tasks import __version__
 from tasks.api.batch_schemas import SCHEMAS as OF_BATCHES
+from tasks.api.event_schemas import SCHEMAS as OF_EVENTS
 from tasks.api.examples import EXAMPLES, example_of
-from tasks.api.json_schema import ID, INTEGER, TEXT, URL, Schema, about, ref, text
+from tasks.api.json_schema import FINGERPRINT, ID, INTEGER, TEXT, URL, Schema, about, ref, text
+from tasks.api.operation_schemas import SCHEMAS as OF_OPERATIONS
 from tasks.api.operations import BASE, OPERATIONS, TASK_PATH, Operation, action_of, view_of
 from tasks.api.schedule_schemas import SCHEMAS as OF_SCHEDULES
 from tasks.api.schemas import SCHEMAS, TRACE_ID
@@ -35,6 +37,8 @@ _TAGS = {
     "tasks": "Submit, read, edit, cancel, retry and delete tasks.",
     "batches": "Tasks that are counted, cancelled and waited for together.",
     "dlq": "Dead letters say why tasks died; re-drive or discard them.",
+    "failures": "Deaths by cause; assign, snooze and note them.",
+    "operations": "Acts on many tasks or dead letters: begin, pause, resume, cancel.",
     "actors": "The actors that tasks can be submitted to.",
     "workers": "Worker processes.",
     "queues": "Read, pause and resume queues.",
@@ -73,7 +77,8 @@ _MEANINGS = {
     413: "The request is too large.",
     415: "The headers do not declare the body as JSON in UTF-8.",
     422: "The idempotency key belongs to another submission.",
-    429: "Too many tasks were to run, or too many requests were refused; `Retry-After` says when to try again.",
+    429: "Too many tasks were to run or are watched, or too many requests were refused; `Retry-After` says when to try "
+    "again.",
     500: "Unexpected error; other statuses come from a proxy.",
     503: "The service is not ready, or the database does not answer.",
 }
@@ -86,7 +91,7 @@ _LIMIT_HEADERS = {
 }
 _TRACE_HEADER = {"X-Trace-Id": about(TRACE_ID, "The id of the request in the logs.")}
 #: Headers that some answers of an operation lack.
-_OPTIONAL = frozenset({*_LIMIT_HEADERS, "Idempotency-Replayed"})
+_OPTIONAL = frozenset({*_LIMIT_HEADERS, "Idempotency-Replayed", "Preference-Applied"})
 _ERROR_HEADERS = {
     401: {"WWW-Authenticate": about(TEXT, "The authentication scheme: Bearer.")},
     405: {"Allow": about(TEXT, "The supported methods.")},
@@ -113,7 +118,13 @@ _PATH_PARAMETERS = {
     "name": "The queue's name.",
     "schedule_id": "The schedule's id.",
     "batch_id": "The batch's id.",
+    "operation_id": "The operation's id.",
+    "fingerprint": "The failure's fingerprint.",
 }
+#: Of parameters that are no UUIDs.
+_PATH_SCHEMAS: Mapping[str, Schema] = {"name": text(100), "signal": text(100), "fingerprint": FINGERPRINT}
+_ENDED = "The stream has ended before: the task is final, and `Last-Event-ID` is its last event."
+_STREAM = "Server-sent events: of each event its `id`, its type as `event`, and itself as `data`, in JSON on one line."
 _REPLAYED = "The task that was submitted earlier under this idempotency or unique key, in its current state."
 
 
@@ -138,7 +149,7 @@ def document() -> Schema:
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": {**SCHEMAS, **OF_SCHEDULES, **OF_BATCHES},
+            "schemas": {**SCHEMAS, **OF_SCHEDULES, **OF_BATCHES, **OF_OPERATIONS, **OF_EVENTS},
             "parameters": {
                 name: {"name": name, "in": "header", "schema": TEXT, "description": about}
                 for name, about in _TRACE_PARAMETERS.items()
@@ -202,10 +213,15 @@ def _operation(operation: Operation) -> Schema:
 def _answer(operation: Operation, status: int, name: str) -> Schema:
     is_replay = operation.body.endswith("Submission") and status == 200
     answer: Schema = {"description": _REPLAYED if is_replay else _MEANINGS[status]}
+    if operation.is_stream and status == 204:
+        answer["description"] = _ENDED
     answer["headers"] = _TRACED | _described(_headers(operation, status, is_replay=is_replay))
     if operation.is_text:
         return answer | {"content": {"text/plain": {"schema": TEXT}}}
-    return answer | ({"content": _content(name)} if name else {})
+    content = _content(name) if name else {}
+    if operation.is_stream and content:
+        content["text/event-stream"] = {"schema": about(TEXT, _STREAM)}
+    return answer | ({"content": content} if content else {})
 
 
 def _headers(operation: Operation, status: int, *, is_replay: bool) -> dict[str, Schema]:
@@ -216,6 +232,7 @@ def _headers(operation: Operation, status: int, *, is_replay: bool) -> dict[str,
         headers |= _LIMIT_HEADERS
     if operation.name == "submitTask":
         headers["Location"] = about(URL, "The address of the task.")
+        headers["Preference-Applied"] = about(TEXT, "`wait=` and the seconds, if the body waits for the task's end.")
     if operation.name in ("addSchedule", "runSchedule"):
         headers["Location"] = about(URL, "The address of the schedule, or of the task that was submitted.")
     if operation.name == "createBatch":
@@ -249,7 +266,7 @@ def _path_parameters(path: str) -> list[Schema]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": text(100) if name in ("name", "signal") else ID,
+            "schema": _PATH_SCHEMAS.get(name, ID),
             "description": _PATH_PARAMETERS[name],
         }
         for name in names

@@ -8,12 +8,26 @@ from django.urls import get_script_prefix, resolve, reverse
 
 from tasks.api import idempotency_key, preconditions
 from tasks.api.bodies import BAND, PRIORITY
-from tasks.api.json_schema import ID, TEXT, TIME, Schema, array, enum, text
+from tasks.api.event_schemas import EVENT_ID
+from tasks.api.json_schema import FINGERPRINT, ID, TEXT, TIME, Schema, array, enum, text
 from tasks.contract.access import Action
+from tasks.contract.dead_letter_failures import DEFAULT_LIMIT as DEFAULT_FAILURES
+from tasks.contract.dead_letter_failures import MOST_LISTED as MOST_FAILURES
 from tasks.contract.pages import CURSOR_PATTERN, DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.contract.schedules import DEFAULT_PREVIEWED, MOST_PREVIEWED
 from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES
-from tasks.states import BatchStatus, DeathReason, Door, ObjectKind, Resolution, Status, WorkerStatus
+from tasks.states import (
+    BatchStatus,
+    DeathReason,
+    Door,
+    ItemState,
+    ObjectKind,
+    OperationState,
+    OperationVerb,
+    Resolution,
+    Status,
+    WorkerStatus,
+)
 
 BASE = "/api/v1"
 
@@ -33,6 +47,28 @@ _PAGING = [
     ),
     _query("cursor", {**TEXT, "pattern": CURSOR_PATTERN}, "The cursor of a `next` or `previous` address, unchanged."),
 ]
+_WAIT = _query(
+    "wait",
+    {"type": "integer", "minimum": 0, "maximum": 60},
+    "How many seconds the answer may take; `MAX_WAIT_SECONDS` of the installation is the most.",
+)
+_EVENTS = [
+    _PAGING[0],
+    _query("cursor", EVENT_ID, "The `id` of the last event that you have."),
+    _WAIT,
+    {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "schema": EVENT_ID,
+        "description": "As `cursor`; browsers send it when they come back to a stream.",
+    },
+]
+_PREFER: Schema = {
+    "name": "Prefer",
+    "in": "header",
+    "schema": TEXT,
+    "description": "`wait=10` is as the parameter (RFC 7240); what is not understood is ignored.",
+}
 _TASK_FILTERS = [
     _query("status", array(enum(Status)), f"{_IN_ANY_CASE} May be repeated."),
     _query("actor", text(255), "The exact name."),
@@ -58,8 +94,29 @@ _DEAD_LETTER_FILTERS = [
     _query("resolution", enum(Resolution.names), _IN_ANY_CASE),
     _query("actor", text(255), "The exact name."),
     _query("queue", text(100), "The exact name."),
+    _query("failure", FINGERPRINT, "The fingerprint of the failure that they belong to."),
     _query("task", ID, "The id of the task that died."),
 ]
+_BOOLEAN_TEXT = enum(("true", "false"))
+_FAILURE_FILTERS = [
+    _query("actor", text(255), "The exact name."),
+    _query("error_type", text(255), "The exact name."),
+    _query("assignee", text(150), "The exact name of who looks after it."),
+    _query("open", _BOOLEAN_TEXT, "Whether it has open dead letters."),
+    _query("snoozed", _BOOLEAN_TEXT, "Whether it is snoozed now."),
+    _query(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MOST_FAILURES, "default": DEFAULT_FAILURES},
+        "The most entries of the list, which has no pages.",
+    ),
+]
+_OPERATION_FILTERS = [
+    _query("state", array(enum(OperationState)), f"{_IN_ANY_CASE} May be repeated."),
+    _query("verb", enum(OperationVerb.names), _IN_ANY_CASE),
+    _query("by", text(150), "The exact name of who began it."),
+    _query("failure", FINGERPRINT, "The failure whose dead letters it is for."),
+]
+_ITEM_FILTERS = [_query("state", array(enum(ItemState.names)), f"{_IN_ANY_CASE} May be repeated.")]
 _WORKER_FILTERS = [_query("status", array(enum(WorkerStatus)), f"{_IN_ANY_CASE} May be repeated.")]
 _JOURNAL_FILTERS = [
     _query("verb", text(20), "The exact name: cancel, pause, issue, …"),
@@ -122,6 +179,8 @@ class Operation:
     errors: Sequence[int] = ()
     is_open: bool = False
     is_text: bool = False
+    #: Whether it can answer with server-sent events instead.
+    is_stream: bool = False
     #: Whether it can make tasks run, which the submission limit counts.
     makes_run: bool = False
 
@@ -129,6 +188,8 @@ class Operation:
 TASK_PATH = f"{BASE}/tasks/{{task_id}}"
 _BATCH_PATH = f"{BASE}/batches/{{batch_id}}"
 _LETTER_PATH = f"{BASE}/dlq/{{letter_id}}"
+_FAILURE_PATH = f"{BASE}/failures/{{fingerprint}}"
+_OPERATION_PATH = f"{BASE}/operations/{{operation_id}}"
 _WORKER_PATH = f"{BASE}/workers/{{worker_id}}"
 _SCHEDULE_PATH = f"{BASE}/schedules/{{schedule_id}}"
 _QUEUE_PATH = f"{BASE}/queues/{{name}}"
@@ -144,7 +205,7 @@ OPERATIONS: Sequence[Operation] = (
     Operation("get", f"{BASE}/tasks", "listTasks", {200: "TaskPage"}, parameters=[*_TASK_FILTERS, *_PAGING]),
     Operation(
         "post", f"{BASE}/tasks", "submitTask", {201: "Task", 200: "SubmittedTask"},
-        body="Submission", parameters=[_IDEMPOTENCY_KEY], errors=[404, 409, 413, 422], makes_run=True,
+        body="Submission", parameters=[_IDEMPOTENCY_KEY, _WAIT, _PREFER], errors=[404, 409, 413, 422], makes_run=True,
     ),
     Operation(
         "post", f"{BASE}/tasks/bulk", "submitTasks", {201: "SubmittedTasks", 200: "SubmittedTasks"},
@@ -162,7 +223,9 @@ OPERATIONS: Sequence[Operation] = (
     ),
     Operation("get", f"{TASK_PATH}/attempts", "listAttempts", {200: "AttemptPage"}, parameters=_PAGING),
     Operation("get", f"{TASK_PATH}/result", "readResult", {200: "Result"}),
-    Operation("get", f"{TASK_PATH}/events", "listEvents", {200: "EventPage"}, parameters=_PAGING),
+    Operation(
+        "get", f"{TASK_PATH}/events", "listEvents", {200: "EventPage", 204: ""}, parameters=_EVENTS, is_stream=True,
+    ),
     Operation("get", f"{TASK_PATH}/workflow", "listWorkflow", {200: "WorkflowPage"}, parameters=_PAGING),
     Operation(
         "get", f"{BASE}/batches", "listBatches", {200: "BatchPage"}, parameters=[*_BATCH_FILTERS, *_PAGING],
@@ -186,6 +249,23 @@ OPERATIONS: Sequence[Operation] = (
         **_REASON, errors=[409], makes_run=True,
     ),
     Operation("post", f"{_LETTER_PATH}/discard", "discardDeadLetter", {200: "DeadLetter"}, **_REASON, errors=[409]),
+    Operation("get", f"{BASE}/failures", "listFailures", {200: "Failures"}, parameters=_FAILURE_FILTERS),
+    Operation("get", _FAILURE_PATH, "readFailure", {200: "FailureDetail"}),
+    Operation("patch", _FAILURE_PATH, "changeFailure", {200: "Failure"}, body="FailureChange"),
+    Operation(
+        "get", f"{BASE}/operations", "listOperations", {200: "OperationPage"},
+        parameters=[*_OPERATION_FILTERS, *_PAGING],
+    ),
+    Operation("post", f"{BASE}/operations", "beginOperation", {201: "Operation"}, body="NewOperation", errors=[413]),
+    Operation("get", _OPERATION_PATH, "readOperation", {200: "Operation"}),
+    Operation("patch", _OPERATION_PATH, "changeOperation", {200: "Operation"}, body="Pace", errors=[409]),
+    Operation(
+        "get", f"{_OPERATION_PATH}/items", "listOperationItems", {200: "OperationItemPage"},
+        parameters=[*_ITEM_FILTERS, *_PAGING],
+    ),
+    Operation("post", f"{_OPERATION_PATH}/pause", "pauseOperation", {200: "Operation"}, **_REASON, errors=[409]),
+    Operation("post", f"{_OPERATION_PATH}/resume", "resumeOperation", {200: "Operation"}, **_REASON, errors=[409]),
+    Operation("post", f"{_OPERATION_PATH}/cancel", "cancelOperation", {200: "Operation"}, **_REASON, errors=[409]),
     Operation("get", f"{BASE}/actors", "listActors", {200: "Actors"}),
     Operation(
         "get", f"{BASE}/workers", "listWorkers", {200: "WorkerPage"},

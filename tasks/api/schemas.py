@@ -103,13 +103,13 @@ def _given(one: TaskField) -> Schema:
 
 _LATER = "Reserved; empty in this release."
 
-_ERROR = an_object(
+ERROR = an_object(
     {
         "type": about(TEXT, "The exception's class, or the limit that was exceeded; may be empty."),
         "message": about(or_null(TEXT), "The exception's message, shortened; null: hidden."),
     }
 )
-_HIDDEN = array(
+HIDDEN = array(
     TEXT,
     description="The fields that are null because the caller may not see other people's payloads. Those who may see "
     'them get secrets as "********"; owners see all.',
@@ -183,8 +183,8 @@ _TASK = {
         "What the actor last showed of its progress; null: nothing.",
     ),
     "checkpointed_at": about(or_null(TIME), "When the task last kept a checkpoint, or the cursor of a loop."),
-    "error": about(or_null(_ERROR), "The last failure."),
-    "hidden": _HIDDEN,
+    "error": about(or_null(ERROR), "The last failure."),
+    "hidden": HIDDEN,
     "created_at": about(TIME, "When the task was submitted."),
     "queued_at": about(or_null(TIME), "When the task was last handed to the broker."),
     "started_at": about(or_null(TIME), "When the last execution began; while RUNNING, the time of the claim."),
@@ -237,7 +237,7 @@ _ATTEMPT = {
         or_null(
             an_object(
                 {
-                    **_ERROR["properties"],
+                    **ERROR["properties"],
                     "traceback": about(or_null(TEXT), "The last lines of the traceback; null: hidden."),
                 }
             )
@@ -251,9 +251,9 @@ _ATTEMPT = {
     ),
     "log_dropped": about(INTEGER, "How many older lines were dropped."),
     "note": about(or_null(TEXT), "A remark, for example that the result could not be stored; null: none."),
-    "hidden": _HIDDEN,
+    "hidden": HIDDEN,
 }
-_EVENT = {
+_ACT = {
     "verb": about(TEXT, "The verb: cancel, retry, redrive, edit, delete, rescue, …"),
     "by": about(or_null(TEXT), "Who did it; null: a repair, or code that did not say."),
     "door": about(or_null(enum(Door)), "By which way; null: not recorded by an earlier release."),
@@ -263,7 +263,7 @@ _EVENT = {
 }
 _ENTRY = {
     "id": about(INTEGER, "Grows with time."),
-    **_EVENT,
+    **_ACT,
     "kind": about(enum(ObjectKind), "What it was done to."),
     "object": about(or_null(TEXT), "The object's id, or the name of the queue; null: the sum of an act on many."),
     "name": about(or_null(TEXT), "The host and process of a worker, or the name of a token."),
@@ -316,8 +316,8 @@ _DEAD_LETTER = {
     "queue": about(TEXT, "The task's queue when it died."),
     "attempt": about(INTEGER, "Claims by workers up to this death; those put back unstarted count too."),
     "reason": about(enum(DeathReason), "Why the task died."),
-    "error": about(or_null(_ERROR), "The last failure."),
-    "hidden": _HIDDEN,
+    "error": about(or_null(ERROR), "The last failure."),
+    "hidden": HIDDEN,
     "fingerprint": about(TEXT, "Deaths with the same cause have the same fingerprint."),
     "died_at": about(TIME, "When the task died."),
     "resolution": about(enum(Resolution.names), "How the dead letter was resolved; OPEN: not yet."),
@@ -403,8 +403,6 @@ SCHEMAS: Mapping[str, Schema] = {
     "Result": an_object({name: _TASK[name] for name in ("id", "status", "result", "error", "hidden", "finished_at")}),
     "Attempt": an_object(_ATTEMPT),
     "AttemptPage": page_of("Attempt"),
-    "Event": an_object(_EVENT),
-    "EventPage": page_of("Event"),
     "JournalEntry": an_object(_ENTRY),
     "JournalPage": page_of("JournalEntry"),
     "WaitingFor": an_object(_WAITING_FOR, optional=[name for name in _WAITING_FOR if name not in {"kind", "message"}]),

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
+from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks import lifecycle
 from tasks.api.addresses import page_as_dict, parameters, urls_of
 from tasks.api.authors import author_of, read_author, read_author_and_extent
+from tasks.api.events import WAITS, when_ended
 from tasks.api.examples import EXAMPLES
 from tasks.api.idempotency_key import key_in_header
 from tasks.api.parsers import read_object
@@ -31,7 +33,7 @@ from tasks.contract.batches import SPREAD, check_batches
 from tasks.contract.dependencies import check_parents, parents_of
 from tasks.contract.filters import filtered
 from tasks.contract.idempotency_key import take_key
-from tasks.contract.journal import event_as_dict, take_reason
+from tasks.contract.journal import take_reason
 from tasks.contract.pages import Order, page
 from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.retry_bounds import check_retries
@@ -61,7 +63,6 @@ from tasks.queries.forecast import Forecast, expected_start
 from tasks.submission import EDITABLE, spread
 
 _BY_NUMBER = Order("number", False, lambda attempt: attempt.number, int)
-_BY_SERIAL = Order("id", False, lambda entry: entry.pk, int)
 
 
 class TaskList(ApiView):
@@ -77,8 +78,15 @@ class TaskList(ApiView):
         """List tasks, newest first."""
         return task_page(request, Task.objects.all())
 
-    def post(self, request: Request) -> Response:
-        """Submit one task."""
+    def post(self, request: Request) -> HttpResponseBase:
+        """Submit one task; with ``wait``, answer when it has ended, or when that many seconds are over.
+
+        The head of the answer, with the ``Location``, comes at once. The body is the task as it stands then. ``Prefer:
+        wait=10`` (RFC 7240) says the same as ``wait=10``; ``Preference-Applied`` tells that the answer waits.
+        """
+        return when_ended(request, self._submit) if any(map(request.META.get, WAITS)) else self._submit(request)
+
+    def _submit(self, request: Request) -> Response:
         body, caller, url = read_object(request), caller_of(request), urls_of(request, "api-tasks")
         key, limit = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller)
         submission = read_submission(body, caller=caller)
@@ -89,7 +97,7 @@ class TaskList(ApiView):
         if key is None:
             with hiding_holders(caller):
                 task = lifecycle.submit(submission, admit=limit)
-            written = task_as_dict(task, url=url, sees=_sees(request))
+            written = task_as_dict(task, url=url, sees=sight_of(caller))
             return Response(written, status=_accepted([task]), headers={"Location": written["url"], **limit.headers})
         with hiding_holders(caller):
             receipt = lifecycle.submit_once(submission, key=key, admit=limit)
@@ -258,18 +266,6 @@ class TaskResult(ApiView):
     def get(self, request: Request, task_id: str) -> Response:
         """Read the result of a task; ``result`` is null until the task has SUCCEEDED."""
         return Response(result_as_dict(find_task(request, task_id, VIEW_TASK), sees=_sees(request)))
-
-
-class TaskEvents(ApiView):
-    """``GET tasks/{id}/events``."""
-
-    actions = {"GET": VIEW_TASK}
-
-    def get(self, request: Request, task_id: str) -> Response:
-        """List what users and the scheduler did to a task, oldest first."""
-        asked, rows = parameters(request), find_task(request, task_id, VIEW_TASK).events.all()
-        found = page(filtered(rows, asked, {}), asked, order=_BY_SERIAL)
-        return Response(page_as_dict(request, found, event_as_dict))
 
 
 def task_page(request: Request, rows: TaskQuerySet) -> Response:

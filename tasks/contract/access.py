@@ -73,6 +73,12 @@ CANCEL_BATCH = Action("cancel this batch", ("callboard.cancel_batch",), is_for_o
 VIEW_DEAD_LETTER = Action("see this dead letter", ("dlq.view_deadletter",), Scope.READ, is_for_owners=True)
 REDRIVE_DEAD_LETTER = Action("re-drive this dead letter", ("dlq.redrive_deadletter",), is_for_owners=True)
 DISCARD_DEAD_LETTER = Action("discard this dead letter", ("dlq.discard_deadletter",), is_for_owners=True)
+VIEW_FAILURE = Action("see failures", ("dlq.view_failure",), Scope.READ)
+CHANGE_FAILURE = Action("assign, snooze and note failures", ("dlq.change_failure",))
+VIEW_OPERATION = Action("see operations", ("callboard.view_operation",), Scope.READ)
+#: Beyond the action that it does to each row.
+BEGIN_OPERATION = Action("act on many tasks or dead letters", ("callboard.add_operation",))
+CHANGE_OPERATION = Action("pause, resume and cancel operations", ("callboard.change_operation",))
 VIEW_QUEUE = Action("see queues", ("callboard.view_queue",), Scope.READ)
 PAUSE_QUEUE = Action("pause and resume queues", ("callboard.pause_queue",))
 VIEW_SCHEDULE = Action("see schedules", ("callboard.view_schedule",), Scope.READ)

@@ -18,6 +18,7 @@ FILTERS: Mapping[str, Filter] = {
     "resolution": Filter(choice(Resolution), DeadLetterQuerySet.resolved_as),
     "actor": Filter(fields.text(255), DeadLetterQuerySet.for_actor),
     "queue": Filter(fields.text(100), DeadLetterQuerySet.in_queue),
+    "failure": Filter(fields.fingerprint, DeadLetterQuerySet.of_cause),
     "task": Filter(fields.identifier, DeadLetterQuerySet.of_task),
 }
 

@@ -15,10 +15,12 @@ from hashlib import blake2b
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from tasks.conf import conf
 from tasks.contract import fields
 from tasks.contract.journal import event_as_dict
 from tasks.contract.sight import Lens
 from tasks.contract.values import error_as_dict, last_error_as_dict, timestamp
+from tasks.errors import InvalidQuery
 from tasks.models import Attempt, Journal, Task
 from tasks.queries.happenings import Happenings, Since
 from tasks.states import EventType, Status
@@ -26,6 +28,7 @@ from tasks.states import EventType, Status
 #: An id as ``Position.encode`` writes it.
 ID_PATTERN = r"^[0-9]{1,10}-[0-9]{1,19}-[0-9a-f]{1,16}-[0-9a-f]{1,16}$"
 _NOT_TOLD = "0"
+_WAIT = re.compile(r'wait\s*=\s*"?([0-9]{1,9})"?', re.IGNORECASE | re.ASCII)
 _LARGEST = Since(2**31 - 1, 2**63 - 1)
 
 
@@ -60,6 +63,44 @@ def read_id(text: str) -> Position:
         if since.attempt <= _LARGEST.attempt and since.entry <= _LARGEST.entry:
             return Position(since, status, progress)
     raise fields.InvalidValue("invalid", "expected the id of an event of this task, unchanged")
+
+
+def known_position(text: str, task: Task) -> Position:
+    """Read the id of an event of a task.
+
+    Raises:
+        InvalidValue: it is not one of this task.
+    """
+    position = read_id(text)
+    if position.since.attempt > task.attempt:
+        raise fields.InvalidValue("invalid", "expected the id of an event of this task, got one of another task")
+    return position
+
+
+def last_event(text: str, task: Task, *, field: str) -> Position:
+    """Read the id of the last event that a client has of a task.
+
+    Raises:
+        InvalidQuery: it is not one of this task; names the field.
+    """
+    try:
+        return known_position(text, task)
+    except fields.InvalidValue as error:
+        raise InvalidQuery(errors=[fields.field_error(field, error)]) from error
+
+
+def wait_seconds(value: str) -> int:
+    """Read how long a client is ready to wait, in whole seconds."""
+    return int(fields.digits(0, int(conf.MAX_WAIT_SECONDS))(value))
+
+
+def preferred_wait(header: str) -> int | None:
+    """Read "wait" from a Prefer header; None if there is none, or it is not valid, which RFC 7240 says to ignore."""
+    for preference in header.split(","):
+        found = _WAIT.fullmatch(preference.partition(";")[0].strip())
+        if found is not None:
+            return min(int(found[1]), int(conf.MAX_WAIT_SECONDS))
+    return None
 
 
 class Told(NamedTuple):

@@ -287,6 +287,13 @@ def unique(value: Any) -> Unique:
         raise InvalidValue("invalid", str(error)) from error
 
 
+def fingerprint(value: Any) -> str:
+    """Read the fingerprint of a failure."""
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{32}", value):
+        raise InvalidValue("invalid", f"expected 32 hexadecimal digits, got {quoted(value)}")
+    return value
+
+
 def identifier(value: str) -> UUID:
     """Read an id."""
     if not _UUID.fullmatch(value):

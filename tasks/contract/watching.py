@@ -12,7 +12,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 from uuid import UUID
@@ -36,8 +37,8 @@ LOOK_SECONDS = 5.0
 #: How long the thread waits after a look that failed, and how long it stays when nobody watches any more.
 PAUSE_SECONDS = 0.5
 IDLE_SECONDS = 5.0
-#: Of a processor, the most that looking may take.
-LARGEST_SHARE = 0.2
+#: Of the time, the most that looking may take.
+LARGEST_SHARE = 0.5
 #: However slow the database is, a watcher waits no longer than this for a look.
 LONGEST_PAUSE_SECONDS = 0.25
 RETRY_AFTER_SECONDS = 5
@@ -65,11 +66,17 @@ class Change:
         task: as it stands; None if it was not read yet, or is gone.
         events: that are new, oldest first.
         end: set if nothing follows.
+        written: what the watcher's ``write`` made of it; None if there is none, or it failed.
     """
 
     task: Task | None
     events: list[dict[str, Any]]
     end: End | None = None
+    written: Any = None
+
+
+#: Makes of a change what the watcher sends. It is called in the hub's thread, so it may ask the database.
+Write = Callable[[Change], Any]
 
 
 class Watch:
@@ -79,7 +86,15 @@ class Watch:
     """
 
     def __init__(
-        self, hub: "Hub", task: Task, position: Position | None, *, sight: Sight, user: Any, ends_at: float
+        self,
+        hub: "Hub",
+        task: Task,
+        position: Position | None,
+        *,
+        sight: Sight,
+        user: Any,
+        ends_at: float,
+        write: Write | None,
     ) -> None:
         self.task_id: UUID = task.pk
         self.position = position
@@ -88,7 +103,7 @@ class Watch:
         self.has_ended = False
         self.version: str | None = None
         self.task: Task | None = None
-        self._hub, self._sight = hub, sight
+        self._hub, self._sight, self._write = hub, sight, write
         self._change: Change | None = None
         self._wake: Callable[[], None] | None = None
 
@@ -151,10 +166,17 @@ class Watch:
         return True
 
     def _give(self, change: Change, version: str | None) -> None:
+        if self._write is not None:
+            try:
+                change = replace(change, written=self._write(change))
+            except Exception:
+                log.error("what is new of a watched task could not be written; its watcher gets less", exc_info=True)
         self.version, self._change = version, change
         self.has_ended = change.end is not None
         if self._wake is not None:
-            self._wake()
+            # Its server may be about to stop.
+            with suppress(Exception):
+                self._wake()
 
 
 class Hub:
@@ -174,29 +196,43 @@ class Hub:
     def __len__(self) -> int:
         return len(self._watches)
 
-    def watch(self, task: Task, position: Position | None, *, caller: Caller, seconds: float | None = None) -> Watch:
+    def watch(
+        self,
+        task: Task,
+        position: Position | None,
+        *,
+        caller: Caller,
+        seconds: float | None = None,
+        write: Write | None = None,
+    ) -> Watch:
         """Watch a task that the caller may see.
 
         Parameters:
             position: what the watcher knows already; None: nothing.
             seconds: how long; by default as long as a watch may last.
+            write: see ``Write``.
 
         Raises:
             TooManyWatchers: of this user.
             WatchersFull: of all together.
         """
-        (watch,) = self.watch_many([(task, position)], caller=caller, seconds=seconds)
+        (watch,) = self.watch_many([(task, position)], caller=caller, seconds=seconds, write=write)
         return watch
 
     def watch_many(
-        self, tasks: Collection[tuple[Task, Position | None]], *, caller: Caller, seconds: float | None = None
+        self,
+        tasks: Collection[tuple[Task, Position | None]],
+        *,
+        caller: Caller,
+        seconds: float | None = None,
+        write: Write | None = None,
     ) -> list[Watch]:
         """Watch tasks, all or none; see ``watch``."""
         # Here, because the hub's thread asks for no permissions.
         sees, user = sight_of(caller), caller.user.pk
         ends_at = time.monotonic() + (conf.MAX_WATCH_SECONDS if seconds is None else seconds)
         watches = [
-            Watch(self, task, position, sight=sees(task.owner_id), user=user, ends_at=ends_at)
+            Watch(self, task, position, sight=sees(task.owner_id), user=user, ends_at=ends_at, write=write)
             for task, position in tasks
         ]
         with self._lock:
@@ -246,7 +282,7 @@ class Hub:
                 is_full = started >= next_look
                 self.look(watches if is_full else [one for one in watches if one.version is None])
                 if is_full:
-                    # However many are watched, most of the processor is for others.
+                    # However slow the database is, it has a pause as long as the look took.
                     pause = max(pause, min(LONGEST_PAUSE_SECONDS, (time.monotonic() - started) / LARGEST_SHARE))
                     next_look = started + pause
                 is_failing = False

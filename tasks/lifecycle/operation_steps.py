@@ -268,10 +268,12 @@ def _done(operation: Operation, items: Sequence[_Item], *, lease: str, term: int
 
 
 def _edited(rows: Sequence[UUID], operation: Operation, by: Author) -> dict[UUID, str]:
-    notes = {}
+    notes, change = {}, dict(operation.change)
+    if "run_at" in change:
+        change["run_at"] = datetime.fromisoformat(change["run_at"])
     for id in rows:
         try:
-            edit(id, operation.change, by=by)
+            edit(id, change, by=by)
         except CallboardError as refusal:
             notes[id] = refusal.detail[:100]
     return notes

@@ -72,7 +72,7 @@ def begin(plan: Plan, ids: Sequence[UUID], *, by: Author = UNKNOWN, starts: bool
     """Make an operation on these rows; the leader begins with the first.
 
     Parameters:
-        ids: of tasks or of dead letters, whichever the verb is for; at most ``MOST_ROWS``.
+        ids: of tasks or of dead letters, whichever the verb is for; with more than ``MOST_ROWS`` it has the first.
         starts: otherwise it is a preview, until ``resume``.
     """
     operation = Operation(
@@ -83,8 +83,9 @@ def begin(plan: Plan, ids: Sequence[UUID], *, by: Author = UNKNOWN, starts: bool
         stop_percent=plan.stop_percent if plan.verb in RUNNING_AGAIN else None,
     )  # fmt: skip
     statement = _LETTERS if plan.verb in ON_DEAD_LETTERS else _TASKS
-    unique = [str(id) for id in dict.fromkeys(ids)][:MOST_ROWS]
-    operation.total = len(fetch(statement, {"operation": operation.pk, "ids": unique}))
+    unique = [str(id) for id in dict.fromkeys(ids)]
+    operation.is_capped = len(unique) > MOST_ROWS
+    operation.total = len(fetch(statement, {"operation": operation.pk, "ids": unique[:MOST_ROWS]}))
     operation.save(force_insert=True)
     detail = {"verb": str(plan.verb), "total": operation.total}
     record(by, "create", ObjectKind.OPERATION, str(operation.pk), name=str(operation), detail=detail)

@@ -126,6 +126,12 @@ class Migration(migrations.Migration):
                         blank=True, db_default="", default="", help_text="Why it stopped.", max_length=300
                     ),
                 ),
+                (
+                    "is_capped",
+                    models.BooleanField(
+                        db_default=False, default=False, help_text="More rows matched; it has the newest."
+                    ),
+                ),
                 ("total", models.PositiveIntegerField(db_default=0, default=0)),
                 ("moved", models.PositiveIntegerField(db_default=0, default=0)),
                 ("skipped", models.PositiveIntegerField(db_default=0, default=0)),

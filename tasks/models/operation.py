@@ -75,6 +75,7 @@ class Operation(models.Model):
     #: The last item whose fate was looked at; 0: begin with the first.
     looked_to = models.BigIntegerField(db_default=0, default=0)
     note = models.CharField(max_length=300, db_default="", default="", blank=True, help_text="Why it stopped.")
+    is_capped = models.BooleanField(db_default=False, default=False, help_text="More rows matched; it has the newest.")
     total = models.PositiveIntegerField(db_default=0, default=0)
     moved = models.PositiveIntegerField(db_default=0, default=0)
     skipped = models.PositiveIntegerField(db_default=0, default=0)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from tasks.db.statements import by_index, fetch
 from tasks.lifecycle.predicates import DISPATCHABLE, IS_DUE, LIVE_WORKER
+from tasks.models import Task
 from tasks.priority import BANDS
 from tasks.queries import counts
 from tasks.queries.counts import Count
@@ -59,3 +60,22 @@ def all_queue_stats() -> list[QueueStats]:
         QueueStats(name, paused_at, Count(waiting, waiting >= counts.COUNT_CAP), *rest)
         for name, paused_at, waiting, *rest in rows
     ]
+
+
+_OLDEST = f"""
+SELECT first.id FROM generate_series(1, 10) AS probe (priority)
+CROSS JOIN LATERAL (
+    SELECT task.id, task.run_at FROM callboard_task AS task
+    WHERE {IS_DUE} AND task.queue = %(queue)s AND task.priority = probe.priority
+    ORDER BY task.run_at, task.id LIMIT %(most)s
+) AS first
+ORDER BY first.run_at, first.id LIMIT %(most)s
+"""
+
+
+def oldest_due(queue: str, *, most: int) -> list[Task]:
+    """List the tasks of a queue that have been due longest, by one probe per priority."""
+    with by_index():
+        ids = [id for (id,) in fetch(_OLDEST, {"queue": queue, "most": most})]
+    found = Task.objects.defer("payload", "args", "options", "result", "log").in_bulk(ids)
+    return [found[id] for id in ids if id in found]

@@ -193,26 +193,23 @@ class _Found(dict[object, Tally]):
 
 
 def by_actor(
-    *, seconds: int, back: int = 0, actors: Sequence[str] | None = None, with_times: bool = False
+    *, seconds: int, actors: Sequence[str] | None = None, queue: str | None = None, with_times: bool = False
 ) -> dict[str, Tally]:
-    """Add up the last ``seconds``, to the minute, for each actor."""
-    return _by("stat.actor", seconds, back, actors, with_times=with_times)
+    """Add up the last ``seconds``, to the minute, for each actor, or for each of these."""
+    return _by("stat.actor", seconds, actors, queue, with_times=with_times)
 
 
 def by_queue(*, seconds: int, with_times: bool = False) -> dict[str, Tally]:
     """Add up the last ``seconds``, to the minute, for each queue."""
-    return _by("stat.queue", seconds, 0, None, with_times=with_times)
+    return _by("stat.queue", seconds, None, None, with_times=with_times)
 
 
-def _by(key: str, seconds: int, back: int, actors: Sequence[str] | None, *, with_times: bool) -> dict[str, Tally]:
+def _by(
+    key: str, seconds: int, actors: Sequence[str] | None, queue: str | None, *, with_times: bool
+) -> dict[str, Tally]:
     found = _Found()
-    bounds = {
-        "step": 60,
-        "ago": seconds + back,
-        "until": back,
-        "actors": None if actors is None else list(actors),
-        "queue": None,
-    }
+    names = None if actors is None else list(actors)
+    bounds = {"step": 60, "ago": seconds, "until": 0, "actors": names, "queue": queue}
     _fill(found, key, bounds, with_times=with_times)
     return {str(name): tally for name, tally in found.items()}
 

@@ -4,7 +4,7 @@ It is the same for each method. The server runs it on a thread of its own.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from tasks.contract.journal import take_reason
 from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.refusal_limit import REFUSED, address_key, refusal_key, refusals
 from tasks.contract.sight import Sees, sight_of
+from tasks.contract.watching import Watch
 from tasks.db import call_timeout, server, sessions
 from tasks.errors import CallboardError, NotAuthenticated, TooManyRefused, TooSlow, http_status
 from tasks.lifecycle import Author
@@ -47,6 +48,8 @@ class Method:
     request: type[Message]
     response: type[Message]
     is_stream: bool = False
+    #: Whether the answer is a stream of events; then the fields are ``watches``.
+    is_watch: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ class Answer:
     error: CallboardError | None
     #: The headers of the submission limit.
     headers: Mapping[str, str]
+    #: What the answer comes from, if it is a stream of events.
+    watches: Sequence[Watch] = ()
 
 
 def answer(method: Method, raw: bytes, origin: Origin) -> Answer:
@@ -132,6 +137,8 @@ def answer(method: Method, raw: bytes, origin: Origin) -> Answer:
                 refusals.check(refusal_key(caller))
             call = Call(caller)
             values = method.answer(call, messages.read(method.request, raw))
+            if method.is_watch:
+                return Answer(None, None, call.limit.headers, watches=values["watches"])
             return Answer(messages.write(method.response, values), None, call.limit.headers)
     except Exception as exc:  # noqa: BLE001 - a defect is logged, and answered like every other error
         error = errors.translated(exc)

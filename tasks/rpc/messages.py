@@ -14,7 +14,7 @@ from tasks.contract import strict_json
 from tasks.errors import FieldError, InvalidTask, MalformedRequest, TooLarge
 
 #: Fields that hold JSON as text, so that whole numbers stay exact.
-JSON = frozenset({"payload", "result", "progress"})
+JSON = frozenset({"payload", "result", "progress", "detail"})
 
 _TIMESTAMP, _STATUS = "google.protobuf.Timestamp", "google.rpc.Status"
 

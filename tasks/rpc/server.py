@@ -14,12 +14,13 @@ from grpc import aio
 from tasks.conf import conf
 from tasks.contract.access import Action
 from tasks.errors import NotAuthenticated, NotReady, TooManyRefused, TooSlow
-from tasks.rpc import calls, errors, reflection
+from tasks.rpc import calls, errors, messages, reflection
 from tasks.rpc.calls import Answer, Method
 from tasks.rpc.credentials import server_credentials
 from tasks.rpc.health import Health
 from tasks.rpc.incoming import END, Incoming
 from tasks.rpc.services import METHODS, SERVICES
+from tasks.rpc.watching import Watching
 
 T = TypeVar("T")
 
@@ -101,6 +102,8 @@ class Server(grpc.GenericRpcHandler):
             return self._health.handlers.get(path)
         if method.is_stream:
             return grpc.stream_stream_rpc_method_handler(partial(self._stream, path, method))
+        if method.is_watch:
+            return grpc.unary_stream_rpc_method_handler(partial(self._watch, path, method))
         return grpc.unary_unary_rpc_method_handler(partial(self._unary, path, method))
 
     async def _unary(self, path: str, method: Method, raw: bytes, context: Any) -> bytes:
@@ -122,6 +125,21 @@ class Server(grpc.GenericRpcHandler):
                     raise answer.error
                 await _send(call, _bytes(answer) if answer.error is None else _refusal(method, answer.error))
             call.finish({})
+
+    async def _watch(self, path: str, method: Method, raw: bytes, context: Any) -> None:
+        """Send each event as it comes; between two of them the call holds no thread."""
+        async with Incoming(path, context) as call:
+            watching = Watching()
+            try:
+                answer = await self._in_thread(partial(watching.begin, method, raw, call.origin))
+                if answer.error is not None:
+                    raise answer.error
+                async for watch, event in watching.events(self._stopping):
+                    values = {"task_id": str(watch.task_id), "event": event}
+                    await _send(call, messages.write(method.response, values).SerializeToString())
+                call.finish({})
+            finally:
+                watching.stop()
 
     async def _reflect(self, path: str, _: Any, context: Any) -> None:
         async with Incoming(path, context) as call:

@@ -2,22 +2,29 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from tasks import lifecycle
 from tasks.contract import workflows
 from tasks.contract.access import CANCEL_TASK, RETRY_TASK, SUBMIT_TASK, VIEW_TASK, Action, find_owned, visible
 from tasks.contract.dependencies import check_parents, parents_of
+from tasks.contract.events import Position, last_event
 from tasks.contract.filters import filtered
 from tasks.contract.idempotency_key import take_key
 from tasks.contract.pages import page
 from tasks.contract.submissions import hiding_holders, read_submission, read_submissions
 from tasks.contract.tasks import FILTERS, UNSEEN, receipt_as_list, result_as_dict, task_as_dict
+from tasks.contract.watching import hub
+from tasks.errors import FieldError, InvalidQuery
 from tasks.models import Task
 from tasks.queries.forecast import Forecast, expected_start
 from tasks.rpc.calls import Call, Method, Values
 from tasks.rpc.generated import task_pb2 as pb
 from tasks.rpc.messages import as_parameters
 from tasks.rpc.pages import page_as_dict
+
+#: Of one call of WatchTasks.
+MOST_WATCHED = 100
 
 
 def submit_task(call: Call, asked: Values) -> Mapping[str, Any]:
@@ -100,6 +107,32 @@ def _written(call: Call, task: Task, *, forecast: Forecast | None = None) -> dic
     return task_as_dict(task, url=str, sees=call.sees, forecast=forecast)
 
 
+def watch_task(call: Call, asked: Values) -> Mapping[str, Any]:
+    """Watch one task."""
+    task = _find(call, asked, VIEW_TASK)
+    return {"watches": [hub.watch(task, _known(asked, task, "last_event_id"), caller=call.caller)]}
+
+
+def watch_tasks(call: Call, asked: Values) -> Mapping[str, Any]:
+    """Watch several tasks, all or none."""
+    wanted = asked.get("tasks", [])
+    if not 1 <= len(wanted) <= MOST_WATCHED:
+        message = f"expected 1 to {MOST_WATCHED} tasks, got {len(wanted)}"
+        raise InvalidQuery(errors=[FieldError("tasks", "invalid", message)])
+    found: dict[UUID, tuple[Task, Position | None]] = {}
+    for number, one in enumerate(wanted):
+        task = _find(call, one, VIEW_TASK)
+        if task.pk in found:
+            raise InvalidQuery(errors=[FieldError(f"tasks.{number}.id", "invalid", "expected each task once")])
+        found[task.pk] = task, _known(one, task, f"tasks.{number}.last_event_id")
+    return {"watches": hub.watch_many(list(found.values()), caller=call.caller)}
+
+
+def _known(asked: Values, task: Task, field: str) -> Position | None:
+    given = asked.get("last_event_id")
+    return last_event(given, task, field=field) if given else None
+
+
 METHODS = {
     "SubmitTask": Method(SUBMIT_TASK, submit_task, pb.SubmitTaskRequest, pb.SubmitTaskResponse),
     "SubmitTasks": Method(SUBMIT_TASK, submit_chunk, pb.SubmitTasksRequest, pb.SubmitTasksResponse, is_stream=True),
@@ -108,4 +141,6 @@ METHODS = {
     "CancelTask": Method(CANCEL_TASK, cancel_task, pb.CancelTaskRequest, pb.CancelTaskResponse),
     "RetryTask": Method(RETRY_TASK, retry_task, pb.RetryTaskRequest, pb.RetryTaskResponse),
     "GetResult": Method(VIEW_TASK, get_result, pb.GetResultRequest, pb.GetResultResponse),
+    "WatchTask": Method(VIEW_TASK, watch_task, pb.WatchTaskRequest, pb.WatchTaskResponse, is_watch=True),
+    "WatchTasks": Method(VIEW_TASK, watch_tasks, pb.WatchTasksRequest, pb.WatchTasksResponse, is_watch=True),
 }

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 import structlog
@@ -96,19 +96,29 @@ class _Formatter(logging.Formatter):
 
     def __init__(self, log_format: str) -> None:
         super().__init__()
-        self._rendering = _rendering(log_format)
+        self._render = _renderer(log_format)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one event as one line."""
-        # On copies, because other handlers get the same record.
-        if isinstance(record.msg, Events):
-            return "\n".join(self._line(dict(event)) for event in record.msg)
-        return self._line(dict(record.msg) if isinstance(record.msg, Event) else self._of_library(record))
+        """Write each event as one line, without its secrets."""
+        known = masking.expected()
+        text = "\n".join(map(self._line, self._events(record)))
+        # One look at all lines costs a fraction of one for each, and most hold nothing to mask.
+        if not masking.may_hold_secret(text, known=known):
+            return text
+        return "\n".join(
+            self._line(event, hide=lambda one: masking.masked(one, known=known)) for event in self._events(record)
+        )
 
-    def _line(self, line: Any) -> str:
-        for step in self._rendering:
-            line = step(None, "", line)
-        return str(line)
+    def _events(self, record: logging.LogRecord) -> Sequence[EventDict]:
+        # Copies, because other handlers get the same record.
+        if isinstance(record.msg, Events):
+            return [dict(event) for event in record.msg]
+        return [dict(record.msg) if isinstance(record.msg, Event) else self._of_library(record)]
+
+    def _line(self, event: EventDict, *, hide: Callable[[EventDict], EventDict] | None = None) -> str:
+        for step in _TRACEBACKS:
+            event = step(None, "", event)  # type: ignore[assignment]
+        return str(self._render(None, "", event if hide is None else hide(event)))
 
     def _of_library(self, record: logging.LogRecord) -> EventDict:
         event: Any = {"event": record.getMessage(), "_record": record}
@@ -119,14 +129,13 @@ class _Formatter(logging.Formatter):
         return dict(event)
 
 
-def _rendering(log_format: str) -> list[Processor]:
-    tracebacks: list[Processor] = [structlog.processors.format_exc_info, _without_rows]
+def _renderer(log_format: str) -> Processor:
+    """Choose how an event becomes a line."""
     if log_format == "console" or (log_format == "auto" and sys.stderr.isatty()):
         # Named, because the default prints local variables, and so payloads, where `rich` is installed.
         plain = structlog.dev.plain_traceback
-        console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
-        return [*tracebacks, _without_secrets(console)]
-    return [*tracebacks, _without_secrets(_as_json)]
+        return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+    return _as_json
 
 
 def _as_json(_logger: Any, _method: str, event: EventDict) -> str:
@@ -147,17 +156,7 @@ def _without_rows(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-def _without_secrets(render: Processor) -> Processor:
-    """Render an event; once more without its secrets, if the line may hold any."""
-
-    def step(logger: Any, method: str, event: EventDict) -> str:
-        known = masking.expected()
-        line = str(render(logger, method, dict(event)))
-        if not masking.may_hold_secret(line, known=known):
-            return line
-        return str(render(logger, method, masking.masked(dict(event), known=known)))
-
-    return step
+_TRACEBACKS: list[Processor] = [structlog.processors.format_exc_info, _without_rows]
 
 
 def _hand_over(logger: logging.Logger) -> None:

@@ -5,6 +5,7 @@ of its own.
 """
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -71,6 +72,7 @@ def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
     broker = dramatiq.get_broker()
     # Where Dramatiq's own command does it: some middleware, such as Prometheus, sets itself up here.
     broker.emit_after("process_boot")
+    _keep_out_of_collections()
     # An idle thread checks every half second whether it has to end; more often would dominate an idle stack's cost.
     worker = Worker(broker, queues=queues, worker_threads=threads, worker_timeout=500)
     worker.start()
@@ -87,6 +89,12 @@ def run(*, queues: set[str] | None, threads: int, stop: threading.Event) -> int:
         code, ending = EXIT_OK, Ending.IN_ORDER
     runtime.say_ending(ending)
     return code
+
+
+def _keep_out_of_collections() -> None:
+    """Let the garbage collector leave alone what the process has loaded; it would look through that again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _process() -> "WorkerProcess":

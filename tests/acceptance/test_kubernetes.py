@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +158,9 @@ def test_a_task_of_each_band_runs(stack: Stack) -> None:
     def call(method: str, path: str, body: Any = None) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", int(api.port(8000)), timeout=10)
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "Host": "localhost"}
-        connection.request(method, path, body and json.dumps(body), headers)
-        with connection.getresponse() as answer:
-            return json.load(answer)
+        with closing(connection):
+            connection.request(method, path, body and json.dumps(body), headers)
+            return json.load(connection.getresponse())
 
     tasks = [{"actor": "echo", "payload": {"message": word}, "priority": word} for word in ("high", "medium", "low")]
     ids = [one["id"] for one in call("POST", "/api/v1/tasks/bulk", {"tasks": tasks})["tasks"]]
@@ -172,9 +173,9 @@ def test_metrics_are_where_the_annotations_say(stack: Stack) -> None:
     for one in of_kind(rendered(SMALL), "Deployment"):
         port = one["spec"]["template"]["metadata"]["annotations"]["prometheus.io/port"]
         connection = http.client.HTTPConnection("127.0.0.1", int(stack.pods[one["metadata"]["name"]].port(int(port))))
-        connection.request("GET", "/metrics")
-        with connection.getresponse() as answer:
-            assert b"callboard_build_info" in answer.read()
+        with closing(connection):
+            connection.request("GET", "/metrics")
+            assert b"callboard_build_info" in connection.getresponse().read()
 
 
 def test_no_pod_writes_to_the_image(stack: Stack) -> None:

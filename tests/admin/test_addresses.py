@@ -9,8 +9,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from dlq.models import DeadLetter
+from tasks import lifecycle
 from tasks.admin import base
-from tasks.models import Journal, Queue, Task
+from tasks.models import Journal, Operation, Queue, Task
 from tasks.queries import scan
 from tasks.states import Status
 from tests import factories
@@ -113,14 +114,15 @@ def test_a_list_that_looked_at_a_part_leads_to_the_older_rows(root, small_parts)
 def test_eligible_rows_are_counted_among_all_matches(root, monkeypatch, worker) -> None:
     from tasks.admin import confirmation
 
-    monkeypatch.setattr(confirmation, "MAX_AT_ONCE", 3)
+    monkeypatch.setattr(confirmation, "MOST_ROWS", 3)
     waiting = [factories.submit() for _ in range(2)]
     for _ in range(5):
         factories.make_task(Status.SUCCEEDED, worker=worker)
     body: dict[str, Any] = {"action": "cancel", "_selected_action": str(uuid4()), "select_across": "1"}
     assert "Cancel 2 tasks?" in html(root.post(list_of(Task), body))
     answer = root.post(list_of(Task), {**body, "confirmed": "yes"}, follow=True)
-    assert messages_of(answer) == ["2 tasks cancelled."]
+    assert messages_of(answer) == ["2 tasks will be cancelled."]
+    lifecycle.step_operation(Operation.objects.get().pk, **factories.make_lead())
     assert {Task.objects.get(pk=one.pk).status for one in waiting} == {"CANCELLED"}
 
 

@@ -95,7 +95,7 @@ def test_the_overview_shows_what_the_user_may_see(life):
 
 
 def test_the_overview_runs_few_and_bounded_queries(root, life, django_assert_max_num_queries):
-    with django_assert_max_num_queries(40) as queries:
+    with django_assert_max_num_queries(36) as queries:
         html(root.get(reverse("admin:index")))
     of_tasks = [query["sql"] for query in queries if re.search(r"callboard_task\b", query["sql"])]
     unbounded = [sql for sql in of_tasks if "LIMIT" not in sql]

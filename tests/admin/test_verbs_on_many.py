@@ -5,13 +5,13 @@ from urllib.parse import quote
 
 import pytest
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.admin import confirmation, operated
-from tasks.models import Journal, Queue, Task, Worker
+from tasks.models import Journal, Operation, Queue, Task, Worker
 from tasks.states import Door, ObjectKind, Status
 from tests import factories
 from tests.admin.pages import list_of, messages_of
@@ -26,6 +26,13 @@ def _press(browser, model, verb, rows, *, query="", across=False, **data):
     if across:
         body["select_across"] = "1"
     return browser.post(f"{list_of(model)}{query}", body, follow="confirmed" in data)
+
+
+def _run_operation() -> None:
+    """Do what the page began, as the leader does."""
+    operation = Operation.objects.get()
+    for _ in range(10):
+        lifecycle.step_operation(operation.pk, **factories.make_lead())
 
 
 @pytest.fixture
@@ -77,7 +84,8 @@ def test_all_matches_of_the_filter_and_no_other_rows(operator, worker):
     assert until[1] == str(waiting[-1].pk)
     late = factories.submit()
     answer = _press(operator, Task, "cancel", waiting[:1], query=query, across=True, confirmed="yes", until=until[1])
-    assert messages_of(answer) == ["4 tasks cancelled."]
+    assert messages_of(answer) == ["4 tasks will be cancelled."]
+    _run_operation()
     assert set(Task.objects.filter(status=Status.CANCELLED)) == set(waiting)
     for task in (spared, late):
         task.refresh_from_db()
@@ -98,13 +106,14 @@ def test_a_broken_deploy_is_repaired_from_the_overview(operator, worker):
     assert "Re-drive 3 dead letters?" in page
     filters = re.findall(r'<bdi class="tag">([^<]+)</bdi>', page)
     assert filters == ["resolution: Open", "cause: 3 × act: RuntimeError: as asked"]
-    assert "newest first, at most 10,000 at a time" in page
+    assert "newest first, at most 100,000 at a time" in page
     assert "RuntimeError: as asked" in page
     answer = _press(
         operator, DeadLetter, "redrive", letters[:1], query=causes[0], across=True, confirmed="yes",
         until=str(max(letter.pk for letter in letters)),
     )  # fmt: skip
-    assert messages_of(answer) == ["3 dead letters re-driven."]
+    assert messages_of(answer) == ["3 dead letters will be re-driven."]
+    _run_operation()
     assert list(DeadLetter.objects.open()) == [spared]
     assert Task.objects.filter(status=Status.PENDING).count() == 3
 
@@ -115,7 +124,32 @@ def test_a_hostile_filter_stays_text_on_the_confirmation_page(operator, mixed):
     assert "&lt;script&gt;" in page
 
 
+def test_all_matches_become_an_operation_with_a_canary_and_a_rate(operator, worker):
+    for _ in range(3):
+        factories.make_task(Status.DEAD, worker=worker)
+    letters = list(DeadLetter.objects.all())
+    answer = _press(
+        operator, DeadLetter, "redrive", letters[:1], across=True, confirmed="yes",
+        canary="1", rate_per_second="0.5", stop_percent="25", reason="the fix is out",
+    )  # fmt: skip
+    operation = Operation.objects.get()
+    assert answer.redirect_chain == [(f"/admin/callboard/operation/{operation.pk}/change/", 302)]
+    assert (operation.canary, operation.rate_per_second, operation.stop_percent) == (1, 0.5, 25)
+    assert (operation.by, operation.door, operation.reason) == ("olga", Door.ADMIN, "the fix is out")
+    assert operation.criteria == {"list": "resolution: Open"}
+    assert DeadLetter.objects.open().count() == 3, "the leader has not begun"
+    page = answer.content.decode()
+    assert "1 per second" not in page
+    assert "0.5 per second" in page
+    assert (
+        _press(operator, DeadLetter, "redrive", letters[:1], across=True, confirmed="yes", canary="x").status_code
+        == 400
+    )
+
+
 def test_many_rows_are_changed_in_chunks_up_to_a_cap(operator, monkeypatch):
+    # Nobody may begin an operation.
+    Permission.objects.filter(codename="add_operation").delete()
     monkeypatch.setattr(operated, "CHUNK", 2)
     monkeypatch.setattr(confirmation, "MAX_AT_ONCE", 5)
     sizes = []

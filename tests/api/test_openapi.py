@@ -13,6 +13,7 @@ from django.utils.html import escape
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from tasks import lifecycle
 from tasks.api import openapi
 from tasks.api.examples import example_of
 from tasks.api.operations import OPERATIONS, action_of
@@ -20,8 +21,10 @@ from tasks.contract import dead_letters, journal, submissions, tasks, workers
 from tasks.contract.fields import InvalidValue
 from tasks.contract.pages import PAGE_PARAMETERS, Cursor
 from tasks.errors import STATUS_OF_CODE, InvalidTask
+from tasks.lifecycle import operations
+from tasks.lifecycle.operations import Plan
 from tasks.management.commands import openapi as command
-from tasks.states import Status
+from tasks.states import OperationVerb, Status
 from tasks.submission import EDITABLE
 from tests import factories
 from tests.api.described import assert_described, assert_fits
@@ -208,9 +211,10 @@ def test_every_field_says_what_it_is():
     schemas = DOCUMENT["components"]["schemas"]
     assert [field for name, schema in schemas.items() for field in _undescribed(name, schema)] == []
     fields = [(name, one) for schema in schemas.values() for name, one in schema.get("properties", {}).items()]
-    assert [name for name, one in fields if "number" in one.get("type", ()) and not name.endswith("_seconds")] == []
+    with_unit = ("_seconds", "_per_second")
+    assert [name for name, one in fields if "number" in one.get("type", ()) and not name.endswith(with_unit)] == []
     assert [
-        name for name, one in fields if one.get("format") == "date-time" and not name.endswith(("at", "since"))
+        name for name, one in fields if one.get("format") == "date-time" and not name.endswith(("at", "since", "until"))
     ] == []
 
 
@@ -242,6 +246,11 @@ _EXAMPLES = [
 ]
 
 
+def _operation(name):
+    """Begin an operation, or a preview to resume."""
+    return operations.begin(Plan(verb=OperationVerb.REDRIVE), [], starts=name != "resumeOperation")
+
+
 @pytest.mark.parametrize(("operation", "name"), _EXAMPLES, ids=[f"{one.name}: {name}" for one, name in _EXAMPLES])
 def test_an_example_can_be_sent_as_it_is(alice, staff, worker, operation, name):
     action = action_of(operation)
@@ -253,8 +262,10 @@ def test_an_example_can_be_sent_as_it_is(alice, staff, worker, operation, name):
         task_id=dead.pk if operation.name == "retryTask" else task["id"], name="default", signal="approved",
         letter_id=factories.open_letter(dead).pk, worker_id=worker.pk,
         schedule_id=factories.make_schedule(is_declared=name.startswith("Give it back")).pk,
-        batch_id=factories.make_batch(owner_id=alice.user.pk).pk,
+        batch_id=factories.make_batch(owner_id=alice.user.pk).pk, operation_id=_operation(operation.name).pk,
+        fingerprint=factories.open_letter(dead).fingerprint,
     )  # fmt: skip
+    lifecycle.fold_failures(**factories.make_lead())
     (example,) = [one["value"] for one in _body_of(operation)["examples"].values() if one["summary"] == name]
     response = caller.generic(operation.method.upper(), path, json.dumps(example), content_type="application/json")
     assert response.status_code == next(iter(operation.answers)), response.content
@@ -388,6 +399,8 @@ def test_a_page_can_show_that_a_task_is_gone(browser, alice):
 def test_every_page_opens(browser, alice, worker, path):
     letter = factories.open_letter(factories.make_task(Status.DEAD, worker=worker))
     names = {"task": letter.task_id, "letter": letter.pk, "worker": worker.pk, "queue": "default"}
+    lifecycle.fold_failures(**factories.make_lead())
+    names |= {"failure": letter.fingerprint, "operation": _operation("").pk}
     address = path.format(**names, schedule=factories.make_schedule().pk, batch=factories.make_batch().pk)
     for response in (browser.get(address), browser.options(address)):
         assert response.status_code == 200

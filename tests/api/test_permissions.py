@@ -9,8 +9,10 @@ from django.test import Client
 from django.urls import get_resolver
 from django.utils import timezone
 
+from tasks.lifecycle import operations
+from tasks.lifecycle.operations import Plan
 from tasks.models import ApiToken, Task, new_id
-from tasks.states import Status
+from tasks.states import OperationVerb, Status
 from tests import factories
 from tests.callers import TASKS, assert_problem
 
@@ -56,6 +58,17 @@ STAFF = [
 ]
 #: Routes for staff with a permission.
 PERMITTED = [
+    ("get", "/api/v1/failures"),
+    ("get", "/api/v1/failures/{failure}"),
+    ("patch", "/api/v1/failures/{failure}"),
+    ("get", "/api/v1/operations"),
+    ("post", "/api/v1/operations"),
+    ("get", "/api/v1/operations/{operation}"),
+    ("patch", "/api/v1/operations/{operation}"),
+    ("get", "/api/v1/operations/{operation}/items"),
+    ("post", "/api/v1/operations/{operation}/pause"),
+    ("post", "/api/v1/operations/{operation}/resume"),
+    ("post", "/api/v1/operations/{operation}/cancel"),
     ("get", "/api/v1/journal"),
     ("get", "/api/v1/schedules"),
     ("post", "/api/v1/schedules"),
@@ -95,7 +108,9 @@ def hers(alice, worker):
     schedule = factories.make_schedule()
     return {
         "task": task.pk, "letter": letter.pk, "worker": worker.pk, "queue": "default",
-        "schedule": schedule.pk, "signal": "go", "batch": factories.make_batch(owner_id=alice.user.pk).pk,
+        "schedule": schedule.pk, "signal": "go", "failure": letter.fingerprint,
+        "operation": operations.begin(Plan(verb=OperationVerb.REDRIVE), [letter.pk]).pk,
+        "batch": factories.make_batch(owner_id=alice.user.pk).pk,
     }  # fmt: skip
 
 
@@ -118,6 +133,8 @@ def test_the_list_of_routes_is_complete():
         "schedule": "<str:schedule_id>",
         "signal": "<str:signal>",
         "batch": "<str:batch_id>",
+        "failure": "<str:fingerprint>",
+        "operation": "<str:operation_id>",
     }
     listed = {path.strip("/").format(**names) for _, path in ROUTES}
     assert routes == listed | {"api/schema", "api/docs"}, "the description is open to everybody"

@@ -15,11 +15,13 @@ from django.db import transaction
 from django.test import Client
 from django.urls import get_resolver, reverse
 
-from dlq.models import DeadLetter
+from dlq.models import DeadLetter, Failure
 from tasks import lifecycle
 from tasks.api.tasks import TaskDetail
-from tasks.models import ApiToken, Attempt, Batch, Journal, Queue, Schedule, Step, Task, Worker
-from tasks.states import AttemptOutcome, Status, StepKind
+from tasks.lifecycle import operations
+from tasks.lifecycle.operations import Plan
+from tasks.models import ApiToken, Attempt, Batch, Journal, Operation, Queue, Schedule, Step, Task, Worker
+from tasks.states import AttemptOutcome, OperationVerb, Status, StepKind
 from tests import factories
 from tests.callers import TASKS, Caller
 
@@ -38,6 +40,8 @@ OTHER_PAYLOAD = {"payload": {"do": "fail"}}
 OTHER_EDIT = DEFAULT_EDIT | OTHER_PAYLOAD
 
 BATCHES = "/api/v1/batches"
+FAILURES = "/api/v1/failures"
+ACTS = "/api/v1/operations"
 SCHEDULES = "/api/v1/schedules"
 NEW_SCHEDULE = {"name": "new", "actor": "limited", "cron": "0 6 * * *"}
 
@@ -85,6 +89,19 @@ ROUTES = (
     Route("GET", f"{DLQ}/{{letter}}", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
     Route("POST", f"{DLQ}/{{letter}}/redrive", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
     Route("POST", f"{DLQ}/{{letter}}/discard", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
+    Route("GET", FAILURES, "read", (401, 403, 403, 403, OK, OK, OK, OK)),
+    Route("GET", f"{FAILURES}/{{failure}}", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
+    Route("PATCH", f"{FAILURES}/{{failure}}", "operate", (401, 403, 403, 403, 403, OK, OK, OK), {"note": "known"}),
+    Route("GET", ACTS, "read", (401, 403, 403, 403, OK, OK, OK, OK)),
+    Route(
+        "POST", ACTS, "operate", (401, 403, 403, 403, 403, OK, OK, OK), {"verb": "redrive", "filter": {"actor": "act"}}
+    ),
+    Route("GET", f"{ACTS}/{{act}}", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
+    Route("GET", f"{ACTS}/{{act}}/items", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
+    Route("PATCH", f"{ACTS}/{{act}}", "operate", (401, 403, 403, 403, 403, OK, OK, OK), {"rate_per_second": 5}),
+    Route("POST", f"{ACTS}/{{act}}/pause", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
+    Route("POST", f"{ACTS}/{{preview}}/resume", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
+    Route("POST", f"{ACTS}/{{act}}/cancel", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
     Route("GET", "/api/v1/actors", "read", (401, OK, OK, OK, OK, OK, OK, OK)),
     Route("GET", "/api/v1/workers", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
     Route("GET", "/api/v1/workers/{worker}", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
@@ -153,7 +170,20 @@ def rows(people: dict[str, User], worker: Worker) -> dict[str, Any]:
     lifecycle.complete_many([factories.outcome(suspended, worker, **ended)])
     ids = {"dead": dead.pk, "waiting": waiting.pk, "suspended": suspended.id, "letter": letter.pk, "worker": worker.pk}
     batch = factories.make_batch(owner_id=people["alice"].pk)
-    return {**ids, "queue": "default", "signal": "go", "schedule": factories.make_schedule().pk, "batch": batch.pk}
+    lifecycle.fold_failures(**factories.make_lead())
+    acts = {
+        name: operations.begin(Plan(verb=OperationVerb.REDRIVE), [letter.pk], starts=name == "act").pk
+        for name in ("act", "preview")
+    }
+    return {
+        **ids,
+        **acts,
+        "failure": letter.fingerprint,
+        "queue": "default",
+        "signal": "go",
+        "schedule": factories.make_schedule().pk,
+        "batch": batch.pk,
+    }
 
 
 def _with_session(user: User | None) -> Client:
@@ -173,7 +203,7 @@ def _undone() -> Iterator[None]:
 def _everything() -> list[Any]:
     # Of tokens not the time of their last use.
     tokens = list(ApiToken.objects.order_by("pk").values("pk", "name", "scopes", "revoked_at"))
-    models = (Task, Attempt, DeadLetter, Queue, Worker, Journal, Schedule, Batch)
+    models = (Task, Attempt, DeadLetter, Failure, Queue, Worker, Journal, Schedule, Batch, Operation)
     return [tokens, *(list(model.objects.order_by("pk").values()) for model in models)]
 
 
@@ -196,9 +226,15 @@ def _check(caller: Client, route: Route, rows: dict[str, Any], expected: int, wh
             assert _everything() == before, told
 
 
+#: What the addresses of the rest name.
+_MORE = dict.fromkeys(("failure", "act", "preview"), "x")
+
+
 def test_every_route_is_in_the_table() -> None:
     known = {
-        route.path.format(waiting="x", dead="x", letter="x", worker="x", queue="x", schedule="x", signal="x", batch="x")
+        route.path.format(
+            waiting="x", dead="x", letter="x", worker="x", queue="x", schedule="x", signal="x", batch="x", **_MORE
+        )
         for route in ROUTES
     }
     assert set(_patterns()) == known | set(OPEN)
@@ -209,7 +245,7 @@ def test_every_method_of_every_route_is_in_the_table_and_declares_what_it_does()
         (
             one.method,
             one.path.format(
-                waiting="x", dead="x", letter="x", worker="x", queue="x", schedule="x", signal="x", batch="x"
+                waiting="x", dead="x", letter="x", worker="x", queue="x", schedule="x", signal="x", batch="x", **_MORE
             ),
         )
         for one in ROUTES
@@ -326,6 +362,8 @@ PAGES = {
     "callboard_worker": READ_ONLY,
     "callboard_journal": READ_ONLY,
     "dlq_deadletter": READ_ONLY,
+    "dlq_failure": READ_ONLY,
+    "callboard_operation": READ_ONLY,
     "callboard_apitoken": {"changelist": ADMINS, "change": ADMINS, "history": ADMINS, "add": ADMINS, "delete": NONE},
     "callboard_schedule": READ_ONLY | {"add": ADMINS},
     "auth_user": OF_ROOT | {"password_change": ROOT},
@@ -356,6 +394,29 @@ VERBS = {
 SITE = {"index", "login", "logout", "password_change", "password_change_done", "autocomplete", "jsi18n", "view_on_site"}
 
 
+#: Forms of a page, which ask for no confirmation, or have one of their own.
+FORMS = {"callboard_operation_act", "dlq_failure_begin", "dlq_failure_look_after"}
+
+
+@pytest.mark.parametrize("role", ADMIN_ROLES)
+def test_a_form_of_the_admin_is_for_its_roles(people: dict[str, User], rows: dict[str, Any], role: str) -> None:
+    browser = _with_session(people[role])
+    expected = OPERATORS[ADMIN_ROLES.index(role)]
+    for name, args, data in (
+        ("callboard_operation_act", [rows["act"], "pause"], {}),
+        ("callboard_operation_act", [rows["preview"], "resume"], {}),
+        ("dlq_failure_begin", [rows["failure"], "redrive"], {"canary": "1"}),
+        ("dlq_failure_begin", [rows["failure"], "discard"], {}),
+        ("dlq_failure_look_after", [rows["failure"]], {"assign": "me"}),
+    ):
+        before = _everything()
+        with _undone():
+            assert browser.post(reverse(f"admin:{name}", args=args), data).status_code == (
+                302 if expected == 200 else expected
+            ), (name, args)
+            assert (_everything() == before) is (expected != 200), (name, args)
+
+
 @pytest.fixture
 def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
     """Give a row of each model of the admin, beside the rows of the API."""
@@ -371,6 +432,8 @@ def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
         "callboard_journal": entry.pk,
         "callboard_apitoken": token.pk,
         "dlq_deadletter": rows["letter"],
+        "dlq_failure": rows["failure"],
+        "callboard_operation": rows["act"],
         "auth_user": people["bob"].pk,
         "auth_group": Group.objects.get(name="viewer").pk,
     }
@@ -379,7 +442,7 @@ def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
 def test_every_page_and_verb_of_the_admin_is_in_the_tables() -> None:
     names = {one.name for entry in admin.site.urls[0] for one in getattr(entry, "url_patterns", [entry]) if one.name}
     pages = {f"{model}_{page}" for model, listed in PAGES.items() for page in listed}
-    assert names == pages | {f"{model}_do" for model in VERBS} | SITE | {"app_list"}
+    assert names == pages | {f"{model}_do" for model in VERBS} | SITE | {"app_list"} | FORMS
     verbs = {
         f"{model._meta.app_label}_{model._meta.model_name}": {verb.name for verb in page.verbs}
         for model, page in admin.site._registry.items()

@@ -12,6 +12,7 @@ _NEEDS: dict[tuple[str, ...], list[str]] = {
     ("submit",): ["nobody"],
     ("load",): ["--actors", "nobody"],
     ("tasks", "signal"): [str(new_id()), "approved"],
+    ("dlq", "redrive"): ["--failure", "0" * 32],
     ("verify",): ["--url", "http://127.0.0.1:9", "--token", "x"],
     ("demo",): ["nowhere"],
     ("healthcheck",): ["grpc", "--seconds", "1"],
@@ -26,7 +27,8 @@ _NEEDS: dict[tuple[str, ...], list[str]] = {
 }
 #: Commands that print what there is, and so cannot be refused.
 PRINT_ALWAYS = {
-    ("actors", "list"), ("batches", "list"), ("completion",), ("dlq", "list"), ("queues", "list"),
+    ("actors", "list"), ("batches", "list"), ("completion",), ("dlq", "failures"), ("dlq", "list"),
+    ("operations", "list"), ("queues", "list"),
     ("schedules", "list"), ("stats",), ("tasks", "list"), ("workers", "list"),
 }  # fmt: skip
 

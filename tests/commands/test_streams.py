@@ -45,7 +45,7 @@ def run(leaf: tuple[str, ...]) -> str | int | None:
         words = ["submit", "note"]
     if leaf == ("load",):
         words = ["load", "--actors", "note", "--count", "1"]
-    if leaf[-1] == "list" or leaf == ("stats",):
+    if leaf[-1] in {"list", "failures"} or leaf == ("stats",):
         words = list(leaf)
     with pytest.raises(SystemExit) as caught, guarded():
         call_command("callboard", *words)
@@ -55,7 +55,7 @@ def run(leaf: tuple[str, ...]) -> str | int | None:
 #: They print nothing on standard output when what they are asked for is not there.
 SILENT = {
     ("tasks", "show"), ("tasks", "signal"), ("tasks", "workflow"), ("dlq", "show"), ("workers", "show"), ("demo",),
-    ("batches", "show"), ("healthcheck",),
+    ("batches", "show"), ("healthcheck",), ("operations", "show"), ("dlq", "redrive"),
     ("queues", "pause"), ("queues", "resume"), ("workers", "start"), ("workers", "status"), ("workers", "stop"),
     ("verify",), *(("schedules", verb) for verb in
     ("add", "backfill", "pause", "preview", "remove", "resume", "run", "show")),

@@ -1,14 +1,18 @@
 """REST and gRPC behind one face, so that a case is written once and told what both doors did."""
 
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from google.protobuf.json_format import ParseDict
 
+from tasks.contract.watching import hub
 from tasks.rpc import calls, messages
 from tasks.rpc.calls import Origin
+from tasks.rpc.generated import task_pb2 as pb
 from tasks.rpc.services import METHODS, PACKAGE
 from tasks.telemetry import trace
 from tests.callers import Caller
@@ -44,6 +48,12 @@ class Rest:
 
     def result(self, caller: Caller, id: Any) -> Outcome:
         return self._get(caller, f"/tasks/{id}/result")
+
+    def events(self, caller: Caller, id: Any, last: str = "") -> Outcome:
+        headers = {"last-event-id": last} if last else {}
+        outcome = _of_response(caller.get(f"{API}/tasks/{id}/events", headers=headers))
+        # Clients of gRPC know no headers.
+        return outcome._replace(fields=frozenset({"Last-Event-ID": "last_event_id"}.get(f, f) for f in outcome.fields))
 
     def tasks(self, caller: Caller, **filters: Any) -> Outcome:
         return self._list(caller, "/tasks", filters)
@@ -127,6 +137,23 @@ class Grpc:
     def result(self, caller: Caller, id: Any) -> Outcome:
         return self._call(caller, "TaskService/GetResult", {"id": str(id)})
 
+    def events(self, caller: Caller, id: Any, last: str = "") -> Outcome:
+        asked = pb.WatchTaskRequest(id=str(id), last_event_id=last)
+        with without_thread():
+            found = answer("TaskService/WatchTask", asked.SerializeToString(), caller)
+            if found.error is not None:
+                return of_answer(found)
+            (watch,) = found.watches
+            hub.look([watch])
+            change = watch.take()
+            watch.stop()
+        written = [pb.Event.FromString(_event(one)) for one in (change.events if change else ())]
+        results = [_as_rest(messages.read(pb.Event, one.SerializeToString())) for one in written]
+        for one in results:
+            # That of a unique key is in lower case.
+            one["outcome"] = one.get("outcome", "").upper() or None
+        return Outcome("", frozenset(), {"results": results})
+
     def tasks(self, caller: Caller, **filters: Any) -> Outcome:
         filters = _with_enums(filters, status="TASK_STATUS", band="BAND")
         return self._list(caller, "TaskService/ListTasks", filters, "tasks")
@@ -182,6 +209,20 @@ class Grpc:
         return (
             outcome if outcome.code else outcome._replace(body={**outcome.body, "results": outcome.body.get(rows, [])})
         )
+
+
+def _event(values: Mapping[str, Any]) -> bytes:
+    return messages.write(pb.Event, values).SerializeToString()
+
+
+@contextmanager
+def without_thread() -> Iterator[None]:
+    """Keep the hub's thread away, which does not see what this test's session has written."""
+    before, hub._thread = hub._thread, threading.current_thread()
+    try:
+        yield
+    finally:
+        hub._thread = before
 
 
 def answer(name: str, raw: bytes, caller: Caller | None = None, **metadata: str) -> calls.Answer:

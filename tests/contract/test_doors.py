@@ -7,9 +7,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import Error, OperationalError
 
+from tasks import lifecycle
 from tasks.contract import authentication, rate_limit
 from tasks.contract.rate_limit import MemoryBuckets
-from tasks.models import ApiToken, Journal, Queue, Task
+from tasks.models import ApiToken, Journal, Queue, Task, Worker
 from tasks.states import Door, Scope, Status
 from tests import factories
 from tests.callers import Caller
@@ -323,3 +324,56 @@ def test_a_defect_is_an_error_without_its_text(door: Any, alice: Caller, monkeyp
 
     monkeypatch.setattr(authentication, "token_for_secret", fail)
     assert_refused(door.tasks(alice), "error")
+
+
+# --- Watching -----------------------------------------------------------------------------------------------------
+
+
+def test_events_are_told_from_any_point_on(door: Any, alice: Caller, worker: Worker) -> None:
+    task = factories.submit(owner_id=alice.id)
+    first = door.events(alice, task.pk).body["results"]
+    assert [one["type"] for one in first] == ["submitted", "status"]
+    claimed = factories.start(task, worker)
+    lifecycle.complete_many([factories.outcome(claimed, worker, result={"n": 2**60})])
+    rest = door.events(alice, task.pk, first[-1]["id"]).body["results"]
+    assert [(one["type"], one["attempt"]) for one in rest] == [("attempt", 1), ("status", 1)]
+    assert (rest[0]["outcome"], rest[1]["status"], rest[1]["result"]) == ("SUCCEEDED", "SUCCEEDED", {"n": 2**60})
+    assert door.events(alice, task.pk, rest[-1]["id"]).body["results"] == []
+
+
+def test_an_id_of_one_door_is_known_at_the_other(alice: Caller) -> None:
+    task = factories.make_task(Status.CANCELLED, owner_id=alice.id)
+    told = [[one["id"] for one in door.events(alice, task.pk).body["results"]] for door in DOORS.values()]
+    assert told[0] == told[1]
+
+
+def test_acts_are_told(door: Any, alice: Caller) -> None:
+    task = factories.submit(owner_id=alice.id)
+    door.cancel(alice, task.pk, reason="too late")
+    (act,) = (one for one in door.events(alice, task.pk).body["results"] if one["type"] == "act")
+    assert (act["verb"], act["by"], act["reason"]) == ("cancel", "alice", "too late")
+
+
+def test_who_may_not_see_a_task_may_not_watch_it(door: Any, alice: Caller, bob: Caller) -> None:
+    task = factories.submit(owner_id=alice.id)
+    assert_refused(door.events(bob, task.pk), "not_found")
+    assert_refused(door.events(alice, uuid4()), "not_found")
+    assert_refused(door.events(alice, "nonsense"), "not_found")
+    assert_refused(door.events(Caller(), task.pk), "not_authenticated")
+    ApiToken.objects.update(scopes=[Scope.SUBMIT])
+    assert_refused(door.events(alice, task.pk), "not_allowed")
+
+
+@pytest.mark.parametrize("last", ["abc", "9-0-0-0", "1-2-3"])
+def test_an_unknown_last_event_is_refused(door: Any, alice: Caller, last: str) -> None:
+    task = factories.submit(owner_id=alice.id)
+    assert_refused(door.events(alice, task.pk, last), "invalid_query", "last_event_id")
+
+
+def test_watchers_see_what_readers_see(door: Any, alice: Caller, staff: Caller, worker: Worker) -> None:
+    task = factories.submit(owner_id=alice.id)
+    claimed = factories.start(task, worker)
+    lifecycle.complete_many([factories.outcome(claimed, worker, result={"password": "hunter2"})])
+    shown = [door.events(caller, task.pk).body["results"][-1]["result"] for caller in (alice, staff)]
+    assert shown[0] == {"password": "hunter2"}
+    assert shown[1] == door.result(staff, task.pk).body["result"] != shown[0]

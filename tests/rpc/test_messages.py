@@ -9,15 +9,17 @@ import pytest
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tasks.contract.events import events_since
 from tasks.contract.idempotency_key import FIELD
-from tasks.contract.sight import Sight
+from tasks.contract.sight import Lens, Sight
 from tasks.contract.submissions import NOT_SUPPORTED
 from tasks.contract.tasks import FILTERS, task_as_dict
 from tasks.errors import CallboardError, FieldError, InvalidTask, MalformedRequest
+from tasks.queries.happenings import Since, happenings
 from tasks.rpc import errors, generate, messages
 from tasks.rpc.generated import dead_letter_pb2, queue_pb2, stats_pb2, task_pb2, worker_pb2
 from tasks.rpc.services import METHODS, PACKAGE
-from tasks.states import DeathReason, EdgeState, OnFailure, Resolution, Status, WorkerStatus
+from tasks.states import AttemptOutcome, DeathReason, EdgeState, EventType, OnFailure, Resolution, Status, WorkerStatus
 from tasks.submission import FIELDS
 from tasks.unique import ON_CONFLICT, UNTIL, Unique
 from tests import factories
@@ -44,10 +46,20 @@ def test_an_answer_has_all_fields_of_a_task() -> None:
     assert names(task_pb2.Task) == set(written) - {"url", "ref"}
 
 
+@pytest.mark.django_db
+def test_an_event_has_all_fields_of_an_event() -> None:
+    task = factories.submit()
+    found = happenings({task.pk: Since()})[task.pk]
+    for told in events_since(None, found, lens=Lens(Sight.CLEAR, found.task)):
+        assert names(task_pb2.Event) == set(told.event)
+
+
 @pytest.mark.parametrize(
     ("enum", "values"),
     [
         (task_pb2.TaskStatus, [*Status.names, "REMOVED"]),
+        (task_pb2.EventType, EventType.names),
+        (task_pb2.AttemptOutcome, AttemptOutcome.names),
         (task_pb2.Band, ["HIGH", "MEDIUM", "LOW"]),
         (task_pb2.OnFailure, OnFailure.names),
         (task_pb2.EdgeState, EdgeState.names),
@@ -75,7 +87,8 @@ def test_every_method_of_the_files_is_served() -> None:
     for path, method in METHODS.items():
         assert declared[path].input_type is method.request.DESCRIPTOR
         assert declared[path].output_type is method.response.DESCRIPTOR
-        assert declared[path].client_streaming == declared[path].server_streaming == method.is_stream
+        assert declared[path].client_streaming == method.is_stream
+        assert declared[path].server_streaming == (method.is_stream or method.is_watch)
 
 
 def test_the_generated_code_is_that_of_the_files() -> None:

@@ -77,6 +77,16 @@ def test_all_variables_that_are_this_container_itself_are_named_in_one_line(made
     assert line.startswith("DATABASE_URL, RABBITMQ_URL, REDIS_HOST: expected a server that containers can reach")
 
 
+def test_a_command_says_what_is_wrong_and_not_that_it_is_unknown(made: str) -> None:
+    """Django reads settings that it could not read a second time."""
+    answer = subprocess.run(
+        [sys.executable, "manage.py", "prepare"], cwd=ROOT, capture_output=True, text=True,
+        env={"ENV_FILE": made, "BUNDLED_HOSTS": BUNDLED, "DATABASE_URL": "postgres://a:b@localhost/c"},
+    )  # fmt: skip
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("DATABASE_URL: expected a server that containers can reach")
+
+
 def test_every_variable_of_every_system_at_once_is_one_clear_refusal(made: str) -> None:
     everything = "\n".join(BLOCKS.values()) + "\nDATABASE_URL=sqlite:///jobs.db\nCORS_ALLOW_CREDENTIALS=true"
     lines = addresses(made, everything)
@@ -97,6 +107,21 @@ def test_every_variable_of_every_system_at_once_is_one_clear_refusal(made: str) 
 )
 def test_a_server_of_their_own_is_used(made: str, block: str, expected: list[str]) -> None:
     assert addresses(made, block) == expected
+
+
+def test_a_process_that_is_started_by_another_settles_nothing_again(made: str) -> None:
+    """gunicorn starts its wait, and a supervisor its workers, with what it has read itself."""
+    program = (
+        "from scheduler_site import settings as s; import subprocess, sys; print(s.BROKER_URL, flush=True);"
+        "subprocess.run([sys.executable, '-c', 'from scheduler_site import settings as s; print(s.BROKER_URL)'])"
+    )
+    text = Path(made).read_text()
+    Path(made).write_text(text.replace("@rabbitmq:", "@127.0.0.1:"))
+    answer = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True,
+        env={"ENV_FILE": made, "BUNDLED_HOSTS": BUNDLED, "RABBITMQ_URL": "amqp://rabbitmq"},
+    )  # fmt: skip
+    assert answer.stdout.splitlines() == 2 * [RABBITMQ.replace("@rabbitmq:", "@127.0.0.1:")]
 
 
 def test_outside_of_compose_nothing_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,20 +1,29 @@
-"""``callboard dlq``: list, show, redrive, discard."""
+"""``callboard dlq``: list, show, failures, redrive, discard."""
 
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from dlq.models import DeadLetter
+from django.core.management.base import CommandError
+
+from dlq.models import DeadLetter, Failure
 from tasks import lifecycle
+from tasks.contract import fields
+from tasks.contract.dead_letter_failures import DEFAULT_LIMIT, MOST_LISTED, failure_as_dict, lenses_of
 from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses
+from tasks.contract.operations import DEFAULT_STOP_PERCENT, find_rows, read_course
 from tasks.contract.sight import Sees
-from tasks.lifecycle import Author
-from tasks.management.callboard import lists, parsing, verbs
+from tasks.errors import NotFound
+from tasks.lifecycle import Author, operations
+from tasks.management.callboard import lists, operator, parsing, verbs
+from tasks.management.callboard import operations as operation_lists
+from tasks.management.callboard.exit_codes import USAGE
 from tasks.management.callboard.output import WIDE, WIDEST, Column, Output
 from tasks.models import Attempt
-from tasks.states import ObjectKind, Resolution
+from tasks.states import ObjectKind, OperationVerb, Resolution
 
 _LIST = (
     Column("ID", "id"),
@@ -27,12 +36,28 @@ _LIST = (
     Column("TASK", "task_id", from_width=WIDEST),
 )
 
+_FAILURES = (
+    Column("FINGERPRINT", "fingerprint"),
+    Column("ACTOR", "actor", wraps=True),
+    Column("ERROR", "error.type", wraps=True),
+    Column("OPEN", "open", is_number=True),
+    Column("DEATHS", "total", is_number=True),
+    Column("LAST SEEN", "last_seen_at"),
+    Column("FIRST SEEN", "first_seen_at", from_width=WIDE),
+    Column("MESSAGE", "error.message", wraps=True, from_width=WIDE),
+    Column("RAISED AT", "frame", wraps=True, from_width=WIDEST),
+    Column("ASSIGNED TO", "assignee", from_width=WIDEST),
+)
+
 
 def register(commands: parsing.Commands) -> None:
     """Add the commands."""
     nouns = parsing.add_noun(
-        commands, "dlq", help="look at dead letters, re-drive or discard them",
-        examples=["dlq list --actor send_mail", "dlq show ID", "dlq redrive ID ID", "dlq discard ID"],
+        commands, "dlq", help="look at dead letters and their causes, re-drive or discard them",
+        examples=[
+            "dlq list --actor send_mail", "dlq show ID", "dlq redrive ID ID", "dlq discard ID", "dlq failures",
+            "dlq redrive --failure FINGERPRINT --canary 5 --rate 20 --reason 'the fix is out'",
+        ],
     )  # fmt: skip
     listing = parsing.add_command(
         nouns, "list", list_letters, help="list open dead letters, newest first",
@@ -49,7 +74,26 @@ def register(commands: parsing.Commands) -> None:
     lists.add_secrets_option(
         parsing.add_show(nouns, show, noun="dlq", help="show a dead letter and its traceback", of="dead letter")
     )
-    add_verb("redrive", redrive, help="run the tasks of dead letters again, with a fresh set of retries")
+    failures = parsing.add_command(
+        nouns, "failures", list_failures, help="list the causes of deaths, the one that was last seen first",
+        examples=["dlq failures", "dlq failures --all --actor send_mail"],
+    )  # fmt: skip
+    failures.add_argument("--actor", metavar="…", help="the exact name")
+    failures.add_argument("--all", action="store_true", dest="is_all", help="include those without open dead letters")
+    failures.add_argument("--limit", type=int, default=DEFAULT_LIMIT, metavar="N", help="at most N, 1 to 500")
+    lists.add_secrets_option(failures)
+    redriving = add_verb("redrive", redrive, help="run the tasks of dead letters again, with a fresh set of retries")
+    # Ids, or one failure.
+    next(one for one in redriving._actions if one.dest == "ids").nargs = "*"
+    redriving.add_argument(
+        "--failure", metavar="FINGERPRINT", help="all open dead letters of a failure, in an operation"
+    )
+    redriving.add_argument("--canary", type=int, metavar="N", help="this many first, until they have ended")
+    redriving.add_argument("--rate", type=float, metavar="N", help="so many per second")
+    redriving.add_argument(
+        "--stop-percent", type=int, metavar="N", help=f"stop when so many die again (default: {DEFAULT_STOP_PERCENT})"
+    )
+    redriving.add_argument("--preview", action="store_true", help="only count them; `operations resume` starts it")
     add_verb("discard", discard, help="resolve dead letters without running their tasks again")
 
 
@@ -75,8 +119,42 @@ def show(options: Namespace, out: Output) -> None:
 
 
 def redrive(options: Namespace, out: Output) -> None:
-    """Re-drive dead letters."""
+    """Re-drive dead letters, or all of a failure."""
+    if options.failure is not None:
+        _redrive_failure(options, out)
+        return
+    if not options.ids:
+        raise CommandError("expected ids of dead letters, or --failure", returncode=USAGE)
     verbs.apply(options, _redrive, out, name="redrive", kind=ObjectKind.DEAD_LETTER)
+
+
+def _redrive_failure(options: Namespace, out: Output) -> None:
+    if options.ids:
+        raise CommandError("expected ids of dead letters or --failure, got both", returncode=USAGE)
+    failure = parsing.read("--failure", fields.fingerprint, options.failure)
+    given = {"canary": options.canary, "rate_per_second": options.rate, "stop_percent": options.stop_percent}
+    criteria = {"failure": failure}
+    plan = read_course(given, verb=OperationVerb.REDRIVE, criteria=criteria)
+    ids = find_rows(OperationVerb.REDRIVE, {"failure": [failure]}, caller=None)
+    if not ids:
+        raise NotFound(f"no open dead letters have the fingerprint {failure}")
+    plan = replace(plan, failure=failure)
+    operation = operations.begin(plan, ids, by=operator.author(options), starts=not options.preview)
+    out.record(operation_lists.as_dicts([operation])[0], hidden=("url",))
+
+
+def list_failures(options: Namespace, out: Output) -> None:
+    """List the causes of deaths."""
+    limit = parsing.read("--limit", fields.whole_number(1, MOST_LISTED), options.limit)
+    rows = Failure.objects.with_news()
+    if not options.is_all:
+        rows = rows.open()
+    if options.actor is not None:
+        rows = rows.for_actor(options.actor)
+    found = list(rows.order_by("-last_seen_at", "pk")[: limit + 1])
+    seen, url = lenses_of(found[:limit], sees=lists.sees(options)), lists.address("api-failures")
+    written = [failure_as_dict(one, url=url, lens=seen[one.pk]) for one in found[:limit]]
+    out.rows(written, _FAILURES, has_more=len(found) > limit)
 
 
 def discard(options: Namespace, out: Output) -> None:

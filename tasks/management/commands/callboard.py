@@ -20,6 +20,7 @@ from tasks.management.callboard import (
     dlq,
     healthcheck,
     load,
+    operations,
     parsing,
     queues,
     schedules,
@@ -39,8 +40,8 @@ class Command(BaseCommand):
     """Looks at tasks, queues and workers, and acts on them."""
 
     help = (
-        "Look at tasks, batches, dead letters, schedules, queues and workers, and act on them. Tables on a terminal, "
-        "plain lines in a pipe, JSON with --json. `manage.py callboard NOUN COMMAND --help` has examples."
+        "Look at tasks, batches, dead letters, operations, schedules, queues and workers, and act on them. Tables on "
+        "a terminal, plain lines in a pipe, JSON with --json. `manage.py callboard NOUN COMMAND --help` has examples."
     )
     # The checks are about starting servers; `verify` even works without a database.
     requires_system_checks = []
@@ -58,6 +59,7 @@ class Command(BaseCommand):
             tasks,
             batches,
             dlq,
+            operations,
             schedules,
             queues,
             workers,

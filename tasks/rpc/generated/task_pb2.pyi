@@ -24,6 +24,28 @@ class TaskStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TASK_STATUS_CANCELLED: _ClassVar[TaskStatus]
     TASK_STATUS_REMOVED: _ClassVar[TaskStatus]
 
+class EventType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EVENT_TYPE_UNSPECIFIED: _ClassVar[EventType]
+    EVENT_TYPE_SUBMITTED: _ClassVar[EventType]
+    EVENT_TYPE_ATTEMPT: _ClassVar[EventType]
+    EVENT_TYPE_ACT: _ClassVar[EventType]
+    EVENT_TYPE_PROGRESS: _ClassVar[EventType]
+    EVENT_TYPE_STATUS: _ClassVar[EventType]
+    EVENT_TYPE_REMOVED: _ClassVar[EventType]
+
+class AttemptOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ATTEMPT_OUTCOME_UNSPECIFIED: _ClassVar[AttemptOutcome]
+    ATTEMPT_OUTCOME_SUCCEEDED: _ClassVar[AttemptOutcome]
+    ATTEMPT_OUTCOME_FAILED: _ClassVar[AttemptOutcome]
+    ATTEMPT_OUTCOME_TIMED_OUT: _ClassVar[AttemptOutcome]
+    ATTEMPT_OUTCOME_SNOOZED: _ClassVar[AttemptOutcome]
+    ATTEMPT_OUTCOME_INTERRUPTED: _ClassVar[AttemptOutcome]
+    ATTEMPT_OUTCOME_CANCELLED: _ClassVar[AttemptOutcome]
+    ATTEMPT_OUTCOME_CRASHED: _ClassVar[AttemptOutcome]
+    ATTEMPT_OUTCOME_LOST: _ClassVar[AttemptOutcome]
+
 class Band(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     BAND_UNSPECIFIED: _ClassVar[Band]
@@ -68,6 +90,22 @@ TASK_STATUS_SUCCEEDED: TaskStatus
 TASK_STATUS_DEAD: TaskStatus
 TASK_STATUS_CANCELLED: TaskStatus
 TASK_STATUS_REMOVED: TaskStatus
+EVENT_TYPE_UNSPECIFIED: EventType
+EVENT_TYPE_SUBMITTED: EventType
+EVENT_TYPE_ATTEMPT: EventType
+EVENT_TYPE_ACT: EventType
+EVENT_TYPE_PROGRESS: EventType
+EVENT_TYPE_STATUS: EventType
+EVENT_TYPE_REMOVED: EventType
+ATTEMPT_OUTCOME_UNSPECIFIED: AttemptOutcome
+ATTEMPT_OUTCOME_SUCCEEDED: AttemptOutcome
+ATTEMPT_OUTCOME_FAILED: AttemptOutcome
+ATTEMPT_OUTCOME_TIMED_OUT: AttemptOutcome
+ATTEMPT_OUTCOME_SNOOZED: AttemptOutcome
+ATTEMPT_OUTCOME_INTERRUPTED: AttemptOutcome
+ATTEMPT_OUTCOME_CANCELLED: AttemptOutcome
+ATTEMPT_OUTCOME_CRASHED: AttemptOutcome
+ATTEMPT_OUTCOME_LOST: AttemptOutcome
 BAND_UNSPECIFIED: Band
 BAND_HIGH: Band
 BAND_MEDIUM: Band
@@ -418,3 +456,65 @@ class GetResultResponse(_message.Message):
     hidden: _containers.RepeatedScalarFieldContainer[str]
     finished_at: _timestamp_pb2.Timestamp
     def __init__(self, id: _Optional[str] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., result: _Optional[str] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., hidden: _Optional[_Iterable[str]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ("id", "type", "at", "status", "attempt", "outcome", "result", "error", "progress", "verb", "by", "door", "reason", "detail", "hidden")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    VERB_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    DOOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    type: EventType
+    at: _timestamp_pb2.Timestamp
+    status: TaskStatus
+    attempt: int
+    outcome: AttemptOutcome
+    result: str
+    error: TaskError
+    progress: str
+    verb: str
+    by: str
+    door: str
+    reason: str
+    detail: str
+    hidden: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., type: _Optional[_Union[EventType, str]] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., attempt: _Optional[int] = ..., outcome: _Optional[_Union[AttemptOutcome, str]] = ..., result: _Optional[str] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., progress: _Optional[str] = ..., verb: _Optional[str] = ..., by: _Optional[str] = ..., door: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., hidden: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class WatchTaskRequest(_message.Message):
+    __slots__ = ("id", "last_event_id")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    LAST_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    last_event_id: str
+    def __init__(self, id: _Optional[str] = ..., last_event_id: _Optional[str] = ...) -> None: ...
+
+class WatchTaskResponse(_message.Message):
+    __slots__ = ("event",)
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    event: Event
+    def __init__(self, event: _Optional[_Union[Event, _Mapping]] = ...) -> None: ...
+
+class WatchTasksRequest(_message.Message):
+    __slots__ = ("tasks",)
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[WatchTaskRequest]
+    def __init__(self, tasks: _Optional[_Iterable[_Union[WatchTaskRequest, _Mapping]]] = ...) -> None: ...
+
+class WatchTasksResponse(_message.Message):
+    __slots__ = ("task_id", "event")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    event: Event
+    def __init__(self, task_id: _Optional[str] = ..., event: _Optional[_Union[Event, _Mapping]] = ...) -> None: ...

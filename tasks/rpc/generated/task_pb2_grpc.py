@@ -74,6 +74,16 @@ class TaskServiceStub:
                 request_serializer=callboard_dot_v1_dot_task__pb2.GetResultRequest.SerializeToString,
                 response_deserializer=callboard_dot_v1_dot_task__pb2.GetResultResponse.FromString,
                 _registered_method=True)
+        self.WatchTask = channel.unary_stream(
+                '/callboard.v1.TaskService/WatchTask',
+                request_serializer=callboard_dot_v1_dot_task__pb2.WatchTaskRequest.SerializeToString,
+                response_deserializer=callboard_dot_v1_dot_task__pb2.WatchTaskResponse.FromString,
+                _registered_method=True)
+        self.WatchTasks = channel.unary_stream(
+                '/callboard.v1.TaskService/WatchTasks',
+                request_serializer=callboard_dot_v1_dot_task__pb2.WatchTasksRequest.SerializeToString,
+                response_deserializer=callboard_dot_v1_dot_task__pb2.WatchTasksResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer:
@@ -134,6 +144,21 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchTask(self, request, context):
+        """Tells what has happened to a task and how it stands, then each event as it comes. The stream ends with OK when the
+        task is final, or gone. UNAVAILABLE: watch again, with the id of the last event that you have.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchTasks(self, request, context):
+        """Watches several tasks at once. The stream ends with OK when all of them are final, or gone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -171,6 +196,16 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.GetResult,
                     request_deserializer=callboard_dot_v1_dot_task__pb2.GetResultRequest.FromString,
                     response_serializer=callboard_dot_v1_dot_task__pb2.GetResultResponse.SerializeToString,
+            ),
+            'WatchTask': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTask,
+                    request_deserializer=callboard_dot_v1_dot_task__pb2.WatchTaskRequest.FromString,
+                    response_serializer=callboard_dot_v1_dot_task__pb2.WatchTaskResponse.SerializeToString,
+            ),
+            'WatchTasks': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTasks,
+                    request_deserializer=callboard_dot_v1_dot_task__pb2.WatchTasksRequest.FromString,
+                    response_serializer=callboard_dot_v1_dot_task__pb2.WatchTasksResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -367,6 +402,60 @@ class TaskService:
             '/callboard.v1.TaskService/GetResult',
             callboard_dot_v1_dot_task__pb2.GetResultRequest.SerializeToString,
             callboard_dot_v1_dot_task__pb2.GetResultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/callboard.v1.TaskService/WatchTask',
+            callboard_dot_v1_dot_task__pb2.WatchTaskRequest.SerializeToString,
+            callboard_dot_v1_dot_task__pb2.WatchTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/callboard.v1.TaskService/WatchTasks',
+            callboard_dot_v1_dot_task__pb2.WatchTasksRequest.SerializeToString,
+            callboard_dot_v1_dot_task__pb2.WatchTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,18 +1,30 @@
-// Refreshes a page: fetches it every few seconds and replaces what changed. Pauses while the page is hidden, rows are
-// ticked, text is selected or a field is in use, and while the switch is off.
+// Refreshes a page: fetches it every few seconds and replaces what changed. It fetches nothing while the page is hidden
+// or the switch is off. What the reader points at, has ticked, selected or focused does not change under their hands:
+// the page says how many rows are new, and shows them when it is let go or asked for.
 "use strict";
 {
     const SECONDS = 5;
+    // A server that answers slowly is asked less often: after this many times the duration of its last answer.
+    const TIMES_ANSWER = 10;
+    const LONGEST_SECONDS = 120;
     const KEY = "callboard.live";
     const box = document.getElementById("live-switch");
     const note = document.getElementById("live-note");
+    const HELD = ".action-select:checked, details.filter[open], #content :is(input, select, textarea):not(#live-switch):focus,"
+        + " #content :is(a, button, summary):focus-visible";
+    const POINTED_AT = ["#result_list tbody", ".live tr", ".live .alarm", ".live form", ".live summary", ".live .chart a"]
+        .map((one) => one + ":hover").join(", ");
+    const canHover = window.matchMedia("(hover: hover)");
 
-    const isInUse = function() {
+    let fresh = null;
+    let wait = SECONDS;
+
+    const isHeld = function() {
         const selection = window.getSelection();
-        return document.hidden
-            || !box.checked
-            || document.querySelector(".action-select:checked, details.filter[open]") !== null
-            || document.querySelector("#content input:not(#live-switch):focus, #content button:focus") !== null
+        return document.querySelector(HELD) !== null
+            || (canHover.matches && document.querySelector(POINTED_AT) !== null)
+            // What somebody has typed would be gone.
+            || [...document.querySelectorAll(".live input:not([type=checkbox]), .live textarea")].some((field) => field.value !== field.defaultValue)
             || (selection !== null && !selection.isCollapsed);
     };
 
@@ -31,6 +43,11 @@
         });
     };
 
+    const rowsOf = (page) => page.querySelectorAll("#result_list tbody tr");
+    const keysOf = function(page) {
+        return Array.from(rowsOf(page), (row) => row.querySelector("th a, td a")?.getAttribute("href"));
+    };
+
     // The admin's script holds on to the first tick boxes, so these stay and the cells beside them are replaced.
     const replaceRows = function(mine, fresh) {
         if (mine.length !== fresh.length) {
@@ -47,21 +64,58 @@
         });
     };
 
-    const refresh = async function() {
-        const answer = await fetch(window.location.href, {cache: "no-store", redirect: "error"});
-        if (!answer.ok) {
-            throw new Error(answer.status);
-        }
-        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-        if (isInUse()) {
+    const say = function(text, action) {
+        note.replaceChildren(...(text ? ["– " + text] : []), ...(action ? [" ", action] : []));
+    };
+
+    const link = function(text, url) {
+        const found = document.createElement("a");
+        found.href = url;
+        found.textContent = text;
+        return found;
+    };
+
+    const show = function() {
+        const page = fresh;
+        fresh = null;
+        if (!page) {
             return;
         }
         replace(document.querySelector(".live"), page.querySelector(".live"));
         replace(document.querySelector(".chips"), page.querySelector(".chips"));
         if (document.getElementById("changelist")) {
-            replaceRows(
-                document.querySelectorAll("#result_list tbody tr"), page.querySelectorAll("#result_list tbody tr")
-            );
+            replaceRows(rowsOf(document), rowsOf(page));
+        }
+        say("");
+    };
+
+    // Ticked boxes stay ticked at their rows only if these stay where they are, so showing new rows is a new page.
+    const offer = function() {
+        const known = new Set(keysOf(document));
+        const number = keysOf(fresh).filter((key) => !known.has(key)).length;
+        if (number) {
+            say("", link(number + " new", window.location.href));
+        }
+    };
+
+    const refresh = async function() {
+        const began = performance.now();
+        const answer = await fetch(window.location.href, {cache: "no-store", redirect: "manual"});
+        if (answer.type === "opaqueredirect") {
+            say("You are logged out.", link("Log in", window.location.href));
+            return;
+        }
+        if (!answer.ok) {
+            throw new Error(answer.status);
+        }
+        fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+        wait = Math.min(LONGEST_SECONDS, Math.max(SECONDS, TIMES_ANSWER * (performance.now() - began) / 1000));
+        if (document.hidden || !box.checked) {
+            fresh = null;
+        } else if (isHeld()) {
+            offer();
+        } else {
+            show();
         }
     };
 
@@ -69,21 +123,31 @@
     document.querySelector("#tabs [aria-current]")?.scrollIntoView({block: "nearest", inline: "nearest"});
 
     const loop = async function() {
-        if (!isInUse()) {
+        if (!document.hidden && box.checked) {
             try {
                 await refresh();
-                note.textContent = "";
             } catch {
-                note.textContent = "– server not responding, retrying";
+                wait = Math.min(LONGEST_SECONDS, 2 * wait);
+                say("server not responding, retrying");
             }
         }
-        window.setTimeout(loop, SECONDS * 1000);
+        window.setTimeout(loop, wait * 1000);
+    };
+
+    const letGo = function() {
+        if (fresh && !isHeld()) {
+            show();
+        }
     };
 
     if (box) {
         box.checked = window.localStorage.getItem(KEY) !== "off";
-        box.addEventListener("change", () => window.localStorage.setItem(KEY, box.checked ? "on" : "off"));
+        box.addEventListener("change", function() {
+            window.localStorage.setItem(KEY, box.checked ? "on" : "off");
+            say("");
+        });
+        document.addEventListener("pointermove", letGo, {passive: true});
         box.parentElement.hidden = false;
-        window.setTimeout(loop, SECONDS * 1000);
+        window.setTimeout(loop, wait * 1000);
     }
 }

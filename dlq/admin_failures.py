@@ -1,0 +1,232 @@
+"""Failure pages: why tasks die, what the deaths of one cause have in common, and what to do about all of them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+
+from dlq.models import LONGEST_NOTE, Failure, FailureQuerySet
+from dlq.queries import MINUTES, error_line
+from tasks import lifecycle
+from tasks.admin import operator_log
+from tasks.admin.base import ReadOnlyAdmin
+from tasks.admin.display import display, display_age
+from tasks.admin.filters import ActorFilter, ChipsFilter
+from tasks.admin.formatting import EMPTY, count_text, escape_invisible, json_block, relative_time, shortened, truncated
+from tasks.admin.operation import faults_of, numbers_of, progress_of
+from tasks.contract import operations
+from tasks.contract.access import (
+    BEGIN_OPERATION,
+    CHANGE_FAILURE,
+    VIEW_DEAD_LETTER,
+    VIEW_JOURNAL,
+    VIEW_OPERATION,
+    VIEW_TASK,
+    Caller,
+)
+from tasks.contract.dead_letter_failures import Anatomy, anatomy, lenses_of, read_change
+from tasks.contract.sight import Lens, Sight, sight_of
+from tasks.errors import CallboardError, NotAllowed
+from tasks.lifecycle.journal import LONGEST_REASON
+from tasks.models import Attempt, Operation
+from tasks.states import ObjectKind
+
+MAX_ERROR_LENGTH = 120
+#: What "Snooze" waits for.
+SNOOZES = {"hour": ("1 hour", 3600), "day": ("1 day", 86_400), "week": ("1 week", 7 * 86_400)}
+_CURVE_WIDTH, _CURVE_HEIGHT = 600, 60
+
+
+class OpenFilter(ChipsFilter):
+    """By whether something is to be done; snoozed failures wait."""
+
+    title = parameter_name = "show"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        """List the choices."""
+        return [("open", "Open"), ("snoozed", "Snoozed"), ("all", "All")]
+
+    def value(self) -> str:
+        """Default to open ones."""
+        return super().value() or "open"
+
+    def choices(self, changelist: Any) -> Any:
+        """Leave out the link without a value."""
+        _, *others = super().choices(changelist)
+        yield from others
+
+    def filtered(self, rows: FailureQuerySet, value: str) -> FailureQuerySet:
+        """Keep those that are open, snoozed, or all."""
+        now = timezone.now()
+        if value == "open":
+            return rows.open().awake(now=now)
+        return rows.snoozed(now=now) if value == "snoozed" else rows
+
+
+def _cause(failure: Failure) -> str:
+    text = error_line(failure.error_type, failure.error_message)
+    return format_html(
+        '<span class="error-line" title="{}">{}</span>',
+        escape_invisible(text[:500]),
+        shortened(text, MAX_ERROR_LENGTH) or "No error",
+    )
+
+
+@admin.register(Failure)
+class FailureAdmin(ReadOnlyAdmin):
+    """Causes of deaths."""
+
+    change_form_template = "callboard/failure.html"
+    ordering = ("-last_seen_at", "pk")  # type: ignore[assignment]
+    state_field = None
+    empty_text = no_match_text = "No failures: no dead task needs a decision."
+    list_display = (
+        display("cause", _cause),
+        display("actor", lambda failure: escape_invisible(failure.actor)),
+        display("open", lambda failure: count_text(max(failure.count("open"), 0))),
+        display("deaths", lambda failure: count_text(failure.count("total"))),
+        display_age("first_seen_at", label="first seen"),
+        display_age("last_seen_at", label="last seen"),
+        display("assigned to", lambda failure: escape_invisible(failure.assignee) or EMPTY),
+    )
+    list_filter = (OpenFilter, ActorFilter)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the addresses of the forms."""
+        begin = self.admin_site.admin_view(self.begin_view)
+        look_after = self.admin_site.admin_view(self.look_after_view)
+        return [
+            path("<path:object_id>/begin/<str:verb>/", begin, name="dlq_failure_begin"),
+            path("<path:object_id>/look-after/", look_after, name="dlq_failure_look_after"),
+            *super().get_urls(),
+        ]
+
+    def annotate(self, rows: list[Failure]) -> None:
+        """Add what the leader has not counted yet."""
+        found = Failure.objects.with_news().in_bulk([one.pk for one in rows])
+        for one in rows:
+            one.news = found[one.pk].news if one.pk in found else None  # type: ignore[attr-defined]
+
+    def hide_data(self, request: HttpRequest, rows: Sequence[Failure]) -> None:
+        """Replace the errors' messages."""
+        seen = lenses_of(rows, sees=sight_of(Caller(request.user)))
+        for one in rows:
+            one.error_message = seen[one.pk].text(one.error_message) or ""
+
+    def name_of(self, row: Failure) -> str:
+        """Name it by its error."""
+        return shortened(error_line(row.error_type, row.error_message), 200) or "No error"
+
+    def begin_view(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
+        """Begin a preview of a re-drive or discard of all open dead letters of a failure, and go to its page."""
+        failure = self._post_to(request, object_id, BEGIN_OPERATION.permission)
+        if verb not in {"redrive", "discard"}:
+            raise Http404
+        body: dict[str, Any] = {"verb": verb, "filter": {"failure": failure.pk}, "preview": True}
+        try:
+            numbers = numbers_of(request)
+            by = operator_log.author_of(request)
+            operation = operations.begin(body | numbers, caller=Caller(request.user), by=by)
+        except NotAllowed as refusal:
+            raise PermissionDenied from refusal
+        except (CallboardError, ValueError) as refusal:
+            self.message_user(request, f"Nothing was done: {faults_of(refusal)}.", messages.WARNING)
+            return HttpResponseRedirect(self.address_of(failure.pk))
+        return HttpResponseRedirect(reverse("admin:callboard_operation_change", args=[operation.pk]))
+
+    def look_after_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Assign a failure, snooze it or write its note."""
+        failure = self._post_to(request, object_id, CHANGE_FAILURE.permission)
+        given = request.POST
+        change: dict[str, Any] = {}
+        if "assign" in given:
+            change["assignee"] = request.user.get_username() if given["assign"] == "me" else None
+        if "note" in given:
+            change["note"] = given["note"].replace("\r\n", "\n") or None
+        if "snooze" in given:
+            seconds = SNOOZES.get(given["snooze"], ("", 0))[1]
+            until = timezone.now() + timedelta(seconds=seconds)
+            change["snoozed_until"] = until.isoformat() if seconds else None
+        try:
+            lifecycle.look_after(failure.pk, read_change(change), by=operator_log.author_of(request))
+        except CallboardError as refusal:
+            self.message_user(request, f"Nothing was done: {refusal.detail}.", messages.WARNING)
+        return HttpResponseRedirect(self.address_of(failure.pk))
+
+    def _post_to(self, request: HttpRequest, object_id: str, permission: str) -> Failure:
+        if request.method != "POST":
+            raise Http404
+        failure = self.get_object(request, unquote(object_id))
+        if failure is None:
+            raise Http404
+        if not (self.has_view_permission(request, failure) and request.user.has_perm(permission)):
+            raise PermissionDenied
+        return failure  # type: ignore[no-any-return]
+
+    def page_context(self, request: HttpRequest, row: Failure) -> Mapping[str, Any]:
+        """Add the curve, the sample, what the deaths have in common, the last operation, and the forms."""
+        user: Any = request.user
+        sees = sight_of(Caller(user))
+        found = anatomy(row, sees=sees)
+        operation = None
+        if user.has_perm(VIEW_OPERATION.permission):
+            operation = Operation.objects.of_failure(row.pk).newest_first().first()
+        begins = user.has_perm(BEGIN_OPERATION.permission)
+        log = operator_log.entries_of(ObjectKind.FAILURE, row.pk) if user.has_perm(VIEW_JOURNAL.permission) else []
+        return {
+            **(progress_of(operation) if operation else {}),
+            "open": count_text(max(row.count("open"), 0)),
+            "total": count_text(row.count("total")),
+            "frame": escape_invisible(row.frame),
+            "first_seen": relative_time(row.first_seen_at),
+            "last_seen": relative_time(row.last_seen_at),
+            "curve": _curve(found.deaths_per_minute),
+            "minutes": MINUTES,
+            "most_deaths": max(found.deaths_per_minute),
+            "traits": found.traits,
+            "compared": len(found.sampled),
+            "letters_url": f"{reverse('admin:dlq_deadletter_changelist')}?cause={row.pk}",
+            "is_snoozed": row.snoozed_until is not None and row.snoozed_until > timezone.now(),
+            "snoozes": [(key, label) for key, (label, _) in SNOOZES.items()],
+            "note_text": row.note,
+            "max_note_length": LONGEST_NOTE,
+            "max_reason_length": LONGEST_REASON,
+            "default_stop_percent": operations.DEFAULT_STOP_PERCENT,
+            "may_redrive": begins and user.has_perm("dlq.redrive_deadletter") and row.count("open") > 0,
+            "may_discard": begins and user.has_perm("dlq.discard_deadletter") and row.count("open") > 0,
+            "may_look_after": user.has_perm(CHANGE_FAILURE.permission),
+            "operator_log": log,
+            **(_sample(user, found, sees) if user.has_perm(VIEW_DEAD_LETTER.permission) else {}),
+        }
+
+
+def _sample(user: Any, found: Anatomy, sees: Any) -> dict[str, Any]:
+    """Show the newest open dead letter: the traceback and the payload, as this user sees them."""
+    if not found.sampled:
+        return {}
+    newest = found.sampled[0]
+    lens = Lens(sees(newest.letter.owner_id), newest.task)
+    attempt = Attempt.objects.filter(task_id=newest.letter.task_id, number=newest.letter.attempt).first()
+    sees_payload = newest.task is not None and user.has_perm(VIEW_TASK.permission)
+    return {
+        "sample_url": reverse("admin:dlq_deadletter_change", args=[newest.letter.pk]),
+        "sample_traceback": truncated(lens.text(attempt.traceback) or "") if attempt else "",
+        "sample_payload": json_block(lens.payload()) if sees_payload and lens.sight is not Sight.NOTHING else "",
+        "is_hidden": lens.sight is Sight.NOTHING,
+    }
+
+
+def _curve(deaths: Sequence[int]) -> str:
+    """Give the points of a line, in the coordinates of its picture."""
+    highest, step = max(*deaths, 1), _CURVE_WIDTH / (len(deaths) - 1)
+    return " ".join(
+        f"{number * step:.1f},{(_CURVE_HEIGHT - 2) * (1 - count / highest) + 1:.1f}"
+        for number, count in enumerate(deaths)
+    )

@@ -1,0 +1,133 @@
+"""Actor pages: what each declared actor is called with, its defaults, and how often and how long it ran."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.admin import AdminSite
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from tasks import registry
+from tasks.admin.charts import line
+from tasks.admin.ended import chart, ended_shares
+from tasks.admin.formatting import EMPTY, duration, escape_invisible, json_block, shortened
+from tasks.contract.access import VIEW_DEAD_LETTER, VIEW_TASK
+from tasks.contract.actors import actor_as_dict
+from tasks.queries.stats import Series, Tally, Window, by_actor, series
+from tasks.registry import ActorSpec
+from tasks.submission import FIELDS, Seconds
+
+MAX_NAME_LENGTH = 80
+
+
+def urls_of(site: AdminSite) -> list[URLPattern]:
+    """Give the addresses of the pages in an admin site."""
+
+    def actor_list(request: HttpRequest) -> TemplateResponse:
+        return _page(site, request, "callboard/actors.html", {"title": "Actors", **_list(request)})
+
+    def actor_page(request: HttpRequest, name: str) -> TemplateResponse:
+        return _page(site, request, "callboard/actor.html", _actor(request, name))
+
+    return [
+        path("actors/", site.admin_view(actor_list), name="callboard_actors"),
+        path("actors/<path:name>/", site.admin_view(actor_page), name="callboard_actor"),
+    ]
+
+
+def _page(site: AdminSite, request: HttpRequest, template: str, context: Mapping[str, Any]) -> TemplateResponse:
+    return TemplateResponse(request, template, {**site.each_context(request), "is_actors": True, **context})
+
+
+def _window(request: HttpRequest) -> tuple[Window, dict[str, Any]]:
+    window = Window.named(request.GET.get("window", Window.DAY.label))
+    return window, {"windows": [{"name": one.label, "is_chosen": one is window} for one in Window]}
+
+
+def _list(request: HttpRequest) -> dict[str, Any]:
+    if not request.user.has_perm(VIEW_TASK.permission):
+        raise PermissionDenied
+    window, context = _window(request)
+    found = by_actor(seconds=window.seconds, with_times=True)
+    specs = {spec.name: spec for spec in registry.all_specs()}
+    # Those that only earlier releases declare have statistics all the same.
+    names = sorted({*specs, *(name for name in found if name)}, key=lambda name: (-_runs(found, name), name))
+    return {**context, "actors": [_row(name, specs.get(name), found.get(name, Tally())) for name in names]}
+
+
+def _runs(found: Mapping[str, Tally], name: str) -> int:
+    return found[name].ended if name in found else 0
+
+
+def _row(name: str, spec: ActorSpec | None, tally: Tally) -> dict[str, Any]:
+    return {
+        "name": shortened(name, MAX_NAME_LENGTH),
+        "url": reverse("admin:callboard_actor", args=[name]),
+        "description": shortened(spec.description.split("\n")[0], 120) if spec else "Not declared in this release.",
+        "queue": escape_invisible(spec.queue) if spec else EMPTY,
+        **ended_shares(tally),
+    }
+
+
+def _actor(request: HttpRequest, name: str) -> dict[str, Any]:
+    if not request.user.has_perm(VIEW_TASK.permission):
+        raise PermissionDenied
+    window, context = _window(request)
+    spec = next((one for one in registry.all_specs() if one.name == name), None)
+    points = series(window, actor=name, with_times=True)
+    total = points.total()
+    if spec is None and not total.counts:
+        raise Http404
+    letters = f"{reverse('admin:dlq_deadletter_changelist')}?{urlencode({'actor': name})}"
+    return {
+        **context,
+        "title": shortened(name, MAX_NAME_LENGTH),
+        "name": shortened(name, MAX_NAME_LENGTH),
+        "is_declared": spec is not None,
+        "description": escape_invisible(spec.description) if spec else "",
+        "summary": _summary(spec, total) if spec else [],
+        "schema": json_block(spec.arguments.schema) if spec else "",
+        "chart": chart(window, points, links=True, acts=False, actor=name),
+        "lines": _lines(points, total, window),
+        "tasks_url": f"{reverse('admin:callboard_task_changelist')}?{urlencode({'actor': name})}",
+        "letters_url": letters if request.user.has_perm(VIEW_DEAD_LETTER.permission) else "",
+    }
+
+
+def _summary(spec: ActorSpec, total: Tally) -> list[dict[str, str]]:
+    defaults = actor_as_dict(spec, caller=None)["defaults"]
+    lines = [("Queue", escape_invisible(spec.queue)), ("REST API", "open" if spec.is_open_to_api else "closed")]
+    lines += [(_label(name), _default(name, value)) for name, value in defaults.items()]
+    shares = ended_shares(total)
+    lines += [("Runs", shares["runs"]), ("Failing", shares["failing"]), ("Died", shares["died"])]
+    return [{"label": label, "value": value} for label, value in lines]
+
+
+def _label(name: str) -> str:
+    return name.removesuffix("_seconds").replace("_", " ").capitalize()
+
+
+def _default(name: str, value: Any) -> str:
+    field = FIELDS[name]
+    if value is None:
+        return str(getattr(field, "if_null", "")) or EMPTY
+    return duration(float(value)) if isinstance(field.kind, Seconds) else str(value)
+
+
+def _lines(points: Series, total: Tally, window: Window) -> list[dict[str, str]]:
+    last = f"last {window.label}"
+    shown = []
+    for part, name in ((0.5, "p50"), (0.95, "p95")):
+        value = total.run(part)
+        text = EMPTY if value is None else duration(value)
+        drawn = line([point.run(part) for point in points], label=f"Run time {name}, {last}")
+        shown.append({"label": f"Run time, {name}", "value": text, "line": drawn})
+    value = total.wait(0.95)
+    drawn = line([point.wait(0.95) for point in points], label=f"Wait before start p95, {last}")
+    return [
+        *shown,
+        {"label": "Wait before start, p95", "value": EMPTY if value is None else duration(value), "line": drawn},
+    ]

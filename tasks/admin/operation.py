@@ -1,0 +1,276 @@
+"""Operation pages: how far an act on many rows is, what became of its tasks, and its buttons."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+
+from tasks.admin import operator_log
+from tasks.admin.base import ReadOnlyAdmin
+from tasks.admin.display import display, display_age
+from tasks.admin.filters import ChipsFilter
+from tasks.admin.formatting import EMPTY, badge, code, count_text, duration, escape_invisible, shortened
+from tasks.contract.access import CHANGE_OPERATION, VIEW_JOURNAL, Caller
+from tasks.contract.operations import FASTEST, SLOWEST, find_to_change
+from tasks.errors import CallboardError, NotAllowed
+from tasks.lifecycle import Author, operations
+from tasks.models import Operation, OperationItem, OperationQuerySet
+from tasks.models.operation import STOP_WINDOW
+from tasks.states import ON_DEAD_LETTERS, RUNNING_AGAIN, ItemState, ObjectKind, OperationState
+
+#: Rows of each kind on the page.
+MAX_SHOWN = 10
+MAX_REASON_LENGTH = 80
+#: What "Slower" and "Faster" do to the rate.
+PACE_FACTOR = 2
+
+
+class StateFilter(ChipsFilter):
+    """Operations by state."""
+
+    title = parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        """List the states."""
+        return OperationState.choices
+
+    def filtered(self, rows: OperationQuerySet, value: str) -> OperationQuerySet:
+        """Keep one state."""
+        return rows.in_states([OperationState(value)])
+
+
+_STATE = display("state", lambda operation: badge(operation.state, operation.get_state_display()))
+
+
+def _filter(operation: Operation) -> str:
+    texts = [f"{name}: {value}" for name, value in operation.criteria.items()]
+    return shortened(", ".join(texts), 300) or "the rows that were chosen"
+
+
+def _by(operation: Operation) -> str:
+    return escape_invisible(operation.by) or operation.get_door_display() or EMPTY
+
+
+@admin.register(Operation)
+class OperationAdmin(ReadOnlyAdmin):
+    """Acts on many rows."""
+
+    change_form_template = "callboard/operation.html"
+    state_field = "state"
+    empty_text = "No operations. Actions on all matches of a list, and re-drives of a failure, make them."
+    list_display = (
+        display("operation", lambda operation: escape_invisible(str(operation))),
+        _STATE,
+        display("done", lambda operation: f"{operation.moved + operation.skipped:,} of {operation.total:,}"),
+        display("died again", lambda operation: count_text(operation.died) if operation.died else EMPTY),
+        display("by", _by),
+        display("reason", lambda operation: shortened(operation.reason, MAX_REASON_LENGTH) or EMPTY),
+        display_age("created_at"),
+    )
+    list_filter = (StateFilter,)
+    summary_fields = (
+        _STATE,
+        display("by", _by),
+        display("reason", lambda operation: escape_invisible(operation.reason)),
+        display("filter", _filter),
+        display_age("created_at"),
+        display_age("ended_at"),
+        display("failed steps", lambda operation: count_text(operation.errors) if operation.errors else ""),
+        display("ID", lambda operation: code(operation.pk)),
+    )
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the address of the buttons."""
+        view = self.admin_site.admin_view(self.act_view)
+        return [path("<path:object_id>/act/<str:name>/", view, name="callboard_operation_act"), *super().get_urls()]
+
+    def act_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
+        """Start, pause, resume, cancel, slow down or speed up an operation, and go back to its page."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if name not in _ACTS:
+            raise Http404
+        if not request.user.has_perm(CHANGE_OPERATION.permission):
+            raise PermissionDenied
+        by = operator_log.author_of(request)
+        try:
+            operation = find_to_change(Caller(request.user), unquote(object_id))
+            _ACTS[name](operation, by)
+        except NotAllowed as refusal:
+            raise PermissionDenied from refusal
+        except CallboardError as refusal:
+            self.message_user(request, f"Nothing was done: {refusal.detail}.", messages.WARNING)
+        return HttpResponseRedirect(self.address_of(unquote(object_id)))
+
+    def page_context(self, request: HttpRequest, row: Operation) -> Mapping[str, Any]:
+        """Add the steps, the bar, the buttons, the skipped rows, and the tasks that died again."""
+        may_act = request.user.has_perm(CHANGE_OPERATION.permission)
+        log = operator_log.entries_of(ObjectKind.OPERATION, str(row.pk))
+        return {
+            **progress_of(row),
+            "buttons": _buttons(row) if may_act else [],
+            "skips": sorted(row.skips.items(), key=lambda pair: -pair[1]),
+            "died": _shown(row, ItemState.DIED),
+            "failure_url": reverse("admin:dlq_failure_change", args=[row.failure]) if row.failure else "",
+            "operator_log": log if request.user.has_perm(VIEW_JOURNAL.permission) else [],
+        }
+
+
+def _set_pace(factor: float) -> Callable[[Operation, Author], object]:
+    def act(operation: Operation, by: Author) -> object:
+        rate = (operation.rate_per_second or 20.0) * factor
+        change = {"rate_per_second": min(max(rate, SLOWEST), FASTEST)}
+        return operations.set_pace(operation.pk, change, by=by)
+
+    return act
+
+
+_ACTS: Mapping[str, Callable[[Operation, Author], object]] = {
+    "resume": lambda operation, by: operations.resume(operation.pk, by=by),
+    "pause": lambda operation, by: operations.pause(operation.pk, by=by),
+    "cancel": lambda operation, by: operations.cancel(operation.pk, by=by),
+    "slower": _set_pace(1 / PACE_FACTOR),
+    "faster": _set_pace(PACE_FACTOR),
+}
+_RESUME = {
+    OperationState.PREVIEW: "Start",
+    OperationState.CANARY: "Do not wait for the canary",
+    OperationState.PAUSED: "Resume",
+    OperationState.STOPPED: "Go on",
+}
+
+
+def _buttons(operation: Operation) -> list[dict[str, Any]]:
+    """List the buttons that the operation's state allows."""
+    state = OperationState(operation.state)
+    found = []
+    if state in _RESUME:
+        found.append(("resume", _RESUME[state]))
+    if operation.is_active:
+        found.append(("pause", "Pause"))
+        if operation.rate_per_second is not None:
+            found += [("slower", "Slower"), ("faster", "Faster")]
+    if not operation.is_over:
+        found.append(("cancel", "Cancel"))
+    return [
+        {
+            "label": label,
+            "is_danger": name == "cancel",
+            "is_main": name == "resume" and state is not OperationState.CANARY,
+            "url": reverse("admin:callboard_operation_act", args=[operation.pk, name]),
+        }
+        for name, label in found
+    ]
+
+
+def _shown(operation: Operation, state: ItemState) -> list[str]:
+    items = OperationItem.objects.filter(operation_id=operation.pk, state=state).order_by("-id")[:MAX_SHOWN]
+    return [
+        format_html(
+            '<a href="{}"><code>{}</code></a>',
+            reverse("admin:callboard_task_change", args=[item.task_id]),
+            item.task_id,
+        )
+        for item in items
+    ]
+
+
+#: A form may leave a number empty.
+_NUMBERS: Mapping[str, Callable[[str], Any]] = {"canary": int, "stop_percent": int, "rate_per_second": float}
+
+
+def numbers_of(request: HttpRequest) -> dict[str, Any]:
+    """Read the numbers of a form that begins an operation.
+
+    Raises:
+        ValueError: one is no number.
+    """
+    return {name: read(request.POST[name]) for name, read in _NUMBERS.items() if request.POST.get(name)}
+
+
+def faults_of(refusal: Exception) -> str:
+    """Say what is wrong with a form."""
+    return "; ".join(f"{one.field}: {one.message}" for one in getattr(refusal, "errors", ())) or str(refusal)
+
+
+def progress_of(operation: Operation) -> dict[str, Any]:
+    """Say how far an operation is: its four steps, its bar and a sentence; the failure's page shows them, too."""
+    runs = operation.verb in RUNNING_AGAIN
+    noun = "dead letters" if operation.verb in ON_DEAD_LETTERS else "tasks"
+    return {
+        "operation": operation,
+        "operation_url": reverse("admin:callboard_operation_change", args=[operation.pk]),
+        "operation_state": badge(operation.state, operation.get_state_display()),
+        "steps": _steps(operation, noun),
+        "bars": _bars(operation, runs=runs),
+        "sentence": _sentence(operation, runs=runs),
+        "stop_rule": f"Stops by itself when {operation.stop_percent} % of the canary, or of the last {STOP_WINDOW}, "
+        "die again."
+        if operation.stop_percent and not operation.is_over
+        else "",
+        "note": escape_invisible(operation.note),
+    }
+
+
+def _steps(operation: Operation, noun: str) -> list[dict[str, Any]]:
+    has_begun, state = operation.started_at is not None, operation.state
+    is_past = operation.moved > operation.canary or state in {OperationState.RUNNING, OperationState.DONE}
+    has_passed_canary = has_begun and (not operation.canary or is_past)
+    capped = "; more matched" if operation.is_capped else ""
+    canary = f"{min(operation.moved, operation.canary):,} of {operation.canary:,} begun" if has_begun else "waits"
+    if not operation.canary:
+        canary = "none"
+    elif has_passed_canary:
+        canary = f"{operation.canary:,} first"
+    rate = "as fast as it can" if operation.rate_per_second is None else f"{operation.rate_per_second:g} per second"
+    done = f"{operation.moved + operation.skipped:,} of {operation.total:,}"
+    return [
+        {"name": "Preview", "text": f"{operation.total:,} {noun}{capped}", "is_reached": True},
+        {"name": "Canary", "text": canary, "is_reached": has_begun},
+        {"name": "Running", "text": f"{done} · {rate}", "is_reached": has_passed_canary},
+        {"name": "Done", "text": _end(operation), "is_reached": operation.is_over},
+    ]
+
+
+def _end(operation: Operation) -> str:
+    if operation.state == OperationState.CANCELLED:
+        return "cancelled"
+    if operation.state == OperationState.DONE:
+        return "all ended" if operation.verb in RUNNING_AGAIN else "all done"
+    if operation.is_active and operation.rate_per_second and operation.left:
+        return f"in about {duration(operation.left / operation.rate_per_second)}"
+    return ""
+
+
+def _bars(operation: Operation, *, runs: bool) -> list[dict[str, Any]]:
+    """Give the parts of the bar, in percent of its width."""
+    parts = (
+        [("succeeded", operation.succeeded), ("died", operation.died), ("running", operation.running + operation.ended)]
+        if runs
+        else [("succeeded", operation.moved)]
+    )
+    found, x = [], 0.0
+    for kind, count in (*parts, ("skipped", operation.skipped)):
+        width = 100 * count / max(operation.total, 1)
+        if width:
+            found.append({"kind": kind, "x": f"{x:.2f}%", "width": f"{width:.2f}%"})
+        x += width
+    return found
+
+
+def _sentence(operation: Operation, *, runs: bool) -> str:
+    parts = [(operation.left, "to go"), (operation.skipped, "skipped")]
+    if runs:
+        parts = [
+            (operation.succeeded, "succeeded"),
+            (operation.died, "died again"),
+            (operation.running, "running or waiting to run"),
+            (operation.ended, "cancelled or removed"),
+            *parts,
+        ]
+    return " · ".join(f"{count:,} {what}" for count, what in parts if count)

@@ -1,0 +1,175 @@
+"""JSON Schemas of failures and operations: bodies and answers."""
+
+from collections.abc import Mapping
+
+from dlq.models import LONGEST_NOTE
+from dlq.queries import MINUTES, MOST_COMPARED
+from tasks.api.bodies import SUBMISSION
+from tasks.api.bodies import WHY as _WHY
+from tasks.api.json_schema import (
+    ANY_OBJECT,
+    BOOLEAN,
+    FINGERPRINT,
+    ID,
+    INTEGER,
+    NUMBER,
+    TEXT,
+    TIME,
+    URL,
+    Schema,
+    about,
+    an_object,
+    array,
+    body,
+    enum,
+    or_null,
+    ref,
+)
+from tasks.api.schemas import page_of
+from tasks.contract.operations import (
+    CHANGEABLE,
+    DEFAULT_STOP_PERCENT,
+    FASTEST,
+    MOST_CANARY,
+    MOST_IDS,
+    SLOWEST,
+)
+from tasks.models.operation import STOP_WINDOW
+from tasks.states import ItemState, OperationState, OperationVerb
+
+_ERROR = an_object(
+    {
+        "type": about(TEXT, "The exception's class."),
+        "message": about(or_null(TEXT), "The newest one's, without secrets; null: it is hidden."),
+    }
+)
+_FAILURE: Mapping[str, Schema] = {
+    "fingerprint": about(FINGERPRINT, "Of the actor, the error's type, the place in your code, and the message."),
+    "url": about(URL, "The address of this resource."),
+    "actor": about(TEXT, "The actor of the tasks that died."),
+    "error": about(_ERROR, "The last failure of the newest of them."),
+    "hidden": array(TEXT, description="The fields that are null because you may not see them."),
+    "frame": about(or_null(TEXT), "The innermost frame of your own code; null: unknown."),
+    "first_seen_at": about(TIME, "When the first task died of it."),
+    "last_seen_at": about(TIME, "When the last task died of it."),
+    "open": about(INTEGER, "Its open dead letters."),
+    "total": about(INTEGER, "All deaths, also those whose dead letters were removed."),
+    "assignee": about(or_null(TEXT), "Who looks after it."),
+    "note": about(or_null(TEXT), "What people know about it."),
+    "snoozed_until": about(or_null(TIME), "Until then it is not shown as something to do."),
+}
+_TRAIT = an_object(
+    {
+        "kind": about(enum(("queue", "reason", "worker", "tag", "payload")), "What is the same."),
+        "name": about(or_null(TEXT), "The key of the payload; null for others."),
+        "value": about(TEXT, "The value that they share."),
+        "count": about(INTEGER, "How many of those compared have it."),
+    }
+)
+_ANATOMY: Mapping[str, Schema] = {
+    "compared": about(INTEGER, f"How many of the newest open dead letters were compared; at most {MOST_COMPARED}."),
+    "in_common": array(_TRAIT, description="What many of them have in common, most frequent first."),
+    "deaths_per_minute": array(INTEGER, description=f"Of the last {MINUTES} minutes, the oldest first."),
+}
+_RATE: Schema = {**NUMBER, "minimum": SLOWEST, "maximum": FASTEST}
+_PERCENT: Schema = {"type": "integer", "minimum": 1, "maximum": 100}
+_PACE: Mapping[str, Schema] = {
+    "rate_per_second": about(or_null(_RATE), "How many rows it does in a second; null: as many as it can."),
+    "stop_percent": about(
+        or_null(_PERCENT),
+        f"It stops by itself when this share of the canary, or of the last {STOP_WINDOW} that ended, dies again.",
+    ),
+}
+_OPERATION: Mapping[str, Schema] = {
+    "id": about(ID, "A UUIDv7: ids grow with time."),
+    "url": about(URL, "The address of this resource."),
+    "verb": about(enum(OperationVerb), "What it does to each row."),
+    "state": about(enum(OperationState), "How far it is."),
+    "by": about(or_null(TEXT), "Who began it."),
+    "reason": about(or_null(TEXT), "Why."),
+    "filter": about(ANY_OBJECT, "What chose its rows when it was made; empty: their ids were given."),
+    "failure": about(or_null(FINGERPRINT), "The failure whose dead letters it is for."),
+    "change": about(or_null(ANY_OBJECT), "What an edit changes."),
+    "rate_per_second": about(or_null(NUMBER), "How many rows it does in a second; null: as many as it can."),
+    "canary": about(INTEGER, "How many rows it does first; it waits until their tasks have ended."),
+    "stop_percent": about(or_null(INTEGER), "The share of deaths at which it stops by itself; null: it does not."),
+    "note": about(or_null(TEXT), "Why it stopped by itself."),
+    "total": about(INTEGER, "Its rows."),
+    "is_capped": about(BOOLEAN, "Whether more rows matched; it has the newest."),
+    "left": about(INTEGER, "Rows that it has not come to."),
+    "moved": about(INTEGER, "Rows that it was done to."),
+    "skipped": about(INTEGER, "Rows that it could not be done to."),
+    "skips": about({"type": "object", "additionalProperties": INTEGER}, "How many were skipped, by reason."),
+    "running": about(INTEGER, "Tasks that it brought back and that have not ended."),
+    "succeeded": about(INTEGER, "Tasks that it brought back and that succeeded."),
+    "died_again": about(INTEGER, "Tasks that it brought back and that died again."),
+    "ended": about(INTEGER, "Tasks that it brought back and that were cancelled or removed."),
+    "errors": about(INTEGER, "Steps that failed and were repeated."),
+    "created_at": about(TIME, "When it was made."),
+    "started_at": about(or_null(TIME), "When it was started; null: it is a preview."),
+    "ended_at": about(or_null(TIME), "When it was done or cancelled."),
+}
+_ITEM: Mapping[str, Schema] = {
+    "id": about(ID, "The task, or the dead letter."),
+    "task_id": about(ID, "The task."),
+    "task_url": about(URL, "The address of the task; 404 once the task is removed."),
+    "state": about(enum(ItemState.names), "What was done to it, and what became of its task."),
+    "note": about(or_null(TEXT), "Why it was skipped."),
+    "moved_at": about(or_null(TIME), "When it was done."),
+    "ended_at": about(or_null(TIME), "When its task ended after that."),
+}
+_CONDITION: Schema = {"oneOf": [TEXT, array(TEXT, minItems=1)]}
+
+SCHEMAS: Mapping[str, Schema] = {
+    "FailureChange": body(
+        {
+            "assignee": about(or_null({**TEXT, "maxLength": 150}), "Who looks after it; null or empty: nobody."),
+            "note": about(or_null({**TEXT, "maxLength": LONGEST_NOTE}), "What people should know; null: nothing."),
+            "snoozed_until": about(or_null(TIME), "Do not show it as something to do until then; null: show it."),
+            "reason": _WHY,
+        }
+    ),
+    "NewOperation": body(
+        {
+            "verb": about({**TEXT, "maxLength": 20}, f"One of {', '.join(OperationVerb.names)}, in any case."),
+            "filter": about(
+                or_null({"type": "object", "additionalProperties": _CONDITION}),
+                "The parameters of GET dlq for a re-drive or discard, of GET tasks for other verbs, as texts. Rows "
+                "that the verb cannot be done to are left out. Later matches are not touched.",
+            ),
+            "ids": about(
+                or_null(array(ID, minItems=1, maxItems=MOST_IDS)),
+                "Of dead letters for a re-drive or discard, of tasks for other verbs; instead of a filter.",
+            ),
+            "change": about(
+                or_null({"type": "object", "properties": {name: SUBMISSION[name] for name in CHANGEABLE}}),
+                "What an edit changes.",
+            ),
+            "rate_per_second": _PACE["rate_per_second"],
+            "canary": about(
+                or_null({"type": "integer", "minimum": 0, "maximum": MOST_CANARY}),
+                "Do it to so many first, and wait until their tasks have ended. Of a retry or re-drive.",
+            ),
+            "stop_percent": about(
+                _PACE["stop_percent"],
+                f"{_PACE['stop_percent']['description']} Of a retry or re-drive; default {DEFAULT_STOP_PERCENT}.",
+            ),
+            "preview": about(or_null(BOOLEAN), "Count the rows and wait for `resume`."),
+            "reason": _WHY,
+        },
+        required=["verb"],
+    ),
+    "Pace": body({**_PACE, "reason": _WHY}),
+    "Failure": an_object(_FAILURE),
+    "Failures": an_object(
+        {
+            "results": array(ref("Failure"), description="The one that was last seen first."),
+            "is_capped": about(BOOLEAN, "Whether there are more."),
+        }
+    ),
+    "FailureDetail": an_object({**_FAILURE, **_ANATOMY}),
+    "Operation": an_object(_OPERATION),
+    "OperationPage": page_of("Operation"),
+    "OperationItem": an_object(_ITEM),
+    "OperationItemPage": page_of("OperationItem"),
+}

@@ -1,0 +1,57 @@
+"""``callboard operations``, ``dlq failures`` and ``dlq redrive --failure``."""
+
+import pytest
+
+from tasks import lifecycle
+from tasks.models import Journal, Operation, Worker
+from tasks.states import Door, Status
+from tests.commands.cli import callboard, callboard_json, refused
+from tests.factories import make_lead, make_task, open_letter
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def failure(worker: Worker) -> str:
+    """Three deaths of one cause."""
+    for _ in range(3):
+        task = make_task(Status.DEAD, worker=worker)
+    lifecycle.fold_failures(**make_lead())
+    return open_letter(task).fingerprint
+
+
+def test_failures_are_listed(failure: str) -> None:
+    (one,) = callboard_json("dlq", "failures")["results"]
+    assert (one["fingerprint"], one["open"], one["total"], one["actor"]) == (failure, 3, 3, "act")
+    assert failure in callboard("dlq", "failures", "--actor", "act")
+    assert callboard_json("dlq", "failures", "--actor", "other")["results"] == []
+
+
+def test_a_failure_is_redriven_with_care(failure: str) -> None:
+    begun = callboard_json(
+        "dlq", "redrive", "--failure", failure, "--canary", "1", "--rate", "20", "--reason", "the fix is out"
+    )
+    assert (begun["verb"], begun["state"], begun["total"], begun["canary"]) == ("redrive", "CANARY", 3, 1)
+    assert (begun["rate_per_second"], begun["failure"], begun["reason"]) == (20, failure, "the fix is out")
+    id = begun["id"]
+    assert Operation.objects.get().door == Door.CLI
+    assert callboard("operations", "list", "--state", "canary", "-q").split() == [id]
+    assert callboard_json("operations", "pause", id)["results"][0]["status"] == "PAUSED"
+    assert "PAUSED" in refused("operations", "pause", id)[1]
+    assert callboard_json("operations", "resume", id)["results"][0]["status"] == "CANARY"
+    assert callboard_json("operations", "cancel", id, "--reason", "no")["results"][0]["status"] == "CANCELLED"
+    assert callboard_json("operations", "show", id)["state"] == "CANCELLED"
+    entries = Journal.objects.filter(kind="operation").values_list("verb", flat=True)
+    assert list(entries) == ["create", "pause", "resume", "cancel"]
+
+
+def test_a_preview_waits(failure: str) -> None:
+    begun = callboard_json("dlq", "redrive", "--failure", failure, "--preview")
+    assert (begun["state"], begun["started_at"]) == ("PREVIEW", None)
+
+
+def test_nonsense_is_one_line(failure: str) -> None:
+    assert "expected ids of dead letters, or --failure" in refused("dlq", "redrive")[0]
+    assert "32 hexadecimal digits" in refused("dlq", "redrive", "--failure", "x")[0]
+    assert "no open dead letters" in refused("dlq", "redrive", "--failure", "0" * 32)[0]
+    assert "from 0.01" in refused("dlq", "redrive", "--failure", failure, "--rate", "0")[0]
