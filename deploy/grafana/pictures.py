@@ -55,7 +55,8 @@ def human(value: float, unit: str) -> str:
 
 def text(x: float, y: float, words: str, *, size: int = 11, colour: str = "#555", anchor: str = "start") -> str:
     """Write a text."""
-    return f'<text x="{x:.0f}" y="{y:.0f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}">{escape(words)}</text>'
+    place = f'x="{x:.0f}" y="{y:.0f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}"'
+    return f"<text {place}>{escape(words)}</text>"
 
 
 def drawn(panel: Mapping[str, Any], server: str, *, start: float, end: float) -> str:
