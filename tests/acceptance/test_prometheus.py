@@ -30,7 +30,7 @@ GOOD, BAD, RETRIED = 60, 3, 2
 #: Two containers for the high band and one for each other, of two processes of two threads.
 WORKERS, THREADS = 8, 16
 #: What has no series, because nothing of it has happened here.
-NOTHING = re.compile(r"callboard_(server_errors_total|rate_limited_total|queue_paused)|rescue\|requeue|5\.\.")
+NOTHING = re.compile(r'callboard_(server_errors|rate_limited)_total|rescue\|requeue|5\.\.|code!="OK"')
 
 
 class Prometheus(NamedTuple):
@@ -146,7 +146,7 @@ def work(stack: Stack) -> None:
         ("max(active_workers)", WORKERS),
         ("count(callboard_leader_term > 0)", 1),
         ("sum(max by (queue, band) (callboard_unserved_tasks)) or vector(0)", 0),
-        ('sum(http_request_duration_seconds_count{view="api-tasks-bulk",status="201"})', 1),
+        ('sum(http_request_duration_seconds_count{view="api-task-bulk",status="201"})', 1),
         ("sum(grpc_request_duration_seconds_count{method=~'.*SubmitTask'})", 1),
         ("count(callboard_build_info)", 8),
     ],
