@@ -119,7 +119,7 @@ def _is_up(server: Prometheus, targets: int) -> bool:
 def work(stack: Stack) -> None:
     """Submit through both doors, and wait until all has ended."""
     bands = ("high", "medium", "low")
-    tasks = [{"actor": "demo_ok", "priority": bands[number % 3]} for number in range(GOOD - 1)]
+    tasks: list[dict[str, Any]] = [{"actor": "demo_ok", "priority": bands[number % 3]} for number in range(GOOD - 1)]
     tasks += [{"actor": "demo_fail", "max_retries": 0, "priority": "high"}] * BAD
     tasks += [{"actor": "demo_fail", "max_retries": 1, "min_backoff_seconds": 1, "priority": "low"}] * RETRIED
     stack.call("/api/v1/tasks/bulk", {"tasks": tasks})
