@@ -37,11 +37,8 @@ schemathesis.openapi.format(
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: "schemathesis.Case[Any]", kwargs: dict[str, Any]) -> None:
     """Mend what is valid by itself only: backoffs out of order, two keys, and null for a task that has a number."""
-    if (
-        isinstance(case.query, dict)
-        and str(case.query.get("wait", "")).isdecimal()
-        and 1 < int(case.query["wait"]) <= 60
-    ):
+    wait = str(case.query.get("wait", ""))
+    if wait.isdecimal() and 1 < int(wait) <= 60:
         # It would be kept, for as long.
         case.query["wait"] = 1
     if not isinstance(case.body, dict):
