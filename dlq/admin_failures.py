@@ -19,12 +19,14 @@ from tasks.admin import operator_log
 from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.display import display, display_age
 from tasks.admin.filters import ActorFilter, ChipsFilter
-from tasks.admin.formatting import EMPTY, count_text, escape_invisible, json_block, shortened, truncated
+from tasks.admin.formatting import EMPTY, count_text, escape_invisible, json_block, relative_time, shortened, truncated
 from tasks.admin.operation import faults_of, numbers_of, progress_of
 from tasks.contract import operations
 from tasks.contract.access import (
     BEGIN_OPERATION,
     CHANGE_FAILURE,
+    DISCARD_DEAD_LETTER,
+    REDRIVE_DEAD_LETTER,
     VIEW_DEAD_LETTER,
     VIEW_JOURNAL,
     VIEW_OPERATION,
@@ -185,6 +187,8 @@ class FailureAdmin(ReadOnlyAdmin):
             "open": count_text(max(row.count("open"), 0)),
             "total": count_text(row.count("total")),
             "frame": escape_invisible(row.frame),
+            "first_seen": relative_time(row.first_seen_at),
+            "last_seen": relative_time(row.last_seen_at),
             "curve": _curve(found.deaths_per_minute),
             "minutes": MINUTES,
             "most_deaths": max(found.deaths_per_minute),
@@ -197,8 +201,8 @@ class FailureAdmin(ReadOnlyAdmin):
             "max_note_length": LONGEST_NOTE,
             "max_reason_length": LONGEST_REASON,
             "default_stop_percent": operations.DEFAULT_STOP_PERCENT,
-            "may_redrive": begins and user.has_perm("dlq.redrive_deadletter") and row.count("open") > 0,
-            "may_discard": begins and user.has_perm("dlq.discard_deadletter") and row.count("open") > 0,
+            "may_redrive": begins and user.has_perm(REDRIVE_DEAD_LETTER.permission) and row.count("open") > 0,
+            "may_discard": begins and user.has_perm(DISCARD_DEAD_LETTER.permission) and row.count("open") > 0,
             "may_look_after": user.has_perm(CHANGE_FAILURE.permission),
             "operator_log": log,
             **(_sample(user, found, sees) if user.has_perm(VIEW_DEAD_LETTER.permission) else {}),

@@ -134,7 +134,7 @@ class Conf:
     KEEP_DEAD_LETTERS_SECONDS = Seconds(90 * 86_400)
     # Open dead letters after the death; then they are discarded.
     KEEP_OPEN_DEAD_LETTERS_SECONDS = Seconds(0)
-    # The journal: who did what, through which door and why.
+    # The journal (who did what, through which door and why), and operations that have ended.
     KEEP_JOURNAL_SECONDS = Seconds(365 * 86_400)
     # The admin's own log of changes.
     KEEP_ADMIN_LOG_SECONDS = Seconds(365 * 86_400)

@@ -219,7 +219,8 @@ def progress_of(operation: Operation) -> dict[str, Any]:
 
 def _steps(operation: Operation, noun: str) -> list[dict[str, Any]]:
     has_begun, state = operation.started_at is not None, operation.state
-    has_passed_canary = has_begun and (not operation.canary or state in {OperationState.RUNNING, OperationState.DONE})
+    is_past = operation.moved > operation.canary or state in {OperationState.RUNNING, OperationState.DONE}
+    has_passed_canary = has_begun and (not operation.canary or is_past)
     capped = "; more matched" if operation.is_capped else ""
     canary = f"{min(operation.moved, operation.canary):,} of {operation.canary:,} begun" if has_begun else "waits"
     if not operation.canary:

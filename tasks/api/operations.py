@@ -16,6 +16,7 @@ from tasks.contract.dead_letter_failures import MOST_LISTED as MOST_FAILURES
 from tasks.contract.pages import CURSOR_PATTERN, DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.contract.schedules import DEFAULT_PREVIEWED, MOST_PREVIEWED
 from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES
+from tasks.queries.stats import Window
 from tasks.states import (
     BatchStatus,
     DeathReason,
@@ -143,6 +144,15 @@ _MINUTES = [
         {"type": "integer", "minimum": 1, "maximum": LONGEST_MINUTES, "default": DEFAULT_MINUTES},
         "The period over which throughput and latencies are measured, up to now.",
     )
+]
+_SERIES = [
+    _query(
+        "window",
+        {**TEXT, "enum": [one.label for one in Window], "default": Window.HOUR.label},
+        "How far back: in steps of a minute, half an hour, or three hours.",
+    ),
+    _query("actor", text(255), "Only this actor; the exact name."),
+    _query("queue", text(100), "Only this queue; the exact name."),
 ]
 _IDEMPOTENCY_KEY: Schema = {
     "name": "Idempotency-Key",
@@ -299,6 +309,7 @@ OPERATIONS: Sequence[Operation] = (
         parameters=[*_JOURNAL_FILTERS, *_PAGING],
     ),
     Operation("get", f"{BASE}/stats", "readStats", {200: "Stats"}, parameters=_MINUTES),
+    Operation("get", f"{BASE}/stats/series", "readStatsSeries", {200: "StatsSeries"}, parameters=_SERIES),
     Operation("get", "/healthz", "isAlive", {200: "Health"}, errors=[405], is_open=True),
     Operation("get", "/readyz", "isReady", {200: "Health"}, errors=[405, 503], is_open=True),
     Operation("get", "/health", "readHealth", {200: "Health"}, errors=[405, 503], is_open=True),

@@ -26,6 +26,7 @@ from tasks.contract.tasks import REMOVED
 from tasks.errors import STATUS_OF_CODE
 from tasks.lifecycle.submit_unique import CREATED, EXISTING, REPLACED
 from tasks.priority import BANDS
+from tasks.queries.stats import Window
 from tasks.states import (
     AttemptOutcome,
     DeathReason,
@@ -353,6 +354,17 @@ _QUEUE = {
 _PERCENTILES = an_object(
     {f"p{percent}": about(or_null(NUMBER), f"{percent} % took no longer; null: no data.") for percent in (50, 95, 99)}
 )
+_TALLY = {
+    "submitted": about(INTEGER, "Tasks that were submitted, or brought back by a retry or re-drive."),
+    "succeeded": about(INTEGER, "Tasks that succeeded."),
+    "retried": about(INTEGER, "Attempts that failed and will be retried."),
+    "dead": about(INTEGER, "Tasks that died."),
+    "cancelled": about(INTEGER, "Tasks that were cancelled."),
+    "failure_share": about(or_null(NUMBER), "The part that was retried or died; null: nothing ended."),
+    "busy_seconds": about(NUMBER, "The sum of the actors' run times."),
+    "wait_seconds": about(_PERCENTILES, "From the time a task was due to its start, estimated from a histogram."),
+    "run_seconds": about(_PERCENTILES, "The actors' run times, estimated from a histogram."),
+}
 _RECENT = {
     "minutes": about(INTEGER, "The period that was measured, up to now."),
     "attempts": {"type": "object", "additionalProperties": INTEGER, "description": "Attempts that ended, by outcome."},
@@ -425,6 +437,17 @@ SCHEMAS: Mapping[str, Schema] = {
             "recent": about(an_object(_RECENT), "Throughput and latencies of the last minutes."),
             "queues": array(ref("Queue"), description="Sorted by name."),
             "workers": array(ref("Worker"), description="Workers that are present, newest first."),
+        }
+    ),
+    "StatsSeries": an_object(
+        {
+            "window": about({**TEXT, "enum": [one.label for one in Window]}, "How far back the points go."),
+            "step_seconds": about(INTEGER, "The length of one point's period."),
+            "points": array(
+                an_object({"start": about(TIME, "The start of its period."), **_TALLY}),
+                description="The oldest first, without gaps; the period of the last one is not over.",
+            ),
+            "total": about(an_object(_TALLY), "The sums over all points."),
         }
     ),
     "Health": about(

@@ -10,7 +10,13 @@ from tasks.api.addresses import parameters
 from tasks.api.views import ApiView
 from tasks.contract import fields
 from tasks.contract.access import VIEW_STATS
-from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES, stats_as_dict
+from tasks.contract.stats import (
+    DEFAULT_MINUTES,
+    LONGEST_MINUTES,
+    SERIES_PARAMETERS,
+    series_as_dict,
+    stats_as_dict,
+)
 
 
 class Stats(ApiView):
@@ -24,3 +30,13 @@ class Stats(ApiView):
         """Count tasks by status, and measure throughput and latencies of the last ``minutes``."""
         asked = fields.read_parameters(parameters(request), self.PARAMETERS)
         return Response(stats_as_dict(minutes=asked.get("minutes", DEFAULT_MINUTES)))
+
+
+class StatsSeries(ApiView):
+    """``GET stats/series``."""
+
+    actions = {"GET": VIEW_STATS}
+
+    def get(self, request: Request) -> Response:
+        """Count what came in and ended in each step of a window, with percentiles of waits and run times."""
+        return Response(series_as_dict(**fields.read_parameters(parameters(request), SERIES_PARAMETERS)))

@@ -81,6 +81,7 @@ urlpatterns = [
     *both("api/v1/schedules/<str:schedule_id>/preview", schedules.SchedulePreview.as_view(), "api-schedule-preview"),
     *both("api/v1/journal", journal.JournalList.as_view(), "api-journal"),
     *both("api/v1/stats", stats.Stats.as_view(), "api-stats"),
+    *both("api/v1/stats/series", stats.StatsSeries.as_view(), "api-stats-series"),
     *both("api/v1/actors", actors.ActorList.as_view(), "api-actors"),
     *both("api/schema", documentation.schema, "api-schema"),
     *both("api/docs", documentation.page, "api-docs"),

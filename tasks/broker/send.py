@@ -97,6 +97,8 @@ def submission_of(message: Message[Any], *, delay: int | timedelta | None = None
     elif message.options.get("eta") is not None:
         columns["run_at"] = _read("eta", message.options["eta"], _moment, "milliseconds since 1970")
     _check_callbacks(options)
+    if "pipe_target" in options:
+        options["pipe_target"] = _with_texts(options["pipe_target"])
     try:
         encode(options)
     except (TypeError, ValueError) as error:
@@ -111,6 +113,18 @@ def submission_of(message: Message[Any], *, delay: int | timedelta | None = None
         trace_id=trace_id or trace.current(),
         **columns,
     )
+
+
+def _with_texts(target: Any) -> Any:
+    """Write a batch in the rest of a pipeline as text: that is kept as JSON until its turn comes."""
+    if not isinstance(target, dict):
+        return target
+    options = dict(target["options"])
+    if options.get("batch") is not None:
+        options["batch"] = str(_read("batch", options["batch"], _batch, _COLUMNS["batch"][2]))
+    if "pipe_target" in options:
+        options["pipe_target"] = _with_texts(options["pipe_target"])
+    return {**target, "options": options}
 
 
 def _check_callbacks(options: dict[str, Any]) -> None:

@@ -15,9 +15,9 @@ from tasks.lifecycle.discard import discard, discard_many, discard_old
 from tasks.lifecycle.dispatch import Dispatched, Probe, dispatch_many
 from tasks.lifecycle.edit import edit
 from tasks.lifecycle.expire import expire_many
-from tasks.lifecycle.failures import fold_failures, look_after, recount_failures
+from tasks.lifecycle.failures import fold_failures, look_after, prune_failures, recount_failures
 from tasks.lifecycle.journal import Author
-from tasks.lifecycle.operation_steps import active_operations, note_error, step_operation
+from tasks.lifecycle.operation_steps import active_operations, note_error, prune_operations, step_operation
 from tasks.lifecycle.prune import prune_batches, prune_dead_letters, prune_history, prune_keys, prune_many
 from tasks.lifecycle.put_back import put_back_many
 from tasks.lifecycle.redrive import redrive, redrive_many
@@ -68,9 +68,11 @@ __all__ = [
     "note_error",
     "prune_batches",
     "prune_dead_letters",
+    "prune_failures",
     "prune_history",
     "prune_keys",
     "prune_many",
+    "prune_operations",
     "put_back_many",
     "queued_long",
     "recorded",

@@ -120,6 +120,25 @@ def recount_failures(*, lease: str, term: int) -> int:
     return len(fetch(_RECOUNT, {"lease": lease, "term": term}))
 
 
+_PRUNE = f"""
+WITH {LEAD}, old AS MATERIALIZED (
+    SELECT failure.fingerprint FROM callboard_failure AS failure
+    WHERE failure.open = 0 AND failure.last_seen_at < statement_timestamp() - %(seconds)s * interval '1 second'
+      AND {IS_LEADING}
+      -- One that is not added up yet may say otherwise.
+      AND NOT EXISTS (SELECT FROM callboard_failuredelta AS delta WHERE delta.fingerprint = failure.fingerprint)
+    ORDER BY failure.last_seen_at LIMIT %(batch)s FOR UPDATE OF failure SKIP LOCKED
+)
+DELETE FROM callboard_failure AS failure USING old WHERE failure.fingerprint = old.fingerprint
+RETURNING failure.fingerprint
+"""
+
+
+def prune_failures(*, keep_seconds: float, batch: int, lease: str, term: int) -> int:
+    """Remove at most a batch of failures without open dead letters that were last seen that long ago."""
+    return len(fetch(_PRUNE, {"seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}))
+
+
 @transaction.atomic
 def look_after(fingerprint: str, change: dict[str, Any], *, by: Author = UNKNOWN) -> Failure:
     """Change who looks after a failure, its note, or until when it is snoozed.

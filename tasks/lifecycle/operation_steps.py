@@ -23,6 +23,7 @@ from tasks.lifecycle.discard import discard_many
 from tasks.lifecycle.edit import edit
 from tasks.lifecycle.journal import Author, record
 from tasks.lifecycle.operations import author_of, end
+from tasks.lifecycle.predicates import IS_LEADING, LEAD
 from tasks.lifecycle.redrive import redrive_many
 from tasks.lifecycle.requeue import requeue_many
 from tasks.lifecycle.retry import retry_many
@@ -104,6 +105,32 @@ def note_error(operation_id: UUID, error: str) -> None:
         operation.save(update_fields=["errors"])
         if operation.errors % MOST_ERRORS == 0:
             _halt(operation, f"{MOST_ERRORS} steps failed; the last: {error}")
+
+
+# One operation at a time: it may have a hundred thousand items. It goes when none of them is left.
+_PRUNE = f"""
+WITH {LEAD}, old AS MATERIALIZED (
+    SELECT operation.id FROM callboard_operation AS operation
+    WHERE operation.ended_at < statement_timestamp() - %(seconds)s * interval '1 second' AND {IS_LEADING}
+    ORDER BY operation.id LIMIT 1 FOR UPDATE OF operation SKIP LOCKED
+), items AS (
+    DELETE FROM callboard_operationitem AS item WHERE item.id IN (
+        SELECT next.id FROM callboard_operationitem AS next JOIN old ON old.id = next.operation_id
+        ORDER BY next.operation_id, next.state, next.id LIMIT %(batch)s
+    ) RETURNING item.id
+), gone AS (
+    DELETE FROM callboard_operation AS operation USING old
+    WHERE operation.id = old.id AND (SELECT count(*) FROM items) < %(batch)s
+)
+SELECT (SELECT count(*) FROM old), (SELECT count(*) FROM items)
+"""
+
+
+def prune_operations(*, keep_seconds: float, batch: int, lease: str, term: int) -> bool:
+    """Remove at most a batch of the rows of the oldest operation that ended that long ago; tell whether one did."""
+    parameters = {"seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}
+    ((operations, _),) = fetch(_PRUNE, parameters)
+    return bool(operations)
 
 
 # --- What became of the tasks ---

@@ -56,6 +56,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "callboard_taskstat",
+                "default_permissions": (),
                 "constraints": [
                     models.CheckConstraint(
                         name="taskstat_outcome_known",

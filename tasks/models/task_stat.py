@@ -27,6 +27,7 @@ class TaskStat(models.Model):
 
     class Meta:
         db_table = "callboard_taskstat"
+        default_permissions = ()
         constraints = [
             models.CheckConstraint(name="taskstat_outcome_known", condition=models.Q(outcome__in=TaskOutcome.values))
         ]

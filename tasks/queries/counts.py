@@ -68,15 +68,15 @@ class QueueSize(NamedTuple):
     oldest_run_at_seconds: float
 
 
-# Not BLOCKED, which no index leads to.
-_COUNTED = {*DUE, Status.QUEUED, Status.RUNNING}
+#: Not BLOCKED, which no index leads to.
+COUNTED = {*DUE, Status.QUEUED, Status.RUNNING}
 _BAND = " ".join(["CASE", *(f"WHEN task.priority >= {band.lowest} THEN '{band.name}'" for band in BANDS), "END"])
 _QUEUE_SIZES = f"""
 SELECT task.queue, task.actor, {_BAND} AS band, task.status, count(*),
        count(*) FILTER (WHERE task.run_at <= statement_timestamp()),
        EXTRACT(EPOCH FROM statement_timestamp() - min(task.run_at))::double precision
 FROM callboard_task AS task
-WHERE {any_of("task.status", _COUNTED)}
+WHERE {any_of("task.status", COUNTED)}
 GROUP BY task.queue, task.actor, band, task.status
 """
 

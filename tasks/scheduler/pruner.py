@@ -105,7 +105,15 @@ class Pruner(Loop):
             for history, seconds in keep_histories().items()
             if seconds
         ]
-        return BATCH in counts
+        has_more = False
+        if conf.KEEP_JOURNAL_SECONDS:
+            has_more = lifecycle.prune_operations(
+                keep_seconds=conf.KEEP_JOURNAL_SECONDS, batch=BATCH, lease=LEASE, term=term
+            )
+        if conf.KEEP_DEAD_LETTERS_SECONDS:
+            seconds = conf.KEEP_DEAD_LETTERS_SECONDS
+            counts.append(lifecycle.prune_failures(keep_seconds=seconds, batch=BATCH, lease=LEASE, term=term))
+        return has_more or BATCH in counts
 
     @staticmethod
     def _fold_stats(term: int) -> bool:

@@ -3,7 +3,9 @@
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any
 
 from django.db import Error
 from prometheus_client.core import GaugeMetricFamily
@@ -11,10 +13,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from dlq.queries import open_by_actor
+from tasks import registry
 from tasks.log import get_logger
 from tasks.models import Queue, Worker
+from tasks.priority import BANDS
 from tasks.queries.capacity import by_band
-from tasks.queries.counts import queue_sizes
+from tasks.queries.counts import COUNTED, queue_sizes
 from tasks.states import DUE, Status
 from tasks.telemetry import labels
 
@@ -36,7 +40,7 @@ def families() -> dict[str, GaugeMetricFamily]:
         GaugeMetricFamily(
             "callboard_unserved_tasks", "Due tasks that no live worker can run.", labels=["queue", "band"]
         ),
-        GaugeMetricFamily("callboard_queue_paused", "1 for each queue that is paused.", labels=["queue"]),
+        GaugeMetricFamily("callboard_queue_paused", "1 while a queue is paused.", labels=["queue"]),
         GaugeMetricFamily("dead_letters", "Open dead letters.", labels=["actor"]),
         GaugeMetricFamily("active_workers", "Worker processes whose lease runs."),
         GaugeMetricFamily("callboard_registered_threads", "Actor threads of live workers, by the registry."),
@@ -76,7 +80,7 @@ class DatabaseGauges(Collector):
 def _read_gauges() -> Iterator[Metric]:
     made = families()
     _add_queues(made)
-    letters = open_by_actor()
+    letters = dict.fromkeys(registry.actor_names(), 0) | open_by_actor()
     named = labels.first(letters)
     counts: dict[str, float] = defaultdict(float)
     for actor, count in letters.items():
@@ -91,25 +95,30 @@ def _read_gauges() -> Iterator[Metric]:
 
 
 def _add_queues(made: dict[str, GaugeMetricFamily]) -> None:
+    """Add the gauges of queues; those of an empty queue are 0, since a series that ends looks like one that is lost."""
     groups = queue_sizes()
     served = {(band.queue, band.name): set(band.actors) for band in by_band()}
-    paused = set(Queue.objects.exclude(paused_at=None).values_list("name", flat=True))
+    paused = {name: paused_at is not None for name, paused_at in Queue.objects.values_list("name", "paused_at")}
     named = labels.first({*paused, *(group.queue for group in groups)})
-    sizes: dict[tuple[str, Status], float] = defaultdict(float)
-    ages: dict[tuple[str, str], float] = defaultdict(float)
-    unserved: dict[tuple[str, str], float] = defaultdict(float)
+    sizes: dict[tuple[str, Status], float] = dict.fromkeys(product(named, sorted(COUNTED)), 0)
+    ages: dict[tuple[str, str], float] = dict.fromkeys(product(named, (band.name for band in BANDS)), 0)
+    unserved = ages.copy()
     for group in groups:
         queue = group.queue if group.queue in named else labels.OTHER
-        sizes[queue, group.status] += group.number
+        size, band = (queue, group.status), (queue, group.band)
+        sizes[size] = sizes.get(size, 0) + group.number
         if group.status != Status.RUNNING:
-            ages[queue, group.band] = max(ages[queue, group.band], group.oldest_run_at_seconds)
-        is_served = group.actor in served.get((group.queue, group.band), ())
-        if group.status in DUE and not is_served and group.queue not in paused:
-            unserved[queue, group.band] += group.due
-    for (queue, status), number in sizes.items():
-        made["queue_size"].add_metric([queue, status], number)
-    for (queue, band), seconds in ages.items():
-        made["queue_oldest_age_seconds"].add_metric([queue, band], seconds)
-        made["callboard_unserved_tasks"].add_metric([queue, band], unserved[queue, band])
-    for queue in paused & named:
-        made["callboard_queue_paused"].add_metric([queue], 1)
+            ages[band] = max(ages.get(band, 0), group.oldest_run_at_seconds)
+        is_served = group.actor in served.get((group.queue, group.band), ()) or paused.get(group.queue, False)
+        if group.status in DUE and not is_served:
+            unserved[band] = unserved.get(band, 0) + group.due
+    found: dict[str, Mapping[Any, float]] = {
+        "queue_size": sizes,
+        "queue_oldest_age_seconds": ages,
+        "callboard_unserved_tasks": unserved,
+    }
+    for name, values in found.items():
+        for key, value in values.items():
+            made[name].add_metric(list(key), value)
+    for queue in sorted(paused.keys() & named):
+        made["callboard_queue_paused"].add_metric([queue], paused[queue])

@@ -1,6 +1,5 @@
 """A drill: dump while tasks run, lose everything that came after, restore into an empty database, and go on."""
 
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 from scheduler_site.embedded.accounts import temporary_folder
 from scheduler_site.embedded.programs import find_postgres
 from scheduler_site.embedded.servers import PostgresServer
+from tests.acceptance.harness.api import Api
 from tests.acceptance.harness.rig import Rig
 from tests.acceptance.harness.servers import Databases, execute
 from tests.waiting import wait_until
@@ -41,19 +41,19 @@ def run(program: str, *words: str) -> None:
     assert answer.returncode == 0, answer.stderr
 
 
-def submit_once(rig: Rig, key: str) -> str:
+def submit_once(api: Api, key: str) -> str:
     """Submit with an idempotency key; give the id of the task."""
-    words = ["callboard", "submit", "effect", "--idempotency-key", key, "--json"]
-    answer = rig.run("manage.py", *words)
-    assert answer.returncode == 0, answer.stderr
-    return str(json.loads(answer.stdout)["id"])
+    reply = api.submit("effect", key=key)
+    assert reply.status in {200, 201}, reply
+    return str(reply.body["tasks"][0]["id"])
 
 
 def test_a_restored_database_goes_on_where_the_dump_was_made(rig: Rig, empty_database: str, tmp_path: Path) -> None:
     rig.start_scheduler()
     rig.start_workers(processes=2, threads=4)
     rig.await_workers(2)
-    once = submit_once(rig, "order-7")
+    token = rig.client.issue_token()
+    once = submit_once(rig.start_api(token=token), "order-7")
     tasks = [once, *rig.client.submit("last", count=DUMPED, seconds=0.2)]
     rig.await_effects(DUMPED // 3, timeout=40)
     dump = str(tmp_path / "callboard.dump")
@@ -68,7 +68,7 @@ def test_a_restored_database_goes_on_where_the_dump_was_made(rig: Rig, empty_dat
     (tmp_path / "second").mkdir()
     second = Rig(database_url=empty_database, broker=rig.redis, folder=tmp_path / "second")
     try:
-        goes_on_after_a_restore(rig, second, tasks=tasks, later=later)
+        goes_on_after_a_restore(second, token=token, tasks=tasks, later=later)
     finally:
         for process in second.processes:
             process.clear()
@@ -77,7 +77,7 @@ def test_a_restored_database_goes_on_where_the_dump_was_made(rig: Rig, empty_dat
     rig.was_verified = True
 
 
-def goes_on_after_a_restore(rig: Rig, second: Rig, *, tasks: list[str], later: list[str]) -> None:
+def goes_on_after_a_restore(second: Rig, *, token: str, tasks: list[str], later: list[str]) -> None:
     rows = {row.id: row for row in second.database.snapshot().tasks}
     assert set(rows) == set(tasks), "nothing that came after the dump is in it"
     ended = {id for id, row in rows.items() if row.status == "SUCCEEDED"}
@@ -87,7 +87,7 @@ def goes_on_after_a_restore(rig: Rig, second: Rig, *, tasks: list[str], later: l
     second.start_scheduler()
     second.start_workers(processes=2, threads=4)
     second.settle(60)
-    assert submit_once(second, "order-7") == tasks[0], "the key is remembered"
+    assert submit_once(second.start_api(token=token), "order-7") == tasks[0], "token and key are remembered"
     second.client.submit("effect", count=5)
     second.settle(30)
     ran_again = set(second.effects())

@@ -6,10 +6,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from dlq.models import DeadLetter, Failure
-from tasks.models import ApiToken, Batch, Journal, Operation, Queue, Schedule, Task, Worker
+from dlq.models import DeadLetter
+from tasks.models import ApiToken, Batch, Journal, Queue, Schedule, Task, Worker
 
-MODELS = [Task, Batch, Schedule, Worker, Queue, ApiToken, DeadLetter, Failure, Journal, Operation]
+MODELS = [Task, Batch, Schedule, Worker, Queue, ApiToken, DeadLetter, Journal]
 
 
 def browser_of(user: User) -> Client:

@@ -316,6 +316,10 @@ STAFF_ADDRESSES: dict[str, tuple[str, str, int, str]] = {
     "endless minutes": ("get", f"/api/v1/stats?minutes={'9' * 5000}", 400, "minutes"),
     "an unknown parameter of stats": ("get", "/api/v1/stats?hours=1", 400, "hours"),
     "minutes twice": ("get", "/api/v1/stats?minutes=5&minutes=6", 400, "minutes"),
+    "an unknown window": ("get", "/api/v1/stats/series?window=2h", 400, "window"),
+    "a window twice": ("get", "/api/v1/stats/series?window=1h&window=7d", 400, "window"),
+    "a series of a NUL": ("get", "/api/v1/stats/series?actor=%00", 400, "actor"),
+    "an unknown parameter of series": ("get", "/api/v1/stats/series?minutes=5", 400, "minutes"),
     "no minutes": ("get", "/api/v1/stats?minutes=", 400, "minutes"),
     "a filter of queues": ("get", "/api/v1/queues?name=default", 400, "name"),
 }

@@ -55,6 +55,7 @@ STAFF = [
     ("post", "/api/v1/queues/{queue}/pause"),
     ("post", "/api/v1/queues/{queue}/resume"),
     ("get", "/api/v1/stats"),
+    ("get", "/api/v1/stats/series"),
 ]
 #: Routes for staff with a permission.
 PERMITTED = [

@@ -142,6 +142,7 @@ ROUTES = (
     Route("GET", f"{SCHEDULES}/{{schedule}}/preview", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
     Route("GET", "/api/v1/journal", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
     Route("GET", "/api/v1/stats", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
+    Route("GET", "/api/v1/stats/series", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
     Route("GET", "/metrics", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
 )
 #: Open to everybody: they tell of no task.

@@ -1,10 +1,12 @@
 """Workers, queues and statistics over REST: for staff, at a bounded cost."""
 
+from datetime import timedelta
+
 import pytest
 
 from tasks.broker.notifier import Event, notifier
 from tasks.lifecycle import workers
-from tasks.models import Queue, Worker
+from tasks.models import Queue, TaskStat, Worker
 from tasks.queries import counts
 from tasks.states import Status
 from tests import factories
@@ -117,3 +119,20 @@ def test_numbers_are_bounded(staff, monkeypatch):
         factories.submit()
     body = staff.get("/api/v1/stats").json()
     assert (body["tasks"]["PENDING"], body["capped"]) == (2, ["PENDING"])
+
+
+def test_a_series_tells_what_came_in_and_ended(staff):
+    start = (factories.database_now() - timedelta(minutes=1)).replace(second=0, microsecond=0)
+    values = {"span_seconds": 60, "start": start, "queue": "default", "run_seconds": 1.5}
+    TaskStat.objects.create(actor="act", outcome="SUCCEEDED", count=3, waits=[3], runs=[0] * 9 + [3], **values)
+    TaskStat.objects.create(actor="act", outcome="DEAD", count=1, waits=[], runs=[], **values)
+    TaskStat.objects.create(actor="add", outcome="SUBMITTED", count=9, waits=[], runs=[], **values)
+    body = staff.get("/api/v1/stats/series").json()
+    assert (body["window"], body["step_seconds"], len(body["points"])) == ("1h", 60, 60)
+    point = next(one for one in body["points"] if one["start"] == start.isoformat().replace("+00:00", "Z"))
+    assert (point["submitted"], point["succeeded"], point["dead"], point["failure_share"]) == (9, 3, 1, 0.25)
+    assert (point["run_seconds"]["p50"], point["busy_seconds"]) == (0.75, 4.5)
+    assert body["total"]["succeeded"] == 3
+    of_one = staff.get("/api/v1/stats/series?actor=add&window=7d").json()
+    assert (of_one["total"]["submitted"], of_one["total"]["failure_share"], len(of_one["points"])) == (9, None, 56)
+    assert staff.get("/api/v1/stats/series?queue=nowhere").json()["total"]["submitted"] == 0

@@ -20,10 +20,10 @@ from dramatiq import PickleEncoder, group, pipeline
 from tasks import lifecycle
 from tasks.broker.results import TaskResults
 from tasks.errors import InvalidTask, NotSupported
-from tasks.lifecycle import DependsOn, Submission
+from tasks.lifecycle import DependsOn, Submission, batches
 from tasks.models import Barrier, Task
 from tasks.models.ids import first_id_at
-from tasks.states import DeathReason, OnFailure, Status
+from tasks.states import BatchStatus, DeathReason, OnFailure, Status
 from tasks.worker.execution import Execution
 from tasks.worker.middleware import InvalidOption
 from tasks.worker.outcomes import outcome_of
@@ -165,6 +165,20 @@ def test_the_suggested_call_works(transactional_db) -> None:
 def test_a_group_sends_each_of_its_messages() -> None:
     group([actors.add.message(1), actors.note.message(2)]).run()
     assert sorted(Task.objects.values_list("actor", "args")) == [("add", [1]), ("note", [2])]
+
+
+def test_a_group_and_the_rest_of_its_pipelines_can_be_counted_as_a_batch(engine) -> None:
+    batch = batches.create(batches.NewBatch()).batch
+
+    def message(*args: int) -> Any:
+        return actors.add.message_with_options(args=args, batch=batch.pk)
+
+    work = group([message(1, 1), message(1, 2) | message(10)]).run()
+    assert list(work.get_results(block=True)) == [2, 13]
+    batches.close(batch.pk)
+    wait_until(lambda: batches.find(batch.pk).ended_at is not None)
+    found = batches.find(batch.pk)
+    assert (found.status, found.total, found.succeeded) == (BatchStatus.SUCCEEDED, 3, 3)
 
 
 def test_a_group_can_be_delayed() -> None:

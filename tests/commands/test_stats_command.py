@@ -2,9 +2,10 @@
 
 import pytest
 
+from tasks.models import TaskStat
 from tasks.states import Status
 from tests.commands.cli import callboard, callboard_json, refused
-from tests.factories import make_task, submit
+from tests.factories import database_now, make_task, submit
 
 pytestmark = pytest.mark.django_db
 
@@ -33,3 +34,12 @@ def test_stats_say_where_they_stopped_counting(monkeypatch: pytest.MonkeyPatch) 
 
 def test_minutes_have_bounds() -> None:
     assert "--minutes: expected a whole number from 1 to 1440" in refused("stats", "--minutes", "0")[0]
+
+
+def test_stats_show_the_rates_of_actors() -> None:
+    start = database_now().replace(second=0, microsecond=0)
+    values = {"span_seconds": 60, "start": start, "actor": "act", "queue": "default", "run_seconds": 1.0, "waits": []}
+    TaskStat.objects.create(outcome="SUCCEEDED", count=15, runs=[0] * 9 + [15], **values)
+    TaskStat.objects.create(outcome="DEAD", count=5, runs=[], **values)
+    assert callboard_json("stats")["actors"][0]["succeeded"] == 15
+    assert "act\t0.0\t4.0\t25.0%\t5\t0.75\t0.975" in callboard("stats")

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import F
 
 from dlq.models import DeadLetter, Failure, FailureDelta
 from tasks import lifecycle
@@ -196,3 +197,16 @@ def test_people_look_after_a_failure_and_the_journal_says_who(worker, lead) -> N
     assert (entry.verb, entry.kind, entry.object_id, entry.by) == ("edit", "failure", found.pk, "olga")
     with pytest.raises(NotFound, match="no failure"):
         lifecycle.look_after("0" * 32, {"note": ""})
+
+
+def test_old_failures_without_open_dead_letters_are_pruned(worker, lead) -> None:
+    (task,) = die(worker)
+    die(worker, error_message="'y'")
+    fold(lead)
+    Failure.objects.update(last_seen_at=F("last_seen_at") - timedelta(days=2))
+    lifecycle.discard(open_letter(task).pk)
+    assert lifecycle.prune_failures(keep_seconds=60, batch=10, **lead) == 0, "its discard is not added up"
+    fold(lead)
+    assert lifecycle.prune_failures(keep_seconds=60, batch=10, lease=lead["lease"], term=lead["term"] - 1) == 0
+    assert lifecycle.prune_failures(keep_seconds=60, batch=10, **lead) == 1
+    assert Failure.objects.get().error_message == "'y'"

@@ -338,3 +338,15 @@ def test_an_operation_without_rows_is_done_at_once(lead) -> None:
     step(operation, lead)
     assert operation.state == OperationState.DONE
     assert submit().status == Status.PENDING
+
+
+def test_old_operations_are_pruned_with_their_rows_in_batches(worker, lead) -> None:
+    operation, running = redrive(dead(worker, 3)), redrive([])
+    operations.cancel(operation.pk)
+    assert not lifecycle.prune_operations(keep_seconds=60, batch=2, **lead)
+    Operation.objects.filter(pk=operation.pk).update(ended_at=F("ended_at") - timedelta(minutes=2))
+    assert not lifecycle.prune_operations(keep_seconds=60, batch=2, lease=lead["lease"], term=lead["term"] - 1)
+    assert lifecycle.prune_operations(keep_seconds=60, batch=2, **lead)
+    assert (OperationItem.objects.count(), Operation.objects.count()) == (1, 2)
+    assert lifecycle.prune_operations(keep_seconds=60, batch=2, **lead)
+    assert (OperationItem.objects.count(), list(Operation.objects.all())) == (0, [running])

@@ -90,3 +90,16 @@ def test_prometheus_takes_its_configuration() -> None:
 def test_a_query_of_nothing_that_exists_is_found() -> None:
     assert names_in('sum by (queue) (rate(nothing_total{queue="mail"}[5m])) > 3') == {"nothing_total"}
     assert labels_in('max by (queue, band) (x{actor=~"a|b"})') == {"queue", "band", "actor"}
+
+
+def test_the_autoscaler_asks_for_metrics_that_exist_and_not_for_paused_queues() -> None:
+    file = Path(settings.BASE_DIR, "deploy", "k8s", "components", "keda", "workers.yaml")
+    queries = [
+        trigger["metadata"]["query"]
+        for one in yaml.safe_load_all(file.read_text())
+        for trigger in one["spec"]["triggers"]
+        if trigger["type"] == "prometheus"
+    ]
+    assert len(queries) == 3
+    for query in queries:
+        assert names_in(query) == {"queue_oldest_age_seconds", "callboard_queue_paused"} <= all_series()

@@ -134,6 +134,22 @@ def test_of_many_names_the_same_have_labels_in_every_process():
     }
 
 
+def test_an_empty_queue_is_0_and_not_absent(worker):
+    seen = figures()
+    assert seen['queue_size{queue="default",status="PENDING"}'] == 0
+    assert seen['queue_oldest_age_seconds{band="low",queue="default"}'] == 0
+    assert seen['callboard_queue_paused{queue="default"}'] == 0
+    assert seen['dead_letters{actor="act"}'] == 0
+
+
+def test_due_tasks_of_a_paused_queue_do_wait_for_nobody(db):
+    factories.make_due(factories.submit())
+    Queue.objects.filter(name="default").update(paused_at=now())
+    seen = figures()
+    assert seen['callboard_unserved_tasks{band="medium",queue="default"}'] == 0
+    assert seen['callboard_queue_paused{queue="default"}'] == 1
+
+
 def test_due_tasks_that_no_live_worker_can_run_are_a_gauge(db):
     factories.make_due(factories.submit())
     assert figures()['callboard_unserved_tasks{band="medium",queue="default"}'] == 1

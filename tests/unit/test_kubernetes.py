@@ -9,6 +9,7 @@ import pytest
 from django.core.management import load_command_class
 
 from scheduler_site import env, settings
+from tasks.telemetry import database_gauges
 from tasks.worker.grace_period import CLEAN_UP_SECONDS
 from tests import containers, kubernetes
 from tests.kubernetes import PRODUCTION, SMALL, Object, container, of_kind, rendered, secret, settings_of, with_pods
@@ -74,9 +75,15 @@ def test_scaled_objects_have_known_fields_and_a_target() -> None:
         assert set(one["spec"]) <= SCALED_OBJECT
         (trigger,) = one["spec"]["triggers"]
         band = one["metadata"]["name"].rpartition("-")[2]
-        assert f'band="{band}"' in trigger["metadata"]["query"]
+        assert trigger["metadata"]["query"] == f'max(queue_oldest_age_seconds{{band="{band}"}})'
         assert all(isinstance(value, str) for value in trigger["metadata"].values())
         assert 0 < one["spec"]["minReplicaCount"] < one["spec"]["maxReplicaCount"]
+
+
+def test_the_metric_that_workers_are_scaled_by_has_the_band() -> None:
+    gauge = database_gauges.families()["queue_oldest_age_seconds"]
+    gauge.add_metric(["mail", "low"], 1.0)
+    assert gauge.samples[0].labels == {"queue": "mail", "band": "low"}
 
 
 # --- Closed ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 from rich.text import Text
 
 from tasks.contract import fields
-from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES, stats_as_dict
+from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES, actors_as_list, stats_as_dict
 from tasks.management.callboard import parsing, queues, workers
 from tasks.management.callboard.output import Column, Output
 
@@ -16,6 +16,15 @@ _LATENCIES = (
     Column("P50", "p50", is_number=True),
     Column("P95", "p95", is_number=True),
     Column("P99", "p99", is_number=True),
+)
+_ACTORS = (
+    Column("ACTOR", "actor"),
+    Column("IN/MIN", "in_per_minute", is_number=True),
+    Column("ENDED/MIN", "ended_per_minute", is_number=True),
+    Column("FAILING", "failing", is_number=True),
+    Column("DIED", "dead", is_number=True),
+    Column("RUN P50", "p50", is_number=True),
+    Column("RUN P95", "p95", is_number=True),
 )
 
 
@@ -33,7 +42,7 @@ def register(commands: parsing.Commands) -> None:
 def show(options: Namespace, out: Output) -> None:
     """Print the statistics."""
     minutes = parsing.read("--minutes", fields.whole_number(1, LONGEST_MINUTES), options.minutes)
-    record = stats_as_dict(minutes=minutes)
+    record = {**stats_as_dict(minutes=minutes), "actors": actors_as_list(minutes=minutes)}
     if out.is_json:
         out.json(record)
     else:
@@ -54,10 +63,27 @@ def _print(record: dict[str, Any], out: Output) -> None:
     out.rows(
         [{"of": "waiting when due", **recent["wait_seconds"]}, {"of": "running", **recent["run_seconds"]}], _LATENCIES
     )
+    if record["actors"]:
+        _heading(f"actors, last {recent['minutes']} min", out)
+        out.rows([_actor(one, minutes=recent["minutes"]) for one in record["actors"]], _ACTORS)
     _heading("queues", out)
     out.rows(record["queues"], queues.COLUMNS)
     _heading("workers", out)
     out.rows(record["workers"], workers.COLUMNS)
+
+
+def _actor(one: dict[str, Any], *, minutes: int) -> dict[str, Any]:
+    ended = one["succeeded"] + one["retried"] + one["dead"]
+    share = one["failure_share"]
+    return {
+        "actor": one["actor"],
+        "in_per_minute": f"{one['submitted'] / minutes:.1f}",
+        "ended_per_minute": f"{ended / minutes:.1f}",
+        "failing": None if share is None else f"{share:.1%}",
+        "dead": one["dead"],
+        "p50": one["run_seconds"]["p50"],
+        "p95": one["run_seconds"]["p95"],
+    }
 
 
 def _heading(text: str, out: Output) -> None:

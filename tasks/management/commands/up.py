@@ -18,6 +18,7 @@ from urllib.request import urlopen
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from scheduler_site import env
 from scheduler_site.embedded.children import Child, Children
 from scheduler_site.embedded.errors import LaunchError
 from scheduler_site.embedded.private import kept_secret, make_folder, only_one, read_pairs, write_pairs
@@ -146,8 +147,10 @@ class Command(BaseCommand):
         grpc = Child("grpc", [*manage, "rungrpc", "--host", conf.GRPC_HOST, "--port", str(self.grpc_port)])
         if broker_url == IN_PROCESS_URL:
             return [Child("scheduler", [*manage, "runscheduler", "--with-workers"], patience), grpc, api]
+        # Fewer than the settings' defaults, on a machine where others work too; what is set counts.
+        workers = ["--processes", env.text("WORKER_PROCESSES", "2"), "--threads", env.text("WORKER_THREADS", "4")]
         return [
-            Child("workers", [*manage, "runworkers", "--processes", "2", "--threads", "4"], patience),
+            Child("workers", [*manage, "runworkers", *workers], patience),
             Child("scheduler", [*manage, "runscheduler"]),
             grpc,
             api,

@@ -96,7 +96,7 @@ FROM callboard_attempt WHERE %(id)s IS NULL OR task_id = %(id)s::uuid ORDER BY t
 _LETTERS = "SELECT task_id::text, reason, resolution FROM callboard_deadletter ORDER BY id"
 _WORKERS = """SELECT id::text, pid, status, lease_expires_at, stopped_at, crash
 FROM callboard_worker ORDER BY id"""
-_EVENTS = "SELECT task_id::text, verb FROM callboard_journal ORDER BY id"
+_EVENTS = "SELECT task_id::text, verb FROM callboard_journal WHERE task_id IS NOT NULL ORDER BY id"
 _MOVE_LOG = "SELECT at, task_id::text, before, after, dispatch, attempt, run_at FROM move_log ORDER BY id"
 
 

@@ -93,13 +93,17 @@ class Rig:
         """Start ``rundramatiq`` with one process; ``env`` extends the environment."""
         return self._start("workers", ["manage.py", "rundramatiq", "-p", "1", "-t", "2"], env or {})
 
-    def start_api(self, *, env: Mapping[str, str] | None = None) -> Api:
-        """Start gunicorn with one process, and wait until it answers; ``env`` extends the environment."""
+    def start_api(self, *, env: Mapping[str, str] | None = None, token: str = "") -> Api:
+        """Start gunicorn with one process, and wait until it answers; ``env`` extends the environment.
+
+        Parameters:
+            token: one that exists; by default a new one is issued.
+        """
         port = free_port()
         arguments = ["--bind", f"127.0.0.1:{port}", "--threads", "4", "--graceful-timeout", "1", "--no-control-socket"]
         command = ["-m", "gunicorn", "scheduler_site.wsgi", *arguments]
         process = self._start("api", command, {"WAIT_SECONDS": "0", "HTTPS": "false", **(env or {})})
-        api = Api(process, port=port, token=self.client.issue_token(), history=self.client.history)
+        api = Api(process, port=port, token=token or self.client.issue_token(), history=self.client.history)
         wait_until(lambda: api.answers, timeout=30, what="the api")
         return api
 

@@ -1,0 +1,124 @@
+"""Operations and failures over REST: what is refused, which rows are chosen, and what a token may reach."""
+
+from typing import Any
+
+import pytest
+
+from dlq.models import DeadLetter
+from tasks import lifecycle
+from tasks.models import ApiToken, Operation, Task
+from tasks.states import Status
+from tests import factories
+from tests.callers import Caller
+
+pytestmark = pytest.mark.django_db
+
+URL = "/api/v1/operations"
+FAILURES = "/api/v1/failures"
+
+
+def _post(caller: Any, path: str = URL, **body: Any) -> Any:
+    return caller.post(path, body, content_type="application/json")
+
+
+@pytest.fixture
+def letters(worker) -> list[DeadLetter]:
+    for tags in (["a"], ["a"], ["b"]):
+        factories.make_task(Status.DEAD, worker=worker, tags=tags)
+    lifecycle.fold_failures(**factories.make_lead())
+    return list(DeadLetter.objects.newest_first())
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "verb"),
+        ({"verb": "explode", "filter": {"actor": "act"}}, "verb"),
+        ({"verb": "redrive"}, "filter"),
+        ({"verb": "redrive", "filter": {}}, "filter"),
+        ({"verb": "redrive", "filter": {"actor": "act"}, "ids": ["0198d3c2-7a31-7c4e-9d55-1f2a3b4c5d6e"]}, "filter"),
+        ({"verb": "redrive", "ids": []}, "ids"),
+        ({"verb": "redrive", "ids": ["x"]}, "ids"),
+        ({"verb": "redrive", "filter": {"tag": "a"}}, "filter.tag"),
+        ({"verb": "redrive", "filter": {"actor": 7}}, "filter.actor"),
+        ({"verb": "redrive", "filter": {"failure": "zz"}}, "filter.failure"),
+        ({"verb": "redrive", "filter": {"actor": "act"}, "canary": -1}, "canary"),
+        ({"verb": "redrive", "filter": {"actor": "act"}, "rate_per_second": 0}, "rate_per_second"),
+        ({"verb": "redrive", "filter": {"actor": "act"}, "rate_per_second": True}, "rate_per_second"),
+        ({"verb": "redrive", "filter": {"actor": "act"}, "stop_percent": 101}, "stop_percent"),
+        ({"verb": "redrive", "filter": {"actor": "act"}, "change": {"priority": 1}}, "change"),
+        ({"verb": "cancel", "filter": {"actor": "act"}, "canary": 5}, "canary"),
+        ({"verb": "edit", "filter": {"actor": "act"}}, "change"),
+        ({"verb": "edit", "filter": {"actor": "act"}, "change": {"payload": {}}}, "change.payload"),
+        ({"verb": "edit", "filter": {"actor": "act"}, "change": {"priority": 11}}, "change.priority"),
+        ({"verb": "cancel", "filter": {"actor": "act"}, "reason": "two\nlines"}, "reason"),
+        ({"verb": "cancel", "filter": {"actor": "act"}, "who": "me"}, "who"),
+    ],
+)
+def test_a_bad_operation_is_a_400_that_names_the_field_and_makes_none(staff, letters, body: Any, field: str) -> None:
+    answer = _post(staff, **body)
+    assert answer.status_code == 400
+    assert field in [one["field"] for one in answer.json()["errors"]]
+    assert not Operation.objects.exists()
+
+
+def test_an_operation_has_the_rows_that_match_and_can_be_done(staff, letters) -> None:
+    lifecycle.discard(letters[0].pk)
+    for wanted in ({"actor": "act"}, {"failure": letters[0].fingerprint}, {"reason": "max_retries_exceeded"}):
+        begun = _post(staff, verb="redrive", filter=wanted, preview=True).json()
+        assert (begun["state"], begun["total"], begun["filter"]) == ("PREVIEW", 2, wanted)
+    assert _post(staff, verb="retry", filter={"tag": "a"}, preview=True).json()["total"] == 2
+    assert _post(staff, verb="cancel", filter={"tag": "a"}, preview=True).json()["total"] == 0
+    ids = [str(letter.pk) for letter in letters]
+    assert _post(staff, verb="redrive", ids=ids, preview=True).json()["total"] == 3, "it will say why it skips one"
+
+
+def test_an_operation_is_followed_to_its_end_and_lists_its_rows(staff, letters, worker) -> None:
+    begun = _post(staff, verb="edit", filter={"status": ["pending", "queued"]}, change={"priority": "high"})
+    assert (begun.status_code, begun.json()["total"]) == (201, 0)
+    begun = _post(staff, verb="redrive", filter={"actor": "act"}, reason="the fix is out")
+    assert begun.headers["Location"] == begun.json()["url"]
+    lifecycle.step_operation(Operation.objects.newest_first()[0].pk, **factories.make_lead())
+    url = begun.json()["url"]
+    read = staff.get(url).json()
+    assert (read["state"], read["moved"], read["running"], read["reason"]) == ("RUNNING", 3, 3, "the fix is out")
+    items = staff.get(f"{url}/items?state=moved&limit=2").json()
+    assert len(items["results"]) == 2
+    (last,) = staff.get(items["next"]).json()["results"]
+    assert Task.objects.filter(pk=last["task_id"]).exists()
+    assert staff.get(f"{url}/items?state=died").json()["results"] == []
+    assert _post(staff, f"{url}/resume").status_code == 409
+    assert _post(staff, f"{url}/pause").json()["state"] == "PAUSED"
+    slower = staff.patch(url, {"rate_per_second": 2.5, "stop_percent": None}, content_type="application/json").json()
+    assert (slower["rate_per_second"], slower["stop_percent"]) == (2.5, None)
+    assert staff.patch(url, {}, content_type="application/json").status_code == 400
+    assert [one["state"] for one in staff.get(f"{URL}?verb=redrive").json()["results"]] == ["PAUSED"]
+
+
+def test_a_token_for_some_actors_reaches_only_their_rows_and_its_users_operations(staff, letters) -> None:
+    others = _post(staff, verb="redrive", filter={"actor": "act"}, preview=True).json()
+    user = type(staff.user).objects.create_superuser("narrow")
+    _, secret = ApiToken.issue(user=user, name="narrow", scopes=["read", "operate"], actors=["other"])
+    narrow = Caller(authorization=f"Bearer {secret}")
+    assert _post(narrow, verb="redrive", filter={"actor": "act"}).json()["total"] == 0
+    assert [one["by"] for one in narrow.get(URL).json()["results"]] == ["narrow"]
+    assert narrow.get(others["url"]).status_code == 404
+    assert narrow.get(FAILURES).json()["results"] == []
+    assert narrow.get(f"{FAILURES}/{letters[0].fingerprint}").status_code == 404
+
+
+def test_a_failure_tells_what_its_deaths_have_in_common(staff, letters) -> None:
+    (listed,) = staff.get(FAILURES).json()["results"]
+    assert (listed["open"], listed["total"], listed["error"]["type"]) == (3, 3, "RuntimeError")
+    read = staff.get(listed["url"]).json()
+    found = {(one["kind"], one["name"], one["value"]): one["count"] for one in read["in_common"]}
+    assert (found["queue", None, "default"], found["tag", None, "a"], read["compared"]) == (3, 2, 3)
+    assert ("tag", None, "b") not in found
+    assert sum(read["deaths_per_minute"]) == 3
+    changed = staff.patch(listed["url"], {"note": "known", "reason": "x"}, content_type="application/json").json()
+    assert (changed["note"], changed["assignee"]) == ("known", None)
+    assert staff.patch(listed["url"], {"note": None}, content_type="application/json").json()["note"] is None
+    assert staff.patch(listed["url"], {"open": 0}, content_type="application/json").status_code == 400
+    assert staff.get(f"{FAILURES}?open=false").json()["results"] == []
+    assert staff.get(f"{FAILURES}?open=maybe").status_code == 400
+    assert staff.get(f"{FAILURES}/nonsense").status_code == 404
