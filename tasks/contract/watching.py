@@ -97,6 +97,7 @@ class Watch:
         write: Write | None,
     ) -> None:
         self.task_id: UUID = task.pk
+        self.id_text = str(task.pk)
         self.position = position
         self.user = user
         self.ends_at = ends_at
@@ -302,8 +303,8 @@ class Hub:
         if not hungry:
             return
         with call_timeout.bounded(LOOK_SECONDS):
-            current = versions({one.task_id for one in hungry})
-            changed = [one for one in hungry if current.get(one.task_id, _GONE) != one.version]
+            current = versions({one.id_text for one in hungry})
+            changed = [one for one in hungry if current.get(one.id_text, _GONE) != one.version]
             if not changed:
                 return
             known: dict[UUID, Since] = {}
@@ -312,7 +313,7 @@ class Hub:
                 known[one.task_id] = Since(*map(min, one.since, other))
             found = happenings(known)
             for one in changed:
-                self._tell(one, found.get(one.task_id), current.get(one.task_id, _GONE))
+                self._tell(one, found.get(one.task_id), current.get(one.id_text, _GONE))
 
     def _tell(self, watch: Watch, found: Happenings | None, version: str) -> None:
         try:

@@ -15,7 +15,7 @@ MOST_AT_ONCE = 100
 # PostgreSQL keeps of each row which transaction wrote it and where it lies, so no column, index or trigger has to say
 # that a row has changed. An act on the dead letter of a task leaves the task's row alone.
 _VERSIONS = """
-SELECT task.id, task.xmin::text || task.ctid::text || COALESCE(
+SELECT task.id::text, task.xmin::text || task.ctid::text || COALESCE(
     (SELECT max(entry.id) FROM callboard_journal AS entry WHERE entry.task_id = task.id), 0)
 FROM callboard_task AS task WHERE task.id = ANY(%(ids)s::uuid[])
 """
@@ -56,9 +56,12 @@ class Happenings:
     is_all: bool = True
 
 
-def versions(ids: Collection[UUID]) -> dict[UUID, str]:
-    """Tell the version of each task: it is another one after each change. A task that is gone has none."""
-    return dict(fetch(_VERSIONS, {"ids": list(map(str, ids))}))
+def versions(ids: Collection[str]) -> dict[str, str]:
+    """Tell the version of each task: it is another one after each change. A task that is gone has none.
+
+    Ids are text here: to make UUIDs of a thousand of them takes longer than the rest.
+    """
+    return dict(fetch(_VERSIONS, {"ids": list(ids)}))
 
 
 def happenings(known: Mapping[UUID, Since]) -> dict[UUID, Happenings]:

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 
 from tasks import lifecycle
 from tasks.contract.events import Position, events_since, read_id
@@ -127,13 +126,17 @@ def test_an_id_that_no_event_has_is_refused(text: str) -> None:
         read_id(text)
 
 
-def test_each_change_is_another_version(worker: Worker, django_user_model: type[User]) -> None:
+def test_each_change_is_another_version(worker: Worker) -> None:
     task, other = factories.submit(), factories.submit()
-    seen = [versions([task.pk, other.pk])]
+    ids = [str(task.pk), str(other.pk)]
+    seen = [versions(ids)]
     factories.start(task, worker)
-    seen.append(versions([task.pk, other.pk]))
+    seen.append(versions(ids))
     Task.objects.filter(pk=task.pk).update(progress={"done": 1})
-    seen.append(versions([task.pk, other.pk]))
+    seen.append(versions(ids))
+    lifecycle.cancel(task.pk)
+    seen.append(versions(ids))
+    assert len({one[ids[0]] for one in seen}) == 4
+    assert len({one[ids[1]] for one in seen}) == 1
     Task.objects.filter(pk=other.pk).delete()
-    assert list(versions([task.pk, other.pk])) == [task.pk]
-    assert len({one[other.pk] for one in seen}) == 1
+    assert list(versions(ids)) == ids[:1]
