@@ -73,9 +73,7 @@ def active_operations() -> list[UUID]:
     return [id for (id,) in fetch(_ACTIVE, {})]
 
 
-_FENCE = """
-SELECT statement_timestamp() FROM callboard_term WHERE name = %(lease)s AND term = %(term)s FOR SHARE
-"""
+_FENCE = f"WITH {LEAD} SELECT statement_timestamp() WHERE {IS_LEADING}"
 
 
 @transaction.atomic

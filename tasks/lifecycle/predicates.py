@@ -40,7 +40,8 @@ NOT_GONE = "worker.status <> 'GONE'"
 #: A task that the dispatcher hands over once its ``run_at`` has come; the condition of ``task_due_idx``.
 DISPATCHABLE = any_of("task.status", DUE)
 #: A task whose time has come.
-IS_DUE = f"{DISPATCHABLE} AND task.run_at <= statement_timestamp()"
+HAS_COME = "task.run_at <= statement_timestamp()"
+IS_DUE = f"{DISPATCHABLE} AND {HAS_COME}"
 
 
 def is_due_for(seconds: str) -> str:

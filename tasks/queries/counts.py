@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from tasks.db.statements import by_index, fetch
-from tasks.lifecycle.predicates import any_of
+from tasks.lifecycle.predicates import HAS_COME, any_of
 from tasks.priority import BANDS
 from tasks.states import DUE, Status
 
@@ -73,7 +73,7 @@ COUNTED = {*DUE, Status.QUEUED, Status.RUNNING}
 _BAND = " ".join(["CASE", *(f"WHEN task.priority >= {band.lowest} THEN '{band.name}'" for band in BANDS), "END"])
 _QUEUE_SIZES = f"""
 SELECT task.queue, task.actor, {_BAND} AS band, task.status, count(*),
-       count(*) FILTER (WHERE task.run_at <= statement_timestamp()),
+       count(*) FILTER (WHERE {HAS_COME}),
        EXTRACT(EPOCH FROM statement_timestamp() - min(task.run_at))::double precision
 FROM callboard_task AS task
 WHERE {any_of("task.status", COUNTED)}

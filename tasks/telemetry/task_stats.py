@@ -126,7 +126,7 @@ class Recorder:
 
     def note(self, *, verb: str, moves: Sequence[Moved], at: float, **_: Any) -> None:
         """Keep moves to be counted; return at once. A task pays for these two lines, and for no others here."""
-        if verb not in _SILENT and (self._pid == os.getpid() or self._start()):
+        if verb not in _SILENT and (self._pid == os.getpid() or self.start()):
             self._pending.put((verb, moves, at))
 
     def flush(self, timeout: float = FLUSH_SECONDS) -> bool:
@@ -138,7 +138,8 @@ class Recorder:
         self._is_hasty.set()
         return written.wait(timeout)
 
-    def _start(self) -> bool:
+    def start(self) -> bool:
+        """Start the thread, unless it runs; False if the process can have no more threads."""
         # Lazily and once per process: gunicorn forks after the application is loaded.
         with self._lock:
             if self._pid == os.getpid():

@@ -20,7 +20,7 @@ from tasks.lifecycle import workers
 from tasks.log import get_logger
 from tasks.models import new_id
 from tasks.priority import BANDS, bands_named, is_broker_queue, shortest_names
-from tasks.telemetry import metrics
+from tasks.telemetry import metrics, task_stats
 from tasks.telemetry.sampler import Sampler
 from tasks.worker.completer import Completer
 from tasks.worker.consumer import ClaimingConsumer, OneConsumer
@@ -95,6 +95,8 @@ class WorkerRuntime:
         # Dramatiq's threads start before the watchdog, and the first task may keep the interpreter.
         self._recorder.tick()
         notifier.notify(Event.DUE_ANYWHERE)
+        # Before the first task runs: an actor may keep the lock that a new thread needs.
+        task_stats.recorder.start()
 
     def watch(self) -> None:
         """Watch the threads that Dramatiq has started by now."""

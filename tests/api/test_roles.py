@@ -395,6 +395,8 @@ VERBS = {
 SITE = {"index", "login", "logout", "password_change", "password_change_done", "autocomplete", "jsi18n", "view_on_site"}
 
 
+#: Pages of what has no table, with their arguments; all are for viewers.
+VIEWS: dict[str, list[str]] = {"callboard_actors": [], "callboard_actor": ["act"]}
 #: Forms of a page, which ask for no confirmation, or have one of their own.
 FORMS = {"callboard_operation_act", "dlq_failure_begin", "dlq_failure_look_after"}
 
@@ -443,7 +445,7 @@ def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
 def test_every_page_and_verb_of_the_admin_is_in_the_tables() -> None:
     names = {one.name for entry in admin.site.urls[0] for one in getattr(entry, "url_patterns", [entry]) if one.name}
     pages = {f"{model}_{page}" for model, listed in PAGES.items() for page in listed}
-    assert names == pages | {f"{model}_do" for model in VERBS} | SITE | {"app_list"} | FORMS
+    assert names == pages | {f"{model}_do" for model in VERBS} | SITE | {"app_list"} | FORMS | {*VIEWS}
     verbs = {
         f"{model._meta.app_label}_{model._meta.model_name}": {verb.name for verb in page.verbs}
         for model, page in admin.site._registry.items()
@@ -461,6 +463,9 @@ def test_a_page_of_the_admin_opens_for_its_roles(people: dict[str, User], target
             args = [] if page in ("changelist", "add") else [targets[model]]
             found[name] = browser.get(reverse(f"admin:{name}", args=args)).status_code
             expected[name] = statuses[ADMIN_ROLES.index(role)]
+    for name, args in VIEWS.items():
+        found[name] = browser.get(reverse(f"admin:{name}", args=args)).status_code
+        expected[name] = VIEWERS[ADMIN_ROLES.index(role)]
     assert found == expected
 
 

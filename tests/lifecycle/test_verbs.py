@@ -17,15 +17,19 @@ MOVE_NO_TASK = {
     "delete",
     "depend",
     "discard",
+    "failures",
     "fire",
     "journal",
     "leases",
+    "operation_steps",
+    "operations",
     "predicates",
     "prune",
     "queues",
     "rows",
     "schedules",
     "signals",
+    "stats",
     "tally",
     "tokens",
     "workers",
@@ -33,9 +37,9 @@ MOVE_NO_TASK = {
 }
 #: ``rows`` has no verb; ``checkpoint`` and ``steps`` are tested as held writes, ``fire`` with the cron loop,
 #: ``submit_once`` with the idempotency keys of the API, ``workflow`` with the API's workflows, ``depend`` with the
-#: releases that it prepares, and ``tally`` with the batches that it counts for.
+#: releases that it prepares, ``tally`` with the batches that it counts for, and ``operation_steps`` with operations.
 WITHOUT_TEST_FILE = {
-    "__init__", "barriers", "checkpoint", "steps", "depend", "fire", "rows", "submit_once", "tally", "workflow",
+    "__init__", "barriers", "checkpoint", "steps", "depend", "fire", "operation_steps", "rows", "submit_once", "tally", "workflow",
 }  # fmt: skip
 ARROW = re.compile(r"^ +\S+ --> \S+: (\w+)", re.MULTILINE)
 

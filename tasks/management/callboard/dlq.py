@@ -82,9 +82,10 @@ def register(commands: parsing.Commands) -> None:
     failures.add_argument("--all", action="store_true", dest="is_all", help="include those without open dead letters")
     failures.add_argument("--limit", type=int, default=DEFAULT_LIMIT, metavar="N", help="at most N, 1 to 500")
     lists.add_secrets_option(failures)
-    redriving = add_verb("redrive", redrive, help="run the tasks of dead letters again, with a fresh set of retries")
     # Ids, or one failure.
-    next(one for one in redriving._actions if one.dest == "ids").nargs = "*"
+    redriving = add_verb(
+        "redrive", redrive, number="*", help="run the tasks of dead letters again, with a fresh set of retries"
+    )
     redriving.add_argument(
         "--failure", metavar="FINGERPRINT", help="all open dead letters of a failure, in an operation"
     )

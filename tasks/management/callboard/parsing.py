@@ -78,11 +78,16 @@ def add_verb(
     noun: str,
     help: str,  # noqa: A002
     of: str,
+    number: str = "+",
 ) -> CommandParser:
-    """Add a command that applies a verb to one or more rows, and return its parser."""
+    """Add a command that applies a verb to rows, and return its parser.
+
+    Parameters:
+        number: of the ids, as ``nargs`` of argparse has it.
+    """
     examples = [f"{noun} {name} ID ID ID", f"{noun} {name} ID --reason 'as agreed with Ada'"]
     parser = add_command(commands, name, run, help=help, examples=examples)
-    parser.add_argument("ids", nargs="+", type=identifier, metavar="ID", help=f"ids of {of}")
+    parser.add_argument("ids", nargs=number, type=identifier, metavar="ID", help=f"ids of {of}")
     add_reason(parser)
     return parser
 
