@@ -58,7 +58,7 @@ class DueTasks(NamedTuple):
     @property
     def lag_seconds(self) -> float:
         """For how long the first task that a worker can run has been due; 0 if none is."""
-        return max(0.0, *(self.waits[level] for level in self.probes), 0.0)
+        return max((self.waits[level] for level in self.probes), default=0.0)
 
     @property
     def next_in_seconds(self) -> float | None:

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from tasks.models import Task
+from tasks.queries.due import PriorityLevel
+from tasks.scheduler.dispatcher import DueTasks
 from tasks.telemetry import metrics
 from tasks.telemetry.sampler import Sampler
 from tests.waiting import wait_until
@@ -47,3 +49,10 @@ def test_a_worker_and_a_leader_say_how_they_are(engine: Any, alice: Any) -> None
     assert wait_until(lambda: value("worker_threads")) == 4
     assert wait_until(lambda: value("callboard_leader_term"))
     assert wait_until(lambda: value("callboard_window_hints", queue="default", band="medium") is not None)
+
+
+def test_the_lag_is_that_of_the_first_task_that_a_worker_can_run() -> None:
+    served, unserved = PriorityLevel("default", 5), PriorityLevel("other", 5)
+    due = DueTasks({served: []}, {served: 7.0, unserved: 90.0}, {served: 7.0, unserved: 90.0})
+    assert due.lag_seconds == 7
+    assert DueTasks({}, {served: -3.0}, {served: -3.0}).lag_seconds == 0
