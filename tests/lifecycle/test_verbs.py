@@ -39,7 +39,8 @@ MOVE_NO_TASK = {
 #: ``submit_once`` with the idempotency keys of the API, ``workflow`` with the API's workflows, ``depend`` with the
 #: releases that it prepares, ``tally`` with the batches that it counts for, and ``operation_steps`` with operations.
 WITHOUT_TEST_FILE = {
-    "__init__", "barriers", "checkpoint", "steps", "depend", "fire", "operation_steps", "rows", "submit_once", "tally", "workflow",
+    "__init__", "barriers", "checkpoint", "steps", "depend", "fire", "operation_steps", "rows", "submit_once", "tally",
+    "workflow",
 }  # fmt: skip
 ARROW = re.compile(r"^ +\S+ --> \S+: (\w+)", re.MULTILINE)
 
