@@ -176,11 +176,11 @@ def connect() -> None:
     batch_changed.connect(_on_batch_changed, dispatch_uid="callboard.wakeups")
 
 
-def disconnect() -> None:
-    """Stop sending wake-ups."""
-    transitioned.disconnect(dispatch_uid="callboard.wakeups")
+def disconnect() -> bool:
+    """Stop sending wake-ups; return whether they were sent."""
     resumed.disconnect(dispatch_uid="callboard.wakeups")
     batch_changed.disconnect(dispatch_uid="callboard.wakeups")
+    return transitioned.disconnect(dispatch_uid="callboard.wakeups")
 
 
 def _on_transition(*, verb: str, moves: Any, at: float, **_: Any) -> None:

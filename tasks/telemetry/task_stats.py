@@ -207,6 +207,6 @@ def connect() -> None:
     transitioned.connect(recorder.note, dispatch_uid="callboard.task_stats")
 
 
-def disconnect() -> None:
-    """Stop counting."""
-    transitioned.disconnect(dispatch_uid="callboard.task_stats")
+def disconnect() -> bool:
+    """Stop counting; return whether moves were counted."""
+    return transitioned.disconnect(dispatch_uid="callboard.task_stats")

@@ -1,6 +1,6 @@
 """The testing functions as methods, for ``TestCase``; the ``callboard`` fixture of pytest is an instance."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from tasks.broker import notifier
 from tasks.telemetry import task_stats
@@ -15,6 +15,8 @@ class CallboardTestMixin:
     Both would open connections of their own, which could keep the test database from being dropped.
     """
 
+    _switched_off: ClassVar[list[Any]] = []
+
     inline = staticmethod(inline)
     drain = staticmethod(drain)
     perform = staticmethod(perform)
@@ -26,15 +28,14 @@ class CallboardTestMixin:
     @classmethod
     def setUpClass(cls) -> None:
         """Switch wake-ups and statistics off."""
-        notifier.disconnect()
-        task_stats.disconnect()
+        cls._switched_off = [one for one in (notifier, task_stats) if one.disconnect()]
         parent: Any = super()
         parent.setUpClass()
 
     @classmethod
     def tearDownClass(cls) -> None:
-        """Switch them on again."""
+        """Switch on again what was on."""
         parent: Any = super()
         parent.tearDownClass()
-        task_stats.connect()
-        notifier.connect()
+        for one in cls._switched_off:
+            one.connect()

@@ -74,5 +74,6 @@ def test_the_mixin_switches_wake_ups_off_and_on_again() -> None:
         Case.tearDownClass()
         Case.doClassCleanups()
         assert "callboard.wakeups" in connected()
+        assert "callboard.task_stats" not in connected(), "it was off before"
     finally:
         notifier.disconnect()

@@ -75,7 +75,8 @@ def test_scaled_objects_have_known_fields_and_a_target() -> None:
         assert set(one["spec"]) <= SCALED_OBJECT
         (trigger,) = one["spec"]["triggers"]
         band = one["metadata"]["name"].rpartition("-")[2]
-        assert trigger["metadata"]["query"] == f'max(queue_oldest_age_seconds{{band="{band}"}})'
+        oldest = f'queue_oldest_age_seconds{{band="{band}"}}'
+        assert trigger["metadata"]["query"] == f"max({oldest} unless on (queue) callboard_queue_paused == 1)"
         assert all(isinstance(value, str) for value in trigger["metadata"].values())
         assert 0 < one["spec"]["minReplicaCount"] < one["spec"]["maxReplicaCount"]
 
