@@ -1,6 +1,7 @@
 """The watch for idle workers finds them, and its own end does not go unnoticed."""
 
 import os
+import threading
 from pathlib import Path
 
 from tests.acceptance.harness.database import Database
@@ -61,7 +62,7 @@ def test_an_entry_that_is_half_written_is_read_when_it_is_there(tmp_path: Path) 
 
 def test_a_watch_that_ended_early_says_so(tmp_path: Path) -> None:
     idleness = watch(tmp_path)
-    idleness._thread.run = lambda: None  # type: ignore[method-assign]
+    idleness._thread = threading.Thread(target=lambda: None)
     idleness.start()
     idleness._thread.join(5)
     idleness.stop()

@@ -89,7 +89,7 @@ def test_sentry_hears_of_each_failed_attempt(declare, run, scheduled, monkeypatc
         run(declare(breaks, max_retries=1, min_backoff=1, max_backoff=1).send())
         wait_until(lambda: len(seen) == 2)
     finally:
-        sentry_sdk.init()
+        sentry_sdk.init(default_integrations=False)
     assert all("for sentry" in repr(event) and "breaks" in repr(event) for event in seen)
 
 
