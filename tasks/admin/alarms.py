@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from tasks.admin.formatting import count_text, duration, escape_invisible, shortened, time_element
-from tasks.contract.access import PAUSE_QUEUE, VIEW_DEAD_LETTER, VIEW_JOURNAL, VIEW_QUEUE, VIEW_TASK, VIEW_WORKER
+from tasks.contract.access import PAUSE_QUEUE, VIEW_FAILURE, VIEW_JOURNAL, VIEW_QUEUE, VIEW_TASK, VIEW_WORKER
 from tasks.models import Journal, Worker
 from tasks.queries import stats
 from tasks.queries.failing import Failing
@@ -256,9 +256,9 @@ def _workers_button(user: Any) -> list[Button]:
 
 
 def _failures_button(user: Any, actor: str) -> list[Button]:
-    if not user.has_perm(VIEW_DEAD_LETTER.permission):
+    if not user.has_perm(VIEW_FAILURE.permission):
         return []
-    return [Button("See the failure", f"{reverse('admin:dlq_deadletter_changelist')}?{urlencode({'actor': actor})}")]
+    return [Button("See the failure", f"{reverse('admin:dlq_failure_changelist')}?{urlencode({'actor': actor})}")]
 
 
 def _pause_button(user: Any, seen: Sights, actor: str) -> list[Button]:

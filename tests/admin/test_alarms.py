@@ -68,7 +68,7 @@ def test_deaths_above_those_before_are_told_with_their_beginning_and_buttons(roo
     assert text.startswith(f"act is failing. 60 of its last 90 runs died since {began} UTC (3 min")
     assert text.endswith("before 0.5%.")
     page = html(root.get(reverse("admin:index")))
-    assert '<a class="small-button" href="/admin/dlq/deadletter/?actor=act">See the failure</a>' in page
+    assert '<a class="small-button" href="/admin/dlq/failure/?actor=act">See the failure</a>' in page
     assert '<form method="post" action="/admin/callboard/queue/default/do/pause/">' in page
 
 
