@@ -21,8 +21,8 @@ MOST_NAMES = 3
 def wait_until_ready(seconds: float | None = None) -> None:
     """Return as soon as the database answers and is migrated.
 
-    The broker is not waited for: tasks are accepted and kept without it, and dispatched once it answers. One that
-    refuses the login would never do so, and without the Redis of the limits there would be none.
+    A broker that is away is not waited for: tasks are accepted and kept without it, and dispatched once it answers. A
+    server that refuses the login is waited for: the broker would never answer, or the limits would not count.
 
     Parameters:
         seconds: how long at most; by default ``WAIT_SECONDS``; 0 = do not check at all.
@@ -63,6 +63,7 @@ def _missing() -> str:
 
 
 def _refused_logins() -> str:
+    """Name the settings whose login is refused; warn of a broker that is away."""
     failures = logins.failures()
     refused = [name for name, error in failures.items() if logins.is_refusal(error)]
     if not refused and "BROKER_URL" in failures:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from uuid import UUID
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,7 +16,7 @@ from tasks.contract import operations as contract
 from tasks.contract.access import BEGIN_OPERATION, CHANGE_OPERATION, VIEW_OPERATION
 from tasks.contract.filters import filtered
 from tasks.contract.pages import Order, page
-from tasks.lifecycle import Author, operations
+from tasks.lifecycle import operations
 from tasks.models import Operation
 
 #: Items, in the order in which they are done.
@@ -42,8 +41,7 @@ class OperationList(ApiView):
     def post(self, request: Request) -> Response:
         """Begin an operation on the rows that match a filter now, or on those with these ids."""
         body, caller = read_object(request), caller_of(request)
-        given = body.get("reason")
-        by = author_of(request, journal.take_reason({"reason": given}))
+        by = author_of(request, journal.take_reason(body))
         written = _written(request, contract.begin(body, caller=caller, by=by))
         return Response(written, status=201, headers={"Location": written["url"]})
 
@@ -89,9 +87,7 @@ class _OperationVerb(ApiView):
     def act(self, request: Request, operation_id: str, verb: Callable[..., Operation]) -> Response:
         """Do it and write the operation."""
         operation = contract.find_to_change(caller_of(request), operation_id)
-        by: Author = read_author(request)
-        id: UUID = operation.pk
-        return Response(_written(request, verb(id, by=by)))
+        return Response(_written(request, verb(operation.pk, by=read_author(request))))
 
 
 class OperationPause(_OperationVerb):

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from dlq.models import LONGEST_NOTE, Failure, FailureQuerySet
@@ -70,13 +71,18 @@ def visible_failures(caller: Caller) -> FailureQuerySet:
 
 
 def list_failures(caller: Caller, parameters: Mapping[str, Sequence[str]]) -> Listed:
-    """List the failures that were last seen.
+    """List the failures that match, the one that was last seen first.
 
     Raises:
         InvalidQuery: with one error per parameter.
     """
     rows = filtered(visible_failures(caller), parameters, {**FILTERS, **_LIMIT})
     limit = int(parameters["limit"][0]) if "limit" in parameters else DEFAULT_LIMIT
+    return last_seen(rows, limit=limit)
+
+
+def last_seen(rows: QuerySet[Failure], *, limit: int) -> Listed:
+    """Take those of these failures that were last seen."""
     found = list(rows.order_by("-last_seen_at", "fingerprint")[: limit + 1])
     return Listed(found[:limit], len(found) > limit)
 
@@ -87,7 +93,7 @@ def find_failure(caller: Caller, fingerprint: str) -> Failure:
     Raises:
         NotFound: there is none.
     """
-    found = visible_failures(caller).filter(pk=fingerprint[:32]).first() if len(fingerprint) == 32 else None
+    found = visible_failures(caller).filter(pk=fingerprint).first() if len(fingerprint) == 32 else None
     if found is None:
         raise NotFound(f"there is no failure {fields.quoted(fingerprint)}")
     return found

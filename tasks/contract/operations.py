@@ -91,6 +91,7 @@ _READERS: Mapping[str, Reader] = {
     "change": fields.json_object,
     "canary": fields.whole_number(0, MOST_CANARY),
     "preview": fields.boolean,
+    # Taken out before; it stands here for those who misspell it.
     "reason": journal.reason,
 }
 
@@ -122,7 +123,9 @@ def begin(body: Mapping[str, Any], *, caller: Caller, by: Author) -> Operation:
     return operations.begin(plan, ids, by=by, starts=not values.get("preview", False))
 
 
-def read_course(body: Mapping[str, Any], *, verb: OperationVerb, criteria: Mapping[str, Any]) -> Plan:
+def read_course(
+    body: Mapping[str, Any], *, verb: OperationVerb, criteria: Mapping[str, Any], failure: str = ""
+) -> Plan:
     """Read how an operation goes on rows that are known already: ``canary``, ``rate_per_second``, ``stop_percent``.
 
     Raises:
@@ -131,7 +134,7 @@ def read_course(body: Mapping[str, Any], *, verb: OperationVerb, criteria: Mappi
     values, errors = fields.read_fields(body, {**_PACE, "canary": _READERS["canary"]}, refused={})
     if errors:
         raise InvalidTask(errors=errors)
-    return Plan(verb=verb, criteria=criteria, **{"stop_percent": DEFAULT_STOP_PERCENT, **values})
+    return Plan(verb=verb, criteria=criteria, failure=failure, **{"stop_percent": DEFAULT_STOP_PERCENT, **values})
 
 
 def _contradictions(values: Mapping[str, Any]) -> list[FieldError]:

@@ -69,6 +69,8 @@ COUNTS = {
     "dead": TaskOutcome.DEAD,
     "cancelled": TaskOutcome.CANCELLED,
 }
+#: The percentiles, as parts of one.
+_PARTS = (0.5, 0.95, 0.99)
 
 
 def series_as_dict(
@@ -96,9 +98,6 @@ def _tally_as_dict(tally: Tally) -> dict[str, Any]:
         **{name: tally.of(outcome) for name, outcome in COUNTS.items()},
         "failure_share": None if tally.failure_share is None else round(tally.failure_share, 6),
         "busy_seconds": round(tally.run_seconds, 3),
-        "wait_seconds": _percentiles(Percentiles(*(tally.wait(part) for part in _PARTS))),
-        "run_seconds": _percentiles(Percentiles(*(tally.run(part) for part in _PARTS))),
+        "wait_seconds": _percentiles(Percentiles(*map(tally.wait, _PARTS))),
+        "run_seconds": _percentiles(Percentiles(*map(tally.run, _PARTS))),
     }
-
-
-_PARTS = (0.5, 0.95, 0.99)

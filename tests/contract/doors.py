@@ -147,8 +147,8 @@ class Grpc:
             hub.look([watch])
             change = watch.take()
             watch.stop()
-        written = [pb.Event.FromString(_event(one)) for one in (change.events if change else ())]
-        results = [_as_rest(messages.read(pb.Event, one.SerializeToString())) for one in written]
+        events = change.events if change else ()
+        results = [_as_rest(messages.read(pb.Event, _event(one))) for one in events]
         for one in results:
             # That of a unique key is in lower case.
             one["outcome"] = one.get("outcome", "").upper() or None

@@ -2,7 +2,6 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -12,7 +11,7 @@ from django.core.management.base import CommandError
 from dlq.models import DeadLetter, Failure
 from tasks import lifecycle
 from tasks.contract import fields
-from tasks.contract.dead_letter_failures import DEFAULT_LIMIT, MOST_LISTED, failure_as_dict, lenses_of
+from tasks.contract.dead_letter_failures import DEFAULT_LIMIT, MOST_LISTED, failure_as_dict, last_seen, lenses_of
 from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses
 from tasks.contract.operations import DEFAULT_STOP_PERCENT, find_rows, read_course
 from tasks.contract.sight import Sees
@@ -80,7 +79,9 @@ def register(commands: parsing.Commands) -> None:
     )  # fmt: skip
     failures.add_argument("--actor", metavar="…", help="the exact name")
     failures.add_argument("--all", action="store_true", dest="is_all", help="include those without open dead letters")
-    failures.add_argument("--limit", type=int, default=DEFAULT_LIMIT, metavar="N", help="at most N, 1 to 500")
+    failures.add_argument(
+        "--limit", type=int, default=DEFAULT_LIMIT, metavar="N", help=f"at most N, 1 to {MOST_LISTED}"
+    )
     lists.add_secrets_option(failures)
     # Ids, or one failure.
     redriving = add_verb(
@@ -134,12 +135,10 @@ def _redrive_failure(options: Namespace, out: Output) -> None:
         raise CommandError("expected ids of dead letters or --failure, got both", returncode=USAGE)
     failure = parsing.read("--failure", fields.fingerprint, options.failure)
     given = {"canary": options.canary, "rate_per_second": options.rate, "stop_percent": options.stop_percent}
-    criteria = {"failure": failure}
-    plan = read_course(given, verb=OperationVerb.REDRIVE, criteria=criteria)
+    plan = read_course(given, verb=OperationVerb.REDRIVE, criteria={"failure": failure}, failure=failure)
     ids = find_rows(OperationVerb.REDRIVE, {"failure": [failure]}, caller=None)
     if not ids:
         raise NotFound(f"no open dead letters have the fingerprint {failure}")
-    plan = replace(plan, failure=failure)
     operation = operations.begin(plan, ids, by=operator.author(options), starts=not options.preview)
     out.record(operation_lists.as_dicts([operation])[0], hidden=("url",))
 
@@ -152,10 +151,10 @@ def list_failures(options: Namespace, out: Output) -> None:
         rows = rows.open()
     if options.actor is not None:
         rows = rows.for_actor(options.actor)
-    found = list(rows.order_by("-last_seen_at", "pk")[: limit + 1])
-    seen, url = lenses_of(found[:limit], sees=lists.sees(options)), lists.address("api-failures")
-    written = [failure_as_dict(one, url=url, lens=seen[one.pk]) for one in found[:limit]]
-    out.rows(written, _FAILURES, has_more=len(found) > limit)
+    found = last_seen(rows, limit=limit)
+    seen, url = lenses_of(found.rows, sees=lists.sees(options)), lists.address("api-failures")
+    written = [failure_as_dict(one, url=url, lens=seen[one.pk]) for one in found.rows]
+    out.rows(written, _FAILURES, has_more=found.is_capped)
 
 
 def discard(options: Namespace, out: Output) -> None:

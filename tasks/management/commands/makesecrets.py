@@ -30,7 +30,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the arguments."""
-        parser.add_argument("folder", type=Path, help="where the folders app, postgres and redis are, or will be made")
+        parser.add_argument("folder", type=Path, help="where the folders of app and servers are, or will be made")
         parser.add_argument("--postgres-host", default="postgres", metavar="HOST", help="default: postgres")
         parser.add_argument("--redis-host", default="redis", metavar="HOST", help="default: redis")
         parser.add_argument("--rabbitmq-host", default="rabbitmq", metavar="HOST", help="default: rabbitmq")
