@@ -1,4 +1,4 @@
-"""Actor pages: what each declared actor is called with, its defaults, and how often and how long it ran."""
+"""Actor pages: the payload that each actor takes, its defaults, and how often and how long it ran."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from django.urls import URLPattern, path, reverse
 
 from tasks import registry
 from tasks.admin.charts import line
-from tasks.admin.ended import chart, ended_shares
+from tasks.admin.ended import chart, choices, ended_shares
 from tasks.admin.formatting import EMPTY, duration, escape_invisible, json_block, shortened
 from tasks.contract.access import VIEW_DEAD_LETTER, VIEW_TASK
 from tasks.contract.actors import actor_as_dict
@@ -42,24 +42,20 @@ def _page(site: AdminSite, request: HttpRequest, template: str, context: Mapping
     return TemplateResponse(request, template, {**site.each_context(request), "is_actors": True, **context})
 
 
-def _window(request: HttpRequest) -> tuple[Window, dict[str, Any]]:
-    window = Window.named(request.GET.get("window", Window.DAY.label))
-    return window, {"windows": [{"name": one.label, "is_chosen": one is window} for one in Window]}
+def _window(request: HttpRequest) -> Window:
+    return Window.named(request.GET.get("window", Window.DAY.label))
 
 
 def _list(request: HttpRequest) -> dict[str, Any]:
     if not request.user.has_perm(VIEW_TASK.permission):
         raise PermissionDenied
-    window, context = _window(request)
+    window = _window(request)
     found = by_actor(seconds=window.seconds, with_times=True)
     specs = {spec.name: spec for spec in registry.all_specs()}
-    # Those that only earlier releases declare have statistics all the same.
-    names = sorted({*specs, *(name for name in found if name)}, key=lambda name: (-_runs(found, name), name))
-    return {**context, "actors": [_row(name, specs.get(name), found.get(name, Tally())) for name in names]}
-
-
-def _runs(found: Mapping[str, Tally], name: str) -> int:
-    return found[name].ended if name in found else 0
+    # Actors that only earlier releases declared still have statistics.
+    names = sorted({*specs, *filter(None, found)}, key=lambda name: (-found.get(name, Tally()).ended, name))
+    rows = [_row(name, specs.get(name), found.get(name, Tally())) for name in names]
+    return {"windows": choices(window), "actors": rows}
 
 
 def _row(name: str, spec: ActorSpec | None, tally: Tally) -> dict[str, Any]:
@@ -75,7 +71,7 @@ def _row(name: str, spec: ActorSpec | None, tally: Tally) -> dict[str, Any]:
 def _actor(request: HttpRequest, name: str) -> dict[str, Any]:
     if not request.user.has_perm(VIEW_TASK.permission):
         raise PermissionDenied
-    window, context = _window(request)
+    window = _window(request)
     spec = next((one for one in registry.all_specs() if one.name == name), None)
     points = series(window, actor=name, with_times=True)
     total = points.total()
@@ -83,7 +79,6 @@ def _actor(request: HttpRequest, name: str) -> dict[str, Any]:
         raise Http404
     letters = f"{reverse('admin:dlq_deadletter_changelist')}?{urlencode({'actor': name})}"
     return {
-        **context,
         "title": shortened(name, MAX_NAME_LENGTH),
         "name": shortened(name, MAX_NAME_LENGTH),
         "is_declared": spec is not None,

@@ -1,4 +1,4 @@
-"""Alarms: sentences that say what is wrong, since when, and what the reader can do, the worst first."""
+"""Alarms: sentences that say what is wrong, since when, and what the reader can do. The worst come first."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from tasks.admin.formatting import count_text, duration, escape_invisible, shortened, time_element
+from tasks.contract import readiness
 from tasks.contract.access import PAUSE_QUEUE, VIEW_FAILURE, VIEW_JOURNAL, VIEW_QUEUE, VIEW_TASK, VIEW_WORKER
 from tasks.models import Journal, Worker
 from tasks.queries import stats
@@ -19,18 +20,18 @@ from tasks.queries.queue_stats import QueueStats
 from tasks.queries.stats import Series, Tally, Window
 from tasks.states import ObjectKind, Status, TaskOutcome
 
-#: Deaths are compared with those before over so many seconds.
+#: Deaths of the last so many seconds are compared with those before, in the same hour.
 RECENT_SECONDS = 600
-#: Fewer deaths, or a smaller part of the runs, are no alarm.
+#: Fewer deaths, or a smaller share of the runs, raise no alarm.
 FEWEST_DEATHS, SMALLEST_SHARE = 5, 0.02
-#: So many times the share of before is one.
+#: Nor does a share that is not more than so many times the share of before.
 TIMES_BEFORE = 3
-#: A served queue whose oldest due task waits longer jams.
+#: A served queue is behind when its oldest due task has waited longer.
 LONG_WAIT_SECONDS = 300
 #: Alarms of the same kind on one page.
 MOST_OF_A_KIND = 3
 MAX_NAME_LENGTH = 60
-#: A flood of deaths began after so many minutes without one.
+#: Deaths count as one flood until so many minutes pass without one.
 QUIET_MINUTES = 5
 
 
@@ -54,8 +55,8 @@ class Alarm:
 
 
 @dataclass(frozen=True)
-class Sights:
-    """What alarms are read from; None is what this user may not see."""
+class Observed:
+    """What alarms are read from; what this user may not see is empty, or None."""
 
     queues: Sequence[QueueStats]
     failing: Failing | None
@@ -68,21 +69,21 @@ class Sights:
     components: Mapping[str, str]
 
 
-def alarms(user: Any, seen: Sights) -> list[Alarm]:
+def alarms(user: Any, seen: Observed) -> list[Alarm]:
     """List what is wrong, red before amber."""
     found = [
         *_without_leader(seen),
-        *_away(seen),
+        *_broken(seen),
         *(_unserved(user, seen) if user.has_perm(VIEW_QUEUE.permission) else ()),
         *(_dying(user, seen) if user.has_perm(VIEW_TASK.permission) else ()),
         *(_workers(user) if user.has_perm(VIEW_WORKER.permission) else ()),
         *(_paused(user, seen) if user.has_perm(VIEW_QUEUE.permission) else ()),
-        *(_jammed(user, seen) if user.has_perm(VIEW_QUEUE.permission) else ()),
+        *(_behind(user, seen) if user.has_perm(VIEW_QUEUE.permission) else ()),
     ]
     return sorted(found, key=lambda one: one.kind != "red")
 
 
-def _without_leader(seen: Sights) -> Iterator[Alarm]:
+def _without_leader(seen: Observed) -> Iterator[Alarm]:
     if seen.leads_until is None:
         text = "No scheduler is running, so no tasks are dispatched. Start one with manage.py runscheduler."
         yield Alarm("red", text)
@@ -90,27 +91,27 @@ def _without_leader(seen: Sights) -> Iterator[Alarm]:
         yield Alarm(
             "red",
             format_html(
-                "<b>No scheduler is running</b> since {}, so no tasks are dispatched. "
+                "<b>No scheduler has been running</b> since {}, so no tasks are dispatched. "
                 "Start one with manage.py runscheduler.",
                 _since_text(seen.leads_until, seen.now),
             ),
         )
 
 
-_AWAY = {
+_COMPONENTS = {
     "broker": "The broker does not answer, so no tasks reach the workers. Submissions are accepted and wait.",
     "limiter": "The Redis of the submission limits does not answer.",
     "migrations": "Migrations are missing. Run manage.py migrate.",
 }
 
 
-def _away(seen: Sights) -> Iterator[Alarm]:
-    for name, text in _AWAY.items():
-        if seen.components.get(name, "ok") != "ok":
+def _broken(seen: Observed) -> Iterator[Alarm]:
+    for name, text in _COMPONENTS.items():
+        if seen.components.get(name, readiness.OK) != readiness.OK:
             yield Alarm("red" if name != "limiter" else "amber", text)
 
 
-def _unserved(user: Any, seen: Sights) -> Iterator[Alarm]:
+def _unserved(user: Any, seen: Observed) -> Iterator[Alarm]:
     due = [one for one in seen.queues if one.oldest_due_seconds is not None and not one.threads and not one.paused_at]
     for one in due[:MOST_OF_A_KIND]:
         text = format_html(
@@ -122,7 +123,7 @@ def _unserved(user: Any, seen: Sights) -> Iterator[Alarm]:
         yield Alarm("red", text, [*_tasks_button(user, one.name), *_workers_button(user)])
 
 
-def _dying(user: Any, seen: Sights) -> Iterator[Alarm]:
+def _dying(user: Any, seen: Observed) -> Iterator[Alarm]:
     for actor in _actors_that_die(seen)[:MOST_OF_A_KIND]:
         recent, before = seen.recent[actor], _before(seen, actor)
         began = _since(stats.series(Window.HOUR, actor=actor))
@@ -140,7 +141,7 @@ def _dying(user: Any, seen: Sights) -> Iterator[Alarm]:
         yield Alarm("red", text, [*_failures_button(user, actor), *_pause_button(user, seen, actor)])
 
 
-def _actors_that_die(seen: Sights) -> list[str]:
+def _actors_that_die(seen: Observed) -> list[str]:
     """Name the actors that die more often than before, most deaths first."""
     found = []
     for actor, recent in seen.recent.items():
@@ -150,13 +151,13 @@ def _actors_that_die(seen: Sights) -> list[str]:
     return [actor for _, actor in sorted(found)]
 
 
-def _before(seen: Sights, actor: str) -> Tally:
+def _before(seen: Observed, actor: str) -> Tally:
     hour, recent = seen.hour.get(actor, Tally()), seen.recent[actor]
     return Tally({name: max(0, count - recent.of(name)) for name, count in hour.counts.items()})
 
 
 def _since(points: Series) -> datetime | None:
-    """Find the minute in which the deaths began that still go on."""
+    """Find the minute in which the present flood of deaths began."""
     began, quiet = None, 0
     for point in reversed(points):
         if point.of(TaskOutcome.DEAD):
@@ -173,7 +174,7 @@ def _since_text(began: datetime, now: datetime) -> str:
     return time_element(began, text)
 
 
-def _mostly(seen: Sights, actor: str) -> str:
+def _mostly(seen: Observed, actor: str) -> str:
     causes = [one for one in seen.failing.rows if one.cause.actor == actor] if seen.failing else []
     error = seen.errors.get(causes[0].cause.fingerprint, "") if causes else ""
     return format_html(", most with <code>{}</code>", shortened(error, 100)) if error else ""
@@ -187,7 +188,7 @@ def _workers(user: Any) -> Iterator[Alarm]:
         yield Alarm("amber", text, _workers_button(user))
 
 
-def _paused(user: Any, seen: Sights) -> Iterator[Alarm]:
+def _paused(user: Any, seen: Observed) -> Iterator[Alarm]:
     paused = [one for one in seen.queues if one.paused_at]
     sees_journal = paused and user.has_perm(VIEW_JOURNAL.permission)
     authors = _who_paused([one.name for one in paused]) if sees_journal else {}
@@ -217,7 +218,7 @@ def _who_paused(names: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _jammed(user: Any, seen: Sights) -> Iterator[Alarm]:
+def _behind(user: Any, seen: Observed) -> Iterator[Alarm]:
     slow = [
         one
         for one in seen.queues
@@ -225,7 +226,7 @@ def _jammed(user: Any, seen: Sights) -> Iterator[Alarm]:
     ]
     for one in sorted(slow, key=lambda stat: -(stat.oldest_due_seconds or 0))[:MOST_OF_A_KIND]:
         text = format_html(
-            "Queue <b>{}</b> is behind: its oldest due task waits for {}. {} for {} threads.",
+            "Queue <b>{}</b> is behind: its oldest due task has waited for {}. {} for {} threads.",
             _name(one.name),
             duration(one.oldest_due_seconds or 0),
             _tasks(one),
@@ -261,7 +262,7 @@ def _failures_button(user: Any, actor: str) -> list[Button]:
     return [Button("See the failure", f"{reverse('admin:dlq_failure_changelist')}?{urlencode({'actor': actor})}")]
 
 
-def _pause_button(user: Any, seen: Sights, actor: str) -> list[Button]:
+def _pause_button(user: Any, seen: Observed, actor: str) -> list[Button]:
     """Offer to pause the queue in which the actor dies."""
     queues = stats.queues_of(actor, seconds=RECENT_SECONDS)
     paused = {one.name for one in seen.queues if one.paused_at}

@@ -1,4 +1,4 @@
-"""What ended: four numbers with their last hour, and the chart of ends by minute with marks of what people did."""
+"""What ended: the four numbers with their last hour, and the chart of ends with marks of what people did."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -18,11 +18,11 @@ from tasks.queries import stats
 from tasks.queries.stats import Point, Series, Tally, Window
 from tasks.states import TaskOutcome
 
-#: "Now" in the numbers: the minute that runs, and so many before it.
+#: "Now" in the numbers means the current minute and so many before it.
 RECENT_MINUTES = 5
 #: The newest acts that the chart marks.
 MOST_MARKS = 12
-#: A share of failures that is this much larger than before, and at least this large, is shown in red.
+#: A share of failures is shown in red if it is so many times the share of before, and at least so large.
 TIMES_BEFORE, SMALLEST_SHARE = 2, 0.02
 
 _PER = {Window.HOUR: "minute", Window.DAY: "half hour", Window.WEEK: "3 hours"}
@@ -35,7 +35,7 @@ _PARTS = (
 
 
 def numbers(hour: Series, now: datetime) -> list[dict[str, Any]]:
-    """Write the four numbers; the fourth, which needs dead letters, is the caller's."""
+    """Write three of the four numbers; ``undecided`` writes the fourth, which needs dead letters."""
     recent, before = hour.total(last=RECENT_MINUTES + 1), stats.baseline()
     seconds = max(1.0, (now - hour[-RECENT_MINUTES - 1].start).total_seconds())
     failing, failed = recent.failure_share, before.failure_share
@@ -95,13 +95,18 @@ def _share(share: float | None) -> str:
     return f"{share:.0%}" if share >= 0.1 or not share else f"{share:.1%}"
 
 
+def choices(chosen: Window) -> list[dict[str, Any]]:
+    """List the windows for links to them."""
+    return [{"name": one.label, "is_chosen": one is chosen} for one in Window]
+
+
 def chart(
     window: Window, points: Series, *, links: bool, acts: bool, queue: str = "", actor: str = ""
 ) -> dict[str, Any]:
     """Draw what ended in each step of a window.
 
     Parameters:
-        links: whether bars lead to their tasks.
+        links: whether bars link to their tasks.
         acts: whether what people did is marked.
         queue, actor: what the bars' tasks are narrowed to.
     """
@@ -110,6 +115,7 @@ def chart(
     extra = {name: value for name, value in (("queue", queue), ("actor", actor)) if value}
     return {
         "window": window.label,
+        "windows": choices(window),
         "per": _PER[window],
         "svg": charts.bars(
             [_bar(point, window.step, links=links, extra=extra) for point in points],
@@ -153,7 +159,7 @@ def _marks(window: Window, points: Series) -> list[tuple[Mark, str]]:
 
 
 def ended_shares(found: Tally) -> dict[str, str]:
-    """Write what a row of actors or queues says of an hour."""
+    """Write what the row of an actor says of its runs."""
     p50, p95 = found.run(0.5), found.run(0.95)
     return {
         "runs": count_text(found.ended),

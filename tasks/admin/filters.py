@@ -1,5 +1,6 @@
 """Filters of the lists. They offer known values, so that no filter runs ``SELECT DISTINCT`` over a big table."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -204,12 +205,12 @@ def ended_between(start: datetime, seconds: int) -> str:
 
 
 class EndedFilter(admin.SimpleListFilter):
-    """By when an attempt ended: bars of charts lead here, and nothing else offers it."""
+    """By when an attempt ended. Only the bars of charts link here."""
 
     title = parameter_name = "ended"
     template = "callboard/filter.html"
     is_chips = False
-    #: The tasks that are found, the newest; and the longest time that is looked through.
+    #: It finds so many of the newest tasks, and looks through so many seconds.
     MOST, LONGEST_SECONDS = 2_000, 86_400
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
@@ -228,10 +229,8 @@ class EndedFilter(admin.SimpleListFilter):
         return queryset.filter(pk__in=ids).served_by("attempts", Q(pk__in=ids))  # type: ignore[no-any-return]
 
     def _range(self, value: str) -> tuple[datetime, datetime] | None:
-        begins, _, seconds = value.partition("-")
-        if not (begins.isascii() and begins.isdigit() and seconds.isascii() and seconds.isdigit()):
+        found = re.fullmatch("([0-9]{1,10})-([0-9]{1,5})", value)
+        if found is None or not 0 < int(found[2]) <= self.LONGEST_SECONDS:
             return None
-        if len(begins) > 10 or not 0 < int(seconds[:6]) <= self.LONGEST_SECONDS or len(seconds) > 5:
-            return None
-        start = datetime.fromtimestamp(int(begins), tz=UTC)
-        return start, start + timedelta(seconds=int(seconds))
+        start = datetime.fromtimestamp(int(found[1]), tz=UTC)
+        return start, start + timedelta(seconds=int(found[2]))

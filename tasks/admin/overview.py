@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tasks.admin import charts, operator_log
-from tasks.admin.alarms import RECENT_SECONDS, Sights, alarms
+from tasks.admin.alarms import LONG_WAIT_SECONDS, RECENT_SECONDS, Observed, alarms
 from tasks.admin.ended import chart, ended_shares, numbers, undecided
 from tasks.admin.formatting import EMPTY, count_text, duration, escape_invisible, relative_time, shortened
 from tasks.admin.queue import stats_as_text
@@ -43,9 +43,9 @@ MAX_ERROR_LENGTH = 100
 MAX_WORKERS = 12
 MAX_ACTORS = 8
 MAX_SCHEDULES = 5
-#: Rates of queues are those of the last minutes.
+#: The rates of queues are averages of so many seconds.
 FLOW_SECONDS = 300
-#: A schedule that should have fired so long ago is late.
+#: A schedule is late when it should have fired more than so long ago.
 LATE_SECONDS = 60
 
 
@@ -53,7 +53,7 @@ def overview(user: Any, *, window: str | None = None) -> dict[str, Any]:
     """Collect what this user may see.
 
     Parameters:
-        window: the name of the chart's; an hour by default.
+        window: the name of the chart's window; an hour by default.
     """
     sees_tasks, sees_queues = user.has_perm(VIEW_TASK.permission), user.has_perm(VIEW_QUEUE.permission)
     queues = queue_stats.all_queue_stats() if sees_queues else []
@@ -61,7 +61,7 @@ def overview(user: Any, *, window: str | None = None) -> dict[str, Any]:
     found = failing(most=MAX_CAUSES) if user.has_perm(VIEW_DEAD_LETTER.permission) else None
     errors = errors_of([one.cause for one in found.rows], sees=sight_of(Caller(user))) if found else {}
     hour = stats.by_actor(seconds=Window.HOUR.seconds) if sees_tasks or found else {}
-    seen = Sights(
+    seen = Observed(
         queues=queues,
         failing=found,
         errors=errors,
@@ -96,14 +96,13 @@ def _of_tasks(
     return {
         "numbers": shown,
         "chart": chart(chosen, drawn, links=True, acts=user.has_perm(VIEW_JOURNAL.permission)),
-        "windows": [{"name": one.label, "is_chosen": one is chosen} for one in Window],
         "statuses": _statuses(),
         "actors": _actors(hour),
     }
 
 
 def _statuses() -> list[dict[str, str]]:
-    """Count tasks of those statuses that an index counts, and leave out empty ones."""
+    """Count the tasks of each status that an index can count; leave out statuses without tasks."""
     address = reverse("admin:callboard_task_changelist")
     counted = counts.counts_by_status(indexed_only=True)
     return [
@@ -157,7 +156,7 @@ def _queue(one: QueueStats, flow: Tally, *, most: int, may_pause: bool) -> dict[
         "url": reverse("admin:callboard_queue_change", args=[quote(one.name)]),
         "bar": charts.load(parts, most=most, label=said),
         "said": said,
-        "is_old": (one.oldest_due_seconds or 0) > RECENT_SECONDS / 2,
+        "is_old": (one.oldest_due_seconds or 0) > LONG_WAIT_SECONDS,
         "comes": _per_minute(comes),
         "goes": _per_minute(goes),
         "empty_in": _empty_in(
@@ -208,8 +207,8 @@ def _workers() -> dict[str, Any]:
 def _actors(hour: Mapping[str, Tally]) -> list[dict[str, Any]]:
     """Choose the actors that failed most and those that ran longest in the last hour."""
     by_time = sorted(hour, key=lambda name: -hour[name].run_seconds)[: MAX_ACTORS // 2]
-    by_deaths = sorted(hour, key=lambda name: -hour[name].of(TaskOutcome.DEAD, TaskOutcome.RETRYING))
-    names = [*dict.fromkeys([*by_time, *by_deaths[: MAX_ACTORS // 2]])]
+    by_failures = sorted(hour, key=lambda name: -hour[name].of(TaskOutcome.DEAD, TaskOutcome.RETRYING))
+    names = [*dict.fromkeys([*by_time, *by_failures[: MAX_ACTORS // 2]])]
     names = [name for name in names if name and hour[name].ended]
     if not names:
         return []
@@ -261,7 +260,11 @@ def _health_as_text(health: Mapping[str, Any]) -> list[dict[str, Any]]:
         {"name": "Term", "value": EMPTY if health["term"] is None else f"{health['term']:,}"},
         {"name": "PostgreSQL", "value": f"{health['milliseconds']:.1f} ms"},
         *(
-            {"name": name.capitalize(), "value": "answers" if state == readiness.OK else state, "is_bad": state != "ok"}
+            {
+                "name": name.capitalize(),
+                "value": "answers" if state == readiness.OK else state,
+                "is_bad": state != readiness.OK,
+            }
             for name, state in rest.items()
         ),
     ]

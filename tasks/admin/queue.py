@@ -119,7 +119,6 @@ class QueueAdmin(OperatedAdmin):
         sees_tasks = request.user.has_perm(VIEW_TASK.permission)
         return {
             "chart": chart(window, points, links=sees_tasks, acts=False, queue=row.name),
-            "windows": [{"name": one.label, "is_chosen": one is window} for one in Window],
             "lines": _lines(points, window),
             "submitters": _submitters(row.name, window) if sees_tasks else [],
             "running": _running(row.name) if sees_tasks else None,

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from tasks.admin import alarms
-from tasks.admin.alarms import Sights
+from tasks.admin.alarms import Observed
 from tasks.lifecycle import Author, queues
 from tasks.models import Lease, Queue, TaskStat
 from tasks.queries.stats import Tally
@@ -52,7 +52,7 @@ def test_a_scheduler_that_has_gone_is_missed_since_then(root: Client, worker: An
     Lease.objects.update(expires_at=database_now() - timedelta(minutes=3))
     ((kind, text),) = alarms_of(root)
     assert kind == "red"
-    assert "No scheduler is running since" in text
+    assert "No scheduler has been running since" in text
     assert "(3 min" in text
 
 
@@ -105,7 +105,7 @@ def test_a_queue_that_is_behind_is_told(root: Client, calm: None) -> None:
     factories.age(factories.submit(), run_at=timedelta(minutes=8))
     ((kind, text),) = alarms_of(root)
     assert kind == "amber"
-    assert text.startswith("Queue default is behind: its oldest due task waits for 8 min")
+    assert text.startswith("Queue default is behind: its oldest due task has waited for 8 min")
 
 
 def test_viewers_get_the_sentence_without_what_they_may_not_do(calm: None) -> None:
@@ -119,12 +119,12 @@ def test_viewers_get_the_sentence_without_what_they_may_not_do(calm: None) -> No
 
 
 def test_a_broker_that_is_away_is_red() -> None:
-    seen = Sights([], None, {}, {}, {}, database_now() + timedelta(minutes=1), database_now(), {"broker": "down"})
+    seen = Observed([], None, {}, {}, {}, database_now() + timedelta(minutes=1), database_now(), {"broker": "down"})
     (alarm,) = alarms.alarms(User.objects.create_user("x"), seen)
     assert (alarm.kind, alarm.text[:27]) == ("red", "The broker does not answer,")
 
 
 def test_what_was_before_leaves_the_last_minutes_out() -> None:
     recent, hour = {"act": Tally({"DEAD": 5})}, {"act": Tally({"DEAD": 7, "SUCCEEDED": 3})}
-    seen = Sights([], None, {}, recent, hour, None, database_now(), {})
+    seen = Observed([], None, {}, recent, hour, None, database_now(), {})
     assert alarms._before(seen, "act").counts == {"DEAD": 2, "SUCCEEDED": 3}
