@@ -277,7 +277,12 @@ class Hub:
                 elif started - used_at > IDLE_SECONDS:
                     self._thread = None
                     break
-            pause = conf.WATCH_INTERVAL_SECONDS if watches else IDLE_SECONDS
+            if not watches:
+                # Whoever comes next is told of changes from the beginning.
+                next_look = 0.0
+                self._fresh.wait(IDLE_SECONDS)
+                continue
+            pause = conf.WATCH_INTERVAL_SECONDS
             try:
                 sessions.refresh()
                 is_full = started >= next_look
@@ -293,7 +298,7 @@ class Hub:
                 is_failing, next_look = True, 0.0
                 time.sleep(PAUSE_SECONDS)
                 continue
-            self._fresh.wait(max(0.0, next_look - time.monotonic()) if watches else pause)
+            self._fresh.wait(max(0.0, next_look - time.monotonic()))
         connection.close()
 
     def look(self, watches: Collection[Watch]) -> None:

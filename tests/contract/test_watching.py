@@ -162,6 +162,24 @@ def test_the_thread_wakes_the_watcher_and_ends_with_the_last(running: Hub, owner
     wait_until(lambda: running._thread is None)
 
 
+def test_a_watcher_after_a_pause_is_told_as_soon_as_the_first(
+    running: Hub, owner: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "IDLE_SECONDS", 60.0)
+    worker = factories.make_worker()
+    for _ in range(2):
+        task = factories.submit(owner_id=owner.id)
+        one = watch(running, task, owner)
+        wait_until(lambda one=one: one.take(), timeout=5, what="the first look")
+        factories.start(task, worker)
+        wait_until(lambda one=one: one.take(), timeout=5, what="the change")
+        one.stop()
+        # The thread finds that nobody watches.
+        time.sleep(0.2)
+    monkeypatch.setattr(watching, "IDLE_SECONDS", 0.05)
+    running._fresh.set()
+
+
 def test_a_database_that_goes_away_for_a_moment_costs_nothing(
     running: Hub, owner: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
