@@ -170,9 +170,9 @@ def test_a_watcher_after_a_pause_is_told_as_soon_as_the_first(
     for _ in range(2):
         task = factories.submit(owner_id=owner.id)
         one = watch(running, task, owner)
-        wait_until(lambda one=one: one.take(), timeout=5, what="the first look")
+        wait_until(one.take, timeout=5, what="the first look")
         factories.start(task, worker)
-        wait_until(lambda one=one: one.take(), timeout=5, what="the change")
+        wait_until(one.take, timeout=5, what="the change")
         one.stop()
         # The thread finds that nobody watches.
         time.sleep(0.2)
