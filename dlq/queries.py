@@ -26,13 +26,13 @@ class Cause:
 
     fingerprint: str
     letters: int
+    #: When each of them died, the newest first.
+    died_at: tuple[datetime, ...]
     actor: str
     #: Of the newest of them: numbers and ids in it differ.
     error_type: str
     error_message: str
     task_id: UUID
-    #: When each of them died, the newest first.
-    died_at: tuple[datetime, ...]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Causes:
 
 def open_causes(*, most: int | None = None) -> Causes:
     """Group the newest open dead letters; return all of their causes, or the ``most`` frequent ones."""
-    fields = ("fingerprint", "actor", "error_type", Left("error_message", _MOST_READ), "task_id", "died_at")
+    fields = ("fingerprint", "died_at", "actor", "error_type", Left("error_message", _MOST_READ), "task_id")
     letters = list(DeadLetter.objects.open().newest_first().values_list(*fields)[: MOST_LETTERS + 1])
     shown = letters[:MOST_LETTERS]
     groups: dict[str, list[Any]] = defaultdict(list)
@@ -54,7 +54,7 @@ def open_causes(*, most: int | None = None) -> Causes:
         groups[fingerprint].append(letter)
     rows = [
         # The error is that of the newest.
-        Cause(fingerprint, len(group), *group[0][:-1], tuple(died_at for *_, died_at in group))
+        Cause(fingerprint, len(group), tuple(died_at for died_at, *_ in group), *group[0][1:])
         for fingerprint, group in groups.items()
     ]
     rows.sort(key=lambda cause: -cause.letters)
