@@ -157,7 +157,7 @@ class FailureQuerySet(models.QuerySet["Failure"]):
         return self.filter(open__gt=0)
 
     def snoozed(self, *, now: datetime) -> Self:
-        """That nobody wants to hear of yet."""
+        """Put aside until later than ``now``."""
         return self.filter(snoozed_until__gt=now)
 
     def awake(self, *, now: datetime) -> Self:
@@ -186,7 +186,7 @@ class Failure(models.Model):
     fingerprint = models.CharField(max_length=32, primary_key=True)
     actor = models.CharField(max_length=255, db_default="")
     error_type = models.CharField(max_length=255, db_default="", blank=True)
-    #: The start of the newest one's, and the task that it is of, whose secrets are masked in it.
+    #: The start of the newest death's message, and its task: the secrets of that task are masked in the message.
     error_message = models.TextField(db_default="", blank=True)
     task = models.ForeignKey(
         "callboard.Task", null=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"

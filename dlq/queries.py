@@ -1,6 +1,6 @@
 """Open dead letters, grouped and counted: a broken deploy leaves hundreds of them, and one decision to make."""
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +26,8 @@ class Cause:
 
     fingerprint: str
     letters: int
+    #: When each of them died, the newest first.
+    died_at: tuple[datetime, ...]
     actor: str
     #: Of the newest of them: numbers and ids in it differ.
     error_type: str
@@ -42,16 +44,21 @@ class Causes:
     is_capped: bool
 
 
-def open_causes(*, most: int) -> Causes:
-    """Group the newest open dead letters."""
-    fields = ("fingerprint", "actor", "error_type", Left("error_message", _MOST_READ), "task_id")
+def open_causes(*, most: int | None = None) -> Causes:
+    """Group the newest open dead letters; return all of their causes, or the ``most`` frequent ones."""
+    fields = ("fingerprint", "died_at", "actor", "error_type", Left("error_message", _MOST_READ), "task_id")
     letters = list(DeadLetter.objects.open().newest_first().values_list(*fields)[: MOST_LETTERS + 1])
     shown = letters[:MOST_LETTERS]
-    # From old to new, so that the newest error of each fingerprint is kept.
-    newest: dict[str, Any] = {fingerprint: rest for fingerprint, *rest in reversed(shown)}
-    frequent = Counter(fingerprint for fingerprint, *_ in shown).most_common(most)
-    rows = [Cause(one, count, *newest[one]) for one, count in frequent]
-    return Causes(rows, len(shown), is_capped=len(letters) > MOST_LETTERS)
+    groups: dict[str, list[Any]] = defaultdict(list)
+    for fingerprint, *letter in shown:
+        groups[fingerprint].append(letter)
+    rows = [
+        # The error is that of the newest.
+        Cause(fingerprint, len(group), tuple(died_at for died_at, *_ in group), *group[0][1:])
+        for fingerprint, group in groups.items()
+    ]
+    rows.sort(key=lambda cause: -cause.letters)
+    return Causes(rows[:most], len(shown), is_capped=len(letters) > MOST_LETTERS)
 
 
 #: Open dead letters of a failure that are compared with one another, the newest first.

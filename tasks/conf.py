@@ -140,8 +140,7 @@ class Conf:
     KEEP_ADMIN_LOG_SECONDS = Seconds(365 * 86_400)
     # The admin's sessions, after they expired.
     KEEP_EXPIRED_SESSIONS_SECONDS = Seconds(86_400)
-    # The statistics of tasks, whatever is kept of the tasks themselves; and how long they tell hours apart, not only
-    # days.
+    # The statistics of tasks, which may outlive the tasks; and for how long they are kept by the hour, then by the day.
     KEEP_STATS_SECONDS = Seconds(400 * 86_400)
     KEEP_HOURLY_STATS_SECONDS = Seconds(35 * 86_400)
     # Worker processes that have ended.

@@ -22,12 +22,18 @@ class CallboardError(Exception):
     """Something went wrong in Callboard."""
 
     code = "error"
-    #: Headers of the HTTP answer.
-    headers: Mapping[str, str] = {}
 
-    def __init__(self, detail: str | None = None, *, errors: Sequence[FieldError] = ()) -> None:
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.detail = detail or (type(self).__doc__ or "").strip().splitlines()[0]
         self.errors = tuple(errors)
+        #: Of the HTTP answer.
+        self.headers = dict(headers or {})
         super().__init__(self.detail)
 
 
@@ -238,10 +244,6 @@ class TooManyTasks(CallboardError):
 
     code = "rate_limited"
 
-    def __init__(self, detail: str | None = None, *, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.headers = dict(headers or {})
-
 
 class TooManyAtOnce(TooManyTasks):
     """One request submits more tasks than are ever allowed at once; split it, waiting does not help."""
@@ -263,10 +265,6 @@ class TooManyWatchers(TooManyTasks):
 
 class WatchersFull(NotReady):
     """Too many tasks are watched at once; try again after the time in Retry-After."""
-
-    def __init__(self, detail: str | None = None, *, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.headers = dict(headers or {})
 
 
 #: code → (HTTP status, gRPC status name).

@@ -55,7 +55,7 @@ class AttemptOutcome(TextChoices):
 
 
 class TaskOutcome(TextChoices):
-    """What statistics count: a task that came in, or where the end of an attempt or a verb left it."""
+    """What statistics count: that a task came in, or the status in which an attempt or a verb left it."""
 
     SUBMITTED = "SUBMITTED", "Submitted, or brought back by a retry or re-drive"
     SUCCEEDED = "SUCCEEDED", "Succeeded"

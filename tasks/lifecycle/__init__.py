@@ -17,7 +17,7 @@ from tasks.lifecycle.edit import edit
 from tasks.lifecycle.expire import expire_many
 from tasks.lifecycle.failures import fold_failures, look_after, prune_failures, recount_failures
 from tasks.lifecycle.journal import Author
-from tasks.lifecycle.operation_steps import active_operations, note_error, prune_operations, step_operation
+from tasks.lifecycle.operation_steps import note_error, open_operations, prune_operations, step_operation
 from tasks.lifecycle.prune import prune_batches, prune_dead_letters, prune_history, prune_keys, prune_many
 from tasks.lifecycle.put_back import put_back_many
 from tasks.lifecycle.redrive import redrive, redrive_many
@@ -46,7 +46,6 @@ __all__ = [
     "Receipt",
     "Submission",
     "accept",
-    "active_operations",
     "cancel",
     "cancel_many",
     "cancel_workflow",
@@ -66,6 +65,7 @@ __all__ = [
     "link_many",
     "look_after",
     "note_error",
+    "open_operations",
     "prune_batches",
     "prune_dead_letters",
     "prune_failures",

@@ -2,7 +2,7 @@
 
 A counter in the cause's row would make all workers wait for one another in a flood of deaths of one cause, and two
 batches that die of two causes in turn could deadlock. So each statement inserts a delta for each cause, in its own
-transaction: it is true if and only if the dead letters are. Inserts wait for nobody. The leader adds deltas up.
+transaction: both are committed, or neither. Inserts wait for nobody. The leader adds deltas up.
 """
 
 from typing import Any
@@ -40,7 +40,11 @@ def died(
 
 
 def resolved(rows: str) -> str:
-    """Write the INSERT of a statement that resolves open dead letters, which ``rows`` are: so many fewer are open."""
+    """Write the INSERT of a statement that resolves open dead letters: how many fewer of each cause are open.
+
+    Parameters:
+        rows: what is resolved, as in FROM, with a fingerprint.
+    """
     return f"""INSERT INTO callboard_failuredelta (fingerprint, opened)
     SELECT fingerprint, -count(*) FROM {rows} WHERE fingerprint <> '' GROUP BY fingerprint"""
 
@@ -78,13 +82,13 @@ SELECT count(*) FROM folded
 
 
 def fold_failures(*, lease: str, term: int) -> int:
-    """Add at most so many deltas to their failures; return how many."""
+    """Add at most ``MOST_DELTAS`` deltas to their failures; return how many."""
     ((folded,),) = fetch(_FOLD, {"lease": lease, "term": term}, prepared="callboard_fold_failures")
     return int(folded)
 
 
-# One snapshot sees dead letters with their deltas, or neither; only the leader adds up, and not meanwhile. So this is
-# exact, too. It counts what a release without deltas wrote, such as the old workers during an upgrade.
+# This is exact, too: one snapshot sees a dead letter with its delta, or neither, and the leader adds no deltas up while
+# it recounts. It counts what a release without deltas wrote, such as the old workers during an upgrade.
 _RECOUNT = f"""
 WITH {LEAD}, counted AS (
     SELECT letter.fingerprint, count(*) AS open, min(letter.died_at) AS first, max(letter.died_at) AS last,

@@ -60,7 +60,7 @@ class Step(NamedTuple):
 
 
 # Also operations that rest, while the fates of the tasks that they moved are open.
-_ACTIVE = """
+_OPEN = """
 SELECT id FROM callboard_operation
 WHERE state <> 'DONE' AND state <> 'PREVIEW'
   AND (state IN ('CANARY', 'RUNNING') OR moved > succeeded + died + ended)
@@ -68,9 +68,9 @@ ORDER BY id
 """
 
 
-def active_operations() -> list[UUID]:
+def open_operations() -> list[UUID]:
     """List the operations that a step may change, oldest first."""
-    return [id for (id,) in fetch(_ACTIVE, {})]
+    return [id for (id,) in fetch(_OPEN, {})]
 
 
 _FENCE = f"WITH {LEAD} SELECT statement_timestamp() WHERE {IS_LEADING}"
@@ -121,14 +121,13 @@ WITH {LEAD}, old AS MATERIALIZED (
     DELETE FROM callboard_operation AS operation USING old
     WHERE operation.id = old.id AND (SELECT count(*) FROM items) < %(batch)s
 )
-SELECT (SELECT count(*) FROM old), (SELECT count(*) FROM items)
+SELECT count(*) FROM old
 """
 
 
 def prune_operations(*, keep_seconds: float, batch: int, lease: str, term: int) -> bool:
     """Remove at most a batch of the rows of the oldest operation that ended that long ago; tell whether one did."""
-    parameters = {"seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}
-    ((operations, _),) = fetch(_PRUNE, parameters)
+    ((operations,),) = fetch(_PRUNE, {"seconds": keep_seconds, "batch": batch, "lease": lease, "term": term})
     return bool(operations)
 
 
@@ -232,7 +231,7 @@ def _allowed(operation: Operation, now: datetime) -> int:
     rate = operation.rate_per_second
     if rate is None:
         return MOST_MOVED
-    # What a scheduler that was away did not do is not made up for.
+    # Time in which no scheduler led is not made up for.
     # The interval in microseconds is rounded up: rounded down, it would never be long enough for a row.
     longest = timedelta(microseconds=ceil(max(1.0, 1 / rate) * 1_000_000))
     since = max(operation.paced_at or now, now - longest)
@@ -266,7 +265,7 @@ def _move(operation: Operation, most: int, *, lease: str, term: int) -> int:
     items = [_Item(*row) for row in fetch(_NEXT, {"operation": operation.pk, "most": most})]
     if not items:
         return 0
-    notes = _done(operation, items, lease=lease, term=term)
+    notes = _apply(operation, items, lease=lease, term=term)
     fetch(_MARK, {"ids": [item.id for item in items], "notes": [notes.get(item.row_id, "") for item in items]})
     operation.moved += len(items) - len(notes)
     operation.skipped += len(notes)
@@ -275,14 +274,14 @@ def _move(operation: Operation, most: int, *, lease: str, term: int) -> int:
     return len(items)
 
 
-def _done(operation: Operation, items: Sequence[_Item], *, lease: str, term: int) -> dict[UUID, str]:
-    """Do it to these rows; return why some were skipped, by row."""
+def _apply(operation: Operation, items: Sequence[_Item], *, lease: str, term: int) -> dict[UUID, str]:
+    """Apply the verb to these rows; return why some were skipped, by row."""
     rows, by = [item.row_id for item in items], author_of(operation)
     verb = OperationVerb(operation.verb)
     if verb is OperationVerb.EDIT:
-        return _edited(rows, operation, by)
+        return _edit_each(rows, operation, by)
     if verb is OperationVerb.REQUEUE:
-        done = _requeued(rows, lease=lease, term=term)
+        done = _requeue(rows, lease=lease, term=term)
     elif verb is OperationVerb.DISCARD:
         done = set(discard_many(rows, by=by))
     elif verb is OperationVerb.REDRIVE:
@@ -295,7 +294,7 @@ def _done(operation: Operation, items: Sequence[_Item], *, lease: str, term: int
     return _reasons(verb, [item for item in items if item.row_id not in done])
 
 
-def _edited(rows: Sequence[UUID], operation: Operation, by: Author) -> dict[UUID, str]:
+def _edit_each(rows: Sequence[UUID], operation: Operation, by: Author) -> dict[UUID, str]:
     notes, change = {}, dict(operation.change)
     if "run_at" in change:
         change["run_at"] = datetime.fromisoformat(change["run_at"])
@@ -307,7 +306,7 @@ def _edited(rows: Sequence[UUID], operation: Operation, by: Author) -> dict[UUID
     return notes
 
 
-def _requeued(rows: Sequence[UUID], *, lease: str, term: int) -> set[UUID]:
+def _requeue(rows: Sequence[UUID], *, lease: str, term: int) -> set[UUID]:
     queued = Task.objects.filter(pk__in=rows, status=Status.QUEUED).order_by("pk")
     hints = [Hint(*row) for row in queued.values_list("pk", "dispatch")]
     requeue_many(hints, lease=lease, term=term)

@@ -3,7 +3,7 @@
 The leader does the act, in steps: see ``operation_steps``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ from tasks.models import Operation
 from tasks.states import (
     ON_DEAD_LETTERS,
     OPERATION_ACTIVE,
+    OPERATION_OVER,
     RUNNING_AGAIN,
     Door,
     ObjectKind,
@@ -27,6 +28,8 @@ from tasks.states import (
 
 #: Rows of one operation: they are found and written while its caller waits.
 MOST_ROWS = 100_000
+
+_UNFINISHED = frozenset(OperationState) - OPERATION_OVER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +75,7 @@ def begin(plan: Plan, ids: Sequence[UUID], *, by: Author = UNKNOWN, starts: bool
     """Make an operation on these rows; the leader begins with the first.
 
     Parameters:
-        ids: of tasks or of dead letters, whichever the verb is for; with more than ``MOST_ROWS`` it has the first.
+        ids: of tasks or of dead letters, whichever the verb is for; only the first ``MOST_ROWS`` are taken.
         starts: otherwise it is a preview, until ``resume``.
     """
     operation = Operation(
@@ -98,17 +101,15 @@ def begin(plan: Plan, ids: Sequence[UUID], *, by: Author = UNKNOWN, starts: bool
 def resume(operation_id: UUID, *, by: Author = UNKNOWN) -> Operation:
     """Start a preview, or let a paused or stopped operation go on.
 
-    One that waits for its canary, or was stopped by it, does not wait for it any longer; one that was paused does.
+    In its canary, or after a stop, it goes on without waiting for the canary; after a pause it still waits.
 
     Raises:
         NotFound: no such operation.
         OperationRefused: it runs, or is over.
     """
-    allowed = (OperationState.PREVIEW, OperationState.CANARY, OperationState.PAUSED, OperationState.STOPPED)
     with transaction.atomic():
-        operation = _held(operation_id, "resume", allowed)
-        seen = (OperationState.CANARY, OperationState.STOPPED)
-        _start(operation, skips_canary=operation.state in seen)
+        operation = _held(operation_id, "resume", _UNFINISHED - {OperationState.RUNNING})
+        _start(operation, skips_canary=operation.state in {OperationState.CANARY, OperationState.STOPPED})
         return _recorded(operation, "resume", by)
 
 
@@ -120,7 +121,7 @@ def pause(operation_id: UUID, *, by: Author = UNKNOWN) -> Operation:
         OperationRefused: it does not run.
     """
     with transaction.atomic():
-        operation = _held(operation_id, "pause", tuple(OPERATION_ACTIVE))
+        operation = _held(operation_id, "pause", OPERATION_ACTIVE)
         operation.state = OperationState.PAUSED
         operation.save(update_fields=["state"])
         return _recorded(operation, "pause", by)
@@ -133,9 +134,8 @@ def cancel(operation_id: UUID, *, by: Author = UNKNOWN) -> Operation:
         NotFound: no such operation.
         OperationRefused: it is over.
     """
-    allowed = tuple(state for state in OperationState if state not in {OperationState.DONE, OperationState.CANCELLED})
     with transaction.atomic():
-        operation = _held(operation_id, "cancel", allowed)
+        operation = _held(operation_id, "cancel", _UNFINISHED)
         end(operation, OperationState.CANCELLED)
         return _recorded(operation, "cancel", by)
 
@@ -150,9 +150,8 @@ def set_pace(operation_id: UUID, change: Mapping[str, Any], *, by: Author = UNKN
         NotFound: no such operation.
         OperationRefused: it is over.
     """
-    allowed = tuple(state for state in OperationState if state not in {OperationState.DONE, OperationState.CANCELLED})
     with transaction.atomic():
-        operation = _held(operation_id, "change", allowed)
+        operation = _held(operation_id, "change", _UNFINISHED)
         for name, value in change.items():
             setattr(operation, name, value)
         operation.save(update_fields=list(change))
@@ -173,7 +172,7 @@ def end(operation: Operation, state: OperationState) -> None:
 
 
 def _start(operation: Operation, *, skips_canary: bool = False) -> None:
-    # Also when all of it was moved: a pause in between must not end the wait for its fate.
+    # A canary whose tasks all moved is open until they have ended: a pause in between must not end that wait.
     is_open = operation.moved < operation.canary or (operation.moved == operation.canary and operation.running > 0)
     has_canary = is_open and not skips_canary
     operation.state = OperationState.CANARY if has_canary else OperationState.RUNNING
@@ -187,7 +186,7 @@ def _start(operation: Operation, *, skips_canary: bool = False) -> None:
     operation.save(update_fields=names)
 
 
-def _held(operation_id: UUID, verb: str, allowed: Sequence[OperationState]) -> Operation:
+def _held(operation_id: UUID, verb: str, allowed: Collection[OperationState]) -> Operation:
     operation = Operation.objects.filter(pk=operation_id).select_for_update(no_key=True).first()
     if operation is None:
         raise NotFound(f"there is no operation {operation_id}")

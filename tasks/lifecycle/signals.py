@@ -36,6 +36,9 @@ class Moved(NamedTuple):
     waited_seconds: float | None = None
 
 
+#: Verbs that end an attempt.
+ENDINGS = frozenset({"complete", "rescue"})
+
 #: Sent once per batch when its transaction has committed, with ``verb`` (str), ``moves`` (a sequence of Moved) and
 #: ``at``, when the statement was done, by ``time.monotonic()``. Logs, metrics and wake-ups depend on it; no rule does,
 #: and a receiver that raises does no harm.

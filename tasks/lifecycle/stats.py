@@ -6,10 +6,11 @@ from typing import Any
 from tasks.db.statements import as_json, fetch
 from tasks.lifecycle.predicates import IS_LEADING, LEAD
 
-#: The length of the shortest period, in which processes count.
-MINUTE = 60
+#: The lengths of periods in seconds: processes count in the shortest, and each is a multiple of the one before.
+PERIODS = MINUTE, TEN_MINUTES, HOUR, DAY = 60, 600, 3_600, 86_400
 
 _KEY = "span_seconds, start, actor, queue, outcome"
+_IS_OLD = " AND ".join(f"stat.{name} = old.{name}" for name in _KEY.split(", "))
 _VALUES = "count, run_seconds, waits, runs"
 
 
@@ -56,8 +57,7 @@ WITH {LEAD}, old AS MATERIALIZED (
     ORDER BY start LIMIT %(batch)s FOR UPDATE SKIP LOCKED
 ), moved AS (
     DELETE FROM callboard_taskstat AS stat USING old
-    WHERE ({", ".join(f"stat.{name}" for name in _KEY.split(", "))})
-        = ({", ".join(f"old.{name}" for name in _KEY.split(", "))})
+    WHERE {_IS_OLD}
     RETURNING date_bin(%(into)s * interval '1 second', stat.start, 'epoch') AS start, stat.actor, stat.queue,
         stat.outcome, stat.count, stat.run_seconds, stat.waits, stat.runs
 ), bucket AS (
@@ -105,8 +105,7 @@ WITH {LEAD}, old AS MATERIALIZED (
     ORDER BY start LIMIT %(batch)s FOR UPDATE SKIP LOCKED
 )
 DELETE FROM callboard_taskstat AS stat USING old
-WHERE ({", ".join(f"stat.{name}" for name in _KEY.split(", "))})
-    = ({", ".join(f"old.{name}" for name in _KEY.split(", "))})
+WHERE {_IS_OLD}
 RETURNING 1
 """
 

@@ -1,6 +1,7 @@
 """Series, rates, percentiles and baselines, read from the statistics of tasks; the tables of tasks are not touched."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -8,6 +9,7 @@ from typing import Any
 
 from tasks.db.statements import fetch
 from tasks.histogram import percentile
+from tasks.lifecycle.stats import MINUTE, PERIODS
 from tasks.states import TaskOutcome
 
 #: What ends an attempt or a task, and so counts as a run in rates of failure.
@@ -110,14 +112,17 @@ class Series(list[Point]):
         return sums
 
 
-_SINCE = """date_bin(%(step)s * interval '1 second', statement_timestamp() - %(ago)s * interval '1 second', 'epoch')"""
-_UNTIL = (
-    """date_bin(%(step)s * interval '1 second', statement_timestamp() - %(until)s * interval '1 second', 'epoch')"""
-)
+def _start_of_step(moment: str) -> str:
+    return f"date_bin(%(step)s * interval '1 second', {moment}, 'epoch')"
+
+
+_STEP = _start_of_step("stat.start")
+_SINCE = _start_of_step("statement_timestamp() - %(ago)s * interval '1 second'")
+_UNTIL = _start_of_step("statement_timestamp() - %(until)s * interval '1 second'")
 #: The key begins with the period, and rows of each are few.
 _ROWS = f"""
     FROM callboard_taskstat AS stat
-    WHERE stat.span_seconds IN (60, 600, 3600, 86400) AND stat.start > {_SINCE} AND stat.start < {_UNTIL}
+    WHERE stat.span_seconds IN {PERIODS} AND stat.start > {_SINCE} AND stat.start < {_UNTIL}
       + %(step)s * interval '1 second'
       AND (%(actors)s::text[] IS NULL OR stat.actor = ANY(%(actors)s::text[]))
       AND (%(queue)s IS NULL OR stat.queue = %(queue)s)"""
@@ -137,7 +142,6 @@ FROM (
 GROUP BY key
 """
 _BOUNDS = f"SELECT {_SINCE}, {_UNTIL}"
-_STEP = "date_bin(%(step)s * interval '1 second', stat.start, 'epoch')"
 
 
 def series(
@@ -158,7 +162,7 @@ def series(
     }
     ((since, until),) = fetch(_BOUNDS, bounds)
     points = {moment: Point(start=moment) for moment in _moments(since, until, window.step)}
-    _fill(points, _STEP, bounds, with_times=with_times)
+    _fill(points.get, _STEP, bounds, with_times=with_times)
     return Series(points.values())
 
 
@@ -170,26 +174,16 @@ def _moments(since: datetime, until: datetime, step: int) -> Iterator[datetime]:
         moment += timedelta(seconds=step)
 
 
-def _fill(found: Mapping[Any, Tally], key: str, bounds: Mapping[str, object], *, with_times: bool) -> None:
+def _fill(tally_of: Callable[[Any], Tally | None], key: str, bounds: Mapping[str, object], *, with_times: bool) -> None:
+    """Read the tallies of all values of a key; those for which ``tally_of`` gives None are left out."""
     for name, outcome, count, seconds in fetch(_COUNTS.format(key=key), bounds):
-        if name in found:
-            found[name].counts[outcome] = count
-            found[name].run_seconds += seconds
+        if (tally := tally_of(name)) is not None:
+            tally.counts[outcome] = count
+            tally.run_seconds += seconds
     if with_times:
         for name, waits, runs in fetch(_HISTOGRAMS.format(key=key), bounds):
-            if name in found:
-                found[name].waits, found[name].runs = waits, runs
-
-
-class _Found(dict[object, Tally]):
-    """Tallies by names that are not known before."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __missing__(self, name: object) -> Tally:
-        self[name] = found = Tally()
-        return found
+            if (tally := tally_of(name)) is not None:
+                tally.waits, tally.runs = waits, runs
 
 
 def by_actor(
@@ -207,11 +201,11 @@ def by_queue(*, seconds: int, with_times: bool = False) -> dict[str, Tally]:
 def _by(
     key: str, seconds: int, actors: Sequence[str] | None, queue: str | None, *, with_times: bool
 ) -> dict[str, Tally]:
-    found = _Found()
+    found: dict[str, Tally] = defaultdict(Tally)
     names = None if actors is None else list(actors)
-    bounds = {"step": 60, "ago": seconds, "until": 0, "actors": names, "queue": queue}
-    _fill(found, key, bounds, with_times=with_times)
-    return {str(name): tally for name, tally in found.items()}
+    bounds = {"step": MINUTE, "ago": seconds, "until": 0, "actors": names, "queue": queue}
+    _fill(found.__getitem__, key, bounds, with_times=with_times)
+    return dict(found)
 
 
 _QUEUES_OF = f"""
@@ -222,7 +216,7 @@ GROUP BY 1 ORDER BY sum(stat.count) FILTER (WHERE stat.outcome = 'DEAD') DESC NU
 
 def queues_of(actor: str, *, seconds: int) -> list[str]:
     """List the queues in which tasks of an actor ended in the last ``seconds``, those with most deaths first."""
-    bounds = {"step": 60, "ago": seconds, "until": 0, "actors": [actor], "queue": None}
+    bounds = {"step": MINUTE, "ago": seconds, "until": 0, "actors": [actor], "queue": None}
     return [queue for (queue,) in fetch(_QUEUES_OF, bounds)]
 
 

@@ -32,17 +32,17 @@ class OperationRunner(Loop):
         self._recounted_at: float | None = None
 
     def step(self) -> float:
-        """Give each operation a step, and add up what has died since."""
+        """Add up the newest deaths, and do a step of each open operation."""
         term = self._leadership.term
         if term is None:
             return POLL_SECONDS
         has_news = lifecycle.fold_failures(lease=LEASE, term=term) == MOST_DELTAS
         self._recount(term)
-        active = lifecycle.active_operations()
-        has_more = [self._guarded(id, term) for id in active]
+        operations = lifecycle.open_operations()
+        has_more = [self._guarded(id, term) for id in operations]
         if has_news or any(has_more):
             return 0
-        return PACE_SECONDS if active else POLL_SECONDS
+        return PACE_SECONDS if operations else POLL_SECONDS
 
     @staticmethod
     def _guarded(operation_id: UUID, term: int) -> bool:

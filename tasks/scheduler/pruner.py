@@ -1,11 +1,13 @@
 """The pruner: removes old rows, a small batch at a time, while this process leads."""
 
 import time
+from typing import Any
 
 from tasks import lifecycle
 from tasks.conf import conf
 from tasks.lifecycle import stats, workers
 from tasks.lifecycle.prune import ADMIN_LOG, FIRST_ID, JOURNAL, SESSIONS, History
+from tasks.lifecycle.stats import DAY, HOUR, MINUTE, TEN_MINUTES
 from tasks.log import get_logger
 from tasks.scheduler.leadership import LEASE, Leadership
 from tasks.scheduler.loop import Loop
@@ -20,8 +22,7 @@ PAUSE_TIMES, LONGEST_PAUSE_SECONDS = 2, 0.2
 #: Between two passes over the table.
 REST_SECONDS = 60.0
 
-#: The periods of statistics in seconds: rows of minutes tell the last hours, those of ten minutes the last days.
-MINUTE, TEN_MINUTES, HOUR, DAY = stats.MINUTE, 600, 3_600, 86_400
+#: Rows of minutes tell the last hours, those of ten minutes the last days.
 KEEP_MINUTES_SECONDS, KEEP_TEN_MINUTES_SECONDS = 3 * HOUR, 3 * DAY
 
 
@@ -118,13 +119,12 @@ class Pruner(Loop):
     @staticmethod
     def _fold_stats(term: int) -> bool:
         """Move old statistics into those of longer periods, and remove the oldest."""
-        bounds = {"batch": BATCH, "lease": LEASE, "term": term}
+        bounds: dict[str, Any] = {"batch": BATCH, "lease": LEASE, "term": term}
         counts = [
-            stats.fold_stats(span, into=into, keep_seconds=keep, **bounds)  # type: ignore[arg-type]
-            for span, into, keep in fold_stats_after()
+            stats.fold_stats(span, into=into, keep_seconds=keep, **bounds) for span, into, keep in fold_stats_after()
         ]
         if conf.KEEP_STATS_SECONDS:
-            counts.append(stats.forget_stats(DAY, keep_seconds=conf.KEEP_STATS_SECONDS, **bounds))  # type: ignore[arg-type]
+            counts.append(stats.forget_stats(DAY, keep_seconds=conf.KEEP_STATS_SECONDS, **bounds))
         return BATCH in counts
 
 

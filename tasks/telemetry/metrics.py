@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from tasks import __version__, circuit_breaker
 from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import Moved, transitioned
+from tasks.lifecycle.signals import ENDINGS
 from tasks.states import FINAL, Status
 from tasks.telemetry import labels
 from tasks.telemetry.database_gauges import DatabaseGauges
@@ -70,9 +71,6 @@ window = Gauge(
     multiprocess_mode="livemax",
 )
 
-#: Verbs that end an attempt.
-_ENDINGS = frozenset({"complete", "rescue"})
-
 
 def connect() -> None:
     """Start counting."""
@@ -93,7 +91,7 @@ def _count(*, verb: str, moves: Sequence[Moved], **_: Any) -> None:
         (move.actor, move.queue, str(move.status)) for move in moves if move.status in FINAL
     ).items():
         completed.labels(labels.actor(actor), labels.queue(queue), status).inc(count)
-    if verb not in _ENDINGS:
+    if verb not in ENDINGS:
         return
     timed = [move for move in moves if move.seconds is not None]
     for (actor, status), count in TotalOf((move.actor, str(move.status)) for move in timed).items():

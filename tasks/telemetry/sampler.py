@@ -1,4 +1,4 @@
-"""A thread that writes down now and then how a process is: what would cost too much at every change."""
+"""A thread that sets the gauges of a process once a second: to set them at every change would cost too much."""
 
 import threading
 from collections.abc import Callable
@@ -12,11 +12,11 @@ SAMPLE_SECONDS = 1.0
 
 
 class Sampler:
-    """Calls ``sample`` every few seconds until it is stopped, and then ``clear``.
+    """Calls ``sample`` every ``SAMPLE_SECONDS`` until it is stopped, and then ``clear``.
 
     Parameters:
         sample: sets gauges; it must neither wait nor ask a server.
-        clear: sets those gauges to what an ended process has.
+        clear: sets those gauges back to 0.
     """
 
     def __init__(self, sample: Callable[[], None], *, clear: Callable[[], None]) -> None:

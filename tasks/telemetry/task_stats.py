@@ -1,6 +1,6 @@
 """Task statistics: each process counts what has committed, and a thread adds the counts to the tables now and then.
 
-Counting is off the way of tasks: a verb leaves its moves in a queue, and one statement every few seconds writes them. A
+A task does not wait for it: a verb leaves its moves in a queue, and one statement every few seconds writes them. A
 process that is killed loses what it has not written yet, ``INTERVAL_SECONDS`` at most while the database answers; one
 that ends in order writes it.
 """
@@ -19,6 +19,7 @@ from django.db import connection
 from tasks.db import call_timeout, sessions
 from tasks.histogram import count_in
 from tasks.lifecycle import Moved, transitioned
+from tasks.lifecycle.signals import ENDINGS
 from tasks.lifecycle.stats import record_stats
 from tasks.log import get_logger
 from tasks.states import FINAL, Status, TaskOutcome
@@ -40,7 +41,6 @@ MOST_WAITING = 50_000
 MOST_KEYS = 1_000
 
 _ADMITTING = frozenset({"submit", "retry", "redrive"})
-_ENDING = frozenset({"complete", "rescue"})
 #: Verbs that neither bring tasks in nor end anything; the most frequent ones.
 _SILENT = frozenset({"dispatch", "claim", "put_back", "requeue", "edit", "signal", "block"})
 
@@ -102,7 +102,7 @@ def outcome_of(verb: str, status: str) -> TaskOutcome | None:
     if verb in _ADMITTING:
         # A retry of a task that waits for its next attempt only makes it sooner.
         return TaskOutcome.SUBMITTED if status in {Status.PENDING, Status.BLOCKED} else None
-    return TaskOutcome(status) if verb in _ENDING or status in FINAL else None
+    return TaskOutcome(status) if verb in ENDINGS or status in FINAL else None
 
 
 class Recorder:
@@ -191,7 +191,7 @@ class Recorder:
         return True
 
     def _drop_excess(self) -> None:
-        """Forget moves beyond the bound: no database takes them, so that hardly any can have committed."""
+        """Forget moves beyond the bound: the database takes no counts, so it can hardly have committed the moves."""
         if (excess := self._pending.qsize() - MOST_WAITING) > 0:
             log.warning("too much waits to be counted; the statistics leave it out", batches=excess)
             for _ in range(excess):

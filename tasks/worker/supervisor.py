@@ -138,8 +138,8 @@ class Supervisor:
 
         A silent process is replaced soon after its lease; it is a fault until then.
         """
-        if time.monotonic() - self._round_at > ROUND_SECONDS:
-            return [f"the supervisor has stood still for {time.monotonic() - self._round_at:.0f} s"]
+        if (stood := time.monotonic() - self._round_at) > ROUND_SECONDS:
+            return [f"the supervisor has stood still for {stood:.0f} s"]
         # With a long lease not much before the supervisor acts, or an orchestrator would restart all of it first.
         patience = max(conf.WORKER_LEASE_SECONDS / 2, conf.WORKER_LEASE_SECONDS - ROUND_SECONDS)
         silent = {child.process.pid: child.hang_detector.silent_for for child in list(self._children)}

@@ -6,11 +6,12 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from dlq import queries as dead_letters
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.lifecycle import Author, queues
 from tasks.models import Task
-from tasks.queries import counts, failing
+from tasks.queries import counts
 from tasks.states import Status
 from tests import factories
 from tests.admin.pages import MODELS, html, list_of, page_of
@@ -37,7 +38,7 @@ def test_open_dead_letters_are_grouped_by_cause(root, worker):
 
 
 def test_open_dead_letters_are_counted_up_to_a_cap(root, worker, monkeypatch):
-    monkeypatch.setattr(failing, "MOST_LETTERS", 2)
+    monkeypatch.setattr(dead_letters, "MOST_LETTERS", 2)
     for _ in range(3):
         factories.make_task(Status.DEAD, worker=worker)
     assert '<span class="count">2+</span>' in html(root.get(reverse("admin:index")))

@@ -55,7 +55,7 @@ def incident(transactional_db: None) -> Iterator[dict[str, Any]]:
         worker = factories.make_worker(threads=BAD)
         while not stop.wait(0.05):
             lifecycle.fold_failures(**lead)
-            for id in lifecycle.active_operations():
+            for id in lifecycle.open_operations():
                 lifecycle.step_operation(id, **lead)
             outcomes: list[Outcome] = []
             for task in Task.objects.filter(status=Status.PENDING)[:50]:

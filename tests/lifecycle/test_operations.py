@@ -66,7 +66,7 @@ def test_an_operation_ends_when_its_tasks_have(worker, lead) -> None:
     step(operation, lead)
     assert (operation.state, operation.succeeded, operation.died) == (OperationState.DONE, 2, 1)
     assert operation.ended_at is not None
-    assert lifecycle.active_operations() == []
+    assert lifecycle.open_operations() == []
 
 
 def test_each_row_leaves_an_entry_in_the_journal_and_the_end_a_summary(worker, lead) -> None:
@@ -138,7 +138,7 @@ def test_tasks_whose_status_does_not_fit_are_skipped_and_say_so(worker, lead) ->
 def test_a_preview_does_nothing_until_it_is_resumed(worker, lead) -> None:
     operation = redrive(dead(worker, 2), starts=False)
     assert (operation.state, operation.total, step(operation, lead)) == (OperationState.PREVIEW, 2, 0)
-    assert lifecycle.active_operations() == []
+    assert lifecycle.open_operations() == []
     operations.resume(operation.pk, by=OLGA)
     assert step(operation, lead) == 2
 
@@ -227,10 +227,10 @@ def test_a_paused_operation_changes_nothing_and_still_learns_what_became_of_its_
     operations.pause(operation.pk, by=OLGA)
     let_pass(operation, 60)
     end_runs(worker)
-    assert lifecycle.active_operations() == [operation.pk]
+    assert lifecycle.open_operations() == [operation.pk]
     assert step(operation, lead) == 0
     assert (operation.state, operation.succeeded) == (OperationState.PAUSED, 2)
-    assert lifecycle.active_operations() == []
+    assert lifecycle.open_operations() == []
     operations.resume(operation.pk)
     let_pass(operation, 1)
     assert step(operation, lead) == 2
