@@ -1,4 +1,4 @@
-"""Failure pages: why tasks die, what the deaths of one cause have in common, and what to do about all of them."""
+"""Failure pages: why tasks die, what the deaths of one cause have in common, and forms to act on all of them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,6 +20,7 @@ from tasks import lifecycle
 from tasks.admin import operator_log
 from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.change_list import MAX_COUNTED, CappedPaginator
+from tasks.admin.charts import line
 from tasks.admin.display import display, display_age
 from tasks.admin.filters import ActorFilter, ChipsFilter
 from tasks.admin.formatting import EMPTY, count_text, escape_invisible, json_block, relative_time, shortened, truncated
@@ -45,13 +46,12 @@ from tasks.queries.scan import Scan
 from tasks.states import ObjectKind
 
 MAX_ERROR_LENGTH = 120
-#: What "Snooze" waits for.
+#: How long "Snooze" lasts: the label and the seconds.
 SNOOZES = {"hour": ("1 hour", 3600), "day": ("1 day", 86_400), "week": ("1 week", 7 * 86_400)}
-_CURVE_WIDTH, _CURVE_HEIGHT = 600, 60
 
 
 class OpenFilter(ChipsFilter):
-    """By whether something is to be done; snoozed failures wait."""
+    """By whether a failure is open and not snoozed."""
 
     title = parameter_name = "show"
 
@@ -86,7 +86,7 @@ def _cause(failure: Failure) -> str:
 
 
 class InListOrder(CappedPaginator):
-    """Pages in the order of the list: keys of failures are hashes, so their order says nothing."""
+    """Keep the order of the list on its pages: keys of failures are hashes, so their order says nothing."""
 
     @cached_property
     def scan(self) -> Scan:
@@ -194,7 +194,7 @@ class FailureAdmin(ReadOnlyAdmin):
         """Add the curve, the sample, what the deaths have in common, the last operation, and the forms."""
         user: Any = request.user
         sees = sight_of(Caller(user))
-        # Tags, queues and workers are of the dead letters.
+        # Tags, queues and workers come from the dead letters.
         found = anatomy(row, sees=sees) if user.has_perm(VIEW_DEAD_LETTER.permission) else Anatomy([], [], [])
         operation = None
         if user.has_perm(VIEW_OPERATION.permission):
@@ -208,9 +208,7 @@ class FailureAdmin(ReadOnlyAdmin):
             "frame": escape_invisible(row.frame),
             "first_seen": relative_time(row.first_seen_at),
             "last_seen": relative_time(row.last_seen_at),
-            "curve": _curve(found.deaths_per_minute),
-            "minutes": MINUTES,
-            "most_deaths": max(found.deaths_per_minute, default=0),
+            **_curve(found.deaths_per_minute),
             "traits": found.traits,
             "compared": len(found.sampled),
             "letters_url": f"{reverse('admin:dlq_deadletter_changelist')}?cause={row.pk}",
@@ -244,10 +242,12 @@ def _sample(user: Any, found: Anatomy, sees: Any) -> dict[str, Any]:
     }
 
 
-def _curve(deaths: Sequence[int]) -> str:
-    """Give the points of a line, in the coordinates of its picture."""
-    highest, step = max([*deaths, 1]), _CURVE_WIDTH / max(len(deaths) - 1, 1)
-    return " ".join(
-        f"{number * step:.1f},{(_CURVE_HEIGHT - 2) * (1 - count / highest) + 1:.1f}"
-        for number, count in enumerate(deaths)
-    )
+def _curve(deaths: Sequence[int]) -> dict[str, Any]:
+    """Draw the deaths per minute."""
+    most = max(deaths, default=0)
+    label = f"Deaths in each of the last {MINUTES} minutes; at most {most}"
+    return {
+        "curve": line(deaths, label=label, kind="bad tall") if deaths else "",
+        "minutes": MINUTES,
+        "most_deaths": most,
+    }

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from django.utils.html import format_html, format_html_join
 
-#: Of a line, in its own units: it is stretched to the room it gets, and its stroke is not.
+#: The size of a line, in its own units. The page stretches the line, but not its stroke.
 _WIDTH, _HEIGHT = 100, 24
 #: A bar's width and the gap behind it.
 _BAR, _GAP = 9, 1
@@ -24,14 +24,14 @@ class Bar(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A line across the bars, where between the first (0) and the end of the last one (1)."""
+    """A line across bars or a lane; its place is between the start (0) and the end (1)."""
 
     place: float
     label: str
 
 
 class Span(NamedTuple):
-    """A part of a lane, from where to where between 0 and 1."""
+    """A part of a lane; its start and end are between 0 and 1."""
 
     start: float
     end: float
@@ -40,7 +40,7 @@ class Span(NamedTuple):
 
 
 def line(values: Sequence[float | None], *, label: str, kind: str = "") -> str:
-    """Draw values from left to right; nothing measured counts as nothing."""
+    """Draw values from left to right; None is drawn as 0."""
     known = [value or 0.0 for value in values]
     highest = max([*known, 0.0]) or 1.0
     step = _WIDTH / max(len(known) - 1, 1)
@@ -104,7 +104,7 @@ def _bar(nth: int, bar: Bar, highest: int) -> str:
 
 
 def load(parts: Sequence[tuple[str, int]], *, most: int, label: str) -> str:
-    """Draw counts beside each other in one bar, as wide as the largest of its neighbours at most."""
+    """Draw counts side by side in one bar; ``most``, the total of the longest bar, fills the width."""
     left, drawn = 0.0, []
     for kind, count in parts:
         width = 100 * count / (most or 1)

@@ -91,7 +91,7 @@ def _waited(task: Task, before: Attempt | None, until: datetime) -> Iterator[Par
         label = f"retried after {gap}" if is_backoff else f"ran again after {gap}"
         yield before.finished_at, until, "backoff" if is_backoff else "in-row", label
         return
-    # run_at is that of the first start only while there was no other.
+    # After the first attempt, run_at is when a later one was due.
     due = min(max(task.created_at, task.run_at), until) if task.attempt <= 1 else task.created_at
     yield task.created_at, due, "ground", f"not due for {duration((due - task.created_at).total_seconds())}"
     queued = task.queued_at if task.attempt <= 1 and task.queued_at and due < task.queued_at <= until else until

@@ -112,7 +112,7 @@ class OperatedAdmin(ReadOnlyAdmin):
         return None
 
     def _begin(self, request: HttpRequest, rows: Any, verb: Verb) -> HttpResponse:
-        """Make an operation of all matches: the leader does it, and its page shows how far it is."""
+        """Make an operation of all matches: the leader does it, and its page shows how far it has come."""
         assert verb.many
         criteria = {"list": ", ".join(confirmation.filters_of(self, request)) or "all"}
         looked = scan(verb.legal(rows).values_list("pk", flat=True), wanted=MOST_ROWS + 1)

@@ -1,4 +1,4 @@
-"""Operation pages: how far an act on many rows is, what became of its tasks, and its buttons."""
+"""Operation pages: how far an act on many rows has come, what became of its tasks, and its buttons."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,7 +26,7 @@ from tasks.states import ON_DEAD_LETTERS, RUNNING_AGAIN, ItemState, ObjectKind, 
 #: Rows of each kind on the page.
 MAX_SHOWN = 10
 MAX_REASON_LENGTH = 80
-#: What "Slower" and "Faster" do to the rate.
+#: "Faster" multiplies the rate by this, and "Slower" divides it.
 PACE_FACTOR = 2
 
 
@@ -186,7 +186,7 @@ _NUMBERS = ("canary", "stop_percent", "rate_per_second")
 def numbers_of(request: HttpRequest) -> dict[str, Any]:
     """Read the numbers of a form that begins an operation; it may leave them empty.
 
-    What is no number stays text: the contract names the field and what it expected.
+    Text that is not a number stays text: the contract names the field and what it expected.
     """
     return {name: _number(request.POST[name]) for name in _NUMBERS if request.POST.get(name)}
 
@@ -205,9 +205,11 @@ def faults_of(refusal: Exception) -> str:
 
 
 def progress_of(operation: Operation) -> dict[str, Any]:
-    """Say how far an operation is: its four steps, its bar and a sentence; the failure's page shows them, too."""
+    """Say how far an operation has come: its four steps, its bar and a sentence. The failure's page shows them, too."""
     runs = operation.verb in RUNNING_AGAIN
     noun = "dead letters" if operation.verb in ON_DEAD_LETTERS else "tasks"
+    percent = None if operation.is_over else operation.stop_percent
+    stop_rule = f"Stops by itself when {percent} % of the canary, or of the last {STOP_WINDOW}, die again."
     return {
         "operation": operation,
         "operation_url": reverse("admin:callboard_operation_change", args=[operation.pk]),
@@ -215,10 +217,7 @@ def progress_of(operation: Operation) -> dict[str, Any]:
         "steps": _steps(operation, noun),
         "bars": _bars(operation, runs=runs),
         "sentence": _sentence(operation, runs=runs),
-        "stop_rule": f"Stops by itself when {operation.stop_percent} % of the canary, or of the last {STOP_WINDOW}, "
-        "die again."
-        if operation.stop_percent and not operation.is_over
-        else "",
+        "stop_rule": stop_rule if percent else "",
         "note": escape_invisible(operation.note),
     }
 

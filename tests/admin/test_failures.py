@@ -124,15 +124,6 @@ def test_a_preview_a_start_and_its_buttons(operator, failure, worker):
     assert operator.post(f"{page_of(operation).removesuffix('change/')}act/explode/").status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("canary", "x"), ("canary", "-1"), ("rate_per_second", "0"), ("stop_percent", "101")]
-)
-def test_a_bad_number_begins_nothing(operator, failure, field, value):
-    (told,) = messages_of(begin(operator, failure, **{field: value}))
-    assert told.startswith("Nothing was done: ")
-    assert not Operation.objects.exists()
-
-
 def test_people_look_after_a_failure(operator, failure):
     look_after(operator, failure, assign="me")
     assert failure.assignee == "olga"
