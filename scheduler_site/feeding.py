@@ -7,9 +7,6 @@ application, keeps it by passing the answer on.
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-#: How often a stream says that it is alive.
-BEAT_SECONDS = 15.0
-
 _Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -18,6 +15,8 @@ class Feed(Protocol):
 
     #: What says that a silent stream is alive; empty if that would be part of the body.
     beat: bytes
+    #: How long a stream is silent before it says so.
+    beat_seconds: float
     has_ended: bool
 
     def on_ready(self, wake: Callable[[], None]) -> None:

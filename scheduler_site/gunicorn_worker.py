@@ -24,7 +24,6 @@ from gunicorn import sock as gunicorn_sock
 from gunicorn.http.message import Request
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
-from scheduler_site import feeding
 from scheduler_site.client_connection import STALL_SECONDS, Connection
 from scheduler_site.feeding import Feed, Feeding
 from scheduler_site.request_framing import Arrival, RequestFraming, limits
@@ -321,7 +320,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn.buffer += rest
             self._request_bytes += len(rest)
         conn.is_kept = is_kept
-        conn.deadline = time.monotonic() + STALL_SECONDS + conn.sock.unsent / self._bytes_per_second
+        conn.deadline = self._send_deadline(conn)
         self._sending.add(conn)
         self._run(self._send, conn)
 
@@ -339,6 +338,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 self._receive(conn)
         else:
             self._keep_alive(conn)
+
+    def _send_deadline(self, conn: Connection) -> float:
+        """Tell until when a client has to take what is there for it."""
+        return time.monotonic() + STALL_SECONDS + conn.sock.unsent / self._bytes_per_second
 
     def _keep_alive(self, conn: Connection) -> None:
         conn.set_timeout()
@@ -362,7 +365,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._request_bytes += len(conn.buffer)
         self._fed.add(conn)
         conn.deadline = math.inf
-        conn.beat_at = time.monotonic() + feeding.BEAT_SECONDS
+        conn.beat_at = time.monotonic() + conn.feed.beat_seconds
         if not self.alive:
             conn.feed.end_soon()
         conn.feed.on_ready(partial(self.method_queue.defer, self._run, self._feed, conn))
@@ -377,7 +380,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn.deadline, piece = math.inf, conn.feed.take()
             if piece:
                 conn.response.write(piece)
-                conn.beat_at = time.monotonic() + feeding.BEAT_SECONDS
+                conn.beat_at = time.monotonic() + conn.feed.beat_seconds
             if conn.feed.has_ended:
                 self._end_feed(conn)
                 return
@@ -385,7 +388,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 self._watch(conn, EVENT_READ, self._hear)
                 return
         if conn.deadline == math.inf:
-            conn.deadline = time.monotonic() + STALL_SECONDS + conn.sock.unsent / self._bytes_per_second
+            conn.deadline = self._send_deadline(conn)
         self._watch(conn, EVENT_WRITE, self._feed)
 
     def _hear(self, conn: Connection) -> None:
@@ -402,14 +405,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._fed.discard(conn)
         conn.feed, response, conn.response = None, conn.response, None
         response.end()
-        conn.deadline = time.monotonic() + STALL_SECONDS + conn.sock.unsent / self._bytes_per_second
+        conn.deadline = self._send_deadline(conn)
         self._sending.add(conn)
         self._send(conn)
 
     def _beat(self, now: float) -> None:
         """Say on silent streams that they are alive."""
         for conn in [one for one in self._fed if one.beat_at <= now and one.deadline == math.inf]:
-            conn.beat_at = now + feeding.BEAT_SECONDS
+            conn.beat_at = now + conn.feed.beat_seconds
             if conn.feed.beat:
                 self._run(self._send_beat, conn)
 

@@ -26,7 +26,7 @@ class Ticks:
     """A feed: numbered lines of a size, one every so many seconds; without an end if there are no pieces."""
 
     def __init__(self, pieces: float, seconds: float, size: float) -> None:
-        self.beat, self.has_ended = b"alive\n", False
+        self.beat, self.beat_seconds, self.has_ended = b"alive\n", 15.0, False
         self._left, self._seconds, self._size = int(pieces) or 10**9, seconds, int(size)
         self._next, self._ready, self._ending = 0, False, False
 

@@ -6,6 +6,7 @@ processes are each process's own, so queries add them up.
 
 import json
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 DATASOURCE = {"type": "prometheus", "uid": "callboard-prometheus"}
@@ -263,14 +264,14 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
         else {"legend": {"displayMode": "list", "placement": "bottom"}},
         "targets": [
             {
-                "refId": chr(ord("A") + place_),
+                "refId": letter,
                 "expr": query,
                 "legendFormat": legend or "__auto",
                 "datasource": DATASOURCE,
                 "instant": is_stat,
                 "range": not is_stat,
             }
-            for place_, (query, legend) in enumerate(panel.queries.items())
+            for letter, (query, legend) in zip(ascii_uppercase, panel.queries.items(), strict=False)
         ],
     }
 

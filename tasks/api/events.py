@@ -117,7 +117,7 @@ def when_ended(request: Request, submit: Callable[[Request], Response]) -> HttpR
         return accepted
     caller, url, outcome = caller_of(request), urls_of(request, "api-tasks"), accepted.data["unique"]
     sees = sight_of(caller)
-    # Here, and not in the hub's thread, it may ask for permissions.
+    # This looks up the permissions and keeps them: the hub's thread asks for none.
     sees(task.owner_id)
 
     def write(change: Change) -> bytes | None:

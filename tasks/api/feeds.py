@@ -30,7 +30,7 @@ class Feed:
     """
 
     def __init__(self, watch: Watch, *, first: bytes = b"", beat: bytes = b"", otherwise: bytes = b"") -> None:
-        self.beat = beat
+        self.beat, self.beat_seconds = beat, BEAT_SECONDS
         self.has_ended = False
         self._watch, self._first, self._otherwise = watch, first, otherwise
 
@@ -70,7 +70,7 @@ class Feed:
             while not self.has_ended:
                 if piece := self.take():
                     yield piece
-                elif not ready.wait(BEAT_SECONDS):
+                elif not ready.wait(self.beat_seconds):
                     yield self.beat
                 ready.clear()
         finally:

@@ -13,6 +13,7 @@ from tasks import __version__
 from tasks.api.batch_schemas import SCHEMAS as OF_BATCHES
 from tasks.api.event_schemas import SCHEMAS as OF_EVENTS
 from tasks.api.examples import EXAMPLES, example_of
+from tasks.api.failure_schemas import SCHEMAS as OF_FAILURES
 from tasks.api.json_schema import FINGERPRINT, ID, INTEGER, TEXT, URL, Schema, about, ref, text
 from tasks.api.operation_schemas import SCHEMAS as OF_OPERATIONS
 from tasks.api.operations import BASE, OPERATIONS, TASK_PATH, Operation, action_of, view_of
@@ -149,7 +150,7 @@ def document() -> Schema:
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": {**SCHEMAS, **OF_SCHEDULES, **OF_BATCHES, **OF_OPERATIONS, **OF_EVENTS},
+            "schemas": {**SCHEMAS, **OF_SCHEDULES, **OF_BATCHES, **OF_FAILURES, **OF_OPERATIONS, **OF_EVENTS},
             "parameters": {
                 name: {"name": name, "in": "header", "schema": TEXT, "description": about}
                 for name, about in _TRACE_PARAMETERS.items()

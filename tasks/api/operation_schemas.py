@@ -1,11 +1,8 @@
-"""JSON Schemas of failures and operations: bodies and answers."""
+"""JSON Schemas of operations: bodies and answers."""
 
 from collections.abc import Mapping
 
-from dlq.models import LONGEST_NOTE
-from dlq.queries import MINUTES, MOST_COMPARED
-from tasks.api.bodies import SUBMISSION
-from tasks.api.bodies import WHY as _WHY
+from tasks.api.bodies import SUBMISSION, WHY
 from tasks.api.json_schema import (
     ANY_OBJECT,
     BOOLEAN,
@@ -23,7 +20,6 @@ from tasks.api.json_schema import (
     body,
     enum,
     or_null,
-    ref,
 )
 from tasks.api.schemas import page_of
 from tasks.contract.operations import (
@@ -37,40 +33,6 @@ from tasks.contract.operations import (
 from tasks.models.operation import STOP_WINDOW
 from tasks.states import ItemState, OperationState, OperationVerb
 
-_ERROR = an_object(
-    {
-        "type": about(TEXT, "The exception's class."),
-        "message": about(or_null(TEXT), "The newest one's, without secrets; null: it is hidden."),
-    }
-)
-_FAILURE: Mapping[str, Schema] = {
-    "fingerprint": about(FINGERPRINT, "Of the actor, the error's type, the place in your code, and the message."),
-    "url": about(URL, "The address of this resource."),
-    "actor": about(TEXT, "The actor of the tasks that died."),
-    "error": about(_ERROR, "The last failure of the newest of them."),
-    "hidden": array(TEXT, description="The fields that are null because you may not see them."),
-    "frame": about(or_null(TEXT), "The innermost frame of your own code; null: unknown."),
-    "first_seen_at": about(TIME, "When the first task died of it."),
-    "last_seen_at": about(TIME, "When the last task died of it."),
-    "open": about(INTEGER, "Its open dead letters."),
-    "total": about(INTEGER, "All deaths, also those whose dead letters were removed."),
-    "assignee": about(or_null(TEXT), "Who looks after it."),
-    "note": about(or_null(TEXT), "What people know about it."),
-    "snoozed_until": about(or_null(TIME), "Until then it is not shown as something to do."),
-}
-_TRAIT = an_object(
-    {
-        "kind": about(enum(("queue", "reason", "worker", "tag", "payload")), "What is the same."),
-        "name": about(or_null(TEXT), "The key of the payload; null for others."),
-        "value": about(TEXT, "The value that they share."),
-        "count": about(INTEGER, "How many of those compared have it."),
-    }
-)
-_ANATOMY: Mapping[str, Schema] = {
-    "compared": about(INTEGER, f"How many of the newest open dead letters were compared; at most {MOST_COMPARED}."),
-    "in_common": array(_TRAIT, description="What many of them have in common, most frequent first."),
-    "deaths_per_minute": array(INTEGER, description=f"Of the last {MINUTES} minutes, the oldest first."),
-}
 _RATE: Schema = {**NUMBER, "minimum": SLOWEST, "maximum": FASTEST}
 _PERCENT: Schema = {"type": "integer", "minimum": 1, "maximum": 100}
 _PACE: Mapping[str, Schema] = {
@@ -121,14 +83,6 @@ _ITEM: Mapping[str, Schema] = {
 _CONDITION: Schema = {"oneOf": [TEXT, array(TEXT, minItems=1)]}
 
 SCHEMAS: Mapping[str, Schema] = {
-    "FailureChange": body(
-        {
-            "assignee": about(or_null({**TEXT, "maxLength": 150}), "Who looks after it; null or empty: nobody."),
-            "note": about(or_null({**TEXT, "maxLength": LONGEST_NOTE}), "What people should know; null: nothing."),
-            "snoozed_until": about(or_null(TIME), "Do not show it as something to do until then; null: show it."),
-            "reason": _WHY,
-        }
-    ),
     "NewOperation": body(
         {
             "verb": about({**TEXT, "maxLength": 20}, f"One of {', '.join(OperationVerb.names)}, in any case."),
@@ -155,19 +109,11 @@ SCHEMAS: Mapping[str, Schema] = {
                 f"{_PACE['stop_percent']['description']} Of a retry or re-drive; default {DEFAULT_STOP_PERCENT}.",
             ),
             "preview": about(or_null(BOOLEAN), "Count the rows and wait for `resume`."),
-            "reason": _WHY,
+            "reason": WHY,
         },
         required=["verb"],
     ),
-    "Pace": body({**_PACE, "reason": _WHY}),
-    "Failure": an_object(_FAILURE),
-    "Failures": an_object(
-        {
-            "results": array(ref("Failure"), description="The one that was last seen first."),
-            "is_capped": about(BOOLEAN, "Whether there are more."),
-        }
-    ),
-    "FailureDetail": an_object({**_FAILURE, **_ANATOMY}),
+    "Pace": body({**_PACE, "reason": WHY}),
     "Operation": an_object(_OPERATION),
     "OperationPage": page_of("Operation"),
     "OperationItem": an_object(_ITEM),

@@ -76,7 +76,7 @@ DISCARD_DEAD_LETTER = Action("discard this dead letter", ("dlq.discard_deadlette
 VIEW_FAILURE = Action("see failures", ("dlq.view_failure",), Scope.READ)
 CHANGE_FAILURE = Action("assign, snooze and note failures", ("dlq.change_failure",))
 VIEW_OPERATION = Action("see operations", ("callboard.view_operation",), Scope.READ)
-#: Beyond the action that it does to each row.
+#: Needed beside the permission for what the operation does to each row.
 BEGIN_OPERATION = Action("act on many tasks or dead letters", ("callboard.add_operation",))
 CHANGE_OPERATION = Action("pause, resume and cancel operations", ("callboard.change_operation",))
 VIEW_QUEUE = Action("see queues", ("callboard.view_queue",), Scope.READ)

@@ -37,9 +37,9 @@ LOOK_SECONDS = 5.0
 #: How long the thread waits after a look that failed, and how long it stays when nobody watches any more.
 PAUSE_SECONDS = 0.5
 IDLE_SECONDS = 5.0
-#: Of the time, the most that looking may take.
+#: The most of the time that looking may take.
 LARGEST_SHARE = 0.5
-#: However slow the database is, a watcher waits no longer than this for a look.
+#: The next look begins at most this long after the last one began, or as soon as that has ended.
 LONGEST_PAUSE_SECONDS = 0.25
 RETRY_AFTER_SECONDS = 5
 
@@ -288,7 +288,7 @@ class Hub:
                 is_full = started >= next_look
                 self.look(watches if is_full else [one for one in watches if one.version is None])
                 if is_full:
-                    # However slow the database is, it has a pause as long as the look took.
+                    # A slow database has a pause as long as the look took, as far as watchers can wait for that.
                     pause = max(pause, min(LONGEST_PAUSE_SECONDS, (time.monotonic() - started) / LARGEST_SHARE))
                     next_look = started + pause
                 is_failing = False

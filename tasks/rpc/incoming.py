@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
@@ -40,19 +40,16 @@ class Incoming:
             ends_at=None if left is None else time.monotonic() + left,
         )
         self._trace_id = trace_id_of(metadata)
-        self._bound = trace.bound(self._trace_id)
-        #: With TRACING: the block of its span.
-        self._span: AbstractContextManager[Any] | None = None
+        #: What holds while the call is answered: its trace id in the logs, and its span.
+        self._blocks = ExitStack()
         self._started = time.perf_counter()
 
     async def __aenter__(self) -> Self:
-        self._bound.__enter__()
+        self._blocks.enter_context(trace.bound(self._trace_id))
         if trace.active is not None:
-            traceparent = self.origin.metadata.get("traceparent", "")
-            span = self._span = trace.active.request(
-                self.name.strip("/"), trace_id=self._trace_id, traceparent=traceparent
-            )
-            span.__enter__()
+            given = self.origin.metadata.get("traceparent", "")
+            span = trace.active.request(self.name.strip("/"), trace_id=self._trace_id, traceparent=given)
+            self._blocks.enter_context(span)
         return self
 
     async def __aexit__(
@@ -72,9 +69,7 @@ class Incoming:
             trailing = (*self._trailing(error.headers), (_DETAILS, status.SerializeToString()))
             await self.context.abort(code, status.message, trailing)
         finally:
-            if self._span is not None:
-                self._span.__exit__(None, None, None)
-            self._bound.__exit__(None, None, None)
+            self._blocks.close()
 
     def finish(self, headers: Mapping[str, str]) -> None:
         """Put the trace id and the headers of an answer into its metadata."""

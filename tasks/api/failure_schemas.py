@@ -1,0 +1,77 @@
+"""JSON Schemas of failures: bodies and answers."""
+
+from collections.abc import Mapping
+
+from dlq.models import LONGEST_NOTE
+from dlq.queries import MINUTES, MOST_COMPARED
+from tasks.api.bodies import WHY
+from tasks.api.json_schema import (
+    BOOLEAN,
+    FINGERPRINT,
+    INTEGER,
+    TEXT,
+    TIME,
+    URL,
+    Schema,
+    about,
+    an_object,
+    array,
+    body,
+    enum,
+    or_null,
+    ref,
+)
+
+_ERROR = an_object(
+    {
+        "type": about(TEXT, "The exception's class."),
+        "message": about(or_null(TEXT), "The newest one's, without secrets; null: it is hidden."),
+    }
+)
+_FAILURE: Mapping[str, Schema] = {
+    "fingerprint": about(FINGERPRINT, "Of the actor, the error's type, the place in your code, and the message."),
+    "url": about(URL, "The address of this resource."),
+    "actor": about(TEXT, "The actor of the tasks that died."),
+    "error": about(_ERROR, "The last failure of the newest of them."),
+    "hidden": array(TEXT, description="The fields that are null because you may not see them."),
+    "frame": about(or_null(TEXT), "The innermost frame of your own code; null: unknown."),
+    "first_seen_at": about(TIME, "When the first task died of it."),
+    "last_seen_at": about(TIME, "When the last task died of it."),
+    "open": about(INTEGER, "Its open dead letters."),
+    "total": about(INTEGER, "All deaths, also those whose dead letters were removed."),
+    "assignee": about(or_null(TEXT), "Who looks after it."),
+    "note": about(or_null(TEXT), "What people know about it."),
+    "snoozed_until": about(or_null(TIME), "Until then it is not shown as something to do."),
+}
+_TRAIT = an_object(
+    {
+        "kind": about(enum(("queue", "reason", "worker", "tag", "payload")), "What is the same."),
+        "name": about(or_null(TEXT), "The key of the payload; null for others."),
+        "value": about(TEXT, "The value that they share."),
+        "count": about(INTEGER, "How many of those compared have it."),
+    }
+)
+_ANATOMY: Mapping[str, Schema] = {
+    "compared": about(INTEGER, f"How many of the newest open dead letters were compared; at most {MOST_COMPARED}."),
+    "in_common": array(_TRAIT, description="What many of them have in common, most frequent first."),
+    "deaths_per_minute": array(INTEGER, description=f"Of the last {MINUTES} minutes, the oldest first."),
+}
+
+SCHEMAS: Mapping[str, Schema] = {
+    "FailureChange": body(
+        {
+            "assignee": about(or_null({**TEXT, "maxLength": 150}), "Who looks after it; null or empty: nobody."),
+            "note": about(or_null({**TEXT, "maxLength": LONGEST_NOTE}), "What people should know; null: nothing."),
+            "snoozed_until": about(or_null(TIME), "Do not show it as something to do until then; null: show it."),
+            "reason": WHY,
+        }
+    ),
+    "Failure": an_object(_FAILURE),
+    "Failures": an_object(
+        {
+            "results": array(ref("Failure"), description="The one that was last seen first."),
+            "is_capped": about(BOOLEAN, "Whether there are more."),
+        }
+    ),
+    "FailureDetail": an_object({**_FAILURE, **_ANATOMY}),
+}
