@@ -41,6 +41,7 @@ NOT_GONE = "worker.status <> 'GONE'"
 DISPATCHABLE = any_of("task.status", DUE)
 #: A task whose time has come.
 HAS_COME = "task.run_at <= statement_timestamp()"
+#: A dispatchable task whose time has come.
 IS_DUE = f"{DISPATCHABLE} AND {HAS_COME}"
 
 

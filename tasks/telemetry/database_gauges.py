@@ -84,7 +84,7 @@ def _read_gauges() -> Iterator[Metric]:
     named = labels.first(letters)
     counts: dict[str, float] = defaultdict(float)
     for actor, count in letters.items():
-        counts[actor if actor in named else labels.OTHER] += count
+        counts[labels.among(named, actor)] += count
     for actor, number in counts.items():
         made["dead_letters"].add_metric([actor], number)
     processes, threads = Worker.objects.present().counted()
@@ -104,7 +104,7 @@ def _add_queues(made: dict[str, GaugeMetricFamily]) -> None:
     ages: dict[tuple[str, str], float] = dict.fromkeys(product(named, (band.name for band in BANDS)), 0)
     unserved = ages.copy()
     for group in groups:
-        queue = group.queue if group.queue in named else labels.OTHER
+        queue = labels.among(named, group.queue)
         size, band = (queue, group.status), (queue, group.band)
         sizes[size] = sizes.get(size, 0) + group.number
         if group.status != Status.RUNNING:

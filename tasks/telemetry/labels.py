@@ -31,7 +31,12 @@ class Declared:
         version = self._version()
         if version != self._seen:
             self._known, self._seen = first(self._names()), version
-        return name if name in self._known else OTHER
+        return among(self._known, name)
+
+
+def among(known: Collection[str], name: str) -> str:
+    """Return the label for a name: itself if it is one of these, else ``OTHER``."""
+    return name if name in known else OTHER
 
 
 def first(names: Iterable[str]) -> frozenset[str]:

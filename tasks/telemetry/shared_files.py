@@ -83,7 +83,8 @@ def _has_ended(pid: int) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False
+        # It runs under another user.
+        pass
     return False
 
 
