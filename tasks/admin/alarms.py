@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from tasks.admin.formatting import count_text, duration, escape_invisible, shortened, time_element
+from tasks.admin.operator_log import who
 from tasks.contract import readiness
 from tasks.contract.access import PAUSE_QUEUE, VIEW_FAILURE, VIEW_JOURNAL, VIEW_QUEUE, VIEW_TASK, VIEW_WORKER
 from tasks.models import Journal, Worker
@@ -211,7 +212,7 @@ def _who_paused(names: Sequence[str]) -> dict[str, str]:
     return {
         row.object_id: format_html(
             " by {}{}",
-            escape_invisible(row.by) or row.get_door_display(),
+            who(row),
             f" ({escape_invisible(row.reason)})" if row.reason else "",
         )
         for row in rows.reverse()[:50][::-1]
