@@ -53,8 +53,11 @@ class Drain:
             return False
         if self._is_requested:
             return True
-        most_tasks, most_bytes = conf.WORKER_MAX_TASKS, conf.WORKER_MAX_MEMORY_MB * 1_000_000
-        return bool((most_tasks and self._inflight.ended >= most_tasks) or (most_bytes and _peak_bytes() >= most_bytes))
+        ended, most_bytes = self._inflight.ended, conf.WORKER_MAX_MEMORY_MB * 1_000_000
+        if not ended:
+            # Or, where the limit is too low, one process would follow another, and none would run a task.
+            return False
+        return bool((0 < conf.WORKER_MAX_TASKS <= ended) or (0 < most_bytes <= _peak_bytes()))
 
     def retire(self) -> None:
         """Stop claiming, and end once nothing is held; the supervisor starts another process right away."""
