@@ -17,6 +17,7 @@ from tasks.api.json_schema import (
     an_object,
     array,
     body,
+    change,
     enum,
     or_null,
     text,
@@ -185,10 +186,7 @@ BODIES: Mapping[str, Schema] = {
         },
         required=["tasks"],
     ),
-    "Edit": {
-        **body({**{name: SUBMISSION[name] for name in EDITABLE}, "reason": WHY}),
-        "anyOf": [{"required": [name]} for name in EDITABLE],
-    },
+    "Edit": change({**{name: SUBMISSION[name] for name in EDITABLE}, "reason": WHY}, some_of=EDITABLE),
     "Replacement": an_object(
         {**{name: _replacing(FIELDS[name]) for name in EDITABLE}, "reason": WHY}, optional=["reason"]
     ),

@@ -16,7 +16,7 @@ from tasks.api.json_schema import (
     about,
     an_object,
     array,
-    body,
+    change,
     enum,
     or_null,
     ref,
@@ -58,13 +58,14 @@ _ANATOMY: Mapping[str, Schema] = {
 }
 
 SCHEMAS: Mapping[str, Schema] = {
-    "FailureChange": body(
+    "FailureChange": change(
         {
             "assignee": about(or_null({**TEXT, "maxLength": 150}), "Who looks after it; null or empty: nobody."),
             "note": about(or_null({**TEXT, "maxLength": LONGEST_NOTE}), "What people should know; null: nothing."),
             "snoozed_until": about(or_null(TIME), "Do not show it as something to do until then; null: show it."),
             "reason": WHY,
-        }
+        },
+        some_of=("assignee", "note", "snoozed_until"),
     ),
     "Failure": an_object(_FAILURE),
     "Failures": an_object(

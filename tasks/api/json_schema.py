@@ -1,6 +1,6 @@
 """The building blocks of JSON Schemas."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Schema = dict[str, Any]
@@ -39,6 +39,11 @@ def body(properties: Mapping[str, Any], *, required: Sequence[str] = ()) -> Sche
     """Describe the body of a request: an object whose properties are optional unless required."""
     schema = an_object(properties, optional=[name for name in properties if name not in required])
     return schema if required else {key: value for key, value in schema.items() if key != "required"}
+
+
+def change(properties: Mapping[str, Any], *, some_of: Iterable[str]) -> Schema:
+    """Describe the body of a change, which has at least one of some properties."""
+    return {**body(properties), "anyOf": [{"required": [name]} for name in some_of]}
 
 
 def text(longest: int) -> Schema:

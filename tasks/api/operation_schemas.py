@@ -18,6 +18,7 @@ from tasks.api.json_schema import (
     an_object,
     array,
     body,
+    change,
     enum,
     or_null,
 )
@@ -113,7 +114,7 @@ SCHEMAS: Mapping[str, Schema] = {
         },
         required=["verb"],
     ),
-    "Pace": body({**_PACE, "reason": WHY}),
+    "Pace": change({**_PACE, "reason": WHY}, some_of=_PACE),
     "Operation": an_object(_OPERATION),
     "OperationPage": page_of("Operation"),
     "OperationItem": an_object(_ITEM),

@@ -17,6 +17,7 @@ from tasks.api.json_schema import (
     an_object,
     array,
     body,
+    change,
     enum,
     or_null,
     ref,
@@ -98,19 +99,17 @@ BODIES: Mapping[str, Schema] = {
         **_TIMED,
         "not": _BOTH,
     },
-    "ScheduleChange": {
-        **body(
-            {
-                **{
-                    name: _nullable(schema) if name in (*NULLABLE, "cron", "every_seconds") else schema
-                    for name, schema in _GIVEN.items()
-                },
-                "taken_over": about({"const": False}, "Alone: give the schedule back to the code that declares it."),
-                "reason": _WHY,
-            }
-        ),
-        "anyOf": [{"required": [name]} for name in (*_GIVEN, "taken_over")],
-    },
+    "ScheduleChange": change(
+        {
+            **{
+                name: _nullable(schema) if name in (*NULLABLE, "cron", "every_seconds") else schema
+                for name, schema in _GIVEN.items()
+            },
+            "taken_over": about({"const": False}, "Alone: give the schedule back to the code that declares it."),
+            "reason": _WHY,
+        },
+        some_of=(*_GIVEN, "taken_over"),
+    ),
     "Backfill": body(
         {
             "starts_at": about(TIME, "The first moment of the range."),

@@ -1,6 +1,7 @@
 """What the API's description cannot say, for schemathesis: ``schemathesis.toml`` has it load this module."""
 
 from typing import Any
+from uuid import UUID
 
 import schemathesis
 from hypothesis import strategies as st
@@ -36,7 +37,7 @@ schemathesis.openapi.format(
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: "schemathesis.Case[Any]", kwargs: dict[str, Any]) -> None:
-    """Mend what is valid by itself only: backoffs out of order, two keys, and null for a task that has a number."""
+    """Mend what is valid by itself only: backoffs out of order, two keys, null for a number, a wait without replace."""
     wait = str(case.query.get("wait", ""))
     if wait.isdecimal() and 1 < int(wait) <= 60:
         # It would be kept, for as long.
@@ -57,3 +58,19 @@ def _order(task: dict[str, Any]) -> None:
     shortest, longest = task.get("min_backoff_seconds"), task.get("max_backoff_seconds")
     if isinstance(shortest, int | float) and isinstance(longest, int | float) and shortest > longest:
         task["min_backoff_seconds"], task["max_backoff_seconds"] = longest, shortest
+    if isinstance(task.get("depends_on"), list) and all(map(_names_a_task, task["depends_on"])):
+        # There is none of that id.
+        task["depends_on"] = []
+    unique = task.get("unique")
+    if isinstance(unique, dict) and unique.get("on_conflict") in (None, "return", "reject"):
+        unique.pop("max_wait_seconds", None)
+
+
+def _names_a_task(parent: Any) -> bool:
+    """Tell whether a dependency is as the description says."""
+    id = parent.get("id", "") if isinstance(parent, dict) else parent
+    try:
+        UUID(id)
+    except (TypeError, ValueError, AttributeError):
+        return False
+    return not isinstance(parent, dict) or set(parent) <= {"id", "on_failure"}
