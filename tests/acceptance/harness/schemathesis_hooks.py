@@ -58,9 +58,9 @@ def _order(task: dict[str, Any]) -> None:
     shortest, longest = task.get("min_backoff_seconds"), task.get("max_backoff_seconds")
     if isinstance(shortest, int | float) and isinstance(longest, int | float) and shortest > longest:
         task["min_backoff_seconds"], task["max_backoff_seconds"] = longest, shortest
-    if isinstance(task.get("depends_on"), list) and all(map(_names_a_task, task["depends_on"])):
-        # There is none of that id.
-        task["depends_on"] = []
+    if isinstance(task.get("depends_on"), list):
+        # There is no such task, so only what is not well formed stays.
+        task["depends_on"] = [one for one in task["depends_on"] if not _names_a_task(one)]
     unique = task.get("unique")
     if isinstance(unique, dict) and unique.get("on_conflict") in (None, "return", "reject"):
         unique.pop("max_wait_seconds", None)
@@ -68,9 +68,12 @@ def _order(task: dict[str, Any]) -> None:
 
 def _names_a_task(parent: Any) -> bool:
     """Tell whether a dependency is as the description says."""
-    id = parent.get("id", "") if isinstance(parent, dict) else parent
-    try:
-        UUID(id)
-    except (TypeError, ValueError, AttributeError):
+    if isinstance(parent, dict) and set(parent) <= {"ref", "on_failure"}:
+        return isinstance(parent.get("ref"), str)
+    if isinstance(parent, dict) and not set(parent) <= {"id", "on_failure"}:
         return False
-    return not isinstance(parent, dict) or set(parent) <= {"id", "on_failure"}
+    try:
+        UUID(parent["id"] if isinstance(parent, dict) else parent)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return True
