@@ -20,6 +20,8 @@ from scheduler_site import probe
 from scheduler_site.embedded.accounts import servers_folder
 from scheduler_site.embedded.private import read_pairs
 from scheduler_site.embedded.processes import free_port, wait_for
+from tasks.conf import conf
+from tasks.worker.grace_period import CLEAN_UP_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 _PARTS = ("manage.py", "gunicorn.conf.py", "callboard", "scheduler_site", "tasks", "dlq", "templates")
@@ -253,11 +255,14 @@ def test_a_second_start_keeps_data_and_credentials(project: Project) -> None:
 @pytest.mark.timeout(180)
 def test_killed_with_9_it_leaves_nothing_behind(project: Project) -> None:
     with project.running() as up:
-        up.call("tasks", {"actor": "sleep", "payload": {"duration": 600}})
+        task = up.call("tasks", {"actor": "sleep", "payload": {"duration": 600}})
+        assert wait_for(lambda: up.call(f"tasks/{task['id']}")["status"] == "RUNNING", seconds=30)
         children = up.children()
         assert len(children) >= 8  # PostgreSQL and Redis, api, grpc, scheduler, workers and what they start
         up.process.kill()
-        assert wait_for(lambda: not any(child.is_running() for child in children), seconds=30)
+        # The worker gives its task the grace period first.
+        grace = conf.SHUTDOWN_GRACE_SECONDS + CLEAN_UP_SECONDS
+        assert wait_for(lambda: not any(child.is_running() for child in children), seconds=grace + 15)
         # It could not remove its address file; commands must not use those addresses all the same.
         assert "DATABASE_URL is not set" in project.run("callboard", "stats").stderr
     with project.running() as again:
