@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 venv := .venv
 bin := $(venv)/bin
+parallel := -n $$(( $$(nproc) + 1 )) --maxprocesses 5 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help run verify bench test test-all matrix load soak fuzz lint types mutants proto check clean venv venv-dev
@@ -23,10 +24,10 @@ bench: venv-dev  ## Measure speed and cost beside plain Dramatiq (ARGS="--only d
 	@$(bin)/python -m benchmarks $(ARGS)
 
 test: venv-dev  ## Run the fast tests, on a private PostgreSQL and Redis (ARGS="-k name")
-	@$(bin)/python -m pytest -m "not slow" -n $$(( $$(nproc) + 1 )) --maxprocesses 5 --dist worksteal $(ARGS)
+	@$(bin)/python -m pytest -m "not slow" $(parallel) $(ARGS)
 
 test-all: venv-dev mutants  ## Run all tests, including those that start whole stacks, and remove each guard once
-	@$(bin)/python -m pytest $(ARGS)
+	@$(bin)/python -m pytest $(parallel) $(ARGS)
 
 matrix: venv-dev  ## Test another project with Callboard in it, on Python 3.11 to 3.13 and Django 5.2 to 6.1
 	@sh tests/matrix.sh

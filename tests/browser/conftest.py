@@ -18,10 +18,11 @@ OPERATOR = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    # Playwright's event loop runs in this thread; Django must not take it for an async view.
+    # Playwright's event loop runs in this thread until the module ends, since tests of other modules must not find it;
+    # Django must not take it for an async view.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with sync_api.sync_playwright() as playwright:
         if not CHROMIUM:
