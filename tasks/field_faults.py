@@ -167,17 +167,18 @@ def check_of(kind: Kind) -> Check | None:
             return None
 
 
-_CHECKS: list[tuple[str, Check]] = [
-    *((name, check) for name, one in FIELDS.items() if (check := check_of(one.kind)) is not None),
-    ("args", _arguments),
-    ("options", mapping),
-]
+_CHECKS: dict[str, Check] = {
+    **{name: check for name, one in FIELDS.items() if (check := check_of(one.kind)) is not None},
+    "args": _arguments,
+    "options": mapping,
+}
 
 
 def faults(given: Mapping[str, Any]) -> list[FieldError]:
     """List what is wrong with some fields of a task; None counts as not given."""
     return [
         FieldError(name, *found)
-        for name, check in _CHECKS
-        if (value := given.get(name)) is not None and (found := check(value)) is not None
+        for name, value in given.items()
+        # Most fields of a task are not given.
+        if value is not None and (check := _CHECKS.get(name)) and (found := check(value)) is not None
     ]

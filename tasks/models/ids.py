@@ -40,6 +40,9 @@ def usable_id(text: str) -> UUID | None:
         id = UUID(text)
     except ValueError:
         return None
-    made = made_at(id)
     # Half of the margin is left for the clocks.
-    return id if made is not None and abs(timezone.now() - made) < CLOCKS_AGREE / 2 else None
+    is_new = id.version == 7 and abs(timezone.now().timestamp() - (id.int >> 80) / 1000) < _NEW_SECONDS
+    return id if is_new else None
+
+
+_NEW_SECONDS = CLOCKS_AGREE.total_seconds() / 2

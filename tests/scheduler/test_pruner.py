@@ -244,8 +244,8 @@ def test_it_removes_more_than_the_engine_finishes(pruner) -> None:
         pause = pruner.step()
         spent += time.monotonic() - began + (0 if pause == REST_SECONDS else pause)
     assert not Attempt.objects.exists()
-    # Three times as long as one statement takes to insert them, which is faster than the engine can be. A fixed pause of
-    # 0.2 s for 500 took ten times as long.
+    # It takes three times as long as one statement that inserts all, which is faster than the engine can be; with a
+    # fixed pause of 0.2 s for 500, ten times as long.
     assert spent < 6 * insertion
 
 
