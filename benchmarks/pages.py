@@ -92,7 +92,7 @@ def measure(first_owner: int, repeats: int) -> Iterator[Timing]:
     browser = Client(SERVER_NAME="localhost")
     browser.force_login(root)
     for who, client, addresses in (
-        ("staff", caller(root), [*_lists(), *_single_rows(), "/api/v1/stats", "/api/v1/queues", "/api/v1/workers"]),
+        ("staff", caller(root), [*_lists(), *_single_rows(), *_other_answers()]),
         ("owner", caller(owner), _lists()),
         ("admin", browser, _admin_pages()),
     ):
@@ -194,8 +194,26 @@ def _single_rows() -> Iterator[str]:
     yield f"{DLQ}/{DeadLetter.objects.newest_first()[10].pk}"
 
 
+def _other_answers() -> Iterator[str]:
+    yield from (f"/api/v1/{kind}" for kind in ("stats", "queues", "workers", "schedules", "operations", "batches"))
+    for query in ("", "window=24h", "window=7d&actor=actor_00"):
+        yield f"/api/v1/stats/series?{query}"
+    yield from (f"/api/v1/failures{query}" for query in ("", "?actor=actor_39", f"/{_a_failure()}"))
+    yield from (f"/api/v1/journal?{query}" for query in ("", "by=operator 7", "verb=redrive", "by=nobody"))
+
+
+def _a_failure() -> str:
+    """Return the fingerprint of the failure with the most dead letters."""
+    from dlq.models import Failure
+
+    return Failure.objects.order_by("-open").values_list("pk", flat=True)[0]
+
+
 def _admin_pages() -> Iterator[str]:
+    from django.urls import reverse
+
     from dlq.models import DeadLetter
+    from tasks.models import Operation, Schedule
 
     yield "/admin/"
     for query in (
@@ -213,7 +231,20 @@ def _admin_pages() -> Iterator[str]:
         yield f"{LETTER_PAGES}?{query}"
     yield f"{TASK_PAGES}{_a_task()}/change/"
     yield f"{LETTER_PAGES}{DeadLetter.objects.newest_first()[10].pk}/change/"
-    yield from (f"/admin/callboard/{kind}/" for kind in ("worker", "queue", "apitoken"))
+    kinds = ("worker", "queue", "apitoken", "operation", "journal", "schedule", "batch")
+    yield from (f"/admin/callboard/{kind}/" for kind in kinds)
+    for query in ("q=nobody", "verb=redrive", "by=operator 7", f"q={_a_task()}"):
+        yield f"/admin/callboard/journal/?{query}"
+    yield from (f"/admin/?window={window}" for window in ("24h", "7d"))
+    yield from (reverse("admin:callboard_actors"), reverse("admin:callboard_actor", args=["actor_00"]))
+    yield "/admin/callboard/queue/default/change/"
+    yield from (
+        "/admin/dlq/failure/",
+        "/admin/dlq/failure/?actor=actor_00",
+        f"/admin/dlq/failure/{_a_failure()}/change/",
+    )
+    yield f"/admin/callboard/operation/{Operation.objects.newest_first()[0].pk}/change/"
+    yield f"/admin/callboard/schedule/{Schedule.objects.order_by('pk')[0].pk}/change/"
 
 
 def _deep_cursor() -> str:

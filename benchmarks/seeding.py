@@ -52,20 +52,22 @@ def finished(stack: Stack, count: int) -> None:
     """Write tasks that have ended, each with its attempt."""
     for first in range(1, count + 1, _CHUNK):
         stack.query(_FINISHED.format(first=first, last=min(count, first + _CHUNK - 1), total=count))
-    stack.query("VACUUM ANALYZE callboard_task, callboard_attempt")
-    # Real history was flushed to disk long ago.
-    stack.query("CHECKPOINT")
+    stack.settle()
 
 
 def board(stack: Stack, count: int, *, first_owner: int) -> None:
-    """Write the large board of ``board.sql``: tasks of all kinds, their attempts and dead letters.
+    """Write the large board of ``board.sql`` and ``history.sql``: tasks, attempts, dead letters, statistics and so on.
 
     Parameters:
         first_owner: the lowest of the twenty consecutive user ids that own tasks.
     """
-    script = Path(__file__).with_name("board.sql").read_text()
+    script = _script("board.sql")
     for first in range(1, count + 1, _CHUNK):
         last = min(count, first + _CHUNK - 1)
         stack.query(script.format(first=first, last=last, rows=count, first_owner=first_owner))
-    stack.query("VACUUM ANALYZE callboard_task, callboard_attempt, callboard_deadletter")
-    stack.query("CHECKPOINT")
+    stack.query(_script("history.sql"))
+    stack.settle()
+
+
+def _script(name: str) -> str:
+    return Path(__file__).with_name(name).read_text()

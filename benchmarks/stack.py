@@ -81,13 +81,19 @@ class Stack:
         """Run a command with the stack's environment; return its output."""
         return subprocess.run(command, env=self.environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
-    def query(self, statement: str) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, *, as_superuser: bool = False) -> list[tuple[Any, ...]]:
         """Run a statement; return its rows."""
-        with contextlib.closing(psycopg2.connect(self.postgres.url)) as connection:
+        url = self.postgres.superuser_url if as_superuser else self.postgres.url
+        with contextlib.closing(psycopg2.connect(url)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(statement)
                 return list(cursor.fetchall()) if cursor.description else []
+
+    def settle(self) -> None:
+        """Leave tables as time leaves them: vacuumed, with their statistics, and flushed to disk."""
+        self.query("VACUUM ANALYZE", as_superuser=True)
+        self.query("CHECKPOINT", as_superuser=True)
 
     def fresh_records(self) -> Path:
         """Choose a file for the records of one run; processes that start from now on write to it."""
