@@ -2,12 +2,14 @@
 -- failures, the journal, operations and schedules.
 WITH of_board AS (
     SELECT actor, queue, outcome
-    FROM generate_series(0, 39) AS number, unnest(ARRAY['default', 'mail', 'video', 'reports']) AS queue,
+    FROM generate_series(0, 39) AS number, unnest(ARRAY['default', 'mail']) AS queue,
          unnest(ARRAY['SUBMITTED', 'SUCCEEDED', 'RETRYING', 'DEAD']) AS outcome,
          LATERAL (SELECT 'actor_' || lpad(number::text, 2, '0') AS actor) AS named
 ), period AS (
+    -- As the leader folds them: minutes of three hours, ten minutes of three days, then hours.
     SELECT span, statement_timestamp() - number * span * interval '1 s' AS at
-    FROM (VALUES (60, 180), (600, 420), (3600, 1400)) AS kept (span, periods), generate_series(0, periods) AS number
+    FROM (VALUES (60, 0, 180), (600, 19, 432), (3600, 73, 1440)) AS kept (span, first, last),
+         generate_series(first, last) AS number
 )
 INSERT INTO callboard_taskstat (span_seconds, start, actor, queue, outcome, count, run_seconds, waits, runs)
 SELECT span, date_bin(span * interval '1 s', at, 'epoch'), actor, queue, outcome, span, span * 0.1,
