@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from tasks.priority import BANDS, LOWEST
 from tasks.queries import capacity as capacity_query
-from tasks.queries.capacity import BandCapacity
+from tasks.queries.capacity import BandCapacity, Live
 from tasks.queries.due import PriorityLevel
 
 #: How long an answer is used.
@@ -25,6 +25,7 @@ class Capacity:
     def __init__(self) -> None:
         self.bands: list[BandCapacity] = []
         self.served_by: dict[PriorityLevel, BandCapacity] = {}
+        self._live: Live | None = None
         self._actors: dict[tuple[str, str], frozenset[str]] = {}
         self._refreshed_at = 0.0
 
@@ -40,7 +41,10 @@ class Capacity:
 
     def refresh(self) -> set[str]:
         """Look again; return the queues of bands whose workers can run more than before, or that are served no more."""
-        self.bands, self._refreshed_at = capacity_query.by_band(), time.monotonic()
+        live, self._refreshed_at = capacity_query.live(), time.monotonic()
+        if live == self._live:
+            return set()
+        self._live, self.bands = live, capacity_query.bands_of(live)
         self.served_by = _served_by(self.bands)
         actors = {(band.queue, band.name): frozenset(band.actors) for band in self.bands}
         before, self._actors = self._actors, actors
