@@ -64,7 +64,7 @@ def finished(stack: Stack, count: int) -> None:
         stack.query(_FINISHED.format(first=first, last=min(count, first + _CHUNK - 1), total=count))
     stack.query("VACUUM ANALYZE callboard_task, callboard_attempt")
     # Real history was flushed to disk long ago.
-    stack.query("CHECKPOINT")
+    stack.checkpoint()
 
 
 def board(stack: Stack, count: int, *, first_owner: int) -> None:
@@ -78,4 +78,4 @@ def board(stack: Stack, count: int, *, first_owner: int) -> None:
         last = min(count, first + _CHUNK - 1)
         stack.query(script.format(first=first, last=last, rows=count, first_owner=first_owner))
     stack.query("VACUUM ANALYZE callboard_task, callboard_attempt, callboard_deadletter")
-    stack.query("CHECKPOINT")
+    stack.checkpoint()

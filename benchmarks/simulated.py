@@ -90,12 +90,22 @@ class Simulated(RedisSource):
         self._await(goal)
         return time.monotonic() - began
 
+    def hold(self) -> None:
+        """Let the dispatcher wait until ``dispatch``."""
+        self._dispatcher.turn.acquire()
+
     def dispatch(self, count: int) -> float:
-        """Wait until so many waiting tasks are published; return how many seconds that takes."""
+        """Let the dispatcher go on until so many waiting tasks are published; return how many seconds that takes."""
         goal, began = self._count + count, time.monotonic()
         self._dispatcher.wake()
+        self._dispatcher.turn.release()
         self._await(goal)
         return time.monotonic() - began
+
+    @property
+    def redis_bytes(self) -> int:
+        """The memory of Redis."""
+        return int(self._broker.client.info("memory")["used_memory"])
 
     def _await(self, goal: int) -> None:
         with self._published:
@@ -107,9 +117,14 @@ class _Measured(Dispatcher):
     def __init__(self, leadership: Leadership, source: Simulated) -> None:
         super().__init__(leadership, source)
         self.rounds: list[Round] = []
+        self.turn = threading.Lock()
         self.cpu_seconds, self.session, self._statements = 0.0, 0, 0
 
     def step(self) -> float:
+        with self.turn:
+            return self._measured_step()
+
+    def _measured_step(self) -> float:
         began, before = time.perf_counter(), time.thread_time()
         self._statements = 0
         with connection.execute_wrapper(self._counted):

@@ -96,6 +96,7 @@ def simulate(stack: Stack, queues: int, workers: int, *, serving: int, seconds: 
     with Simulated() as dispatcher, _heartbeats(ids):
         for situation, during in ((QUIET, _nothing), (SINGLE, _submit_singly), (BACKLOG, _await_backlog)):
             if during is _await_backlog:
+                dispatcher.hold()
                 seeding.waiting(stack, _backlog(names), queues=names)
             with _cpu(stack, dispatcher) as cpu:
                 result = during(dispatcher, names, seconds)
@@ -121,9 +122,10 @@ def _submit_singly(dispatcher: "Simulated", names: Sequence[str], seconds: float
 
 
 def _await_backlog(dispatcher: "Simulated", names: Sequence[str], seconds: float) -> str:
-    """Dispatch a backlog; the result is how fast."""
-    count = _backlog(names)
-    return f"{count / dispatcher.dispatch(count):,.0f} tasks/s"
+    """Dispatch a backlog; the result is how fast, and what a hint takes in Redis."""
+    count, before = _backlog(names), dispatcher.redis_bytes
+    seconds = dispatcher.dispatch(count)
+    return f"{count / seconds:,.0f} tasks/s, {(dispatcher.redis_bytes - before) / count:,.0f} bytes of Redis for a hint"
 
 
 def _backlog(names: Sequence[str]) -> int:

@@ -81,9 +81,13 @@ class Stack:
         """Run a command with the stack's environment; return its output."""
         return subprocess.run(command, env=self.environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
-    def query(self, statement: str) -> list[tuple[Any, ...]]:
+    def checkpoint(self) -> None:
+        """Let PostgreSQL write all changed pages to disk, as the superuser: the application's role may not."""
+        self.query("CHECKPOINT", url=self.postgres.superuser_url)
+
+    def query(self, statement: str, *, url: str = "") -> list[tuple[Any, ...]]:
         """Run a statement; return its rows."""
-        with contextlib.closing(psycopg2.connect(self.postgres.url)) as connection:
+        with contextlib.closing(psycopg2.connect(url or self.postgres.url)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(statement)
