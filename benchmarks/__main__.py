@@ -11,13 +11,14 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import features, measures, scale, watching, workflows
+from benchmarks import costs, features, measures, scale, watching, workflows
 from benchmarks.stack import CALLBOARD, CONTESTANTS, PLAIN, Stack
 
 WORKFLOWS = {"handover": workflows.handover, "workflows": workflows.shapes}
 FEATURES = {"features": features.kinds, "writes": features.writes}
 WATCHING = {"watchers": watching.watchers}
-USUAL = {**measures.MEASURES, **WORKFLOWS, **FEATURES, **WATCHING}
+COSTS = {"costs": costs.costs}
+USUAL = {**measures.MEASURES, **WORKFLOWS, **FEATURES, **WATCHING, **COSTS}
 MEASURES = {**USUAL, **scale.MEASURES}
 #: By figure and contestant, one value for each run.
 Results = dict[str, dict[str, list[float]]]

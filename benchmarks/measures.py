@@ -30,15 +30,16 @@ def drain(stack: Stack, contestant: Contestant) -> Figures:
 
 def end_to_end(stack: Stack, contestant: Contestant) -> Figures:
     """Submit one by one while workers run; the CPU time of all processes counts, until the last row is final."""
-    return _end_to_end(stack, contestant, "single", "end to end")
+    return live_through(stack, contestant, "single", "end to end")
 
 
 def in_hundreds(stack: Stack, contestant: Contestant) -> Figures:
     """Submit a hundred in a call, again and again, while workers run; plain Dramatiq sends one by one."""
-    return _end_to_end(stack, contestant, "hundreds", "end to end in hundreds")
+    return live_through(stack, contestant, "hundreds", "end to end in hundreds")
 
 
-def _end_to_end(stack: Stack, contestant: Contestant, verb: str, name: str) -> Figures:
+def live_through(stack: Stack, contestant: Contestant, verb: str, name: str) -> Figures:
+    """Let a client submit tasks while workers run; return the rate, and the CPU time of all processes."""
     path = stack.fresh_records()
     with running(stack, contestant) as processes:
         client = Client(stack, contestant, verb, TASKS)

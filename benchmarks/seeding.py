@@ -1,5 +1,6 @@
 """Writes tasks by the million straight into the tables, because submitting a backlog would take too long."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.stack import Stack
@@ -12,7 +13,7 @@ INSERT INTO callboard_task (
     id, actor, payload, args, options, queue, priority, run_at, max_retries, min_backoff_seconds, max_backoff_seconds,
     time_limit_seconds, tags, trace_id
 )
-SELECT gen_random_uuid(), '{actor}', jsonb_build_object('number', number), '[]', '{{}}', 'default', {priority},
+SELECT gen_random_uuid(), '{actor}', jsonb_build_object('number', number), '[]', '{{}}', {queue}, {priority},
        statement_timestamp() + interval '{due_in}' + number * interval '1 microsecond', 20, 15, 3600, 300, '{{}}', ''
 FROM generate_series({first}, {last}) AS number
 """
@@ -40,11 +41,20 @@ SELECT id, 1, 'SUCCEEDED', id, finished_at, finished_at FROM finished
 """
 
 
-def waiting(stack: Stack, count: int, *, priority: int = 5, due_in: str = "-1 hour", actor: str = "noop") -> None:
-    """Write tasks that wait for a worker or for their ``run_at``."""
+def waiting(
+    stack: Stack,
+    count: int,
+    *,
+    priority: int = 5,
+    due_in: str = "-1 hour",
+    actor: str = "noop",
+    queues: Sequence[str] = ("default",),
+) -> None:
+    """Write tasks that wait for a worker or for their ``run_at``, in each of some queues in turn."""
+    queue = f"(ARRAY{list(queues)})[number % {len(queues)} + 1]"
     for first in range(1, count + 1, _CHUNK):
         last = min(count, first + _CHUNK - 1)
-        stack.query(_WAITING.format(first=first, last=last, priority=priority, due_in=due_in, actor=actor))
+        stack.query(_WAITING.format(first=first, last=last, priority=priority, due_in=due_in, actor=actor, queue=queue))
     stack.query("VACUUM ANALYZE callboard_task")
 
 

@@ -81,10 +81,13 @@ class Stack:
         """Run a command with the stack's environment; return its output."""
         return subprocess.run(command, env=self.environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
-    def query(self, statement: str, *, as_superuser: bool = False) -> list[tuple[Any, ...]]:
+    def checkpoint(self) -> None:
+        """Let PostgreSQL write all changed pages to disk, as the superuser: the application's role may not."""
+        self.query("CHECKPOINT", url=self.postgres.superuser_url)
+
+    def query(self, statement: str, *, url: str = "") -> list[tuple[Any, ...]]:
         """Run a statement; return its rows."""
-        url = self.postgres.superuser_url if as_superuser else self.postgres.url
-        with contextlib.closing(psycopg2.connect(url)) as connection:
+        with contextlib.closing(psycopg2.connect(url or self.postgres.url)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(statement)
@@ -92,8 +95,8 @@ class Stack:
 
     def settle(self) -> None:
         """Leave tables as time leaves them: vacuumed, with their statistics, and flushed to disk."""
-        self.query("VACUUM ANALYZE", as_superuser=True)
-        self.query("CHECKPOINT", as_superuser=True)
+        self.query("VACUUM ANALYZE")
+        self.checkpoint()
 
     def fresh_records(self) -> Path:
         """Choose a file for the records of one run; processes that start from now on write to it."""

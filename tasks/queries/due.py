@@ -8,6 +8,7 @@ from uuid import UUID
 from tasks.db.statements import as_json, fetch
 from tasks.lifecycle.dispatch import Probe
 from tasks.lifecycle.predicates import DISPATCHABLE, IS_DUE
+from tasks.priority import HIGHEST, LOWEST
 
 
 class PriorityLevel(NamedTuple):
@@ -38,14 +39,27 @@ class FirstTask(NamedTuple):
     due_in_seconds: float
 
 
-# The first task of each level behind a position: one descent of task_due_idx per level and no lock. A task that no
-# worker can run is returned like any other, not skipped.
+# The first task of each level behind a position: one descent of task_due_idx per level and no lock; of a queue that is
+# read from its front one descent in all, if no task waits in it. A task that no worker can run is returned like any
+# other, not skipped.
 _FIRST_TASKS = f"""
+WITH busy AS MATERIALIZED (
+    SELECT queue.name FROM unnest(%(queues)s::text[]) AS queue (name)
+    CROSS JOIN LATERAL (
+        SELECT FROM callboard_task AS task WHERE {DISPATCHABLE} AND task.queue = queue.name
+        ORDER BY task.priority DESC, task.run_at, task.id LIMIT 1
+    ) AS any_task
+), level AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(levels)s) AS level (
+        queue text, priority smallint, after_run_at timestamptz, after_id uuid
+    )
+    UNION ALL
+    SELECT busy.name, priority::smallint, NULL, NULL
+    FROM busy CROSS JOIN generate_series({LOWEST}, {HIGHEST}) AS priority
+)
 SELECT level.queue, level.priority, first.run_at, first.id, first.actor,
        EXTRACT(EPOCH FROM first.run_at - clock_timestamp())::double precision
-FROM json_to_recordset(%(levels)s) AS level (
-    queue text, priority smallint, after_run_at timestamptz, after_id uuid
-)
+FROM level
 CROSS JOIN LATERAL (
     SELECT task.run_at, task.id, task.actor FROM callboard_task AS task
     WHERE {DISPATCHABLE} AND task.queue = level.queue AND task.priority = level.priority
@@ -58,11 +72,12 @@ CROSS JOIN LATERAL (
 """
 
 
-def first_tasks(probes: Mapping[PriorityLevel, Probe]) -> dict[PriorityLevel, FirstTask]:
+def first_tasks(probes: Mapping[PriorityLevel, Probe], queues: Sequence[str] = ()) -> dict[PriorityLevel, FirstTask]:
     """Find the first task of each level; a level without one is left out.
 
     Parameters:
         probes: the position behind which to look, for each level.
+        queues: look in all levels of these too, from the front.
     """
     rows = [
         {
@@ -73,7 +88,8 @@ def first_tasks(probes: Mapping[PriorityLevel, Probe]) -> dict[PriorityLevel, Fi
         }
         for level, probe in probes.items()
     ]
-    found = fetch(_FIRST_TASKS, {"levels": as_json(rows)}, prepared="callboard_first_tasks")
+    parameters = {"levels": as_json(rows), "queues": list(queues)}
+    found = fetch(_FIRST_TASKS, parameters, prepared="callboard_first_tasks")
     return {
         PriorityLevel(queue, priority): FirstTask(Position(run_at, id), actor, due_in_seconds)
         for queue, priority, run_at, id, actor, due_in_seconds in found

@@ -73,6 +73,11 @@ class Cursors:
         self._since = time.monotonic()
         self._good_for = CURSOR_SECONDS
 
+    @property
+    def queues(self) -> set[str]:
+        """The queues with a level that continues behind its front."""
+        return {level.queue for level in self._reached.keys() | self._catching_up}
+
     def look_back(self) -> None:
         """Start the next probe of each level a moment before its cursor."""
         inside = {level for level, stretch in self._stretches.items() if stretch.has_cursor}

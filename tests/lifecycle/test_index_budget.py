@@ -141,3 +141,13 @@ def test_the_first_of_each_level_is_found_along_the_index(monkeypatch) -> None:
     plans = explained(monkeypatch)
     due.first_tasks(levels)
     assert buffers(plans[0]) < 150, json.dumps(plans[0], indent=1)
+
+
+def test_a_queue_in_which_nothing_waits_costs_one_descent(monkeypatch) -> None:
+    fill("full", priority=5, days=-1, count=20_000)
+    names = [f"empty-{number}" for number in range(200)]
+    assert set(due.first_tasks({}, [*names, "full"])) == {PriorityLevel("full", 5)}
+    plans = explained(monkeypatch)
+    due.first_tasks({}, names)
+    # Three or four pages for each; ten levels would be thirty.
+    assert buffers(plans[0]) < 200 * 5, json.dumps(plans[0], indent=1)

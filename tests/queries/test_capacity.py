@@ -37,3 +37,22 @@ def test_silent_and_draining_workers_and_paused_queues_offer_nothing(db) -> None
     make_worker(queues=("other",))
     Queue.objects.filter(name="other").update(paused_at=factories.database_now())
     assert threads() == {}
+
+
+def test_a_band_serves_the_higher_one_if_all_of_its_workers_do(db) -> None:
+    make_worker(queues=("default",))
+    assert {one.name: one.serves_higher for one in capacity.by_band()} == {"high": False, "medium": True, "low": True}
+    make_worker(queues=("default.low",))
+    assert {one.name: one.serves_higher for one in capacity.by_band()} == {"high": False, "medium": True, "low": False}
+
+
+def test_a_worker_that_names_a_queue_and_one_of_its_bands_counts_once(db) -> None:
+    make_worker(threads=3, queues=("default", "default.high"))
+    assert threads() == dict.fromkeys([("default", "high"), ("default", "medium"), ("default", "low")], 3)
+
+
+def test_workers_with_the_same_queues_and_actors_are_looked_up_as_one(db) -> None:
+    for _ in range(50):
+        make_worker(threads=2, queues=("default",))
+    make_worker(threads=3, queues=("other",))
+    assert sorted(capacity.live().threads.values()) == [3, 100]

@@ -67,6 +67,25 @@ def test_each_task_goes_into_its_band_with_high_priorities_and_old_tasks_first(d
     assert tasks_in(broker, LOW) == ids([by_priority[1]])
 
 
+def test_queues_with_and_without_cursors_are_looked_at_in_one_round(dispatcher, broker) -> None:
+    make_worker(threads=10, queues=("default", "other"))
+    first = submit()
+    dispatcher.step()
+    behind, above, elsewhere = submit(), submit(priority=9), submit(queue="other", priority=2)
+    dispatcher.wake(from_front=False)
+    dispatcher.step()
+    assert tasks_in(broker, MEDIUM) == ids([first, behind])
+    assert tasks_in(broker, HIGH) == ids([above])
+    assert tasks_in(broker, "other.low") == ids([elsewhere])
+
+
+def test_a_band_that_no_worker_serves_is_not_dispatched(dispatcher, broker) -> None:
+    make_worker(queues=("default.low",))
+    high, low = submit(priority=9), submit(priority=2)
+    dispatcher.step()
+    assert (tasks_in(broker, LOW), numbers(high)) == (ids([low]), (Status.PENDING, 0))
+
+
 def test_a_follower_dispatches_nothing_and_looks_again_soon(dispatcher, broker, django_assert_num_queries) -> None:
     make_worker()
     submit()
