@@ -103,7 +103,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.wsgi = liveness.Liveness(self.wsgi if self._is_stock else Feeding(self.wsgi, self._keep_feed))
         self._is_liveness_probe = liveness.is_liveness_probe
         self._too_slow, self._overloaded, self._busy = refusals.too_slow, refusals.overloaded, refusals.busy
-        self._malformed = refusals.malformed
+        self._malformed, self._count_refusal = refusals.malformed, refusals.count
         self._queue_seconds = settings.REQUEST_QUEUE_SECONDS
         self._head_seconds = settings.REQUEST_HEAD_SECONDS
         self._bytes_per_second = settings.REQUEST_BYTES_PER_SECOND
@@ -428,6 +428,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._refused += 1
         try:
             if conn.buffer:
+                self._count_refusal(answer)
                 conn.sock.sendall(answer)
             if is_final or not conn.buffer:
                 self._drop(conn)
@@ -439,7 +440,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _send_away(self, conn: Connection) -> None:
         """Answer a request that gets no thread."""
         self._refused += 1
-        conn.sock.sendall(self._busy())
+        answer = self._busy()
+        self._count_refusal(answer)
+        conn.sock.sendall(answer)
         self._finish(conn, is_kept=False)
 
     def _linger(self, conn: Connection) -> None:

@@ -28,6 +28,14 @@ def busy() -> bytes:
     return _answer("503 Service Unavailable", error, f"Retry-After: {RETRY_AFTER_SECONDS}")
 
 
+def count(answer: bytes) -> None:
+    """Count one of these answers, which is sent."""
+    # Imported when Django is set up: before that nothing says where counts are kept.
+    from tasks.telemetry import metrics
+
+    metrics.count_refused(int(answer[9:12]))
+
+
 def _answer(status: str, error: CallboardError, *fields: str) -> bytes:
     # Imported when Django is set up: gunicorn's master reads this file before that.
     from tasks.api import problems

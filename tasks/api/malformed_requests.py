@@ -6,7 +6,7 @@ from gunicorn import util
 
 from tasks.api import problems
 from tasks.errors import MalformedRequest
-from tasks.telemetry import trace
+from tasks.telemetry import metrics, trace
 
 
 def install() -> None:
@@ -16,6 +16,7 @@ def install() -> None:
 
 def write(sock: socket.socket, status: int, reason: str, detail: str) -> None:
     """Write a problem; the signature is that of ``gunicorn.util.write_error``."""
+    metrics.count_refused(status)
     trace_id = trace.new_trace_id()
     with trace.bound(trace_id):
         body = problems.encoded(MalformedRequest(detail or reason), status)

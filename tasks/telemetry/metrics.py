@@ -43,7 +43,7 @@ queue_latency = Histogram(
 _REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 http_requests = Histogram(
     "http_request_duration_seconds",
-    "How long requests took, without their way in and out.",
+    "How long requests took, without their way in and out; `refused` is the view of refusals by the server.",
     ["method", "view", "status"],
     buckets=_REQUEST_SECONDS,
 )
@@ -107,6 +107,11 @@ def _observe(histogram: Histogram, timed: Sequence[tuple[str, float | None]]) ->
     children = {name: histogram.labels(name) for name in {name for name, _ in timed}}
     for name, seconds in timed:
         children[name].observe(max(0.0, seconds or 0.0))
+
+
+def count_refused(status: int) -> None:
+    """Count a request that the server answers before a thread has looked at it; it has no known method and no view."""
+    http_requests.labels(labels.OTHER, "refused", str(status)).observe(0)
 
 
 def count_error(error: Exception, *, part: str) -> None:

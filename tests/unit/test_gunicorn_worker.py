@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from gunicorn.config import Config
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from scheduler_site import liveness, refusals
 from scheduler_site.client_connection import Connection
@@ -358,6 +359,27 @@ def test_liveness_says_what_django_says(server: Server, client) -> None:
 
 
 # --- What is refused ------------------------------------------------------------------------------------------------
+
+
+def test_refused_requests_are_in_the_metrics(start: Callable[..., Server], tmp_path: Path) -> None:
+    folder = tmp_path / "metrics"
+    server = start(
+        env={"METRICS_DIR": str(folder), "REQUEST_HEAD_SECONDS": str(HEAD_SECONDS), "REQUEST_QUEUE_SECONDS": "0.2"}
+    )
+    assert server.exchange(SLOW["half a head"]).statuses == [408]
+    assert server.exchange(b"").statuses == [], "a connection without a request is none"
+    assert server.exchange(b"GET / HTTP/1.1\r\nA: b\r\n\r\n").statuses == [400]
+    assert server.exchange(b"GET /" + b"x" * 9000).statuses == [414]
+    with stuck(server, b"/stuck", THREADS, tmp_path / "free"):
+        assert server.exchange(post(b"1")).statuses == [503]
+    found = MultiProcessCollector.merge([str(path) for path in folder.glob("histogram_*.db")])
+    counts = {
+        (sample.labels["view"], sample.labels["status"]): sample.value
+        for metric in found
+        for sample in metric.samples
+        if sample.name == "http_request_duration_seconds_count"
+    }
+    assert counts == {("refused", status): 1 for status in ("400", "408", "414", "503")}
 
 
 def test_the_parser_s_refusals_come_at_once(server: Server) -> None:

@@ -145,6 +145,16 @@ def fail(times: int) -> None:
         write("EFFECT")
 
 
+@dramatiq.actor(min_backoff=100, max_backoff=200)
+def fail_and_submit(times: int, tag: str) -> None:
+    """Fail the first attempts, then submit one task with a tag."""
+    with performance():
+        if current.attempt() <= times:
+            raise RuntimeError(f"failing {times} times")
+        effect.send_with_options(tags=[tag])
+        write("EFFECT")
+
+
 @dramatiq.actor(max_retries=0)
 def confess(password: str) -> None:
     """Log a secret in every way, and fail with it."""
