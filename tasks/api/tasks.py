@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
@@ -18,7 +18,7 @@ from tasks.api.parsers import read_object
 from tasks.api.permissions import caller_of, find_row
 from tasks.api.preconditions import etag, unchanged
 from tasks.api.views import ApiView
-from tasks.contract import fields, workflows
+from tasks.contract import workflows
 from tasks.contract.access import (
     CANCEL_TASK,
     DELETE_TASK,
@@ -29,8 +29,7 @@ from tasks.contract.access import (
     Action,
     visible,
 )
-from tasks.contract.batches import SPREAD, check_batches
-from tasks.contract.dependencies import check_parents, parents_of
+from tasks.contract.dependencies import parents_of
 from tasks.contract.filters import filtered
 from tasks.contract.idempotency_key import take_key
 from tasks.contract.journal import take_reason
@@ -38,13 +37,12 @@ from tasks.contract.pages import Order, page
 from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.retry_bounds import check_retries
 from tasks.contract.sight import Lens, Sees, keep_secrets, sight_of
+from tasks.contract.submission_requests import read_many, read_one
 from tasks.contract.submissions import (
     hiding_holders,
     permitted_change,
     read_change,
     read_replacement,
-    read_submission,
-    read_submissions,
 )
 from tasks.contract.tasks import (
     FILTERS,
@@ -60,7 +58,7 @@ from tasks.lifecycle import Author, Receipt
 from tasks.lifecycle.submit_unique import CREATED
 from tasks.models import Task, TaskQuerySet
 from tasks.queries.forecast import Forecast, expected_start
-from tasks.submission import EDITABLE, spread
+from tasks.submission import EDITABLE
 
 _BY_NUMBER = Order("number", False, lambda attempt: attempt.number, int)
 
@@ -89,11 +87,7 @@ class TaskList(ApiView):
     def _submit(self, request: Request) -> Response:
         body, caller, url = read_object(request), caller_of(request), urls_of(request, "api-tasks")
         key, limit = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller)
-        submission = read_submission(body, caller=caller)
-        if submission.depends_on:
-            check_parents([submission], caller=caller)
-        if submission.batch:
-            check_batches([submission], caller=caller)
+        submission = read_one(body, caller=caller)
         if key is None:
             with hiding_holders(caller):
                 task = lifecycle.submit(submission, admit=limit)
@@ -110,18 +104,11 @@ class TaskBulk(ApiView):
 
     actions = {"POST": SUBMIT_TASK}
 
-    FIELDS: ClassVar[dict[str, fields.Reader]] = {"tasks": lambda value: value, "spread_seconds": SPREAD}
-
     def post(self, request: Request) -> Response:
         """Submit many tasks in one transaction; the answer has the same order."""
         body, caller, url = read_object(request), caller_of(request), urls_of(request, "api-tasks")
         key, limit, sees = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller), sight_of(caller)
-        values, errors = fields.read_fields(body, self.FIELDS, refused={})
-        if errors:
-            raise InvalidTask(errors=errors)
-        submissions = read_submissions(values.get("tasks"), caller=caller)
-        check_batches(submissions, caller=caller)
-        submissions = spread(submissions, seconds=values.get("spread_seconds", 0))
+        submissions = read_many(body, caller=caller)
         if key is None:
             with hiding_holders(caller):
                 tasks = lifecycle.submit_many(submissions, admit=limit)

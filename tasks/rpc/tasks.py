@@ -7,12 +7,13 @@ from uuid import UUID
 from tasks import lifecycle
 from tasks.contract import workflows
 from tasks.contract.access import CANCEL_TASK, RETRY_TASK, SUBMIT_TASK, VIEW_TASK, Action, find_owned, visible
-from tasks.contract.dependencies import check_parents, parents_of
+from tasks.contract.dependencies import parents_of
 from tasks.contract.events import Position, last_event
 from tasks.contract.filters import filtered
 from tasks.contract.idempotency_key import take_key
 from tasks.contract.pages import page
-from tasks.contract.submissions import hiding_holders, read_submission, read_submissions
+from tasks.contract.submission_requests import read_many, read_one
+from tasks.contract.submissions import hiding_holders
 from tasks.contract.tasks import FILTERS, UNSEEN, receipt_as_list, result_as_dict, task_as_dict
 from tasks.contract.watching import hub
 from tasks.errors import FieldError, InvalidQuery
@@ -30,9 +31,7 @@ MOST_WATCHED = 100
 def submit_task(call: Call, asked: Values) -> Mapping[str, Any]:
     """Submit one task."""
     key = take_key(asked)
-    submission = read_submission(asked.get("task", {}), caller=call.caller)
-    if submission.depends_on:
-        check_parents([submission], caller=call.caller)
+    submission = read_one(asked.get("task", {}), caller=call.caller)
     if key is None:
         with hiding_holders(call.caller):
             task = lifecycle.submit(submission, admit=call.limit)
@@ -46,7 +45,7 @@ def submit_task(call: Call, asked: Values) -> Mapping[str, Any]:
 def submit_chunk(call: Call, asked: Values) -> Mapping[str, Any]:
     """Submit a chunk of tasks in one transaction; the answer has the same order."""
     key, sees = take_key(asked), call.sees
-    submissions = read_submissions(asked.get("tasks", []), caller=call.caller)
+    submissions = read_many(asked, caller=call.caller)
     if key is None:
         with hiding_holders(call.caller):
             tasks = lifecycle.submit_many(submissions, admit=call.limit)

@@ -40,8 +40,8 @@ class Rest:
     def submit(self, caller: Caller, *, key: str | None = None, **body: Any) -> Outcome:
         return self._post(caller, "/tasks", {**body, **({"idempotency_key": key} if key else {})})
 
-    def submit_many(self, caller: Caller, *bodies: Any, key: str | None = None) -> Outcome:
-        return self._post(caller, "/tasks/bulk", {"tasks": bodies, **({"idempotency_key": key} if key else {})})
+    def submit_many(self, caller: Caller, *bodies: Any, key: str | None = None, **more: Any) -> Outcome:
+        return self._post(caller, "/tasks/bulk", {"tasks": bodies, **({"idempotency_key": key} if key else {}), **more})
 
     def task(self, caller: Caller, id: Any) -> Outcome:
         return self._get(caller, f"/tasks/{id}")
@@ -127,8 +127,8 @@ class Grpc:
         asked = {"task": as_task(body), **({"idempotency_key": key} if key else {})}
         return _only(self._call(caller, "TaskService/SubmitTask", asked), "task")
 
-    def submit_many(self, caller: Caller, *bodies: Any, key: str | None = None) -> Outcome:
-        asked = {"tasks": list(map(as_task, bodies)), **({"idempotency_key": key} if key else {})}
+    def submit_many(self, caller: Caller, *bodies: Any, key: str | None = None, **more: Any) -> Outcome:
+        asked = {"tasks": list(map(as_task, bodies)), **({"idempotency_key": key} if key else {}), **more}
         return self._call(caller, "TaskService/SubmitTasks", asked)
 
     def task(self, caller: Caller, id: Any) -> Outcome:

@@ -328,12 +328,14 @@ class SubmitTaskResponse(_message.Message):
     def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ..., replayed: _Optional[bool] = ...) -> None: ...
 
 class SubmitTasksRequest(_message.Message):
-    __slots__ = ("tasks", "idempotency_key")
+    __slots__ = ("tasks", "idempotency_key", "spread_seconds")
     TASKS_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    SPREAD_SECONDS_FIELD_NUMBER: _ClassVar[int]
     tasks: _containers.RepeatedCompositeFieldContainer[NewTask]
     idempotency_key: str
-    def __init__(self, tasks: _Optional[_Iterable[_Union[NewTask, _Mapping]]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+    spread_seconds: float
+    def __init__(self, tasks: _Optional[_Iterable[_Union[NewTask, _Mapping]]] = ..., idempotency_key: _Optional[str] = ..., spread_seconds: _Optional[float] = ...) -> None: ...
 
 class SubmitTasksResponse(_message.Message):
     __slots__ = ("tasks", "replayed", "error")
