@@ -33,34 +33,32 @@ from tasks.contract.dependencies import parents_of
 from tasks.contract.filters import filtered
 from tasks.contract.idempotency_key import take_key
 from tasks.contract.journal import take_reason
-from tasks.contract.pages import Order, page
+from tasks.contract.pages import page
 from tasks.contract.rate_limit import SubmissionLimit
-from tasks.contract.retry_bounds import check_retries
-from tasks.contract.sight import Lens, Sees, keep_secrets, sight_of
+from tasks.contract.sight import Lens, Sees, sight_of
 from tasks.contract.submission_requests import read_many, read_one
 from tasks.contract.submissions import (
+    checked_edit,
     hiding_holders,
-    permitted_change,
     read_change,
     read_replacement,
 )
 from tasks.contract.tasks import (
+    BY_NUMBER,
     FILTERS,
     UNSEEN,
+    UNSEEN_WITH_LOG,
     attempt_as_dict,
     receipt_as_list,
     result_as_dict,
     running_attempt,
     task_as_dict,
 )
-from tasks.errors import InvalidTask
 from tasks.lifecycle import Author, Receipt
 from tasks.lifecycle.submit_unique import CREATED
 from tasks.models import Task, TaskQuerySet
 from tasks.queries.forecast import Forecast, expected_start
 from tasks.submission import EDITABLE
-
-_BY_NUMBER = Order("number", False, lambda attempt: attempt.number, int)
 
 
 class TaskList(ApiView):
@@ -145,8 +143,6 @@ class TaskDetail(ApiView):
         task = find_task(request, task_id, EDIT_TASK)
         body = read_object(request)
         by, change = author_of(request, take_reason(body)), read_change(body)
-        if not change:
-            raise InvalidTask(f"expected at least one of {', '.join(EDITABLE)}")
         return self._edit(request, task, change, by=by)
 
     def put(self, request: Request, task_id: str) -> Response:
@@ -168,10 +164,7 @@ class TaskDetail(ApiView):
     def _edit(self, request: Request, task: Task, change: dict[str, Any], *, by: Author) -> Response:
         caller = caller_of(request)
         limit = SubmissionLimit(caller)
-        lens = _lens(request, task)
-        change = keep_secrets(change, task=task, lens=lens)
-        change = permitted_change(change, task=task, caller=caller, seen=lens.payload())
-        check_retries(change, caller=caller, task=task)
+        change = checked_edit(change, task=task, caller=caller, lens=_lens(request, task))
         with unchanged(request, task) as version:
             lifecycle.edit(task.pk, change, by=by, version=version, admit=limit)
         return answer(request, find_task(request, str(task.pk), EDIT_TASK), headers=limit.headers)
@@ -237,11 +230,10 @@ class TaskAttempts(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """List the attempts of a task, oldest first; the last one may be running."""
-        # With its log: without it, the lines of the running attempt would be read when that may have ended.
-        rows = Task.objects.defer("options", "checkpoint")
+        rows = Task.objects.defer(*UNSEEN_WITH_LOG)
         task = find_row(request, rows, task_id, VIEW_TASK, view=VIEW_TASK, kind="task")
         asked = parameters(request)
-        found = page(filtered(task.attempts.all(), asked, {}), asked, order=_BY_NUMBER, tail=running_attempt(task))
+        found = page(filtered(task.attempts.all(), asked, {}), asked, order=BY_NUMBER, tail=running_attempt(task))
         return Response(page_as_dict(request, found, partial(attempt_as_dict, lens=_lens(request, task))))
 
 
