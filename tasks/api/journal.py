@@ -8,11 +8,9 @@ from tasks.api.permissions import caller_of
 from tasks.api.views import ApiView
 from tasks.contract.access import VIEW_JOURNAL, in_reach
 from tasks.contract.filters import filtered
-from tasks.contract.journal import FILTERS, entry_as_dict
-from tasks.contract.pages import Order, page
+from tasks.contract.journal import FILTERS, NEWEST_FIRST, entry_as_dict
+from tasks.contract.pages import page
 from tasks.models import Journal
-
-_NEWEST_FIRST = Order("id", True, lambda entry: entry.pk, int)
 
 
 class JournalList(ApiView):
@@ -24,4 +22,4 @@ class JournalList(ApiView):
         """List what people, deploys and repairs did, newest first."""
         asked = parameters(request)
         rows = filtered(in_reach(Journal.objects.all(), caller_of(request)), asked, FILTERS)
-        return Response(page_as_dict(request, page(rows, asked, order=_NEWEST_FIRST), entry_as_dict))
+        return Response(page_as_dict(request, page(rows, asked, order=NEWEST_FIRST), entry_as_dict))

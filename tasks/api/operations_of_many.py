@@ -15,12 +15,9 @@ from tasks.contract import journal
 from tasks.contract import operations as contract
 from tasks.contract.access import BEGIN_OPERATION, CHANGE_OPERATION, VIEW_OPERATION
 from tasks.contract.filters import filtered
-from tasks.contract.pages import Order, page
+from tasks.contract.pages import page
 from tasks.lifecycle import operations
 from tasks.models import Operation
-
-#: Items, in the order in which they are done.
-_IN_ORDER = Order("id", False, lambda item: int(item.pk), lambda number: min(number, 2**63 - 1))
 
 
 class OperationList(ApiView):
@@ -75,7 +72,7 @@ class OperationItems(ApiView):
         """List the rows of an operation in the order in which they are done, and what became of each."""
         operation = contract.find_operation(caller_of(request), operation_id)
         asked, task_url = parameters(request), urls_of(request, "api-tasks")
-        found = page(filtered(operation.items.all(), asked, contract.ITEM_FILTERS), asked, order=_IN_ORDER)
+        found = page(filtered(operation.items.all(), asked, contract.ITEM_FILTERS), asked, order=contract.IN_ORDER)
         return Response(page_as_dict(request, found, lambda item: contract.item_as_dict(item, task_url=task_url)))
 
 

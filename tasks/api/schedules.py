@@ -21,9 +21,6 @@ from tasks.contract.access import (
     PAUSE_SCHEDULE,
     RUN_SCHEDULE,
     VIEW_SCHEDULE,
-    VIEW_TASK,
-    find,
-    visible,
 )
 from tasks.contract.filters import filtered
 from tasks.contract.journal import take_reason
@@ -31,20 +28,20 @@ from tasks.contract.pages import page
 from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.schedules import (
     FILTERS,
-    MOST_RESULTS,
     PREVIEW,
-    TAKEN_OVER,
-    last_tasks,
+    checked_change,
+    find_schedule,
+    gives_back,
     preview_as_list,
     read_change,
     read_range,
     read_schedule,
-    results_of,
     schedule_as_dict,
+    visible_results,
+    visible_schedules,
 )
-from tasks.contract.sight import Lens, keep_secrets, sight_of
+from tasks.contract.sight import Lens, sight_of
 from tasks.contract.tasks import task_as_dict
-from tasks.errors import FieldError, InvalidTask
 from tasks.lifecycle import schedules
 from tasks.models import Schedule
 
@@ -61,7 +58,7 @@ class ScheduleList(ApiView):
     def get(self, request: Request) -> Response:
         """List schedules, newest first."""
         asked = parameters(request)
-        found = page(filtered(_within_reach(request), asked, FILTERS), asked)
+        found = page(filtered(visible_schedules(caller_of(request)), asked, FILTERS), asked)
         return Response(page_as_dict(request, found, lambda schedule: _written(request, schedule)))
 
     def post(self, request: Request) -> Response:
@@ -87,8 +84,7 @@ class ScheduleDetail(ApiView):
     def get(self, request: Request, schedule_id: str) -> Response:
         """Read one schedule, with the results of its last tasks that you may see."""
         schedule = _find(request, schedule_id)
-        tasks = visible(last_tasks(schedule), caller_of(request), VIEW_TASK)[:MOST_RESULTS]
-        results = results_of(tasks, url=urls_of(request, "api-tasks"))
+        results = visible_results(schedule, caller=caller_of(request), url=urls_of(request, "api-tasks"))
         return Response(_written(request, schedule) | {"last_results": results}, headers={"ETag": _etag(schedule)})
 
     def put(self, request: Request, schedule_id: str) -> Response:
@@ -102,10 +98,7 @@ class ScheduleDetail(ApiView):
         """Change some fields; `{"taken_over": false}` alone gives a schedule back to the code that declares it."""
         schedule, body = _find(request, schedule_id), read_object(request)
         by = author_of(request, take_reason(body))
-        if TAKEN_OVER in body:
-            if body != {TAKEN_OVER: False}:
-                message = "expected false, and no other fields; an edit takes a declared schedule over by itself"
-                raise InvalidTask(errors=[FieldError(TAKEN_OVER, "invalid", message)])
+        if gives_back(body):
             schedules.give_back(schedule.pk, version=version_in(request), by=by)
             return _answer(request, schedule)
         return self._edit(request, schedule, read_change(body, schedule=schedule, caller=caller_of(request)), by=by)
@@ -118,11 +111,7 @@ class ScheduleDetail(ApiView):
 
     @staticmethod
     def _edit(request: Request, schedule: Schedule, change: dict[str, Any], *, by: Any) -> Response:
-        caller = caller_of(request)
-        change = keep_secrets(change, task=schedule, lens=_lens(request, schedule))
-        if any(name in change and change[name] != getattr(schedule, name) for name in ("actor", "payload")):
-            # Other work runs then, as from a new schedule.
-            caller.require(ADD_SCHEDULE)
+        change = checked_change(change, schedule=schedule, caller=caller_of(request), lens=_lens(request, schedule))
         schedules.edit(schedule.pk, change, version=version_in(request), by=by)
         return _answer(request, schedule)
 
@@ -197,15 +186,8 @@ class SchedulePreview(ApiView):
         return Response({"results": preview_as_list(schedule, after=after, **asked)})
 
 
-def _within_reach(request: Request) -> Any:
-    caller = caller_of(request)
-    return Schedule.objects.within_reach(actors=caller.actors, queues=caller.queues)
-
-
 def _find(request: Request, text: str) -> Schedule:
-    """Find the schedule of an address, within the reach of the caller's token."""
-    found: Schedule = find(_within_reach(request), text, kind="schedule")
-    return found
+    return find_schedule(caller_of(request), text)
 
 
 def _lens(request: Request, schedule: Schedule) -> Lens:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
@@ -18,7 +18,7 @@ from tasks.api.parsers import read_object
 from tasks.api.permissions import caller_of, find_row
 from tasks.api.preconditions import etag, unchanged
 from tasks.api.views import ApiView
-from tasks.contract import fields, workflows
+from tasks.contract import workflows
 from tasks.contract.access import (
     CANCEL_TASK,
     DELETE_TASK,
@@ -29,40 +29,36 @@ from tasks.contract.access import (
     Action,
     visible,
 )
-from tasks.contract.batches import SPREAD, check_batches
-from tasks.contract.dependencies import check_parents, parents_of
+from tasks.contract.dependencies import parents_of
 from tasks.contract.filters import filtered
 from tasks.contract.idempotency_key import take_key
 from tasks.contract.journal import take_reason
-from tasks.contract.pages import Order, page
+from tasks.contract.pages import page
 from tasks.contract.rate_limit import SubmissionLimit
-from tasks.contract.retry_bounds import check_retries
-from tasks.contract.sight import Lens, Sees, keep_secrets, sight_of
+from tasks.contract.sight import Lens, Sees, sight_of
+from tasks.contract.submission_requests import read_many, read_one
 from tasks.contract.submissions import (
+    checked_edit,
     hiding_holders,
-    permitted_change,
     read_change,
     read_replacement,
-    read_submission,
-    read_submissions,
 )
 from tasks.contract.tasks import (
+    BY_NUMBER,
     FILTERS,
     UNSEEN,
+    UNSEEN_WITH_LOG,
     attempt_as_dict,
     receipt_as_list,
     result_as_dict,
     running_attempt,
     task_as_dict,
 )
-from tasks.errors import InvalidTask
 from tasks.lifecycle import Author, Receipt
 from tasks.lifecycle.submit_unique import CREATED
 from tasks.models import Task, TaskQuerySet
 from tasks.queries.forecast import Forecast, expected_start
-from tasks.submission import EDITABLE, spread
-
-_BY_NUMBER = Order("number", False, lambda attempt: attempt.number, int)
+from tasks.submission import EDITABLE
 
 
 class TaskList(ApiView):
@@ -89,11 +85,7 @@ class TaskList(ApiView):
     def _submit(self, request: Request) -> Response:
         body, caller, url = read_object(request), caller_of(request), urls_of(request, "api-tasks")
         key, limit = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller)
-        submission = read_submission(body, caller=caller)
-        if submission.depends_on:
-            check_parents([submission], caller=caller)
-        if submission.batch:
-            check_batches([submission], caller=caller)
+        submission = read_one(body, caller=caller)
         if key is None:
             with hiding_holders(caller):
                 task = lifecycle.submit(submission, admit=limit)
@@ -110,18 +102,11 @@ class TaskBulk(ApiView):
 
     actions = {"POST": SUBMIT_TASK}
 
-    FIELDS: ClassVar[dict[str, fields.Reader]] = {"tasks": lambda value: value, "spread_seconds": SPREAD}
-
     def post(self, request: Request) -> Response:
         """Submit many tasks in one transaction; the answer has the same order."""
         body, caller, url = read_object(request), caller_of(request), urls_of(request, "api-tasks")
         key, limit, sees = take_key(body, in_header=key_in_header(request)), SubmissionLimit(caller), sight_of(caller)
-        values, errors = fields.read_fields(body, self.FIELDS, refused={})
-        if errors:
-            raise InvalidTask(errors=errors)
-        submissions = read_submissions(values.get("tasks"), caller=caller)
-        check_batches(submissions, caller=caller)
-        submissions = spread(submissions, seconds=values.get("spread_seconds", 0))
+        submissions = read_many(body, caller=caller)
         if key is None:
             with hiding_holders(caller):
                 tasks = lifecycle.submit_many(submissions, admit=limit)
@@ -158,8 +143,6 @@ class TaskDetail(ApiView):
         task = find_task(request, task_id, EDIT_TASK)
         body = read_object(request)
         by, change = author_of(request, take_reason(body)), read_change(body)
-        if not change:
-            raise InvalidTask(f"expected at least one of {', '.join(EDITABLE)}")
         return self._edit(request, task, change, by=by)
 
     def put(self, request: Request, task_id: str) -> Response:
@@ -181,10 +164,7 @@ class TaskDetail(ApiView):
     def _edit(self, request: Request, task: Task, change: dict[str, Any], *, by: Author) -> Response:
         caller = caller_of(request)
         limit = SubmissionLimit(caller)
-        lens = _lens(request, task)
-        change = keep_secrets(change, task=task, lens=lens)
-        change = permitted_change(change, task=task, caller=caller, seen=lens.payload())
-        check_retries(change, caller=caller, task=task)
+        change = checked_edit(change, task=task, caller=caller, lens=_lens(request, task))
         with unchanged(request, task) as version:
             lifecycle.edit(task.pk, change, by=by, version=version, admit=limit)
         return answer(request, find_task(request, str(task.pk), EDIT_TASK), headers=limit.headers)
@@ -250,11 +230,10 @@ class TaskAttempts(ApiView):
 
     def get(self, request: Request, task_id: str) -> Response:
         """List the attempts of a task, oldest first; the last one may be running."""
-        # With its log: without it, the lines of the running attempt would be read when that may have ended.
-        rows = Task.objects.defer("options", "checkpoint")
+        rows = Task.objects.defer(*UNSEEN_WITH_LOG)
         task = find_row(request, rows, task_id, VIEW_TASK, view=VIEW_TASK, kind="task")
         asked = parameters(request)
-        found = page(filtered(task.attempts.all(), asked, {}), asked, order=_BY_NUMBER, tail=running_attempt(task))
+        found = page(filtered(task.attempts.all(), asked, {}), asked, order=BY_NUMBER, tail=running_attempt(task))
         return Response(page_as_dict(request, found, partial(attempt_as_dict, lens=_lens(request, task))))
 
 

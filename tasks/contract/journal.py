@@ -6,6 +6,7 @@ from typing import Any
 
 from tasks.contract import fields
 from tasks.contract.filters import Filter, choice, moment
+from tasks.contract.pages import Order
 from tasks.contract.values import timestamp
 from tasks.errors import InvalidTask
 from tasks.lifecycle.journal import LONGEST_REASON
@@ -39,6 +40,9 @@ def take_reason(body: dict[str, Any]) -> str:
     except fields.InvalidValue as error:
         raise InvalidTask(errors=[fields.field_error("reason", error)]) from error
 
+
+#: Entries have numbers, not UUIDs.
+NEWEST_FIRST = Order("id", True, lambda entry: entry.pk, int)
 
 FILTERS: Mapping[str, Filter] = {
     "verb": Filter(fields.text(20), JournalQuerySet.of_verb),

@@ -21,6 +21,7 @@ from tasks.contract.access import (
 )
 from tasks.contract.fields import InvalidValue, Reader
 from tasks.contract.filters import Filter, choice, filtered
+from tasks.contract.pages import Order
 from tasks.contract.submissions import read_change as read_edit
 from tasks.contract.values import timestamp
 from tasks.errors import FieldError, InvalidQuery, InvalidTask
@@ -305,6 +306,8 @@ def operation_as_dict(operation: Operation, *, url: Any) -> dict[str, Any]:
     }
 
 
+#: Items, in the order in which they are done.
+IN_ORDER = Order("id", False, lambda item: int(item.pk), lambda number: min(number, 2**63 - 1))
 ITEM_FILTERS: Mapping[str, Filter] = {
     "state": Filter(choice(ItemState), lambda rows, states: rows.filter(state__in=states), is_repeatable=True)
 }

@@ -7,11 +7,11 @@ from typing import Any
 
 from tasks import registry
 from tasks.contract import fields
-from tasks.contract.access import Caller
+from tasks.contract.access import ADD_SCHEDULE, VIEW_TASK, Caller, find, visible
 from tasks.contract.fields import Reader
 from tasks.contract.filters import Filter
 from tasks.contract.retry_bounds import retry_faults
-from tasks.contract.sight import Lens
+from tasks.contract.sight import Lens, keep_secrets
 from tasks.contract.submissions import READERS as OF_TASKS
 from tasks.contract.values import number, timestamp
 from tasks.errors import FieldError, InvalidTask, describe
@@ -156,6 +156,55 @@ def read_change(body: Mapping[str, Any], *, schedule: Schedule, caller: Caller |
 
 
 _TIMES = ("cron", "every_seconds")
+
+
+def gives_back(body: Mapping[str, Any]) -> bool:
+    """Tell whether an edit gives a schedule back to the code that declares it.
+
+    Raises:
+        InvalidTask: it does, and something else besides.
+    """
+    if TAKEN_OVER not in body:
+        return False
+    if body != {TAKEN_OVER: False}:
+        message = "expected false, and no other fields; an edit takes a declared schedule over by itself"
+        raise InvalidTask(errors=[FieldError(TAKEN_OVER, "invalid", message)])
+    return True
+
+
+def checked_change(change: dict[str, Any], *, schedule: Schedule, caller: Caller, lens: Lens) -> dict[str, Any]:
+    """Check a change against what its caller may do and sees, and leave out what they only send back.
+
+    Parameters:
+        lens: the caller's, of the schedule.
+
+    Raises:
+        InvalidTask: a secret is sent back as its mask.
+        NotAllowed: other work runs then, as from a new schedule, which the caller may not add.
+    """
+    change = keep_secrets(change, task=schedule, lens=lens)
+    if any(name in change and change[name] != getattr(schedule, name) for name in ("actor", "payload")):
+        caller.require(ADD_SCHEDULE)
+    return change
+
+
+def visible_schedules(caller: Caller) -> ScheduleQuerySet:
+    """Narrow schedules to those within the reach of the caller's token."""
+    return Schedule.objects.within_reach(actors=caller.actors, queues=caller.queues)
+
+
+def find_schedule(caller: Caller, text: str) -> Schedule:
+    """Find a schedule within the reach of the caller's token.
+
+    Raises:
+        NotFound: there is none.
+    """
+    return find(visible_schedules(caller), text, kind="schedule")
+
+
+def visible_results(schedule: Schedule, *, caller: Caller, url: Callable[[str], str]) -> list[dict[str, Any]]:
+    """Write the last tasks of a schedule that the caller may see, newest fire first."""
+    return results_of(visible(last_tasks(schedule), caller, VIEW_TASK)[:MOST_RESULTS], url=url)
 
 
 def _check_work(actor: str, options: Mapping[str, Any], *, caller: Caller) -> None:

@@ -12,7 +12,8 @@ from tasks.contract import fields
 from tasks.contract.access import EDIT_PAYLOAD, VIEW_TASK, Caller
 from tasks.contract.dependencies import check_parents, depends_on, uuid_text
 from tasks.contract.fields import Reader
-from tasks.contract.retry_bounds import retry_faults
+from tasks.contract.retry_bounds import check_retries, retry_faults
+from tasks.contract.sight import Lens, keep_secrets
 from tasks.errors import Duplicate, FieldError, InvalidTask
 from tasks.models import Task
 from tasks.payload import is_same_json
@@ -152,6 +153,8 @@ def read_change(body: Mapping[str, Any]) -> dict[str, Any]:
     errors += _nulls(body, "leave the field out to keep its value")
     if errors:
         raise InvalidTask(errors=errors)
+    if not values:
+        raise InvalidTask(f"expected at least one of {', '.join(EDITABLE)}")
     return values
 
 
@@ -185,6 +188,22 @@ def read_replacement(body: Mapping[str, Any], *, task: Task, hidden: Collection[
     if errors:
         raise InvalidTask(errors=errors)
     return values | kept
+
+
+def checked_edit(change: dict[str, Any], *, task: Task, caller: Caller, lens: Lens) -> dict[str, Any]:
+    """Check an edit against what its caller may do and sees, and leave out what they only send back.
+
+    Parameters:
+        lens: the caller's, of the task.
+
+    Raises:
+        InvalidTask: a secret is sent back as its mask, or there are more retries than the caller may ask for.
+        NotAllowed: as ``permitted_change``.
+    """
+    change = keep_secrets(change, task=task, lens=lens)
+    change = permitted_change(change, task=task, caller=caller, seen=lens.payload())
+    check_retries(change, caller=caller, task=task)
+    return change
 
 
 def permitted_change(change: Mapping[str, Any], *, task: Task, caller: Caller, seen: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from tasks.contract import fields
 from tasks.contract.dependencies import Parents, links_as_dict, parents_of
 from tasks.contract.filters import Filter, band, choice, moment, priority
+from tasks.contract.pages import Order
 from tasks.contract.sight import Lens, Sees
 from tasks.contract.values import error_as_dict, last_error_as_dict, number, timestamp
 from tasks.lifecycle import Receipt
@@ -20,6 +21,12 @@ from tasks.submission import FIELDS, Moment, Seconds
 
 #: Columns that ``task_as_dict`` does not write, so that a query for it need not read them.
 UNSEEN = ("options", "checkpoint", "log")
+#: The same for a look at the attempts: without its log, the lines of the running one would be read when that may have
+#: ended.
+UNSEEN_WITH_LOG = ("options", "checkpoint")
+
+#: The attempts of a task, in the order in which they began.
+BY_NUMBER = Order("number", False, lambda attempt: attempt.number, int)
 
 #: Stands in place of the status of a task that was pruned or deleted.
 REMOVED = "REMOVED"

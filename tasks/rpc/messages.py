@@ -14,7 +14,7 @@ from tasks.contract import strict_json
 from tasks.errors import FieldError, InvalidTask, MalformedRequest, TooLarge
 
 #: Fields that hold JSON as text, so that whole numbers stay exact.
-JSON = frozenset({"payload", "result", "progress", "detail"})
+JSON = frozenset({"payload", "result", "progress", "detail", "payload_schema", "defaults", "bounds"})
 
 _TIMESTAMP, _STATUS = "google.protobuf.Timestamp", "google.rpc.Status"
 
@@ -49,17 +49,41 @@ def read(kind: type[Message], raw: bytes) -> dict[str, Any]:
     return values
 
 
-def as_parameters(values: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Write the fields of a request as the parameters that filters and pages read."""
-    return {name: list(map(str, value if isinstance(value, list) else [value])) for name, value in values.items()}
+def as_parameters(values: Mapping[str, Any], *, without: str = "") -> dict[str, list[str]]:
+    """Write the fields of a request as the parameters that filters and pages read.
+
+    Parameters:
+        without: a field that is none of them.
+    """
+    lists = {name: one if isinstance(one, list) else [one] for name, one in values.items() if name != without}
+    return {name: list(map(_parameter, one)) for name, one in lists.items()}
+
+
+def _parameter(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def take_cleared(asked: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the names of ``clear`` out of a request: they are the nulls among the values, which a message cannot have.
+
+    Raises:
+        InvalidTask: a field has a value, too.
+    """
+    names = asked.pop("clear", [])
+    if both := [name for name in names if name in values]:
+        message = f"expected a value or its name in clear, got both: {', '.join(both)}"
+        raise InvalidTask(errors=[FieldError("clear", "exclusive", message)])
+    return {**values, **dict.fromkeys(names)}
 
 
 def _as_dict(message: Message, path: str, errors: list[FieldError]) -> dict[str, Any]:
-    values = {}
+    values: dict[str, Any] = {}
     for field, value in message.ListFields():
         where = f"{path}{field.name}"
         try:
-            if field.is_repeated:
+            if (inner := _values_of_map(field)) is not None:
+                values[field.name] = {key: _value(inner, one, f"{where}.{key}", errors) for key, one in value.items()}
+            elif field.is_repeated:
                 values[field.name] = [_value(field, one, f"{where}.{n}", errors) for n, one in enumerate(value)]
             else:
                 values[field.name] = _value(field, value, where, errors)
@@ -74,6 +98,12 @@ def _value(field: FieldDescriptor, value: Any, path: str, errors: list[FieldErro
     if field.message_type is None:
         return _json(value, path) if field.name in JSON else value
     return _moment(value, path) if isinstance(value, Timestamp) else _as_dict(value, f"{path}.", errors)
+
+
+def _values_of_map(field: FieldDescriptor) -> FieldDescriptor | None:
+    """Describe the values of a map; None: the field is none."""
+    entry = field.message_type
+    return entry.fields_by_name["value"] if entry is not None and entry.GetOptions().map_entry else None
 
 
 def _name(enum: EnumDescriptor, number: int) -> str:
@@ -127,7 +157,9 @@ def _setter(field: FieldDescriptor) -> _Setter:
     inner = field.message_type
     if inner is None:
         return _scalar_setter(field)
-    if inner.GetOptions().map_entry:
+    if (values := _values_of_map(field)) is not None:
+        if values.message_type is not None:
+            return _put_by_key
         return lambda message, name, value: getattr(message, name).update(value)
     if inner.full_name == _TIMESTAMP:
         return lambda message, name, value: getattr(message, name).FromDatetime(datetime.fromisoformat(value))
@@ -159,6 +191,12 @@ def _put_each(message: Message, name: str, value: Sequence[Mapping[str, Any]]) -
     found = getattr(message, name)
     for one in value:
         _fill(found.add(), one)
+
+
+def _put_by_key(message: Message, name: str, value: Mapping[str, Mapping[str, Any]]) -> None:
+    found = getattr(message, name)
+    for key, one in value.items():
+        _fill(found[key], one)
 
 
 def _put_one(message: Message, name: str, value: Mapping[str, Any]) -> None:

@@ -1,11 +1,11 @@
-"""The method of statistics."""
+"""The methods of statistics."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from tasks.contract import fields
 from tasks.contract.access import VIEW_STATS
-from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES, stats_as_dict
+from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES, SERIES_PARAMETERS, series_as_dict, stats_as_dict
 from tasks.rpc.calls import Call, Method, Values
 from tasks.rpc.generated import stats_pb2 as pb
 from tasks.rpc.messages import as_parameters
@@ -19,4 +19,12 @@ def get_stats(call: Call, asked: Values) -> Mapping[str, Any]:
     return stats_as_dict(minutes=read.get("minutes", DEFAULT_MINUTES))
 
 
-METHODS = {"GetStats": Method(VIEW_STATS, get_stats, pb.GetStatsRequest, pb.GetStatsResponse)}
+def get_stats_series(call: Call, asked: Values) -> Mapping[str, Any]:
+    """Count what came in and ended in each step of a window, with percentiles of waits and run times."""
+    return series_as_dict(**fields.read_parameters(as_parameters(asked), SERIES_PARAMETERS))
+
+
+METHODS = {
+    "GetStats": Method(VIEW_STATS, get_stats, pb.GetStatsRequest, pb.GetStatsResponse),
+    "GetStatsSeries": Method(VIEW_STATS, get_stats_series, pb.GetStatsSeriesRequest, pb.GetStatsSeriesResponse),
+}

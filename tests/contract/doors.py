@@ -40,8 +40,8 @@ class Rest:
     def submit(self, caller: Caller, *, key: str | None = None, **body: Any) -> Outcome:
         return self._post(caller, "/tasks", {**body, **({"idempotency_key": key} if key else {})})
 
-    def submit_many(self, caller: Caller, *bodies: Any, key: str | None = None) -> Outcome:
-        return self._post(caller, "/tasks/bulk", {"tasks": bodies, **({"idempotency_key": key} if key else {})})
+    def submit_many(self, caller: Caller, *bodies: Any, key: str | None = None, **more: Any) -> Outcome:
+        return self._post(caller, "/tasks/bulk", {"tasks": bodies, **({"idempotency_key": key} if key else {}), **more})
 
     def task(self, caller: Caller, id: Any) -> Outcome:
         return self._get(caller, f"/tasks/{id}")
@@ -51,7 +51,7 @@ class Rest:
 
     def events(self, caller: Caller, id: Any, last: str = "") -> Outcome:
         headers = {"last-event-id": last} if last else {}
-        outcome = _of_response(caller.get(f"{API}/tasks/{id}/events", headers=headers))
+        outcome = of_response(caller.get(f"{API}/tasks/{id}/events", headers=headers))
         # Clients of gRPC know no headers.
         return outcome._replace(fields=frozenset({"Last-Event-ID": "last_event_id"}.get(f, f) for f in outcome.fields))
 
@@ -92,16 +92,16 @@ class Rest:
         return self._get(caller, f"/workers/{id}")
 
     def drain(self, caller: Caller, id: Any) -> Outcome:
-        return _of_response(caller.delete(f"{API}/workers/{id}"))
+        return of_response(caller.delete(f"{API}/workers/{id}"))
 
     def stats(self, caller: Caller, **filters: Any) -> Outcome:
         return self._get(caller, "/stats", **filters)
 
     def _post(self, caller: Caller, path: str, body: Any) -> Outcome:
-        return _of_response(caller.send(f"{API}{path}", body))
+        return of_response(caller.send(f"{API}{path}", body))
 
     def _get(self, caller: Caller, path: str, **filters: Any) -> Outcome:
-        return _of_response(caller.get(f"{API}{path}", filters))
+        return of_response(caller.get(f"{API}{path}", filters))
 
     def _list(self, caller: Caller, path: str, filters: Any) -> Outcome:
         outcome = self._get(caller, path, **filters)
@@ -113,8 +113,8 @@ class Rest:
         return outcome._replace(body=body)
 
 
-def _of_response(response: Any) -> Outcome:
-    body = response.json()
+def of_response(response: Any) -> Outcome:
+    body = response.json() if response.content else {}
     if response.status_code < 400:
         return Outcome("", frozenset(), body)
     return Outcome(body["code"], frozenset(error["field"] for error in body["errors"]), body)
@@ -127,8 +127,8 @@ class Grpc:
         asked = {"task": as_task(body), **({"idempotency_key": key} if key else {})}
         return _only(self._call(caller, "TaskService/SubmitTask", asked), "task")
 
-    def submit_many(self, caller: Caller, *bodies: Any, key: str | None = None) -> Outcome:
-        asked = {"tasks": list(map(as_task, bodies)), **({"idempotency_key": key} if key else {})}
+    def submit_many(self, caller: Caller, *bodies: Any, key: str | None = None, **more: Any) -> Outcome:
+        asked = {"tasks": list(map(as_task, bodies)), **({"idempotency_key": key} if key else {}), **more}
         return self._call(caller, "TaskService/SubmitTasks", asked)
 
     def task(self, caller: Caller, id: Any) -> Outcome:
@@ -239,15 +239,7 @@ def of_answer(answer: calls.Answer) -> Outcome:
         return Outcome(answer.error.code, frozenset(one.field for one in answer.error.errors), {})
     assert answer.message is not None
     message = type(answer.message).FromString(answer.message.SerializeToString())
-    # Requests have no maps, so their reader knows none.
-    maps = {one.name: dict(getattr(message, one.name)) for one in message.DESCRIPTOR.fields if _is_map(one)}
-    for name in maps:
-        message.ClearField(name)
-    return Outcome("", frozenset(), {**_as_rest(messages.read(type(message), message.SerializeToString())), **maps})
-
-
-def _is_map(field: Any) -> bool:
-    return field.message_type is not None and field.message_type.GetOptions().map_entry
+    return Outcome("", frozenset(), _as_rest(messages.read(type(message), message.SerializeToString())))
 
 
 #: The names of these enumerations are in upper case in REST.

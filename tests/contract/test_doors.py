@@ -1,5 +1,6 @@
 """The doors agree: each case once, at REST and at gRPC, with the same outcome."""
 
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from django.db import Error, OperationalError
 from tasks import lifecycle
 from tasks.contract import authentication, rate_limit
 from tasks.contract.rate_limit import MemoryBuckets
+from tasks.lifecycle import NewBatch, batches
 from tasks.models import ApiToken, Journal, Queue, Task, Worker
 from tasks.states import Door, Scope, Status
 from tests import factories
@@ -125,6 +127,23 @@ def test_many_are_accepted_or_none(door: Any, alice: Caller) -> None:
     assert_refused(door.submit_many(alice), "invalid", "tasks")
     assert_refused(door.submit_many(alice, *([good] * 1_001)), "invalid", "tasks")
     assert Task.objects.count() == 2
+
+
+def test_many_become_due_over_a_time(door: Any, alice: Caller) -> None:
+    good = {"actor": "act", "payload": DO}
+    made = door.submit_many(alice, good, good, good, spread_seconds=90).body["tasks"]
+    first, second, third = (datetime.fromisoformat(one["run_at"]) for one in made)
+    assert (second - first, third - second) == (timedelta(seconds=30), timedelta(seconds=30))
+    assert_refused(door.submit_many(alice, good, spread_seconds=-1), "invalid", "spread_seconds")
+
+
+def test_tasks_come_only_into_batches_that_the_caller_may_add_to(door: Any, alice: Caller, bob: Caller) -> None:
+    created = batches.create(NewBatch(owner_id=alice.id))
+    task = {"actor": "act", "payload": DO, "batch": str(created.batch.pk)}
+    assert door.submit(alice, **task).body["batch"] == task["batch"]
+    assert_refused(door.submit(bob, **task), "not_found")
+    assert_refused(door.submit_many(bob, task), "not_found")
+    assert Task.objects.count() == 1
 
 
 def test_the_limit_counts_tasks(door: Any, alice: Caller, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:

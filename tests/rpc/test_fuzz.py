@@ -7,10 +7,12 @@ from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tasks.lifecycle import Author, operations
+from tasks.lifecycle.operations import Plan
 from tasks.models import Task
 from tasks.rpc import errors
 from tasks.rpc.services import METHODS, PACKAGE
-from tasks.states import Status
+from tasks.states import Door, OperationVerb, Status
 from tests import factories
 from tests.callers import Caller
 from tests.contract.doors import answer
@@ -21,6 +23,8 @@ _TEXTS = [
     *("", "act", "default", "other", "k", "\0", "\ufffd", "a\nb", "x" * 300, "nonsense"),
     *("{}", '{"do": "return"}', '{"do": "return", "value": 1e999}', "[", "null", '"\\ud800"', "9" * 5_000, "[" * 500),
 ]
+#: Names of conditions.
+_FILTERS = ["actor", "queue", "status", "failure", "resolution", "created_after", "limit"]
 
 
 def odd(kind: Any, *, texts: list[str]) -> st.SearchStrategy[dict[str, Any]]:
@@ -29,6 +33,9 @@ def odd(kind: Any, *, texts: list[str]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def _values(field: FieldDescriptor, texts: list[str]) -> st.SearchStrategy[Any]:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        key, value = (field.message_type.fields_by_name[name] for name in ("key", "value"))
+        return st.dictionaries(_value(key, [*texts, *_FILTERS]), _value(value, texts), max_size=3)
     one = _value(field, texts)
     return st.lists(one, max_size=3) if field.is_repeated else one
 
@@ -52,8 +59,15 @@ def _value(field: FieldDescriptor, texts: list[str]) -> st.SearchStrategy[Any]:
 def texts(worker: Any, staff: Caller) -> list[str]:
     """Give texts that find something, too."""
     dead = factories.make_task(Status.DEAD, worker=worker, owner_id=staff.id)
-    rows = [factories.submit(owner_id=staff.id), dead, factories.open_letter(dead), worker]
-    return [*_TEXTS, *(str(row.pk) for row in rows)]
+    letter = factories.open_letter(dead)
+    operation = operations.begin(
+        Plan(verb=OperationVerb.REDRIVE, criteria={}), [letter.pk], by=Author("staff", Door.GRPC), starts=False
+    )
+    rows = [
+        *(factories.submit(owner_id=staff.id), dead, letter, worker, operation),
+        *(factories.make_batch(owner_id=staff.id), factories.make_schedule()),
+    ]
+    return [*_TEXTS, letter.fingerprint, *(str(row.pk) for row in rows)]
 
 
 @pytest.mark.parametrize("path", METHODS)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
@@ -16,16 +17,42 @@ from tasks.contract.submissions import NOT_SUPPORTED
 from tasks.contract.tasks import FILTERS, task_as_dict
 from tasks.errors import CallboardError, FieldError, InvalidTask, MalformedRequest
 from tasks.queries.happenings import Since, happenings
-from tasks.rpc import errors, generate, messages
-from tasks.rpc.generated import dead_letter_pb2, queue_pb2, stats_pb2, task_pb2, worker_pb2
+from tasks.rpc import errors, generate, generated, messages
+from tasks.rpc.generated import (
+    batch_pb2,
+    dead_letter_pb2,
+    journal_pb2,
+    operation_pb2,
+    schedule_pb2,
+    task_pb2,
+    worker_pb2,
+)
 from tasks.rpc.services import METHODS, PACKAGE
-from tasks.states import AttemptOutcome, DeathReason, EdgeState, EventType, OnFailure, Resolution, Status, WorkerStatus
+from tasks.states import (
+    AttemptOutcome,
+    BatchStatus,
+    CatchUp,
+    DeathReason,
+    Door,
+    EdgeState,
+    EventType,
+    ItemState,
+    ObjectKind,
+    OnFailure,
+    OperationState,
+    OperationVerb,
+    Overlap,
+    Resolution,
+    Status,
+    WorkerStatus,
+)
 from tasks.submission import FIELDS
 from tasks.unique import ON_CONFLICT, UNTIL, Unique
 from tests import factories
 
 FILES: list[FileDescriptor] = [
-    module.DESCRIPTOR for module in (dead_letter_pb2, queue_pb2, stats_pb2, task_pb2, worker_pb2)
+    import_module(f"{generated.__name__}.{file.stem}_pb2").DESCRIPTOR
+    for file in sorted(generate.PROTO.rglob("*.proto"))
 ]
 
 
@@ -68,6 +95,14 @@ def test_an_event_has_all_fields_of_an_event() -> None:
         (dead_letter_pb2.DeathReason, DeathReason.names),
         (dead_letter_pb2.Resolution, Resolution.names),
         (worker_pb2.WorkerStatus, WorkerStatus.names),
+        (batch_pb2.BatchStatus, BatchStatus.names),
+        (journal_pb2.Door, Door.names),
+        (journal_pb2.ObjectKind, ObjectKind.names),
+        (operation_pb2.ItemState, ItemState.names),
+        (operation_pb2.OperationState, OperationState.names),
+        (operation_pb2.OperationVerb, OperationVerb.names),
+        (schedule_pb2.CatchUp, CatchUp.names),
+        (schedule_pb2.Overlap, Overlap.names),
     ],
     ids=lambda value: value.DESCRIPTOR.name if hasattr(value, "DESCRIPTOR") else "",
 )

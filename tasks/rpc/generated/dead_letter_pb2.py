@@ -26,35 +26,35 @@ from tasks.rpc.generated import task_pb2 as callboard_dot_v1_dot_task__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63\x61llboard/v1/dead_letter.proto\x12\x0c\x63\x61llboard.v1\x1a\x17\x63\x61llboard/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x03\n\nDeadLetter\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\r\n\x05queue\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12)\n\x06reason\x18\x06 \x01(\x0e\x32\x19.callboard.v1.DeathReason\x12&\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x17.callboard.v1.TaskError\x12\x0e\n\x06hidden\x18\x08 \x03(\t\x12\x13\n\x0b\x66ingerprint\x18\t \x01(\t\x12+\n\x07\x64ied_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\nresolution\x18\x0b \x01(\x0e\x32\x18.callboard.v1.Resolution\x12\x18\n\x0bresolved_by\x18\x0c \x01(\tH\x00\x88\x01\x01\x12/\n\x0bresolved_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\n\x0c_resolved_by\"\x87\x02\n\x16ListDeadLettersRequest\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.callboard.v1.DeathReason\x12,\n\nresolution\x18\x02 \x01(\x0e\x32\x18.callboard.v1.Resolution\x12\x12\n\x05\x61\x63tor\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05queue\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x11\n\x04task\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x12\n\x05limit\x18\x06 \x01(\x05H\x03\x88\x01\x01\x12\x13\n\x06\x63ursor\x18\x07 \x01(\tH\x04\x88\x01\x01\x42\x08\n\x06_actorB\x08\n\x06_queueB\x07\n\x05_taskB\x08\n\x06_limitB\t\n\x07_cursor\"\xcf\x01\n\x17ListDeadLettersResponse\x12.\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x18.callboard.v1.DeadLetter\x12\x18\n\x0bnext_cursor\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x0fprevious_cursor\x18\x03 \x01(\tH\x01\x88\x01\x01\x12(\n\x08searched\x18\x04 \x01(\x0b\x32\x16.callboard.v1.SearchedB\x0e\n\x0c_next_cursorB\x12\n\x10_previous_cursor\"\"\n\x14GetDeadLetterRequest\x12\n\n\x02id\x18\x01 \x01(\t\"F\n\x15GetDeadLetterResponse\x12-\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x18.callboard.v1.DeadLetter\"F\n\x18RedriveDeadLetterRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x06reason\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_reason\"y\n\x19RedriveDeadLetterResponse\x12-\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x18.callboard.v1.DeadLetter\x12-\n\x0btask_status\x18\x02 \x01(\x0e\x32\x18.callboard.v1.TaskStatus\"F\n\x18\x44iscardDeadLetterRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x06reason\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_reason\"J\n\x19\x44iscardDeadLetterResponse\x12-\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x18.callboard.v1.DeadLetter*\x99\x02\n\x0b\x44\x65\x61thReason\x12\x1c\n\x18\x44\x45\x41TH_REASON_UNSPECIFIED\x10\x00\x12%\n!DEATH_REASON_MAX_RETRIES_EXCEEDED\x10\x01\x12\x1e\n\x1a\x44\x45\x41TH_REASON_NOT_RETRYABLE\x10\x02\x12#\n\x1f\x44\x45\x41TH_REASON_AGE_LIMIT_EXCEEDED\x10\x03\x12$\n DEATH_REASON_TIME_LIMIT_EXCEEDED\x10\x04\x12#\n\x1f\x44\x45\x41TH_REASON_STUCK_TASK_TIMEOUT\x10\x05\x12\x1b\n\x17\x44\x45\x41TH_REASON_CRASH_LOOP\x10\x06\x12\x18\n\x14\x44\x45\x41TH_REASON_GAVE_UP\x10\x07*p\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x13\n\x0fRESOLUTION_OPEN\x10\x01\x12\x17\n\x13RESOLUTION_REDRIVEN\x10\x02\x12\x18\n\x14RESOLUTION_DISCARDED\x10\x03\x32\x99\x03\n\x11\x44\x65\x61\x64LetterService\x12^\n\x0fListDeadLetters\x12$.callboard.v1.ListDeadLettersRequest\x1a%.callboard.v1.ListDeadLettersResponse\x12X\n\rGetDeadLetter\x12\".callboard.v1.GetDeadLetterRequest\x1a#.callboard.v1.GetDeadLetterResponse\x12\x64\n\x11RedriveDeadLetter\x12&.callboard.v1.RedriveDeadLetterRequest\x1a\'.callboard.v1.RedriveDeadLetterResponse\x12\x64\n\x11\x44iscardDeadLetter\x12&.callboard.v1.DiscardDeadLetterRequest\x1a\'.callboard.v1.DiscardDeadLetterResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63\x61llboard/v1/dead_letter.proto\x12\x0c\x63\x61llboard.v1\x1a\x17\x63\x61llboard/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x03\n\nDeadLetter\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\r\n\x05queue\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12)\n\x06reason\x18\x06 \x01(\x0e\x32\x19.callboard.v1.DeathReason\x12&\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x17.callboard.v1.TaskError\x12\x0e\n\x06hidden\x18\x08 \x03(\t\x12\x13\n\x0b\x66ingerprint\x18\t \x01(\t\x12+\n\x07\x64ied_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\nresolution\x18\x0b \x01(\x0e\x32\x18.callboard.v1.Resolution\x12\x18\n\x0bresolved_by\x18\x0c \x01(\tH\x00\x88\x01\x01\x12/\n\x0bresolved_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\n\x0c_resolved_by\"\xa9\x02\n\x16ListDeadLettersRequest\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.callboard.v1.DeathReason\x12,\n\nresolution\x18\x02 \x01(\x0e\x32\x18.callboard.v1.Resolution\x12\x12\n\x05\x61\x63tor\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05queue\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x11\n\x04task\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x12\n\x05limit\x18\x06 \x01(\x05H\x03\x88\x01\x01\x12\x13\n\x06\x63ursor\x18\x07 \x01(\tH\x04\x88\x01\x01\x12\x14\n\x07\x66\x61ilure\x18\x08 \x01(\tH\x05\x88\x01\x01\x42\x08\n\x06_actorB\x08\n\x06_queueB\x07\n\x05_taskB\x08\n\x06_limitB\t\n\x07_cursorB\n\n\x08_failure\"\xcf\x01\n\x17ListDeadLettersResponse\x12.\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x18.callboard.v1.DeadLetter\x12\x18\n\x0bnext_cursor\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x0fprevious_cursor\x18\x03 \x01(\tH\x01\x88\x01\x01\x12(\n\x08searched\x18\x04 \x01(\x0b\x32\x16.callboard.v1.SearchedB\x0e\n\x0c_next_cursorB\x12\n\x10_previous_cursor\"\"\n\x14GetDeadLetterRequest\x12\n\n\x02id\x18\x01 \x01(\t\"F\n\x15GetDeadLetterResponse\x12-\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x18.callboard.v1.DeadLetter\"F\n\x18RedriveDeadLetterRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x06reason\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_reason\"y\n\x19RedriveDeadLetterResponse\x12-\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x18.callboard.v1.DeadLetter\x12-\n\x0btask_status\x18\x02 \x01(\x0e\x32\x18.callboard.v1.TaskStatus\"F\n\x18\x44iscardDeadLetterRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x06reason\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_reason\"J\n\x19\x44iscardDeadLetterResponse\x12-\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x18.callboard.v1.DeadLetter*\x99\x02\n\x0b\x44\x65\x61thReason\x12\x1c\n\x18\x44\x45\x41TH_REASON_UNSPECIFIED\x10\x00\x12%\n!DEATH_REASON_MAX_RETRIES_EXCEEDED\x10\x01\x12\x1e\n\x1a\x44\x45\x41TH_REASON_NOT_RETRYABLE\x10\x02\x12#\n\x1f\x44\x45\x41TH_REASON_AGE_LIMIT_EXCEEDED\x10\x03\x12$\n DEATH_REASON_TIME_LIMIT_EXCEEDED\x10\x04\x12#\n\x1f\x44\x45\x41TH_REASON_STUCK_TASK_TIMEOUT\x10\x05\x12\x1b\n\x17\x44\x45\x41TH_REASON_CRASH_LOOP\x10\x06\x12\x18\n\x14\x44\x45\x41TH_REASON_GAVE_UP\x10\x07*p\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x13\n\x0fRESOLUTION_OPEN\x10\x01\x12\x17\n\x13RESOLUTION_REDRIVEN\x10\x02\x12\x18\n\x14RESOLUTION_DISCARDED\x10\x03\x32\x99\x03\n\x11\x44\x65\x61\x64LetterService\x12^\n\x0fListDeadLetters\x12$.callboard.v1.ListDeadLettersRequest\x1a%.callboard.v1.ListDeadLettersResponse\x12X\n\rGetDeadLetter\x12\".callboard.v1.GetDeadLetterRequest\x1a#.callboard.v1.GetDeadLetterResponse\x12\x64\n\x11RedriveDeadLetter\x12&.callboard.v1.RedriveDeadLetterRequest\x1a\'.callboard.v1.RedriveDeadLetterResponse\x12\x64\n\x11\x44iscardDeadLetter\x12&.callboard.v1.DiscardDeadLetterRequest\x1a\'.callboard.v1.DiscardDeadLetterResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'callboard.v1.dead_letter_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DEATHREASON']._serialized_start=1427
-  _globals['_DEATHREASON']._serialized_end=1708
-  _globals['_RESOLUTION']._serialized_start=1710
-  _globals['_RESOLUTION']._serialized_end=1822
+  _globals['_DEATHREASON']._serialized_start=1461
+  _globals['_DEATHREASON']._serialized_end=1742
+  _globals['_RESOLUTION']._serialized_start=1744
+  _globals['_RESOLUTION']._serialized_end=1856
   _globals['_DEADLETTER']._serialized_start=107
   _globals['_DEADLETTER']._serialized_end=497
   _globals['_LISTDEADLETTERSREQUEST']._serialized_start=500
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=763
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=766
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=973
-  _globals['_GETDEADLETTERREQUEST']._serialized_start=975
-  _globals['_GETDEADLETTERREQUEST']._serialized_end=1009
-  _globals['_GETDEADLETTERRESPONSE']._serialized_start=1011
-  _globals['_GETDEADLETTERRESPONSE']._serialized_end=1081
-  _globals['_REDRIVEDEADLETTERREQUEST']._serialized_start=1083
-  _globals['_REDRIVEDEADLETTERREQUEST']._serialized_end=1153
-  _globals['_REDRIVEDEADLETTERRESPONSE']._serialized_start=1155
-  _globals['_REDRIVEDEADLETTERRESPONSE']._serialized_end=1276
-  _globals['_DISCARDDEADLETTERREQUEST']._serialized_start=1278
-  _globals['_DISCARDDEADLETTERREQUEST']._serialized_end=1348
-  _globals['_DISCARDDEADLETTERRESPONSE']._serialized_start=1350
-  _globals['_DISCARDDEADLETTERRESPONSE']._serialized_end=1424
-  _globals['_DEADLETTERSERVICE']._serialized_start=1825
-  _globals['_DEADLETTERSERVICE']._serialized_end=2234
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=797
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=800
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1007
+  _globals['_GETDEADLETTERREQUEST']._serialized_start=1009
+  _globals['_GETDEADLETTERREQUEST']._serialized_end=1043
+  _globals['_GETDEADLETTERRESPONSE']._serialized_start=1045
+  _globals['_GETDEADLETTERRESPONSE']._serialized_end=1115
+  _globals['_REDRIVEDEADLETTERREQUEST']._serialized_start=1117
+  _globals['_REDRIVEDEADLETTERREQUEST']._serialized_end=1187
+  _globals['_REDRIVEDEADLETTERRESPONSE']._serialized_start=1189
+  _globals['_REDRIVEDEADLETTERRESPONSE']._serialized_end=1310
+  _globals['_DISCARDDEADLETTERREQUEST']._serialized_start=1312
+  _globals['_DISCARDDEADLETTERREQUEST']._serialized_end=1382
+  _globals['_DISCARDDEADLETTERRESPONSE']._serialized_start=1384
+  _globals['_DISCARDDEADLETTERRESPONSE']._serialized_end=1458
+  _globals['_DEADLETTERSERVICE']._serialized_start=1859
+  _globals['_DEADLETTERSERVICE']._serialized_end=2268
 # @@protoc_insertion_point(module_scope)

@@ -72,7 +72,7 @@ class DeadLetter(_message.Message):
     def __init__(self, id: _Optional[str] = ..., task_id: _Optional[str] = ..., actor: _Optional[str] = ..., queue: _Optional[str] = ..., attempt: _Optional[int] = ..., reason: _Optional[_Union[DeathReason, str]] = ..., error: _Optional[_Union[_task_pb2.TaskError, _Mapping]] = ..., hidden: _Optional[_Iterable[str]] = ..., fingerprint: _Optional[str] = ..., died_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., resolution: _Optional[_Union[Resolution, str]] = ..., resolved_by: _Optional[str] = ..., resolved_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListDeadLettersRequest(_message.Message):
-    __slots__ = ("reason", "resolution", "actor", "queue", "task", "limit", "cursor")
+    __slots__ = ("reason", "resolution", "actor", "queue", "task", "limit", "cursor", "failure")
     REASON_FIELD_NUMBER: _ClassVar[int]
     RESOLUTION_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +80,7 @@ class ListDeadLettersRequest(_message.Message):
     TASK_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
     reason: DeathReason
     resolution: Resolution
     actor: str
@@ -87,7 +88,8 @@ class ListDeadLettersRequest(_message.Message):
     task: str
     limit: int
     cursor: str
-    def __init__(self, reason: _Optional[_Union[DeathReason, str]] = ..., resolution: _Optional[_Union[Resolution, str]] = ..., actor: _Optional[str] = ..., queue: _Optional[str] = ..., task: _Optional[str] = ..., limit: _Optional[int] = ..., cursor: _Optional[str] = ...) -> None: ...
+    failure: str
+    def __init__(self, reason: _Optional[_Union[DeathReason, str]] = ..., resolution: _Optional[_Union[Resolution, str]] = ..., actor: _Optional[str] = ..., queue: _Optional[str] = ..., task: _Optional[str] = ..., limit: _Optional[int] = ..., cursor: _Optional[str] = ..., failure: _Optional[str] = ...) -> None: ...
 
 class ListDeadLettersResponse(_message.Message):
     __slots__ = ("dead_letters", "next_cursor", "previous_cursor", "searched")

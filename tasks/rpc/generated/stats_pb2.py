@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from tasks.rpc.generated import queue_pb2 as callboard_dot_v1_dot_queue__pb2
 from tasks.rpc.generated import worker_pb2 as callboard_dot_v1_dot_worker__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63\x61llboard/v1/stats.proto\x12\x0c\x63\x61llboard.v1\x1a\x18\x63\x61llboard/v1/queue.proto\x1a\x19\x63\x61llboard/v1/worker.proto\"[\n\x0bPercentiles\x12\x10\n\x03p50\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03p95\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x03p99\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x06\n\x04_p50B\x06\n\x04_p95B\x06\n\x04_p99\"\x91\x02\n\x06Recent\x12\x0f\n\x07minutes\x18\x01 \x01(\x05\x12\x34\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\".callboard.v1.Recent.AttemptsEntry\x12\x1b\n\x13\x61ttempts_per_second\x18\x03 \x01(\x01\x12\x11\n\tis_capped\x18\x04 \x01(\x08\x12/\n\x0cwait_seconds\x18\x05 \x01(\x0b\x32\x19.callboard.v1.Percentiles\x12.\n\x0brun_seconds\x18\x06 \x01(\x0b\x32\x19.callboard.v1.Percentiles\x1a/\n\rAttemptsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"3\n\x0fGetStatsRequest\x12\x14\n\x07minutes\x18\x01 \x01(\x05H\x00\x88\x01\x01\x42\n\n\x08_minutes\"\xfc\x01\n\x10GetStatsResponse\x12\x38\n\x05tasks\x18\x01 \x03(\x0b\x32).callboard.v1.GetStatsResponse.TasksEntry\x12\x0e\n\x06\x63\x61pped\x18\x02 \x03(\t\x12$\n\x06recent\x18\x03 \x01(\x0b\x32\x14.callboard.v1.Recent\x12#\n\x06queues\x18\x04 \x03(\x0b\x32\x13.callboard.v1.Queue\x12%\n\x07workers\x18\x05 \x03(\x0b\x32\x14.callboard.v1.Worker\x1a,\n\nTasksEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32Y\n\x0cStatsService\x12I\n\x08GetStats\x12\x1d.callboard.v1.GetStatsRequest\x1a\x1e.callboard.v1.GetStatsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63\x61llboard/v1/stats.proto\x12\x0c\x63\x61llboard.v1\x1a\x18\x63\x61llboard/v1/queue.proto\x1a\x19\x63\x61llboard/v1/worker.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"[\n\x0bPercentiles\x12\x10\n\x03p50\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03p95\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x03p99\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x06\n\x04_p50B\x06\n\x04_p95B\x06\n\x04_p99\"\x91\x02\n\x06Recent\x12\x0f\n\x07minutes\x18\x01 \x01(\x05\x12\x34\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\".callboard.v1.Recent.AttemptsEntry\x12\x1b\n\x13\x61ttempts_per_second\x18\x03 \x01(\x01\x12\x11\n\tis_capped\x18\x04 \x01(\x08\x12/\n\x0cwait_seconds\x18\x05 \x01(\x0b\x32\x19.callboard.v1.Percentiles\x12.\n\x0brun_seconds\x18\x06 \x01(\x0b\x32\x19.callboard.v1.Percentiles\x1a/\n\rAttemptsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"3\n\x0fGetStatsRequest\x12\x14\n\x07minutes\x18\x01 \x01(\x05H\x00\x88\x01\x01\x42\n\n\x08_minutes\"\xfc\x01\n\x10GetStatsResponse\x12\x38\n\x05tasks\x18\x01 \x03(\x0b\x32).callboard.v1.GetStatsResponse.TasksEntry\x12\x0e\n\x06\x63\x61pped\x18\x02 \x03(\t\x12$\n\x06recent\x18\x03 \x01(\x0b\x32\x14.callboard.v1.Recent\x12#\n\x06queues\x18\x04 \x03(\x0b\x32\x13.callboard.v1.Queue\x12%\n\x07workers\x18\x05 \x03(\x0b\x32\x14.callboard.v1.Worker\x1a,\n\nTasksEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"s\n\x15GetStatsSeriesRequest\x12\x13\n\x06window\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05\x61\x63tor\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05queue\x18\x03 \x01(\tH\x02\x88\x01\x01\x42\t\n\x07_windowB\x08\n\x06_actorB\x08\n\x06_queue\"\xaf\x02\n\x05Tally\x12)\n\x05start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tsubmitted\x18\x02 \x01(\x03\x12\x11\n\tsucceeded\x18\x03 \x01(\x03\x12\x0f\n\x07retried\x18\x04 \x01(\x03\x12\x0c\n\x04\x64\x65\x61\x64\x18\x05 \x01(\x03\x12\x11\n\tcancelled\x18\x06 \x01(\x03\x12\x1a\n\rfailure_share\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0c\x62usy_seconds\x18\x08 \x01(\x01\x12/\n\x0cwait_seconds\x18\t \x01(\x0b\x32\x19.callboard.v1.Percentiles\x12.\n\x0brun_seconds\x18\n \x01(\x0b\x32\x19.callboard.v1.PercentilesB\x10\n\x0e_failure_share\"\x87\x01\n\x16GetStatsSeriesResponse\x12\x0e\n\x06window\x18\x01 \x01(\t\x12\x14\n\x0cstep_seconds\x18\x02 \x01(\x05\x12#\n\x06points\x18\x03 \x03(\x0b\x32\x13.callboard.v1.Tally\x12\"\n\x05total\x18\x04 \x01(\x0b\x32\x13.callboard.v1.Tally2\xb6\x01\n\x0cStatsService\x12I\n\x08GetStats\x12\x1d.callboard.v1.GetStatsRequest\x1a\x1e.callboard.v1.GetStatsResponse\x12[\n\x0eGetStatsSeries\x12#.callboard.v1.GetStatsSeriesRequest\x1a$.callboard.v1.GetStatsSeriesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,18 +38,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECENT_ATTEMPTSENTRY']._serialized_options = b'8\001'
   _globals['_GETSTATSRESPONSE_TASKSENTRY']._loaded_options = None
   _globals['_GETSTATSRESPONSE_TASKSENTRY']._serialized_options = b'8\001'
-  _globals['_PERCENTILES']._serialized_start=95
-  _globals['_PERCENTILES']._serialized_end=186
-  _globals['_RECENT']._serialized_start=189
-  _globals['_RECENT']._serialized_end=462
-  _globals['_RECENT_ATTEMPTSENTRY']._serialized_start=415
-  _globals['_RECENT_ATTEMPTSENTRY']._serialized_end=462
-  _globals['_GETSTATSREQUEST']._serialized_start=464
-  _globals['_GETSTATSREQUEST']._serialized_end=515
-  _globals['_GETSTATSRESPONSE']._serialized_start=518
-  _globals['_GETSTATSRESPONSE']._serialized_end=770
-  _globals['_GETSTATSRESPONSE_TASKSENTRY']._serialized_start=726
-  _globals['_GETSTATSRESPONSE_TASKSENTRY']._serialized_end=770
-  _globals['_STATSSERVICE']._serialized_start=772
-  _globals['_STATSSERVICE']._serialized_end=861
+  _globals['_PERCENTILES']._serialized_start=128
+  _globals['_PERCENTILES']._serialized_end=219
+  _globals['_RECENT']._serialized_start=222
+  _globals['_RECENT']._serialized_end=495
+  _globals['_RECENT_ATTEMPTSENTRY']._serialized_start=448
+  _globals['_RECENT_ATTEMPTSENTRY']._serialized_end=495
+  _globals['_GETSTATSREQUEST']._serialized_start=497
+  _globals['_GETSTATSREQUEST']._serialized_end=548
+  _globals['_GETSTATSRESPONSE']._serialized_start=551
+  _globals['_GETSTATSRESPONSE']._serialized_end=803
+  _globals['_GETSTATSRESPONSE_TASKSENTRY']._serialized_start=759
+  _globals['_GETSTATSRESPONSE_TASKSENTRY']._serialized_end=803
+  _globals['_GETSTATSSERIESREQUEST']._serialized_start=805
+  _globals['_GETSTATSSERIESREQUEST']._serialized_end=920
+  _globals['_TALLY']._serialized_start=923
+  _globals['_TALLY']._serialized_end=1226
+  _globals['_GETSTATSSERIESRESPONSE']._serialized_start=1229
+  _globals['_GETSTATSSERIESRESPONSE']._serialized_end=1364
+  _globals['_STATSSERVICE']._serialized_start=1367
+  _globals['_STATSSERVICE']._serialized_end=1549
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,8 @@
+import datetime
+
 from tasks.rpc.generated import queue_pb2 as _queue_pb2
 from tasks.rpc.generated import worker_pb2 as _worker_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -67,3 +70,49 @@ class GetStatsResponse(_message.Message):
     queues: _containers.RepeatedCompositeFieldContainer[_queue_pb2.Queue]
     workers: _containers.RepeatedCompositeFieldContainer[_worker_pb2.Worker]
     def __init__(self, tasks: _Optional[_Mapping[str, int]] = ..., capped: _Optional[_Iterable[str]] = ..., recent: _Optional[_Union[Recent, _Mapping]] = ..., queues: _Optional[_Iterable[_Union[_queue_pb2.Queue, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[_worker_pb2.Worker, _Mapping]]] = ...) -> None: ...
+
+class GetStatsSeriesRequest(_message.Message):
+    __slots__ = ("window", "actor", "queue")
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    window: str
+    actor: str
+    queue: str
+    def __init__(self, window: _Optional[str] = ..., actor: _Optional[str] = ..., queue: _Optional[str] = ...) -> None: ...
+
+class Tally(_message.Message):
+    __slots__ = ("start", "submitted", "succeeded", "retried", "dead", "cancelled", "failure_share", "busy_seconds", "wait_seconds", "run_seconds")
+    START_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
+    RETRIED_FIELD_NUMBER: _ClassVar[int]
+    DEAD_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_SHARE_FIELD_NUMBER: _ClassVar[int]
+    BUSY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    RUN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    start: _timestamp_pb2.Timestamp
+    submitted: int
+    succeeded: int
+    retried: int
+    dead: int
+    cancelled: int
+    failure_share: float
+    busy_seconds: float
+    wait_seconds: Percentiles
+    run_seconds: Percentiles
+    def __init__(self, start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., submitted: _Optional[int] = ..., succeeded: _Optional[int] = ..., retried: _Optional[int] = ..., dead: _Optional[int] = ..., cancelled: _Optional[int] = ..., failure_share: _Optional[float] = ..., busy_seconds: _Optional[float] = ..., wait_seconds: _Optional[_Union[Percentiles, _Mapping]] = ..., run_seconds: _Optional[_Union[Percentiles, _Mapping]] = ...) -> None: ...
+
+class GetStatsSeriesResponse(_message.Message):
+    __slots__ = ("window", "step_seconds", "points", "total")
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    STEP_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    window: str
+    step_seconds: int
+    points: _containers.RepeatedCompositeFieldContainer[Tally]
+    total: Tally
+    def __init__(self, window: _Optional[str] = ..., step_seconds: _Optional[int] = ..., points: _Optional[_Iterable[_Union[Tally, _Mapping]]] = ..., total: _Optional[_Union[Tally, _Mapping]] = ...) -> None: ...

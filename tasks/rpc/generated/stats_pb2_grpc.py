@@ -40,6 +40,11 @@ class StatsServiceStub:
                 request_serializer=callboard_dot_v1_dot_stats__pb2.GetStatsRequest.SerializeToString,
                 response_deserializer=callboard_dot_v1_dot_stats__pb2.GetStatsResponse.FromString,
                 _registered_method=True)
+        self.GetStatsSeries = channel.unary_unary(
+                '/callboard.v1.StatsService/GetStatsSeries',
+                request_serializer=callboard_dot_v1_dot_stats__pb2.GetStatsSeriesRequest.SerializeToString,
+                response_deserializer=callboard_dot_v1_dot_stats__pb2.GetStatsSeriesResponse.FromString,
+                _registered_method=True)
 
 
 class StatsServiceServicer:
@@ -53,6 +58,13 @@ class StatsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStatsSeries(self, request, context):
+        """Counts what came in and ended in each step of a window, with percentiles of waits and run times.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StatsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_StatsServiceServicer_to_server(servicer, server):
                     servicer.GetStats,
                     request_deserializer=callboard_dot_v1_dot_stats__pb2.GetStatsRequest.FromString,
                     response_serializer=callboard_dot_v1_dot_stats__pb2.GetStatsResponse.SerializeToString,
+            ),
+            'GetStatsSeries': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatsSeries,
+                    request_deserializer=callboard_dot_v1_dot_stats__pb2.GetStatsSeriesRequest.FromString,
+                    response_serializer=callboard_dot_v1_dot_stats__pb2.GetStatsSeriesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class StatsService:
             '/callboard.v1.StatsService/GetStats',
             callboard_dot_v1_dot_stats__pb2.GetStatsRequest.SerializeToString,
             callboard_dot_v1_dot_stats__pb2.GetStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatsSeries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/callboard.v1.StatsService/GetStatsSeries',
+            callboard_dot_v1_dot_stats__pb2.GetStatsSeriesRequest.SerializeToString,
+            callboard_dot_v1_dot_stats__pb2.GetStatsSeriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -200,12 +200,14 @@ class NewTask(_message.Message):
     def __init__(self, actor: _Optional[str] = ..., payload: _Optional[str] = ..., priority: _Optional[int] = ..., queue: _Optional[str] = ..., run_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., delay_seconds: _Optional[float] = ..., max_retries: _Optional[int] = ..., min_backoff_seconds: _Optional[float] = ..., max_backoff_seconds: _Optional[float] = ..., retry_for_seconds: _Optional[float] = ..., time_limit_seconds: _Optional[float] = ..., max_age_seconds: _Optional[float] = ..., estimated_seconds: _Optional[float] = ..., tags: _Optional[_Iterable[str]] = ..., depends_on: _Optional[_Iterable[_Union[Dependency, _Mapping]]] = ..., ref: _Optional[str] = ..., unique: _Optional[_Union[Unique, _Mapping]] = ..., concurrency_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., batch: _Optional[str] = ...) -> None: ...
 
 class TaskError(_message.Message):
-    __slots__ = ("type", "message")
+    __slots__ = ("type", "message", "traceback")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TRACEBACK_FIELD_NUMBER: _ClassVar[int]
     type: str
     message: str
-    def __init__(self, type: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    traceback: str
+    def __init__(self, type: _Optional[str] = ..., message: _Optional[str] = ..., traceback: _Optional[str] = ...) -> None: ...
 
 class Obstacle(_message.Message):
     __slots__ = ("kind", "message")
@@ -328,12 +330,14 @@ class SubmitTaskResponse(_message.Message):
     def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ..., replayed: _Optional[bool] = ...) -> None: ...
 
 class SubmitTasksRequest(_message.Message):
-    __slots__ = ("tasks", "idempotency_key")
+    __slots__ = ("tasks", "idempotency_key", "spread_seconds")
     TASKS_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    SPREAD_SECONDS_FIELD_NUMBER: _ClassVar[int]
     tasks: _containers.RepeatedCompositeFieldContainer[NewTask]
     idempotency_key: str
-    def __init__(self, tasks: _Optional[_Iterable[_Union[NewTask, _Mapping]]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+    spread_seconds: float
+    def __init__(self, tasks: _Optional[_Iterable[_Union[NewTask, _Mapping]]] = ..., idempotency_key: _Optional[str] = ..., spread_seconds: _Optional[float] = ...) -> None: ...
 
 class SubmitTasksResponse(_message.Message):
     __slots__ = ("tasks", "replayed", "error")
@@ -434,6 +438,183 @@ class RetryTaskResponse(_message.Message):
     TASK_FIELD_NUMBER: _ClassVar[int]
     task: Task
     def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ...) -> None: ...
+
+class TaskChange(_message.Message):
+    __slots__ = ("priority", "queue", "run_at", "payload", "max_retries", "tags", "clear_tags")
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    RUN_AT_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    MAX_RETRIES_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    CLEAR_TAGS_FIELD_NUMBER: _ClassVar[int]
+    priority: int
+    queue: str
+    run_at: _timestamp_pb2.Timestamp
+    payload: str
+    max_retries: int
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    clear_tags: bool
+    def __init__(self, priority: _Optional[int] = ..., queue: _Optional[str] = ..., run_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., payload: _Optional[str] = ..., max_retries: _Optional[int] = ..., tags: _Optional[_Iterable[str]] = ..., clear_tags: _Optional[bool] = ...) -> None: ...
+
+class EditTaskRequest(_message.Message):
+    __slots__ = ("id", "change", "reason")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    change: TaskChange
+    reason: str
+    def __init__(self, id: _Optional[str] = ..., change: _Optional[_Union[TaskChange, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class EditTaskResponse(_message.Message):
+    __slots__ = ("task",)
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    task: Task
+    def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ...) -> None: ...
+
+class DeleteTaskRequest(_message.Message):
+    __slots__ = ("id", "reason")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    reason: str
+    def __init__(self, id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class DeleteTaskResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SignalTaskRequest(_message.Message):
+    __slots__ = ("id", "signal", "payload", "reason")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    signal: str
+    payload: str
+    reason: str
+    def __init__(self, id: _Optional[str] = ..., signal: _Optional[str] = ..., payload: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class SignalTaskResponse(_message.Message):
+    __slots__ = ("task",)
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    task: Task
+    def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ...) -> None: ...
+
+class LogLine(_message.Message):
+    __slots__ = ("at", "line")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    at: _timestamp_pb2.Timestamp
+    line: str
+    def __init__(self, at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., line: _Optional[str] = ...) -> None: ...
+
+class Attempt(_message.Message):
+    __slots__ = ("number", "outcome", "worker_id", "started_at", "finished_at", "error", "log", "log_dropped", "note", "hidden")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_AT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    LOG_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    outcome: AttemptOutcome
+    worker_id: str
+    started_at: _timestamp_pb2.Timestamp
+    finished_at: _timestamp_pb2.Timestamp
+    error: TaskError
+    log: _containers.RepeatedCompositeFieldContainer[LogLine]
+    log_dropped: int
+    note: str
+    hidden: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, number: _Optional[int] = ..., outcome: _Optional[_Union[AttemptOutcome, str]] = ..., worker_id: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., log: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ..., log_dropped: _Optional[int] = ..., note: _Optional[str] = ..., hidden: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListAttemptsRequest(_message.Message):
+    __slots__ = ("id", "limit", "cursor")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    limit: int
+    cursor: str
+    def __init__(self, id: _Optional[str] = ..., limit: _Optional[int] = ..., cursor: _Optional[str] = ...) -> None: ...
+
+class ListAttemptsResponse(_message.Message):
+    __slots__ = ("attempts", "next_cursor", "previous_cursor")
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_CURSOR_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_CURSOR_FIELD_NUMBER: _ClassVar[int]
+    attempts: _containers.RepeatedCompositeFieldContainer[Attempt]
+    next_cursor: str
+    previous_cursor: str
+    def __init__(self, attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., next_cursor: _Optional[str] = ..., previous_cursor: _Optional[str] = ...) -> None: ...
+
+class WorkflowTask(_message.Message):
+    __slots__ = ("id", "actor", "queue", "status", "depends_on", "pending_parents", "cause_id", "cause", "created_at", "run_at", "started_at", "finished_at")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    DEPENDS_ON_FIELD_NUMBER: _ClassVar[int]
+    PENDING_PARENTS_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_ID_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    RUN_AT_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_AT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    actor: str
+    queue: str
+    status: TaskStatus
+    depends_on: _containers.RepeatedCompositeFieldContainer[Dependency]
+    pending_parents: int
+    cause_id: str
+    cause: str
+    created_at: _timestamp_pb2.Timestamp
+    run_at: _timestamp_pb2.Timestamp
+    started_at: _timestamp_pb2.Timestamp
+    finished_at: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., actor: _Optional[str] = ..., queue: _Optional[str] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., depends_on: _Optional[_Iterable[_Union[Dependency, _Mapping]]] = ..., pending_parents: _Optional[int] = ..., cause_id: _Optional[str] = ..., cause: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., run_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListWorkflowRequest(_message.Message):
+    __slots__ = ("id", "limit", "cursor")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    limit: int
+    cursor: str
+    def __init__(self, id: _Optional[str] = ..., limit: _Optional[int] = ..., cursor: _Optional[str] = ...) -> None: ...
+
+class ListWorkflowResponse(_message.Message):
+    __slots__ = ("workflow", "next_cursor", "previous_cursor", "tasks", "statuses", "is_complete")
+    class StatusesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    WORKFLOW_FIELD_NUMBER: _ClassVar[int]
+    NEXT_CURSOR_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_CURSOR_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    IS_COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    workflow: _containers.RepeatedCompositeFieldContainer[WorkflowTask]
+    next_cursor: str
+    previous_cursor: str
+    tasks: int
+    statuses: _containers.ScalarMap[str, int]
+    is_complete: bool
+    def __init__(self, workflow: _Optional[_Iterable[_Union[WorkflowTask, _Mapping]]] = ..., next_cursor: _Optional[str] = ..., previous_cursor: _Optional[str] = ..., tasks: _Optional[int] = ..., statuses: _Optional[_Mapping[str, int]] = ..., is_complete: _Optional[bool] = ...) -> None: ...
 
 class GetResultRequest(_message.Message):
     __slots__ = ("id",)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TaskServiceStub:
-    """Tasks: submit, read, cancel, run again.
+    """Tasks: submit, read, change, cancel, run again.
 
     Every call needs the metadata "authorization: Bearer <token>". Errors have the details google.rpc.ErrorInfo (its
     reason is the code of the REST API in upper case), google.rpc.BadRequest and google.rpc.RetryInfo. Every answer has
@@ -69,6 +69,31 @@ class TaskServiceStub:
                 request_serializer=callboard_dot_v1_dot_task__pb2.RetryTaskRequest.SerializeToString,
                 response_deserializer=callboard_dot_v1_dot_task__pb2.RetryTaskResponse.FromString,
                 _registered_method=True)
+        self.EditTask = channel.unary_unary(
+                '/callboard.v1.TaskService/EditTask',
+                request_serializer=callboard_dot_v1_dot_task__pb2.EditTaskRequest.SerializeToString,
+                response_deserializer=callboard_dot_v1_dot_task__pb2.EditTaskResponse.FromString,
+                _registered_method=True)
+        self.DeleteTask = channel.unary_unary(
+                '/callboard.v1.TaskService/DeleteTask',
+                request_serializer=callboard_dot_v1_dot_task__pb2.DeleteTaskRequest.SerializeToString,
+                response_deserializer=callboard_dot_v1_dot_task__pb2.DeleteTaskResponse.FromString,
+                _registered_method=True)
+        self.SignalTask = channel.unary_unary(
+                '/callboard.v1.TaskService/SignalTask',
+                request_serializer=callboard_dot_v1_dot_task__pb2.SignalTaskRequest.SerializeToString,
+                response_deserializer=callboard_dot_v1_dot_task__pb2.SignalTaskResponse.FromString,
+                _registered_method=True)
+        self.ListAttempts = channel.unary_unary(
+                '/callboard.v1.TaskService/ListAttempts',
+                request_serializer=callboard_dot_v1_dot_task__pb2.ListAttemptsRequest.SerializeToString,
+                response_deserializer=callboard_dot_v1_dot_task__pb2.ListAttemptsResponse.FromString,
+                _registered_method=True)
+        self.ListWorkflow = channel.unary_unary(
+                '/callboard.v1.TaskService/ListWorkflow',
+                request_serializer=callboard_dot_v1_dot_task__pb2.ListWorkflowRequest.SerializeToString,
+                response_deserializer=callboard_dot_v1_dot_task__pb2.ListWorkflowResponse.FromString,
+                _registered_method=True)
         self.GetResult = channel.unary_unary(
                 '/callboard.v1.TaskService/GetResult',
                 request_serializer=callboard_dot_v1_dot_task__pb2.GetResultRequest.SerializeToString,
@@ -87,7 +112,7 @@ class TaskServiceStub:
 
 
 class TaskServiceServicer:
-    """Tasks: submit, read, cancel, run again.
+    """Tasks: submit, read, change, cancel, run again.
 
     Every call needs the metadata "authorization: Bearer <token>". Errors have the details google.rpc.ErrorInfo (its
     reason is the code of the REST API in upper case), google.rpc.BadRequest and google.rpc.RetryInfo. Every answer has
@@ -132,6 +157,41 @@ class TaskServiceServicer:
 
     def RetryTask(self, request, context):
         """Re-runs a task that died, was cancelled, or waits for a retry; or the failed part of its workflow.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EditTask(self, request, context):
+        """Changes some fields of a waiting task.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTask(self, request, context):
+        """Deletes a task that is not running; its dead letters and history stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignalTask(self, request, context):
+        """Gives a task a signal, which is kept if the task does not wait for it yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAttempts(self, request, context):
+        """Lists the attempts of a task, oldest first; the last one may be running.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWorkflow(self, request, context):
+        """Lists the tasks that are linked to a task by dependencies, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -192,6 +252,31 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     request_deserializer=callboard_dot_v1_dot_task__pb2.RetryTaskRequest.FromString,
                     response_serializer=callboard_dot_v1_dot_task__pb2.RetryTaskResponse.SerializeToString,
             ),
+            'EditTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.EditTask,
+                    request_deserializer=callboard_dot_v1_dot_task__pb2.EditTaskRequest.FromString,
+                    response_serializer=callboard_dot_v1_dot_task__pb2.EditTaskResponse.SerializeToString,
+            ),
+            'DeleteTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTask,
+                    request_deserializer=callboard_dot_v1_dot_task__pb2.DeleteTaskRequest.FromString,
+                    response_serializer=callboard_dot_v1_dot_task__pb2.DeleteTaskResponse.SerializeToString,
+            ),
+            'SignalTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignalTask,
+                    request_deserializer=callboard_dot_v1_dot_task__pb2.SignalTaskRequest.FromString,
+                    response_serializer=callboard_dot_v1_dot_task__pb2.SignalTaskResponse.SerializeToString,
+            ),
+            'ListAttempts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAttempts,
+                    request_deserializer=callboard_dot_v1_dot_task__pb2.ListAttemptsRequest.FromString,
+                    response_serializer=callboard_dot_v1_dot_task__pb2.ListAttemptsResponse.SerializeToString,
+            ),
+            'ListWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWorkflow,
+                    request_deserializer=callboard_dot_v1_dot_task__pb2.ListWorkflowRequest.FromString,
+                    response_serializer=callboard_dot_v1_dot_task__pb2.ListWorkflowResponse.SerializeToString,
+            ),
             'GetResult': grpc.unary_unary_rpc_method_handler(
                     servicer.GetResult,
                     request_deserializer=callboard_dot_v1_dot_task__pb2.GetResultRequest.FromString,
@@ -216,7 +301,7 @@ def add_TaskServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TaskService:
-    """Tasks: submit, read, cancel, run again.
+    """Tasks: submit, read, change, cancel, run again.
 
     Every call needs the metadata "authorization: Bearer <token>". Errors have the details google.rpc.ErrorInfo (its
     reason is the code of the REST API in upper case), google.rpc.BadRequest and google.rpc.RetryInfo. Every answer has
@@ -375,6 +460,141 @@ class TaskService:
             '/callboard.v1.TaskService/RetryTask',
             callboard_dot_v1_dot_task__pb2.RetryTaskRequest.SerializeToString,
             callboard_dot_v1_dot_task__pb2.RetryTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EditTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/callboard.v1.TaskService/EditTask',
+            callboard_dot_v1_dot_task__pb2.EditTaskRequest.SerializeToString,
+            callboard_dot_v1_dot_task__pb2.EditTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/callboard.v1.TaskService/DeleteTask',
+            callboard_dot_v1_dot_task__pb2.DeleteTaskRequest.SerializeToString,
+            callboard_dot_v1_dot_task__pb2.DeleteTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignalTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/callboard.v1.TaskService/SignalTask',
+            callboard_dot_v1_dot_task__pb2.SignalTaskRequest.SerializeToString,
+            callboard_dot_v1_dot_task__pb2.SignalTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAttempts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/callboard.v1.TaskService/ListAttempts',
+            callboard_dot_v1_dot_task__pb2.ListAttemptsRequest.SerializeToString,
+            callboard_dot_v1_dot_task__pb2.ListAttemptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/callboard.v1.TaskService/ListWorkflow',
+            callboard_dot_v1_dot_task__pb2.ListWorkflowRequest.SerializeToString,
+            callboard_dot_v1_dot_task__pb2.ListWorkflowResponse.FromString,
             options,
             channel_credentials,
             insecure,
