@@ -23,7 +23,16 @@ from tasks.admin.change_list import MAX_COUNTED, CappedPaginator
 from tasks.admin.charts import line
 from tasks.admin.display import display, display_age
 from tasks.admin.filters import ActorFilter, ChipsFilter
-from tasks.admin.formatting import EMPTY, count_text, escape_invisible, json_block, relative_time, shortened, truncated
+from tasks.admin.formatting import (
+    EMPTY,
+    build_code,
+    count_text,
+    escape_invisible,
+    json_block,
+    relative_time,
+    shortened,
+    truncated,
+)
 from tasks.admin.operation import faults_of, numbers_of, progress_of
 from tasks.contract import operations
 from tasks.contract.access import (
@@ -46,8 +55,13 @@ from tasks.queries.scan import Scan
 from tasks.states import ObjectKind
 
 MAX_ERROR_LENGTH = 120
-#: How long "Snooze" lasts: the label and the seconds.
-SNOOZES = {"hour": ("1 hour", 3600), "day": ("1 day", 86_400), "week": ("1 week", 7 * 86_400)}
+#: How long "Snooze" lasts: the label and the seconds, if it is not until a new build.
+SNOOZES = {
+    "hour": ("1 hour", 3600),
+    "day": ("1 day", 86_400),
+    "week": ("1 week", 7 * 86_400),
+    "build": ("until a new build", 0),
+}
 
 
 class OpenFilter(ChipsFilter):
@@ -174,6 +188,7 @@ class FailureAdmin(ReadOnlyAdmin):
             seconds = SNOOZES.get(given["snooze"], ("", 0))[1]
             until = timezone.now() + timedelta(seconds=seconds)
             change["snoozed_until"] = until.isoformat() if seconds else None
+            change["snoozed_until_new_build"] = given["snooze"] == "build"
         try:
             lifecycle.look_after(failure.pk, read_change(change), by=operator_log.author_of(request))
         except CallboardError as refusal:
@@ -212,7 +227,9 @@ class FailureAdmin(ReadOnlyAdmin):
             "traits": found.traits,
             "compared": len(found.sampled),
             "letters_url": f"{reverse('admin:dlq_deadletter_changelist')}?cause={row.pk}",
-            "is_snoozed": row.snoozed_until is not None and row.snoozed_until > timezone.now(),
+            "is_snoozed": row.is_snoozed(now=timezone.now()),
+            "first_build": build_code(row.first_build) if row.first_build else "",
+            "last_build": build_code(row.last_build) if row.last_build else "",
             "snoozes": [(key, label) for key, (label, _) in SNOOZES.items()],
             "note_text": row.note,
             "max_note_length": LONGEST_NOTE,

@@ -8,10 +8,12 @@ from typing import Self
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce, JSONObject, Now
 
+from tasks.conf import LONGEST_BUILD
 from tasks.models import ListedQuerySet, new_id
 from tasks.states import DeathReason, Resolution
 from tasks.submission import OwnerId
@@ -157,12 +159,12 @@ class FailureQuerySet(models.QuerySet["Failure"]):
         return self.filter(open__gt=0)
 
     def snoozed(self, *, now: datetime) -> Self:
-        """Put aside until later than ``now``."""
-        return self.filter(snoozed_until__gt=now)
+        """Put aside until later than ``now``, or until a new build."""
+        return self.filter(Q(snoozed_until__gt=now) | Q(snoozed_builds__isnull=False))
 
     def awake(self, *, now: datetime) -> Self:
         """Not snoozed."""
-        return self.exclude(snoozed_until__gt=now)
+        return self.filter(snoozed_builds=None).exclude(snoozed_until__gt=now)
 
     def for_actor(self, name: str) -> Self:
         """Of tasks that this actor ran."""
@@ -200,7 +202,15 @@ class Failure(models.Model):
     total = models.IntegerField(db_default=0, default=0, help_text="Deaths since it was first seen.")
     assignee = models.CharField(max_length=150, db_default="", default="", blank=True)
     note = models.TextField(max_length=LONGEST_NOTE, db_default="", default="", blank=True)
+    first_build = models.CharField(
+        max_length=LONGEST_BUILD, db_default="", default="", blank=True, help_text="Empty: unknown."
+    )
+    last_build = models.CharField(max_length=LONGEST_BUILD, db_default="", default="", blank=True)
     snoozed_until = models.DateTimeField(null=True, blank=True)
+    snoozed_builds = ArrayField(
+        models.CharField(max_length=LONGEST_BUILD), null=True, blank=True,
+        help_text="A death in another build ends the snooze.",
+    )  # fmt: skip
 
     objects = FailureQuerySet.as_manager()
 
@@ -215,6 +225,10 @@ class Failure(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor}: {self.error_type or self.error_message[:50]}"
+
+    def is_snoozed(self, *, now: datetime) -> bool:
+        """Whether it is put aside, until later than ``now`` or until a new build."""
+        return self.snoozed_builds is not None or (self.snoozed_until is not None and self.snoozed_until > now)
 
     def count(self, name: str) -> int:
         """Read ``open`` or ``total`` with what ``with_news`` found."""
@@ -235,6 +249,7 @@ class FailureDelta(models.Model):
     error_message = models.TextField(db_default="")
     frame = models.CharField(max_length=300, db_default="")
     task_id = models.UUIDField(null=True)
+    build = models.CharField(max_length=LONGEST_BUILD, db_default="")
 
     class Meta:
         db_table = "callboard_failuredelta"

@@ -67,11 +67,12 @@ MOST_COMPARED = 200
 
 @dataclass(frozen=True)
 class Sampled:
-    """An open dead letter, its task unless that was removed, and the worker under which it died."""
+    """An open dead letter, its task unless that was removed, and the worker under which it died, with its build."""
 
     letter: DeadLetter
     task: Task | None
     worker: str
+    build: str = ""
 
 
 def sample(fingerprint: str) -> list[Sampled]:
@@ -81,14 +82,14 @@ def sample(fingerprint: str) -> list[Sampled]:
     tasks = Task.objects.only("actor", "args", "payload", "tags", "queue", "owner_id").in_bulk(ids)
     attempts = Attempt.objects.filter(task_id__in=ids).values_list("task_id", "number", "worker_id")
     workers = {(task, number): worker for task, number, worker in attempts}
-    known = Worker.objects.filter(pk__in={*workers.values()})
-    names = {id: f"{host}:{pid}" for id, host, pid in known.values_list("pk", "host", "pid")}
+    known = Worker.objects.only("host", "pid", "build").in_bulk({*workers.values()})
 
-    def worker_of(letter: DeadLetter) -> str:
+    def sampled(letter: DeadLetter) -> Sampled:
         id = workers.get((letter.task_id, letter.attempt))
-        return names.get(id, "") if id else ""
+        worker = known.get(id) if id else None
+        return Sampled(letter, tasks.get(letter.task_id), str(worker) if worker else "", worker.build if worker else "")
 
-    return [Sampled(letter, tasks.get(letter.task_id), worker_of(letter)) for letter in letters]
+    return [sampled(letter) for letter in letters]
 
 
 #: Of a curve of deaths.

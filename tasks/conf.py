@@ -18,6 +18,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 
+from tasks import __version__
 from tasks.setting import (
     Address,
     Choice,
@@ -37,6 +38,20 @@ from tasks.setting import (
 
 #: Scheduler and workers in one process, without a broker to install: ``runscheduler --with-workers``.
 IN_PROCESS_URL = "inprocess://"
+#: The environment variables by which platforms name the commit or release that runs, the most exact first.
+PLATFORM_BUILDS = (
+    "GIT_COMMIT",
+    "GIT_REV",
+    "SOURCE_COMMIT",
+    "RENDER_GIT_COMMIT",
+    "RAILWAY_GIT_COMMIT_SHA",
+    "HEROKU_BUILD_COMMIT",
+    "HEROKU_SLUG_COMMIT",
+    "K_REVISION",
+    "FLY_IMAGE_REF",
+)
+#: In characters.
+LONGEST_BUILD = 100
 
 
 class Conf:
@@ -173,6 +188,10 @@ class Conf:
     WORKER_THREADS = Integer(8, minimum=1)
     # What lists call the machine of a worker; two machines need two names. Default: its host name.
     WORKER_NAME = Text(lambda _: socket.gethostname())
+    # The build of your code that a worker runs: a commit, a release, the tag of an image. It is beside workers,
+    # attempts and failures, and a new one is marked as a deploy. Default: the first of PLATFORM_BUILDS that the
+    # platform sets, else Callboard's own version.
+    BUILD = Text(lambda _: platform_build() or __version__, longest=LONGEST_BUILD)
     # After about how many tasks a worker process is replaced by a fresh one; 0 = never.
     WORKER_MAX_TASKS = Integer(0)
     # At which peak memory, in MB, a worker process is replaced by a fresh one; 0 = never.
@@ -281,6 +300,11 @@ def _metrics_folder(project: Path) -> Path:
         return Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     digest = hashlib.sha256(str(project).encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir(), f"callboard-{os.getuid()}-{digest}")
+
+
+def platform_build() -> str:
+    """Return what the platform calls the commit or release that runs; "" if it does not say."""
+    return next((os.environ[name][:LONGEST_BUILD] for name in PLATFORM_BUILDS if os.environ.get(name)), "")
 
 
 conf = Conf()

@@ -89,17 +89,23 @@ class Setting(ABC, Generic[T]):
 
 
 class Text(Setting[str]):
-    """Any text."""
+    """Any text, or text with at most so many characters."""
+
+    def __init__(self, default: str | Callable[[Any], str], *, longest: int | None = None) -> None:
+        super().__init__(default)
+        self.longest = longest
 
     def _expected(self) -> str:
-        return "text"
+        return "text" if self.longest is None else f"text of at most {self.longest} characters"
 
     def _from_text(self, text: str) -> str:
+        if self.longest is not None and len(text) > self.longest:
+            raise ValueError
         return text
 
     def _from_value(self, value: Any) -> str:
         # A pathlib.Path, for one.
-        return str(value)
+        return self._from_text(str(value))
 
 
 class Folder(Setting[Path]):

@@ -173,6 +173,7 @@ class ObjectKind(TextChoices):
     BATCH = "batch", "Batch"
     FAILURE = "failure", "Failure"
     OPERATION = "operation", "Operation"
+    BUILD = "build", "Build"
 
 
 class OperationVerb(TextChoices):

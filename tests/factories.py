@@ -39,11 +39,11 @@ def make_leader() -> None:
     Lease.objects.update_or_create(name=LEASE, defaults={"holder": new_id(), "expires_at": expires_at})
 
 
-def make_worker(*, threads: int = 4, queues: tuple[str, ...] = QUEUES) -> Worker:
+def make_worker(*, threads: int = 4, queues: tuple[str, ...] = QUEUES, build: str = "") -> Worker:
     """Register a worker as its process would."""
     worker_id = new_id()
     workers.declare_queues()
-    workers.register(worker_id, queues=queues, threads=threads)
+    workers.register(worker_id, queues=queues, threads=threads, build=build)
     return Worker.objects.get(pk=worker_id)
 
 

@@ -28,6 +28,8 @@ class Mark(NamedTuple):
 
     place: float
     label: str
+    #: The style sheet colours it.
+    kind: str = ""
 
 
 class Span(NamedTuple):
@@ -64,9 +66,9 @@ def bars(found: Sequence[Bar], *, label: str, highest: int, marks: Iterable[Mark
     drawn = format_html_join("", "{}", ((_bar(nth, bar, highest),) for nth, bar in enumerate(found)))
     lines = format_html_join(
         "",
-        '<line class="mark" x1="{0}" x2="{0}" y1="0" y2="{1}" vector-effect="non-scaling-stroke">'
+        '<line class="mark {3}" x1="{0}" x2="{0}" y1="0" y2="{1}" vector-effect="non-scaling-stroke">'
         "<title>{2}</title></line>",
-        ((f"{mark.place * width:.1f}", _BARS_HEIGHT, mark.label) for mark in marks),
+        ((f"{mark.place * width:.1f}", _BARS_HEIGHT, mark.label, mark.kind) for mark in marks),
     )
     return format_html(
         '<svg class="chart bars" viewBox="0 0 {} {}" preserveAspectRatio="none" role="group" aria-label="{}">'

@@ -152,9 +152,10 @@ def _marks(window: Window, points: Series) -> list[tuple[Mark, str]]:
     acts = Journal.objects.acts().done_after(since).newest_first()[:MOST_MARKS]
     marks: list[tuple[Mark, str]] = []
     for act in reversed(acts):
+        kind = "deploy" if act.verb == "deploy" else ""
         said = f"{who(act)}: {act.verb} {shortened(object_of(act), 40)}"
         text = format_html("{} {}", f"{act.at:%H:%M}", escape_invisible(said))
-        marks.append((Mark((act.at - since) / whole, f"{act.at:%a %H:%M} UTC, {escape_invisible(said)}"), text))
+        marks.append((Mark((act.at - since) / whole, f"{act.at:%a %H:%M} UTC, {escape_invisible(said)}", kind), text))
     return marks
 
 

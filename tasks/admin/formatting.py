@@ -15,6 +15,8 @@ from django.utils.html import format_html, format_html_join
 MAX_CHARACTERS = 16_000
 #: Tags in a row of a list, and the characters of each.
 MAX_TAGS, MAX_TAG_LENGTH = 3, 24
+#: Of a build that is a commit's hash, and of any other.
+COMMIT_LENGTH, MAX_BUILD_LENGTH = 10, 30
 
 EMPTY = "–"
 
@@ -23,6 +25,7 @@ EMPTY = "–"
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
 )
+_COMMIT = re.compile("[0-9a-f]{20,64}")
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -44,6 +47,21 @@ def tag_links(values: list[str], *, most: int = MAX_TAGS) -> str:
 def code(value: Any) -> str:
     """Show an ID in a fixed-width font."""
     return format_html("<code>{}</code>", value) if value else EMPTY
+
+
+def build_code(build: str) -> str:
+    """Show a build in a fixed-width font; of a commit's hash, the start tells it from others."""
+    return format_html('<code title="{}">{}</code>', escape_invisible(build), build_text(build)) if build else EMPTY
+
+
+def build_text(build: str) -> str:
+    """Write a build as a row has room for it."""
+    return build[:COMMIT_LENGTH] if _COMMIT.fullmatch(build) else shortened(build, MAX_BUILD_LENGTH)
+
+
+def memory_text(count: int | None) -> str:
+    """Write an amount of memory, given in bytes, in MB."""
+    return EMPTY if count is None else f"{count / 1_000_000:,.0f} MB"
 
 
 def badge(kind: str, label: str) -> str:

@@ -8,7 +8,7 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest
 from django.urls import reverse
 
-from tasks.admin.formatting import count_text, escape_invisible, relative_time, shortened
+from tasks.admin.formatting import build_text, count_text, escape_invisible, relative_time, shortened
 from tasks.contract import journal
 from tasks.contract.fields import InvalidValue
 from tasks.lifecycle import Author
@@ -62,6 +62,8 @@ def object_of(entry: Journal) -> str:
     kind = entry.get_kind_display().lower() if entry.kind != ObjectKind.TOKEN else entry.get_kind_display()
     if entry.count is not None:
         return f"{count_text(entry.count)} {kind}{'' if entry.count == 1 else 's'}"
+    if entry.kind == ObjectKind.BUILD:
+        return f"{kind} {build_text(entry.object_id)}"
     name = entry.object_name or entry.actor
     if not name:
         return shortened(f"{kind} {entry.object_id}", MAX_NAME_LENGTH)
@@ -70,8 +72,9 @@ def object_of(entry: Journal) -> str:
 
 
 def page_of(entry: Journal) -> str | None:
-    """Return the address of the object's page; None of an act on many."""
-    return reverse(_PAGES[ObjectKind(entry.kind)], args=[quote(entry.object_id)]) if entry.object_id else None
+    """Return the address of the object's page; None of an act on many, and of a build, which has no page."""
+    page = _PAGES.get(ObjectKind(entry.kind))
+    return reverse(page, args=[quote(entry.object_id)]) if page and entry.object_id else None
 
 
 def who(entry: Journal) -> str:

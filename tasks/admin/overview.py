@@ -14,7 +14,16 @@ from django.utils import timezone
 from tasks.admin import charts, operator_log
 from tasks.admin.alarms import LONG_WAIT_SECONDS, RECENT_SECONDS, Observed, alarms
 from tasks.admin.ended import chart, ended_shares, numbers, undecided
-from tasks.admin.formatting import EMPTY, count_text, duration, escape_invisible, relative_time, shortened
+from tasks.admin.formatting import (
+    EMPTY,
+    build_code,
+    count_text,
+    duration,
+    escape_invisible,
+    memory_text,
+    relative_time,
+    shortened,
+)
 from tasks.admin.queue import stats_as_text
 from tasks.admin.worker import busy_threads, count_claimed, status_badge, thread_squares
 from tasks.contract import readiness
@@ -196,6 +205,8 @@ def _workers() -> dict[str, Any]:
                 "state": "" if worker.status == WorkerStatus.ALIVE else status_badge(worker),
                 "squares": thread_squares(worker),
                 "busy": busy_threads(worker),
+                "build": build_code(worker.build),
+                "memory": memory_text(worker.memory_bytes),
                 "heartbeat": relative_time(worker.heartbeat_at),
             }
             for worker in shown

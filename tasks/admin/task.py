@@ -36,6 +36,7 @@ from tasks.admin.gantt import gantt
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.timeline import between, timeline
 from tasks.admin.verb import Verb, Whole, one_by_one
+from tasks.admin.worker import worker_names
 from tasks.contract.access import CANCEL_TASK, RETRY_TASK, SIGNAL_TASK, Action, Caller
 from tasks.contract.causes import causes_of
 from tasks.contract.sight import Lens, Sight, sight_of
@@ -306,7 +307,8 @@ class TaskAdmin(OperatedAdmin):
         events = list(Journal.objects.filter(task_id=row.pk).newest_first()[:MAX_SHOWN])
         lens: Lens = row.lens  # type: ignore[attr-defined]
         rows = list(row.attempts.order_by("-number")[:MAX_SHOWN])
-        attempts = [_attempt(attempt, lens) for attempt in rows]
+        names = worker_names(attempt.worker_id for attempt in rows)
+        attempts = [_attempt(attempt, lens) | {"worker": names.get(attempt.worker_id)} for attempt in rows]
         return {
             "timeline": timeline(row, is_first_start=all(one["number"] == row.attempt for one in attempts)),
             "gantt": gantt(row, rows, events),

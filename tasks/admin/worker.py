@@ -1,8 +1,9 @@
 """Worker pages: live workers, the tasks that each runs, and drain."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Count, DurationField, ExpressionWrapper, F, Q
@@ -14,7 +15,7 @@ from django.utils.html import format_html
 from tasks.admin.charts import squares
 from tasks.admin.display import display, display_age, display_list
 from tasks.admin.filters import WorkerStatusFilter
-from tasks.admin.formatting import badge, code, escape_invisible, json_block, relative_time
+from tasks.admin.formatting import badge, build_code, code, escape_invisible, json_block, memory_text, relative_time
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
 from tasks.contract.access import DRAIN_WORKER, VIEW_TASK
@@ -48,6 +49,8 @@ def busy_threads(worker: Any) -> str:
 
 
 _BUSY = display("busy threads", busy_threads)
+_BUILD = display("build", lambda worker: build_code(worker.build))
+_MEMORY = display("memory", lambda worker: memory_text(worker.memory_bytes))
 
 DRAIN = Verb(
     name="drain",
@@ -77,6 +80,8 @@ class WorkerAdmin(OperatedAdmin):
         _STATUS,
         display_list("queues"),
         _BUSY,
+        _BUILD,
+        _MEMORY,
         display_age("heartbeat_at", label="last heartbeat"),
         display_age("started_at"),
     )
@@ -84,6 +89,8 @@ class WorkerAdmin(OperatedAdmin):
     summary_fields = (
         _STATUS,
         _BUSY,
+        _BUILD,
+        _MEMORY,
         display_age("heartbeat_at", label="last heartbeat"),
         display_age("started_at"),
         display_age("stopped_at"),
@@ -109,6 +116,12 @@ class WorkerAdmin(OperatedAdmin):
             if may_see
             else None,
         }
+
+
+def worker_names(ids: Iterable[UUID]) -> dict[UUID, dict[str, str]]:
+    """Read the name and build of each of these workers whose row is still there, in one query."""
+    found = Worker.objects.filter(pk__in={*ids}).only("host", "pid", "build")
+    return {one.pk: {"name": escape_invisible(str(one)), "build": build_code(one.build)} for one in found}
 
 
 def count_claimed(workers: list[Worker]) -> None:

@@ -37,15 +37,21 @@ _FAILURE: Mapping[str, Schema] = {
     "frame": about(or_null(TEXT), "The innermost frame of your own code; null: unknown."),
     "first_seen_at": about(TIME, "When the first task died of it."),
     "last_seen_at": about(TIME, "When the last task died of it."),
+    "first_build": about(or_null(TEXT), "The build of your code in which the first task died of it; null: unknown."),
+    "last_build": about(or_null(TEXT), "The build in which the last task died of it; null: unknown."),
     "open": about(INTEGER, "Its open dead letters."),
     "total": about(INTEGER, "All deaths, also those whose dead letters were removed."),
     "assignee": about(or_null(TEXT), "Who looks after it."),
     "note": about(or_null(TEXT), "What people know about it."),
     "snoozed_until": about(or_null(TIME), "Until then it is not shown as something to do."),
+    "snoozed_until_new_build": about(
+        BOOLEAN,
+        "Whether it is not shown as something to do until a task dies of it in a build that did not run before.",
+    ),
 }
 _TRAIT = an_object(
     {
-        "kind": about(enum(("queue", "reason", "worker", "tag", "payload")), "What is the same."),
+        "kind": about(enum(("queue", "reason", "worker", "build", "tag", "payload")), "What is the same."),
         "name": about(or_null(TEXT), "The key of the payload; null for others."),
         "value": about(TEXT, "The value that they share."),
         "count": about(INTEGER, "How many of those compared have it."),
@@ -63,9 +69,14 @@ SCHEMAS: Mapping[str, Schema] = {
             "assignee": about(or_null({**TEXT, "maxLength": 150}), "Who looks after it; null or empty: nobody."),
             "note": about(or_null({**TEXT, "maxLength": LONGEST_NOTE}), "What people should know; null: nothing."),
             "snoozed_until": about(or_null(TIME), "Do not show it as something to do until then; null: show it."),
+            "snoozed_until_new_build": about(
+                or_null(BOOLEAN),
+                "true: do not show it as something to do until a task dies of it in a build that does not run now; "
+                "it takes the place of snoozed_until, and the other way round.",
+            ),
             "reason": WHY,
         },
-        some_of=("assignee", "note", "snoozed_until"),
+        some_of=("assignee", "note", "snoozed_until", "snoozed_until_new_build"),
     ),
     "Failure": an_object(_FAILURE),
     "Failures": an_object(

@@ -336,6 +336,8 @@ _WORKER = {
     "queues": array(TEXT, description="Queues that it serves, or single bands of them (default.high)."),
     "actors": array(TEXT, description="Actors that it can run."),
     "threads": about(INTEGER, "How many tasks it can run at the same time."),
+    "build": about(or_null(TEXT), "The build of your code that it runs; null: unknown."),
+    "memory_bytes": about(or_null(INTEGER), "The memory that it held at its last heartbeat; null: unknown."),
     "started_at": about(TIME, "When it started."),
     "heartbeat_at": about(TIME, "Its last heartbeat."),
     "lease_expires_at": about(TIME, "Without a heartbeat until then, other workers get its tasks."),

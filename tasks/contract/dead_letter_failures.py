@@ -118,11 +118,14 @@ def failure_as_dict(failure: Failure, *, url: Any, lens: Lens) -> dict[str, Any]
         "frame": failure.frame or None,
         "first_seen_at": timestamp(failure.first_seen_at),
         "last_seen_at": timestamp(failure.last_seen_at),
+        "first_build": failure.first_build or None,
+        "last_build": failure.last_build or None,
         "open": max(failure.count("open"), 0),
         "total": failure.count("total"),
         "assignee": failure.assignee or None,
         "note": failure.note or None,
         "snoozed_until": timestamp(failure.snoozed_until),
+        "snoozed_until_new_build": failure.snoozed_builds is not None,
     }
 
 
@@ -134,7 +137,10 @@ CHANGE: Mapping[str, Reader] = {
     "assignee": _optional(fields.text(150)),
     "note": _optional(fields.text(LONGEST_NOTE)),
     "snoozed_until": fields.moment,
+    "snoozed_until_new_build": fields.boolean,
 }
+#: What a value that is null becomes; all others become "".
+_IF_NULL = {"snoozed_until": None, "snoozed_until_new_build": False}
 
 
 def read_change(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +153,9 @@ def read_change(body: Mapping[str, Any]) -> dict[str, Any]:
     if errors:
         raise InvalidTask(errors=errors)
     nulls = [name for name, value in body.items() if value is None and name in CHANGE]
-    values |= {name: None if name == "snoozed_until" else "" for name in nulls}
+    values |= {name: _IF_NULL.get(name, "") for name in nulls}
+    if values.get("snoozed_until") and values.get("snoozed_until_new_build"):
+        raise InvalidTask("expected snoozed_until or snoozed_until_new_build, got both")
     if not values:
         raise InvalidTask(f"expected at least one of {', '.join(CHANGE)}")
     return values
@@ -174,7 +182,7 @@ class Anatomy(NamedTuple):
 
 
 def anatomy(failure: Failure, *, sees: Sees) -> Anatomy:
-    """Compare the newest open dead letters of a failure: their tags, queue, worker, and the keys of their payloads."""
+    """Compare the newest open dead letters of a failure: tags, queue, worker, build, and the keys of the payloads."""
     sampled = sample(failure.pk)
     counts = Counter(trait for one in sampled for trait in set(_traits(one, sees)))
     least = max(2, len(sampled) * LEAST_SHARE) if len(sampled) > 1 else 1
@@ -188,6 +196,8 @@ def _traits(one: Sampled, sees: Sees) -> Iterator[tuple[str, str, str]]:
     yield "reason", "", one.letter.get_reason_display()
     if one.worker:
         yield "worker", "", one.worker
+    if one.build:
+        yield "build", "", one.build
     if one.task is None:
         return
     for tag in one.task.tags:

@@ -21,6 +21,8 @@ def worker_as_dict(worker: Worker) -> dict[str, Any]:
         "queues": worker.queues,
         "actors": worker.actors,
         "threads": worker.threads,
+        "build": worker.build or None,
+        "memory_bytes": worker.memory_bytes,
         "started_at": timestamp(worker.started_at),
         "heartbeat_at": timestamp(worker.heartbeat_at),
         "lease_expires_at": timestamp(worker.lease_expires_at),

@@ -50,6 +50,8 @@ class Outcome:
     is_failure: bool = False
     is_crash: bool = False
     retry_delay_seconds: float = 0
+    #: Of the code that ran it, which its failure keeps if the task dies; "" is unknown.
+    build: str = ""
     #: Where and how it runs again; None leaves them as they are.
     retry_queue: str | None = None
     retry_priority: int | None = None
@@ -107,7 +109,7 @@ class Outcome:
     def _cause(self) -> dict[str, Any]:
         frame = own_frame(self.traceback)
         cause = fingerprint(self.actor, self.error_type, self.error_message, frame=frame)
-        return {"letter": new_id(), "fingerprint": cause, "frame": frame}
+        return {"letter": new_id(), "fingerprint": cause, "frame": frame, "build": self.build}
 
 
 # The parts of the one statement that ends a whole batch of attempts. Nothing is joined with `ended`: without an index,
@@ -119,7 +121,7 @@ outcome AS MATERIALIZED (
         finished_at timestamptz, result jsonb, error_type text, error_message text, traceback text, note text,
         progress jsonb, log jsonb,
         failed integer, crashed integer, delay double precision, retry_queue text, retry_priority smallint,
-        reason text, letter uuid, fingerprint text, frame text
+        reason text, letter uuid, fingerprint text, frame text, build text
     )
 )"""
 
@@ -172,7 +174,7 @@ ended AS (
     FROM held
     WHERE {in_batch("held")}
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, task.owner_id, held.attempt, held.letter,
-              held.reason, held.error_type, held.error_message, held.fingerprint, held.frame,
+              held.reason, held.error_type, held.error_message, held.fingerprint, held.frame, held.build,
               task.settled_as IS NOT NULL AS has_children, task.batch_id,
               EXTRACT(EPOCH FROM held.finished_at - held.started_at)::double precision AS seconds,
               EXTRACT(EPOCH FROM held.started_at - held.due_at)::double precision AS waited
@@ -199,7 +201,7 @@ died AS (
 
 _COUNTED = f"""
 counted AS (
-    {failures.died("ended WHERE status = 'DEAD'")}
+    {failures.died("ended WHERE status = 'DEAD'", build="build")}
 )"""
 
 

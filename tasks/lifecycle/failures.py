@@ -14,6 +14,7 @@ from tasks.db.statements import fetch
 from tasks.errors import NotFound
 from tasks.lifecycle.journal import UNKNOWN, Author, record
 from tasks.lifecycle.predicates import IS_LEADING, IS_OPEN, LEAD
+from tasks.models import Worker
 from tasks.states import ObjectKind
 
 #: Deltas that one statement adds up.
@@ -25,7 +26,7 @@ _SAMPLED = ("actor", "error_type", "error_message", "frame")
 
 def died(
     rows: str, *, letter: str = "letter", task: str = "id", error_type: str = "error_type",
-    message: str = "error_message", frame: str = "frame",
+    message: str = "error_message", frame: str = "frame", build: str = "''",
 ) -> str:  # fmt: skip
     """Write the INSERT of a statement that writes dead letters: how many of each cause.
 
@@ -33,6 +34,7 @@ def died(
         rows: what died, as in FROM and WHERE, with a fingerprint and an actor. All others are SQL of its columns.
     """
     newest = {"actor": "actor::text", "error_type": f"{error_type}::text", "frame": f"{frame}::text", "task_id": task}
+    newest["build"] = f"COALESCE({build}, '')"
     newest["error_message"] = f"left({message}, {LONGEST_SAMPLE})"
     picked = ", ".join(f"(array_agg({source} ORDER BY {letter} DESC))[1]" for source in newest.values())
     return f"""INSERT INTO callboard_failuredelta (fingerprint, opened, died, {", ".join(newest)})
@@ -56,6 +58,11 @@ _KEPT = ", ".join(
 _NEWEST = ", ".join(
     f"COALESCE((array_agg({name} ORDER BY id DESC) FILTER (WHERE died > 0))[1], '')" for name in _SAMPLED
 )
+_BUILD = "COALESCE((array_agg(build ORDER BY {}) FILTER (WHERE died > 0 AND build <> ''))[1], '')"
+# A failure that is snoozed until a new build wakes when a task dies of it in a build that did not run at that moment.
+_IS_IN_NEW_BUILD = """failure.snoozed_builds IS NOT NULL AND EXISTS (
+            SELECT FROM folded WHERE folded.fingerprint = failure.fingerprint AND folded.died > 0
+              AND folded.build <> '' AND folded.build <> ALL (failure.snoozed_builds))"""
 # Deltas are not numbered in the order of their commits: a re-drive may be added up before the death.
 _FOLD = f"""
 WITH {LEAD}, waiting AS MATERIALIZED (
@@ -65,16 +72,20 @@ WITH {LEAD}, waiting AS MATERIALIZED (
     DELETE FROM callboard_failuredelta AS delta USING waiting WHERE delta.id = waiting.id RETURNING delta.*
 ), added AS (
     INSERT INTO callboard_failure AS failure (
-        fingerprint, open, total, first_seen_at, last_seen_at, {", ".join(_SAMPLED)}, task_id
+        fingerprint, open, total, first_seen_at, last_seen_at, {", ".join(_SAMPLED)}, task_id, first_build, last_build
     )
     SELECT fingerprint, sum(opened), sum(died), min(at), COALESCE(max(at) FILTER (WHERE died > 0), min(at)), {_NEWEST},
-           (array_agg(task_id ORDER BY id DESC) FILTER (WHERE died > 0))[1]
+           (array_agg(task_id ORDER BY id DESC) FILTER (WHERE died > 0))[1],
+           {_BUILD.format("id")}, {_BUILD.format("id DESC")}
     FROM folded GROUP BY fingerprint ORDER BY fingerprint
     ON CONFLICT (fingerprint) DO UPDATE
     SET open = failure.open + excluded.open, total = failure.total + excluded.total,
         first_seen_at = LEAST(failure.first_seen_at, excluded.first_seen_at),
         last_seen_at = CASE WHEN excluded.total > 0 THEN GREATEST(failure.last_seen_at, excluded.last_seen_at)
                             ELSE failure.last_seen_at END,
+        first_build = CASE WHEN failure.total = 0 THEN excluded.first_build ELSE failure.first_build END,
+        last_build = COALESCE(NULLIF(excluded.last_build, ''), failure.last_build),
+        snoozed_builds = CASE WHEN {_IS_IN_NEW_BUILD} THEN NULL ELSE failure.snoozed_builds END,
         {_KEPT}
 )
 SELECT count(*) FROM folded
@@ -148,7 +159,8 @@ def look_after(fingerprint: str, change: dict[str, Any], *, by: Author = UNKNOWN
     """Change who looks after a failure, its note, or until when it is snoozed.
 
     Parameters:
-        change: any of ``assignee``, ``note``, ``snoozed_until``.
+        change: any of ``assignee``, ``note``, ``snoozed_until``, and ``snoozed_until_new_build``, which is true or
+            false. A time and a new build take the place of each other.
 
     Raises:
         NotFound: no such failure.
@@ -156,9 +168,28 @@ def look_after(fingerprint: str, change: dict[str, Any], *, by: Author = UNKNOWN
     found = Failure.objects.filter(pk=fingerprint).select_for_update().first()
     if found is None:
         raise NotFound(f"there is no failure {fingerprint}")
-    for name, value in change.items():
+    values = _snoozed(found, change)
+    for name, value in values.items():
         setattr(found, name, value)
-    found.save(update_fields=list(change))
+    found.save(update_fields=list(values))
     detail = {name: str(value or "") for name, value in change.items()}
     record(by, "edit", ObjectKind.FAILURE, fingerprint, name=f"{found.actor}: {found.error_type}", detail=detail)
     return found
+
+
+def _snoozed(found: Failure, change: dict[str, Any]) -> dict[str, Any]:
+    """Give the columns for a change: a snooze until a new build keeps the builds that are known at that moment."""
+    values = dict(change)
+    if "snoozed_until_new_build" in values:
+        is_snoozed = values.pop("snoozed_until_new_build")
+        values["snoozed_builds"] = _known_builds(found) if is_snoozed else None
+        if is_snoozed:
+            values["snoozed_until"] = None
+    elif values.get("snoozed_until"):
+        values["snoozed_builds"] = None
+    return values
+
+
+def _known_builds(found: Failure) -> list[str]:
+    running = Worker.objects.present().values_list("build", flat=True).distinct()
+    return sorted({*running, found.last_build} - {""})

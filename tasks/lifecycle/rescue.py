@@ -52,7 +52,7 @@ SELECT task.id, task.attempt, task.worker_id, task.actor, task.failures, task.cr
        COALESCE((
            SELECT last.outcome = 'LOST' AND last.error_type = 'WorkerLost' FROM callboard_attempt AS last
            WHERE last.task_id = task.id ORDER BY last.number DESC LIMIT 1
-       ), false)
+       ), false), COALESCE(worker.build, '')
 FROM callboard_task AS task
 LEFT JOIN callboard_worker AS worker ON worker.id = task.worker_id
 CROSS JOIN LATERAL (SELECT task.id || ':' || task.attempt AS key) AS named
@@ -88,6 +88,7 @@ class _Held(NamedTuple):
     has_ended: bool | None
     #: Whether the previous attempt was lost with its worker, too.
     was_lost_before: bool
+    build: str
 
 
 def rescue_lost(*, lease: str, term: int) -> list[Moved]:
@@ -189,6 +190,7 @@ def _outcome(
         started_at=None if ended_as is None else started_at or held.started_at,
         finished_at=held.now,
         actor=held.actor,
+        build=held.build,
         error_type=error_type,
         error_message=error_message,
         **fields,

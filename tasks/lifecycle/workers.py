@@ -15,6 +15,7 @@ from tasks.db.statements import as_json, fetch, is_lock_timeout
 from tasks.lifecycle.journal import UNKNOWN, Author, entries
 from tasks.lifecycle.predicates import IS_LEADING, LEAD, LIVE_WORKER, NOT_GONE
 from tasks.models import Queue
+from tasks.states import Door
 
 
 def declare_queues(**_: Any) -> None:
@@ -22,19 +23,34 @@ def declare_queues(**_: Any) -> None:
     Queue.objects.bulk_create([Queue(name=name) for name in registry.queue_names()], ignore_conflicts=True)
 
 
-_REGISTER = """
-INSERT INTO callboard_worker (id, host, pid, queues, actors, threads, lease_expires_at)
-VALUES (%(id)s, %(host)s, %(pid)s, %(queues)s, %(actors)s, %(threads)s,
+# A build is deployed when its first worker comes; workers that are restarted deploy nothing, and a return to an older
+# build is a deploy, too. The advisory lock lets one worker look at a time, or two could deploy the same build.
+_REGISTER = f"""
+SELECT pg_advisory_xact_lock(hashtext('callboard deploy'));
+WITH deployed AS (
+    SELECT %(build)s::text AS build
+    WHERE %(build)s <> ''
+      AND NOT EXISTS (SELECT FROM callboard_worker AS worker WHERE {NOT_GONE} AND worker.build = %(build)s)
+      AND %(build)s IS DISTINCT FROM (
+          SELECT last.object_id FROM callboard_journal AS last WHERE last.verb = 'deploy' ORDER BY last.id DESC LIMIT 1)
+), noted AS (
+    {entries("deployed", verb="'deploy'", kind="'build'", id="build")}
+)
+INSERT INTO callboard_worker (id, host, pid, queues, actors, threads, build, memory_bytes, lease_expires_at)
+VALUES (%(id)s, %(host)s, %(pid)s, %(queues)s, %(actors)s, %(threads)s, %(build)s, %(memory)s,
         statement_timestamp() + %(lease)s * interval '1 second')
 RETURNING id
 """
 
 
-def register(worker_id: UUID, *, queues: Sequence[str], threads: int) -> None:
-    """Register a worker; from now on tasks are dispatched for it.
+def register(
+    worker_id: UUID, *, queues: Sequence[str], threads: int, build: str = "", memory_bytes: int | None = None
+) -> None:
+    """Register a worker; from now on tasks are dispatched for it. The first one of a build records a deploy.
 
     Parameters:
         queues: names of queues, for all of their bands, or of single bands ("default.high").
+        build: of the user's code; "" is unknown, and records nothing.
     """
     fetch(
         _REGISTER,
@@ -45,6 +61,9 @@ def register(worker_id: UUID, *, queues: Sequence[str], threads: int) -> None:
             "queues": list(queues),
             "actors": registry.actor_names(),
             "threads": threads,
+            "build": build,
+            "memory": memory_bytes,
+            **Author(door=Door.WORKER).parameters,
             "lease": conf.WORKER_LEASE_SECONDS,
         },
     )
@@ -67,13 +86,16 @@ _HEARTBEAT = f"""
 UPDATE callboard_worker AS worker
 SET heartbeat_at = statement_timestamp(),
     lease_expires_at = statement_timestamp() + %(lease)s * interval '1 second',
-    unwritten = %(unwritten)s
+    unwritten = %(unwritten)s,
+    memory_bytes = %(memory)s
 WHERE worker.id = %(id)s AND {NOT_GONE}
 RETURNING worker.status
 """
 
 
-def beat(worker_id: UUID, *, unwritten: Sequence[tuple[UUID, int]] = ()) -> HeartbeatReply:
+def beat(
+    worker_id: UUID, *, unwritten: Sequence[tuple[UUID, int]] = (), memory_bytes: int | None = None
+) -> HeartbeatReply:
     """Renew a worker's lease, and tell it whether it is still present and should drain.
 
     A lease that has ended can still be renewed until the worker is declared gone: only after that declaration may its
@@ -84,7 +106,8 @@ def beat(worker_id: UUID, *, unwritten: Sequence[tuple[UUID, int]] = ()) -> Hear
             stuck.
     """
     keys = [f"{id}:{attempt}" for id, attempt in unwritten]
-    rows = fetch(_LOCK_TIMEOUT + _HEARTBEAT, {"id": worker_id, "lease": conf.WORKER_LEASE_SECONDS, "unwritten": keys})
+    given = {"id": worker_id, "lease": conf.WORKER_LEASE_SECONDS, "unwritten": keys, "memory": memory_bytes}
+    rows = fetch(_LOCK_TIMEOUT + _HEARTBEAT, given)
     return HeartbeatReply(is_present=bool(rows), is_draining=any(status == "DRAINING" for (status,) in rows))
 
 

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Count, Q, Sum
 from django.db.models.functions import Coalesce, Now
 
+from tasks.conf import LONGEST_BUILD
 from tasks.models.ids import new_id
 from tasks.states import WorkerStatus
 
@@ -61,6 +62,10 @@ class Worker(models.Model):
     lease_expires_at = models.DateTimeField()
     stopped_at = models.DateTimeField(null=True, blank=True)
     crash = models.JSONField(null=True, blank=True, help_text="What the supervisor saw when the process died.")
+    build = models.CharField(
+        max_length=LONGEST_BUILD, db_default="", default="", blank=True, help_text="Of your code; empty: unknown."
+    )
+    memory_bytes = models.BigIntegerField(null=True, blank=True, help_text="At the last heartbeat; empty: unknown.")
     unwritten = ArrayField(
         models.CharField(max_length=60), db_default=[], help_text="Runs that ended; their outcomes wait for a lock."
     )

@@ -15,6 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from tasks import __version__, circuit_breaker
+from tasks.conf import conf
 from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import Moved, transitioned
 from tasks.lifecycle.signals import ENDINGS
@@ -146,8 +147,8 @@ class BuildInfo(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give one gauge; its labels are the information and its value is 1."""
-        info = GaugeMetricFamily("callboard_build_info", "The running release.", labels=["version", "python"])
-        info.add_metric([__version__, platform.python_version()], 1)
+        info = GaugeMetricFamily("callboard_build_info", "The running release.", labels=["version", "build", "python"])
+        info.add_metric([__version__, conf.BUILD, platform.python_version()], 1)
         yield info
 
 

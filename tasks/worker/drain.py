@@ -1,9 +1,7 @@
 """The drain: the process stops claiming, and ends once it holds nothing."""
 
 import os
-import resource
 import signal
-import sys
 import threading
 import time
 
@@ -11,6 +9,7 @@ from tasks.conf import conf
 from tasks.worker.flight_recorder import Recorder
 from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Interrupter
+from tasks.worker.memory import peak_bytes
 
 #: How long a process may take to heed the signal that it has sent to itself.
 SIGNAL_SECONDS = 5.0
@@ -57,7 +56,7 @@ class Drain:
         if not ended:
             # Or, where the limit is too low, one process would follow another, and none would run a task.
             return False
-        return bool((0 < conf.WORKER_MAX_TASKS <= ended) or (0 < most_bytes <= _peak_bytes()))
+        return bool((0 < conf.WORKER_MAX_TASKS <= ended) or (0 < most_bytes <= peak_bytes()))
 
     def retire(self) -> None:
         """Stop claiming, and end once nothing is held; the supervisor starts another process right away."""
@@ -96,8 +95,3 @@ class Drain:
     def _signal(self) -> None:
         self._signalled_monotonic = time.monotonic()
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _peak_bytes() -> int:
-    # Linux counts in kB, macOS in bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -20,6 +20,7 @@ from tasks.worker.completer import Completer
 from tasks.worker.drain import Drain
 from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Cancelled, Interrupter
+from tasks.worker.memory import resident_bytes
 
 log = get_logger(__name__)
 
@@ -103,7 +104,7 @@ class Heartbeat:
         unwritten = self._completer.unwritten(older_than_seconds=conf.HEARTBEAT_INTERVAL_SECONDS)
         try:
             with call_timeout.bounded(conf.WORKER_LEASE_SECONDS):
-                heard = workers.beat(self._inflight.worker_id, unwritten=unwritten)
+                heard = workers.beat(self._inflight.worker_id, unwritten=unwritten, memory_bytes=resident_bytes())
         except DatabaseProblem as error:
             if not is_lock_timeout(error):
                 raise

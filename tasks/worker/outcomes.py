@@ -350,6 +350,7 @@ def _outcome(
         started_at=execution.at(execution.started_monotonic),
         finished_at=execution.at(execution.finished_monotonic),
         actor=claimed.actor,
+        build=conf.BUILD,
         note=_joined(execution.note, note),
         error_type=report.error_type,
         error_message=report.message,

@@ -30,6 +30,7 @@ from tasks.worker.grace_period import GracePeriod
 from tasks.worker.heartbeat import Heartbeat
 from tasks.worker.inflight import Inflight
 from tasks.worker.interrupter import Interrupter
+from tasks.worker.memory import resident_bytes
 from tasks.worker.reporter import Reporter
 from tasks.worker.watchdog import EXIT_UNFINISHED, Fault, Watchdog
 
@@ -88,7 +89,13 @@ class WorkerRuntime:
             # The sweeper learns from it which worker has the unacknowledged hints in Redis.
             self._broker.broker_id = str(self.inflight.worker_id)
         workers.declare_queues()
-        workers.register(self.inflight.worker_id, queues=self.queues, threads=self._worker.worker_threads)
+        workers.register(
+            self.inflight.worker_id,
+            queues=self.queues,
+            threads=self._worker.worker_threads,
+            build=conf.BUILD,
+            memory_bytes=resident_bytes(),
+        )
         self._broker.make_consumer = self.consumer
         for part in (self.interrupter, self.completer, self.heartbeat, self._grace_period, self._sampler):
             part.start()

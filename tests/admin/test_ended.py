@@ -57,7 +57,7 @@ def test_acts_are_marked(root: Client, worker: Any) -> None:
     queues.pause("other", by=Author("olga"))
     page = html(root.get(reverse("admin:index")))
     assert re.search(r"<li><bdi>\d\d:\d\d olga: pause queue other</bdi></li>", page)
-    assert re.search(r'<line class="mark"[^>]*><title>\w+ \d\d:\d\d UTC, olga: pause queue other</title>', page)
+    assert re.search(r'<line class="mark "[^>]*><title>\w+ \d\d:\d\d UTC, olga: pause queue other</title>', page)
 
 
 @pytest.mark.parametrize("window", ["1h", "24h", "7d", "<b>"])

@@ -20,9 +20,9 @@ HOSTILE = "</b><script>alert(1)</script>\u202e"
 SECRET = "hunter2-swordfish"
 
 
-def die(worker, *, count=1, message="as asked", **task):
+def die(worker, *, count=1, message="as asked", build="", **task):
     tasks = [factories.submit(max_retries=0, **task) for _ in range(count)]
-    ends = {"death": DeathReason.NOT_RETRYABLE, "error_message": message}
+    ends = {"death": DeathReason.NOT_RETRYABLE, "error_message": message, "build": build}
     lifecycle.complete_many([factories.failure(factories.start(one, worker), worker, **ends) for one in tasks])
     lifecycle.fold_failures(**factories.make_lead())
     return tasks
@@ -171,3 +171,20 @@ def test_pages_cost_the_same_number_of_queries_for_any_number_of_rows(operator, 
     assert Failure.objects.count() == 2
     assert [count(address) for address in addresses] == few
     assert max(few) < 40
+
+
+def test_a_page_names_builds_and_snoozes_until_a_new_one(operator, db):
+    worker = factories.make_worker(build="v41")
+    die(worker, build="v41")
+    failure = Failure.objects.get()
+    page = html(operator.get(page_of(failure)))
+    assert "first seen <time" in page
+    assert page.count('in build <code title="v41">v41</code>') == 2
+    assert "build <b><bdi>v41</bdi></b>" in page, "what its deaths have in common"
+    answer = look_after(operator, failure, snooze="build")
+    assert failure.snoozed_builds == ["v41"]
+    assert "snoozed until a task dies of it in a new build" in html(answer)
+    assert "No failures" in html(operator.get(list_of(Failure)))
+    assert "RuntimeError" in html(operator.get(f"{list_of(Failure)}?show=snoozed"))
+    look_after(operator, failure, snooze="end")
+    assert failure.snoozed_builds is None

@@ -9,7 +9,7 @@ from django.urls import reverse
 from dlq import queries as dead_letters
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.lifecycle import Author, queues
+from tasks.lifecycle import Author, queues, workers
 from tasks.models import Task
 from tasks.queries import counts
 from tasks.states import Status
@@ -108,3 +108,18 @@ def test_a_capped_count_has_a_plus_sign(root, life, monkeypatch):
     monkeypatch.setattr(counts, "counts_by_status", lambda **_: many)
     assert re.search(r'Running <b title="At least this many[^"]*">10,000\+</b>', html(root.get(list_of(Task))))
     assert re.search(r'Running <b title="At least this many[^"]*">10,000\+</b>', html(root.get(reverse("admin:index"))))
+
+
+def test_the_overview_shows_the_build_and_memory_of_workers_and_marks_the_deploy(root, db):
+    commit = "a1b2c3d4e5f6a7b8c9d0a1b2c3d4e5f6a7b8c9d0"
+    worker = factories.make_worker(build=commit)
+    workers.beat(worker.pk, memory_bytes=184_300_000)
+    page = html(root.get(reverse("admin:index")))
+    assert f'<code title="{commit}">a1b2c3d4e5</code>' in page
+    assert '<td class="n" data-label="Memory">184 MB</td>' in page
+    assert re.search(r'<line class="mark deploy"[^>]*><title>\w+ \d\d:\d\d UTC, Worker: deploy build a1b2c3d4e5', page)
+    assert re.search(r"<b>Worker</b>: deploy <bdi>build a1b2c3d4e5</bdi>", page), "a build has no page"
+    for address in (list_of(worker), page_of(worker)):
+        shown = html(root.get(address))
+        assert "184 MB" in shown
+        assert commit in shown

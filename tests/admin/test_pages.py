@@ -46,6 +46,17 @@ def test_a_task_shows_its_attempts_and_history(root, life, worker):
     assert re.search(r"<b>redrive</b> by <bdi>root</bdi>", page)
 
 
+def test_an_attempt_names_its_worker_and_build_while_the_registry_knows_them(root, db):
+    worker = factories.make_worker(build="v42")
+    task = factories.make_task(Status.SUCCEEDED, worker=worker)
+    page = html(root.get(page_of(task)))
+    assert f'<bdi>{worker}</bdi></a> <code title="v42">v42</code>' in page
+    worker.delete()
+    page = html(root.get(page_of(task)))
+    assert f"<code>…{str(task.attempts.get().worker_id)[-8:]}</code></a>" in page
+    assert "v42" not in page
+
+
 def test_a_task_that_a_parents_death_cancelled_says_so_and_links_to_the_parent(root, worker, lead):
     parent = factories.submit()
     child = factories.submit(depends_on=[parent.pk])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dlq.models import DeadLetter
+from dlq.models import DeadLetter, Failure
 from tasks import lifecycle
 from tasks.models import ApiToken, Operation, Task
 from tasks.states import Status
@@ -122,3 +122,22 @@ def test_a_failure_tells_what_its_deaths_have_in_common(staff, letters) -> None:
     assert staff.get(f"{FAILURES}?open=false").json()["results"] == []
     assert staff.get(f"{FAILURES}?open=maybe").status_code == 400
     assert staff.get(f"{FAILURES}/nonsense").status_code == 404
+
+
+def test_a_failure_is_snoozed_until_a_new_build(staff, letters) -> None:
+    Failure.objects.update(first_build="a1", last_build="b2")
+    url = f"{FAILURES}/{letters[0].fingerprint}"
+    read = staff.get(url).json()
+    assert (read["first_build"], read["last_build"], read["snoozed_until_new_build"]) == ("a1", "b2", False)
+
+    def patch(**change: Any) -> Any:
+        return staff.patch(url, change, content_type="application/json")
+
+    assert patch(snoozed_until_new_build=True).json()["snoozed_until_new_build"] is True
+    assert len(staff.get(f"{FAILURES}?snoozed=true").json()["results"]) == 1
+    assert staff.get(f"{FAILURES}?snoozed=false").json()["results"] == []
+    both = patch(snoozed_until_new_build=True, snoozed_until="2099-01-01T00:00:00Z")
+    assert (both.status_code, both.json()["detail"][:8]) == (400, "expected")
+    assert patch(snoozed_until_new_build="soon").status_code == 400
+    assert Failure.objects.get().snoozed_builds == ["b2"], "a refused change changes nothing"
+    assert patch(snoozed_until_new_build=None).json()["snoozed_until_new_build"] is False

@@ -36,6 +36,16 @@ def test_workers_are_filtered_by_status(staff, worker):
     assert len(staff.get(f"{WORKERS}?status=alive&status=GONE").json()["results"]) == 2
 
 
+def test_a_worker_tells_its_build_and_memory(staff, db):
+    worker = factories.make_worker(build="a1b2c3")
+    workers.beat(worker.pk, memory_bytes=123_456_789)
+    body = staff.get(f"{WORKERS}/{worker.pk}").json()
+    assert (body["build"], body["memory_bytes"]) == ("a1b2c3", 123_456_789)
+    Worker.objects.update(build="", memory_bytes=None)
+    body = staff.get(f"{WORKERS}/{worker.pk}").json()
+    assert (body["build"], body["memory_bytes"]) == (None, None)
+
+
 def test_a_worker_tells_what_it_runs(staff, worker):
     task = factories.make_task(Status.RUNNING, worker=worker)
     body = staff.get(f"{WORKERS}/{worker.pk}").json()

@@ -4,7 +4,7 @@ import pytest
 
 from tasks import lifecycle
 from tasks.models import Journal, Operation, Worker
-from tasks.states import Door, Status
+from tasks.states import Door, ObjectKind, Status
 from tests.commands.cli import callboard, callboard_json, refused
 from tests.factories import make_lead, make_task, open_letter
 
@@ -55,3 +55,16 @@ def test_nonsense_is_one_line(failure: str) -> None:
     assert "32 hexadecimal digits" in refused("dlq", "redrive", "--failure", "x")[0]
     assert "no open dead letters" in refused("dlq", "redrive", "--failure", "0" * 32)[0]
     assert "from 0.01" in refused("dlq", "redrive", "--failure", failure, "--rate", "0")[0]
+
+
+def test_a_failure_is_snoozed_until_a_time_or_a_new_build_and_woken(failure: str) -> None:
+    snoozed = callboard_json("dlq", "snooze", failure, "--until-new-build", "--reason", "the fix is merged")
+    assert (snoozed["snoozed_until_new_build"], snoozed["snoozed_until"]) == (True, None)
+    assert Journal.objects.about(ObjectKind.FAILURE, failure).get().reason == "the fix is merged"
+    snoozed = callboard_json("dlq", "snooze", failure, "--until", "2099-01-31T09:00:00Z")
+    assert (snoozed["snoozed_until_new_build"], snoozed["snoozed_until"][:10]) == (False, "2099-01-31")
+    woken = callboard_json("dlq", "snooze", failure, "--wake")
+    assert (woken["snoozed_until_new_build"], woken["snoozed_until"]) == (False, None)
+    for words in ([], ["--wake", "--until-new-build"], ["--until", "tomorrow"]):
+        refused("dlq", "snooze", failure, *words)
+    assert refused("dlq", "snooze", "0" * 32, "--wake")[0] == f"there is no failure {'0' * 32}"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db.models import F
+from django.utils import timezone
 
 from dlq.models import DeadLetter, Failure, FailureDelta
 from tasks import lifecycle
@@ -210,3 +211,77 @@ def test_old_failures_without_open_dead_letters_are_pruned(worker, lead) -> None
     assert lifecycle.prune_failures(keep_seconds=60, batch=10, lease=lead["lease"], term=lead["term"] - 1) == 0
     assert lifecycle.prune_failures(keep_seconds=60, batch=10, **lead) == 1
     assert Failure.objects.get().error_message == "'y'"
+
+
+def die_in(build: str, worker: Worker, lead: Any) -> Failure:
+    die(worker, build=build)
+    fold(lead)
+    return Failure.objects.get()
+
+
+def test_a_failure_keeps_the_first_and_the_last_build_in_which_a_task_died(worker, lead) -> None:
+    die_in("a1", worker, lead)
+    for build in ("b2", "c3"):
+        die(worker, build=build)
+    fold(lead)
+    found = die_in("", worker, lead)
+    assert (found.first_build, found.last_build, found.total) == ("a1", "c3", 4), "an unknown build says nothing"
+
+
+def test_the_first_build_of_a_failure_from_before_builds_stays_unknown(worker, lead) -> None:
+    die_in("", worker, lead)
+    found = die_in("b2", worker, lead)
+    assert (found.first_build, found.last_build) == ("", "b2")
+
+
+def test_who_loses_its_worker_died_in_the_build_of_that_worker(lead) -> None:
+    make_worker(build="other")
+    task = submit(max_retries=0, time_limit_seconds=1)
+    start(task, make_worker(build="a1"))
+    age(task, started_at=timedelta(hours=2))
+    lifecycle.rescue_stuck(**lead)
+    fold(lead)
+    assert Failure.objects.get().first_build == "a1"
+
+
+def test_a_snooze_until_a_new_build_ends_with_a_death_in_one(lead) -> None:
+    worker = make_worker(build="a1")
+    make_worker(build="a2")
+    found = die_in("a1", worker, lead)
+    now = timezone.now()
+    found = lifecycle.look_after(found.pk, {"snoozed_until_new_build": True})
+    assert (found.snoozed_builds, found.is_snoozed(now=now)) == (["a1", "a2"], True)
+    assert list(Failure.objects.snoozed(now=now)) == [found]
+    assert not Failure.objects.awake(now=now)
+    for build in ("a1", "a2", ""):
+        assert die_in(build, worker, lead).is_snoozed(now=now), "both ran when it was snoozed"
+    # The newest death of a fold may be one of the old build, which still runs beside the new one.
+    die(worker, build="b2")
+    assert not die_in("a1", worker, lead).is_snoozed(now=now)
+    assert Failure.objects.awake(now=now).get().total == 6
+
+
+def test_another_failure_in_the_new_build_ends_no_snooze(lead) -> None:
+    worker = make_worker(build="a1")
+    found = die_in("a1", worker, lead)
+    lifecycle.look_after(found.pk, {"snoozed_until_new_build": True})
+    die(worker, build="b2", error_message="'y'")
+    fold(lead)
+    found.refresh_from_db()
+    assert found.snoozed_builds == ["a1"]
+    assert Failure.objects.awake(now=timezone.now()).get().error_message == "'y'"
+
+
+def test_a_time_and_a_new_build_take_the_place_of_each_other(worker, lead) -> None:
+    key = die_in("a1", worker, lead).pk
+    later = timezone.now() + timedelta(hours=1)
+    found = lifecycle.look_after(key, {"snoozed_until": later})
+    found = lifecycle.look_after(key, {"snoozed_until_new_build": True})
+    assert (found.snoozed_until, found.snoozed_builds) == (None, ["a1"])
+    found = lifecycle.look_after(key, {"snoozed_until": later})
+    assert (found.snoozed_until, found.snoozed_builds) == (later, None)
+    found = lifecycle.look_after(key, {"snoozed_until_new_build": False})
+    assert found.snoozed_until == later
+    found = lifecycle.look_after(key, {"snoozed_until_new_build": True})
+    found = lifecycle.look_after(key, {"note": "x"})
+    assert found.snoozed_builds == ["a1"], "a note wakes nothing"

@@ -6,8 +6,8 @@ import pytest
 
 from tasks import lifecycle
 from tasks.lifecycle import workers
-from tasks.models import Task, Term
-from tasks.states import WorkerStatus
+from tasks.models import Journal, Task, Term
+from tasks.states import Door, WorkerStatus
 from tests.factories import age, let_lease_run_out, make_worker, start, submit
 
 pytestmark = pytest.mark.django_db
@@ -64,3 +64,44 @@ def test_an_orderly_end_is_reported_once(worker) -> None:
     assert not workers.report_end(worker.pk, kind="crashed", detail="late", records=[])
     worker.refresh_from_db()
     assert worker.crash is None
+
+
+def deploys() -> list[str]:
+    return [entry.object_id for entry in Journal.objects.of_verb("deploy").order_by("id")]
+
+
+def test_a_heartbeat_tells_the_memory(worker) -> None:
+    assert worker.memory_bytes is None
+    workers.beat(worker.pk, memory_bytes=123_000_000)
+    worker.refresh_from_db()
+    assert worker.memory_bytes == 123_000_000
+
+
+def test_the_first_worker_of_a_build_is_a_deploy_and_its_others_are_none() -> None:
+    first, second = make_worker(build="a1"), make_worker(build="a1")
+    assert [one.build for one in (first, second)] == ["a1", "a1"]
+    entry = Journal.objects.of_verb("deploy").get()
+    assert (entry.object_id, entry.kind, entry.door, entry.by) == ("a1", "build", Door.WORKER, "")
+    for one in (first, second):
+        workers.leave(one.pk)
+    make_worker(build="a1")
+    assert deploys() == ["a1"], "a restart of all workers is no deploy"
+
+
+def test_a_worker_of_the_old_build_that_restarts_while_a_new_one_comes_is_no_deploy() -> None:
+    one, _ = make_worker(build="a1"), make_worker(build="a1")
+    make_worker(build="b2")
+    workers.leave(one.pk)
+    make_worker(build="a1")
+    assert deploys() == ["a1", "b2"]
+
+
+def test_a_return_to_an_older_build_is_a_deploy() -> None:
+    for build in ("a1", "b2", "a1"):
+        workers.leave(make_worker(build=build).pk)
+    assert deploys() == ["a1", "b2", "a1"]
+
+
+def test_workers_without_a_build_deploy_nothing() -> None:
+    assert make_worker().build == ""
+    assert deploys() == []

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from scheduler_site import addresses, env, settings
 from scheduler_site.no_database import base as no_database
+from tasks import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,6 +97,15 @@ def test_parts_make_a_database_url(monkeypatch: pytest.MonkeyPatch) -> None:
     url = addresses.database_url_from_parts()
     assert url == "postgres://me:p%40ss%2Fword@db:5433/app"
     assert addresses.database_settings(url, max_age_seconds=0)["PASSWORD"] == "p@ss/word"
+
+
+def test_the_build_is_the_one_that_the_platform_names_unless_it_is_set() -> None:
+    assert load_settings("settings.BUILD").stdout.strip() == __version__
+    assert load_settings("settings.BUILD", RENDER_GIT_COMMIT="a1b2c3").stdout.strip() == "a1b2c3"
+    assert load_settings("settings.BUILD", GIT_COMMIT="d4", RENDER_GIT_COMMIT="a1").stdout.strip() == "d4"
+    assert load_settings("settings.BUILD", BUILD="v7", GIT_COMMIT="d4").stdout.strip() == "v7"
+    refused = load_settings("settings.BUILD", BUILD="x" * 101).stderr
+    assert "BUILD: expected text of at most 100 characters, got" in refused
 
 
 def test_redis_parts_make_a_broker_url() -> None:

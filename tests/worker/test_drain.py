@@ -47,9 +47,9 @@ def test_a_process_is_due_when_it_has_run_its_share_of_tasks(stage, settings) ->
 def test_a_process_is_due_when_it_has_grown_too_large(stage, settings, monkeypatch) -> None:
     settings.WORKER_MAX_TASKS, settings.WORKER_MAX_MEMORY_MB = 0, 100
     stage.inflight.ended = 1
-    monkeypatch.setattr(module, "_peak_bytes", lambda: 99_999_999)
+    monkeypatch.setattr(module, "peak_bytes", lambda: 99_999_999)
     assert not stage.drain.is_due
-    monkeypatch.setattr(module, "_peak_bytes", lambda: 100_000_000)
+    monkeypatch.setattr(module, "peak_bytes", lambda: 100_000_000)
     assert stage.drain.is_due
     stage.inflight.ended = 0
     assert not stage.drain.is_due, "or no process would run any task"

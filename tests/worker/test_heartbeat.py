@@ -34,7 +34,8 @@ def heard(monkeypatch) -> list[Any]:
     answers: list[Any] = []
     reconciled: list[Reconciled] = []
 
-    def beat(worker_id: UUID, *, unwritten: Any) -> HeartbeatReply:
+    def beat(worker_id: UUID, *, unwritten: Any, memory_bytes: int | None) -> HeartbeatReply:
+        assert memory_bytes is None or memory_bytes > 1_000_000
         answer = answers.pop(0) if answers else news()
         if callable(answer):
             answer = answer()

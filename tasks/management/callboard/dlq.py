@@ -1,4 +1,4 @@
-"""``callboard dlq``: list, show, failures, redrive, discard."""
+"""``callboard dlq``: list, show, failures, snooze, redrive, discard."""
 
 from argparse import Namespace
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from tasks.contract import fields
 from tasks.contract.dead_letter_failures import DEFAULT_LIMIT, MOST_LISTED, failure_as_dict, last_seen, lenses_of
 from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses
 from tasks.contract.operations import DEFAULT_STOP_PERCENT, find_rows, read_course
-from tasks.contract.sight import Sees
+from tasks.contract.sight import Sees, Sight
 from tasks.errors import NotFound
 from tasks.lifecycle import Author, operations
 from tasks.management.callboard import lists, operator, parsing, verbs
@@ -43,6 +43,8 @@ _FAILURES = (
     Column("DEATHS", "total", is_number=True),
     Column("LAST SEEN", "last_seen_at"),
     Column("FIRST SEEN", "first_seen_at", from_width=WIDE),
+    Column("LAST BUILD", "last_build", from_width=WIDE),
+    Column("FIRST BUILD", "first_build", from_width=WIDEST),
     Column("MESSAGE", "error.message", wraps=True, from_width=WIDE),
     Column("RAISED AT", "frame", wraps=True, from_width=WIDEST),
     Column("ASSIGNED TO", "assignee", from_width=WIDEST),
@@ -83,6 +85,18 @@ def register(commands: parsing.Commands) -> None:
         "--limit", type=int, default=DEFAULT_LIMIT, metavar="N", help=f"at most N, 1 to {MOST_LISTED}"
     )
     lists.add_secrets_option(failures)
+    snoozing = parsing.add_command(
+        nouns, "snooze", snooze, help="hide a failure from what is to be done, until a time or a new build",
+        examples=["dlq snooze FINGERPRINT --until-new-build", "dlq snooze FINGERPRINT --until 2030-01-31T09:00:00Z"],
+    )  # fmt: skip
+    snoozing.add_argument("fingerprint", metavar="FINGERPRINT", help="of the failure")
+    end = snoozing.add_mutually_exclusive_group(required=True)
+    end.add_argument(
+        "--until-new-build", action="store_true", help="until a task dies of it in a build that does not run now"
+    )
+    end.add_argument("--until", metavar="TIME", help="a date and time with its zone (ISO 8601)")
+    end.add_argument("--wake", action="store_true", help="end the snooze")
+    parsing.add_reason(snoozing)
     # Ids, or one failure.
     redriving = add_verb(
         "redrive", redrive, number="*", help="run the tasks of dead letters again, with a fresh set of retries"
@@ -155,6 +169,16 @@ def list_failures(options: Namespace, out: Output) -> None:
     seen, url = lenses_of(found.rows, sees=lists.sees(options)), lists.address("api-failures")
     written = [failure_as_dict(one, url=url, lens=seen[one.pk]) for one in found.rows]
     out.rows(written, _FAILURES, has_more=found.is_capped)
+
+
+def snooze(options: Namespace, out: Output) -> None:
+    """Snooze a failure, or wake it."""
+    fingerprint = parsing.read("FINGERPRINT", fields.fingerprint, options.fingerprint)
+    until = parsing.read("--until", fields.moment, options.until) if options.until is not None else None
+    change = {"snoozed_until": until, "snoozed_until_new_build": options.until_new_build}
+    found = lifecycle.look_after(fingerprint, change, by=operator.author(options))
+    lens = lenses_of([found], sees=lambda _: Sight.MASKED)[found.pk]
+    out.record(failure_as_dict(found, url=lists.address("api-failures"), lens=lens), hidden=("url",))
 
 
 def discard(options: Namespace, out: Output) -> None:

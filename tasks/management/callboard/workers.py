@@ -20,6 +20,7 @@ COLUMNS = (
     Column("STATUS", "status"),
     Column("THREADS", "threads", is_number=True),
     Column("HEARTBEAT", "heartbeat_at"),
+    Column("BUILD", "build", from_width=WIDE),
     Column("QUEUES", "queues", wraps=True, from_width=WIDE),
     Column("STARTED", "started_at", from_width=WIDE),
 )
