@@ -8,10 +8,11 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
+from dlq.admin_edit import edit_view, may_edit
 from dlq.admin_failures import FailureAdmin
 from dlq.models import DeadLetter, DeadLetterQuerySet
 from dlq.queries import Cause, error_line, open_causes
@@ -204,6 +205,15 @@ class DeadLetterAdmin(OperatedAdmin):
         display("task", _task_link),
     )
 
+    def get_urls(self) -> list[URLPattern]:
+        """Add the address of the form that edits the payload."""
+        edit = self.admin_site.admin_view(self.edit_view)
+        return [path("<path:object_id>/edit/", edit, name="dlq_deadletter_edit"), *super().get_urls()]
+
+    def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Edit the payload of the dead task and re-drive it."""
+        return edit_view(self, request, object_id)
+
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         """Search errors, actors and IDs."""
         if not search_term:
@@ -243,6 +253,7 @@ class DeadLetterAdmin(OperatedAdmin):
             "is_hidden": is_hidden,
             "payload": json_block(Lens(lens.sight, task).payload()) if task and sees_payload else "",
             "is_task_gone": task is None,
+            "edit_url": reverse("admin:dlq_deadletter_edit", args=[row.pk]) if task and may_edit(request, row) else "",
             "others": count_text(min(others, MAX_COUNTED), is_capped=others > MAX_COUNTED) if others else "",
             "others_url": f"{reverse('admin:dlq_deadletter_changelist')}?{urlencode({'cause': row.fingerprint})}",
         }

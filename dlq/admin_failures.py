@@ -14,6 +14,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
+from dlq.admin_compare import compare_view
+from dlq.admin_edit import may_edit
 from dlq.models import LONGEST_NOTE, Failure, FailureQuerySet
 from dlq.queries import MINUTES, error_line
 from tasks import lifecycle
@@ -133,7 +135,9 @@ class FailureAdmin(ReadOnlyAdmin):
         """Add the addresses of the forms."""
         begin = self.admin_site.admin_view(self.begin_view)
         look_after = self.admin_site.admin_view(self.look_after_view)
+        compare = self.admin_site.admin_view(self.compare_view)
         return [
+            path("<path:object_id>/compare/", compare, name="dlq_failure_compare"),
             path("<path:object_id>/begin/<str:verb>/", begin, name="dlq_failure_begin"),
             path("<path:object_id>/look-after/", look_after, name="dlq_failure_look_after"),
             *super().get_urls(),
@@ -174,6 +178,15 @@ class FailureAdmin(ReadOnlyAdmin):
             self.message_user(request, f"Nothing was done: {faults_of(refusal)}.", messages.WARNING)
             return HttpResponseRedirect(self.address_of(failure.pk))
         return HttpResponseRedirect(reverse("admin:callboard_operation_change", args=[operation.pk]))
+
+    def compare_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show the payloads of two of its dead letters beside each other."""
+        failure = self.get_object(request, unquote(object_id))
+        if failure is None:
+            raise Http404
+        if not self.has_view_permission(request, failure):
+            raise PermissionDenied
+        return compare_view(self, request, failure)
 
     def look_after_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Assign a failure, snooze it or write its note."""
@@ -239,15 +252,15 @@ class FailureAdmin(ReadOnlyAdmin):
             "may_discard": begins and user.has_perm(DISCARD_DEAD_LETTER.permission) and row.count("open") > 0,
             "may_look_after": user.has_perm(CHANGE_FAILURE.permission),
             "operator_log": log,
-            **_sample(user, found, sees),
+            **_sample(request, found, sees),
         }
 
 
-def _sample(user: Any, found: Anatomy, sees: Any) -> dict[str, Any]:
+def _sample(request: HttpRequest, found: Anatomy, sees: Any) -> dict[str, Any]:
     """Show the newest open dead letter: the traceback and the payload, as this user sees them."""
     if not found.sampled:
         return {}
-    newest = found.sampled[0]
+    newest, user = found.sampled[0], request.user
     lens = Lens(sees(newest.letter.owner_id), newest.task)
     attempt = Attempt.objects.filter(task_id=newest.letter.task_id, number=newest.letter.attempt).first()
     sees_payload = newest.task is not None and user.has_perm(VIEW_TASK.permission)
@@ -256,6 +269,12 @@ def _sample(user: Any, found: Anatomy, sees: Any) -> dict[str, Any]:
         "sample_traceback": truncated(lens.text(attempt.traceback) or "") if attempt else "",
         "sample_payload": json_block(lens.payload()) if sees_payload and lens.sight is not Sight.NOTHING else "",
         "is_hidden": lens.sight is Sight.NOTHING,
+        "edit_url": (
+            reverse("admin:dlq_deadletter_edit", args=[newest.letter.pk])
+            if newest.task is not None and may_edit(request, newest.letter)
+            else ""
+        ),
+        "may_compare": sees_payload and lens.sight is not Sight.NOTHING and len(found.sampled) > 1,
     }
 
 

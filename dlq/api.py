@@ -32,7 +32,7 @@ from tasks.contract.dead_letter_failures import (
     list_failures,
     read_change,
 )
-from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses
+from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses, permitted_payload, read_redrive
 from tasks.contract.filters import filtered
 from tasks.contract.journal import take_reason
 from tasks.contract.pages import page
@@ -70,9 +70,11 @@ class DeadLetterRedrive(ApiView):
     actions = {"POST": REDRIVE_DEAD_LETTER}
 
     def post(self, request: Request, letter_id: str) -> Response:
-        """Re-drive a dead letter: run its task again with a fresh set of retries."""
-        letter, limit = _find(request, letter_id, REDRIVE_DEAD_LETTER), SubmissionLimit(caller_of(request))
-        status = lifecycle.redrive(letter.pk, by=read_author(request), admit=limit)
+        """Re-drive a dead letter: run its task again with a fresh set of retries, and with this payload if given."""
+        letter, caller = _find(request, letter_id, REDRIVE_DEAD_LETTER), caller_of(request)
+        reason, payload = read_redrive(read_object(request, optional=True))
+        payload, limit = permitted_payload(payload, letter=letter, caller=caller), SubmissionLimit(caller)
+        status = lifecycle.redrive(letter.pk, by=author_of(request, reason), admit=limit, payload=payload)
         answer = _written(request, letter_id, REDRIVE_DEAD_LETTER) | {"task_status": status}
         return Response(answer, headers=limit.headers)
 

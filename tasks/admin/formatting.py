@@ -117,6 +117,12 @@ def json_block(value: Any) -> str:
     return text_block(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def editable_json(value: Any) -> str:
+    """Write JSON for a form: invisible characters are escaped as JSON has it, so that what comes back is the same."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return _INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
 def text_block(text: str) -> str:
     """Show a text with its line breaks."""
     return format_html('<pre class="data" dir="ltr">{}</pre>', truncated(text)) if text else EMPTY

@@ -194,6 +194,16 @@ BODIES: Mapping[str, Schema] = {
         {"payload": about(ANYTHING, "JSON of at most `MAX_SIGNAL_BYTES`; `wait_for()` returns it."), "reason": WHY}
     ),
     "Reason": body({"reason": WHY}),
+    "Redrive": body(
+        {
+            "reason": WHY,
+            "payload": about(
+                or_null(_taken(JsonObject())),
+                "The payload that the task gets before it runs again; left out or null, it keeps its own. Sent back as "
+                "it was read, it keeps its masked secrets; one that differs must not have a mask in it.",
+            ),
+        }
+    ),
     "Extent": body(
         {
             "reason": WHY,

@@ -121,6 +121,10 @@ EXAMPLES: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "Say why": {"reason": "the import was started twice"},
         "The whole workflow": {"reason": "the night's data was wrong", "workflow": True},
     },
+    "Redrive": {
+        "As it was": {"reason": "the fix is out"},
+        "With another payload": {"reason": "it was empty", "payload": {"message": "hello"}},
+    },
     "Signal": {
         "Approve": {"payload": {"approved": True}, "reason": "within the budget"},
         "Without a payload": {},

@@ -256,7 +256,7 @@ OPERATIONS: Sequence[Operation] = (
     Operation("get", _LETTER_PATH, "readDeadLetter", {200: "DeadLetter"}),
     Operation(
         "post", f"{_LETTER_PATH}/redrive", "redriveDeadLetter", {200: "RedrivenDeadLetter"},
-        **_REASON, errors=[409], makes_run=True,
+        body="Redrive", is_body_optional=True, errors=[409, 413], makes_run=True,
     ),
     Operation("post", f"{_LETTER_PATH}/discard", "discardDeadLetter", {200: "DeadLetter"}, **_REASON, errors=[409]),
     Operation("get", f"{BASE}/failures", "listFailures", {200: "Failures"}, parameters=_FAILURE_FILTERS),

@@ -1,4 +1,4 @@
-"""Dead letters: how they are written, and what a list of them can be filtered by."""
+"""Dead letters: how they are written, what a list of them can be filtered by, and what a re-drive takes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -6,10 +6,13 @@ from uuid import UUID
 
 from dlq.models import DeadLetter, DeadLetterQuerySet
 from dlq.queries import LONGEST_ERROR, Cause, error_line
-from tasks.contract import fields
+from tasks.contract import fields, journal
+from tasks.contract.access import Caller
 from tasks.contract.filters import Filter, choice
-from tasks.contract.sight import Lens, Sees, Sight
+from tasks.contract.sight import Lens, Sees, Sight, keep_secrets, sight_of
+from tasks.contract.submissions import permitted_change
 from tasks.contract.values import error_as_dict, timestamp
+from tasks.errors import InvalidTask, NotFound
 from tasks.models import Task
 from tasks.states import DeathReason, Resolution
 
@@ -65,3 +68,49 @@ def dead_letter_as_dict(
         "resolved_by": letter.resolved_by or None,
         "resolved_at": timestamp(letter.resolved_at),
     }
+
+
+# --- Re-drive ---
+
+#: What a re-drive takes: why, and another payload.
+REDRIVE: Mapping[str, fields.Reader] = {"reason": journal.reason, "payload": fields.json_object}
+
+
+def read_redrive(body: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:
+    """Read the body of a re-drive: the reason, and the payload that the task gets; None keeps its own.
+
+    Raises:
+        InvalidTask: with one error per field.
+    """
+    values, errors = fields.read_fields(body, REDRIVE, refused={})
+    if errors:
+        raise InvalidTask("this call takes a reason, a payload, and nothing else", errors=errors)
+    return values.get("reason", ""), values.get("payload")
+
+
+def permitted_payload(payload: dict[str, Any] | None, *, letter: DeadLetter, caller: Caller) -> dict[str, Any] | None:
+    """Check the payload of a re-drive against what its caller may change; None keeps the stored one.
+
+    Raises:
+        NotFound: the task was removed.
+        InvalidTask: it has a mask in the place of a secret.
+        NotAllowed: the caller may not change it.
+    """
+    if payload is None:
+        return None
+    task = task_of(letter)
+    lens = Lens(sight_of(caller)(letter.owner_id), task)
+    change = keep_secrets({"payload": payload}, task=task, lens=lens)
+    return permitted_change(change, task=task, caller=caller, seen=lens.payload()).get("payload")
+
+
+def task_of(letter: DeadLetter) -> Task:
+    """Find the task of a dead letter, with its arguments.
+
+    Raises:
+        NotFound: it was removed.
+    """
+    task: Task | None = Task.objects.only("actor", "args", "payload", "owner_id").filter(pk=letter.task_id).first()
+    if task is None:
+        raise NotFound("the task of this dead letter was removed; submit a new one")
+    return task

@@ -1,4 +1,4 @@
-"""edit: an operator or owner changes a task that waits."""
+"""edit: an operator or owner changes a task that waits, or corrects the payload of one that died."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -91,6 +91,31 @@ def edit(
     if not moves:
         raise _refused_edit(task_id, version)
     return Status(moves[0].status)
+
+
+# The status stays, so nothing is announced: the re-drive that follows in the same transaction says more.
+_CORRECT = f"""
+WITH corrected AS (
+    UPDATE callboard_task AS task SET payload = %(payload)s::jsonb, version = task.version + 1
+    WHERE task.id = ANY(%(ids)s::uuid[]) AND task.status = 'DEAD'
+    RETURNING task.id, task.actor, task.queue
+), noted AS (
+    {of_tasks("corrected", verb="'edit'", detail="jsonb_build_object('fields', jsonb_build_array('payload'))")}
+)
+SELECT id FROM corrected
+"""
+
+
+def correct(task_id: UUID, payload: Mapping[str, Any], *, by: Author = UNKNOWN) -> None:
+    """Give a dead task another payload; any other is left as it is. Call it in the transaction of a re-drive.
+
+    Raises:
+        NotFound: no such task.
+        InvalidTask: the payload does not fit the actor.
+    """
+    _check_change(task_id, {"payload": payload})
+    parameters = {"payload": as_json([payload])[1:-1], **by.parameters}
+    locked(_CORRECT, [task_id], **parameters)
 
 
 def _check_change(task_id: UUID, change: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """redrive: the tasks of open dead letters begin a second life."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -8,6 +9,7 @@ from django.db import transaction
 from dlq.models import DeadLetter
 from tasks.db.statements import fetch
 from tasks.errors import AlreadyResolved, CallboardError, NotFound
+from tasks.lifecycle.edit import correct
 from tasks.lifecycle.journal import UNKNOWN, Author
 from tasks.lifecycle.predicates import IS_OPEN
 from tasks.lifecycle.retry import retry_many, unfit
@@ -34,17 +36,27 @@ ORDER BY letter.id FOR UPDATE
 """
 
 
-def redrive(letter_id: UUID, *, by: Author = UNKNOWN, admit: Admit | None = None) -> Status:
+@transaction.atomic
+def redrive(
+    letter_id: UUID,
+    *,
+    by: Author = UNKNOWN,
+    admit: Admit | None = None,
+    payload: Mapping[str, Any] | None = None,
+) -> Status:
     """Give the task of an open dead letter a second life.
 
     Parameters:
         admit: what it raises leaves the dead letter open.
+        payload: the task gets this one first; None keeps its own.
 
     Raises:
         NotFound: no such dead letter, or its task was removed.
-        InvalidTask: the task's arguments no longer fit the actor.
+        InvalidTask: the payload does not fit the actor, or no longer does.
         AlreadyResolved: it was re-driven or discarded before.
     """
+    if payload is not None:
+        _correct(letter_id, payload, by=by)
     moves = redrive_many([letter_id], by=by, admit=admit)
     if not moves:
         raise _refusal(letter_id)
@@ -60,10 +72,24 @@ def redrive_many(letter_ids: Sequence[UUID], *, by: Author = UNKNOWN, admit: Adm
     return retry_many(still_open, by=by, admit=admit)
 
 
+def _correct(letter_id: UUID, payload: Mapping[str, Any], *, by: Author) -> None:
+    # A refusal of the re-drive takes the correction back, so it need not look at the dead letter under a lock.
+    letter = DeadLetter.objects.open().filter(pk=letter_id).first()
+    if letter is None:
+        raise not_open(letter_id)
+    if not Task.objects.filter(pk=letter.task_id).exists():
+        raise _task_removed()
+    correct(letter.task_id, payload, by=by)
+
+
 def _refusal(letter_id: UUID) -> CallboardError:
     letter = DeadLetter.objects.open().filter(pk=letter_id).first()
     if letter is None:
         return not_open(letter_id)
     if not Task.objects.filter(pk=letter.task_id).exists():
-        return NotFound("the task of this dead letter was removed; submit a new one")
+        return _task_removed()
     return unfit([letter.task_id]).get(letter.task_id) or AlreadyResolved()
+
+
+def _task_removed() -> NotFound:
+    return NotFound("the task of this dead letter was removed; submit a new one")

@@ -13,7 +13,7 @@ from tasks.contract.access import (
     find_owned,
     visible,
 )
-from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses
+from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses, permitted_payload, read_redrive
 from tasks.contract.filters import filtered
 from tasks.contract.pages import page
 from tasks.contract.sight import Lens
@@ -38,9 +38,11 @@ def get_dead_letter(call: Call, asked: Values) -> Mapping[str, Any]:
 
 
 def redrive_dead_letter(call: Call, asked: Values) -> Mapping[str, Any]:
-    """Re-drive a dead letter: run its task again with a fresh set of retries."""
+    """Re-drive a dead letter: run its task again with a fresh set of retries, and with this payload if given."""
     letter, by = _find(call, asked, REDRIVE_DEAD_LETTER), call.author(asked)
-    status = lifecycle.redrive(letter.pk, by=by, admit=call.limit)
+    _, payload = read_redrive({name: value for name, value in asked.items() if name != "id"})
+    payload = permitted_payload(payload, letter=letter, caller=call.caller)
+    status = lifecycle.redrive(letter.pk, by=by, admit=call.limit, payload=payload)
     return {"dead_letter": _written(call, asked, REDRIVE_DEAD_LETTER), "task_status": status}
 
 

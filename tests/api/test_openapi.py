@@ -24,6 +24,7 @@ from tasks.errors import STATUS_OF_CODE, InvalidTask
 from tasks.lifecycle import operations
 from tasks.lifecycle.operations import Plan
 from tasks.management.commands import openapi as command
+from tasks.models import Task
 from tasks.states import OperationVerb, Status
 from tasks.submission import EDITABLE
 from tests import factories
@@ -258,6 +259,7 @@ def test_an_example_can_be_sent_as_it_is(alice, staff, worker, operation, name):
     caller = alice if action.is_for_owners or action.is_for_plain_users else staff
     task = alice.submit("echo", payload={"message": "hello"}).json()
     dead = factories.make_task(Status.DEAD, worker=worker, owner_id=alice.user.pk)
+    Task.objects.filter(pk=dead.pk).update(actor="echo", payload={"message": "hello"})
     path = operation.path.format(
         task_id=dead.pk if operation.name == "retryTask" else task["id"], name="default", signal="approved",
         letter_id=factories.open_letter(dead).pk, worker_id=worker.pk,

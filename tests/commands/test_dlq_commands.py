@@ -56,6 +56,24 @@ def test_a_dead_letter_is_redriven_once() -> None:
     assert refused("dlq", "redrive", str(letter.pk))[0] == "1 of 1 refused"
 
 
+def test_a_dead_letter_is_redriven_with_another_payload() -> None:
+    task = make_task(Status.DEAD)
+    letter = open_letter(task)
+    callboard("dlq", "redrive", str(letter.pk), "--payload", "do=return", "value=7")
+    task.refresh_from_db()
+    assert (task.payload, task.status) == ({"do": "return", "value": 7}, Status.PENDING)
+
+
+def test_a_payload_is_for_one_dead_letter_and_keeps_no_mask() -> None:
+    task = make_task(Status.DEAD, actor="login", payload={"user": "ada", "password": "hunter2-swordfish"})
+    letter = open_letter(task)
+    assert "one dead letter" in refused("dlq", "redrive", str(letter.pk), str(new_id()), "--payload", "do=return")[0]
+    assert "--payload" in refused("dlq", "redrive", "--failure", "0" * 32, "--payload", "do=return")[0]
+    refused("dlq", "redrive", str(letter.pk), "--payload", "user=bob", "password=********")
+    task.refresh_from_db()
+    assert (task.payload["user"], task.status) == ("ada", Status.DEAD)
+
+
 def test_ctrl_c_amid_many_tells_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = [submit(), submit()]
 

@@ -172,7 +172,8 @@ class Grpc:
         return _only(self._call(caller, "DeadLetterService/GetDeadLetter", {"id": str(id)}), "dead_letter")
 
     def redrive(self, caller: Caller, id: Any, **body: Any) -> Outcome:
-        outcome = self._call(caller, "DeadLetterService/RedriveDeadLetter", {"id": str(id), **body})
+        asked = {"id": str(id), **{name: _as_text(name, value) for name, value in body.items()}}
+        outcome = self._call(caller, "DeadLetterService/RedriveDeadLetter", asked)
         return _only(outcome, "dead_letter")
 
     def discard(self, caller: Caller, id: Any, **body: Any) -> Outcome:
@@ -252,6 +253,10 @@ def _as_rest(value: Any, name: str = "") -> Any:
     if isinstance(value, list) and name not in messages.JSON:
         return [_as_rest(one, name) for one in value]
     return value.upper() if name in _UPPER else value
+
+
+def _as_text(name: str, value: Any) -> Any:
+    return json.dumps(value) if name in messages.JSON else value
 
 
 def as_task(body: Mapping[str, Any]) -> dict[str, Any]:

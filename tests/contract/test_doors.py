@@ -301,6 +301,18 @@ def test_dead_letters_are_redriven_and_discarded(door: Any, alice: Caller, worke
     assert_refused(door.discard(alice, uuid4()), "not_found")
 
 
+def test_a_dead_letter_is_redriven_with_another_payload(door: Any, alice: Caller, bob: Caller, worker: Any) -> None:
+    task = factories.make_task(Status.DEAD, worker=worker, owner_id=alice.id)
+    letter, payload = factories.open_letter(task), {"do": "return", "value": 7}
+    assert_refused(
+        door.redrive(alice, letter.pk, payload={"do": "return", "nonsense": 1}), "invalid", "payload.nonsense"
+    )
+    assert_refused(door.redrive(bob, letter.pk, payload=payload), "not_found")
+    assert Task.objects.get(pk=task.pk).payload == task.payload
+    assert door.redrive(alice, letter.pk, payload=payload).body["task_status"] == "PENDING"
+    assert Task.objects.get(pk=task.pk).payload == payload
+
+
 def test_queues_are_paused_and_resumed(door: Any, staff: Caller, worker: Any) -> None:
     assert door.pause(staff, "default", reason="rest").body["paused_at"]
     assert Queue.objects.get(name="default").paused_at

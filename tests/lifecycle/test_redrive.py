@@ -8,7 +8,7 @@ import pytest
 
 from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.errors import AlreadyResolved, InvalidTask, NotFound
+from tasks.errors import AlreadyResolved, InvalidTask, NotFound, TooManyTasks
 from tasks.lifecycle import Author, workers
 from tasks.models import Journal, Task
 from tasks.states import DeathReason, Resolution, Status
@@ -150,3 +150,61 @@ def test_a_resolved_letter_does_not_redrive_the_next_death_of_its_task(worker) -
     assert lifecycle.redrive_many([first.pk]) == []
     task.refresh_from_db()
     assert task.status == Status.CANCELLED
+
+
+def test_a_redrive_gives_the_task_the_payload_that_it_brings() -> None:
+    task = make_task(Status.DEAD)
+    Task.objects.filter(pk=task.pk).update(payload={"what": "an older release took"})
+    payload = {"do": "return", "value": 7}
+    assert lifecycle.redrive(open_letter(task).pk, by=Author("ann"), payload=payload) == Status.PENDING
+    task.refresh_from_db()
+    assert (task.payload, task.status) == (payload, Status.PENDING)
+    verbs = Journal.objects.filter(task_id=task.pk, by="ann").order_by("id").values_list("verb", "kind", "detail")
+    assert list(verbs) == [
+        ("edit", "task", {"fields": ["payload"]}),
+        ("redrive", "dead_letter", {"status": "DEAD"}),
+    ]
+
+
+def test_a_payload_that_does_not_fit_changes_nothing() -> None:
+    task = make_task(Status.DEAD)
+    letter = open_letter(task)
+    with pytest.raises(InvalidTask) as refused:
+        lifecycle.redrive(letter.pk, payload={"do": "return", "nonsense": 1})
+    assert "nonsense" in refused.value.errors[0].field
+    _assert_untouched(task, letter)
+
+
+def test_a_refused_redrive_takes_the_new_payload_back() -> None:
+    task = make_task(Status.DEAD)
+    letter = open_letter(task)
+
+    def refuse(_count: int) -> None:
+        raise TooManyTasks
+
+    with pytest.raises(TooManyTasks):
+        lifecycle.redrive(letter.pk, payload={"do": "fail"}, admit=refuse)
+    _assert_untouched(task, letter)
+
+
+def test_a_resolved_letter_gives_no_payload_to_its_task() -> None:
+    task, removed = make_task(Status.DEAD), make_task(Status.DEAD)
+    letter = open_letter(task)
+    lifecycle.discard(letter.pk)
+    with pytest.raises(AlreadyResolved):
+        lifecycle.redrive(letter.pk, payload={"do": "fail"})
+    with pytest.raises(NotFound):
+        lifecycle.redrive(uuid4(), payload={"do": "fail"})
+    orphan = open_letter(removed)
+    Task.objects.filter(pk=removed.pk).delete()
+    with pytest.raises(NotFound, match="submit a new one"):
+        lifecycle.redrive(orphan.pk, payload={"do": "fail"})
+    assert Task.objects.get(pk=task.pk).payload == task.payload
+
+
+def _assert_untouched(task: Task, letter: DeadLetter) -> None:
+    before = (task.payload, task.version)
+    task.refresh_from_db()
+    letter.refresh_from_db()
+    assert (task.payload, task.version, task.status, letter.is_open) == (*before, Status.DEAD, True)
+    assert not Journal.objects.filter(verb__in=["edit", "redrive"]).exists()

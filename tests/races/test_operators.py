@@ -231,6 +231,18 @@ def test_a_redrive_that_waited_for_a_discard_changes_nothing(race) -> None:
     assert (task.status, task.failures) == (Status.DEAD, 1)
 
 
+def test_a_redrive_with_another_payload_that_waited_for_a_discard_leaves_the_payload(race) -> None:
+    task = make_task(Status.DEAD)
+    letter = open_letter(task)
+    _, redriven = race.while_open(
+        lambda: lifecycle.discard(letter.pk), lambda: lifecycle.redrive(letter.pk, payload={"do": "fail"})
+    )
+    assert isinstance(redriven, AlreadyResolved)
+    payload, version = task.payload, task.version
+    task.refresh_from_db()
+    assert (task.payload, task.version, task.status) == (payload, version, Status.DEAD)
+
+
 def test_a_discard_that_waited_for_a_redrive_changes_nothing(race) -> None:
     task = make_task(Status.DEAD)
     letter = open_letter(task)

@@ -12,12 +12,12 @@ from dlq.models import DeadLetter, Failure
 from tasks import lifecycle
 from tasks.contract import fields
 from tasks.contract.dead_letter_failures import DEFAULT_LIMIT, MOST_LISTED, failure_as_dict, last_seen, lenses_of
-from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses
+from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses, task_of
 from tasks.contract.operations import DEFAULT_STOP_PERCENT, find_rows, read_course
-from tasks.contract.sight import Sees, Sight
+from tasks.contract.sight import Lens, Sees, Sight, keep_secrets
 from tasks.errors import NotFound
 from tasks.lifecycle import Author, operations
-from tasks.management.callboard import lists, operator, parsing, verbs
+from tasks.management.callboard import lists, operator, parsing, payload, verbs
 from tasks.management.callboard import operations as operation_lists
 from tasks.management.callboard.exit_codes import USAGE
 from tasks.management.callboard.output import WIDE, WIDEST, Column, Output
@@ -56,7 +56,8 @@ def register(commands: parsing.Commands) -> None:
     nouns = parsing.add_noun(
         commands, "dlq", help="look at dead letters and their causes, re-drive or discard them",
         examples=[
-            "dlq list --actor send_mail", "dlq show ID", "dlq redrive ID ID", "dlq discard ID", "dlq failures",
+            "dlq list --actor send_mail", "dlq show ID", "dlq redrive ID ID", "dlq redrive ID --payload amount=3",
+            "dlq discard ID", "dlq failures",
             "dlq redrive --failure FINGERPRINT --canary 5 --rate 20 --reason 'the fix is out'",
         ],
     )  # fmt: skip
@@ -109,6 +110,7 @@ def register(commands: parsing.Commands) -> None:
     redriving.add_argument(
         "--stop-percent", type=int, metavar="N", help=f"stop when so many die again (default: {DEFAULT_STOP_PERCENT})"
     )
+    payload.add_argument(redriving, help="of one dead letter: the payload that its task gets first")
     redriving.add_argument("--preview", action="store_true", help="only count them; `operations resume` starts it")
     add_verb("discard", discard, help="resolve dead letters without running their tasks again")
 
@@ -141,12 +143,14 @@ def redrive(options: Namespace, out: Output) -> None:
         return
     if not options.ids:
         raise CommandError("expected ids of dead letters, or --failure", returncode=USAGE)
-    verbs.apply(options, _redrive, out, name="redrive", kind=ObjectKind.DEAD_LETTER)
+    verb = partial(_redrive, given=_payload(options)) if options.payload else _redrive
+    verbs.apply(options, verb, out, name="redrive", kind=ObjectKind.DEAD_LETTER)
 
 
 def _redrive_failure(options: Namespace, out: Output) -> None:
-    if options.ids:
-        raise CommandError("expected ids of dead letters or --failure, got both", returncode=USAGE)
+    if options.ids or options.payload:
+        given = "ids of dead letters" if options.ids else "--payload, which is for one dead letter"
+        raise CommandError(f"expected --failure alone, got it with {given}", returncode=USAGE)
     failure = parsing.read("--failure", fields.fingerprint, options.failure)
     given = {"canary": options.canary, "rate_per_second": options.rate, "stop_percent": options.stop_percent}
     plan = read_course(given, verb=OperationVerb.REDRIVE, criteria={"failure": failure}, failure=failure)
@@ -186,8 +190,18 @@ def discard(options: Namespace, out: Output) -> None:
     verbs.apply(options, _discard, out, name="discard", kind=ObjectKind.DEAD_LETTER)
 
 
-def _redrive(letter_id: UUID, by: Author) -> str:
-    return lifecycle.redrive(letter_id, by=by)
+def _payload(options: Namespace) -> dict[str, Any]:
+    if len(options.ids) > 1:
+        raise CommandError("--payload: expected the id of one dead letter, got more", returncode=USAGE)
+    return payload.read(options.payload)
+
+
+def _redrive(letter_id: UUID, by: Author, *, given: dict[str, Any] | None = None) -> str:
+    if given is not None:
+        # A payload that was copied from the screen has masks in it.
+        task = task_of(lists.find(DeadLetter.objects.all(), letter_id))
+        given = keep_secrets({"payload": given}, task=task, lens=Lens(Sight.MASKED, task)).get("payload")
+    return lifecycle.redrive(letter_id, by=by, payload=given)
 
 
 def _discard(letter_id: UUID, by: Author) -> str:

@@ -116,12 +116,14 @@ class GetDeadLetterResponse(_message.Message):
     def __init__(self, dead_letter: _Optional[_Union[DeadLetter, _Mapping]] = ...) -> None: ...
 
 class RedriveDeadLetterRequest(_message.Message):
-    __slots__ = ("id", "reason")
+    __slots__ = ("id", "reason", "payload")
     ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     id: str
     reason: str
-    def __init__(self, id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    payload: str
+    def __init__(self, id: _Optional[str] = ..., reason: _Optional[str] = ..., payload: _Optional[str] = ...) -> None: ...
 
 class RedriveDeadLetterResponse(_message.Message):
     __slots__ = ("dead_letter", "task_status")
