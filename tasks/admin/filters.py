@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from tasks import registry
-from tasks.admin.formatting import count_text, duration, escape_invisible
+from tasks.admin.formatting import count_text, duration, escape_invisible, local
 from tasks.contract.fields import InvalidValue, text
 from tasks.models import Batch, BatchQuerySet, Queue, Task, TaskQuerySet
 from tasks.priority import BANDS
@@ -218,7 +218,7 @@ class EndedFilter(admin.SimpleListFilter):
         value = request.GET.get("ended", "")
         if (found := self._range(value)) is None:
             return []
-        return [(value, f"{found[0]:%a %d %b %H:%M} UTC, {duration((found[1] - found[0]).total_seconds())}")]
+        return [(value, f"{local(found[0], '%a %d %b %H:%M %Z')}, {duration((found[1] - found[0]).total_seconds())}")]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Any]:
         """Keep tasks of which an attempt ended in that time."""

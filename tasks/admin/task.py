@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from tasks.admin.formatting import (
     escape_invisible,
     exact_time,
     json_block,
+    local,
     relative_time,
     shortened,
     tag_links,
@@ -386,7 +388,10 @@ def _event(event: Journal) -> dict[str, Any]:
 
 def _log(log: Mapping[str, Any] | None, lens: Lens) -> list[dict[str, str]]:
     lines = log_as_dict(log, lens=lens)["log"] or ()
-    return [{"at": one["at"][11:19], "line": escape_invisible(one["line"])} for one in lines]
+    return [
+        {"at": local(datetime.fromisoformat(one["at"]), "%H:%M:%S"), "line": escape_invisible(one["line"])}
+        for one in lines
+    ]
 
 
 def _step(step: Step, lens: Lens) -> dict[str, Any]:
