@@ -13,7 +13,7 @@ from tasks.contract.filters import filtered
 from tasks.contract.idempotency_key import take_key
 from tasks.contract.pages import page
 from tasks.contract.submissions import hiding_holders, read_submission, read_submissions
-from tasks.contract.tasks import FILTERS, UNSEEN, receipt_as_list, result_as_dict, task_as_dict
+from tasks.contract.tasks import UNSEEN, filters_for, receipt_as_list, result_as_dict, task_as_dict
 from tasks.contract.watching import hub
 from tasks.errors import FieldError, InvalidQuery
 from tasks.models import Task
@@ -67,7 +67,7 @@ def list_tasks(call: Call, asked: Values) -> Mapping[str, Any]:
     """List tasks, newest first."""
     parameters, sees = as_parameters(asked), call.sees
     rows = visible(Task.objects.defer(*UNSEEN), call.caller, VIEW_TASK)
-    found = page(filtered(rows, parameters, FILTERS), parameters)
+    found = page(filtered(rows, parameters, filters_for(call.caller)), parameters)
     parents = parents_of(found.rows)
     return page_as_dict("tasks", found, lambda task: task_as_dict(task, url=str, sees=sees, parents=parents))
 
