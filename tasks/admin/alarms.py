@@ -10,7 +10,7 @@ from django.contrib.admin.utils import quote
 from django.urls import reverse
 from django.utils.html import format_html
 
-from tasks.admin.formatting import count_text, duration, escape_invisible, shortened, time_element
+from tasks.admin.formatting import count_text, duration, escape_invisible, local, shortened, time_element
 from tasks.admin.operator_log import who
 from tasks.contract import readiness
 from tasks.contract.access import PAUSE_QUEUE, VIEW_FAILURE, VIEW_JOURNAL, VIEW_QUEUE, VIEW_TASK, VIEW_WORKER
@@ -171,7 +171,7 @@ def _since(points: Series) -> datetime | None:
 
 
 def _since_text(began: datetime, now: datetime) -> str:
-    text = f"{began:%H:%M} UTC ({duration((now - began).total_seconds())})"
+    text = f"{local(began, '%H:%M %Z')} ({duration((now - began).total_seconds())})"
     return time_element(began, text)
 
 

@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from tasks.admin import charts
 from tasks.admin.charts import Bar, Mark
 from tasks.admin.filters import ended_between
-from tasks.admin.formatting import EMPTY, count_text, duration, escape_invisible, shortened
+from tasks.admin.formatting import EMPTY, count_text, duration, escape_invisible, local, shortened
 from tasks.admin.operator_log import object_of, who
 from tasks.models import Journal
 from tasks.queries import stats
@@ -136,13 +136,13 @@ def _bar(point: Point, step: int, *, links: bool, extra: dict[str, str]) -> Bar:
     said = ", ".join(f"{count:,} {word}" for _, word, count in counted if count) or "nothing ended"
     query = urlencode({"ended": ended_between(point.start, step), **extra})
     url = f"{reverse('admin:callboard_task_changelist')}?{query}" if links else ""
-    return Bar([(kind, count) for kind, _, count in counted], f"{point.start:%a %H:%M} UTC: {said}", url)
+    return Bar([(kind, count) for kind, _, count in counted], f"{local(point.start, '%a %H:%M %Z')}: {said}", url)
 
 
 def _ticks(points: Sequence[Point], window: Window) -> Iterable[str]:
     """Write the time at each quarter of the chart."""
     form = "%H:%M" if window is not Window.WEEK else "%a %d"
-    yield from (f"{points[len(points) * nth // 4].start:{form}}" for nth in range(4))
+    yield from (local(points[len(points) * nth // 4].start, form) for nth in range(4))
     yield "now"
 
 
@@ -154,8 +154,9 @@ def _marks(window: Window, points: Series) -> list[tuple[Mark, str]]:
     for act in reversed(acts):
         kind = "deploy" if act.verb == "deploy" else ""
         said = f"{who(act)}: {act.verb} {shortened(object_of(act), 40)}"
-        text = format_html("{} {}", f"{act.at:%H:%M}", escape_invisible(said))
-        marks.append((Mark((act.at - since) / whole, f"{act.at:%a %H:%M} UTC, {escape_invisible(said)}", kind), text))
+        text = format_html("{} {}", local(act.at, "%H:%M"), escape_invisible(said))
+        said = f"{local(act.at, '%a %H:%M %Z')}, {escape_invisible(said)}"
+        marks.append((Mark((act.at - since) / whole, said, kind), text))
     return marks
 
 

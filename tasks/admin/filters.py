@@ -6,13 +6,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
 from tasks import registry
-from tasks.admin.formatting import count_text, duration, escape_invisible
-from tasks.contract.fields import InvalidValue, text
+from tasks.admin.change_list import BEFORE_VAR
+from tasks.admin.formatting import count_text, duration, escape_invisible, local
+from tasks.contract.fields import InvalidValue, Reader, text
+from tasks.contract.filters import error_type
 from tasks.models import Batch, BatchQuerySet, Queue, Task, TaskQuerySet
 from tasks.priority import BANDS
 from tasks.queries import counts
@@ -120,28 +123,75 @@ class WorkerStatusFilter(ChipsFilter):
         return rows.silent() if value == "silent" else rows.filter(status=WorkerStatus.GONE)  # type: ignore[no-any-return]
 
 
-class NameFilter(KnownValuesFilter):
-    """By a name that code declares, or by one in the address that it no longer declares."""
+class TypedFilter(KnownValuesFilter):
+    """By an exact value that the user types or, of some, chooses; one that nothing can have finds nothing."""
+
+    template = "callboard/typed_filter.html"
+    read: Reader = staticmethod(text(255))
+    #: The other parameters of the list, which a typed value leaves as they are.
+    others: Sequence[tuple[str, str]] = ()
+
+    def has_output(self) -> bool:
+        """Show it also while nothing can be chosen."""
+        return True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
-        """List the declared names, and the selected one."""
-        names = {*self.declared(), *request.GET.getlist(str(self.parameter_name))[-1:]}
-        return [(name, escape_invisible(name)) for name in sorted(names) if _is_storable(name)]
+        """List what can be chosen, and the selected value."""
+        values = {*self.declared(), *request.GET.getlist(str(self.parameter_name))[-1:]}
+        return [(value, escape_invisible(value)) for value in sorted(values) if self._is_readable(value)]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Note the other parameters for the form."""
+        left_out = {self.parameter_name, BEFORE_VAR}
+        self.others = [(name, value) for name, value in changelist.params.items() if name not in left_out]
+        return super().choices(changelist)
 
     def declared(self) -> Iterable[str]:
-        """List the declared names."""
-        raise NotImplementedError
+        """List what can be chosen."""
+        return ()
+
+    def _is_readable(self, value: str) -> bool:
+        try:
+            self.read(value)
+        except InvalidValue:
+            return False
+        return True
 
 
-def _is_storable(name: str) -> bool:
-    try:
-        text(255)(name)
-    except InvalidValue:
-        return False
-    return True
+class TagFilter(TypedFilter):
+    """By tag."""
+
+    title = parameter_name = "tag"
+
+    def filtered(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
+        """Keep those that have it."""
+        return rows.tagged(value)
 
 
-class QueueFilter(NameFilter):
+class OwnerFilter(TypedFilter):
+    """By the name of the user who submitted it."""
+
+    title = parameter_name = "owner"
+
+    def filtered(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
+        """Keep the tasks of one user."""
+        users: Any = get_user_model()
+        owner = users._default_manager.filter(**{users.USERNAME_FIELD: value}).first()
+        return rows.owned_by(owner.pk if owner else None)
+
+
+class ErrorTypeFilter(TypedFilter):
+    """By the type of the last error."""
+
+    title, parameter_name = "error", "error_type"
+    read = staticmethod(error_type)
+
+    def filtered(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
+        """Keep one type."""
+        return rows.with_error_type(value)
+
+
+class QueueFilter(TypedFilter):
     """By queue."""
 
     title = parameter_name = "queue"
@@ -155,7 +205,7 @@ class QueueFilter(NameFilter):
         return rows.in_queue(value)  # type: ignore[no-any-return]
 
 
-class ActorFilter(NameFilter):
+class ActorFilter(TypedFilter):
     """By actor."""
 
     title = parameter_name = "actor"
@@ -218,7 +268,7 @@ class EndedFilter(admin.SimpleListFilter):
         value = request.GET.get("ended", "")
         if (found := self._range(value)) is None:
             return []
-        return [(value, f"{found[0]:%a %d %b %H:%M} UTC, {duration((found[1] - found[0]).total_seconds())}")]
+        return [(value, f"{local(found[0], '%a %d %b %H:%M %Z')}, {duration((found[1] - found[0]).total_seconds())}")]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Any]:
         """Keep tasks of which an attempt ended in that time."""

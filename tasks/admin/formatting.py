@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlencode
@@ -95,19 +95,28 @@ def relative_time(moment: datetime | None) -> str:
 
 
 def time_element(moment: datetime, text: str) -> str:
-    """Show a text that stands for a time, with the exact time as its tooltip."""
-    exact = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    """Show a text that stands for a time, with the exact time as its tooltip: in the viewer's zone and in UTC."""
+    form = "%Y-%m-%d %H:%M:%S %Z"
+    exact = " · ".join(dict.fromkeys([local(moment, form), f"{moment.astimezone(UTC):{form}}"]))
     return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, text)
+
+
+def local(moment: datetime, form: str) -> str:
+    """Write a time in the viewer's zone."""
+    return f"{timezone.localtime(moment):{form}}"
 
 
 def exact_time(moment: datetime | None) -> str:
     """Show a time to the millisecond, and relative to now."""
-    return EMPTY if moment is None else format_html("{} · {}", timestamp(moment), relative_time(moment))
+    if moment is None:
+        return EMPTY
+    return format_html("{} · {}", time_element(moment, timestamp(moment)), relative_time(moment))
 
 
-def timestamp(moment: datetime) -> str:
-    """Write a time to the millisecond."""
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d} UTC"
+def timestamp(moment: datetime, *, has_date: bool = True) -> str:
+    """Write a time to the millisecond, in the viewer's zone."""
+    form = "%Y-%m-%d %H:%M:%S" if has_date else "%H:%M:%S"
+    return f"{local(moment, form)}.{moment.microsecond // 1000:03d} {local(moment, '%Z')}"
 
 
 def json_block(value: Any) -> str:

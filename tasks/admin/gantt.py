@@ -7,7 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from tasks.admin.charts import Mark, Span, lane
-from tasks.admin.formatting import duration, escape_invisible, time_element
+from tasks.admin.formatting import duration, escape_invisible, local, time_element
 from tasks.models import Attempt, Journal, Task
 from tasks.states import AttemptOutcome, Status
 
@@ -60,10 +60,12 @@ def gantt(task: Task, attempts: Sequence[Attempt], events: Sequence[Journal]) ->
             }
             for one in lanes
         ],
-        "first": time_element(first, f"{first:%H:%M:%S}"),
-        "last": time_element(last, f"{last:%H:%M:%S}" if task.finished_at else "now"),
+        "first": time_element(first, local(first, "%H:%M:%S")),
+        "last": time_element(last, local(last, "%H:%M:%S") if task.finished_at else "now"),
         "length": duration(whole),
-        "flags": [{"at": time_element(event.at, f"{event.at:%H:%M:%S}"), "said": _said(event)} for event in acts[::-1]],
+        "flags": [
+            {"at": time_element(event.at, local(event.at, "%H:%M:%S")), "said": _said(event)} for event in acts[::-1]
+        ],
         "is_cut": len(attempts) > MOST_LANES,
     }
 

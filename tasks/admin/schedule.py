@@ -1,6 +1,8 @@
 """Schedule pages: what runs when, its last results; add, edit, pause, resume, run now, give back to the code."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, tzinfo
+from itertools import islice
 from typing import Any, cast
 
 from django import forms
@@ -12,7 +14,17 @@ from django.utils.html import format_html, format_html_join
 
 from tasks import registry
 from tasks.admin.display import Display, display, display_age, display_json, display_time
-from tasks.admin.formatting import EMPTY, badge, count_text, escape_invisible, exact_time, relative_time, shortened
+from tasks.admin.formatting import (
+    EMPTY,
+    badge,
+    count_text,
+    escape_invisible,
+    exact_time,
+    local,
+    relative_time,
+    shortened,
+    time_element,
+)
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.operator_log import author_of
 from tasks.admin.verb import Verb, one_by_one
@@ -25,7 +37,7 @@ from tasks.contract.access import (
     Caller,
     visible,
 )
-from tasks.contract.schedules import last_tasks, preview_as_list, read_schedule
+from tasks.contract.schedules import last_tasks, read_schedule
 from tasks.contract.sight import Lens, keep_secrets, sight_of
 from tasks.errors import IllegalTransition, InvalidTask, NotFound
 from tasks.lifecycle import schedules
@@ -33,6 +45,7 @@ from tasks.models import Schedule, Task
 from tasks.payload import is_same_json
 from tasks.schedule_definition import OPTIONS, TIMING
 from tasks.states import ObjectKind, Status
+from tasks.timetable import zone
 
 MAX_NAME_LENGTH = 60
 #: Fires and tasks on a schedule's page.
@@ -88,8 +101,19 @@ def _last_results(schedule: Any) -> str:
 
 
 def _next_fires(schedule: Any) -> str:
-    fires = preview_as_list(schedule, after=timezone.now(), limit=MAX_SHOWN)
-    return format_html_join("", "<div>{}</div>", ((fire["local"],) for fire in fires)) or EMPTY
+    """List the next fires as the clocks of the schedule's zone show them, and those of the viewer's if they differ."""
+    fires = islice(schedule.timetable.fires(timezone.now()), MAX_SHOWN)
+    return (
+        format_html_join("", "<div>{}</div>", ((_in_both_zones(at, zone(schedule.timezone)),) for at in fires)) or EMPTY
+    )
+
+
+def _in_both_zones(at: datetime, its_zone: tzinfo) -> str:
+    its, viewers = at.astimezone(its_zone), timezone.localtime(at)
+    shown = time_element(its, f"{its:%a %Y-%m-%d %H:%M:%S} {its_zone}")
+    if its.utcoffset() == viewers.utcoffset():
+        return shown
+    return format_html("{} · {} for you", shown, time_element(at, local(at, "%a %H:%M:%S %Z")))
 
 
 def _next(schedule: Any) -> str:
@@ -185,6 +209,8 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for name in {"starts_at", "ends_at"} & {*self.fields}:
+            self.fields[name].help_text = f"In the zone {timezone.get_current_timezone_name()}."
         # The current one stays on offer: it may be missing from the code while a deploy lasts, or closed to the API.
         names = sorted(
             {spec.name for spec in registry.all_specs() if spec.is_open_to_api} | {self.instance.actor} - {""}

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -17,7 +18,17 @@ from tasks import lifecycle
 from tasks.admin import actors
 from tasks.admin.change_list import BoundedChangeList
 from tasks.admin.display import display, display_json, display_limit, display_time
-from tasks.admin.filters import ActorFilter, BandFilter, CreatedFilter, EndedFilter, QueueFilter, StatusFilter
+from tasks.admin.filters import (
+    ActorFilter,
+    BandFilter,
+    CreatedFilter,
+    EndedFilter,
+    ErrorTypeFilter,
+    OwnerFilter,
+    QueueFilter,
+    StatusFilter,
+    TagFilter,
+)
 from tasks.admin.formatting import (
     EMPTY,
     badge,
@@ -26,6 +37,7 @@ from tasks.admin.formatting import (
     escape_invisible,
     exact_time,
     json_block,
+    local,
     relative_time,
     shortened,
     tag_links,
@@ -37,15 +49,16 @@ from tasks.admin.operated import OperatedAdmin
 from tasks.admin.timeline import between, timeline
 from tasks.admin.verb import Verb, Whole, one_by_one
 from tasks.admin.worker import worker_names
-from tasks.contract.access import CANCEL_TASK, RETRY_TASK, SIGNAL_TASK, Action, Caller
+from tasks.contract.access import CANCEL_TASK, RETRY_TASK, SIGNAL_TASK, VIEW_PAYLOAD, Action, Caller
 from tasks.contract.causes import causes_of
+from tasks.contract.fields import InvalidValue
 from tasks.contract.sight import Lens, Sight, sight_of
 from tasks.contract.signals import send_awaited
-from tasks.contract.tasks import log_as_dict, running_log
+from tasks.contract.tasks import filters_for, log_as_dict, running_log
 from tasks.contract.workflows import whole_of
 from tasks.errors import CallboardError
 from tasks.masking import masked
-from tasks.models import Attempt, Journal, Step, Task
+from tasks.models import Attempt, Journal, Step, Task, TaskQuerySet
 from tasks.states import DUE, ObjectKind, OperationVerb, Status
 from tasks.submission import FIELDS, Seconds, WholeNumber
 
@@ -54,6 +67,8 @@ MAX_SHOWN = 50
 #: Parents, and children, on a task's page.
 MAX_RELATIVES = 20
 MAX_NAME_LENGTH = 60
+#: A search that begins so is for a value in payloads.
+PAYLOAD_PREFIX = "payload."
 
 
 class TaskList(BoundedChangeList):
@@ -233,9 +248,12 @@ class TaskAdmin(OperatedAdmin):
         display("created", lambda task: relative_time(task.created_at)),
         display("timing", _timing),
     )
-    list_filter = (StatusFilter, BandFilter, QueueFilter, ActorFilter, CreatedFilter, EndedFilter)
+    list_filter = (
+        *(StatusFilter, CreatedFilter, BandFilter, QueueFilter, ActorFilter),
+        *(TagFilter, OwnerFilter, ErrorTypeFilter, EndedFilter),
+    )
     search_fields = ("id",)
-    search_help_text = "ID, trace ID, tag or actor"
+    search_help_text = "ID, trace ID, tag, actor, or payload.user.id:42"
     summary_fields = (
         display("status", _state),
         display("queue", lambda task: escape_invisible(task.queue)),
@@ -276,8 +294,27 @@ class TaskAdmin(OperatedAdmin):
         return TaskList
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[QuerySet[Task], bool]:
-        """Search as the API does."""
+        """Search as the API does, which has a filter for values in payloads."""
+        if search_term.startswith(PAYLOAD_PREFIX):
+            return self._by_payload(request, queryset, search_term.removeprefix(PAYLOAD_PREFIX)), False
         return (queryset.searched(search_term) if search_term else queryset), False
+
+    def _by_payload(self, request: HttpRequest, rows: TaskQuerySet, text: str) -> QuerySet[Task]:
+        caller = Caller(request.user)
+        by_payload = filters_for(caller)["payload"]
+        try:
+            wanted = by_payload.read(text)
+        except InvalidValue as refused:
+            self._note(request, f"Payloads were not searched: {refused}.")
+            return rows.none()
+        if not caller.is_permitted(VIEW_PAYLOAD):
+            self._note(request, "Only payloads of your own tasks were searched; you may not see others.")
+        return by_payload.apply(rows, [wanted])  # type: ignore[no-any-return]
+
+    def _note(self, request: HttpRequest, text: str) -> None:
+        # A POST builds the list more than once.
+        if request.method == "GET":
+            self.message_user(request, text, messages.WARNING)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Go straight to the task if the search is a complete ID."""
@@ -388,7 +425,10 @@ def _event(event: Journal) -> dict[str, Any]:
 
 def _log(log: Mapping[str, Any] | None, lens: Lens) -> list[dict[str, str]]:
     lines = log_as_dict(log, lens=lens)["log"] or ()
-    return [{"at": one["at"][11:19], "line": escape_invisible(one["line"])} for one in lines]
+    return [
+        {"at": local(datetime.fromisoformat(one["at"]), "%H:%M:%S"), "line": escape_invisible(one["line"])}
+        for one in lines
+    ]
 
 
 def _step(step: Step, lens: Lens) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from datetime import datetime, timedelta
 
 from django.utils import timezone
+from django.utils.timezone import localtime
 
-from tasks.admin.formatting import duration, escape_invisible, timestamp
+from tasks.admin.formatting import duration, escape_invisible, time_element, timestamp
 from tasks.models import Task
 from tasks.queries.forecast import Forecast, expected_start
 from tasks.states import Obstacle
@@ -25,8 +26,8 @@ def timeline(task: Task, *, is_first_start: bool) -> list[dict[str, str]]:
     steps = []
     for name, at in known:
         later = "" if before is None else f"+{between(before, at)}"
-        is_same_day = before is not None and before.date() == at.date()
-        when = timestamp(at) if not is_same_day else timestamp(at)[11:]
+        is_same_day = before is not None and localtime(before).date() == localtime(at).date()
+        when = time_element(at, timestamp(at, has_date=not is_same_day))
         steps.append({"name": name, "at": when, "after": later, "kind": "ahead" if at > now else "past"})
         before = at
     if not task.is_final and before is not None and before <= now:

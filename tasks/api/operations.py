@@ -13,6 +13,7 @@ from tasks.api.json_schema import FINGERPRINT, ID, TEXT, TIME, Schema, array, en
 from tasks.contract.access import Action
 from tasks.contract.dead_letter_failures import DEFAULT_LIMIT as DEFAULT_FAILURES
 from tasks.contract.dead_letter_failures import MOST_LISTED as MOST_FAILURES
+from tasks.contract.filters import LONGEST_PAYLOAD_VALUE
 from tasks.contract.pages import CURSOR_PATTERN, DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.contract.schedules import DEFAULT_PREVIEWED, MOST_PREVIEWED
 from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES
@@ -70,6 +71,10 @@ _PREFER: Schema = {
     "schema": TEXT,
     "description": "`wait=10` is as the parameter (RFC 7240); what is not understood is ignored.",
 }
+_PAYLOAD_VALUE = {
+    **text(LONGEST_PAYLOAD_VALUE),
+    "pattern": "^[^.:\\u0000\\ufffd]+([.][^.:\\u0000\\ufffd]+)*:[^\\u0000\\ufffd]+$",
+}
 _TASK_FILTERS = [
     _query("status", array(enum(Status)), f"{_IN_ANY_CASE} May be repeated."),
     _query("actor", text(255), "The exact name."),
@@ -77,6 +82,13 @@ _TASK_FILTERS = [
     _query("band", BAND, _IN_ANY_CASE),
     _query("priority", PRIORITY, "A number; use `band` for names."),
     _query("tag", text(100), "A tag that the task has."),
+    _query("error_type", {"type": "string", "pattern": r"^[\w.]{1,255}$"}, "The type of its last error: KeyError, …"),
+    _query(
+        "payload",
+        array(_PAYLOAD_VALUE),
+        "A value in the payload behind its path, as in `user.id:42`. May be repeated; all must be there. "
+        "Only payloads that you see are searched. Secrets cannot be searched for.",
+    ),
     _query("schedule", ID, "The id of the schedule that made the task."),
     _query("batch", ID, "The id of the batch that counts the task."),
     _query("created_after", TIME, "Submitted after this time."),

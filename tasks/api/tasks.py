@@ -45,10 +45,10 @@ from tasks.contract.submissions import (
 )
 from tasks.contract.tasks import (
     BY_NUMBER,
-    FILTERS,
     UNSEEN,
     UNSEEN_WITH_LOG,
     attempt_as_dict,
+    filters_for,
     receipt_as_list,
     result_as_dict,
     running_attempt,
@@ -250,8 +250,8 @@ class TaskResult(ApiView):
 def task_page(request: Request, rows: TaskQuerySet) -> Response:
     """Answer the page of these tasks that the request asks for, as far as the caller may see them."""
     asked, url = parameters(request), urls_of(request, "api-tasks")
-    sees = _sees(request)
-    found = page(filtered(visible(rows.defer(*UNSEEN), caller_of(request), VIEW_TASK), asked, FILTERS), asked)
+    sees, caller = _sees(request), caller_of(request)
+    found = page(filtered(visible(rows.defer(*UNSEEN), caller, VIEW_TASK), asked, filters_for(caller)), asked)
     parents = parents_of(found.rows)
     return Response(page_as_dict(request, found, lambda task: task_as_dict(task, url=url, sees=sees, parents=parents)))
 

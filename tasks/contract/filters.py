@@ -12,7 +12,12 @@ from django.db.models import Model, QuerySet
 from tasks.contract import fields
 from tasks.contract.fields import InvalidValue, Reader
 from tasks.contract.pages import PAGE_PARAMETERS
+from tasks.masking import is_secret, masked_text
+from tasks.models.payload_path import PayloadValue
 from tasks.priority import BANDS, HIGHEST, LOWEST, Band
+
+#: In characters.
+LONGEST_PAYLOAD_VALUE = 300
 
 _Row = TypeVar("_Row", bound=Model)
 _Choice = TypeVar("_Choice", bound=Enum)
@@ -72,6 +77,27 @@ def priority(value: str) -> int:
     if not re.fullmatch(r"[0-9]{1,2}", value):
         raise InvalidValue("invalid", f"expected {LOWEST} to {HIGHEST}, got {fields.quoted(value)}; by name: band=high")
     return int(fields.whole_number(LOWEST, HIGHEST)(int(value)))
+
+
+def payload_value(value: str) -> PayloadValue:
+    """Read a path into a payload and the value there: ``user.id:42``.
+
+    A secret is refused, in the path or as the value: those who see it masked must not find it by guessing.
+    """
+    path, colon, wanted = fields.text(LONGEST_PAYLOAD_VALUE)(value).partition(":")
+    keys = tuple(path.split("."))
+    if not colon or not wanted or not all(keys):
+        raise InvalidValue("invalid", f"expected a path and its value such as user.id:42, got {fields.quoted(value)}")
+    if any(map(is_secret, keys)) or masked_text(value) != value:
+        raise InvalidValue("not_allowed", "expected a value that is not secret; secrets cannot be searched for")
+    return PayloadValue(keys, wanted)
+
+
+def error_type(value: str) -> str:
+    """Read the name of an error's type, which is no part of its message."""
+    if not re.fullmatch(r"[\w.]{1,255}", value):
+        raise InvalidValue("invalid", f"expected a name such as KeyError, got {fields.quoted(value)}")
+    return value
 
 
 def band(value: str) -> Band:

@@ -216,7 +216,8 @@ def find_rows(
         filters = dead_letters.FILTERS
     else:
         every = Task.objects.all()
-        rows, filters = every if caller is None else visible(every, caller, VIEW_TASK), tasks.FILTERS
+        rows = every if caller is None else visible(every, caller, VIEW_TASK)
+        filters = tasks.FILTERS if caller is None else tasks.filters_for(caller)
     if ids is not None:
         seen = set(rows.filter(pk__in=ids).values_list("pk", flat=True))
         return [id for id in ids if id in seen]

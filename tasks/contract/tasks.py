@@ -1,18 +1,21 @@
 """Tasks: how a row, its attempts and its events are written, and what a list of them can be filtered by."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
 from tasks.contract import fields
+from tasks.contract.access import VIEW_PAYLOAD, Caller, visible
 from tasks.contract.dependencies import Parents, links_as_dict, parents_of
-from tasks.contract.filters import Filter, band, choice, moment, priority
+from tasks.contract.filters import Filter, band, choice, error_type, moment, payload_value, priority
 from tasks.contract.pages import Order
 from tasks.contract.sight import Lens, Sees
 from tasks.contract.values import error_as_dict, last_error_as_dict, number, timestamp
 from tasks.lifecycle import Receipt
 from tasks.models import Attempt, Step, Task, TaskQuerySet
+from tasks.models.payload_path import PayloadValue
 from tasks.queries import waiting
 from tasks.queries.forecast import Forecast
 from tasks.queries.waiting import WaitingFor
@@ -31,6 +34,7 @@ BY_NUMBER = Order("number", False, lambda attempt: attempt.number, int)
 #: Stands in place of the status of a task that was pruned or deleted.
 REMOVED = "REMOVED"
 
+#: For those who see all payloads; doors take ``filters_for``.
 FILTERS: Mapping[str, Filter] = {
     "status": Filter(choice(Status), TaskQuerySet.in_status, is_repeatable=True),
     "actor": Filter(fields.text(255), TaskQuerySet.for_actor),
@@ -38,6 +42,8 @@ FILTERS: Mapping[str, Filter] = {
     "band": Filter(band, TaskQuerySet.in_band),
     "priority": Filter(priority, TaskQuerySet.with_priority),
     "tag": Filter(fields.text(100), TaskQuerySet.tagged),
+    "error_type": Filter(error_type, TaskQuerySet.with_error_type),
+    "payload": Filter(payload_value, TaskQuerySet.with_payload, is_repeatable=True),
     "schedule": Filter(fields.identifier, TaskQuerySet.of_schedule),
     "batch": Filter(fields.identifier, TaskQuerySet.of_batch),
     "created_after": Filter(moment, TaskQuerySet.created_after),
@@ -46,6 +52,16 @@ FILTERS: Mapping[str, Filter] = {
     "run_before": Filter(moment, TaskQuerySet.running_before),
     "search": Filter(fields.text(255), TaskQuerySet.searched),
 }
+
+
+def filters_for(caller: Caller) -> Mapping[str, Filter]:
+    """Give the filters as this caller may use them: by payload they find what the caller sees the payload of."""
+
+    def by_payload(rows: TaskQuerySet, wanted: Sequence[PayloadValue]) -> TaskQuerySet:
+        seen: TaskQuerySet = visible(rows, caller, VIEW_PAYLOAD)
+        return seen.with_payload(wanted)
+
+    return {**FILTERS, "payload": replace(FILTERS["payload"], apply=by_payload)}
 
 
 def task_as_dict(

@@ -20,6 +20,7 @@ class ListedQuerySet(models.QuerySet[_Row]):
 
     _path: Q = Q()
     _has_leader: bool = False
+    _is_slow: bool = False
     _served: Mapping[str, Q] = {}
 
     def led_by(self, condition: Q, *, path: Q | None = None) -> Self:
@@ -44,6 +45,12 @@ class ListedQuerySet(models.QuerySet[_Row]):
         rows._served = {**self._served, index: self._served.get(index, Q()) & condition}
         return rows
 
+    def slow_to_match(self) -> Self:
+        """Note that looking at a row takes long: its big columns lie elsewhere and are compressed."""
+        rows = self.all()
+        rows._is_slow = True
+        return rows
+
     def within(self, ids: Q) -> Self:
         """Narrow to a range of ids."""
         rows = self.filter(ids)
@@ -63,8 +70,8 @@ class ListedQuerySet(models.QuerySet[_Row]):
 
     @property
     def is_scattered(self) -> bool:
-        """Whether the rows along the path lie apart in the table: another index than the primary key leads."""
-        return self._has_leader
+        """Whether each row may cost a page: another index than the primary key leads, or big columns are compared."""
+        return self._has_leader or self._is_slow
 
     def lookups(self) -> Iterator[Self]:
         """Give the rows that each index finds, more than all conditions together match."""
@@ -74,4 +81,5 @@ class ListedQuerySet(models.QuerySet[_Row]):
     def _clone(self) -> Self:
         rows: Self = super()._clone()  # type: ignore[misc]
         rows._path, rows._has_leader, rows._served = self._path, self._has_leader, self._served
+        rows._is_slow = self._is_slow
         return rows

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import reduce
-from operator import or_
+from operator import and_, or_
 from typing import Self
 from uuid import UUID
 
@@ -28,6 +28,7 @@ from django.utils import timezone
 from tasks import registry
 from tasks.models.ids import CLOCKS_AGREE, first_id_at, new_id
 from tasks.models.listing import ListedQuerySet
+from tasks.models.payload_path import PayloadValue, has_value
 from tasks.models.search_keys import SearchKeys, has_any_key, has_keys, key
 from tasks.models.unique_index import UniqueIndex
 from tasks.priority import HIGHEST, LOWEST, Band, band_of
@@ -166,6 +167,14 @@ class TaskQuerySet(ListedQuerySet["Task"]):
     def created_before(self, moment: datetime) -> Self:
         """Submitted before this time."""
         return self.within(Q(id__lte=first_id_at(moment + CLOCKS_AGREE))).filter(created_at__lt=moment)
+
+    def with_payload(self, wanted: Sequence[PayloadValue]) -> Self:
+        """With all of these values in the payload."""
+        return self.slow_to_match().filter(reduce(and_, map(has_value, wanted)))
+
+    def with_error_type(self, name: str) -> Self:
+        """Whose last error is of this type."""
+        return self.slow_to_match().filter(error__startswith=f"{name}: ")
 
     def running_after(self, moment: datetime) -> Self:
         """With a ``run_at`` after this time."""

@@ -30,10 +30,10 @@ from tasks.contract.submission_requests import read_many, read_one
 from tasks.contract.submissions import checked_edit, hiding_holders, read_change
 from tasks.contract.tasks import (
     BY_NUMBER,
-    FILTERS,
     UNSEEN,
     UNSEEN_WITH_LOG,
     attempt_as_dict,
+    filters_for,
     receipt_as_list,
     result_as_dict,
     running_attempt,
@@ -91,7 +91,7 @@ def list_tasks(call: Call, asked: Values) -> Mapping[str, Any]:
     """List tasks, newest first."""
     parameters, sees = as_parameters(asked), call.sees
     rows = visible(Task.objects.defer(*UNSEEN), call.caller, VIEW_TASK)
-    found = page(filtered(rows, parameters, FILTERS), parameters)
+    found = page(filtered(rows, parameters, filters_for(call.caller)), parameters)
     parents = parents_of(found.rows)
     return page_as_dict("tasks", found, lambda task: task_as_dict(task, url=str, sees=sees, parents=parents))
 

@@ -47,9 +47,9 @@ def test_a_comparison_is_bounded():
 @pytest.fixture
 def failure(worker):
     def die(**task):
-        task = factories.submit(max_retries=0, **task)
+        submitted = factories.submit(max_retries=0, **task)
         ends = {"death": DeathReason.NOT_RETRYABLE, "error_message": "as asked"}
-        lifecycle.complete_many([factories.failure(factories.start(task, worker), worker, **ends)])
+        lifecycle.complete_many([factories.failure(factories.start(submitted, worker), worker, **ends)])
 
     die(payload={"do": "fail", "value": {"currency": "EUR", "cents": 1}})
     die(payload={"do": "fail", "value": {"currency": "USD", "cents": 1}})

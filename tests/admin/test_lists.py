@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 import tasks
@@ -14,7 +14,7 @@ from tasks.admin import change_list
 from tasks.models import Task, Worker
 from tasks.states import Status, WorkerStatus
 from tests import factories
-from tests.admin.pages import html, list_of, page_of
+from tests.admin.pages import browser_of, html, list_of, page_of
 
 
 def test_lists_neither_count_all_rows_nor_read_payloads(root, life, django_assert_max_num_queries):
@@ -48,6 +48,15 @@ def test_a_list_says_when_it_stopped_counting(root, life, monkeypatch):
         ({"band": "medium"}, True),
         ({"band": "low"}, False),
         ({"created": "15"}, True),
+        ({"tag": "red"}, True),
+        ({"tag": "re"}, False),
+        ({"owner": "root"}, False),
+        ({"owner": "nobody"}, False),
+        ({"error_type": "RuntimeError"}, True),
+        ({"error_type": "KeyError"}, False),
+        ({"error_type": "as asked"}, False),
+        ({"q": "payload.do:return"}, True),
+        ({"q": "payload.do:fail"}, False),
         ({"status": "NOPE"}, False),
         ({"queue": "\0"}, False),
         ({"created": "-1"}, False),
@@ -177,3 +186,42 @@ def test_labels_on_phones_belong_to_columns():
     labelled = set(re.findall(r"\.field-(\w+)::before", css))
     assert labelled
     assert labelled <= names
+
+
+def test_tasks_are_filtered_by_their_owner(root, life):
+    owner = User.objects.create_user("ada")
+    task = factories.submit(owner_id=owner.pk)
+    page = html(root.get(list_of(Task), {"owner": "ada"}))
+    assert (page_of(task) in page, page_of(life) in page) == (True, False)
+
+
+def test_a_typed_filter_keeps_the_others(root, life):
+    page = html(root.get(list_of(Task), {"status": "RUNNING", "q": "act"}))
+    (form,) = re.findall(r'<form method="get">\s*<input type="text" name="tag".*?</form>', page, re.DOTALL)
+    assert dict(re.findall(r'<input type="hidden" name="(\w+)" value="(\w*)">', form)) == {
+        "status": "RUNNING",
+        "q": "act",
+    }
+
+
+def test_an_actor_that_is_no_longer_declared_can_be_typed(root, life):
+    Task.objects.filter(pk=life.pk).update(actor="long_gone")
+    page = html(root.get(list_of(Task), {"actor": "long_gone"}))
+    assert page_of(life) in page
+    assert "Actor: <b>long_gone</b>" in page
+
+
+@pytest.mark.parametrize("search", ["payload.password:x", "payload.x", "payload.a..b:1"])
+def test_a_payload_search_that_cannot_be_says_so(root, life, search):
+    page = html(root.get(list_of(Task), {"q": search}))
+    assert "Payloads were not searched: expected a" in page
+    assert page_of(life) not in page
+
+
+def test_a_payload_search_without_the_permission_says_what_it_searched(life):
+    shy = User.objects.create_user("shy", is_staff=True)
+    shy.user_permissions.add(Permission.objects.get(codename="view_task", content_type__app_label="callboard"))
+    own = factories.submit(owner_id=shy.pk, payload={"do": "return"})
+    page = html(browser_of(shy).get(list_of(Task), {"q": "payload.do:return"}))
+    assert "Only payloads of your own tasks were searched" in page
+    assert (page_of(own) in page, page_of(life) in page) == (True, False)

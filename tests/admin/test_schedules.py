@@ -1,6 +1,7 @@
 """Schedules in the admin: added, edited, paused with a reason, run now, and taken over from code visibly."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -164,3 +165,15 @@ def test_a_paused_schedule_says_by_whom(root) -> None:
     schedule = make_schedule()
     schedules.pause(schedule.pk)
     assert "by itself" in html(root.get(page_of(schedule)))
+
+
+def test_next_fires_are_in_the_schedules_zone_and_the_viewers(root: Any, db: None) -> None:
+    schedule = make_schedule(cron="0 6 * * *", timezone="Asia/Tokyo")
+    page = html(root.get(page_of(schedule)))
+    assert re.search(
+        r">\w{3} \d{4}-\d\d-\d\d 06:00:00 Asia/Tokyo</time> · <time [^>]+>\w{3} 21:00:00 UTC</time> for you", page
+    )
+    root.cookies["callboard_zone"] = "Asia/Seoul"
+    page = html(root.get(page_of(schedule)))
+    assert "06:00:00 Asia/Tokyo</time></div>" in page, "the clocks of both zones show the same"
+    assert "In the zone Asia/Seoul." in page

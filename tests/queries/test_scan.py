@@ -227,6 +227,8 @@ ASKED: dict[str, list[str]] = {
     "band": ["high"],
     "priority": ["10"],
     "tag": ["common", "none"],
+    "error_type": ["KeyError"],
+    "payload": ["user.id:42"],
     "schedule": ["0198d3c2-7a31-7c4e-9d55-1f2a3b4c5d6e"],
     "batch": ["0198d3c2-7a31-7c4e-9d55-1f2a3b4c5d6e"],
     "created_after": ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"],

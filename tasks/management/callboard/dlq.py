@@ -152,8 +152,8 @@ def _redrive_failure(options: Namespace, out: Output) -> None:
         given = "ids of dead letters" if options.ids else "--payload, which is for one dead letter"
         raise CommandError(f"expected --failure alone, got it with {given}", returncode=USAGE)
     failure = parsing.read("--failure", fields.fingerprint, options.failure)
-    given = {"canary": options.canary, "rate_per_second": options.rate, "stop_percent": options.stop_percent}
-    plan = read_course(given, verb=OperationVerb.REDRIVE, criteria={"failure": failure}, failure=failure)
+    course = {"canary": options.canary, "rate_per_second": options.rate, "stop_percent": options.stop_percent}
+    plan = read_course(course, verb=OperationVerb.REDRIVE, criteria={"failure": failure}, failure=failure)
     ids = find_rows(OperationVerb.REDRIVE, {"failure": [failure]}, caller=None)
     if not ids:
         raise NotFound(f"no open dead letters have the fingerprint {failure}")
