@@ -52,7 +52,8 @@ class TaskEvents(ApiView):
             if is_final and not events and position is not None:
                 # The one answer after which a browser does not come back.
                 return Response(status=204)
-            return event_stream(hub.watch(task, position, caller=caller, write=lambda change: as_stream(change.events)))
+            watch = hub.watch(task, position, caller=caller, write=lambda change: as_stream(change.events))
+            return event_stream(request, watch)
         seconds = asked.get("wait", 0)
         if events or is_final or not seconds or is_head:
             return Response(_page(request, events, limit, is_all=is_all))
@@ -61,7 +62,7 @@ class TaskEvents(ApiView):
             return as_json(_page(request, change.events, limit, is_all=True))
 
         feed = Feed(hub.watch(task, position, caller=caller, seconds=seconds, write=write))
-        return FedResponse(feed, content_type=_JSON, headers={})
+        return FedResponse(request, feed, content_type=_JSON, headers={})
 
 
 def _read(request: Request, task: Task) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def when_ended(request: Request, submit: Callable[[Request], Response]) -> HttpR
     feed = Feed(watch, otherwise=as_json(accepted.data))
     headers = {**accepted.headers, "Preference-Applied": f"wait={seconds}"}
     del headers["Content-Type"]
-    return FedResponse(feed, content_type=_JSON, status=accepted.status_code, headers=headers)
+    return FedResponse(request, feed, content_type=_JSON, status=accepted.status_code, headers=headers)
 
 
 def _wait(request: Request) -> int:

@@ -1,15 +1,20 @@
 """Bodies that come later: what a watched task has to tell, as it happens.
 
 A server that knows feeds (``scheduler_site.gunicorn_worker``) sends the head, gives the thread back, and sends each
-piece when there is one. Any other server iterates over the feed, which holds a thread of that server.
+piece when there is one. An ASGI server does the same in its event loop. Any other WSGI server iterates over the feed,
+which holds a thread of that server.
 """
 
+import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
+from django.core.handlers.asgi import ASGIRequest
 from django.http import StreamingHttpResponse
+from rest_framework.request import Request
 
 from tasks.contract.watching import Watch
 
@@ -76,20 +81,50 @@ class Feed:
         finally:
             self.stop()
 
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Wait for each piece in an event loop, and give it."""
+        loop, ready = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            # Not of a server that has stopped meanwhile.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(ready.set)
+
+        self.on_ready(wake)
+        try:
+            while not self.has_ended:
+                if piece := self.take():
+                    yield piece
+                    continue
+                try:
+                    await asyncio.wait_for(ready.wait(), self.beat_seconds)
+                    ready.clear()
+                except TimeoutError:
+                    yield self.beat
+        finally:
+            self.stop()
+
 
 class FedResponse(StreamingHttpResponse):
-    """An answer whose body is a feed."""
+    """An answer whose body is a feed.
 
-    def __init__(self, feed: Feed, *, content_type: str, status: int = 200, headers: Mapping[str, str]) -> None:
-        super().__init__(feed, content_type=content_type, status=status, headers=headers)
+    Parameters:
+        request: Django would read a feed to its end before an ASGI server gets the first piece of it.
+    """
+
+    def __init__(
+        self, request: Request, feed: Feed, *, content_type: str, status: int = 200, headers: Mapping[str, str]
+    ) -> None:
+        body = feed.pieces() if isinstance(request._request, ASGIRequest) else feed
+        super().__init__(body, content_type=content_type, status=status, headers=headers)
         self.feed = feed
 
 
-def event_stream(watch: Watch) -> FedResponse:
+def event_stream(request: Request, watch: Watch) -> FedResponse:
     """Answer with server-sent events; ``as_stream`` writes them."""
     feed = Feed(watch, first=_RETRY, beat=b": alive\n\n")
     # A proxy that collects an answer before it passes it on would keep the events.
-    return FedResponse(feed, content_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
+    return FedResponse(request, feed, content_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
 
 
 def as_stream(events: Iterable[Mapping[str, Any]]) -> bytes:
