@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.utils.module_loading import import_string
 
-from tasks import registry
+from tasks import healthcheck, registry
 from tasks.broker import logins
 from tasks.broker.brokers import REPLACED
 from tasks.conf import Conf, conf
@@ -35,6 +35,8 @@ SUPERVISOR_SESSIONS = 2
 WORKER_SESSIONS = 7
 API_SESSIONS = 5
 
+#: How long a gRPC server may take to say that it runs.
+LONGEST_ANSWER_SECONDS = 1.0
 #: In characters; a key of 16 random bytes in hexadecimal digits has as many.
 SHORTEST_KEY = 32
 #: How many different characters a key has at least.
@@ -280,7 +282,7 @@ def check_logins(databases: Iterable[str] | None = None, **_: Any) -> list[Check
 
 @register(Tags.database)
 def check_sessions(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """The server needs room for the sessions of the live workers, of a scheduler and of the api."""
+    """The server needs room for the sessions of the live workers, of a scheduler, of the api and of gRPC servers."""
     if DEFAULT_DB_ALIAS not in (databases or ()):
         return []
     return sessions_that_do_not_fit(processes=0, threads=0)
@@ -303,12 +305,15 @@ def sessions_that_do_not_fit(*, processes: int, threads: int) -> list[CheckMessa
     workers, working = workers + processes, working + processes * threads
     need = working + workers * WORKER_SESSIONS + (SUPERVISOR_SESSIONS if workers else 0) + SCHEDULER_SESSIONS
     need += conf.WEB_CONCURRENCY * (conf.API_THREADS + API_SESSIONS + (conf.METRICS_ADDRESS is not None))
+    # Only their health checks tell of gRPC servers, so those of other machines do not count.
+    servers = healthcheck.count(conf.HEALTH_DIR, "grpc", seconds=LONGEST_ANSWER_SECONDS)
+    need += servers * (conf.GRPC_THREADS + API_SESSIONS)
     if room is None or need <= room:
         return []
     return [
         Caution(
-            f"{workers} worker processes with {working} threads in all, a scheduler and the api may need {need} "
-            f"sessions of PostgreSQL, which has {room} for them.",
+            f"{workers} worker processes with {working} threads in all, {servers} gRPC servers, a scheduler and the "
+            f"api may need {need} sessions of PostgreSQL, which has {room} for them.",
             hint="Raise max_connections, start fewer processes or threads, or put a pooler in between "
             "(docs/deploy.md, Database sessions).",
             id="callboard.W001",

@@ -67,6 +67,11 @@ def check(folder: Path, process: str | None, page: str, *, seconds: float = ANSW
     return [Answer(False, sentence, {"process": process, "status": "not running"})]
 
 
+def count(folder: Path, process: str, *, seconds: float = ANSWER_SECONDS) -> int:
+    """Count the processes of a kind that run here; one that gives no answer runs too."""
+    return sum(_ask(path, LIVE, seconds) is not None for path in folder.glob(f"{process}.*{_SUFFIX}"))
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the options."""
     parser.add_argument(

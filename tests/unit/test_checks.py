@@ -6,6 +6,7 @@ import re
 import secrets
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tasks.conf import conf
 from tasks.db.server import session_room
 from tasks.django_tasks import backend
 from tasks.models import Worker
+from tasks.telemetry.health import Health
 from tests.factories import let_lease_run_out, make_worker
 
 MANAGE_CHECK = "from django.core.management import execute_from_command_line as run; run(['manage.py', 'check'])"
@@ -32,8 +34,9 @@ def ids(messages: Any) -> list[str]:
 
 
 @pytest.fixture
-def room(db: None, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Set how many sessions the server has room for."""
+def room(db: None, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path) -> Any:
+    """Set how many sessions the server has room for; no processes of this machine are seen."""
+    settings.HEALTH_DIR = tmp_path
     return lambda count: monkeypatch.setattr(checks, "session_room", lambda: count)
 
 
@@ -68,6 +71,21 @@ def test_workers_of_other_machines_count_and_workers_that_are_replaced_here_do_n
     room(needed(2, 0) + 5 + 8 - 1)
     assert ids(sessions_that_do_not_fit(processes=1, threads=8)) == ["callboard.W001"]
     assert here.host != "elsewhere"
+
+
+def test_grpc_servers_of_this_machine_count(room) -> None:
+    server = Health("grpc", components=dict)
+    need = ALWAYS + conf.GRPC_THREADS + checks.API_SESSIONS
+    room(need - 1)
+    assert ids(sessions_that_do_not_fit(processes=0, threads=0)) == []
+    server.serve()
+    try:
+        (warning,) = sessions_that_do_not_fit(processes=0, threads=0)
+        assert "1 gRPC servers" in warning.msg
+        room(need)
+        assert sessions_that_do_not_fit(processes=0, threads=0) == []
+    finally:
+        server.stop()
 
 
 def test_check_counts_live_workers_when_it_may_ask_the_database(room) -> None:
