@@ -97,6 +97,8 @@ def quiet(stack: Stack, contestant: Contestant) -> Figures:
     return {"idle, % of one core": spent / (time.monotonic() - began) * 100}
 
 
+#: The measurements that are taken on RabbitMQ too.
+OF_BROKERS = frozenset({"drain", "end-to-end", "in-hundreds", "latency", "lateness", "quiet"})
 MEASURES: Mapping[str, Callable[[Stack, Contestant], Figures]] = {
     "drain": drain,
     "end-to-end": end_to_end,
@@ -128,6 +130,6 @@ def _lateness(stack: Stack, contestant: Contestant, verb: str, count: int, name:
 
 def _await_rows(stack: Stack, contestant: Contestant) -> None:
     """Wait until Callboard has stored the last outcome."""
-    if contestant is CALLBOARD:
+    if contestant.has_rows:
         while stack.query("SELECT FROM callboard_task WHERE status <> 'SUCCEEDED' LIMIT 1"):
             time.sleep(0.02)

@@ -1,4 +1,7 @@
-"""Servers and processes of a benchmark: private PostgreSQL with fsync on, private Redis, and their CPU and memory."""
+"""Servers and processes of a benchmark, and their CPU and memory.
+
+The servers are a private PostgreSQL with fsync on, a private Redis and, if it is asked for, a private RabbitMQ.
+"""
 
 import contextlib
 import json
@@ -8,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import psycopg2
 from benchmarks import records
 from scheduler_site.embedded.accounts import temporary_folder
 from scheduler_site.embedded.servers import PostgresServer, RedisServer
+from tests.rabbitmq import RabbitServer
 
 PROCESSES, THREADS = 2, 8
 LONGEST_WAIT_SECONDS = 180
@@ -26,11 +30,17 @@ MANAGE = [sys.executable, "manage.py"]
 
 @dataclass(frozen=True)
 class Contestant:
-    """One of the compared systems: its client module, and its processes by kind."""
+    """One of the compared systems: its client module, its processes by kind, and the broker between them."""
 
     name: str
     module: str
     processes: dict[str, Sequence[str]]
+    broker: str = "redis"
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether its tasks are rows of PostgreSQL."""
+        return self.module == CALLBOARD.module
 
 
 CALLBOARD = Contestant(
@@ -46,18 +56,29 @@ PLAIN = Contestant(
     "benchmarks.plain",
     {"workers": [sys.executable, "-m", "dramatiq", "benchmarks.plain", "-p", str(PROCESSES), "-t", str(THREADS)]},
 )
+#: It takes part where the broker makes a difference.
+ON_RABBITMQ = replace(CALLBOARD, name="Callboard on RabbitMQ", broker="rabbitmq")
 CONTESTANTS = (CALLBOARD, PLAIN)
 
 
 class Stack:
-    """PostgreSQL and Redis for one run of all benchmarks."""
+    """PostgreSQL, Redis and perhaps RabbitMQ for one run of all benchmarks."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_rabbitmq: bool = False) -> None:
         self._folder = temporary_folder()
         self.postgres, self.redis = PostgresServer(self._folder), RedisServer(self._folder)
+        self.rabbitmq = RabbitServer(self._folder) if with_rabbitmq else None
         self._runs = 0
 
     def __enter__(self) -> "Stack":
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self) -> None:
         url, broker = self.postgres.start(), self.redis.start()
         self.environment = {
             **os.environ,
@@ -69,10 +90,14 @@ class Stack:
             "SUBMIT_RATE_LIMIT": "1000000000/m",
             "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
         }
+        self._brokers = {"redis": broker}
+        if self.rabbitmq is not None:
+            self._brokers["rabbitmq"] = self.rabbitmq.start()
         self.run([*MANAGE, "migrate", "-v0"])
-        return self
 
     def __exit__(self, *_: object) -> None:
+        if self.rabbitmq is not None:
+            self.rabbitmq.stop(immediate=True)
         self.redis.stop(immediate=True)
         self.postgres.stop(immediate=True)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -105,6 +130,11 @@ class Stack:
         self.environment["BENCH_RECORDS"] = str(path)
         return path
 
+    def prepare(self, contestant: Contestant) -> None:
+        """Delete all tasks; processes that start from now on use the contestant's broker. Nothing may run meanwhile."""
+        self.environment["BROKER_URL"] = self._brokers[contestant.broker]
+        self.empty()
+
     def empty(self) -> None:
         """Delete all tasks; nothing may run meanwhile."""
         self.query("TRUNCATE callboard_task, callboard_attempt, callboard_journal, callboard_worker, callboard_lease")
@@ -115,7 +145,7 @@ class Running:
     """A contestant's processes."""
 
     def __init__(self, stack: Stack, contestant: Contestant) -> None:
-        self._stack = stack
+        self._stack, self._broker = stack, contestant.broker
         self._processes = {
             kind: subprocess.Popen(command, env=stack.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             for kind, command in contestant.processes.items()
@@ -124,6 +154,8 @@ class Running:
     def cpu(self) -> dict[str, float]:
         """Return the CPU seconds of each kind of process and of the servers, with their ended children."""
         servers = {"postgres": self._stack.postgres.pid, "redis": self._stack.redis.pid}
+        if self._broker == "rabbitmq" and self._stack.rabbitmq is not None:
+            servers["rabbitmq"] = self._stack.rabbitmq.pid
         pids = servers | {kind: process.pid for kind, process in self._processes.items()}
         return {kind: _cpu_of_tree(pid) for kind, pid in pids.items()}
 

@@ -30,6 +30,8 @@ class RabbitServer(Server):
     title = "RabbitMQ"
     gentle = signal.SIGTERM
     abrupt = signal.SIGKILL
+    #: Erlang loads hundreds of modules, which takes a minute and more where others have the cores.
+    patience_seconds = 180
 
     def __init__(self, folder: Path, *, settings: Sequence[str] = ()) -> None:
         super().__init__(folder)

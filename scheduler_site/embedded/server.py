@@ -27,6 +27,8 @@ class Server(ABC):
     gentle: ClassVar[signal.Signals]
     #: The signal for a stop like a crash, which leaves no processes behind.
     abrupt: ClassVar[signal.Signals]
+    #: How long a start may take.
+    patience_seconds: ClassVar[float] = PATIENCE_SECONDS
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
         self.folder = folder
@@ -103,7 +105,7 @@ class Server(ABC):
         raise LaunchError(f"{self.title} does not start: {self._last_error()} (log: {self.log}){self._advice()}")
 
     def _becomes_ready(self, process: subprocess.Popen[bytes]) -> bool:
-        if not wait_for(lambda: process.poll() is not None or self._is_ready(), seconds=PATIENCE_SECONDS):
+        if not wait_for(lambda: process.poll() is not None or self._is_ready(), seconds=self.patience_seconds):
             end(process, (self.abrupt, 5.0))
         return process.poll() is None
 
