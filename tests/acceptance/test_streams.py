@@ -1,4 +1,4 @@
-"""F5, F15, F1: streams of submissions by REST and gRPC while the broker, the gRPC server and a worker are killed."""
+"""F15: streams of submissions by REST and gRPC while the broker, the gRPC server and a worker are killed."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from tests.acceptance.harness.servers import Databases
 from tests.acceptance.test_rabbitmq import Borrowed, node  # noqa: F401 - a fixture
 from tests.waiting import wait_until
 
-FAULT = "F5, F15"
+FAULT = "F15"
 COUNT, CHUNKS = 3, 4
 
 # A node of RabbitMQ is started twice.

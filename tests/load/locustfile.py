@@ -1,7 +1,8 @@
 """``make load``: Locust's users submit tasks to a running stack by HTTP and gRPC; its page is on port 8089.
 
 Without the page: ``make load ARGS="--headless --users 20 --run-time 10m"``. The stack is that of ``make run`` unless
-``--host`` and ``GRPC_ADDRESS`` name others; ``API_TOKEN`` is a token whose submissions are not limited.
+``--host`` and ``GRPC_ADDRESS`` name others; ``API_TOKEN`` is a token whose submissions are not limited. Started with
+``BROKER_URL=amqp://…``, the stack uses RabbitMQ; the load is the same.
 
 Two rows of the table are no calls: ``submit to start`` is how long tasks waited, and ``submit to end`` until they had
 ended, by the times in their rows.
