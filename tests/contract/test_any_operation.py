@@ -100,7 +100,10 @@ def test_a_failure_is_read_and_looked_after(call: Any, staff: Caller, letters: l
     assert {one["kind"] for one in found["in_common"]} >= {"tag", "queue"}
     changed = call(staff, "changeFailure", print_, assignee="ada", note="known", snoozed_until=in_an_hour()).body
     assert (changed["assignee"], changed["note"], bool(changed["snoozed_until"])) == ("ada", "known", True)
-    cleared = call(staff, "changeFailure", print_, snoozed_until=None, note=None).body
+    snoozed = call(staff, "changeFailure", print_, snoozed_until_new_build=True).body
+    assert (snoozed["snoozed_until_new_build"], bool(snoozed.get("snoozed_until"))) == (True, False)
+    cleared = call(staff, "changeFailure", print_, snoozed_until_new_build=None, note=None).body
+    assert not cleared.get("snoozed_until_new_build")
     assert not cleared.get("snoozed_until")
     assert not cleared.get("note")
     assert cleared["assignee"] == "ada"

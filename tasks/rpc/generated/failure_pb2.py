@@ -26,7 +26,7 @@ from tasks.rpc.generated import task_pb2 as callboard_dot_v1_dot_task__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x61llboard/v1/failure.proto\x12\x0c\x63\x61llboard.v1\x1a\x17\x63\x61llboard/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf8\x02\n\x07\x46\x61ilure\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.callboard.v1.TaskError\x12\x0e\n\x06hidden\x18\x04 \x03(\t\x12\x12\n\x05\x66rame\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x31\n\rfirst_seen_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_seen_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04open\x18\x08 \x01(\x03\x12\r\n\x05total\x18\t \x01(\x03\x12\x15\n\x08\x61ssignee\x18\n \x01(\tH\x01\x88\x01\x01\x12\x11\n\x04note\x18\x0b \x01(\tH\x02\x88\x01\x01\x12\x31\n\rsnoozed_until\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06_frameB\x0b\n\t_assigneeB\x07\n\x05_note\"O\n\x05Trait\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\x04name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05value\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x05\x42\x07\n\x05_name\"\xdb\x01\n\x13ListFailuresRequest\x12\x12\n\x05\x61\x63tor\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x17\n\nerror_type\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x15\n\x08\x61ssignee\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x11\n\x04open\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12\x14\n\x07snoozed\x18\x05 \x01(\x08H\x04\x88\x01\x01\x12\x12\n\x05limit\x18\x06 \x01(\x05H\x05\x88\x01\x01\x42\x08\n\x06_actorB\r\n\x0b_error_typeB\x0b\n\t_assigneeB\x07\n\x05_openB\n\n\x08_snoozedB\x08\n\x06_limit\"R\n\x14ListFailuresResponse\x12\'\n\x08\x66\x61ilures\x18\x01 \x03(\x0b\x32\x15.callboard.v1.Failure\x12\x11\n\tis_capped\x18\x02 \x01(\x08\"(\n\x11GetFailureRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\"\x91\x01\n\x12GetFailureResponse\x12&\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x15.callboard.v1.Failure\x12\x10\n\x08\x63ompared\x18\x02 \x01(\x05\x12&\n\tin_common\x18\x03 \x03(\x0b\x32\x13.callboard.v1.Trait\x12\x19\n\x11\x64\x65\x61ths_per_minute\x18\x04 \x03(\x03\"\xcd\x01\n\x14\x43hangeFailureRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x15\n\x08\x61ssignee\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04note\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x31\n\rsnoozed_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63lear\x18\x05 \x03(\t\x12\x13\n\x06reason\x18\x06 \x01(\tH\x02\x88\x01\x01\x42\x0b\n\t_assigneeB\x07\n\x05_noteB\t\n\x07_reason\"?\n\x15\x43hangeFailureResponse\x12&\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x15.callboard.v1.Failure2\x92\x02\n\x0e\x46\x61ilureService\x12U\n\x0cListFailures\x12!.callboard.v1.ListFailuresRequest\x1a\".callboard.v1.ListFailuresResponse\x12O\n\nGetFailure\x12\x1f.callboard.v1.GetFailureRequest\x1a .callboard.v1.GetFailureResponse\x12X\n\rChangeFailure\x12\".callboard.v1.ChangeFailureRequest\x1a#.callboard.v1.ChangeFailureResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x61llboard/v1/failure.proto\x12\x0c\x63\x61llboard.v1\x1a\x17\x63\x61llboard/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xeb\x03\n\x07\x46\x61ilure\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.callboard.v1.TaskError\x12\x0e\n\x06hidden\x18\x04 \x03(\t\x12\x12\n\x05\x66rame\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x31\n\rfirst_seen_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_seen_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04open\x18\x08 \x01(\x03\x12\r\n\x05total\x18\t \x01(\x03\x12\x15\n\x08\x61ssignee\x18\n \x01(\tH\x01\x88\x01\x01\x12\x11\n\x04note\x18\x0b \x01(\tH\x02\x88\x01\x01\x12\x31\n\rsnoozed_until\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\x17snoozed_until_new_build\x18\r \x01(\x08\x12\x18\n\x0b\x66irst_build\x18\x0e \x01(\tH\x03\x88\x01\x01\x12\x17\n\nlast_build\x18\x0f \x01(\tH\x04\x88\x01\x01\x42\x08\n\x06_frameB\x0b\n\t_assigneeB\x07\n\x05_noteB\x0e\n\x0c_first_buildB\r\n\x0b_last_build\"O\n\x05Trait\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\x04name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05value\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x05\x42\x07\n\x05_name\"\xdb\x01\n\x13ListFailuresRequest\x12\x12\n\x05\x61\x63tor\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x17\n\nerror_type\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x15\n\x08\x61ssignee\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x11\n\x04open\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12\x14\n\x07snoozed\x18\x05 \x01(\x08H\x04\x88\x01\x01\x12\x12\n\x05limit\x18\x06 \x01(\x05H\x05\x88\x01\x01\x42\x08\n\x06_actorB\r\n\x0b_error_typeB\x0b\n\t_assigneeB\x07\n\x05_openB\n\n\x08_snoozedB\x08\n\x06_limit\"R\n\x14ListFailuresResponse\x12\'\n\x08\x66\x61ilures\x18\x01 \x03(\x0b\x32\x15.callboard.v1.Failure\x12\x11\n\tis_capped\x18\x02 \x01(\x08\"(\n\x11GetFailureRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\"\x91\x01\n\x12GetFailureResponse\x12&\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x15.callboard.v1.Failure\x12\x10\n\x08\x63ompared\x18\x02 \x01(\x05\x12&\n\tin_common\x18\x03 \x03(\x0b\x32\x13.callboard.v1.Trait\x12\x19\n\x11\x64\x65\x61ths_per_minute\x18\x04 \x03(\x03\"\x8f\x02\n\x14\x43hangeFailureRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x15\n\x08\x61ssignee\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04note\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x31\n\rsnoozed_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63lear\x18\x05 \x03(\t\x12\x13\n\x06reason\x18\x06 \x01(\tH\x02\x88\x01\x01\x12$\n\x17snoozed_until_new_build\x18\x07 \x01(\x08H\x03\x88\x01\x01\x42\x0b\n\t_assigneeB\x07\n\x05_noteB\t\n\x07_reasonB\x1a\n\x18_snoozed_until_new_build\"?\n\x15\x43hangeFailureResponse\x12&\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x15.callboard.v1.Failure2\x92\x02\n\x0e\x46\x61ilureService\x12U\n\x0cListFailures\x12!.callboard.v1.ListFailuresRequest\x1a\".callboard.v1.ListFailuresResponse\x12O\n\nGetFailure\x12\x1f.callboard.v1.GetFailureRequest\x1a .callboard.v1.GetFailureResponse\x12X\n\rChangeFailure\x12\".callboard.v1.ChangeFailureRequest\x1a#.callboard.v1.ChangeFailureResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,21 +34,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'callboard.v1.failure_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FAILURE']._serialized_start=103
-  _globals['_FAILURE']._serialized_end=479
-  _globals['_TRAIT']._serialized_start=481
-  _globals['_TRAIT']._serialized_end=560
-  _globals['_LISTFAILURESREQUEST']._serialized_start=563
-  _globals['_LISTFAILURESREQUEST']._serialized_end=782
-  _globals['_LISTFAILURESRESPONSE']._serialized_start=784
-  _globals['_LISTFAILURESRESPONSE']._serialized_end=866
-  _globals['_GETFAILUREREQUEST']._serialized_start=868
-  _globals['_GETFAILUREREQUEST']._serialized_end=908
-  _globals['_GETFAILURERESPONSE']._serialized_start=911
-  _globals['_GETFAILURERESPONSE']._serialized_end=1056
-  _globals['_CHANGEFAILUREREQUEST']._serialized_start=1059
-  _globals['_CHANGEFAILUREREQUEST']._serialized_end=1264
-  _globals['_CHANGEFAILURERESPONSE']._serialized_start=1266
-  _globals['_CHANGEFAILURERESPONSE']._serialized_end=1329
-  _globals['_FAILURESERVICE']._serialized_start=1332
-  _globals['_FAILURESERVICE']._serialized_end=1606
+  _globals['_FAILURE']._serialized_end=594
+  _globals['_TRAIT']._serialized_start=596
+  _globals['_TRAIT']._serialized_end=675
+  _globals['_LISTFAILURESREQUEST']._serialized_start=678
+  _globals['_LISTFAILURESREQUEST']._serialized_end=897
+  _globals['_LISTFAILURESRESPONSE']._serialized_start=899
+  _globals['_LISTFAILURESRESPONSE']._serialized_end=981
+  _globals['_GETFAILUREREQUEST']._serialized_start=983
+  _globals['_GETFAILUREREQUEST']._serialized_end=1023
+  _globals['_GETFAILURERESPONSE']._serialized_start=1026
+  _globals['_GETFAILURERESPONSE']._serialized_end=1171
+  _globals['_CHANGEFAILUREREQUEST']._serialized_start=1174
+  _globals['_CHANGEFAILUREREQUEST']._serialized_end=1445
+  _globals['_CHANGEFAILURERESPONSE']._serialized_start=1447
+  _globals['_CHANGEFAILURERESPONSE']._serialized_end=1510
+  _globals['_FAILURESERVICE']._serialized_start=1513
+  _globals['_FAILURESERVICE']._serialized_end=1787
 # @@protoc_insertion_point(module_scope)

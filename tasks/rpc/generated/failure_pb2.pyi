@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Failure(_message.Message):
-    __slots__ = ("fingerprint", "actor", "error", "hidden", "frame", "first_seen_at", "last_seen_at", "open", "total", "assignee", "note", "snoozed_until")
+    __slots__ = ("fingerprint", "actor", "error", "hidden", "frame", "first_seen_at", "last_seen_at", "open", "total", "assignee", "note", "snoozed_until", "snoozed_until_new_build", "first_build", "last_build")
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,9 @@ class Failure(_message.Message):
     ASSIGNEE_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
     SNOOZED_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    SNOOZED_UNTIL_NEW_BUILD_FIELD_NUMBER: _ClassVar[int]
+    FIRST_BUILD_FIELD_NUMBER: _ClassVar[int]
+    LAST_BUILD_FIELD_NUMBER: _ClassVar[int]
     fingerprint: str
     actor: str
     error: _task_pb2.TaskError
@@ -36,7 +39,10 @@ class Failure(_message.Message):
     assignee: str
     note: str
     snoozed_until: _timestamp_pb2.Timestamp
-    def __init__(self, fingerprint: _Optional[str] = ..., actor: _Optional[str] = ..., error: _Optional[_Union[_task_pb2.TaskError, _Mapping]] = ..., hidden: _Optional[_Iterable[str]] = ..., frame: _Optional[str] = ..., first_seen_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_seen_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., open: _Optional[int] = ..., total: _Optional[int] = ..., assignee: _Optional[str] = ..., note: _Optional[str] = ..., snoozed_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    snoozed_until_new_build: bool
+    first_build: str
+    last_build: str
+    def __init__(self, fingerprint: _Optional[str] = ..., actor: _Optional[str] = ..., error: _Optional[_Union[_task_pb2.TaskError, _Mapping]] = ..., hidden: _Optional[_Iterable[str]] = ..., frame: _Optional[str] = ..., first_seen_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_seen_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., open: _Optional[int] = ..., total: _Optional[int] = ..., assignee: _Optional[str] = ..., note: _Optional[str] = ..., snoozed_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., snoozed_until_new_build: _Optional[bool] = ..., first_build: _Optional[str] = ..., last_build: _Optional[str] = ...) -> None: ...
 
 class Trait(_message.Message):
     __slots__ = ("kind", "name", "value", "count")
@@ -93,20 +99,22 @@ class GetFailureResponse(_message.Message):
     def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., compared: _Optional[int] = ..., in_common: _Optional[_Iterable[_Union[Trait, _Mapping]]] = ..., deaths_per_minute: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ChangeFailureRequest(_message.Message):
-    __slots__ = ("fingerprint", "assignee", "note", "snoozed_until", "clear", "reason")
+    __slots__ = ("fingerprint", "assignee", "note", "snoozed_until", "clear", "reason", "snoozed_until_new_build")
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     ASSIGNEE_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
     SNOOZED_UNTIL_FIELD_NUMBER: _ClassVar[int]
     CLEAR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    SNOOZED_UNTIL_NEW_BUILD_FIELD_NUMBER: _ClassVar[int]
     fingerprint: str
     assignee: str
     note: str
     snoozed_until: _timestamp_pb2.Timestamp
     clear: _containers.RepeatedScalarFieldContainer[str]
     reason: str
-    def __init__(self, fingerprint: _Optional[str] = ..., assignee: _Optional[str] = ..., note: _Optional[str] = ..., snoozed_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., clear: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
+    snoozed_until_new_build: bool
+    def __init__(self, fingerprint: _Optional[str] = ..., assignee: _Optional[str] = ..., note: _Optional[str] = ..., snoozed_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., clear: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ..., snoozed_until_new_build: _Optional[bool] = ...) -> None: ...
 
 class ChangeFailureResponse(_message.Message):
     __slots__ = ("failure",)

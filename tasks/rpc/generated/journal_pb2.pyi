@@ -33,6 +33,7 @@ class ObjectKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OBJECT_KIND_BATCH: _ClassVar[ObjectKind]
     OBJECT_KIND_FAILURE: _ClassVar[ObjectKind]
     OBJECT_KIND_OPERATION: _ClassVar[ObjectKind]
+    OBJECT_KIND_BUILD: _ClassVar[ObjectKind]
 DOOR_UNSPECIFIED: Door
 DOOR_ADMIN: Door
 DOOR_API: Door
@@ -51,6 +52,7 @@ OBJECT_KIND_SCHEDULE: ObjectKind
 OBJECT_KIND_BATCH: ObjectKind
 OBJECT_KIND_FAILURE: ObjectKind
 OBJECT_KIND_OPERATION: ObjectKind
+OBJECT_KIND_BUILD: ObjectKind
 
 class JournalEntry(_message.Message):
     __slots__ = ("id", "verb", "by", "door", "reason", "at", "detail", "kind", "object", "name", "task_id", "actor", "queue", "operation_id", "count")

@@ -25,29 +25,29 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x61llboard/v1/worker.proto\x12\x0c\x63\x61llboard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x02\n\x06Worker\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x05\x12*\n\x06status\x18\x04 \x01(\x0e\x32\x1a.callboard.v1.WorkerStatus\x12\x0e\n\x06queues\x18\x05 \x03(\t\x12\x0e\n\x06\x61\x63tors\x18\x06 \x03(\t\x12\x0f\n\x07threads\x18\x07 \x01(\x05\x12.\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cheartbeat_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10lease_expires_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstopped_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"~\n\x12ListWorkersRequest\x12*\n\x06status\x18\x01 \x03(\x0e\x32\x1a.callboard.v1.WorkerStatus\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06\x63ursor\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\x08\n\x06_limitB\t\n\x07_cursor\"\x98\x01\n\x13ListWorkersResponse\x12%\n\x07workers\x18\x01 \x03(\x0b\x32\x14.callboard.v1.Worker\x12\x18\n\x0bnext_cursor\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x0fprevious_cursor\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\x0e\n\x0c_next_cursorB\x12\n\x10_previous_cursor\"\x1e\n\x10GetWorkerRequest\x12\n\n\x02id\x18\x01 \x01(\t\"J\n\x11GetWorkerResponse\x12$\n\x06worker\x18\x01 \x01(\x0b\x32\x14.callboard.v1.Worker\x12\x0f\n\x07running\x18\x02 \x03(\t\"@\n\x12\x44rainWorkerRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x06reason\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_reason\";\n\x13\x44rainWorkerResponse\x12$\n\x06worker\x18\x01 \x01(\x0b\x32\x14.callboard.v1.Worker*z\n\x0cWorkerStatus\x12\x1d\n\x19WORKER_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13WORKER_STATUS_ALIVE\x10\x01\x12\x1a\n\x16WORKER_STATUS_DRAINING\x10\x02\x12\x16\n\x12WORKER_STATUS_GONE\x10\x03\x32\x85\x02\n\rWorkerService\x12R\n\x0bListWorkers\x12 .callboard.v1.ListWorkersRequest\x1a!.callboard.v1.ListWorkersResponse\x12L\n\tGetWorker\x12\x1e.callboard.v1.GetWorkerRequest\x1a\x1f.callboard.v1.GetWorkerResponse\x12R\n\x0b\x44rainWorker\x12 .callboard.v1.DrainWorkerRequest\x1a!.callboard.v1.DrainWorkerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x61llboard/v1/worker.proto\x12\x0c\x63\x61llboard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x03\n\x06Worker\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x05\x12*\n\x06status\x18\x04 \x01(\x0e\x32\x1a.callboard.v1.WorkerStatus\x12\x0e\n\x06queues\x18\x05 \x03(\t\x12\x0e\n\x06\x61\x63tors\x18\x06 \x03(\t\x12\x0f\n\x07threads\x18\x07 \x01(\x05\x12.\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cheartbeat_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10lease_expires_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstopped_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05\x62uild\x18\x0c \x01(\tH\x00\x88\x01\x01\x12\x19\n\x0cmemory_bytes\x18\r \x01(\x03H\x01\x88\x01\x01\x42\x08\n\x06_buildB\x0f\n\r_memory_bytes\"~\n\x12ListWorkersRequest\x12*\n\x06status\x18\x01 \x03(\x0e\x32\x1a.callboard.v1.WorkerStatus\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06\x63ursor\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\x08\n\x06_limitB\t\n\x07_cursor\"\x98\x01\n\x13ListWorkersResponse\x12%\n\x07workers\x18\x01 \x03(\x0b\x32\x14.callboard.v1.Worker\x12\x18\n\x0bnext_cursor\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x0fprevious_cursor\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\x0e\n\x0c_next_cursorB\x12\n\x10_previous_cursor\"\x1e\n\x10GetWorkerRequest\x12\n\n\x02id\x18\x01 \x01(\t\"J\n\x11GetWorkerResponse\x12$\n\x06worker\x18\x01 \x01(\x0b\x32\x14.callboard.v1.Worker\x12\x0f\n\x07running\x18\x02 \x03(\t\"@\n\x12\x44rainWorkerRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x06reason\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_reason\";\n\x13\x44rainWorkerResponse\x12$\n\x06worker\x18\x01 \x01(\x0b\x32\x14.callboard.v1.Worker*z\n\x0cWorkerStatus\x12\x1d\n\x19WORKER_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13WORKER_STATUS_ALIVE\x10\x01\x12\x1a\n\x16WORKER_STATUS_DRAINING\x10\x02\x12\x16\n\x12WORKER_STATUS_GONE\x10\x03\x32\x85\x02\n\rWorkerService\x12R\n\x0bListWorkers\x12 .callboard.v1.ListWorkersRequest\x1a!.callboard.v1.ListWorkersResponse\x12L\n\tGetWorker\x12\x1e.callboard.v1.GetWorkerRequest\x1a\x1f.callboard.v1.GetWorkerResponse\x12R\n\x0b\x44rainWorker\x12 .callboard.v1.DrainWorkerRequest\x1a!.callboard.v1.DrainWorkerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'callboard.v1.worker_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WORKERSTATUS']._serialized_start=937
-  _globals['_WORKERSTATUS']._serialized_end=1059
+  _globals['_WORKERSTATUS']._serialized_start=1011
+  _globals['_WORKERSTATUS']._serialized_end=1133
   _globals['_WORKER']._serialized_start=77
-  _globals['_WORKER']._serialized_end=417
-  _globals['_LISTWORKERSREQUEST']._serialized_start=419
-  _globals['_LISTWORKERSREQUEST']._serialized_end=545
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=548
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=700
-  _globals['_GETWORKERREQUEST']._serialized_start=702
-  _globals['_GETWORKERREQUEST']._serialized_end=732
-  _globals['_GETWORKERRESPONSE']._serialized_start=734
-  _globals['_GETWORKERRESPONSE']._serialized_end=808
-  _globals['_DRAINWORKERREQUEST']._serialized_start=810
-  _globals['_DRAINWORKERREQUEST']._serialized_end=874
-  _globals['_DRAINWORKERRESPONSE']._serialized_start=876
-  _globals['_DRAINWORKERRESPONSE']._serialized_end=935
-  _globals['_WORKERSERVICE']._serialized_start=1062
-  _globals['_WORKERSERVICE']._serialized_end=1323
+  _globals['_WORKER']._serialized_end=491
+  _globals['_LISTWORKERSREQUEST']._serialized_start=493
+  _globals['_LISTWORKERSREQUEST']._serialized_end=619
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=622
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=774
+  _globals['_GETWORKERREQUEST']._serialized_start=776
+  _globals['_GETWORKERREQUEST']._serialized_end=806
+  _globals['_GETWORKERRESPONSE']._serialized_start=808
+  _globals['_GETWORKERRESPONSE']._serialized_end=882
+  _globals['_DRAINWORKERREQUEST']._serialized_start=884
+  _globals['_DRAINWORKERREQUEST']._serialized_end=948
+  _globals['_DRAINWORKERRESPONSE']._serialized_start=950
+  _globals['_DRAINWORKERRESPONSE']._serialized_end=1009
+  _globals['_WORKERSERVICE']._serialized_start=1136
+  _globals['_WORKERSERVICE']._serialized_end=1397
 # @@protoc_insertion_point(module_scope)
