@@ -14,8 +14,8 @@ from django.utils.html import format_html
 
 from dlq.admin_edit import edit_view, may_edit
 from dlq.admin_failures import FailureAdmin
-from dlq.models import DeadLetter, DeadLetterQuerySet
-from dlq.queries import Cause, error_line, open_causes
+from dlq.models import DeadLetter, DeadLetterQuerySet, Failure
+from dlq.queries import error_line
 from tasks import lifecycle
 from tasks.admin.display import display, display_age
 from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, QueueFilter
@@ -23,7 +23,8 @@ from tasks.admin.formatting import badge, count_text, escape_invisible, json_blo
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
 from tasks.contract.access import DISCARD_DEAD_LETTER, REDRIVE_DEAD_LETTER, VIEW_TASK, Caller
-from tasks.contract.dead_letters import errors_of, lenses
+from tasks.contract.dead_letter_failures import errors_of, last_seen
+from tasks.contract.dead_letters import lenses
 from tasks.contract.sight import Lens, Sees, Sight, sight_of
 from tasks.models import Attempt, Task
 from tasks.queries.scan import scan
@@ -88,10 +89,10 @@ class CauseFilter(KnownValuesFilter):
     title = parameter_name = "cause"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
-        """List the most frequent causes and the selected one."""
-        causes = open_causes(most=MAX_CAUSES).rows
-        errors = errors_of(causes, sees=sight_of(Caller(request.user)))
-        known = {cause.fingerprint: _cause(cause, errors[cause.fingerprint]) for cause in causes}
+        """List the causes that were last seen, and the selected one."""
+        failures = last_seen(Failure.objects.with_news().open(), limit=MAX_CAUSES).rows
+        errors = errors_of(failures, sees=sight_of(Caller(request.user)))
+        known = {one.pk: _cause(one, errors[one.pk]) for one in failures}
         chosen = request.GET.get(self.parameter_name, "")
         if re.fullmatch("[0-9a-f]{32}", chosen):
             known.setdefault(chosen, f"…{chosen[-8:]}")
@@ -102,8 +103,9 @@ class CauseFilter(KnownValuesFilter):
         return rows.of_cause(value)
 
 
-def _cause(cause: Cause, error: str) -> str:
-    return f"{count_text(cause.letters)} × {shortened(cause.actor, 40)}: {shortened(error, 60) or 'no error'}"
+def _cause(failure: Failure, error: str) -> str:
+    number = count_text(max(failure.count("open"), 0))
+    return f"{number} × {shortened(failure.actor, 40)}: {shortened(error, 60) or 'no error'}"
 
 
 _RESOLUTION = display(

@@ -1,65 +1,15 @@
-"""Open dead letters, grouped and counted: a broken deploy leaves hundreds of them, and one decision to make."""
+"""Dead letters, counted and compared by cause: a broken deploy leaves hundreds of them, and one decision to make."""
 
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
-from uuid import UUID
 
-from django.db.models import Count
-from django.db.models.functions import Left
+from django.db.models import Count, Sum
 
-from dlq.models import DeadLetter
+from dlq.models import DeadLetter, Failure, FailureDelta
+from tasks.db.statements import fetch
 from tasks.models import Attempt, Task, Worker
 from tasks.models.ids import first_id_at
-
-#: The newest open dead letters that are read.
-MOST_LETTERS = 1_000
-LONGEST_ERROR = 200
-#: Read of each error, so that what is cut off has been masked before.
-_MOST_READ = 1_000
-
-
-@dataclass(frozen=True)
-class Cause:
-    """A fingerprint that some of the open dead letters share."""
-
-    fingerprint: str
-    letters: int
-    #: When each of them died, the newest first.
-    died_at: tuple[datetime, ...]
-    actor: str
-    #: Of the newest of them: numbers and ids in it differ.
-    error_type: str
-    error_message: str
-    task_id: UUID
-
-
-@dataclass(frozen=True)
-class Causes:
-    """The causes of the open dead letters, most frequent first."""
-
-    rows: list[Cause]
-    letters: int
-    is_capped: bool
-
-
-def open_causes(*, most: int | None = None) -> Causes:
-    """Group the newest open dead letters; return all of their causes, or the ``most`` frequent ones."""
-    fields = ("fingerprint", "died_at", "actor", "error_type", Left("error_message", _MOST_READ), "task_id")
-    letters = list(DeadLetter.objects.open().newest_first().values_list(*fields)[: MOST_LETTERS + 1])
-    shown = letters[:MOST_LETTERS]
-    groups: dict[str, list[Any]] = defaultdict(list)
-    for fingerprint, *letter in shown:
-        groups[fingerprint].append(letter)
-    rows = [
-        # The error is that of the newest.
-        Cause(fingerprint, len(group), tuple(died_at for died_at, *_ in group), *group[0][1:])
-        for fingerprint, group in groups.items()
-    ]
-    rows.sort(key=lambda cause: -cause.letters)
-    return Causes(rows[:most], len(shown), is_capped=len(letters) > MOST_LETTERS)
-
 
 #: Open dead letters of a failure that are compared with one another, the newest first.
 MOST_COMPARED = 200
@@ -92,22 +42,47 @@ def sample(fingerprint: str) -> list[Sampled]:
     return [sampled(letter) for letter in letters]
 
 
-#: Of a curve of deaths.
+#: Of the curve of one failure.
 MINUTES = 60
-_MOST_COUNTED = 20_000
+#: Deaths that one read of curves counts, the newest first.
+_MOST_COUNTED = 100_000
+# Ids grow with time: the key leads to the dead letters of the last minutes.
+_CURVES = """
+SELECT recent.fingerprint, floor(EXTRACT(EPOCH FROM %(now)s - recent.died_at) / %(seconds)s)::integer, count(*)
+FROM (
+    SELECT letter.fingerprint, letter.died_at FROM callboard_deadletter AS letter
+    WHERE letter.id >= %(first)s AND letter.fingerprint = ANY(%(causes)s)
+    ORDER BY letter.id DESC LIMIT %(most)s
+) AS recent
+GROUP BY 1, 2
+"""
+
+
+def curves(fingerprints: Sequence[str], *, now: datetime, points: int, minutes: int) -> dict[str, list[int]]:
+    """Count the deaths of failures in each of the last ``points`` times ``minutes``, the oldest first.
+
+    Resolved ones count, too.
+    """
+    counts = {fingerprint: [0] * points for fingerprint in fingerprints}
+    first = first_id_at(now - timedelta(minutes=points * minutes))
+    asked = {"now": now, "seconds": 60 * minutes, "first": first, "causes": list(fingerprints), "most": _MOST_COUNTED}
+    for fingerprint, ago, deaths in fetch(_CURVES, asked) if counts else ():
+        # The database's clock may be ahead.
+        if (ago := max(ago, 0)) < points:
+            counts[fingerprint][-1 - ago] += deaths
+    return counts
 
 
 def deaths_per_minute(fingerprint: str, *, now: datetime) -> list[int]:
     """Count the deaths of a failure in each of the last minutes, the oldest first, resolved ones too."""
-    begin = now - timedelta(minutes=MINUTES)
-    # Ids grow with time: the key leads to the dead letters of the hour.
-    recent = DeadLetter.objects.filter(pk__gte=first_id_at(begin)).of_cause(fingerprint).newest_first()
-    counts = [0] * MINUTES
-    for died_at in recent.values_list("died_at", flat=True)[:_MOST_COUNTED]:
-        minute = int((died_at - begin).total_seconds() // 60)
-        if 0 <= minute < MINUTES:
-            counts[minute] += 1
-    return counts
+    return curves([fingerprint], now=now, points=MINUTES, minutes=1)[fingerprint]
+
+
+def open_letters() -> int:
+    """Count all open dead letters, by the counts of their failures and what the leader has not added up yet."""
+    counted = Failure.objects.open().aggregate(sum=Sum("open"))["sum"] or 0
+    waiting = FailureDelta.objects.aggregate(sum=Sum("opened"))["sum"] or 0
+    return max(0, counted + waiting)
 
 
 def error_line(error_type: str, message: str) -> str:

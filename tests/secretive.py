@@ -1,6 +1,6 @@
 """A dead task that holds a secret in every place that has data, and the places where doors show them."""
 
-from dlq.models import DeadLetter
+from dlq.models import DeadLetter, FailureDelta
 from tasks.models import Attempt, Journal, Task, Worker
 from tasks.states import ObjectKind, Status
 from tests import factories
@@ -25,6 +25,7 @@ def make(worker: Worker, *, owner_id: int | None = None, status: Status = Status
         **error, log=lines, traceback=f"Traceback\n  login({SECRET!r})\nValueError: {PLAIN}", note=f"dropped: {PLAIN}"
     )
     DeadLetter.objects.filter(task_id=task.pk).update(**error)
+    FailureDelta.objects.filter(task_id=task.pk).update(**error)
     Journal.objects.create(
         task_id=task.pk,
         kind=ObjectKind.TASK,

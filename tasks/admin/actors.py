@@ -11,12 +11,12 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from tasks import registry
-from tasks.admin.charts import line
 from tasks.admin.ended import chart, choices, ended_shares
 from tasks.admin.formatting import EMPTY, duration, escape_invisible, json_block, shortened
+from tasks.admin.times import time_lines
 from tasks.contract.access import VIEW_DEAD_LETTER, VIEW_TASK
 from tasks.contract.actors import actor_as_dict
-from tasks.queries.stats import Series, Tally, Window, by_actor, series
+from tasks.queries.stats import Tally, Window, by_actor, series
 from tasks.registry import ActorSpec
 from tasks.submission import FIELDS, Seconds
 
@@ -86,7 +86,7 @@ def _actor(request: HttpRequest, name: str) -> dict[str, Any]:
         "summary": _summary(spec, total) if spec else [],
         "schema": json_block(spec.arguments.schema) if spec else "",
         "chart": chart(window, points, links=True, acts=False, actor=name),
-        "lines": _lines(points, total, window),
+        "lines": time_lines(points, window, ("run", 0.5), ("run", 0.95), ("wait", 0.95)),
         "tasks_url": f"{reverse('admin:callboard_task_changelist')}?{urlencode({'actor': name})}",
         "letters_url": letters if request.user.has_perm(VIEW_DEAD_LETTER.permission) else "",
     }
@@ -110,19 +110,3 @@ def _default(name: str, value: Any) -> str:
     if value is None:
         return str(getattr(field, "if_null", "")) or EMPTY
     return duration(float(value)) if isinstance(field.kind, Seconds) else str(value)
-
-
-def _lines(points: Series, total: Tally, window: Window) -> list[dict[str, str]]:
-    last = f"last {window.label}"
-    shown = []
-    for part, name in ((0.5, "p50"), (0.95, "p95")):
-        value = total.run(part)
-        text = EMPTY if value is None else duration(value)
-        drawn = line([point.run(part) for point in points], label=f"Run time {name}, {last}")
-        shown.append({"label": f"Run time, {name}", "value": text, "line": drawn})
-    value = total.wait(0.95)
-    drawn = line([point.wait(0.95) for point in points], label=f"Wait before start p95, {last}")
-    return [
-        *shown,
-        {"label": "Wait before start, p95", "value": EMPTY if value is None else duration(value), "line": drawn},
-    ]

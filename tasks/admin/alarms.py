@@ -60,7 +60,7 @@ class Observed:
     """What alarms are read from; what this user may not see is empty, or None."""
 
     queues: Sequence[QueueStats]
-    failing: Failing | None
+    failing: Sequence[Failing]
     errors: Mapping[str, str]
     #: By actor: the last ``RECENT_SECONDS``, and the whole last hour.
     recent: Mapping[str, Tally]
@@ -176,8 +176,8 @@ def _since_text(began: datetime, now: datetime) -> str:
 
 
 def _mostly(seen: Observed, actor: str) -> str:
-    causes = [one for one in seen.failing.rows if one.cause.actor == actor] if seen.failing else []
-    error = seen.errors.get(causes[0].cause.fingerprint, "") if causes else ""
+    causes = [one.failure.pk for one in seen.failing if one.failure.actor == actor]
+    error = seen.errors.get(causes[0], "") if causes else ""
     return format_html(", most with <code>{}</code>", shortened(error, 100)) if error else ""
 
 

@@ -39,6 +39,8 @@ class Span(NamedTuple):
     end: float
     kind: str
     label: str
+    #: It links there.
+    url: str = ""
 
 
 def line(values: Sequence[float | None], *, label: str, kind: str = "") -> str:
@@ -144,14 +146,8 @@ def squares(kinds: Sequence[str], *, label: str) -> str:
 
 def lane(spans: Iterable[Span], flags: Iterable[Mark] = (), *, label: str) -> str:
     """Draw one lane of a Gantt strip, with flags across it."""
-    drawn = format_html_join(
-        "",
-        '<rect class="{}" x="{}" y="3" width="{}" height="10"><title>{}</title></rect>',
-        (
-            (span.kind, f"{span.start * 1000:.2f}", f"{max((span.end - span.start) * 1000, 2.0):.2f}", span.label)
-            for span in spans
-        ),
-    )
+    spans = list(spans)
+    drawn = format_html_join("", "{}", ((_span(one),) for one in spans))
     lines = format_html_join(
         "",
         '<line class="mark" x1="{0}" x2="{0}" y1="0" y2="16" vector-effect="non-scaling-stroke">'
@@ -159,12 +155,25 @@ def lane(spans: Iterable[Span], flags: Iterable[Mark] = (), *, label: str) -> st
         ((f"{flag.place * 1000:.2f}", flag.label) for flag in flags),
     )
     return format_html(
-        '<svg class="chart lane" viewBox="0 0 1000 16" preserveAspectRatio="none" role="img" aria-label="{}">'
-        "{}{}</svg>",
+        '<svg class="chart lane" viewBox="0 0 1000 16" preserveAspectRatio="none" role="{}" aria-label="{}">{}{}</svg>',
+        "group" if any(span.url for span in spans) else "img",
         label,
         drawn,
         lines,
     )
+
+
+def _span(span: Span) -> str:
+    # A run of a moment must still be seen.
+    width = max((span.end - span.start) * 1000, 2.0)
+    rect = format_html(
+        '<rect class="{}" x="{}" y="3" width="{}" height="10"><title>{}</title></rect>',
+        span.kind,
+        f"{span.start * 1000:.2f}",
+        f"{width:.2f}",
+        span.label,
+    )
+    return format_html('<a href="{}" aria-label="{}">{}</a>', span.url, span.label, rect) if span.url else rect
 
 
 def scale_of(highest: int) -> int:

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
 
+from dlq.queries import open_letters
 from tasks.admin import charts, operator_log
 from tasks.admin.alarms import LONG_WAIT_SECONDS, RECENT_SECONDS, Observed, alarms
 from tasks.admin.ended import chart, ended_shares, numbers, undecided
@@ -30,6 +31,7 @@ from tasks.contract import readiness
 from tasks.contract.access import (
     PAUSE_QUEUE,
     VIEW_DEAD_LETTER,
+    VIEW_FAILURE,
     VIEW_JOURNAL,
     VIEW_QUEUE,
     VIEW_SCHEDULE,
@@ -37,7 +39,7 @@ from tasks.contract.access import (
     VIEW_WORKER,
     Caller,
 )
-from tasks.contract.dead_letters import errors_of
+from tasks.contract.dead_letter_failures import errors_of
 from tasks.contract.sight import sight_of
 from tasks.models import Lease, Schedule, Term, Worker
 from tasks.queries import counts, queue_stats, stats
@@ -67,8 +69,9 @@ def overview(user: Any, *, window: str | None = None) -> dict[str, Any]:
     sees_tasks, sees_queues = user.has_perm(VIEW_TASK.permission), user.has_perm(VIEW_QUEUE.permission)
     queues = queue_stats.all_queue_stats() if sees_queues else []
     health = _health()
-    found = failing(most=MAX_CAUSES) if user.has_perm(VIEW_DEAD_LETTER.permission) else None
-    errors = errors_of([one.cause for one in found.rows], sees=sight_of(Caller(user))) if found else {}
+    sees_failures = user.has_perm(VIEW_FAILURE.permission)
+    found = failing(most=MAX_CAUSES) if sees_failures else []
+    errors = errors_of([one.failure for one in found], sees=sight_of(Caller(user)))
     hour = stats.by_actor(seconds=Window.HOUR.seconds) if sees_tasks or found else {}
     seen = Observed(
         queues=queues,
@@ -82,8 +85,9 @@ def overview(user: Any, *, window: str | None = None) -> dict[str, Any]:
     )
     return {
         "alarms": alarms(user, seen),
-        **(_of_tasks(user, window, found, hour, health["now"]) if sees_tasks else {}),
-        "failing": _failing(found, errors, hour) if found else None,
+        **(_of_tasks(user, window, hour, health["now"]) if sees_tasks else {}),
+        "failing": _failing(found, errors, hour) if sees_failures else None,
+        "failures_url": reverse("admin:dlq_failure_changelist"),
         "queues": _queues(queues, may_pause=user.has_perm(PAUSE_QUEUE.permission)) if sees_queues else [],
         "workers": _workers() if user.has_perm(VIEW_WORKER.permission) else None,
         "schedules": _schedules() if user.has_perm(VIEW_SCHEDULE.permission) else None,
@@ -92,15 +96,12 @@ def overview(user: Any, *, window: str | None = None) -> dict[str, Any]:
     }
 
 
-def _of_tasks(
-    user: Any, window: str | None, found: Failing | None, hour: Mapping[str, Tally], now: datetime
-) -> dict[str, Any]:
+def _of_tasks(user: Any, window: str | None, hour: Mapping[str, Tally], now: datetime) -> dict[str, Any]:
     chosen = Window.named(window)
     points = stats.series(Window.HOUR, with_times=True)
     shown = numbers(points, now)
-    if found is not None:
-        letters = count_text(found.letters, is_capped=found.is_capped)
-        shown.append(undecided(letters, reverse("admin:dlq_deadletter_changelist"), points))
+    if user.has_perm(VIEW_DEAD_LETTER.permission):
+        shown.append(undecided(count_text(open_letters()), reverse("admin:dlq_deadletter_changelist"), points))
     drawn = points if chosen is Window.HOUR else stats.series(chosen)
     return {
         "numbers": shown,
@@ -126,26 +127,21 @@ def _statuses() -> list[dict[str, str]]:
     ]
 
 
-def _failing(found: Failing, errors: Mapping[str, str], hour: Mapping[str, Tally]) -> dict[str, Any]:
-    address = reverse("admin:dlq_deadletter_changelist")
-    return {
-        "total": count_text(found.letters, is_capped=found.is_capped),
-        "url": address,
-        "causes": [
-            {
-                "actor": escape_invisible(one.cause.actor),
-                "actor_url": f"{address}?{urlencode({'actor': one.cause.actor})}",
-                "error": shortened(errors[one.cause.fingerprint], MAX_ERROR_LENGTH) or "No error",
-                "url": f"{address}?{urlencode({'cause': one.cause.fingerprint})}",
-                "count": count_text(one.cause.letters),
-                "share": EMPTY if (share := one.share_of(hour)) is None else f"{share:.0%}",
-                "trend": charts.line(one.trend, label=f"{one.in_last_hour:,} deaths in the last hour", kind="bad"),
-                "first": relative_time(one.first_at),
-                "last": relative_time(one.last_at),
-            }
-            for one in found.rows
-        ],
-    }
+def _failing(found: Sequence[Failing], errors: Mapping[str, str], hour: Mapping[str, Tally]) -> list[dict[str, Any]]:
+    return [
+        {
+            "actor": escape_invisible(one.failure.actor),
+            "actor_url": f"{reverse('admin:dlq_failure_changelist')}?{urlencode({'actor': one.failure.actor})}",
+            "error": shortened(errors[one.failure.pk], MAX_ERROR_LENGTH) or "No error",
+            "url": reverse("admin:dlq_failure_change", args=[one.failure.pk]),
+            "open": count_text(max(one.failure.count("open"), 0)),
+            "share": EMPTY if (share := one.share_of(hour)) is None else f"{share:.0%}",
+            "trend": charts.line(one.trend, label=f"{one.in_last_hour:,} deaths in the last hour", kind="bad"),
+            "first": relative_time(one.failure.first_seen_at),
+            "last": relative_time(one.failure.last_seen_at),
+        }
+        for one in found
+    ]
 
 
 def _queues(queues: Sequence[QueueStats], *, may_pause: bool) -> list[dict[str, Any]]:

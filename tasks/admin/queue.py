@@ -19,6 +19,7 @@ from tasks.admin.formatting import (
     shortened,
 )
 from tasks.admin.operated import OperatedAdmin
+from tasks.admin.times import time_lines
 from tasks.admin.verb import Verb, one_by_one
 from tasks.contract.access import PAUSE_QUEUE, VIEW_TASK
 from tasks.errors import NotFound
@@ -119,35 +120,21 @@ class QueueAdmin(OperatedAdmin):
         sees_tasks = request.user.has_perm(VIEW_TASK.permission)
         return {
             "chart": chart(window, points, links=sees_tasks, acts=False, queue=row.name),
-            "lines": _lines(points, window),
+            "lines": [_busy(points, window), *time_lines(points, window, ("wait", 0.5), ("wait", 0.95))],
             "submitters": _submitters(row.name, window) if sees_tasks else [],
             "running": _running(row.name) if sees_tasks else None,
             "oldest_due": _oldest(row.name) if sees_tasks else None,
         }
 
 
-def _lines(points: Series, window: Window) -> list[dict[str, str]]:
-    total = points.total()
-    busy = total.run_seconds / window.seconds
-    p50, p95 = total.wait(0.5), total.wait(0.95)
-    last = f"last {window.label}"
-    return [
-        {
-            "label": "Threads busy on average",
-            "value": f"{busy:.1f}" if busy else EMPTY,
-            "line": line([point.run_seconds for point in points], label=f"Threads busy, {last}"),
-        },
-        {
-            "label": "Wait before start, p50",
-            "value": EMPTY if p50 is None else duration(p50),
-            "line": line([point.wait(0.5) for point in points], label=f"Wait before start, median, {last}"),
-        },
-        {
-            "label": "Wait before start, p95",
-            "value": EMPTY if p95 is None else duration(p95),
-            "line": line([point.wait(0.95) for point in points], label=f"Wait before start, 95th percentile, {last}"),
-        },
-    ]
+def _busy(points: Series, window: Window) -> dict[str, str]:
+    """Write and draw how many threads were busy on average."""
+    busy = points.total().run_seconds / window.seconds
+    return {
+        "label": "Threads busy on average",
+        "value": f"{busy:.1f}" if busy else EMPTY,
+        "line": line([point.run_seconds for point in points], label=f"Threads busy, last {window.label}"),
+    }
 
 
 def _submitters(queue: str, window: Window) -> list[dict[str, str]]:

@@ -18,6 +18,7 @@ from tasks.admin.filters import WorkerStatusFilter
 from tasks.admin.formatting import badge, build_code, code, escape_invisible, json_block, memory_text, relative_time
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
+from tasks.admin.worker_lanes import worker_lanes
 from tasks.contract.access import DRAIN_WORKER, VIEW_TASK
 from tasks.lifecycle import workers
 from tasks.masking import masked
@@ -104,14 +105,16 @@ class WorkerAdmin(OperatedAdmin):
         count_claimed(rows)
 
     def page_context(self, request: HttpRequest, row: Worker) -> Mapping[str, Any]:
-        """Add the running tasks, for users who may see tasks, and the crash report."""
+        """Add the running tasks and what it did last, for users who may see tasks, and the crash report."""
         may_see = request.user.has_perm(VIEW_TASK.permission)
-        held = Task.objects.held_by(row.pk).newest_first()[:MAX_SHOWN]
+        held = Task.objects.held_by(row.pk).newest_first().only("actor", "started_at", "attempt")
+        running = list(held[:MAX_SHOWN]) if may_see else []
         return {
             "crash": json_block(masked(row.crash)) if row.crash else "",
+            "gantt": worker_lanes(row, running) if may_see else None,
             "running": [
                 {"id": str(task.pk), "actor": escape_invisible(task.actor), "started": relative_time(task.started_at)}
-                for task in held.only("actor", "started_at")
+                for task in running
             ]
             if may_see
             else None,

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from dlq.models import LONGEST_NOTE, Failure, FailureQuerySet
-from dlq.queries import Sampled, deaths_per_minute, sample
+from dlq.queries import Sampled, deaths_per_minute, error_line, sample
 from tasks.contract import fields
 from tasks.contract.access import Caller
 from tasks.contract.fields import Reader
@@ -20,6 +20,8 @@ from tasks.models import Task
 
 DEFAULT_LIMIT = 50
 MOST_LISTED = 500
+#: Of the error in one line, in characters.
+LONGEST_ERROR = 200
 #: Traits that are shown, and the share of the sample that has to have one.
 MOST_TRAITS = 12
 LEAST_SHARE = 0.2
@@ -105,6 +107,15 @@ def lenses_of(failures: Sequence[Failure], *, sees: Sees) -> dict[str, Lens]:
     wanted = [one.task_id for one in failures if one.task_id] if sight is Sight.MASKED else []
     tasks: dict[Any, Task] = Task.objects.only("actor", "args", "payload").in_bulk(wanted) if wanted else {}
     return {one.pk: Lens(sight, tasks.get(one.task_id)) for one in failures}
+
+
+def errors_of(failures: Sequence[Failure], *, sees: Sees) -> dict[str, str]:
+    """Write the error of each failure, by its fingerprint, as a user sees it who owns none of its tasks."""
+    seen = lenses_of(failures, sees=sees)
+    return {
+        one.pk: error_line(one.error_type, seen[one.pk].text(one.error_message) or "")[:LONGEST_ERROR]
+        for one in failures
+    }
 
 
 def failure_as_dict(failure: Failure, *, url: Any, lens: Lens) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID
 
 from dlq.models import DeadLetter, DeadLetterQuerySet
-from dlq.queries import LONGEST_ERROR, Cause, error_line
 from tasks.contract import fields, journal
 from tasks.contract.access import Caller
 from tasks.contract.filters import Filter, choice
@@ -31,19 +30,6 @@ def lenses(letters: Sequence[DeadLetter], *, sees: Sees) -> dict[UUID, Lens]:
     wanted = [letter.task_id for letter in letters if sees(letter.owner_id) is Sight.MASKED]
     tasks = Task.objects.only("actor", "args", "payload").in_bulk(wanted) if wanted else {}
     return {letter.pk: Lens(sees(letter.owner_id), tasks.get(letter.task_id)) for letter in letters}
-
-
-def errors_of(causes: Sequence[Cause], *, sees: Sees) -> dict[str, str]:
-    """Write the error of each cause, by its fingerprint, as a user sees it who owns none of its tasks."""
-    sight = sees(None)
-    wanted = [cause.task_id for cause in causes] if sight is Sight.MASKED else []
-    tasks = Task.objects.only("actor", "args", "payload").in_bulk(wanted)
-    return {
-        cause.fingerprint: error_line(
-            cause.error_type, Lens(sight, tasks.get(cause.task_id)).text(cause.error_message) or ""
-        )[:LONGEST_ERROR]
-        for cause in causes
-    }
 
 
 def dead_letter_as_dict(

@@ -120,12 +120,12 @@ def test_viewers_get_the_sentence_without_what_they_may_not_do(calm: None) -> No
 
 
 def test_a_broker_that_is_away_is_red() -> None:
-    seen = Observed([], None, {}, {}, {}, database_now() + timedelta(minutes=1), database_now(), {"broker": "down"})
+    seen = Observed([], [], {}, {}, {}, database_now() + timedelta(minutes=1), database_now(), {"broker": "down"})
     (alarm,) = alarms.alarms(User.objects.create_user("x"), seen)
     assert (alarm.kind, alarm.text[:27]) == ("red", "The broker does not answer,")
 
 
 def test_what_was_before_leaves_the_last_minutes_out() -> None:
     recent, hour = {"act": Tally({"DEAD": 5})}, {"act": Tally({"DEAD": 7, "SUCCEEDED": 3})}
-    seen = Observed([], None, {}, recent, hour, None, database_now(), {})
+    seen = Observed([], [], {}, recent, hour, None, database_now(), {})
     assert alarms._before(seen, "act").counts == {"DEAD": 2, "SUCCEEDED": 3}

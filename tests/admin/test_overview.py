@@ -1,13 +1,14 @@
 """The overview: numbers, warnings, and links to lists."""
 
 import re
+from datetime import timedelta
 
 from django.contrib.auth.models import Permission, User
+from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 
-from dlq import queries as dead_letters
-from dlq.models import DeadLetter
+from dlq.models import DeadLetter, Failure
 from tasks import lifecycle
 from tasks.lifecycle import Author, queues, workers
 from tasks.models import Task
@@ -17,31 +18,46 @@ from tests import factories
 from tests.admin.pages import MODELS, html, list_of, page_of
 
 
-def test_open_dead_letters_are_grouped_by_cause(root, worker):
-    def die(message):
-        claimed = factories.start(factories.submit(), worker)
-        lifecycle.complete_many([factories.failure(claimed, worker, error_message=message, death="not_retryable")])
+def die(worker, message):
+    claimed = factories.start(factories.submit(), worker)
+    lifecycle.complete_many([factories.failure(claimed, worker, error_message=message, death="not_retryable")])
 
-    for message in ("order 1 has no amount", "order 2 has no amount", "the disk is full"):
-        die(message)
+
+def test_failures_with_most_deaths_in_the_last_hour_come_first(root, worker):
+    for message in ("order 1 has no amount", "order 2 has no amount", "the disk is full", "it was long ago"):
+        die(worker, message)
+    lifecycle.fold_failures(**factories.make_lead())
+    amount, disk, old = Failure.objects.order_by("first_seen_at")
+    Failure.objects.filter(pk=old.pk).update(open=9, last_seen_at=F("last_seen_at") - timedelta(hours=2))
+    DeadLetter.objects.filter(fingerprint=old.pk).update(died_at=F("died_at") - timedelta(hours=2))
+    # What the leader has not added up yet counts, too.
+    die(worker, "order 3 has no amount")
     page = html(root.get(reverse("admin:index")))
-    causes = re.findall(r'\?cause=([0-9a-f]{32})"><bdi>([^<]*)</bdi></a>.*?data-label="Open"><b>(\d+)<', page)
-    assert [(error, count) for _, error, count in causes] == [
-        ("RuntimeError: order 2 has no amount", "2"),
-        ("RuntimeError: the disk is full", "1"),
+    rows = re.findall(
+        r'<a class="cause-text" href="([^"]*)"><bdi>([^<]*)</bdi>.*?aria-label="(\d+) deaths in the last hour".*?'
+        r'data-label="Open"><b>(\d+)<.*?<a class="small-button" href="([^"]*)"', page, re.DOTALL,
+    )  # fmt: skip
+    assert rows == [
+        (page_of(amount), "RuntimeError: order 2 has no amount", "3", "3", page_of(amount)),
+        (page_of(disk), "RuntimeError: the disk is full", "1", "1", page_of(disk)),
+        (page_of(old), "RuntimeError: it was long ago", "0", "9", page_of(old)),
     ]
-    assert 'aria-label="2 deaths in the last hour"' in page
-    page = html(root.get(list_of(DeadLetter), {"cause": causes[0][0]}))
-    assert page.count("has no amount</span>") == 2
-    assert "disk is full</span>" not in page
+    assert re.search(r"Dead and undecided</a></h2>\s*<p><b>13</b>", page)
+    page = html(root.get(list_of(DeadLetter), {"cause": amount.pk}))
     assert "1 × act: RuntimeError: the disk is full" in page, "the filter offers the others"
 
 
-def test_open_dead_letters_are_counted_up_to_a_cap(root, worker, monkeypatch):
-    monkeypatch.setattr(dead_letters, "MOST_LETTERS", 2)
-    for _ in range(3):
-        factories.make_task(Status.DEAD, worker=worker)
-    assert '<span class="count">2+</span>' in html(root.get(reverse("admin:index")))
+def test_a_failure_that_is_snoozed_or_decided_is_not_on_the_overview(root, worker):
+    lead = factories.make_lead()
+    for message in ("the disk is full", "the net is down"):
+        die(worker, message)
+    lifecycle.fold_failures(**lead)
+    full, down = Failure.objects.order_by("first_seen_at")
+    assert html(root.get(reverse("admin:index"))).count('small-button" href="/admin/dlq/failure/') == 2
+    lifecycle.look_after(full.pk, {"snoozed_until_new_build": True})
+    lifecycle.discard_many(list(DeadLetter.objects.of_cause(down.pk).values_list("pk", flat=True)))
+    lifecycle.fold_failures(**lead)
+    assert "No failures: no dead task needs a decision." in html(root.get(reverse("admin:index")))
 
 
 def test_every_page_has_tabs_of_visible_lists(root, life):
@@ -63,6 +79,7 @@ def test_an_account_without_permissions_is_told_what_to_do(db):
 def test_the_overview_shows_counts_causes_and_warnings(root, worker):
     factories.make_lead()
     factories.make_task(Status.DEAD, worker=worker)
+    lifecycle.fold_failures(**factories.make_lead())
     factories.submit()
     queues.pause("other", by=Author("root"))
     page = html(root.get(reverse("admin:index")))
@@ -70,7 +87,7 @@ def test_the_overview_shows_counts_causes_and_warnings(root, worker):
     assert "chip-running" not in page, "a status without tasks is not shown"
     assert "No scheduler is running" in page, "there is a term, and nobody holds the lease"
     assert str(worker) in page
-    assert '<a href="/admin/dlq/deadletter/?actor=act"><bdi>act</bdi></a>' in page
+    assert '<a href="/admin/dlq/failure/?actor=act"><bdi>act</bdi></a>' in page
 
 
 def test_the_overview_warns_when_no_worker_takes_tasks(root, worker):
