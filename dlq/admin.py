@@ -22,7 +22,7 @@ from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, Que
 from tasks.admin.formatting import badge, count_text, escape_invisible, json_block, shortened, truncated
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
-from tasks.contract.access import DISCARD_DEAD_LETTER, REDRIVE_DEAD_LETTER, VIEW_TASK, Caller
+from tasks.contract.access import DISCARD_DEAD_LETTER, REDRIVE_DEAD_LETTER, RESTORE_DEAD_LETTER, VIEW_TASK, Caller
 from tasks.contract.dead_letters import errors_of, lenses
 from tasks.contract.sight import Lens, Sees, Sight, sight_of
 from tasks.models import Attempt, Task
@@ -164,6 +164,21 @@ DISCARD = Verb(
 )
 
 
+RESTORE = Verb(
+    name="restore",
+    label="Restore",
+    command="Restore {}",
+    outcome="be open again",
+    done="restored",
+    permission=RESTORE_DEAD_LETTER.permission,
+    effect="The discarded dead letter is open again, so that its task can be re-driven. Nothing runs yet.",
+    condition="Only discarded dead letters can be restored, while their task is dead and kept.",
+    legal=lambda rows: rows.restorable(),
+    run=lambda ids, by: len(lifecycle.restore_many(ids, by=by)),
+    many=OperationVerb.RESTORE,
+)
+
+
 def _ids_saying(letters: DeadLetterQuerySet, text: str, *, sees: Sees) -> list[UUID]:
     """Find the newest dead letters in whose errors this user can read a text: a search must not tell what is hidden."""
     found = list(letters.saying(text).newest_first().only("task_id", "owner_id", "error_message")[:MAX_SEARCHED])
@@ -176,7 +191,7 @@ def _ids_saying(letters: DeadLetterQuerySet, text: str, *, sees: Sees) -> list[U
 class DeadLetterAdmin(OperatedAdmin):
     """Dead letters: the dead task, the reason, the error and the resolution."""
 
-    verbs = (REDRIVE, DISCARD)
+    verbs = (REDRIVE, DISCARD, RESTORE)
     kind = ObjectKind.DEAD_LETTER
     state_field = "resolution"
     empty_text = "No open dead letters: no dead task needs a decision."
@@ -208,7 +223,10 @@ class DeadLetterAdmin(OperatedAdmin):
     def get_urls(self) -> list[URLPattern]:
         """Add the address of the form that edits the payload."""
         edit = self.admin_site.admin_view(self.edit_view)
-        return [path("<path:object_id>/edit/", edit, name="dlq_deadletter_edit"), *super().get_urls()]
+        return [
+            path("<path:object_id>/edit/", edit, name="dlq_deadletter_edit"),
+            *super().get_urls(),
+        ]
 
     def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Edit the payload of the dead task and re-drive it."""

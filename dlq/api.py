@@ -1,4 +1,4 @@
-"""The REST API of dead letters and failures: list, read, re-drive, discard; assign, snooze, note."""
+"""The REST API of dead letters and failures: list, read, re-drive, discard, restore; assign, snooze, note."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,6 +18,7 @@ from tasks.contract.access import (
     CHANGE_FAILURE,
     DISCARD_DEAD_LETTER,
     REDRIVE_DEAD_LETTER,
+    RESTORE_DEAD_LETTER,
     VIEW_DEAD_LETTER,
     VIEW_FAILURE,
     Action,
@@ -91,6 +92,18 @@ class DeadLetterDiscard(ApiView):
         return Response(_written(request, letter_id, DISCARD_DEAD_LETTER))
 
 
+class DeadLetterRestore(ApiView):
+    """``POST dlq/{id}/restore``."""
+
+    actions = {"POST": RESTORE_DEAD_LETTER}
+
+    def post(self, request: Request, letter_id: str) -> Response:
+        """Restore a discarded dead letter: open it again while its task is kept."""
+        letter = _find(request, letter_id, RESTORE_DEAD_LETTER)
+        lifecycle.restore(letter.pk, by=read_author(request))
+        return Response(_written(request, letter_id, RESTORE_DEAD_LETTER))
+
+
 class FailureList(ApiView):
     """``GET failures``."""
 
@@ -157,4 +170,5 @@ urlpatterns = [
     *both("dlq/<str:letter_id>", DeadLetterDetail.as_view(), "api-dead-letter"),
     *both("dlq/<str:letter_id>/redrive", DeadLetterRedrive.as_view(), "api-dead-letter-redrive"),
     *both("dlq/<str:letter_id>/discard", DeadLetterDiscard.as_view(), "api-dead-letter-discard"),
+    *both("dlq/<str:letter_id>/restore", DeadLetterRestore.as_view(), "api-dead-letter-restore"),
 ]

@@ -37,9 +37,9 @@ id of AWS X-Ray, or 16 to 64 hexadecimal digits) or `traceparent`; the answer ha
 _TAGS = {
     "tasks": "Submit, read, edit, cancel, retry and delete tasks.",
     "batches": "Tasks that are counted, cancelled and waited for together.",
-    "dlq": "Dead letters say why tasks died; re-drive or discard them.",
+    "dlq": "Dead letters say why tasks died; re-drive, discard or restore them.",
     "failures": "Deaths by cause; assign, snooze and note them.",
-    "operations": "Acts on many tasks or dead letters: begin, pause, resume, cancel.",
+    "operations": "Acts on many tasks or dead letters: begin, pause, resume, cancel, undo.",
     "actors": "The actors that tasks can be submitted to.",
     "workers": "Worker processes.",
     "queues": "Read, pause and resume queues.",

@@ -271,6 +271,7 @@ OPERATIONS: Sequence[Operation] = (
         body="Redrive", is_body_optional=True, errors=[409, 413], makes_run=True,
     ),
     Operation("post", f"{_LETTER_PATH}/discard", "discardDeadLetter", {200: "DeadLetter"}, **_REASON, errors=[409]),
+    Operation("post", f"{_LETTER_PATH}/restore", "restoreDeadLetter", {200: "DeadLetter"}, **_REASON, errors=[409]),
     Operation("get", f"{BASE}/failures", "listFailures", {200: "Failures"}, parameters=_FAILURE_FILTERS),
     Operation("get", _FAILURE_PATH, "readFailure", {200: "FailureDetail"}),
     Operation("patch", _FAILURE_PATH, "changeFailure", {200: "Failure"}, body="FailureChange"),
@@ -288,6 +289,7 @@ OPERATIONS: Sequence[Operation] = (
     Operation("post", f"{_OPERATION_PATH}/pause", "pauseOperation", {200: "Operation"}, **_REASON, errors=[409]),
     Operation("post", f"{_OPERATION_PATH}/resume", "resumeOperation", {200: "Operation"}, **_REASON, errors=[409]),
     Operation("post", f"{_OPERATION_PATH}/cancel", "cancelOperation", {200: "Operation"}, **_REASON, errors=[409]),
+    Operation("post", f"{_OPERATION_PATH}/undo", "undoOperation", {201: "Operation"}, **_REASON, errors=[409]),
     Operation("get", f"{BASE}/actors", "listActors", {200: "Actors"}),
     Operation(
         "get", f"{BASE}/workers", "listWorkers", {200: "WorkerPage"},

@@ -42,6 +42,7 @@ OPEN = [
     ("get", "/api/v1/dlq/{letter}"),
     ("post", "/api/v1/dlq/{letter}/redrive"),
     ("post", "/api/v1/dlq/{letter}/discard"),
+    ("post", "/api/v1/dlq/{letter}/restore"),
     ("get", "/api/v1/actors"),
 ]
 #: Routes for staff: they tell of hosts, and of everybody's load.

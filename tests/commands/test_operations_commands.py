@@ -2,9 +2,12 @@
 
 import pytest
 
+from dlq.models import DeadLetter
 from tasks import lifecycle
+from tasks.lifecycle import operations
+from tasks.lifecycle.operations import Plan
 from tasks.models import Journal, Operation, Worker
-from tasks.states import Door, ObjectKind, Status
+from tasks.states import Door, ObjectKind, OperationVerb, Status
 from tests.commands.cli import callboard, callboard_json, refused
 from tests.factories import make_lead, make_task, open_letter
 
@@ -68,3 +71,15 @@ def test_a_failure_is_snoozed_until_a_time_or_a_new_build_and_woken(failure: str
     for words in ([], ["--wake", "--until-new-build"], ["--until", "tomorrow"]):
         refused("dlq", "snooze", failure, *words)
     assert refused("dlq", "snooze", "0" * 32, "--wake")[0] == f"there is no failure {'0' * 32}"
+
+
+def test_a_discard_is_undone(failure: str) -> None:
+    letters = list(DeadLetter.objects.values_list("pk", flat=True))
+    operation = operations.begin(Plan(verb=OperationVerb.DISCARD), letters)
+    assert "undo" in refused("operations", "undo", str(operation.pk))[1]
+    lifecycle.step_operation(operation.pk, **make_lead())
+    assert callboard_json("operations", "undo", str(operation.pk))["results"][0]["status"] == "RUNNING"
+    begun = Operation.objects.newest_first()[0]
+    assert (begun.verb, begun.total, begun.door) == ("restore", 3, Door.CLI)
+    lifecycle.step_operation(begun.pk, **make_lead())
+    assert DeadLetter.objects.open().count() == 3

@@ -299,6 +299,9 @@ def test_dead_letters_are_redriven_and_discarded(door: Any, alice: Caller, worke
     assert_refused(door.redrive(alice, first.pk), "already_resolved")
     assert door.discard(alice, second.pk).body["resolution"] == "DISCARDED"
     assert_refused(door.discard(alice, uuid4()), "not_found")
+    assert door.restore(alice, second.pk, reason="too early").body["resolution"] == "OPEN"
+    assert_refused(door.restore(alice, second.pk), "illegal_transition")
+    assert_refused(door.restore(alice, uuid4()), "not_found")
 
 
 def test_a_dead_letter_is_redriven_with_another_payload(door: Any, alice: Caller, bob: Caller, worker: Any) -> None:

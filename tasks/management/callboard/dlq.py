@@ -1,4 +1,4 @@
-"""``callboard dlq``: list, show, failures, snooze, redrive, discard."""
+"""``callboard dlq``: list, show, failures, snooze, redrive, discard, restore."""
 
 from argparse import Namespace
 from collections.abc import Sequence
@@ -113,6 +113,7 @@ def register(commands: parsing.Commands) -> None:
     payload.add_argument(redriving, help="of one dead letter: the payload that its task gets first")
     redriving.add_argument("--preview", action="store_true", help="only count them; `operations resume` starts it")
     add_verb("discard", discard, help="resolve dead letters without running their tasks again")
+    add_verb("restore", restore, help="open discarded dead letters again, while their tasks are kept")
 
 
 def list_letters(options: Namespace, out: Output) -> None:
@@ -190,6 +191,11 @@ def discard(options: Namespace, out: Output) -> None:
     verbs.apply(options, _discard, out, name="discard", kind=ObjectKind.DEAD_LETTER)
 
 
+def restore(options: Namespace, out: Output) -> None:
+    """Restore dead letters."""
+    verbs.apply(options, _restore, out, name="restore", kind=ObjectKind.DEAD_LETTER)
+
+
 def _payload(options: Namespace) -> dict[str, Any]:
     if len(options.ids) > 1:
         raise CommandError("--payload: expected the id of one dead letter, got more", returncode=USAGE)
@@ -207,6 +213,11 @@ def _redrive(letter_id: UUID, by: Author, *, given: dict[str, Any] | None = None
 def _discard(letter_id: UUID, by: Author) -> str:
     lifecycle.discard(letter_id, by=by)
     return Resolution.DISCARDED
+
+
+def _restore(letter_id: UUID, by: Author) -> str:
+    lifecycle.restore(letter_id, by=by)
+    return Resolution.OPEN.name
 
 
 def _as_dicts(letters: Sequence[DeadLetter], *, sees: Sees) -> list[dict[str, Any]]:
