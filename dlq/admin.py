@@ -9,10 +9,12 @@ from uuid import UUID
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
 from dlq.admin_edit import edit_view, may_edit
+from dlq.admin_export import export_view
 from dlq.admin_failures import FailureAdmin
 from dlq.models import DeadLetter, DeadLetterQuerySet
 from dlq.queries import Cause, error_line, open_causes
@@ -208,6 +210,7 @@ class DeadLetterAdmin(OperatedAdmin):
     search_fields = ("id",)
     search_help_text = "Error, actor or ID"
     change_form_template = "callboard/dead_letter.html"
+    change_list_template = "callboard/dead_letters.html"
     summary_fields = (
         _RESOLUTION,
         display("resolved by", lambda letter: escape_invisible(letter.resolved_by)),
@@ -221,12 +224,17 @@ class DeadLetterAdmin(OperatedAdmin):
     )
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the address of the form that edits the payload."""
-        edit = self.admin_site.admin_view(self.edit_view)
+        """Add the addresses of the export, and of the form that edits the payload."""
+        edit, export = self.admin_site.admin_view(self.edit_view), self.admin_site.admin_view(self.export_view)
         return [
+            path("export/<str:form>/", export, name="dlq_deadletter_export"),
             path("<path:object_id>/edit/", edit, name="dlq_deadletter_edit"),
             *super().get_urls(),
         ]
+
+    def export_view(self, request: HttpRequest, form: str) -> HttpResponseBase:
+        """Send the list as CSV or JSON."""
+        return export_view(self, request, form)
 
     def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Edit the payload of the dead task and re-drive it."""

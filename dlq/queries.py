@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,6 @@ from django.db.models.functions import Left
 
 from dlq.models import DeadLetter
 from tasks.models import Attempt, Task, Worker
-from tasks.models.ids import first_id_at
 
 #: The newest open dead letters that are read.
 MOST_LETTERS = 1_000
@@ -90,24 +89,6 @@ def sample(fingerprint: str) -> list[Sampled]:
         return Sampled(letter, tasks.get(letter.task_id), str(worker) if worker else "", worker.build if worker else "")
 
     return [sampled(letter) for letter in letters]
-
-
-#: Of a curve of deaths.
-MINUTES = 60
-_MOST_COUNTED = 20_000
-
-
-def deaths_per_minute(fingerprint: str, *, now: datetime) -> list[int]:
-    """Count the deaths of a failure in each of the last minutes, the oldest first, resolved ones too."""
-    begin = now - timedelta(minutes=MINUTES)
-    # Ids grow with time: the key leads to the dead letters of the hour.
-    recent = DeadLetter.objects.filter(pk__gte=first_id_at(begin)).of_cause(fingerprint).newest_first()
-    counts = [0] * MINUTES
-    for died_at in recent.values_list("died_at", flat=True)[:_MOST_COUNTED]:
-        minute = int((died_at - begin).total_seconds() // 60)
-        if 0 <= minute < MINUTES:
-            counts[minute] += 1
-    return counts
 
 
 def error_line(error_type: str, message: str) -> str:

@@ -126,6 +126,9 @@ _PATH_PARAMETERS = {
 _PATH_SCHEMAS: Mapping[str, Schema] = {"name": text(100), "signal": text(100), "fingerprint": FINGERPRINT}
 _ENDED = "The stream has ended before: the task is final, and `Last-Event-ID` is its last event."
 _STREAM = "Server-sent events: of each event its `id`, its type as `event`, and itself as `data`, in JSON on one line."
+_CSV = (
+    "A line for each dead letter after that of the names; the payload is JSON. The note, if there is one, comes last."
+)
 _REPLAYED = "The task that was submitted earlier under this idempotency or unique key, in its current state."
 
 
@@ -222,6 +225,8 @@ def _answer(operation: Operation, status: int, name: str) -> Schema:
     content = _content(name) if name else {}
     if operation.is_stream and content:
         content["text/event-stream"] = {"schema": about(TEXT, _STREAM)}
+    if operation.is_csv:
+        content["text/csv"] = {"schema": about(TEXT, _CSV)}
     return answer | ({"content": content} if content else {})
 
 

@@ -39,6 +39,7 @@ OPEN = [
     ("get", f"{TASKS}/{{task}}/workflow"),
     ("delete", f"{TASKS}/{{task}}"),
     ("get", "/api/v1/dlq"),
+    ("get", "/api/v1/dlq/export"),
     ("get", "/api/v1/dlq/{letter}"),
     ("post", "/api/v1/dlq/{letter}/redrive"),
     ("post", "/api/v1/dlq/{letter}/discard"),

@@ -86,6 +86,7 @@ ROUTES = (
     Route("POST", f"{BATCHES}/{{batch}}/close", "submit", (401, OK, 404, 404, 403, OK, OK, OK)),
     Route("POST", f"{BATCHES}/{{batch}}/cancel", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
     Route("GET", DLQ, "read", (401, OK, OK, OK, OK, OK, OK, OK)),
+    Route("GET", f"{DLQ}/export", "read", (401, OK, OK, OK, OK, OK, OK, OK)),
     Route("GET", f"{DLQ}/{{letter}}", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
     Route("POST", f"{DLQ}/{{letter}}/redrive", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
     Route("POST", f"{DLQ}/{{letter}}/redrive", "operate submit", (401, OK, 404, 404, 403, 403, OK, OK), OTHER_PAYLOAD),
@@ -409,7 +410,7 @@ SITE = {"index", "login", "logout", "password_change", "password_change_done", "
 
 
 #: Pages of what has no table, with their arguments; all are for viewers.
-VIEWS: dict[str, list[str]] = {"callboard_actors": [], "callboard_actor": ["act"]}
+VIEWS: dict[str, list[str]] = {"callboard_actors": [], "callboard_actor": ["act"], "dlq_deadletter_export": ["csv"]}
 #: Forms of a page, which ask for no confirmation, or have one of their own.
 FORMS = {"callboard_operation_act", "callboard_operation_undo", "dlq_failure_begin", "dlq_failure_look_after"}
 

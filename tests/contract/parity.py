@@ -67,6 +67,7 @@ ONLY_REST: Mapping[str, str] = {
     "replaceSchedule": "PUT is a word of HTTP; EditSchedule changes the same fields, and clears the others",
     "changeQueue": "says the same as the two verbs, PauseQueue and ResumeQueue",
     "listBatchTasks": "an address below an address; ListTasks filters by batch",
+    "exportDeadLetters": "a file for spreadsheets; ListDeadLetters has the same rows",
     "isAlive": "grpc.health.v1 tells it",
     "isReady": "grpc.health.v1 tells it",
     "readHealth": "grpc.health.v1 tells it",

@@ -293,6 +293,8 @@ def test_dead_letters_are_redriven_and_discarded(door: Any, alice: Caller, worke
     first, second = map(factories.open_letter, tasks)
     listed = door.dead_letters(alice, resolution="open", reason="max_retries_exceeded").body["results"]
     assert [one["id"] for one in listed] == [str(second.pk), str(first.pk)]
+    assert len(door.dead_letters(alice, failure=first.fingerprint).body["results"]) == 2
+    assert door.dead_letters(alice, failure="0" * 32).body["results"] == []
     assert door.dead_letter(alice, first.pk).body["task_id"] == str(tasks[0].pk)
     redriven = door.redrive(alice, first.pk).body
     assert (redriven["resolution"], redriven["task_status"]) == ("REDRIVEN", "PENDING")
