@@ -9,10 +9,12 @@ from uuid import UUID
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
 from dlq.admin_edit import edit_view, may_edit
+from dlq.admin_export import export_view
 from dlq.admin_failures import FailureAdmin
 from dlq.models import DeadLetter, DeadLetterQuerySet, Failure
 from dlq.queries import error_line
@@ -22,7 +24,7 @@ from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, Que
 from tasks.admin.formatting import badge, count_text, escape_invisible, json_block, shortened, truncated
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
-from tasks.contract.access import DISCARD_DEAD_LETTER, REDRIVE_DEAD_LETTER, VIEW_TASK, Caller
+from tasks.contract.access import DISCARD_DEAD_LETTER, REDRIVE_DEAD_LETTER, RESTORE_DEAD_LETTER, VIEW_TASK, Caller
 from tasks.contract.dead_letter_failures import errors_of, last_seen
 from tasks.contract.dead_letters import lenses
 from tasks.contract.sight import Lens, Sees, Sight, sight_of
@@ -166,6 +168,21 @@ DISCARD = Verb(
 )
 
 
+RESTORE = Verb(
+    name="restore",
+    label="Restore",
+    command="Restore {}",
+    outcome="be open again",
+    done="restored",
+    permission=RESTORE_DEAD_LETTER.permission,
+    effect="The discarded dead letter is open again, so that its task can be re-driven. Nothing runs yet.",
+    condition="Only discarded dead letters can be restored, while their task is dead and kept.",
+    legal=lambda rows: rows.restorable(),
+    run=lambda ids, by: len(lifecycle.restore_many(ids, by=by)),
+    many=OperationVerb.RESTORE,
+)
+
+
 def _ids_saying(letters: DeadLetterQuerySet, text: str, *, sees: Sees) -> list[UUID]:
     """Find the newest dead letters in whose errors this user can read a text: a search must not tell what is hidden."""
     found = list(letters.saying(text).newest_first().only("task_id", "owner_id", "error_message")[:MAX_SEARCHED])
@@ -178,7 +195,7 @@ def _ids_saying(letters: DeadLetterQuerySet, text: str, *, sees: Sees) -> list[U
 class DeadLetterAdmin(OperatedAdmin):
     """Dead letters: the dead task, the reason, the error and the resolution."""
 
-    verbs = (REDRIVE, DISCARD)
+    verbs = (REDRIVE, DISCARD, RESTORE)
     kind = ObjectKind.DEAD_LETTER
     state_field = "resolution"
     empty_text = "No open dead letters: no dead task needs a decision."
@@ -195,6 +212,7 @@ class DeadLetterAdmin(OperatedAdmin):
     search_fields = ("id",)
     search_help_text = "Error, actor or ID"
     change_form_template = "callboard/dead_letter.html"
+    change_list_template = "callboard/dead_letters.html"
     summary_fields = (
         _RESOLUTION,
         display("resolved by", lambda letter: escape_invisible(letter.resolved_by)),
@@ -208,9 +226,17 @@ class DeadLetterAdmin(OperatedAdmin):
     )
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the address of the form that edits the payload."""
-        edit = self.admin_site.admin_view(self.edit_view)
-        return [path("<path:object_id>/edit/", edit, name="dlq_deadletter_edit"), *super().get_urls()]
+        """Add the addresses of the export, and of the form that edits the payload."""
+        edit, export = self.admin_site.admin_view(self.edit_view), self.admin_site.admin_view(self.export_view)
+        return [
+            path("export/<str:form>/", export, name="dlq_deadletter_export"),
+            path("<path:object_id>/edit/", edit, name="dlq_deadletter_edit"),
+            *super().get_urls(),
+        ]
+
+    def export_view(self, request: HttpRequest, form: str) -> HttpResponseBase:
+        """Send the list as CSV or JSON."""
+        return export_view(self, request, form)
 
     def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Edit the payload of the dead task and re-drive it."""

@@ -17,7 +17,7 @@ from django.utils.html import format_html
 from dlq.admin_compare import compare_view
 from dlq.admin_edit import may_edit
 from dlq.models import LONGEST_NOTE, Failure, FailureQuerySet
-from dlq.queries import MINUTES, error_line
+from dlq.queries import error_line
 from tasks import lifecycle
 from tasks.admin import operator_log
 from tasks.admin.base import ReadOnlyAdmin
@@ -48,11 +48,12 @@ from tasks.contract.access import (
     VIEW_TASK,
     Caller,
 )
-from tasks.contract.dead_letter_failures import Anatomy, anatomy, lenses_of, read_change
+from tasks.contract.dead_letter_failures import NOTHING, Anatomy, anatomy, lenses_of, read_change
 from tasks.contract.sight import Lens, Sight, sight_of
 from tasks.errors import CallboardError, NotAllowed
 from tasks.lifecycle.journal import LONGEST_REASON
 from tasks.models import Attempt, Operation
+from tasks.queries.deaths import MINUTES, MOST_LOOKED_AT, Curve
 from tasks.queries.scan import Scan
 from tasks.states import ObjectKind
 
@@ -223,7 +224,7 @@ class FailureAdmin(ReadOnlyAdmin):
         user: Any = request.user
         sees = sight_of(Caller(user))
         # Tags, queues and workers come from the dead letters.
-        found = anatomy(row, sees=sees) if user.has_perm(VIEW_DEAD_LETTER.permission) else Anatomy([], [], [])
+        found = anatomy(row, sees=sees) if user.has_perm(VIEW_DEAD_LETTER.permission) else NOTHING
         operation = None
         if user.has_perm(VIEW_OPERATION.permission):
             operation = Operation.objects.of_failure(row.pk).newest_first().first()
@@ -236,9 +237,10 @@ class FailureAdmin(ReadOnlyAdmin):
             "frame": escape_invisible(row.frame),
             "first_seen": relative_time(row.first_seen_at),
             "last_seen": relative_time(row.last_seen_at),
-            **_curve(found.deaths_per_minute),
+            **_curve(found.deaths),
             "traits": found.traits,
             "compared": len(found.sampled),
+            "may_export": user.has_perm(VIEW_DEAD_LETTER.permission),
             "letters_url": f"{reverse('admin:dlq_deadletter_changelist')}?cause={row.pk}",
             "is_snoozed": row.is_snoozed(now=timezone.now()),
             "first_build": build_code(row.first_build) if row.first_build else "",
@@ -278,12 +280,13 @@ def _sample(request: HttpRequest, found: Anatomy, sees: Any) -> dict[str, Any]:
     }
 
 
-def _curve(deaths: Sequence[int]) -> dict[str, Any]:
+def _curve(deaths: Curve) -> dict[str, Any]:
     """Draw the deaths per minute."""
-    most = max(deaths, default=0)
+    most = max(deaths.counts, default=0)
     label = f"Deaths in each of the last {MINUTES} minutes; at most {most}"
     return {
-        "curve": line(deaths, label=label, kind="bad tall") if deaths else "",
+        "curve": line(deaths.counts, label=label, kind="bad tall") if deaths.counts else "",
+        "looked_at": count_text(MOST_LOOKED_AT) if deaths.is_cut else "",
         "minutes": MINUTES,
         "most_deaths": most,
     }

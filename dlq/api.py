@@ -1,8 +1,10 @@
-"""The REST API of dead letters and failures: list, read, re-drive, discard; assign, snooze, note."""
+"""The REST API of dead letters and failures: list, export, read, re-drive, discard, restore; assign, snooze, note."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -18,11 +20,13 @@ from tasks.contract.access import (
     CHANGE_FAILURE,
     DISCARD_DEAD_LETTER,
     REDRIVE_DEAD_LETTER,
+    RESTORE_DEAD_LETTER,
     VIEW_DEAD_LETTER,
     VIEW_FAILURE,
     Action,
     visible,
 )
+from tasks.contract.dead_letter_export import EXPORT_FILTERS, Format, find, sees_payloads_of, written
 from tasks.contract.dead_letter_failures import (
     anatomy,
     anatomy_as_dict,
@@ -35,9 +39,10 @@ from tasks.contract.dead_letter_failures import (
 from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses, permitted_payload, read_redrive
 from tasks.contract.filters import filtered
 from tasks.contract.journal import take_reason
-from tasks.contract.pages import page
+from tasks.contract.pages import PAGE_PARAMETERS, page
 from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.sight import sight_of
+from tasks.errors import FieldError, InvalidQuery
 
 
 class DeadLetterList(ApiView):
@@ -52,6 +57,25 @@ class DeadLetterList(ApiView):
             filtered(visible(DeadLetter.objects.all(), caller_of(request), VIEW_DEAD_LETTER), asked, FILTERS), asked
         )
         return Response(page_as_dict(request, found, _writer(request, found.rows)))
+
+
+class DeadLetterExport(ApiView):
+    """``GET dlq/export``."""
+
+    actions = {"GET": VIEW_DEAD_LETTER}
+
+    def get(self, request: Request) -> HttpResponseBase:
+        """Export the newest dead letters that match, with their payloads, as JSON or CSV."""
+        caller, asked = caller_of(request), parameters(request)
+        if paging := sorted(PAGE_PARAMETERS.intersection(asked)):
+            message = "an export has no pages; use filters"
+            raise InvalidQuery(errors=[FieldError(name, "unknown_parameter", message) for name in paging])
+        rows = filtered(visible(DeadLetter.objects.all(), caller, VIEW_DEAD_LETTER), asked, EXPORT_FILTERS)
+        form = Format[asked.get("format", ["json"])[0].upper()]
+        sees = {"sees": sight_of(caller), "sees_payloads": sees_payloads_of(caller)}
+        body = written(find(rows), form, **sees)
+        headers = {"Content-Disposition": f'attachment; filename="dead-letters.{form.name.lower()}"'}
+        return StreamingHttpResponse(body, content_type=form.value, headers=headers)
 
 
 class DeadLetterDetail(ApiView):
@@ -89,6 +113,18 @@ class DeadLetterDiscard(ApiView):
         letter = _find(request, letter_id, DISCARD_DEAD_LETTER)
         lifecycle.discard(letter.pk, by=read_author(request))
         return Response(_written(request, letter_id, DISCARD_DEAD_LETTER))
+
+
+class DeadLetterRestore(ApiView):
+    """``POST dlq/{id}/restore``."""
+
+    actions = {"POST": RESTORE_DEAD_LETTER}
+
+    def post(self, request: Request, letter_id: str) -> Response:
+        """Restore a discarded dead letter: open it again while its task is kept."""
+        letter = _find(request, letter_id, RESTORE_DEAD_LETTER)
+        lifecycle.restore(letter.pk, by=read_author(request))
+        return Response(_written(request, letter_id, RESTORE_DEAD_LETTER))
 
 
 class FailureList(ApiView):
@@ -154,7 +190,9 @@ urlpatterns = [
     *both("failures", FailureList.as_view(), "api-failures"),
     *both("failures/<str:fingerprint>", FailureDetail.as_view(), "api-failure"),
     *both("dlq", DeadLetterList.as_view(), "api-dlq"),
+    *both("dlq/export", DeadLetterExport.as_view(), "api-dlq-export"),
     *both("dlq/<str:letter_id>", DeadLetterDetail.as_view(), "api-dead-letter"),
     *both("dlq/<str:letter_id>/redrive", DeadLetterRedrive.as_view(), "api-dead-letter-redrive"),
     *both("dlq/<str:letter_id>/discard", DeadLetterDiscard.as_view(), "api-dead-letter-discard"),
+    *both("dlq/<str:letter_id>/restore", DeadLetterRestore.as_view(), "api-dead-letter-restore"),
 ]

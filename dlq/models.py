@@ -10,12 +10,12 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, OuterRef, Q, Subquery, Sum
+from django.db.models import Exists, F, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce, JSONObject, Now
 
 from tasks.conf import LONGEST_BUILD
-from tasks.models import ListedQuerySet, new_id
-from tasks.states import DeathReason, Resolution
+from tasks.models import ListedQuerySet, Task, new_id
+from tasks.states import DeathReason, Resolution, Status
 from tasks.submission import OwnerId
 
 #: Of a failure, in characters.
@@ -60,6 +60,12 @@ class DeadLetterQuerySet(ListedQuerySet["DeadLetter"]):
     def open_of_cause(self, fingerprint: str) -> Self:
         """Open ones of one cause, which have an index of their own."""
         return self.led_by(Q(fingerprint=fingerprint, resolution=Resolution.OPEN))
+
+    def restorable(self) -> Self:
+        """Discarded, of tasks that are still dead of this death; the retention time is left to the verb."""
+        later = DeadLetter.objects.filter(task_id=OuterRef("task_id"), pk__gt=OuterRef("pk"))
+        dead = Task.objects.filter(pk=OuterRef("task_id"), status=Status.DEAD)
+        return self.filter(Exists(dead), ~Exists(later), resolution=Resolution.DISCARDED)
 
     def searched(self, text: str) -> Self:
         """By text in the error's type, the start of the actor's name, or the start of the task's id or of its own."""

@@ -1,15 +1,11 @@
 """Dead letters, counted and compared by cause: a broken deploy leaves hundreds of them, and one decision to make."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from django.db.models import Count, Sum
 
 from dlq.models import DeadLetter, Failure, FailureDelta
-from tasks.db.statements import fetch
 from tasks.models import Attempt, Task, Worker
-from tasks.models.ids import first_id_at
 
 #: Open dead letters of a failure that are compared with one another, the newest first.
 MOST_COMPARED = 200
@@ -40,42 +36,6 @@ def sample(fingerprint: str) -> list[Sampled]:
         return Sampled(letter, tasks.get(letter.task_id), str(worker) if worker else "", worker.build if worker else "")
 
     return [sampled(letter) for letter in letters]
-
-
-#: Of the curve of one failure.
-MINUTES = 60
-#: Deaths that one read of curves counts, the newest first.
-_MOST_COUNTED = 100_000
-# Ids grow with time: the key leads to the dead letters of the last minutes.
-_CURVES = """
-SELECT recent.fingerprint, floor(EXTRACT(EPOCH FROM %(now)s - recent.died_at) / %(seconds)s)::integer, count(*)
-FROM (
-    SELECT letter.fingerprint, letter.died_at FROM callboard_deadletter AS letter
-    WHERE letter.id >= %(first)s AND letter.fingerprint = ANY(%(causes)s)
-    ORDER BY letter.id DESC LIMIT %(most)s
-) AS recent
-GROUP BY 1, 2
-"""
-
-
-def curves(fingerprints: Sequence[str], *, now: datetime, points: int, minutes: int) -> dict[str, list[int]]:
-    """Count the deaths of failures in each of the last ``points`` times ``minutes``, the oldest first.
-
-    Resolved ones count, too.
-    """
-    counts = {fingerprint: [0] * points for fingerprint in fingerprints}
-    first = first_id_at(now - timedelta(minutes=points * minutes))
-    asked = {"now": now, "seconds": 60 * minutes, "first": first, "causes": list(fingerprints), "most": _MOST_COUNTED}
-    for fingerprint, ago, deaths in fetch(_CURVES, asked) if counts else ():
-        # The database's clock may be ahead.
-        if (ago := max(ago, 0)) < points:
-            counts[fingerprint][-1 - ago] += deaths
-    return counts
-
-
-def deaths_per_minute(fingerprint: str, *, now: datetime) -> list[int]:
-    """Count the deaths of a failure in each of the last minutes, the oldest first, resolved ones too."""
-    return curves([fingerprint], now=now, points=MINUTES, minutes=1)[fingerprint]
 
 
 def open_letters() -> int:

@@ -143,7 +143,7 @@ class Conf:
 
     KEEP_SUCCEEDED_SECONDS = Seconds(86_400)
     KEEP_CANCELLED_SECONDS = Seconds(7 * 86_400)
-    # Dead tasks stay at least until their dead letter is re-driven or discarded.
+    # Dead tasks, after their end and after their dead letter was discarded; so long a discard can be undone.
     KEEP_DEAD_SECONDS = Seconds(30 * 86_400)
     # Dead letters after they were re-driven or discarded; at least as long as their task exists and is DEAD.
     KEEP_DEAD_LETTERS_SECONDS = Seconds(90 * 86_400)

@@ -185,12 +185,13 @@ class OperationVerb(TextChoices):
     REQUEUE = "requeue", "Requeue"
     REDRIVE = "redrive", "Re-drive"
     DISCARD = "discard", "Discard"
+    RESTORE = "restore", "Restore"
 
 
 #: Verbs after which tasks run, so that they may die again.
 RUNNING_AGAIN = frozenset({OperationVerb.RETRY, OperationVerb.REDRIVE})
 #: Verbs on dead letters; all others are on tasks.
-ON_DEAD_LETTERS = frozenset({OperationVerb.REDRIVE, OperationVerb.DISCARD})
+ON_DEAD_LETTERS = frozenset({OperationVerb.REDRIVE, OperationVerb.DISCARD, OperationVerb.RESTORE})
 
 
 class OperationState(TextChoices):

@@ -193,6 +193,27 @@ MUTANTS = (
         "true",
         "scheduler/test_cron.py::test_a_decision_from_a_schedule_that_has_moved_on_does_nothing[backfill_from]",
     ),
+    Mutant(
+        "dead task of a restore",
+        "tasks.lifecycle.restore:_LOCK_TASKS",
+        "task.status = 'DEAD'",
+        "true",
+        "lifecycle/test_restore.py::test_a_letter_of_a_task_that_is_not_dead_is_not_restored",
+    ),
+    Mutant(
+        "later death of a restore",
+        "tasks.lifecycle.restore:_RESTORE",
+        "(other.id > letter.id OR other.resolution = %(open)s)",
+        "false",
+        "lifecycle/test_restore.py::test_only_the_last_death_of_a_task_is_restored",
+    ),
+    Mutant(
+        "retention of a restore",
+        "tasks.lifecycle.restore:_RESTORE",
+        "letter.resolved_at > statement_timestamp()",
+        "letter.resolved_at > statement_timestamp() - interval '1 day'",
+        "lifecycle/test_restore.py::test_what_the_pruner_may_be_removing_is_not_restored",
+    ),
 )
 
 

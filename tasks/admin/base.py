@@ -149,6 +149,11 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             raise PermissionDenied
         return super().history_view(request, object_id, extra_context)
 
+    def listed(self, request: HttpRequest) -> Any:
+        """Give the rows that the list with the parameters of this request has."""
+        request.GET = self._declared(request.GET)  # type: ignore[assignment]
+        return self.get_changelist_instance(request).get_queryset(request)
+
     def _leave_out_undeclared(self, request: HttpRequest) -> HttpResponse | None:
         """Forget parameters that this list does not have; a reader is told, at the address without them."""
         asked = request.GET

@@ -15,9 +15,9 @@ from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.display import display, display_age
 from tasks.admin.filters import ChipsFilter
 from tasks.admin.formatting import EMPTY, badge, code, count_text, duration, escape_invisible, shortened
-from tasks.contract.access import CHANGE_OPERATION, VIEW_JOURNAL, Caller
-from tasks.contract.operations import FASTEST, SLOWEST, find_to_change
-from tasks.errors import CallboardError, NotAllowed
+from tasks.contract.access import BEGIN_OPERATION, CHANGE_OPERATION, RESTORE_DEAD_LETTER, VIEW_JOURNAL, Caller
+from tasks.contract.operations import FASTEST, SLOWEST, can_be_undone, find_operation, find_to_change, undo
+from tasks.errors import CallboardError, NotAllowed, NotFound
 from tasks.lifecycle import Author, operations
 from tasks.models import Operation, OperationItem, OperationQuerySet
 from tasks.models.operation import STOP_WINDOW
@@ -85,9 +85,14 @@ class OperationAdmin(ReadOnlyAdmin):
     )
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the address of the buttons."""
+        """Add the addresses of the buttons."""
         view = self.admin_site.admin_view(self.act_view)
-        return [path("<path:object_id>/act/<str:name>/", view, name="callboard_operation_act"), *super().get_urls()]
+        undo_view = self.admin_site.admin_view(self.undo_view)
+        return [
+            path("<path:object_id>/undo/", undo_view, name="callboard_operation_undo"),
+            path("<path:object_id>/act/<str:name>/", view, name="callboard_operation_act"),
+            *super().get_urls(),
+        ]
 
     def act_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
         """Start, pause, resume, cancel, slow down or speed up an operation, and go back to its page."""
@@ -107,6 +112,25 @@ class OperationAdmin(ReadOnlyAdmin):
             self.message_user(request, f"Nothing was done: {refusal.detail}.", messages.WARNING)
         return HttpResponseRedirect(self.address_of(unquote(object_id)))
 
+    def undo_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Begin the operation that undoes a discard, and go to its page."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not request.user.has_perm(BEGIN_OPERATION.permission):
+            raise PermissionDenied
+        caller = Caller(request.user)
+        try:
+            operation = find_operation(caller, unquote(object_id))
+            begun = undo(operation, caller=caller, by=operator_log.author_of(request))
+        except NotAllowed as refusal:
+            raise PermissionDenied from refusal
+        except NotFound as refusal:
+            raise Http404 from refusal
+        except CallboardError as refusal:
+            self.message_user(request, f"Nothing was done: {refusal.detail}.", messages.WARNING)
+            return HttpResponseRedirect(self.address_of(unquote(object_id)))
+        return HttpResponseRedirect(self.address_of(begun.pk))
+
     def page_context(self, request: HttpRequest, row: Operation) -> Mapping[str, Any]:
         """Add the steps, the bar, the buttons, the skipped rows, and the tasks that died again."""
         may_act = request.user.has_perm(CHANGE_OPERATION.permission)
@@ -114,6 +138,8 @@ class OperationAdmin(ReadOnlyAdmin):
         return {
             **progress_of(row),
             "buttons": _buttons(row) if may_act else [],
+            "may_undo": can_be_undone(row)
+            and request.user.has_perms([BEGIN_OPERATION.permission, RESTORE_DEAD_LETTER.permission]),
             "skips": sorted(row.skips.items(), key=lambda pair: -pair[1]),
             "died": _shown(row, ItemState.DIED),
             "failure_url": reverse("admin:dlq_failure_change", args=[row.failure]) if row.failure else "",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from dlq.models import LONGEST_NOTE
-from dlq.queries import MINUTES, MOST_COMPARED
+from dlq.queries import MOST_COMPARED
 from tasks.api.bodies import WHY
 from tasks.api.json_schema import (
     BOOLEAN,
@@ -21,6 +21,7 @@ from tasks.api.json_schema import (
     or_null,
     ref,
 )
+from tasks.queries.deaths import MINUTES, MOST_LOOKED_AT
 
 _ERROR = an_object(
     {
@@ -60,7 +61,10 @@ _TRAIT = an_object(
 _ANATOMY: Mapping[str, Schema] = {
     "compared": about(INTEGER, f"How many of the newest open dead letters were compared; at most {MOST_COMPARED}."),
     "in_common": array(_TRAIT, description="What many of them have in common, most frequent first."),
-    "deaths_per_minute": array(INTEGER, description=f"Of the last {MINUTES} minutes, the oldest first."),
+    "deaths_per_minute": array(
+        INTEGER,
+        description=f"In the last {MINUTES} minutes, oldest first; of the newest {MOST_LOOKED_AT} of all causes.",
+    ),
 }
 
 SCHEMAS: Mapping[str, Schema] = {

@@ -37,9 +37,9 @@ id of AWS X-Ray, or 16 to 64 hexadecimal digits) or `traceparent`; the answer ha
 _TAGS = {
     "tasks": "Submit, read, edit, cancel, retry and delete tasks.",
     "batches": "Tasks that are counted, cancelled and waited for together.",
-    "dlq": "Dead letters say why tasks died; re-drive or discard them.",
+    "dlq": "Dead letters say why tasks died; re-drive, discard or restore them.",
     "failures": "Deaths by cause; assign, snooze and note them.",
-    "operations": "Acts on many tasks or dead letters: begin, pause, resume, cancel.",
+    "operations": "Acts on many tasks or dead letters: begin, pause, resume, cancel, undo.",
     "actors": "The actors that tasks can be submitted to.",
     "workers": "Worker processes.",
     "queues": "Read, pause and resume queues.",
@@ -126,6 +126,9 @@ _PATH_PARAMETERS = {
 _PATH_SCHEMAS: Mapping[str, Schema] = {"name": text(100), "signal": text(100), "fingerprint": FINGERPRINT}
 _ENDED = "The stream has ended before: the task is final, and `Last-Event-ID` is its last event."
 _STREAM = "Server-sent events: of each event its `id`, its type as `event`, and itself as `data`, in JSON on one line."
+_CSV = (
+    "A line for each dead letter after that of the names; the payload is JSON. The note, if there is one, comes last."
+)
 _REPLAYED = "The task that was submitted earlier under this idempotency or unique key, in its current state."
 
 
@@ -222,6 +225,8 @@ def _answer(operation: Operation, status: int, name: str) -> Schema:
     content = _content(name) if name else {}
     if operation.is_stream and content:
         content["text/event-stream"] = {"schema": about(TEXT, _STREAM)}
+    if operation.is_csv:
+        content["text/csv"] = {"schema": about(TEXT, _CSV)}
     return answer | ({"content": content} if content else {})
 
 

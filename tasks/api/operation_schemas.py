@@ -89,12 +89,12 @@ SCHEMAS: Mapping[str, Schema] = {
             "verb": about({**TEXT, "maxLength": 20}, f"One of {', '.join(OperationVerb.names)}, in any case."),
             "filter": about(
                 or_null({"type": "object", "additionalProperties": _CONDITION}),
-                "The parameters of GET dlq for a re-drive or discard, of GET tasks for other verbs, as texts. Rows "
-                "that the verb cannot be done to are left out. Later matches are not touched.",
+                "The parameters of GET dlq for a re-drive, discard or restore, of GET tasks for other verbs, as texts. "
+                "Rows that the verb cannot be done to are left out. Later matches are not touched.",
             ),
             "ids": about(
                 or_null(array(ID, minItems=1, maxItems=MOST_IDS)),
-                "Of dead letters for a re-drive or discard, of tasks for other verbs; instead of a filter.",
+                "Of dead letters for a re-drive, discard or restore, of tasks for other verbs; instead of a filter.",
             ),
             "change": about(
                 or_null({"type": "object", "properties": {name: SUBMISSION[name] for name in CHANGEABLE}}),

@@ -11,6 +11,7 @@ from tasks.api.bodies import BAND, PRIORITY
 from tasks.api.event_schemas import EVENT_ID
 from tasks.api.json_schema import FINGERPRINT, ID, TEXT, TIME, Schema, array, enum, text
 from tasks.contract.access import Action
+from tasks.contract.dead_letter_export import Format
 from tasks.contract.dead_letter_failures import DEFAULT_LIMIT as DEFAULT_FAILURES
 from tasks.contract.dead_letter_failures import MOST_LISTED as MOST_FAILURES
 from tasks.contract.filters import LONGEST_PAYLOAD_VALUE
@@ -110,6 +111,7 @@ _DEAD_LETTER_FILTERS = [
     _query("failure", FINGERPRINT, "The fingerprint of the failure that they belong to."),
     _query("task", ID, "The id of the task that died."),
 ]
+_FORMAT = _query("format", {**enum(Format.__members__), "default": Format.JSON.name}, _IN_ANY_CASE)
 _BOOLEAN_TEXT = enum(("true", "false"))
 _FAILURE_FILTERS = [
     _query("actor", text(255), "The exact name."),
@@ -203,6 +205,8 @@ class Operation:
     is_text: bool = False
     #: Whether it can answer with server-sent events instead.
     is_stream: bool = False
+    #: Whether it can answer with CSV instead.
+    is_csv: bool = False
     #: Whether it can make tasks run, which the submission limit counts.
     makes_run: bool = False
 
@@ -265,12 +269,17 @@ OPERATIONS: Sequence[Operation] = (
     Operation(
         "get", f"{BASE}/dlq", "listDeadLetters", {200: "DeadLetterPage"}, parameters=[*_DEAD_LETTER_FILTERS, *_PAGING],
     ),
+    Operation(
+        "get", f"{BASE}/dlq/export", "exportDeadLetters", {200: "DeadLetterExport"},
+        parameters=[*_DEAD_LETTER_FILTERS, _FORMAT], is_csv=True,
+    ),
     Operation("get", _LETTER_PATH, "readDeadLetter", {200: "DeadLetter"}),
     Operation(
         "post", f"{_LETTER_PATH}/redrive", "redriveDeadLetter", {200: "RedrivenDeadLetter"},
         body="Redrive", is_body_optional=True, errors=[409, 413], makes_run=True,
     ),
     Operation("post", f"{_LETTER_PATH}/discard", "discardDeadLetter", {200: "DeadLetter"}, **_REASON, errors=[409]),
+    Operation("post", f"{_LETTER_PATH}/restore", "restoreDeadLetter", {200: "DeadLetter"}, **_REASON, errors=[409]),
     Operation("get", f"{BASE}/failures", "listFailures", {200: "Failures"}, parameters=_FAILURE_FILTERS),
     Operation("get", _FAILURE_PATH, "readFailure", {200: "FailureDetail"}),
     Operation("patch", _FAILURE_PATH, "changeFailure", {200: "Failure"}, body="FailureChange"),
@@ -288,6 +297,7 @@ OPERATIONS: Sequence[Operation] = (
     Operation("post", f"{_OPERATION_PATH}/pause", "pauseOperation", {200: "Operation"}, **_REASON, errors=[409]),
     Operation("post", f"{_OPERATION_PATH}/resume", "resumeOperation", {200: "Operation"}, **_REASON, errors=[409]),
     Operation("post", f"{_OPERATION_PATH}/cancel", "cancelOperation", {200: "Operation"}, **_REASON, errors=[409]),
+    Operation("post", f"{_OPERATION_PATH}/undo", "undoOperation", {201: "Operation"}, **_REASON, errors=[409]),
     Operation("get", f"{BASE}/actors", "listActors", {200: "Actors"}),
     Operation(
         "get", f"{BASE}/workers", "listWorkers", {200: "WorkerPage"},

@@ -1,4 +1,4 @@
-"""The REST API of operations, acts on many rows: begin, list, read, change the pace, pause, resume, cancel."""
+"""The REST API of operations, acts on many rows: begin, list, read, change the pace, pause, resume, cancel, undo."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -109,6 +109,19 @@ class OperationCancel(_OperationVerb):
     def post(self, request: Request, operation_id: str) -> Response:
         """Cancel an operation; what it has done stays done."""
         return self.act(request, operation_id, operations.cancel)
+
+
+class OperationUndo(ApiView):
+    """``POST operations/{id}/undo``."""
+
+    actions = {"POST": BEGIN_OPERATION}
+
+    def post(self, request: Request, operation_id: str) -> Response:
+        """Undo a discard that has ended: begin an operation that restores the dead letters that it discarded."""
+        caller = caller_of(request)
+        operation = contract.find_operation(caller, operation_id)
+        written = _written(request, contract.undo(operation, caller=caller, by=read_author(request)))
+        return Response(written, status=201, headers={"Location": written["url"]})
 
 
 def _written(request: Request, operation: Operation) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tasks.api.json_schema import (
     ref,
 )
 from tasks.contract.actors import DEFAULTS
+from tasks.contract.dead_letter_export import COLUMNS, MOST_EXPORTED
 from tasks.contract.tasks import REMOVED
 from tasks.errors import STATUS_OF_CODE
 from tasks.lifecycle.submit_unique import CREATED, EXISTING, REPLACED
@@ -325,6 +326,12 @@ _DEAD_LETTER = {
     "resolved_by": about(or_null(TEXT), "Who resolved it."),
     "resolved_at": about(or_null(TIME), "When it was resolved."),
 }
+_EXPORTED = {
+    **{name: _DEAD_LETTER[name] for name in COLUMNS if name in _DEAD_LETTER},
+    "error_type": about(TEXT, "The exception's class."),
+    "error_message": about(or_null(TEXT), "Its message, without secrets; null: it is hidden."),
+    "payload": about(or_null(ANY_OBJECT), "The task's payload, without secrets; null: it is hidden, or removed."),
+}
 _WORKER = {
     "id": about(ID, "A new id for each start of the process."),
     "host": about(TEXT, "The host that it runs on."),
@@ -424,6 +431,12 @@ SCHEMAS: Mapping[str, Schema] = {
     "Actors": an_object({"results": array(ref("Actor"), description="Sorted by name.")}),
     "DeadLetter": an_object(_DEAD_LETTER),
     "DeadLetterPage": page_of("DeadLetter", searched=SEARCHED),
+    "DeadLetterExport": an_object(
+        {
+            "results": array(an_object(_EXPORTED), description=f"The newest {MOST_EXPORTED} at most."),
+            "note": about(or_null(TEXT), "Says so if more match; null: these are all."),
+        }
+    ),
     "RedrivenDeadLetter": an_object(
         {**_DEAD_LETTER, "task_status": about(enum(Status), "The task's status after the re-drive.")}
     ),

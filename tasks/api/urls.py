@@ -66,6 +66,9 @@ urlpatterns = [
         operations_of_many.OperationCancel.as_view(),
         "api-operation-cancel",
     ),
+    *both(
+        "api/v1/operations/<str:operation_id>/undo", operations_of_many.OperationUndo.as_view(), "api-operation-undo"
+    ),
     *both("api/v1/workers", workers.WorkerList.as_view(), "api-workers"),
     *both("api/v1/workers/<str:worker_id>", workers.WorkerDetail.as_view(), "api-worker"),
     *both("api/v1/queues", queues.QueueList.as_view(), "api-queues"),

@@ -73,6 +73,8 @@ CANCEL_BATCH = Action("cancel this batch", ("callboard.cancel_batch",), is_for_o
 VIEW_DEAD_LETTER = Action("see this dead letter", ("dlq.view_deadletter",), Scope.READ, is_for_owners=True)
 REDRIVE_DEAD_LETTER = Action("re-drive this dead letter", ("dlq.redrive_deadletter",), is_for_owners=True)
 DISCARD_DEAD_LETTER = Action("discard this dead letter", ("dlq.discard_deadletter",), is_for_owners=True)
+#: Whoever may discard may undo it.
+RESTORE_DEAD_LETTER = Action("restore this dead letter", ("dlq.discard_deadletter",), is_for_owners=True)
 VIEW_FAILURE = Action("see failures", ("dlq.view_failure",), Scope.READ)
 CHANGE_FAILURE = Action("assign, snooze and note failures", ("dlq.change_failure",))
 VIEW_OPERATION = Action("see operations", ("callboard.view_operation",), Scope.READ)

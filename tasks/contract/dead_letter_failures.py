@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from dlq.models import LONGEST_NOTE, Failure, FailureQuerySet
-from dlq.queries import Sampled, deaths_per_minute, error_line, sample
+from dlq.queries import Sampled, error_line, sample
 from tasks.contract import fields
 from tasks.contract.access import Caller
 from tasks.contract.fields import Reader
@@ -17,6 +17,7 @@ from tasks.contract.sight import Lens, Sees, Sight
 from tasks.contract.values import timestamp
 from tasks.errors import InvalidTask, NotFound
 from tasks.models import Task
+from tasks.queries.deaths import Curve, deaths_per_minute
 
 DEFAULT_LIMIT = 50
 MOST_LISTED = 500
@@ -189,7 +190,11 @@ class Anatomy(NamedTuple):
 
     sampled: list[Sampled]
     traits: list[Trait]
-    deaths_per_minute: list[int]
+    deaths: Curve
+
+
+#: Of somebody who does not see the dead letters.
+NOTHING = Anatomy([], [], Curve([], is_cut=False))
 
 
 def anatomy(failure: Failure, *, sees: Sees) -> Anatomy:
@@ -224,4 +229,4 @@ def anatomy_as_dict(found: Anatomy) -> dict[str, Any]:
     traits = [
         {"kind": one.kind, "name": one.name or None, "value": one.value, "count": one.shared_by} for one in found.traits
     ]
-    return {"compared": len(found.sampled), "in_common": traits, "deaths_per_minute": found.deaths_per_minute}
+    return {"compared": len(found.sampled), "in_common": traits, "deaths_per_minute": found.deaths.counts}

@@ -11,6 +11,7 @@ from tasks.contract.access import (
     DISCARD_DEAD_LETTER,
     EDIT_TASK,
     REDRIVE_DEAD_LETTER,
+    RESTORE_DEAD_LETTER,
     RETRY_TASK,
     VIEW_DEAD_LETTER,
     VIEW_TASK,
@@ -24,7 +25,7 @@ from tasks.contract.filters import Filter, choice, filtered
 from tasks.contract.pages import Order
 from tasks.contract.submissions import read_change as read_edit
 from tasks.contract.values import timestamp
-from tasks.errors import FieldError, InvalidQuery, InvalidTask
+from tasks.errors import FieldError, InvalidQuery, InvalidTask, OperationRefused
 from tasks.lifecycle import Author, operations
 from tasks.lifecycle.operations import MOST_ROWS, Plan
 from tasks.models import Operation, OperationItem, OperationQuerySet, Task
@@ -36,6 +37,7 @@ from tasks.states import (
     ItemState,
     OperationState,
     OperationVerb,
+    Resolution,
     Status,
 )
 
@@ -53,6 +55,7 @@ ACTIONS: Mapping[OperationVerb, Action] = {
     OperationVerb.REQUEUE: EDIT_TASK,
     OperationVerb.REDRIVE: REDRIVE_DEAD_LETTER,
     OperationVerb.DISCARD: DISCARD_DEAD_LETTER,
+    OperationVerb.RESTORE: RESTORE_DEAD_LETTER,
 }
 #: What an edit of many may change: their payloads differ.
 CHANGEABLE = ("priority", "queue", "run_at", "max_retries", "tags")
@@ -124,6 +127,35 @@ def begin(body: Mapping[str, Any], *, caller: Caller, by: Author) -> Operation:
     return operations.begin(plan, ids, by=by, starts=not values.get("preview", False))
 
 
+def undo(operation: Operation, *, caller: Caller | None, by: Author) -> Operation:
+    """Begin the operation that restores what a discard has discarded.
+
+    Parameters:
+        caller: None is somebody at a shell, who may do everything.
+
+    Raises:
+        OperationRefused: it does something else, or has not ended.
+        NotAllowed: the caller may not restore dead letters.
+    """
+    if operation.verb != OperationVerb.DISCARD or not operation.is_over:
+        raise OperationRefused(
+            "undo", state=f"{operation.state} and does {operation.verb}; it must be a discard that is DONE or CANCELLED"
+        )
+    letters = DeadLetter.objects.all()
+    if caller is not None:
+        caller.require(RESTORE_DEAD_LETTER)
+        letters = visible(letters, caller, VIEW_DEAD_LETTER)
+    discarded = operation.items.filter(state=ItemState.MOVED).values("row_id")
+    ids = list(letters.filter(pk__in=discarded).newest_first().values_list("pk", flat=True))
+    plan = Plan(verb=OperationVerb.RESTORE, criteria={"undo_of": str(operation.pk)}, failure=operation.failure)
+    return operations.begin(plan, ids, by=by)
+
+
+def can_be_undone(operation: Operation) -> bool:
+    """Tell whether an operation has discarded dead letters and ended."""
+    return operation.verb == OperationVerb.DISCARD and operation.is_over and operation.moved > 0
+
+
 def read_course(
     body: Mapping[str, Any], *, verb: OperationVerb, criteria: Mapping[str, Any], failure: str = ""
 ) -> Plan:
@@ -181,6 +213,11 @@ def _read_change(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value.isoformat() if name == "run_at" else value for name, value in change.items()}
 
 
+_LETTERS: Mapping[OperationVerb, Any] = {
+    OperationVerb.REDRIVE: lambda rows: rows.open(),
+    OperationVerb.DISCARD: lambda rows: rows.open(),
+    OperationVerb.RESTORE: lambda rows: rows.resolved_as(Resolution.DISCARDED),
+}
 _TASKS: Mapping[OperationVerb, Any] = {
     OperationVerb.RETRY: lambda rows: rows.retryable(),
     OperationVerb.CANCEL: lambda rows: rows.cancellable(),
@@ -210,7 +247,7 @@ def find_rows(
     if verb in ON_DEAD_LETTERS:
         (failure, *others) = wanted.get("failure", [""])
         # By the index of the failure's open dead letters.
-        has_index = failure and not others and ids is None
+        has_index = failure and not others and ids is None and verb is not OperationVerb.RESTORE
         letters = DeadLetter.objects.open_of_cause(failure) if has_index else DeadLetter.objects.all()
         rows: Any = letters if caller is None else visible(letters, caller, VIEW_DEAD_LETTER)
         filters = dead_letters.FILTERS
@@ -226,7 +263,7 @@ def find_rows(
     except InvalidQuery as error:
         errors = [FieldError(f"filter.{one.field}", one.code, one.message) for one in error.errors]
         raise InvalidTask(errors=errors) from error
-    rows = rows.open() if verb in ON_DEAD_LETTERS else _TASKS[verb](rows)
+    rows = {**_LETTERS, **_TASKS}[verb](rows)
     return scan(rows.values_list("pk", flat=True), wanted=MOST_ROWS + 1, whole=True).found
 
 

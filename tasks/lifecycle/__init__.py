@@ -24,6 +24,7 @@ from tasks.lifecycle.redrive import redrive, redrive_many
 from tasks.lifecycle.release import forsake_many, link_many, release_many, settle_all
 from tasks.lifecycle.requeue import queued_long, requeue_many, take_back
 from tasks.lifecycle.rescue import rescue_lost, rescue_stuck
+from tasks.lifecycle.restore import restore, restore_many
 from tasks.lifecycle.retry import retry, retry_many
 from tasks.lifecycle.signals import Moved, transitioned
 from tasks.lifecycle.steps import signal
@@ -83,6 +84,8 @@ __all__ = [
     "requeue_many",
     "rescue_lost",
     "rescue_stuck",
+    "restore",
+    "restore_many",
     "retry",
     "retry_many",
     "retry_workflow",

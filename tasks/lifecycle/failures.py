@@ -51,13 +51,27 @@ def resolved(rows: str) -> str:
     SELECT fingerprint, -count(*) FROM {rows} WHERE fingerprint <> '' GROUP BY fingerprint"""
 
 
+def reopened(rows: str) -> str:
+    """Write the INSERT of a statement that opens resolved dead letters again: how many more of each cause are open.
+
+    Parameters:
+        rows: what is opened, as in FROM, with all columns of a dead letter that a failure shows.
+    """
+    newest = ", ".join(
+        f"(array_agg({source} ORDER BY id DESC))[1]"
+        for source in ("actor::text", "error_type::text", f"left(error_message, {LONGEST_SAMPLE})", "task_id")
+    )
+    return f"""INSERT INTO callboard_failuredelta (fingerprint, opened, actor, error_type, error_message, task_id)
+    SELECT fingerprint, count(*), {newest} FROM {rows} WHERE fingerprint <> '' GROUP BY fingerprint"""
+
+
 _KEPT = ", ".join(
     f"{name} = CASE WHEN excluded.total > 0 THEN excluded.{name} ELSE failure.{name} END"
     for name in (*_SAMPLED, "task_id")
 )
-_NEWEST = ", ".join(
-    f"COALESCE((array_agg({name} ORDER BY id DESC) FILTER (WHERE died > 0))[1], '')" for name in _SAMPLED
-)
+# Of a death, or else of a dead letter that was restored: its failure may have been removed in between.
+_OF_NEWEST = "(array_agg({} ORDER BY died > 0 DESC, id DESC) FILTER (WHERE opened > 0))[1]"
+_NEWEST = ", ".join(f"COALESCE({_OF_NEWEST.format(name)}, '')" for name in _SAMPLED)
 _BUILD = "COALESCE((array_agg(build ORDER BY {}) FILTER (WHERE died > 0 AND build <> ''))[1], '')"
 # A failure that is snoozed until a new build wakes when a task dies of it in a build that did not run at that moment.
 _IS_IN_NEW_BUILD = """failure.snoozed_builds IS NOT NULL AND EXISTS (
@@ -75,7 +89,7 @@ WITH {LEAD}, waiting AS MATERIALIZED (
         fingerprint, open, total, first_seen_at, last_seen_at, {", ".join(_SAMPLED)}, task_id, first_build, last_build
     )
     SELECT fingerprint, sum(opened), sum(died), min(at), COALESCE(max(at) FILTER (WHERE died > 0), min(at)), {_NEWEST},
-           (array_agg(task_id ORDER BY id DESC) FILTER (WHERE died > 0))[1],
+           {_OF_NEWEST.format("task_id")},
            {_BUILD.format("id")}, {_BUILD.format("id DESC")}
     FROM folded GROUP BY fingerprint ORDER BY fingerprint
     ON CONFLICT (fingerprint) DO UPDATE

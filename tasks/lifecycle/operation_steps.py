@@ -27,6 +27,7 @@ from tasks.lifecycle.operations import author_of, end
 from tasks.lifecycle.predicates import IS_LEADING, LEAD
 from tasks.lifecycle.redrive import redrive_many
 from tasks.lifecycle.requeue import requeue_many
+from tasks.lifecycle.restore import restore_many, why_not
 from tasks.lifecycle.retry import retry_many
 from tasks.lifecycle.signals import Moved
 from tasks.models import Operation, Task
@@ -284,6 +285,8 @@ def _apply(operation: Operation, items: Sequence[_Item], *, lease: str, term: in
         done = _requeue(rows, lease=lease, term=term)
     elif verb is OperationVerb.DISCARD:
         done = set(discard_many(rows, by=by))
+    elif verb is OperationVerb.RESTORE:
+        done = set(restore_many(rows, by=by))
     elif verb is OperationVerb.REDRIVE:
         moved = {move.id for move in redrive_many(rows, by=by)}
         done = {item.row_id for item in items if item.task_id in moved}
@@ -326,6 +329,8 @@ def _reasons(verb: OperationVerb, items: Sequence[_Item]) -> dict[UUID, str]:
 
 
 def _reason(verb: OperationVerb, status: str | None, resolution: str | None) -> str:
+    if verb is OperationVerb.RESTORE:
+        return why_not(resolution, status)
     if resolution:
         return f"the dead letter was {Resolution(resolution).label.lower()} before"
     if status is None:

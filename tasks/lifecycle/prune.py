@@ -37,7 +37,8 @@ def _ended_long_ago(batch: str) -> str:
 
 
 # Tasks of a batch are kept as long after its end as after theirs: its callbacks may read their results.
-# A dead task is kept while its dead letter is open, or a re-drive would find nothing to run.
+# A dead task is kept while its dead letter is open, or a re-drive would find nothing to run; and as long after a
+# discard as after its end, or a restore would.
 _PRUNE = f"""
 WITH {LEAD}, keep AS (
     SELECT * FROM json_to_recordset(%(keep)s) AS keep (status text, seconds double precision)
@@ -54,7 +55,9 @@ WITH {LEAD}, keep AS (
     FROM callboard_task AS task JOIN old ON old.id = task.id JOIN keep ON keep.status = task.status
     WHERE task.finished_at < statement_timestamp() - keep.seconds * interval '1 second'
       AND NOT EXISTS (
-          SELECT FROM callboard_deadletter AS letter WHERE letter.task_id = task.id AND {IS_OPEN})
+          SELECT FROM callboard_deadletter AS letter
+          WHERE letter.task_id = task.id AND ({IS_OPEN} OR (task.status = 'DEAD'
+            AND letter.resolved_at >= statement_timestamp() - keep.seconds * interval '1 second')))
       AND NOT {IS_NEEDED}
       AND NOT (task.batch_id IS NOT NULL AND EXISTS (
           SELECT FROM callboard_batch AS batch WHERE batch.id = task.batch_id AND NOT {_ended_long_ago("batch")}))

@@ -54,6 +54,7 @@ class Migration(migrations.Migration):
                             ("requeue", "Requeue"),
                             ("redrive", "Re-drive"),
                             ("discard", "Discard"),
+                            ("restore", "Restore"),
                         ],
                         max_length=8,
                     ),

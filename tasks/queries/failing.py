@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from dlq.models import Failure
-from dlq.queries import curves
+from tasks.queries.deaths import curves
 from tasks.queries.stats import Tally
 from tasks.states import TaskOutcome
 
@@ -40,6 +40,6 @@ def failing(*, most: int) -> list[Failing]:
     now = timezone.now()
     found = list(Failure.objects.with_news().open().awake(now=now).order_by("-last_seen_at")[:MOST_LOOKED_AT])
     trends = curves([one.pk for one in found], now=now, points=TREND_POINTS, minutes=TREND_MINUTES)
-    rows = [Failing(one, tuple(trends[one.pk])) for one in found]
+    rows = [Failing(one, tuple(trends[one.pk].counts)) for one in found]
     rows.sort(key=lambda one: (-one.in_last_hour, -one.failure.count("open")))
     return rows[:most]

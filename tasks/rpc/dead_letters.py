@@ -1,4 +1,4 @@
-"""The methods of dead letters: list, read, re-drive, discard."""
+"""The methods of dead letters: list, read, re-drive, discard, restore."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,7 @@ from tasks import lifecycle
 from tasks.contract.access import (
     DISCARD_DEAD_LETTER,
     REDRIVE_DEAD_LETTER,
+    RESTORE_DEAD_LETTER,
     VIEW_DEAD_LETTER,
     Action,
     find_owned,
@@ -53,6 +54,13 @@ def discard_dead_letter(call: Call, asked: Values) -> Mapping[str, Any]:
     return {"dead_letter": _written(call, asked, DISCARD_DEAD_LETTER)}
 
 
+def restore_dead_letter(call: Call, asked: Values) -> Mapping[str, Any]:
+    """Restore a discarded dead letter: open it again while its task is kept."""
+    letter, by = _find(call, asked, RESTORE_DEAD_LETTER), call.author(asked)
+    lifecycle.restore(letter.pk, by=by)
+    return {"dead_letter": _written(call, asked, RESTORE_DEAD_LETTER)}
+
+
 def _find(call: Call, asked: Values, action: Action) -> DeadLetter:
     rows, id = DeadLetter.objects.all(), asked.get("id", "")
     return find_owned(rows, id, call.caller, action, view=VIEW_DEAD_LETTER, kind="dead letter")
@@ -77,5 +85,8 @@ METHODS = {
     ),
     "DiscardDeadLetter": Method(
         DISCARD_DEAD_LETTER, discard_dead_letter, pb.DiscardDeadLetterRequest, pb.DiscardDeadLetterResponse
+    ),
+    "RestoreDeadLetter": Method(
+        RESTORE_DEAD_LETTER, restore_dead_letter, pb.RestoreDeadLetterRequest, pb.RestoreDeadLetterResponse
     ),
 }

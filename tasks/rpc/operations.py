@@ -1,4 +1,4 @@
-"""The methods of operations, acts on many rows: begin, list, read, change the pace, pause, resume, cancel."""
+"""The methods of operations, acts on many rows: begin, list, read, change the pace, pause, resume, cancel, undo."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -65,6 +65,12 @@ def _acting(verb: Callable[..., Operation]) -> Callable[[Call, Values], Mapping[
     return act
 
 
+def undo_operation(call: Call, asked: Values) -> Mapping[str, Any]:
+    """Undo a discard that has ended: begin an operation that restores the dead letters that it discarded."""
+    operation = contract.find_operation(call.caller, asked.get("id", ""))
+    return _answer(contract.undo(operation, caller=call.caller, by=call.author(asked)))
+
+
 def _answer(operation: Operation) -> Mapping[str, Any]:
     return {"operation": _as_dict(operation)}
 
@@ -95,4 +101,5 @@ METHODS = {
     "CancelOperation": Method(
         CHANGE_OPERATION, _acting(operations.cancel), pb.CancelOperationRequest, pb.CancelOperationResponse
     ),
+    "UndoOperation": Method(BEGIN_OPERATION, undo_operation, pb.UndoOperationRequest, pb.UndoOperationResponse),
 }

@@ -11,10 +11,10 @@ from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.lifecycle import Author, operations
 from tasks.lifecycle.operations import Plan
-from tasks.models import Journal, Operation, Task, Worker
+from tasks.models import Journal, Operation, Task, Worker, new_id
 from tasks.states import DeathReason, OperationState, OperationVerb, Status
-from tests.admin.pages import browser_of, html, list_of, page_of
-from tests.factories import failure, make_task, start
+from tests.admin.pages import browser_of, html, list_of, messages_of, page_of
+from tests.factories import failure, make_task, open_letter, start
 
 pytestmark = pytest.mark.django_db
 
@@ -96,3 +96,21 @@ def test_an_operation_is_changed_by_who_may_do_what_it_does(worker: Worker) -> N
     nadia.user_permissions.add(Permission.objects.get(codename="redrive_deadletter"))
     assert press(browser_of(User.objects.get(pk=nadia.pk)), operation, "pause") == 302
     assert operation.state == OperationState.PAUSED
+
+
+def test_a_discard_is_undone_with_one_button(root: Client, worker: Worker, lead: Any) -> None:
+    letter = open_letter(make_task(Status.DEAD, worker=worker))
+    operation = operations.begin(Plan(verb=OperationVerb.DISCARD), [letter.pk])
+    address = reverse("admin:callboard_operation_undo", args=[operation.pk])
+    assert address not in html(root.get(page_of(operation)))
+    assert "cannot undo" in messages_of(root.post(address, follow=True))[0]
+    lifecycle.step_operation(operation.pk, **lead)
+    assert address in html(root.get(page_of(operation)))
+    assert root.get(address).status_code == 405
+    answer = root.post(address, {"reason": "too early"}, follow=True)
+    begun = Operation.objects.newest_first()[0]
+    assert answer.redirect_chain == [(page_of(begun), 302)]
+    lifecycle.step_operation(begun.pk, **lead)
+    letter.refresh_from_db()
+    assert letter.is_open
+    assert root.post(reverse("admin:callboard_operation_undo", args=[new_id()])).status_code == 404

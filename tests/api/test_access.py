@@ -57,6 +57,7 @@ def test_a_token_has_a_scope_and_only_those_there_are(alice, scopes):
         (Scope.OPERATE, "delete", f"{TASKS}/{{id}}"),
         (Scope.OPERATE, "send", f"{DLQ}/{{id}}/redrive"),
         (Scope.OPERATE, "send", f"{DLQ}/{{id}}/discard"),
+        (Scope.OPERATE, "send", f"{DLQ}/{{id}}/restore"),
     ],
 )
 def test_each_call_needs_its_scope(alice, limited, scope, needed, method, path):

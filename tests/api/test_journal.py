@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "redrive by the task": ("post", f"{TASKS}/{{dead}}/retry", {}),
     "redrive": ("post", "/api/v1/dlq/{letter}/redrive", {}),
     "discard": ("post", "/api/v1/dlq/{letter}/discard", {}),
+    "restore": ("post", "/api/v1/dlq/{discarded}/restore", {}),
     "pause": ("post", "/api/v1/queues/default/pause", {}),
     "pause by PATCH": ("patch", "/api/v1/queues/default", {"paused": True}),
     "resume": ("post", "/api/v1/queues/other/resume", {}),
@@ -44,7 +45,10 @@ def chief(db):
 def rows(worker):
     dead = factories.make_task(Status.DEAD, worker=worker)
     queues.pause("other")
+    discarded = factories.open_letter(factories.make_task(Status.DEAD, worker=worker))
+    lifecycle.discard(discarded.pk)
     found = {
+        "discarded": discarded.pk,
         "waiting": factories.submit().pk,
         "cancelled": factories.make_task(Status.CANCELLED).pk,
         "dead": dead.pk,

@@ -9,7 +9,7 @@ from tasks import lifecycle
 from tasks.models import ApiToken, Operation, Task
 from tasks.states import Status
 from tests import factories
-from tests.callers import Caller
+from tests.callers import Caller, assert_problem
 
 pytestmark = pytest.mark.django_db
 
@@ -141,3 +141,41 @@ def test_a_failure_is_snoozed_until_a_new_build(staff, letters) -> None:
     assert patch(snoozed_until_new_build="soon").status_code == 400
     assert Failure.objects.get().snoozed_builds == ["b2"], "a refused change changes nothing"
     assert patch(snoozed_until_new_build=None).json()["snoozed_until_new_build"] is False
+
+
+def _discard_all(staff: Any, letters: list[DeadLetter]) -> str:
+    body = _post(staff, verb="discard", ids=[str(one.pk) for one in letters]).json()
+    lifecycle.step_operation(body["id"], **factories.make_lead())
+    return str(body["id"])
+
+
+def test_a_discard_is_undone_by_an_operation(staff, letters) -> None:
+    id = _discard_all(staff, letters)
+    assert staff.get(f"{URL}/{id}").json()["state"] == "DONE"
+    lifecycle.retry(letters[0].task_id)
+    response = _post(staff, f"{URL}/{id}/undo", reason="the wrong filter")
+    assert response.status_code == 201
+    begun = response.json()
+    assert (begun["verb"], begun["total"], begun["filter"]) == ("restore", len(letters), {"undo_of": id})
+    assert (begun["reason"], response["Location"]) == ("the wrong filter", begun["url"])
+    lifecycle.step_operation(begun["id"], **factories.make_lead())
+    ended = staff.get(begun["url"]).json()
+    assert (ended["state"], ended["moved"], ended["skips"]) == ("DONE", len(letters) - 1, {"the task is PENDING": 1})
+    assert DeadLetter.objects.open().count() == len(letters) - 1
+
+
+def test_only_a_discard_that_has_ended_is_undone(staff, letters) -> None:
+    running = _post(staff, verb="discard", ids=[str(letters[0].pk)], preview=True).json()["id"]
+    redrive = _post(staff, verb="redrive", ids=[str(letters[1].pk)]).json()["id"]
+    for id in (running, redrive):
+        assert_problem(_post(staff, f"{URL}/{id}/undo"), 409, code="illegal_transition")
+    assert_problem(_post(staff, f"{URL}/{running}/undo", comment="x"), 400, field="comment")
+    assert_problem(_post(staff, f"{URL}/x/undo"), 404)
+    assert Operation.objects.count() == 2
+
+
+def test_the_discarded_of_a_filter_are_restored(staff, letters) -> None:
+    lifecycle.discard_many([one.pk for one in letters])
+    begun = _post(staff, verb="restore", filter={"failure": letters[0].fingerprint}).json()
+    assert begun["total"] == len(letters)
+    assert _post(staff, verb="discard", filter={"failure": letters[0].fingerprint}).json()["total"] == 0

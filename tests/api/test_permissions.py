@@ -39,9 +39,11 @@ OPEN = [
     ("get", f"{TASKS}/{{task}}/workflow"),
     ("delete", f"{TASKS}/{{task}}"),
     ("get", "/api/v1/dlq"),
+    ("get", "/api/v1/dlq/export"),
     ("get", "/api/v1/dlq/{letter}"),
     ("post", "/api/v1/dlq/{letter}/redrive"),
     ("post", "/api/v1/dlq/{letter}/discard"),
+    ("post", "/api/v1/dlq/{letter}/restore"),
     ("get", "/api/v1/actors"),
 ]
 #: Routes for staff: they tell of hosts, and of everybody's load.

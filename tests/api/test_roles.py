@@ -86,10 +86,12 @@ ROUTES = (
     Route("POST", f"{BATCHES}/{{batch}}/close", "submit", (401, OK, 404, 404, 403, OK, OK, OK)),
     Route("POST", f"{BATCHES}/{{batch}}/cancel", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
     Route("GET", DLQ, "read", (401, OK, OK, OK, OK, OK, OK, OK)),
+    Route("GET", f"{DLQ}/export", "read", (401, OK, OK, OK, OK, OK, OK, OK)),
     Route("GET", f"{DLQ}/{{letter}}", "read", (401, OK, 404, 404, OK, OK, OK, OK)),
     Route("POST", f"{DLQ}/{{letter}}/redrive", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
     Route("POST", f"{DLQ}/{{letter}}/redrive", "operate submit", (401, OK, 404, 404, 403, 403, OK, OK), OTHER_PAYLOAD),
     Route("POST", f"{DLQ}/{{letter}}/discard", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
+    Route("POST", f"{DLQ}/{{discarded}}/restore", "operate", (401, OK, 404, 404, 403, OK, OK, OK)),
     Route("GET", FAILURES, "read", (401, 403, 403, 403, OK, OK, OK, OK)),
     Route("GET", f"{FAILURES}/{{failure}}", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
     Route("PATCH", f"{FAILURES}/{{failure}}", "operate", (401, 403, 403, 403, 403, OK, OK, OK), {"note": "known"}),
@@ -102,6 +104,7 @@ ROUTES = (
     Route("PATCH", f"{ACTS}/{{act}}", "operate", (401, 403, 403, 403, 403, OK, OK, OK), {"rate_per_second": 5}),
     Route("POST", f"{ACTS}/{{act}}/pause", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
     Route("POST", f"{ACTS}/{{preview}}/resume", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
+    Route("POST", f"{ACTS}/{{discard}}/undo", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
     Route("POST", f"{ACTS}/{{act}}/cancel", "operate", (401, 403, 403, 403, 403, OK, OK, OK)),
     Route("GET", "/api/v1/actors", "read", (401, OK, OK, OK, OK, OK, OK, OK)),
     Route("GET", "/api/v1/workers", "read", (401, 403, 403, 403, OK, OK, OK, OK)),
@@ -177,9 +180,15 @@ def rows(people: dict[str, User], worker: Worker) -> dict[str, Any]:
         name: operations.begin(Plan(verb=OperationVerb.REDRIVE), [letter.pk], starts=name == "act").pk
         for name in ("act", "preview")
     }
+    discarded = factories.open_letter(factories.make_task(Status.DEAD, worker=worker, owner_id=people["alice"].pk))
+    lifecycle.discard(discarded.pk)
+    discard = operations.begin(Plan(verb=OperationVerb.DISCARD), [discarded.pk])
+    operations.cancel(discard.pk)
     return {
         **ids,
         **acts,
+        "discarded": discarded.pk,
+        "discard": discard.pk,
         "failure": letter.fingerprint,
         "queue": "default",
         "signal": "go",
@@ -229,7 +238,7 @@ def _check(caller: Client, route: Route, rows: dict[str, Any], expected: int, wh
 
 
 #: What the addresses of the rest name.
-_MORE = dict.fromkeys(("failure", "act", "preview"), "x")
+_MORE = dict.fromkeys(("failure", "act", "preview", "discarded", "discard"), "x")
 
 
 def test_every_route_is_in_the_table() -> None:
@@ -324,12 +333,12 @@ def test_inactive_users_are_nobody(people: dict[str, User], rows: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "seen"), [("alice", 3), ("bob", 0), ("new", 0), ("viewer", 4), ("operator", 4), ("root", 4)]
+    ("role", "seen"), [("alice", 4), ("bob", 0), ("new", 0), ("viewer", 5), ("operator", 5), ("root", 5)]
 )
 def test_lists_have_what_the_role_may_see(people: dict[str, User], rows: Any, role: str, seen: int) -> None:
     factories.submit()
     assert len(Caller(people[role]).get(TASKS).json()["results"]) == seen
-    assert len(Caller(people[role]).get(DLQ).json()["results"]) == min(seen, 1)
+    assert len(Caller(people[role]).get(DLQ).json()["results"]) == min(seen, 2)
 
 
 def test_the_actors_are_those_that_the_role_may_submit_to(people: dict[str, User]) -> None:
@@ -380,7 +389,11 @@ VERBS = {
         "cancel_workflow": ("waiting", OPERATORS),
         "retry_workflow": ("dead", OPERATORS),
     },
-    "dlq_deadletter": {"redrive": ("letter", OPERATORS), "discard": ("letter", OPERATORS)},
+    "dlq_deadletter": {
+        "redrive": ("letter", OPERATORS),
+        "discard": ("letter", OPERATORS),
+        "restore": ("discarded", OPERATORS),
+    },
     "callboard_batch": {"close": ("batch", OPERATORS), "cancel": ("batch", OPERATORS)},
     "callboard_queue": {"pause": ("queue", OPERATORS), "resume": ("queue", OPERATORS)},
     "callboard_schedule": {
@@ -397,9 +410,9 @@ SITE = {"index", "login", "logout", "password_change", "password_change_done", "
 
 
 #: Pages of what has no table, with their arguments; all are for viewers.
-VIEWS: dict[str, list[str]] = {"callboard_actors": [], "callboard_actor": ["act"]}
+VIEWS: dict[str, list[str]] = {"callboard_actors": [], "callboard_actor": ["act"], "dlq_deadletter_export": ["csv"]}
 #: Forms of a page, which ask for no confirmation, or have one of their own.
-FORMS = {"callboard_operation_act", "dlq_failure_begin", "dlq_failure_look_after"}
+FORMS = {"callboard_operation_act", "callboard_operation_undo", "dlq_failure_begin", "dlq_failure_look_after"}
 
 
 @pytest.mark.parametrize("role", ADMIN_ROLES)
@@ -409,6 +422,7 @@ def test_a_form_of_the_admin_is_for_its_roles(people: dict[str, User], rows: dic
     for name, args, data in (
         ("callboard_operation_act", [rows["act"], "pause"], {}),
         ("callboard_operation_act", [rows["preview"], "resume"], {}),
+        ("callboard_operation_undo", [rows["discard"]], {}),
         ("dlq_failure_begin", [rows["failure"], "redrive"], {"canary": "1"}),
         ("dlq_failure_begin", [rows["failure"], "discard"], {}),
         ("dlq_failure_look_after", [rows["failure"]], {"assign": "me"}),

@@ -2,9 +2,12 @@
 
 import pytest
 
+from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.models import Journal, Operation, Worker
-from tasks.states import Door, ObjectKind, Status
+from tasks.lifecycle import operations
+from tasks.lifecycle.operations import Plan
+from tasks.models import Journal, Operation, Task, Worker
+from tasks.states import Door, ObjectKind, OperationVerb, Status
 from tests.commands.cli import callboard, callboard_json, refused
 from tests.factories import make_lead, make_task, open_letter
 
@@ -51,7 +54,12 @@ def test_a_preview_waits(failure: str) -> None:
 
 
 def test_nonsense_is_one_line(failure: str) -> None:
-    assert "expected ids of dead letters, or --failure" in refused("dlq", "redrive")[0]
+    for verb in ("redrive", "discard", "restore"):
+        assert "expected ids of dead letters, or --failure" in refused("dlq", verb)[0]
+    assert "got both" in refused("dlq", "discard", str(open_letter(Task.objects.all()[0]).pk), "--failure", failure)[0]
+    assert "true or false" in refused("dlq", "failures", "--snoozed", "x")[0]
+    assert "32 hexadecimal digits" in refused("dlq", "failure", "x")[0]
+    assert "there is no failure" in refused("dlq", "failure", "0" * 32)[0]
     assert "32 hexadecimal digits" in refused("dlq", "redrive", "--failure", "x")[0]
     assert "no open dead letters" in refused("dlq", "redrive", "--failure", "0" * 32)[0]
     assert "from 0.01" in refused("dlq", "redrive", "--failure", failure, "--rate", "0")[0]
@@ -68,3 +76,38 @@ def test_a_failure_is_snoozed_until_a_time_or_a_new_build_and_woken(failure: str
     for words in ([], ["--wake", "--until-new-build"], ["--until", "tomorrow"]):
         refused("dlq", "snooze", failure, *words)
     assert refused("dlq", "snooze", "0" * 32, "--wake")[0] == f"there is no failure {'0' * 32}"
+
+
+def test_a_discard_is_undone(failure: str) -> None:
+    letters = list(DeadLetter.objects.values_list("pk", flat=True))
+    operation = operations.begin(Plan(verb=OperationVerb.DISCARD), letters)
+    assert "undo" in refused("operations", "undo", str(operation.pk))[1]
+    lifecycle.step_operation(operation.pk, **make_lead())
+    assert callboard_json("operations", "undo", str(operation.pk))["results"][0]["status"] == "RUNNING"
+    begun = Operation.objects.newest_first()[0]
+    assert (begun.verb, begun.total, begun.door) == ("restore", 3, Door.CLI)
+    lifecycle.step_operation(begun.pk, **make_lead())
+    assert DeadLetter.objects.open().count() == 3
+
+
+def test_a_group_is_chosen_by_the_filters_of_the_page_and_discarded_and_restored(failure: str) -> None:
+    other = make_task(Status.DEAD, queue="other")
+    begun = callboard_json("dlq", "discard", "--failure", failure, "--queue", "default", "--reason", "known")
+    assert (begun["verb"], begun["total"], begun["filter"]) == (
+        "discard", 3, {"failure": failure, "queue": "default"},
+    )  # fmt: skip
+    lifecycle.step_operation(begun["id"], **make_lead())
+    assert [letter.task_id for letter in DeadLetter.objects.open()] == [other.pk]
+    restored = callboard_json("dlq", "restore", "--actor", "act", "--preview")
+    assert (restored["verb"], restored["state"], restored["total"]) == ("restore", "PREVIEW", 3)
+    assert "no open dead letters have the queue none" in refused("dlq", "redrive", "--queue", "none")[0]
+
+
+def test_failures_are_filtered_and_one_is_shown_with_what_its_deaths_have_in_common(failure: str) -> None:
+    error = callboard_json("dlq", "failures")["results"][0]["error"]["type"]
+    assert len(callboard_json("dlq", "failures", "--error-type", error, "--snoozed", "false")["results"]) == 1
+    assert callboard_json("dlq", "failures", "--assignee", "olga")["results"] == []
+    shown = callboard_json("dlq", "failure", failure)
+    assert (shown["fingerprint"], shown["open"], shown["compared"]) == (failure, 3, 3)
+    assert {"kind": "queue", "name": None, "value": "default", "count": 3} in shown["in_common"]
+    assert "default" in callboard("dlq", "failure", failure)

@@ -2,6 +2,8 @@
 
 import pytest
 
+from dlq.models import DeadLetter
+from tasks import lifecycle
 from tasks.lifecycle import queues
 from tasks.management.callboard import operator
 from tasks.models import Journal, Worker
@@ -11,11 +13,19 @@ from tests.factories import make_task, make_worker, open_letter, submit
 
 pytestmark = pytest.mark.django_db
 
+
+def _discarded() -> DeadLetter:
+    letter = open_letter(make_task(Status.DEAD))
+    lifecycle.discard(letter.pk)
+    return letter
+
+
 VERBS = {
     "cancel": (["tasks", "cancel"], submit),
     "retry": (["tasks", "retry"], lambda: make_task(Status.CANCELLED)),
     "redrive": (["dlq", "redrive"], lambda: open_letter(make_task(Status.DEAD))),
     "discard": (["dlq", "discard"], lambda: open_letter(make_task(Status.DEAD))),
+    "restore": (["dlq", "restore"], _discarded),
     "drain": (["workers", "drain"], make_worker),
 }
 

@@ -76,6 +76,9 @@ class Rest:
     def discard(self, caller: Caller, id: Any, **body: Any) -> Outcome:
         return self._post(caller, f"/dlq/{id}/discard", body)
 
+    def restore(self, caller: Caller, id: Any, **body: Any) -> Outcome:
+        return self._post(caller, f"/dlq/{id}/restore", body)
+
     def queues(self, caller: Caller) -> Outcome:
         return self._list(caller, "/queues", {})
 
@@ -178,6 +181,10 @@ class Grpc:
 
     def discard(self, caller: Caller, id: Any, **body: Any) -> Outcome:
         outcome = self._call(caller, "DeadLetterService/DiscardDeadLetter", {"id": str(id), **body})
+        return _only(outcome, "dead_letter")
+
+    def restore(self, caller: Caller, id: Any, **body: Any) -> Outcome:
+        outcome = self._call(caller, "DeadLetterService/RestoreDeadLetter", {"id": str(id), **body})
         return _only(outcome, "dead_letter")
 
     def queues(self, caller: Caller) -> Outcome:

@@ -293,12 +293,17 @@ def test_dead_letters_are_redriven_and_discarded(door: Any, alice: Caller, worke
     first, second = map(factories.open_letter, tasks)
     listed = door.dead_letters(alice, resolution="open", reason="max_retries_exceeded").body["results"]
     assert [one["id"] for one in listed] == [str(second.pk), str(first.pk)]
+    assert len(door.dead_letters(alice, failure=first.fingerprint).body["results"]) == 2
+    assert door.dead_letters(alice, failure="0" * 32).body["results"] == []
     assert door.dead_letter(alice, first.pk).body["task_id"] == str(tasks[0].pk)
     redriven = door.redrive(alice, first.pk).body
     assert (redriven["resolution"], redriven["task_status"]) == ("REDRIVEN", "PENDING")
     assert_refused(door.redrive(alice, first.pk), "already_resolved")
     assert door.discard(alice, second.pk).body["resolution"] == "DISCARDED"
     assert_refused(door.discard(alice, uuid4()), "not_found")
+    assert door.restore(alice, second.pk, reason="too early").body["resolution"] == "OPEN"
+    assert_refused(door.restore(alice, second.pk), "illegal_transition")
+    assert_refused(door.restore(alice, uuid4()), "not_found")
 
 
 def test_a_dead_letter_is_redriven_with_another_payload(door: Any, alice: Caller, bob: Caller, worker: Any) -> None:

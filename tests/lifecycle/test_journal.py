@@ -38,6 +38,12 @@ def _letter() -> Any:
     return open_letter(make_task(Status.DEAD))
 
 
+def _discarded() -> Any:
+    letter = _letter()
+    lifecycle.discard(letter.pk)
+    return letter
+
+
 def _paused() -> Queue:
     queues.pause("default")
     return Queue.objects.get(pk="default")
@@ -61,6 +67,7 @@ ACTS = [
     Act("redrive", LETTER, _letter, lambda row, by: lifecycle.redrive(row.pk, by=by), lambda row: row.task),
     Act("redrive", LETTER, _letter, lambda row, by: lifecycle.retry(row.task_id, by=by), lambda row: row.task),
     Act("discard", LETTER, _letter, lambda row, by: lifecycle.discard(row.pk, by=by), lambda row: row.task),
+    Act("restore", LETTER, _discarded, lambda row, by: lifecycle.restore(row.pk, by=by), lambda row: row.task),
     Act("pause", ObjectKind.QUEUE, lambda: Queue.objects.get(pk="default"), lambda r, by: queues.pause(r.pk, by=by)),
     Act("resume", ObjectKind.QUEUE, _paused, lambda row, by: queues.resume(row.pk, by=by)),
     Act("drain", ObjectKind.WORKER, make_worker, lambda row, by: workers.ask_to_drain([row.pk], by=by)),

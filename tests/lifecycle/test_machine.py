@@ -58,6 +58,7 @@ class Expected:
     attempts: set[int] = field(default_factory=set)
     letters: int = 0
     is_letter_open: bool = False
+    is_letter_discarded: bool = False
 
     def end(self, status: Status) -> None:
         """Leave RUNNING."""
@@ -65,13 +66,14 @@ class Expected:
         self.status = Status.CANCELLED if asked else status
         self.worker, self.is_cancel_asked = None, False
         if self.status is Status.DEAD:
-            self.letters, self.is_letter_open = self.letters + 1, True
+            self.letters, self.is_letter_open, self.is_letter_discarded = self.letters + 1, True, False
 
     def begin_again(self) -> None:
         """Start a second life, or run a retry sooner."""
         self.is_due = True
         if self.status is not Status.RETRYING:
-            self.status, self.failures, self.is_letter_open = Status.PENDING, 0, False
+            self.status, self.failures = Status.PENDING, 0
+            self.is_letter_open = self.is_letter_discarded = False
 
 
 class Life(RuleBasedStateMachine):
@@ -217,9 +219,20 @@ class Life(RuleBasedStateMachine):
         letter = DeadLetter.objects.filter(task_id=task).order_by("-id").first()
         expected = self.expected.get(task)
         if letter is not None:
-            self._try(expected is not None and expected.is_letter_open, lambda: lifecycle.discard(letter.pk))
-            if expected:
-                expected.is_letter_open = False
+            legal = expected is not None and expected.is_letter_open
+            self._try(legal, lambda: lifecycle.discard(letter.pk))
+            if expected and legal:
+                expected.is_letter_open, expected.is_letter_discarded = False, True
+
+    @rule(task=tasks)
+    def restore(self, task: UUID) -> None:
+        letter = DeadLetter.objects.filter(task_id=task).order_by("-id").first()
+        expected = self.expected.get(task)
+        if letter is not None:
+            legal = expected is not None and expected.is_letter_discarded
+            self._try(legal, lambda: lifecycle.restore(letter.pk))
+            if expected and legal:
+                expected.is_letter_open, expected.is_letter_discarded = True, False
 
     @rule(task=tasks, priority=st.integers(1, 10))
     def edit(self, task: UUID, priority: int) -> None:

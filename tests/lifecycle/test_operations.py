@@ -385,3 +385,20 @@ def test_old_operations_are_pruned_with_their_rows_in_batches(worker, lead) -> N
     assert (OperationItem.objects.count(), Operation.objects.count()) == (1, 2)
     assert lifecycle.prune_operations(keep_seconds=60, batch=2, **lead)
     assert (OperationItem.objects.count(), list(Operation.objects.all())) == (0, [running])
+
+
+def test_a_restore_of_many_opens_them_again_and_says_why_it_skips_some(worker, lead) -> None:
+    letters = dead(worker, 4)
+    lifecycle.discard_many([one.pk for one in letters[:3]])
+    lifecycle.retry(letters[0].task_id)
+    Task.objects.filter(pk=letters[1].task_id).delete()
+    operation = begin(OperationVerb.RESTORE, letters)
+    assert step(operation, lead) == 4
+    assert (operation.state, operation.moved, operation.skipped) == (OperationState.DONE, 1, 3)
+    assert operation.skips == {
+        "the task is PENDING": 1,
+        "the task was removed": 1,
+        "the dead letter is open, not discarded": 1,
+    }
+    assert {one.pk for one in DeadLetter.objects.open()} == {letters[2].pk, letters[3].pk}
+    assert Journal.objects.get(verb="restore", count__isnull=False).count == 1

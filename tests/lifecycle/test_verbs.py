@@ -26,6 +26,7 @@ MOVE_NO_TASK = {
     "predicates",
     "prune",
     "queues",
+    "restore",
     "rows",
     "schedules",
     "signals",

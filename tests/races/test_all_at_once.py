@@ -80,6 +80,7 @@ class Operators:
             lambda: lifecycle.redrive_many(self._some(self._letters())),
             lambda: lifecycle.discard_many(self._some(self._letters())),
             lambda: [lifecycle.redrive(id) for id in self._some(self._letters())[:1]],
+            lambda: lifecycle.restore_many(self._some(self._letters())),
             self._discard,
             self._pause,
             self._grow_old,

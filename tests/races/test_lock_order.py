@@ -72,6 +72,15 @@ def test_a_second_life_for_many_that_waits_for_a_task_in_the_middle_holds_only_l
     assert (taken, len(moves)) == (None, 4)
 
 
+def test_a_restore_of_many_that_waits_for_a_task_in_the_middle_holds_only_lower_ids(race) -> None:
+    tasks = dead()
+    ids = list(DeadLetter.objects.values_list("pk", flat=True))
+    lifecycle.discard_many(ids)
+    restore = partial(lifecycle.restore_many, ids)
+    taken, restored = race.while_waiting(partial(take_task, tasks[1]), restore, partial(take_task, tasks[3]))
+    assert (taken, len(restored)) == (None, 4)
+
+
 @pytest.mark.parametrize("verb", [lifecycle.retry_many, lifecycle.redrive_many, lifecycle.discard_many])
 def test_a_verb_for_many_dead_letters_that_waits_in_the_middle_holds_only_lower_ids(race, verb: Any) -> None:
     tasks = dead()

@@ -243,6 +243,35 @@ def test_a_redrive_with_another_payload_that_waited_for_a_discard_leaves_the_pay
     assert (task.payload, task.version, task.status) == (payload, version, Status.DEAD)
 
 
+def test_of_two_restores_of_one_letter_one_wins(race) -> None:
+    letter = open_letter(make_task(Status.DEAD))
+    lifecycle.discard(letter.pk)
+    first, second = race.while_open(lambda: lifecycle.restore(letter.pk), lambda: lifecycle.restore(letter.pk))
+    assert first is None
+    assert isinstance(second, IllegalTransition)
+    assert Journal.objects.filter(verb="restore").count() == 1
+
+
+def test_a_restore_that_waited_for_a_retry_leaves_the_dead_letter(race) -> None:
+    task = make_task(Status.DEAD)
+    letter = open_letter(task)
+    lifecycle.discard(letter.pk)
+    retried, restored = race.while_open(lambda: lifecycle.retry(task.pk), lambda: lifecycle.restore(letter.pk))
+    assert retried == Status.PENDING
+    assert isinstance(restored, IllegalTransition)
+    assert not DeadLetter.objects.open().exists()
+
+
+def test_a_retry_that_waited_for_a_restore_resolves_the_dead_letter(race) -> None:
+    task = make_task(Status.DEAD)
+    letter = open_letter(task)
+    lifecycle.discard(letter.pk)
+    restored, retried = race.while_open(lambda: lifecycle.restore(letter.pk), lambda: lifecycle.retry(task.pk))
+    assert (restored, retried) == (None, Status.PENDING)
+    letter.refresh_from_db()
+    assert letter.resolution == Resolution.REDRIVEN
+
+
 def test_a_discard_that_waited_for_a_redrive_changes_nothing(race) -> None:
     task = make_task(Status.DEAD)
     letter = open_letter(task)

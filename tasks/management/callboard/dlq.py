@@ -1,24 +1,33 @@
-"""``callboard dlq``: list, show, failures, snooze, redrive, discard."""
+"""``callboard dlq``: list, show, failures, failure, snooze, redrive, discard, restore."""
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
+from django.db.models import QuerySet
 
 from dlq.models import DeadLetter, Failure
 from tasks import lifecycle
-from tasks.contract import fields
-from tasks.contract.dead_letter_failures import DEFAULT_LIMIT, MOST_LISTED, failure_as_dict, last_seen, lenses_of
+from tasks.contract import dead_letter_failures, fields
+from tasks.contract.dead_letter_export import Format, find, written
+from tasks.contract.dead_letter_failures import (
+    DEFAULT_LIMIT,
+    MOST_LISTED,
+    anatomy,
+    anatomy_as_dict,
+    failure_as_dict,
+    last_seen,
+    lenses_of,
+)
 from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses, task_of
-from tasks.contract.operations import DEFAULT_STOP_PERCENT, find_rows, read_course
+from tasks.contract.filters import filtered
 from tasks.contract.sight import Lens, Sees, Sight, keep_secrets
 from tasks.errors import NotFound
-from tasks.lifecycle import Author, operations
-from tasks.management.callboard import lists, operator, parsing, payload, verbs
-from tasks.management.callboard import operations as operation_lists
+from tasks.lifecycle import Author
+from tasks.management.callboard import dlq_groups, lists, operator, parsing, payload, verbs
 from tasks.management.callboard.exit_codes import USAGE
 from tasks.management.callboard.output import WIDE, WIDEST, Column, Output
 from tasks.models import Attempt
@@ -49,6 +58,18 @@ _FAILURES = (
     Column("RAISED AT", "frame", wraps=True, from_width=WIDEST),
     Column("ASSIGNED TO", "assignee", from_width=WIDEST),
 )
+_FAILURE_FILTERS = {
+    "actor": "the exact name",
+    "error_type": "the exact name of the exception",
+    "assignee": "the exact name of who looks after it",
+    "snoozed": "true or false: whether it is snoozed now",
+}
+_TRAITS = (
+    Column("KIND", "kind"),
+    Column("NAME", "name"),
+    Column("VALUE", "value", wraps=True),
+    Column("COUNT", "count", is_number=True),
+)
 
 
 def register(commands: parsing.Commands) -> None:
@@ -66,21 +87,24 @@ def register(commands: parsing.Commands) -> None:
         examples=[
             "dlq list --actor send_mail --reason max_retries_exceeded",
             "dlq list --resolution redriven",
+            "dlq list --actor send_mail --csv > dead.csv",
             f"dlq list --actor send_mail --limit {lists.MOST_LISTED} -q | xargs manage.py callboard dlq redrive",
         ],
     )  # fmt: skip
     lists.add_options(listing, FILTERS)
     lists.add_secrets_option(listing)
     listing.add_argument("--all", action="store_true", dest="is_all", help="include resolved ones")
+    listing.add_argument("--csv", action="store_true", dest="is_csv", help="print CSV, with the payloads")
     add_verb = partial(parsing.add_verb, nouns, noun="dlq", of="dead letters")
     lists.add_secrets_option(
         parsing.add_show(nouns, show, noun="dlq", help="show a dead letter and its traceback", of="dead letter")
     )
     failures = parsing.add_command(
         nouns, "failures", list_failures, help="list the causes of deaths, the one that was last seen first",
-        examples=["dlq failures", "dlq failures --all --actor send_mail"],
+        examples=["dlq failures --snoozed false", "dlq failures --all --actor send_mail"],
     )  # fmt: skip
-    failures.add_argument("--actor", metavar="…", help="the exact name")
+    for name, text in _FAILURE_FILTERS.items():
+        failures.add_argument(f"--{name.replace('_', '-')}", metavar="…", help=text)
     failures.add_argument("--all", action="store_true", dest="is_all", help="include those without open dead letters")
     failures.add_argument(
         "--limit", type=int, default=DEFAULT_LIMIT, metavar="N", help=f"at most N, 1 to {MOST_LISTED}"
@@ -98,21 +122,22 @@ def register(commands: parsing.Commands) -> None:
     end.add_argument("--until", metavar="TIME", help="a date and time with its zone (ISO 8601)")
     end.add_argument("--wake", action="store_true", help="end the snooze")
     parsing.add_reason(snoozing)
-    # Ids, or one failure.
-    redriving = add_verb(
-        "redrive", redrive, number="*", help="run the tasks of dead letters again, with a fresh set of retries"
-    )
-    redriving.add_argument(
-        "--failure", metavar="FINGERPRINT", help="all open dead letters of a failure, in an operation"
-    )
-    redriving.add_argument("--canary", type=int, metavar="N", help="this many first, until they have ended")
-    redriving.add_argument("--rate", type=float, metavar="N", help="so many per second")
-    redriving.add_argument(
-        "--stop-percent", type=int, metavar="N", help=f"stop when so many die again (default: {DEFAULT_STOP_PERCENT})"
-    )
-    payload.add_argument(redriving, help="of one dead letter: the payload that its task gets first")
-    redriving.add_argument("--preview", action="store_true", help="only count them; `operations resume` starts it")
-    add_verb("discard", discard, help="resolve dead letters without running their tasks again")
+    showing = parsing.add_command(
+        nouns, "failure", show_failure, help="show a failure and what its newest dead letters have in common",
+        examples=["dlq failure FINGERPRINT"],
+    )  # fmt: skip
+    showing.add_argument("fingerprint", metavar="FINGERPRINT", help="as `dlq failures` prints it")
+    lists.add_secrets_option(showing)
+    # Ids, or a group.
+    for verb, run, text in (
+        (OperationVerb.REDRIVE, redrive, "run the tasks of dead letters again, with a fresh set of retries"),
+        (OperationVerb.DISCARD, discard, "resolve dead letters without running their tasks again"),
+        (OperationVerb.RESTORE, restore, "open discarded dead letters again, while their tasks are kept"),
+    ):
+        parser = add_verb(str(verb), run, number="*", help=text)
+        dlq_groups.add_options(parser, verb)
+        if verb is OperationVerb.REDRIVE:
+            payload.add_argument(parser, help="of one dead letter: the payload that its task gets first")
 
 
 def list_letters(options: Namespace, out: Output) -> None:
@@ -120,7 +145,19 @@ def list_letters(options: Namespace, out: Output) -> None:
     rows = DeadLetter.objects.all()
     if not (options.is_all or lists.has_filter(options, "resolution")):
         rows = rows.open()
+    if options.is_csv:
+        _print_csv(rows, options, out)
+        return
     lists.show(rows, options, out, filters=FILTERS, write=partial(_as_dicts, sees=lists.sees(options)), columns=_LIST)
+
+
+def _print_csv(rows: QuerySet[DeadLetter], options: Namespace, out: Output) -> None:
+    if out.is_json or options.quiet:
+        raise CommandError("expected --csv, --json or -q, got two of them", returncode=USAGE)
+    matching, limit = lists.matching(rows, options, filters=FILTERS)
+    sees = lists.sees(options)
+    for piece in written(find(matching, most=limit), Format.CSV, sees=sees, sees_payloads=sees):
+        out.raw(piece.decode())
 
 
 def show(options: Namespace, out: Output) -> None:
@@ -137,42 +174,33 @@ def show(options: Namespace, out: Output) -> None:
 
 
 def redrive(options: Namespace, out: Output) -> None:
-    """Re-drive dead letters, or all of a failure."""
-    if options.failure is not None:
-        _redrive_failure(options, out)
-        return
-    if not options.ids:
-        raise CommandError("expected ids of dead letters, or --failure", returncode=USAGE)
-    verb = partial(_redrive, given=_payload(options)) if options.payload else _redrive
-    verbs.apply(options, verb, out, name="redrive", kind=ObjectKind.DEAD_LETTER)
-
-
-def _redrive_failure(options: Namespace, out: Output) -> None:
-    if options.ids or options.payload:
-        given = "ids of dead letters" if options.ids else "--payload, which is for one dead letter"
-        raise CommandError(f"expected --failure alone, got it with {given}", returncode=USAGE)
-    failure = parsing.read("--failure", fields.fingerprint, options.failure)
-    course = {"canary": options.canary, "rate_per_second": options.rate, "stop_percent": options.stop_percent}
-    plan = read_course(course, verb=OperationVerb.REDRIVE, criteria={"failure": failure}, failure=failure)
-    ids = find_rows(OperationVerb.REDRIVE, {"failure": [failure]}, caller=None)
-    if not ids:
-        raise NotFound(f"no open dead letters have the fingerprint {failure}")
-    operation = operations.begin(plan, ids, by=operator.author(options), starts=not options.preview)
-    out.record(operation_lists.as_dicts([operation])[0], hidden=("url",))
+    """Re-drive dead letters, or all of a group."""
+    act = partial(_redrive, given=_payload(options)) if options.payload else _redrive
+    _apply(act, options, out, verb=OperationVerb.REDRIVE)
 
 
 def list_failures(options: Namespace, out: Output) -> None:
     """List the causes of deaths."""
     limit = parsing.read("--limit", fields.whole_number(1, MOST_LISTED), options.limit)
-    rows = Failure.objects.with_news()
-    if not options.is_all:
-        rows = rows.open()
-    if options.actor is not None:
-        rows = rows.for_actor(options.actor)
-    found = last_seen(rows, limit=limit)
+    asked = {name: [getattr(options, name)] for name in _FAILURE_FILTERS if getattr(options, name) is not None}
+    rows = Failure.objects.with_news() if options.is_all else Failure.objects.with_news().open()
+    found = last_seen(filtered(rows, asked, dead_letter_failures.FILTERS), limit=limit)
     seen, url = lenses_of(found.rows, sees=lists.sees(options)), lists.address("api-failures")
-    written = [failure_as_dict(one, url=url, lens=seen[one.pk]) for one in found.rows]
-    out.rows(written, _FAILURES, has_more=found.is_capped)
+    records = [failure_as_dict(one, url=url, lens=seen[one.pk]) for one in found.rows]
+    out.rows(records, _FAILURES, has_more=found.is_capped)
+
+
+def show_failure(options: Namespace, out: Output) -> None:
+    """Show one failure, and what its newest open dead letters have in common."""
+    fingerprint = parsing.read("FINGERPRINT", fields.fingerprint, options.fingerprint)
+    failure = Failure.objects.with_news().filter(pk=fingerprint).first()
+    if failure is None:
+        raise NotFound(f"there is no failure {fingerprint}")
+    sees = lists.sees(options)
+    lens = lenses_of([failure], sees=sees)[failure.pk]
+    record = failure_as_dict(failure, url=lists.address("api-failures"), lens=lens)
+    found = anatomy_as_dict(anatomy(failure, sees=sees))
+    out.record({**record, **found}, hidden=("url", "deaths_per_minute"), parts={"in_common": _TRAITS})
 
 
 def snooze(options: Namespace, out: Output) -> None:
@@ -186,13 +214,25 @@ def snooze(options: Namespace, out: Output) -> None:
 
 
 def discard(options: Namespace, out: Output) -> None:
-    """Discard dead letters."""
-    verbs.apply(options, _discard, out, name="discard", kind=ObjectKind.DEAD_LETTER)
+    """Discard dead letters, or all of a group."""
+    _apply(_discard, options, out, verb=OperationVerb.DISCARD)
+
+
+def restore(options: Namespace, out: Output) -> None:
+    """Restore dead letters, or all of a group."""
+    _apply(_restore, options, out, verb=OperationVerb.RESTORE)
+
+
+def _apply(act: Callable[[UUID, Author], str], options: Namespace, out: Output, *, verb: OperationVerb) -> None:
+    if dlq_groups.is_asked(options):
+        dlq_groups.begin(options, out, verb=verb)
+    else:
+        verbs.apply(options, act, out, name=str(verb), kind=ObjectKind.DEAD_LETTER)
 
 
 def _payload(options: Namespace) -> dict[str, Any]:
-    if len(options.ids) > 1:
-        raise CommandError("--payload: expected the id of one dead letter, got more", returncode=USAGE)
+    if len(options.ids) != 1:
+        raise CommandError("--payload: expected the id of one dead letter", returncode=USAGE)
     return payload.read(options.payload)
 
 
@@ -207,6 +247,11 @@ def _redrive(letter_id: UUID, by: Author, *, given: dict[str, Any] | None = None
 def _discard(letter_id: UUID, by: Author) -> str:
     lifecycle.discard(letter_id, by=by)
     return Resolution.DISCARDED
+
+
+def _restore(letter_id: UUID, by: Author) -> str:
+    lifecycle.restore(letter_id, by=by)
+    return Resolution.OPEN.name
 
 
 def _as_dicts(letters: Sequence[DeadLetter], *, sees: Sees) -> list[dict[str, Any]]:

@@ -51,13 +51,18 @@ def show(
     columns: Sequence[Column],
 ) -> None:
     """Print the rows that the options of ``add_options`` ask for, newest first (by id)."""
-    limit = parsing.read("--limit", fields.whole_number(1, MOST_LISTED), options.limit)
-    rows = filtered(rows, _given(options, filters), filters)
+    rows, limit = matching(rows, options, filters=filters)
     if options.quiet:
         out.lines(str(pk) for pk in scan(rows.values_list("pk", flat=True), wanted=limit, whole=True).found)
         return
     found = scan(rows, wanted=limit + 1, whole=True).found
     out.rows(write(found[:limit]), columns, has_more=len(found) > limit)
+
+
+def matching(rows: QuerySet[_Row], options: Namespace, *, filters: Mapping[str, Filter]) -> tuple[QuerySet[_Row], int]:
+    """Read the options of ``add_options``: the rows that they ask for, and how many at most."""
+    limit = parsing.read("--limit", fields.whole_number(1, MOST_LISTED), options.limit)
+    return filtered(rows, _given(options, filters), filters), limit
 
 
 def find(rows: QuerySet[_Row], pk: UUID) -> _Row:

@@ -1,4 +1,4 @@
-"""``callboard operations``: list, show, pause, resume, cancel."""
+"""``callboard operations``: list, show, pause, resume, cancel, undo."""
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from tasks.contract import operations as contract
 from tasks.contract.operations import FILTERS, operation_as_dict
 from tasks.lifecycle import Author, operations
 from tasks.management.callboard import lists, parsing, verbs
@@ -43,6 +44,7 @@ def register(commands: parsing.Commands) -> None:
     add_verb("pause", pause, help="let operations rest")
     add_verb("resume", resume, help="start previews, and let paused or stopped operations go on")
     add_verb("cancel", cancel, help="end operations; what they have done stays done")
+    add_verb("undo", undo, help="begin operations that restore what ended discards have discarded")
 
 
 def list_operations(options: Namespace, out: Output) -> None:
@@ -69,6 +71,15 @@ def resume(options: Namespace, out: Output) -> None:
 def cancel(options: Namespace, out: Output) -> None:
     """Cancel operations."""
     _apply(operations.cancel, options, out, name="cancel")
+
+
+def undo(options: Namespace, out: Output) -> None:
+    """Undo discards."""
+
+    def begin(id: UUID, *, by: Author) -> Operation:
+        return contract.undo(lists.find(Operation.objects.all(), id), caller=None, by=by)
+
+    _apply(begin, options, out, name="undo")
 
 
 def _apply(verb: Callable[..., Operation], options: Namespace, out: Output, *, name: str) -> None:

@@ -166,6 +166,10 @@ class Output:
         for line in lines:
             self.console.file.write(f"{line}\n")
 
+    def raw(self, text: str) -> None:
+        """Print text for programs unchanged."""
+        self.console.file.write(text)
+
     def remark(self, text: str) -> None:
         """Print a remark for a person, on standard error."""
         self.errors.print(Text(text, style="dim"), soft_wrap=True)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DeadLetterServiceStub:
-    """Dead letters: list, re-drive, discard.
+    """Dead letters: list, re-drive, discard, restore.
     """
 
     def __init__(self, channel):
@@ -55,10 +55,15 @@ class DeadLetterServiceStub:
                 request_serializer=callboard_dot_v1_dot_dead__letter__pb2.DiscardDeadLetterRequest.SerializeToString,
                 response_deserializer=callboard_dot_v1_dot_dead__letter__pb2.DiscardDeadLetterResponse.FromString,
                 _registered_method=True)
+        self.RestoreDeadLetter = channel.unary_unary(
+                '/callboard.v1.DeadLetterService/RestoreDeadLetter',
+                request_serializer=callboard_dot_v1_dot_dead__letter__pb2.RestoreDeadLetterRequest.SerializeToString,
+                response_deserializer=callboard_dot_v1_dot_dead__letter__pb2.RestoreDeadLetterResponse.FromString,
+                _registered_method=True)
 
 
 class DeadLetterServiceServicer:
-    """Dead letters: list, re-drive, discard.
+    """Dead letters: list, re-drive, discard, restore.
     """
 
     def ListDeadLetters(self, request, context):
@@ -89,6 +94,13 @@ class DeadLetterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RestoreDeadLetter(self, request, context):
+        """Restores a discarded dead letter: opens it again while its task is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeadLetterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -112,6 +124,11 @@ def add_DeadLetterServiceServicer_to_server(servicer, server):
                     request_deserializer=callboard_dot_v1_dot_dead__letter__pb2.DiscardDeadLetterRequest.FromString,
                     response_serializer=callboard_dot_v1_dot_dead__letter__pb2.DiscardDeadLetterResponse.SerializeToString,
             ),
+            'RestoreDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreDeadLetter,
+                    request_deserializer=callboard_dot_v1_dot_dead__letter__pb2.RestoreDeadLetterRequest.FromString,
+                    response_serializer=callboard_dot_v1_dot_dead__letter__pb2.RestoreDeadLetterResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'callboard.v1.DeadLetterService', rpc_method_handlers)
@@ -121,7 +138,7 @@ def add_DeadLetterServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DeadLetterService:
-    """Dead letters: list, re-drive, discard.
+    """Dead letters: list, re-drive, discard, restore.
     """
 
     @staticmethod
@@ -222,6 +239,33 @@ class DeadLetterService:
             '/callboard.v1.DeadLetterService/DiscardDeadLetter',
             callboard_dot_v1_dot_dead__letter__pb2.DiscardDeadLetterRequest.SerializeToString,
             callboard_dot_v1_dot_dead__letter__pb2.DiscardDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/callboard.v1.DeadLetterService/RestoreDeadLetter',
+            callboard_dot_v1_dot_dead__letter__pb2.RestoreDeadLetterRequest.SerializeToString,
+            callboard_dot_v1_dot_dead__letter__pb2.RestoreDeadLetterResponse.FromString,
             options,
             channel_credentials,
             insecure,

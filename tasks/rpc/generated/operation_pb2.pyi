@@ -20,6 +20,7 @@ class OperationVerb(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPERATION_VERB_REQUEUE: _ClassVar[OperationVerb]
     OPERATION_VERB_REDRIVE: _ClassVar[OperationVerb]
     OPERATION_VERB_DISCARD: _ClassVar[OperationVerb]
+    OPERATION_VERB_RESTORE: _ClassVar[OperationVerb]
 
 class OperationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -48,6 +49,7 @@ OPERATION_VERB_EDIT: OperationVerb
 OPERATION_VERB_REQUEUE: OperationVerb
 OPERATION_VERB_REDRIVE: OperationVerb
 OPERATION_VERB_DISCARD: OperationVerb
+OPERATION_VERB_RESTORE: OperationVerb
 OPERATION_STATE_UNSPECIFIED: OperationState
 OPERATION_STATE_PREVIEW: OperationState
 OPERATION_STATE_CANARY: OperationState
@@ -308,6 +310,20 @@ class CancelOperationRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class CancelOperationResponse(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
+
+class UndoOperationRequest(_message.Message):
+    __slots__ = ("id", "reason")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    reason: str
+    def __init__(self, id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class UndoOperationResponse(_message.Message):
     __slots__ = ("operation",)
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     operation: Operation

@@ -75,6 +75,11 @@ class OperationServiceStub:
                 request_serializer=callboard_dot_v1_dot_operation__pb2.CancelOperationRequest.SerializeToString,
                 response_deserializer=callboard_dot_v1_dot_operation__pb2.CancelOperationResponse.FromString,
                 _registered_method=True)
+        self.UndoOperation = channel.unary_unary(
+                '/callboard.v1.OperationService/UndoOperation',
+                request_serializer=callboard_dot_v1_dot_operation__pb2.UndoOperationRequest.SerializeToString,
+                response_deserializer=callboard_dot_v1_dot_operation__pb2.UndoOperationResponse.FromString,
+                _registered_method=True)
 
 
 class OperationServiceServicer:
@@ -137,6 +142,13 @@ class OperationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UndoOperation(self, request, context):
+        """Undoes a discard that has ended: begins an operation that restores the dead letters that it discarded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +191,11 @@ def add_OperationServiceServicer_to_server(servicer, server):
                     servicer.CancelOperation,
                     request_deserializer=callboard_dot_v1_dot_operation__pb2.CancelOperationRequest.FromString,
                     response_serializer=callboard_dot_v1_dot_operation__pb2.CancelOperationResponse.SerializeToString,
+            ),
+            'UndoOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndoOperation,
+                    request_deserializer=callboard_dot_v1_dot_operation__pb2.UndoOperationRequest.FromString,
+                    response_serializer=callboard_dot_v1_dot_operation__pb2.UndoOperationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +415,33 @@ class OperationService:
             '/callboard.v1.OperationService/CancelOperation',
             callboard_dot_v1_dot_operation__pb2.CancelOperationRequest.SerializeToString,
             callboard_dot_v1_dot_operation__pb2.CancelOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndoOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/callboard.v1.OperationService/UndoOperation',
+            callboard_dot_v1_dot_operation__pb2.UndoOperationRequest.SerializeToString,
+            callboard_dot_v1_dot_operation__pb2.UndoOperationResponse.FromString,
             options,
             channel_credentials,
             insecure,
