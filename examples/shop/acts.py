@@ -1,0 +1,152 @@
+"""What people, releases and the code did in the shop: the journal, an operation, schedules, and the workers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from random import Random
+
+from dlq.models import DeadLetter
+from examples.shop.lives import TAG, Life, Shop, id_at
+from examples.shop.work import CANARY, DEPLOYED, FIXED, PAUSED, RESUMED, WORK
+from tasks.lifecycle import Author, schedules
+from tasks.models import Journal, Operation, OperationItem, Schedule, Worker
+from tasks.states import Door, ItemState, ObjectKind, OperationState, OperationVerb, Resolution, Status, WorkerStatus
+
+ADA, GRACE = "ada", "grace"
+MADE_UP = "made up for the demo"
+CANARIES = 10
+_PROCESSES = 3
+
+
+def workers(now: datetime, since: datetime, rng: Random) -> list[Worker]:
+    """Make the worker processes of three releases; all of them are gone."""
+    releases = [since, now - DEPLOYED, now - FIXED, now]
+    return [
+        Worker(
+            id=id_at(start, rng), host=f"demo-{number}", pid=rng.randint(200, 4_000), threads=4,
+            queues=sorted({one.queue for one in WORK}), actors=sorted(one.actor for one in WORK),
+            status=WorkerStatus.GONE, started_at=start, heartbeat_at=end, lease_expires_at=end, stopped_at=end,
+        )
+        for start, end in pairwise(releases)
+        for number in range(1, _PROCESSES + 1)
+    ]  # fmt: skip
+
+
+def add_schedules(since: datetime, lives: Sequence[Life]) -> None:
+    """Add the schedules of which the tasks are, as if they had fired since then."""
+    for work in WORK:
+        if not work.every:
+            continue
+        made = [life.task for life in lives if life.task.actor == work.actor]
+        by = Author(GRACE, Door.ADMIN, MADE_UP)
+        payload = made[-1].payload if made else {}
+        schedule = schedules.add(work.actor.replace("_", "-"), _definition(work.actor, work.every, payload), by=by)
+        for task in made:
+            task.schedule_id, task.scheduled_at = schedule.pk, task.created_at
+        last = made[-1] if made else None
+        Schedule.objects.filter(pk=schedule.pk).update(
+            created_at=since, failures_since=since, last_fire_at=last and last.created_at, last_task_id=last and last.pk
+        )
+
+
+def _definition(actor: str, cron: str, payload: dict[str, object]) -> dict[str, object]:
+    return {"actor": actor, "cron": cron, "payload": payload, "options": {"tags": [TAG]}}
+
+
+def cancel_some(shop: Shop, lives: Sequence[Life]) -> Iterator[Journal]:
+    """Cancel some reminders that wait."""
+    for life in lives:
+        task = life.task
+        if task.actor == "send_reminder" and task.status == Status.PENDING and shop.rng.random() < 0.3:
+            task.status = Status.CANCELLED
+            task.finished_at = task.created_at + timedelta(minutes=5)
+            yield _entry(
+                task.finished_at, "cancel", GRACE, ObjectKind.TASK, str(task.pk), task_id=task.pk, actor=task.actor,
+                queue=task.queue, reason="the basket is empty",
+            )  # fmt: skip
+
+
+def discard_old(shop: Shop, lives: Sequence[Life]) -> Iterator[Journal]:
+    """Discard the dead letters of yesterday's mail."""
+    for life in lives:
+        letter = life.letter
+        if letter and letter.queue == "mail" and letter.died_at < shop.now - timedelta(hours=3):
+            at = letter.died_at + timedelta(minutes=shop.rng.randint(5, 90))
+            _resolve(letter, Resolution.DISCARDED, GRACE, at)
+            yield _of_letter(letter, "discard", GRACE, at, reason="the mailbox does not exist")
+
+
+def incident(shop: Shop) -> Iterator[Journal]:
+    """Journal the bad release, the pause and the repair."""
+    sync = Schedule.objects.get(name="sync-stock")
+    for ago, reason in ((DEPLOYED, "declared in code: release 2"), (FIXED, "declared in code: release 3, with francs")):
+        yield _entry(
+            shop.now - ago, "edit", "", ObjectKind.SCHEDULE, str(sync.pk), object_name=sync.name, door=Door.CODE,
+            reason=reason, detail={"fields": ["declared"]},
+        )  # fmt: skip
+    for ago, verb, reason in ((PAUSED, "pause", "cards in francs fail"), (RESUMED, "resume", "euros still work")):
+        yield _entry(
+            shop.now - ago, verb, ADA, ObjectKind.QUEUE, "payments", object_name="payments", queue="payments",
+            reason=reason,
+        )  # fmt: skip
+
+
+@dataclass
+class Redriven:
+    """An operation on dead letters, with its items and what the journal has of it."""
+
+    operation: Operation
+    items: list[OperationItem]
+    journal: list[Journal]
+
+
+def canary(shop: Shop, lives: Sequence[Life]) -> Redriven:
+    """Re-drive the first dead letters of the bug, after it was fixed."""
+    dead = [(life, life.letter) for life in lives if life.letter and life.letter.error_type == "KeyError"]
+    begun = shop.now - CANARY
+    chosen = [(life, letter) for life, letter in dead if letter.died_at < begun][:CANARIES]
+    operation = Operation(
+        id=id_at(begun, shop.rng), verb=OperationVerb.REDRIVE, state=OperationState.DONE, by=ADA, door=Door.ADMIN,
+        reason="canary after release 3", failure=chosen[0][1].fingerprint, rate_per_second=1, canary=len(chosen),
+        stop_percent=20, created_at=begun, started_at=begun, paced_at=begun, watched_from=begun,
+        ended_at=begun + timedelta(seconds=30), total=len(chosen), moved=len(chosen), succeeded=len(chosen),
+    )  # fmt: skip
+    found = Redriven(operation, [], [])
+    for number, (life, letter) in enumerate(chosen):
+        moved = begun + timedelta(seconds=1 + number)
+        _resolve(letter, Resolution.REDRIVEN, ADA, moved)
+        life.task.failures, life.task.run_at = 0, moved
+        shop.succeed(life, start=moved + timedelta(seconds=0.2), due=moved, seconds=0.3)
+        found.items.append(
+            OperationItem(
+                operation=operation, row_id=letter.pk, task_id=letter.task_id, state=ItemState.SUCCEEDED,
+                moved_at=moved, ended_at=moved + timedelta(seconds=1),
+            )
+        )  # fmt: skip
+        found.journal.append(_of_letter(letter, "redrive", ADA, moved, operation_id=operation.pk))
+    found.journal.append(
+        _entry(
+            begun + timedelta(seconds=30), "redrive", ADA, ObjectKind.DEAD_LETTER, "", operation_id=operation.pk,
+            count=len(chosen), reason=operation.reason,
+        )
+    )  # fmt: skip
+    return found
+
+
+def _resolve(letter: DeadLetter, resolution: Resolution, by: str, at: datetime) -> None:
+    letter.resolution, letter.resolved_by, letter.resolved_at = resolution, by, at
+
+
+def _of_letter(letter: DeadLetter, verb: str, by: str, at: datetime, **fields: object) -> Journal:
+    return _entry(
+        at, verb, by, ObjectKind.DEAD_LETTER, str(letter.pk), task_id=letter.task_id, actor=letter.actor,
+        queue=letter.queue, **fields,
+    )  # fmt: skip
+
+
+def _entry(at: datetime, verb: str, by: str, kind: ObjectKind, object_id: str, **fields: object) -> Journal:
+    return Journal(
+        **{"reason": "", "door": Door.ADMIN, "detail": {}, **fields}, at=at, verb=verb, by=by, kind=kind,
+        object_id=object_id,
+    )  # fmt: skip
