@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 from dlq.models import DeadLetter
 from examples.shop.lives import TAG, Life, Shop, id_at
@@ -55,41 +56,39 @@ def _definition(actor: str, cron: str, payload: dict[str, object]) -> dict[str, 
 
 
 def cancel_some(shop: Shop, lives: Sequence[Life]) -> Iterator[Journal]:
-    """Cancel some reminders that wait."""
-    for life in lives:
-        task = life.task
-        if task.actor == "send_reminder" and task.status == Status.PENDING and shop.rng.random() < 0.3:
-            task.status = Status.CANCELLED
-            task.finished_at = task.created_at + timedelta(minutes=5)
-            yield _entry(
-                task.finished_at, "cancel", GRACE, ObjectKind.TASK, str(task.pk), task_id=task.pk, actor=task.actor,
-                queue=task.queue, reason="the basket is empty",
-            )  # fmt: skip
+    """Cancel some reminders that wait, all at once."""
+    at = shop.now - timedelta(hours=3)
+    many: dict[str, Any] = {"by": GRACE, "reason": "the baskets are empty", "operation_id": id_at(at, shop.rng)}
+    waiting = [life.task for life in lives if life.task.status == Status.PENDING and life.task.created_at < at]
+    chosen = [task for task in waiting if shop.rng.random() < 0.3]
+    for task in chosen:
+        task.status, task.finished_at = Status.CANCELLED, at
+        fields = {"task_id": task.pk, "actor": task.actor, "queue": task.queue, **many}
+        yield _entry(at, "cancel", kind=ObjectKind.TASK, object_id=str(task.pk), **fields)
+    yield _entry(at, "cancel", kind=ObjectKind.TASK, count=len(chosen), **many)
 
 
 def discard_old(shop: Shop, lives: Sequence[Life]) -> Iterator[Journal]:
-    """Discard the dead letters of yesterday's mail."""
-    for life in lives:
-        letter = life.letter
-        if letter and letter.queue == "mail" and letter.died_at < shop.now - timedelta(hours=3):
-            at = letter.died_at + timedelta(minutes=shop.rng.randint(5, 90))
-            _resolve(letter, Resolution.DISCARDED, GRACE, at)
-            yield _of_letter(letter, "discard", GRACE, at, reason="the mailbox does not exist")
+    """Discard the dead letters of the night, all at once."""
+    at = shop.now - timedelta(hours=2)
+    many: dict[str, Any] = {"by": GRACE, "reason": "uploaded again", "operation_id": id_at(at, shop.rng)}
+    chosen = [life.letter for life in lives if life.letter and life.letter.queue != "payments"]
+    chosen = [letter for letter in chosen if letter.died_at < at]
+    for letter in chosen:
+        _resolve(letter, Resolution.DISCARDED, GRACE, at)
+        yield _of_letter(letter, "discard", at, **many)
+    yield _entry(at, "discard", kind=ObjectKind.DEAD_LETTER, count=len(chosen), **many)
 
 
 def incident(shop: Shop) -> Iterator[Journal]:
     """Journal the bad release, the pause and the repair."""
     sync = Schedule.objects.get(name="sync-stock")
+    release = {"kind": ObjectKind.SCHEDULE, "object_id": str(sync.pk), "object_name": sync.name, "door": Door.CODE}
     for ago, reason in ((DEPLOYED, "declared in code: release 2"), (FIXED, "declared in code: release 3, with francs")):
-        yield _entry(
-            shop.now - ago, "edit", "", ObjectKind.SCHEDULE, str(sync.pk), object_name=sync.name, door=Door.CODE,
-            reason=reason, detail={"fields": ["declared"]},
-        )  # fmt: skip
+        yield _entry(shop.now - ago, "edit", reason=reason, detail={"fields": ["declared"]}, **release)
+    queue = {"kind": ObjectKind.QUEUE, "object_id": "payments", "object_name": "payments", "queue": "payments"}
     for ago, verb, reason in ((PAUSED, "pause", "cards in francs fail"), (RESUMED, "resume", "euros still work")):
-        yield _entry(
-            shop.now - ago, verb, ADA, ObjectKind.QUEUE, "payments", object_name="payments", queue="payments",
-            reason=reason,
-        )  # fmt: skip
+        yield _entry(shop.now - ago, verb, by=ADA, reason=reason, **queue)
 
 
 @dataclass
@@ -105,13 +104,15 @@ def canary(shop: Shop, lives: Sequence[Life]) -> Redriven:
     """Re-drive the first dead letters of the bug, after it was fixed."""
     dead = [(life, life.letter) for life in lives if life.letter and life.letter.error_type == "KeyError"]
     begun = shop.now - CANARY
+    ended = begun + timedelta(seconds=30)
     chosen = [(life, letter) for life, letter in dead if letter.died_at < begun][:CANARIES]
     operation = Operation(
         id=id_at(begun, shop.rng), verb=OperationVerb.REDRIVE, state=OperationState.DONE, by=ADA, door=Door.ADMIN,
         reason="canary after release 3", failure=chosen[0][1].fingerprint, rate_per_second=1, canary=len(chosen),
         stop_percent=20, created_at=begun, started_at=begun, paced_at=begun, watched_from=begun,
-        ended_at=begun + timedelta(seconds=30), total=len(chosen), moved=len(chosen), succeeded=len(chosen),
+        ended_at=ended, total=len(chosen), moved=len(chosen), succeeded=len(chosen),
     )  # fmt: skip
+    many: dict[str, Any] = {"by": ADA, "reason": operation.reason, "operation_id": operation.pk}
     found = Redriven(operation, [], [])
     for number, (life, letter) in enumerate(chosen):
         moved = begun + timedelta(seconds=1 + number)
@@ -124,13 +125,8 @@ def canary(shop: Shop, lives: Sequence[Life]) -> Redriven:
                 moved_at=moved, ended_at=moved + timedelta(seconds=1),
             )
         )  # fmt: skip
-        found.journal.append(_of_letter(letter, "redrive", ADA, moved, operation_id=operation.pk))
-    found.journal.append(
-        _entry(
-            begun + timedelta(seconds=30), "redrive", ADA, ObjectKind.DEAD_LETTER, "", operation_id=operation.pk,
-            count=len(chosen), reason=operation.reason,
-        )
-    )  # fmt: skip
+        found.journal.append(_of_letter(letter, "redrive", moved, **many))
+    found.journal.append(_entry(ended, "redrive", kind=ObjectKind.DEAD_LETTER, count=len(chosen), **many))
     return found
 
 
@@ -138,15 +134,11 @@ def _resolve(letter: DeadLetter, resolution: Resolution, by: str, at: datetime) 
     letter.resolution, letter.resolved_by, letter.resolved_at = resolution, by, at
 
 
-def _of_letter(letter: DeadLetter, verb: str, by: str, at: datetime, **fields: object) -> Journal:
-    return _entry(
-        at, verb, by, ObjectKind.DEAD_LETTER, str(letter.pk), task_id=letter.task_id, actor=letter.actor,
-        queue=letter.queue, **fields,
-    )  # fmt: skip
+def _of_letter(letter: DeadLetter, verb: str, at: datetime, **fields: Any) -> Journal:
+    fields |= {"task_id": letter.task_id, "actor": letter.actor, "queue": letter.queue}
+    return _entry(at, verb, kind=ObjectKind.DEAD_LETTER, object_id=str(letter.pk), **fields)
 
 
-def _entry(at: datetime, verb: str, by: str, kind: ObjectKind, object_id: str, **fields: object) -> Journal:
-    return Journal(
-        **{"reason": "", "door": Door.ADMIN, "detail": {}, **fields}, at=at, verb=verb, by=by, kind=kind,
-        object_id=object_id,
-    )  # fmt: skip
+def _entry(at: datetime, verb: str, **fields: Any) -> Journal:
+    values = {"by": "", "door": Door.ADMIN, "reason": "", "object_id": "", "object_name": "", "actor": "", "queue": ""}
+    return Journal(**{**values, "detail": {}, **fields}, at=at, verb=verb)

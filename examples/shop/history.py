@@ -15,7 +15,7 @@ from dlq.models import DeadLetter, Failure
 from examples.shop import actors as actors  # The schedules are of these.
 from examples.shop import acts
 from examples.shop.lives import TAG, Life, Shop
-from examples.shop.work import WORK, Work, starts
+from examples.shop.work import WORK, starts
 from tasks.db.statements import as_json, fetch
 from tasks.errors import CallboardError
 from tasks.histogram import count_in
@@ -28,10 +28,8 @@ from tasks.telemetry.task_stats import Count
 
 ABOUT = f"All of it is made up; its tasks have the tag {TAG!r}."
 
-#: Of tasks; the statistics go back further, as they do where tasks are pruned.
-SPAN, STATISTICS = timedelta(hours=26), timedelta(days=7)
-#: How far ahead some reminders wait.
-AHEAD = timedelta(hours=6)
+#: Tasks of less than KEEP_SUCCEEDED_SECONDS; the statistics go back further, as where tasks are pruned.
+SPAN, STATISTICS = timedelta(hours=23), timedelta(days=7)
 #: The leader keeps rows of a minute for so long; older ones are of ten minutes.
 _FINE = timedelta(hours=3)
 
@@ -52,7 +50,12 @@ def fill(seed: int = 1) -> dict[str, int]:
     now, rng = database_now(), Random(seed)
     since = now - SPAN
     shop = Shop(now, rng, acts.workers(now, since, rng))
-    lives = [life for work in WORK for at in _moments(work, shop, since) if (life := shop.live(work, at))]
+    lives = [
+        life
+        for work in WORK
+        for at in starts(work, since=since, until=now + work.delay, rng=rng)
+        if (life := shop.live(work, at))
+    ]
     lives.sort(key=lambda life: life.task.pk)
     workers.declare_queues()
     acts.add_schedules(since, lives)
@@ -79,11 +82,6 @@ def _refuse_unless_empty() -> None:
         raise CallboardError(
             f"expected an empty stack, but there are {' and '.join(found)}; made-up rows must not mix with real ones"
         )
-
-
-def _moments(work: Work, shop: Shop, since: datetime) -> list[datetime]:
-    until = shop.now + AHEAD if work.actor == "send_reminder" else shop.now
-    return starts(work, since=since, until=until, rng=shop.rng)
 
 
 def _write(model: type[models.Model], rows: Sequence[Any]) -> int:

@@ -40,7 +40,7 @@ class Shop:
     workers: list[Worker]
 
     def live(self, work: Work, at: datetime) -> Life | None:
-        """Run a task that was submitted then; None if it would still run now."""
+        """Run a task that was due then; None if it would still run now."""
         life = Life(self._submitted(work, at))
         due = at
         while life.task.status in {Status.PENDING, Status.RETRYING} and due < self.now:
@@ -56,11 +56,13 @@ class Shop:
         task.status, task.finished_at, task.error = Status.SUCCEEDED, life.attempts[-1].finished_at, ""
 
     def _submitted(self, work: Work, at: datetime) -> Task:
+        created = at - work.delay
         return Task(
-            id=id_at(at, self.rng), actor=work.actor, queue=work.queue, priority=work.priority, status=Status.PENDING,
-            payload=work.payload(self.rng), run_at=at, created_at=at, max_retries=work.max_retries,
-            min_backoff_seconds=work.backoff_seconds, max_backoff_seconds=3600, time_limit_seconds=600, tags=[TAG],
-            trace_id=f"{self.rng.getrandbits(128):032x}", dispatch=0, attempt=0, failures=0, error="",
+            id=id_at(created, self.rng), actor=work.actor, queue=work.queue, priority=work.priority,
+            status=Status.PENDING, payload=work.payload(self.rng), run_at=at, created_at=created, tags=[TAG],
+            max_retries=work.max_retries, min_backoff_seconds=work.backoff_seconds, max_backoff_seconds=3600,
+            time_limit_seconds=600, trace_id=f"{self.rng.getrandbits(128):032x}", dispatch=0, attempt=0, failures=0,
+            error="",
         )  # fmt: skip
 
     def _try(self, life: Life, work: Work, due: datetime) -> bool:

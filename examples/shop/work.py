@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 #: Before now.
-DEPLOYED, PAUSED, RESUMED, FIXED, CANARY = (timedelta(minutes=minutes) for minutes in (75, 52, 47, 18, 12))
+DEPLOYED, PAUSED, RESUMED, FIXED, CANARY = (timedelta(minutes=minutes) for minutes in (55, 45, 40, 18, 12))
 CURRENCIES = ("EUR", "USD", "CHF")
 
 
@@ -52,6 +52,7 @@ class Work:
         per_hour: tasks in a busy hour.
         seconds: of a usual run.
         failing: the share of runs that fail by chance, with ``cause``.
+        delay: between submission and ``run_at``.
         every: the schedule that makes its tasks, as a cron expression; empty: customers make them.
     """
 
@@ -65,6 +66,7 @@ class Work:
     failing: float = 0.0
     max_retries: int = 3
     backoff_seconds: float = 15.0
+    delay: timedelta = timedelta(0)
     every: str = ""
 
 
@@ -85,9 +87,9 @@ def _photo(rng: Random) -> dict[str, Any]:
 
 
 WORK = (
-    Work("charge_card", "payments", 8, 400, 0.4, _charge, NO_ANSWER, 0.004, max_retries=2, backoff_seconds=5),
+    Work("charge_card", "payments", 8, 480, 0.4, _charge, NO_ANSWER, 0.004, max_retries=2, backoff_seconds=5),
     Work("send_receipt", "mail", 5, 300, 0.25, _mail, REFUSED, 0.06),
-    Work("send_reminder", "mail", 3, 40, 0.25, _mail, REFUSED, 0.02),
+    Work("send_reminder", "mail", 3, 40, 0.25, _mail, REFUSED, 0.02, delay=timedelta(hours=6)),
     Work("resize_photo", "default", 5, 120, 1.6, _photo, BROKEN, 0.02, max_retries=1),
     Work("sync_stock", "default", 5, 60, 2.5, lambda _: {"warehouse": "Basel"}, NO_ANSWER, 0.002, every="* * * * *"),
     Work("build_report", "default", 2, 1, 140.0, lambda _: {"name": "sales"}, NO_ANSWER, every="0 * * * *"),
@@ -95,7 +97,7 @@ WORK = (
 
 
 def starts(work: Work, *, since: datetime, until: datetime, rng: Random) -> list[datetime]:
-    """Draw when the tasks of an actor are submitted: as its schedule says, or more by day than by night."""
+    """Draw when the tasks of an actor become due: as its schedule says, or more by day than by night."""
     step = timedelta(hours=1) / work.per_hour
     if work.every:
         first = since.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
