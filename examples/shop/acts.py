@@ -9,12 +9,14 @@ from typing import Any
 
 from dlq.models import DeadLetter
 from examples.shop.lives import TAG, Life, Shop, id_at
-from examples.shop.work import CANARY, DEPLOYED, FIXED, PAUSED, RESUMED, WORK
+from examples.shop.work import CANARY, DEPLOYED, FIXED, PAUSED, RESUMED, SPAN, WORK
 from tasks.lifecycle import Author, schedules
 from tasks.models import Journal, Operation, OperationItem, Schedule, Worker
 from tasks.states import Door, ItemState, ObjectKind, OperationState, OperationVerb, Resolution, Status, WorkerStatus
 
 ADA, GRACE = "ada", "grace"
+#: Those of the first release, of the one with the bug, and of the one without it.
+BUILDS = ("shop-1", "shop-2", "shop-3")
 MADE_UP = "made up for the demo"
 CANARIES = 10
 _PROCESSES = 3
@@ -22,14 +24,15 @@ _PROCESSES = 3
 
 def workers(now: datetime, since: datetime, rng: Random) -> list[Worker]:
     """Make the worker processes of three releases; all of them are gone."""
-    releases = [since, now - DEPLOYED, now - FIXED, now]
+    moments = [since, now - DEPLOYED, now - FIXED, now]
     return [
         Worker(
             id=id_at(start, rng), host=f"demo-{number}", pid=rng.randint(200, 4_000), threads=4,
-            queues=sorted({one.queue for one in WORK}), actors=sorted(one.actor for one in WORK),
-            status=WorkerStatus.GONE, started_at=start, heartbeat_at=end, lease_expires_at=end, stopped_at=end,
+            queues=sorted({one.queue for one in WORK}), actors=sorted(one.actor for one in WORK), build=build,
+            memory_bytes=rng.randint(90, 140) << 20, status=WorkerStatus.GONE, started_at=start, heartbeat_at=end,
+            lease_expires_at=end, stopped_at=end,
         )
-        for start, end in pairwise(releases)
+        for build, (start, end) in zip(BUILDS, pairwise(moments), strict=True)
         for number in range(1, _PROCESSES + 1)
     ]  # fmt: skip
 
@@ -49,6 +52,8 @@ def add_schedules(since: datetime, lives: Sequence[Life]) -> None:
         Schedule.objects.filter(pk=schedule.pk).update(
             created_at=since, failures_since=since, last_fire_at=last and last.created_at, last_task_id=last and last.pk
         )
+    # So long ago, as the rest of it.
+    Journal.objects.filter(verb="add", by=GRACE).update(at=since)
 
 
 def _definition(actor: str, cron: str, payload: dict[str, object]) -> dict[str, object]:
@@ -81,11 +86,9 @@ def discard_old(shop: Shop, lives: Sequence[Life]) -> Iterator[Journal]:
 
 
 def incident(shop: Shop) -> Iterator[Journal]:
-    """Journal the bad release, the pause and the repair."""
-    sync = Schedule.objects.get(name="sync-stock")
-    release = {"kind": ObjectKind.SCHEDULE, "object_id": str(sync.pk), "object_name": sync.name, "door": Door.CODE}
-    for ago, reason in ((DEPLOYED, "declared in code: release 2"), (FIXED, "declared in code: release 3, with francs")):
-        yield _entry(shop.now - ago, "edit", reason=reason, detail={"fields": ["declared"]}, **release)
+    """Journal the releases, and the pause of a queue."""
+    for ago, build in zip((SPAN, DEPLOYED, FIXED), BUILDS, strict=True):
+        yield _entry(shop.now - ago, "deploy", kind=ObjectKind.BUILD, object_id=build, door=Door.WORKER)
     queue = {"kind": ObjectKind.QUEUE, "object_id": "payments", "object_name": "payments", "queue": "payments"}
     for ago, verb, reason in ((PAUSED, "pause", "cards in francs fail"), (RESUMED, "resume", "euros still work")):
         yield _entry(shop.now - ago, verb, by=ADA, reason=reason, **queue)
@@ -108,7 +111,7 @@ def canary(shop: Shop, lives: Sequence[Life]) -> Redriven:
     chosen = [(life, letter) for life, letter in dead if letter.died_at < begun][:CANARIES]
     operation = Operation(
         id=id_at(begun, shop.rng), verb=OperationVerb.REDRIVE, state=OperationState.DONE, by=ADA, door=Door.ADMIN,
-        reason="canary after release 3", failure=chosen[0][1].fingerprint, rate_per_second=1, canary=len(chosen),
+        reason="canary after shop-3", failure=chosen[0][1].fingerprint, rate_per_second=1, canary=len(chosen),
         stop_percent=20, created_at=begun, started_at=begun, paced_at=begun, watched_from=begun,
         ended_at=ended, total=len(chosen), moved=len(chosen), succeeded=len(chosen),
     )  # fmt: skip

@@ -15,7 +15,7 @@ from dlq.models import DeadLetter, Failure
 from examples.shop import actors as actors  # The schedules are of these.
 from examples.shop import acts
 from examples.shop.lives import TAG, Life, Shop
-from examples.shop.work import WORK, starts
+from examples.shop.work import SPAN, WORK, starts
 from tasks.db.statements import as_json, fetch
 from tasks.errors import CallboardError
 from tasks.histogram import count_in
@@ -28,8 +28,8 @@ from tasks.telemetry.task_stats import Count
 
 ABOUT = f"All of it is made up; its tasks have the tag {TAG!r}."
 
-#: Tasks of less than KEEP_SUCCEEDED_SECONDS; the statistics go back further, as where tasks are pruned.
-SPAN, STATISTICS = timedelta(hours=23), timedelta(days=7)
+#: Statistics outlive the tasks.
+STATISTICS = timedelta(days=7)
 #: The leader keeps rows of a minute for so long; older ones are of ten minutes.
 _FINE = timedelta(hours=3)
 
@@ -67,7 +67,7 @@ def fill(seed: int = 1) -> dict[str, int]:
         "tasks": _write(Task, [life.task for life in lives]),
         "attempts": _write(Attempt, [attempt for life in lives for attempt in life.attempts]),
         "dead letters": _write(DeadLetter, letters),
-        "failures": _write(Failure, list(_failures(letters, lives))),
+        "failures": _write(Failure, list(_failures(shop, letters, lives))),
         "statistics": _write(TaskStat, _statistics(shop, lives, since)),
         "journal": _write(Journal, sorted(journal, key=lambda entry: entry.at)),
         "operation items": _write(OperationItem, redriven.items),
@@ -80,7 +80,7 @@ def _refuse_unless_empty() -> None:
     found = [str(model._meta.verbose_name_plural) for model in (Task, TaskStat, DeadLetter) if model.objects.exists()]
     if found:
         raise CallboardError(
-            f"expected an empty stack, but there are {' and '.join(found)}; made-up rows must not mix with real ones"
+            f"expected an empty stack, but there are {', '.join(found)}; made-up rows must not mix with real ones"
         )
 
 
@@ -103,12 +103,9 @@ def _value(field: Any, row: models.Model) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value) if isinstance(value, UUID) else value
 
 
-def _failures(letters: Sequence[DeadLetter], lives: Sequence[Life]) -> Iterator[Failure]:
-    frames = {
-        letter.pk: own_frame(life.attempts[letter.attempt - 1].traceback)
-        for life in lives
-        if (letter := life.letter) is not None
-    }
+def _failures(shop: Shop, letters: Sequence[DeadLetter], lives: Sequence[Life]) -> Iterator[Failure]:
+    last = {life.letter.pk: life.attempts[life.letter.attempt - 1] for life in lives if life.letter}
+    builds = {worker.pk: worker.build for worker in shop.workers}
     groups: dict[str, list[DeadLetter]] = defaultdict(list)
     for letter in sorted(letters, key=lambda one: one.died_at):
         groups[letter.fingerprint].append(letter)
@@ -116,8 +113,9 @@ def _failures(letters: Sequence[DeadLetter], lives: Sequence[Life]) -> Iterator[
         newest = found[-1]
         yield Failure(
             fingerprint=cause, actor=newest.actor, error_type=newest.error_type, error_message=newest.error_message,
-            task_id=newest.task_id, frame=frames[newest.pk], first_seen_at=found[0].died_at,
+            task_id=newest.task_id, frame=own_frame(last[newest.pk].traceback), first_seen_at=found[0].died_at,
             last_seen_at=newest.died_at, open=sum(one.is_open for one in found), total=len(found),
+            first_build=builds[last[found[0].pk].worker_id], last_build=builds[last[newest.pk].worker_id],
         )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
+#: Of the history: less than KEEP_SUCCEEDED_SECONDS, after which tasks are pruned.
+SPAN = timedelta(hours=23)
 #: Before now.
 DEPLOYED, PAUSED, RESUMED, FIXED, CANARY = (timedelta(minutes=minutes) for minutes in (55, 45, 40, 18, 12))
 CURRENCIES = ("EUR", "USD", "CHF")

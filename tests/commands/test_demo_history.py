@@ -56,7 +56,7 @@ def test_a_day_is_written_and_agrees_with_itself() -> None:
     _assert_causes_are_counted()
     _assert_statistics_agree()
     _assert_operation_agrees()
-    assert {"edit", "pause", "resume", "redrive", "discard", "cancel"} <= set(
+    assert {"deploy", "pause", "resume", "redrive", "discard", "cancel"} <= set(
         Journal.objects.values_list("verb", flat=True)
     )
     assert Schedule.objects.count() == 2
@@ -71,6 +71,7 @@ def _assert_causes_are_counted() -> None:
     }
     bug = Failure.objects.get(error_type="KeyError")
     assert (bug.actor, bug.error_message, bug.frame) == ("charge_card", "'CHF'", "shop/actors.py:19 in charge_card")
+    assert (bug.first_build, bug.last_build) == ("shop-2", "shop-2")
     assert bug.open > 20
     payloads = Task.objects.filter(pk__in=letters.of_cause(bug.pk).values("task_id")).values_list("payload", flat=True)
     assert {payload["currency"] for payload in payloads} == {"CHF"}
