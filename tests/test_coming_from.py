@@ -10,12 +10,13 @@ import re
 import shlex
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import dramatiq
 import pytest
-from django.core.management import get_commands, load_command_class
+from django.core.management import call_command, get_commands, load_command_class
 from django.db import connection
 from django.urls import resolve
 from prometheus_client.parser import text_string_to_metric_families
@@ -302,6 +303,14 @@ def test_a_command_can_be_typed(line: str) -> None:
     command = load_command_class(get_commands()[name], name)
     # A parser that is not called from a command line raises its errors.
     command.create_parser("manage.py", name).parse_args(arguments)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("line", words(r"manage\.py sqlmigrate .*"))
+def test_the_sql_of_a_migration_is_printed(line: str) -> None:
+    out = StringIO()
+    call_command(*shlex.split(line)[1:], stdout=out)
+    assert "CREATE TABLE" in out.getvalue()
 
 
 @pytest.mark.parametrize("line", words(r"make .*"))

@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from tasks import __version__, circuit_breaker
+from tasks import __version__, circuit_breaker, registry
 from tasks.conf import conf
 from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import Moved, transitioned
@@ -77,6 +77,18 @@ def connect() -> None:
     """Start counting."""
     fold_ended()
     transitioned.connect(_count, dispatch_uid="callboard.metrics")
+
+
+def begin_failures_at_zero() -> None:
+    """Let the counts of failures of each declared actor begin with 0.
+
+    Prometheus sees no increase in a series that begins with 500, so of an actor's first failures no alert would tell.
+    """
+    for spec in registry.all_specs():
+        actor = labels.actor(spec.name)
+        completed.labels(actor, labels.queue(spec.queue), Status.DEAD.value)
+        for status in (Status.DEAD, Status.RETRYING):
+            attempts.labels(actor, status.value)
 
 
 def _count(*, verb: str, moves: Sequence[Moved], **_: Any) -> None:

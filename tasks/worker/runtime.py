@@ -102,6 +102,7 @@ class WorkerRuntime:
         # Dramatiq's threads start before the watchdog, and the first task may keep the interpreter.
         self._recorder.tick()
         notifier.notify(Event.DUE_ANYWHERE)
+        metrics.begin_failures_at_zero()
         # Before the first task runs: an actor may keep the lock that a new thread needs.
         task_stats.recorder.start()
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
@@ -58,11 +59,16 @@ class Prometheus(NamedTuple):
         return float(found[0]["value"][1]) if found else -1
 
 
+def require_prometheus() -> None:
+    """Skip the test without Prometheus; in CI fail."""
+    if shutil.which("prometheus") is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("prometheus is missing: apt install prometheus")
+
+
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     """Run compose's services, each worker with two processes, and give them something to do."""
-    if shutil.which("prometheus") is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("prometheus is missing: apt install prometheus")
+    require_prometheus()
     alive = "SELECT count(*) FROM callboard_worker WHERE status = 'ALIVE'"
     with running(
         {"WORKER_PROCESSES": "2", "WORKER_THREADS": "2"}, scale={"worker_medium": 1, "worker_low": 1}
@@ -74,9 +80,17 @@ def stack() -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def prometheus(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     folder = tmp_path_factory.mktemp("prometheus")
+    with scraping(stack, folder, rules=DEPLOY / "prometheus" / "alerts.yml") as server:
+        work(stack)
+        yield server
+
+
+@contextmanager
+def scraping(stack: Stack, folder: Path, *, rules: Path) -> Iterator[Prometheus]:
+    """Run a server in a folder that scrapes every process of a stack each second; wait until it has."""
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(DEPLOY / "prometheus" / "alerts.yml")],
+        "rule_files": [str(rules)],
         "scrape_configs": [
             {
                 "job_name": "callboard",
@@ -102,7 +116,6 @@ def prometheus(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     try:
         targets = sum(len(stack.replicas(name)) for name in SERVICES)
         wait_until(lambda: _is_up(server, targets), timeout=60, interval=0.5, what=(folder / "log").read_text)
-        work(stack)
         yield server
     finally:
         process.terminate()

@@ -211,6 +211,24 @@ def test_once_checks_everything_and_leaves_nothing_running(project: Project) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_the_demo_fills_an_empty_stack_once(project: Project) -> None:
+    shutil.copytree(ROOT / "examples", project.folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    with project.running("--demo") as up:
+        assert "All of it is made up; its tasks have the tag 'demo'." in up.text
+        (failure,) = up.call("failures?actor=charge_card&error_type=KeyError")["results"]
+        assert failure["open"] > 20
+        # The workers know the shop's actors, and its schedules fire.
+        assert up.call("tasks", {"actor": "charge_card", "payload": {"order": 1, "cents": 2, "currency": "CHF"}})
+        newest = "tasks?actor=charge_card&limit=1"
+        assert wait_for(lambda: up.call(newest)["results"][0]["status"] == "SUCCEEDED", seconds=30)
+    again = project.run("up", "--demo", "--port", str(free_port()))
+    assert again.returncode == 1
+    assert "expected an empty stack, but there are tasks" in again.stdout + again.stderr
+    assert again.stderr.splitlines()[-1].endswith("without --demo everything starts with the data that is there")
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_once_fails_when_the_check_does(project: Project) -> None:
     project.environment["BUILTIN_ACTORS"] = "false"

@@ -44,10 +44,14 @@ def of_its_own(settings, tmp_path):
 
 
 def figures() -> dict[str, float]:
-    lines = [line for line in metrics.render().decode().splitlines() if not line.startswith("#")]
-    found = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+    found = figures_of(metrics.render().decode())
     found.pop("callboard_gauges_age_seconds", None)
     return found
+
+
+def figures_of(page: str) -> dict[str, float]:
+    lines = [line for line in page.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
 def count_elsewhere(folder: Path, count: int, actor: str = "elsewhere") -> None:
@@ -96,6 +100,16 @@ def test_retries_are_counted(worker, django_capture_on_commit_callbacks):
         factories.make_task(Status.RETRYING, worker=worker)
     name = 'job_retries_total{actor="act",queue="default"}'
     assert figures()[name] == before.get(name, 0) + 1
+
+
+def test_an_actor_that_never_failed_has_counts_of_0_so_that_its_first_failures_are_an_increase():
+    metrics.begin_failures_at_zero()
+    found = figures_of(metrics.render_counters().decode())
+    for name in ("demo_hang", "act"):
+        for series in ("callboard_attempts_total", "jobs_completed_total"):
+            queue = ',queue="default"' if series.startswith("jobs") else ""
+            assert f'{series}{{actor="{name}"{queue},status="DEAD"}}' in found
+        assert f'callboard_attempts_total{{actor="{name}",status="RETRYING"}}' in found
 
 
 def test_latency_counts_from_when_a_task_was_due(worker, django_capture_on_commit_callbacks):

@@ -56,6 +56,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=int, help="the port of the api (default: API_PORT, 8000)")
         parser.add_argument("--grpc-port", type=int, help="the port of gRPC (default: GRPC_PORT, 50051)")
+        parser.add_argument(
+            "--demo", action="store_true", help="fill the stack, which must be empty, with the made-up day of a shop"
+        )
         mode = parser.add_mutually_exclusive_group()
         mode.add_argument(
             "--once", action="store_true", help="run a short end-to-end check, then stop; exit with 0 or 1"
@@ -63,8 +66,16 @@ class Command(BaseCommand):
         mode.add_argument("--reload", action="store_true", help="restart when a file of this project changes")
 
     def handle(
-        self, *args: Any, port: int | None, grpc_port: int | None, once: bool, reload: bool, **options: Any
+        self,
+        *args: Any,
+        port: int | None,
+        grpc_port: int | None,
+        demo: bool,
+        once: bool,
+        reload: bool,
+        **options: Any,
     ) -> None:
+        self.is_demo = demo
         # A check may run beside another stack; a person who types an address needs a known port.
         self.port = (free_port() if once else conf.API_PORT) if port is None else _checked(port)
         self.grpc_port = (free_port() if once else conf.GRPC_PORT) if grpc_port is None else _checked(grpc_port)
@@ -113,6 +124,8 @@ class Command(BaseCommand):
             cleanup.callback(children.stop, is_forced=lambda: self.is_forced)
             cleanup.callback(self._announce_stop, children)
             self._prepare(children)
+            if self.is_demo:
+                self._fill(children)
             found = {**environment, "API_URL": self._url()}
             cleanup.enter_context(_written(conf.VAR_DIR / "run.env", found))
             children.start(*self._processes(environment["BROKER_URL"]))
@@ -162,6 +175,15 @@ class Command(BaseCommand):
             children.run("prepare", command)
         except subprocess.CalledProcessError as error:
             raise LaunchError("the database could not be prepared, see above") from error
+
+    def _fill(self, children: Children) -> None:
+        """Write the demo's history, before anything runs."""
+        try:
+            children.run("demo", [sys.executable, "manage.py", "callboard", "demo", "--history"])
+        except subprocess.CalledProcessError as error:
+            raise LaunchError(
+                "the demo needs an empty stack, see above; without --demo everything starts with the data that is there"
+            ) from error
 
     def _wait_for_api(self, children: Children) -> None:
         deadline = time.monotonic() + _START_SECONDS

@@ -1,0 +1,1 @@
+"""A shop, and a day of its history with a bad deploy in it."""
