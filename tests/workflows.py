@@ -18,6 +18,11 @@ INVARIANTS = {
               CASE WHEN task.status IN ('SUCCEEDED', 'DEAD', 'CANCELLED') THEN task.status ELSE 'WAITING' END
           AND task.settled_as IS NOT NULL
         UNION ALL
+        SELECT batch.id FROM callboard_batch AS batch
+        WHERE batch.settled_as IS DISTINCT FROM
+              CASE WHEN batch.status IN ('SUCCEEDED', 'FAILED', 'CANCELLED') THEN batch.status ELSE 'WAITING' END
+          AND batch.settled_as IS NOT NULL
+        UNION ALL
         SELECT edge.child_id FROM callboard_dependency AS edge WHERE edge.state = 'NEW'""",
     "what has a cause is CANCELLED, by a parent that failed": """
         SELECT task.id FROM callboard_task AS task WHERE task.cause_id IS NOT NULL AND (
@@ -29,5 +34,12 @@ INVARIANTS = {
         WHERE edge.state <> CASE
             WHEN task.status NOT IN ('SUCCEEDED', 'DEAD', 'CANCELLED') THEN 'OPEN'
             WHEN task.status = 'SUCCEEDED' OR edge.on_failure = 'run' THEN 'MET'
+            WHEN edge.on_failure = 'block' THEN 'OPEN' ELSE 'FAILED' END
+        UNION ALL
+        SELECT edge.child_id
+        FROM callboard_dependency AS edge JOIN callboard_batch AS batch ON batch.id = edge.parent_id
+        WHERE edge.state <> CASE
+            WHEN batch.status NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED') THEN 'OPEN'
+            WHEN batch.status = 'SUCCEEDED' OR edge.on_failure = 'run' THEN 'MET'
             WHEN edge.on_failure = 'block' THEN 'OPEN' ELSE 'FAILED' END""",
 }

@@ -29,6 +29,7 @@ from tasks import registry
 from tasks.models.ids import CLOCKS_AGREE, first_id_at, new_id
 from tasks.models.listing import ListedQuerySet
 from tasks.models.search_keys import SearchKeys, has_any_key, has_keys, key
+from tasks.models.settlement import is_unsettled
 from tasks.models.unique_index import UniqueIndex
 from tasks.priority import HIGHEST, LOWEST, Band, band_of
 from tasks.states import DUE, FINAL, WAITING, Status, StepKind
@@ -46,12 +47,6 @@ _IS_AT_REST = Q(status__in=_AT_REST)
 _IN_ANY_STATUS = _IS_AT_REST | Q(status=Status.QUEUED) | Q(status=Status.RUNNING)
 #: The statuses that ``task_by_status_idx`` lists in the order of ids.
 _LISTED_BY_STATUS = (Status.BLOCKED, Status.CANCELLED, Status.DEAD, Status.RETRYING)
-
-#: A parent whose status is not what its edges were last settled by. Whatever verb moves it, the row then enters the
-#: index. CHECK is no status, so work that was cut short cannot look done when a second life ends as the first did.
-_IS_UNSETTLED = Q(settled_as="WAITING", status__in=sorted(FINAL)) | (
-    Q(settled_as__in=sorted({"CHECK", *FINAL})) & (Q(settled_as__lt=F("status")) | Q(settled_as__gt=F("status")))
-)
 
 
 class TaskQuerySet(ListedQuerySet["Task"]):
@@ -248,7 +243,7 @@ class Task(models.Model):
     pending_parents = models.PositiveIntegerField(
         null=True, blank=True, help_text="Tasks that it still depends on. Empty: it never depended on one."
     )
-    cause_id = models.UUIDField(null=True, blank=True, help_text="The task whose end cancelled this one.")
+    cause_id = models.UUIDField(null=True, blank=True, help_text="The task or batch whose end cancelled this one.")
     settled_as = models.CharField(
         max_length=9,
         null=True,
@@ -338,7 +333,7 @@ class Task(models.Model):
                 condition=Q(expires_at__isnull=False, status__in=sorted({*DUE, Status.QUEUED, Status.BLOCKED})),
             ),
             # The leader: parents that have ended, or begun a second life, and whose children do not know yet.
-            models.Index("id", name="task_unsettled_idx", condition=_IS_UNSETTLED),
+            models.Index("id", name="task_unsettled_idx", condition=is_unsettled(FINAL)),
             # The result of a message whose id is not its task's.
             models.Index("message_id", name="task_message_idx", condition=Q(message_id__isnull=False)),
             # Lists of one owner's tasks.

@@ -169,7 +169,8 @@ def show_workflow(options: Namespace, out: Output) -> None:
     parents, url = parents_of(found[:limit]), lists.address("api-tasks")
     rows = [workflows.node_as_dict(task, url=url, parents=parents) for task in found[:limit]]
     for row in rows:
-        row["waits_for"] = [edge["id"] for edge in row["depends_on"] if edge["state"] in _WAITED_FOR]
+        waited_for = [edge for edge in row["depends_on"] if edge["state"] in _WAITED_FOR]
+        row["waits_for"] = [edge["id"] or f"batch:{edge['batch']}" for edge in waited_for]
     out.rows(rows, _WORKFLOW, has_more=len(found) > limit or not workflow.is_complete)
 
 

@@ -128,16 +128,18 @@ UNIQUE_ON_CONFLICT_REPLACE: UniqueOnConflict
 UNIQUE_ON_CONFLICT_REJECT: UniqueOnConflict
 
 class Dependency(_message.Message):
-    __slots__ = ("id", "ref", "on_failure", "state")
+    __slots__ = ("id", "ref", "batch", "on_failure", "state")
     ID_FIELD_NUMBER: _ClassVar[int]
     REF_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
     ON_FAILURE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     id: str
     ref: str
+    batch: str
     on_failure: OnFailure
     state: EdgeState
-    def __init__(self, id: _Optional[str] = ..., ref: _Optional[str] = ..., on_failure: _Optional[_Union[OnFailure, str]] = ..., state: _Optional[_Union[EdgeState, str]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., ref: _Optional[str] = ..., batch: _Optional[str] = ..., on_failure: _Optional[_Union[OnFailure, str]] = ..., state: _Optional[_Union[EdgeState, str]] = ...) -> None: ...
 
 class Unique(_message.Message):
     __slots__ = ("key", "until", "ttl_seconds", "on_conflict", "max_wait_seconds", "outcome")
