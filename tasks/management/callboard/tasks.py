@@ -12,7 +12,6 @@ from tasks.contract.dependencies import parents_of
 from tasks.contract.journal import event_as_dict
 from tasks.contract.pages import DEFAULT_LIMIT
 from tasks.contract.sight import Lens, Sees
-from tasks.contract.signals import checked_name, checked_payload
 from tasks.contract.tasks import FILTERS, UNSEEN, attempt_as_dict, log_as_dict, running_log, step_as_dict, task_as_dict
 from tasks.lifecycle import Author
 from tasks.management.callboard import lists, operator, parsing, payload, verbs
@@ -186,11 +185,10 @@ def retry(options: Namespace, out: Output) -> None:
 
 def signal(options: Namespace, out: Output) -> None:
     """Give a task a signal."""
-    name = checked_name(options.name)
-    given = checked_payload(payload.read(options.payload) if options.payload else None)
-    lifecycle.signal(options.id, name, given, by=operator.author(options))
+    given = payload.read(options.payload) if options.payload else None
+    lifecycle.signal(options.id, options.name, given, by=operator.author(options))
     task = lists.find(Task.objects.all(), options.id)
-    out.record({"id": str(task.pk), "status": str(task.status), "signal": name}, hidden=(), parts={})
+    out.record({"id": str(task.pk), "status": str(task.status), "signal": options.name}, hidden=(), parts={})
 
 
 def _cancel(task_id: UUID, by: Author) -> str:
