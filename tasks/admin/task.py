@@ -46,6 +46,7 @@ from tasks.contract.workflows import whole_of
 from tasks.errors import CallboardError
 from tasks.masking import masked
 from tasks.models import Attempt, Batch, Journal, Step, Task
+from tasks.queries.dependencies import workflow_of
 from tasks.states import DUE, ObjectKind, OperationVerb, Status
 from tasks.submission import FIELDS, Seconds, WholeNumber
 
@@ -145,10 +146,19 @@ RETRY = Verb(
 )
 
 
+#: Tasks of a workflow that its buttons are decided by: more would make a page slow.
+_MOST_LOOKED_AT = 200
+
+
+def _beginning(task: Task) -> tuple[Sequence[UUID], bool]:
+    found = workflow_of(task.pk, most=_MOST_LOOKED_AT)
+    return found.ids, found.is_complete
+
+
 def _workflow(action: Action) -> Whole:
     return Whole(
         name="workflow",
-        with_more=lambda rows: rows.linked(),
+        beginning=_beginning,
         ids_of=lambda row, caller: whole_of(row, caller=caller, action=action),
     )
 
@@ -169,6 +179,7 @@ RETRY_WORKFLOW = replace(
     "with fresh retries, each after its parents; what was cancelled because a parent failed follows that parent.",
     condition="Only dead and cancelled tasks can run again, if their arguments still fit the actor.",
     legal=lambda rows: rows.retryable_with_workflow(),
+    following=lambda rows: rows.cancelled_by_parents(),
     run=lambda ids, by: len(lifecycle.retry_workflow(ids, by=by)),
     whole=_workflow(RETRY_TASK),
 )

@@ -83,10 +83,10 @@ class TaskQuerySet(ListedQuerySet["Task"]):
         """Dead, or cancelled, but not by a parent's end: the second life of that parent brings them back."""
         return self.retryable().filter(cause_id=None).exclude(status=Status.RETRYING)
 
-    def linked(self) -> Self:
-        """Parents or children of other tasks."""
-        children = apps.get_model("callboard", "Dependency").objects.filter(parent=OuterRef("pk"))
-        return self.filter(Q(pending_parents__isnull=False) | Exists(children))
+    def cancelled_by_parents(self) -> Self:
+        """Cancelled by the end of another task: a second life of that brings them back."""
+        causes = self.model.objects.filter(pk=OuterRef("cause_id"))
+        return self.filter(Exists(causes), status=Status.CANCELLED)
 
     def waiting_for_signal(self) -> Self:
         """Suspended until a signal comes."""

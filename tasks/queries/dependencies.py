@@ -57,9 +57,14 @@ SELECT id, is_batch FROM part LIMIT %(most)s
 """
 
 
-def workflow_of(task_id: UUID) -> Workflow:
-    """Find the tasks that are linked to a task over any number of dependencies, itself among them."""
-    found = fetch(_WORKFLOW, {"id": task_id, "most": MOST_IN_WORKFLOW + 1})
-    parts = found[:MOST_IN_WORKFLOW]
+def workflow_of(task_id: UUID, *, most: int | None = None) -> Workflow:
+    """Find the tasks that are linked to a task over any number of dependencies, itself among them.
+
+    Parameters:
+        most: stop after so many; ``MOST_IN_WORKFLOW`` by default.
+    """
+    most = MOST_IN_WORKFLOW if most is None else most
+    found = fetch(_WORKFLOW, {"id": task_id, "most": most + 1})
+    parts = found[:most]
     ids, batch_ids = ([id for id, is_batch in parts if is_batch == wanted] for wanted in (False, True))
-    return Workflow(ids, len(found) <= MOST_IN_WORKFLOW, batch_ids)
+    return Workflow(ids, len(found) <= most, batch_ids)
