@@ -17,7 +17,15 @@ from tasks import lifecycle
 from tasks.admin import actors
 from tasks.admin.change_list import BoundedChangeList
 from tasks.admin.display import display, display_json, display_limit, display_time
-from tasks.admin.filters import ActorFilter, BandFilter, CreatedFilter, EndedFilter, QueueFilter, StatusFilter
+from tasks.admin.filters import (
+    ActorFilter,
+    BandFilter,
+    CreatedFilter,
+    EndedFilter,
+    QueueFilter,
+    StatusFilter,
+    WaitingFilter,
+)
 from tasks.admin.formatting import (
     EMPTY,
     badge,
@@ -244,7 +252,7 @@ class TaskAdmin(OperatedAdmin):
         display("created", lambda task: relative_time(task.created_at)),
         display("timing", _timing),
     )
-    list_filter = (StatusFilter, BandFilter, QueueFilter, ActorFilter, CreatedFilter, EndedFilter)
+    list_filter = (StatusFilter, WaitingFilter, BandFilter, QueueFilter, ActorFilter, CreatedFilter, EndedFilter)
     search_fields = ("id",)
     search_help_text = "ID, trace ID, tag or actor"
     summary_fields = (

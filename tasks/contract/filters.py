@@ -13,6 +13,7 @@ from tasks.contract import fields
 from tasks.contract.fields import InvalidValue, Reader
 from tasks.contract.pages import PAGE_PARAMETERS
 from tasks.priority import BANDS, HIGHEST, LOWEST, Band
+from tasks.states import LISTED_OBSTACLES, Obstacle
 
 _Row = TypeVar("_Row", bound=Model)
 _Choice = TypeVar("_Choice", bound=Enum)
@@ -59,6 +60,14 @@ def choice(kind: type[_Choice]) -> Reader:
             ) from None
 
     return read
+
+
+def obstacle(value: str) -> Obstacle:
+    """Read why a task waits, in upper or lower case."""
+    for one in LISTED_OBSTACLES:
+        if value.lower() == one.value:
+            return one
+    raise InvalidValue("invalid", f"expected one of {', '.join(LISTED_OBSTACLES)}, got {fields.quoted(value)}")
 
 
 def moment(value: str) -> datetime:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.contract import fields
 from tasks.contract.dependencies import Parents, links_as_dict, parents_of
-from tasks.contract.filters import Filter, band, choice, moment, priority
+from tasks.contract.filters import Filter, band, choice, moment, obstacle, priority
 from tasks.contract.sight import Lens, Sees
 from tasks.contract.values import error_as_dict, last_error_as_dict, number, timestamp
 from tasks.lifecycle import Receipt
@@ -33,6 +33,7 @@ FILTERS: Mapping[str, Filter] = {
     "tag": Filter(fields.text(100), TaskQuerySet.tagged),
     "schedule": Filter(fields.identifier, TaskQuerySet.of_schedule),
     "batch": Filter(fields.identifier, TaskQuerySet.of_batch),
+    "waiting_for": Filter(obstacle, TaskQuerySet.waiting_for),
     "created_after": Filter(moment, TaskQuerySet.created_after),
     "created_before": Filter(moment, TaskQuerySet.created_before),
     "run_after": Filter(moment, TaskQuerySet.running_after),

@@ -32,7 +32,7 @@ from tasks.models.search_keys import SearchKeys, has_any_key, has_keys, key
 from tasks.models.settlement import is_unsettled
 from tasks.models.unique_index import UniqueIndex
 from tasks.priority import HIGHEST, LOWEST, Band, band_of
-from tasks.states import DUE, FINAL, WAITING, Status, StepKind
+from tasks.states import DUE, FINAL, WAITING, Obstacle, Status, StepKind
 from tasks.submission import OwnerId
 
 #: A task that is due by the database's clock is not called early because this process's clock is that much behind.
@@ -90,10 +90,26 @@ class TaskQuerySet(ListedQuerySet["Task"]):
 
     def waiting_for_signal(self) -> Self:
         """Suspended until a signal comes."""
+        return self._served_by_status(Status.PENDING).filter(self._lacks_signal())
+
+    def waiting_for(self, obstacle: Obstacle) -> Self:
+        """Waiting for one of ``LISTED_OBSTACLES``."""
+        if obstacle == Obstacle.PARENTS:
+            return self.in_status([Status.BLOCKED])
+        if obstacle == Obstacle.SIGNAL_MISSING:
+            return self.waiting_for_signal()
+        rows = self._served_by_status(*DUE).filter(status__in=DUE)
+        if obstacle == Obstacle.QUEUE_PAUSED:
+            paused = apps.get_model("callboard", "Queue").objects.filter(paused_at__isnull=False)
+            return rows.filter(queue__in=paused.values("pk"))
+        return rows.filter(~self._lacks_signal(), run_at__gt=Now())
+
+    @staticmethod
+    def _lacks_signal() -> Q:
         steps = apps.get_model("callboard", "Step").objects
         come = steps.filter(task_id=OuterRef("task_id"), kind=StepKind.SIGNAL, name=OuterRef("name"))
         waits = steps.filter(~Exists(come), task_id=OuterRef("pk"), kind=StepKind.WAIT)
-        return self._served_by_status(Status.PENDING).filter(Exists(waits), status=Status.PENDING, attempt__gt=0)
+        return Q(Exists(waits), status=Status.PENDING, attempt__gt=0)
 
     def final(self) -> Self:
         """Ended."""

@@ -360,7 +360,7 @@ class GetTaskResponse(_message.Message):
     def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ...) -> None: ...
 
 class ListTasksRequest(_message.Message):
-    __slots__ = ("status", "actor", "queue", "band", "priority", "tag", "schedule", "created_after", "created_before", "run_after", "run_before", "search", "limit", "cursor", "batch")
+    __slots__ = ("status", "actor", "queue", "band", "priority", "tag", "schedule", "created_after", "created_before", "run_after", "run_before", "search", "limit", "cursor", "batch", "waiting_for")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
@@ -376,6 +376,7 @@ class ListTasksRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FOR_FIELD_NUMBER: _ClassVar[int]
     status: _containers.RepeatedScalarFieldContainer[TaskStatus]
     actor: str
     queue: str
@@ -391,7 +392,8 @@ class ListTasksRequest(_message.Message):
     limit: int
     cursor: str
     batch: str
-    def __init__(self, status: _Optional[_Iterable[_Union[TaskStatus, str]]] = ..., actor: _Optional[str] = ..., queue: _Optional[str] = ..., band: _Optional[_Union[Band, str]] = ..., priority: _Optional[int] = ..., tag: _Optional[str] = ..., schedule: _Optional[str] = ..., created_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., run_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., run_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., search: _Optional[str] = ..., limit: _Optional[int] = ..., cursor: _Optional[str] = ..., batch: _Optional[str] = ...) -> None: ...
+    waiting_for: str
+    def __init__(self, status: _Optional[_Iterable[_Union[TaskStatus, str]]] = ..., actor: _Optional[str] = ..., queue: _Optional[str] = ..., band: _Optional[_Union[Band, str]] = ..., priority: _Optional[int] = ..., tag: _Optional[str] = ..., schedule: _Optional[str] = ..., created_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., run_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., run_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., search: _Optional[str] = ..., limit: _Optional[int] = ..., cursor: _Optional[str] = ..., batch: _Optional[str] = ..., waiting_for: _Optional[str] = ...) -> None: ...
 
 class ListTasksResponse(_message.Message):
     __slots__ = ("tasks", "next_cursor", "previous_cursor", "searched")
