@@ -67,6 +67,18 @@ def _text_fault(value: Any, longest: int) -> Fault:
     return "bad_text", f"expected text without NUL or lone surrogates, got {shown(value)}"
 
 
+#: Of a signal's name, in characters.
+LONGEST_SIGNAL = 100
+_is_signal = text(LONGEST_SIGNAL)
+
+
+def signal_name(value: Any) -> Fault:
+    """Check the name of a signal: a text that can be read aloud."""
+    if fault := _is_signal(value):
+        return fault
+    return None if value.isprintable() else ("bad_text", f"expected printable characters, got {shown(value)}")
+
+
 def number(lowest: float, highest: float, *, unit: str = "") -> Check:
     """Check a number; True and False are none."""
 

@@ -149,6 +149,10 @@ class Obstacle(TextChoices):
     THREADS_BUSY = "threads_busy", "Threads busy"
 
 
+#: Those that the rows tell, so that lists can be filtered by them; others depend on the workers of the moment.
+LISTED_OBSTACLES = (Obstacle.PARENTS, Obstacle.SIGNAL_MISSING, Obstacle.QUEUE_PAUSED, Obstacle.NOT_DUE)
+
+
 class Door(TextChoices):
     """The ways to act on Callboard."""
 

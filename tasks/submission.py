@@ -25,10 +25,14 @@ LONGEST_REF = 100
 
 
 class DependsOn(NamedTuple):
-    """A task that another waits for: its id, or the ``ref`` of one in the same bulk."""
+    """What a task waits for: a task by its id, or by its ``ref`` in the same bulk; or the end of a batch.
 
-    task: UUID | str
+    A batch fails unless all of its tasks succeed.
+    """
+
+    task: UUID | str | None = None
     on_failure: OnFailure = OnFailure.CANCEL
+    batch: UUID | None = None
 
 
 #: As ``max_retries``: never give up. (None is taken: it means "as the actor says".)
@@ -266,8 +270,9 @@ class Submission:
         default=(),
         metadata=_declare(
             Dependencies(),
-            "The tasks that must end first, by id or, in a bulk, by ref. on_failure says what happens when one dies or "
-            "is cancelled: cancel (the default) cancels this task, run lets it run, block leaves it blocked.",
+            "The tasks and batches that must end first; a task by id or, in a bulk, by ref. on_failure says what "
+            "happens when it dies or is cancelled, or a task of the batch does: cancel (the default) cancels this "
+            "task, run lets it run, block leaves it blocked.",
             is_column=False,
         ),
     )

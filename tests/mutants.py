@@ -89,6 +89,20 @@ MUTANTS = (
         "lifecycle/test_batches.py::test_an_old_leader_changes_nothing",
     ),
     Mutant(
+        "term fence of the children of batches",
+        "tasks.lifecycle.release:_LINK_TO_BATCHES",
+        "EXISTS (SELECT FROM lead)",
+        "true",
+        "lifecycle/test_children_of_batches.py::test_an_old_leader_tells_nobody",
+    ),
+    Mutant(
+        "lock of submissions that may close a circle",
+        "tasks.lifecycle.circles:_LOCK",
+        "pg_advisory_xact_lock(hashtext('callboard circles'))",
+        "1",
+        "races/test_batches.py::test_two_halves_of_a_circle_are_not_submitted_side_by_side",
+    ),
+    Mutant(
         "guard of closed batches",
         "tasks.lifecycle.tally:_JOIN",
         "batch.status = 'OPEN'",

@@ -48,6 +48,8 @@ RECOVERY_SECONDS = 60.0
 MOST_IDLE_SECONDS = LEASE_SECONDS + 5
 #: Share of the tasks that depend on an earlier one of their call, and of those that depend on one of the last tasks.
 SHARE_WITH_PARENTS, MOST_RECENT = 0.1, 200
+#: Share of the calls that submit a batch with callbacks, and of the tasks that depend on one of the last batches.
+SHARE_OF_BATCHES, SHARE_AFTER_BATCHES, MOST_RECENT_BATCHES = 0.2, 0.05, 10
 #: Most violations printed for each invariant.
 MOST_SENTENCES = 8
 _TABLES = ("callboard_task", "callboard_worker", "callboard_attempt")
@@ -161,6 +163,8 @@ class Soak:
             *self._bookings(),
         ]
         rows = evidence.rows
+        batches = self.rig.database.query("SELECT status, count(*) FROM callboard_batch GROUP BY status")
+        ((waited,),) = self.rig.database.query("SELECT count(*) FROM callboard_dependency WHERE is_batch")
         successes = Counter(row.task for row in rows.attempts if row.outcome == "SUCCEEDED")
         times = sorted(second for seconds in self.recoveries.values() for second in seconds)
         ended = {task.id for task in rows.tasks if task.status in FINAL}
@@ -168,6 +172,8 @@ class Soak:
             "faults": dict(self.faults),
             "faults_in_all": sum(self.faults.values()),
             "tasks": len(rows.tasks),
+            "batches": dict(batches),
+            "dependencies_on_batches": waited,
             "attempts": len(rows.attempts),
             "workers": len(rows.workers),
             "by_status": dict(Counter(task.status for task in rows.tasks)),
@@ -219,16 +225,21 @@ class Soak:
         self._submitted_at = now
         chosen = self.random.choices(LOAD, weights=[weight for _, weight in LOAD], k=count)
         tasks = [{**fields, "priority": self.random.randint(1, 10)} for fields, _ in chosen]
-        self.rig.client.submit_all(
-            [{**task, "ref": str(place), **self._parents(place)} for place, task in enumerate(tasks)]
-        )
+        linked = [{**task, "ref": str(place), **self._parents(place)} for place, task in enumerate(tasks)]
+        if self.random.random() < SHARE_OF_BATCHES:
+            callback = {"actor": "effect"}
+            self.rig.client.submit_batch(linked, dict.fromkeys(("on_death", "on_complete", "on_success"), callback))
+        else:
+            self.rig.client.submit_all(linked)
 
     def _parents(self, place: int) -> dict[str, Any]:
-        """Let some tasks depend on earlier ones of their call and on others of the last seconds."""
+        """Let some tasks depend on earlier ones of their call, and on other tasks and batches of the last seconds."""
         recent = self.rig.client.history.accepted[-MOST_RECENT:]
         named = [str(self.random.randrange(place))] if place and self.random.random() < SHARE_WITH_PARENTS else []
         if recent and self.random.random() < SHARE_WITH_PARENTS:
             named.append(self.random.choice(recent))
+        if self.rig.client.history.batches and self.random.random() < SHARE_AFTER_BATCHES:
+            named.append("batch:" + self.random.choice(self.rig.client.history.batches[-MOST_RECENT_BATCHES:]))
         # Not "block": a task whose parent died would wait for an operator.
         return {"depends_on": [(one, self.random.choice(["cancel", "run"])) for one in named]}
 

@@ -40,7 +40,7 @@ def confirmation(
     looked = scan(legal.values_list("pk", model_admin.state_field or "pk"), wanted=most + 1)
     named = list(legal.filter(pk__in=[pk for pk, _ in looked.found[:MAX_NAMED]]).order_by("-pk"))
     model_admin.hide_data(request, named)
-    counts = _counts(model_admin, rows, [state for _, state in looked.found], most=most)
+    counts = _counts(model_admin, rows, verb, [state for _, state in looked.found], most=most)
     eligible = sum(count["eligible"] for count in counts)
     noun = model_admin.opts.verbose_name if is_single else model_admin.counted(min(eligible, most))
     unnamed = min(eligible, most) - len(named)
@@ -54,6 +54,7 @@ def confirmation(
         "verb": verb,
         "row": row,
         "is_single": is_single,
+        "has_following": verb.following is not None,
         "back": model_admin.address_of(row.pk) if row else request.get_full_path(),
         "state_label": _state_label(model_admin),
         "counts": [_as_text(count) for count in counts],
@@ -104,7 +105,7 @@ def _state_label(model_admin: ReadOnlyAdmin) -> str:
     return str(field.verbose_name) if field else ""
 
 
-def _counts(model_admin: ReadOnlyAdmin, rows: Any, legal: list[Any], *, most: int) -> list[dict[str, Any]]:
+def _counts(model_admin: ReadOnlyAdmin, rows: Any, verb: Verb, legal: list[Any], *, most: int) -> list[dict[str, Any]]:
     """Count selected and eligible rows by state, up to one more than one action changes.
 
     Parameters:
@@ -113,7 +114,9 @@ def _counts(model_admin: ReadOnlyAdmin, rows: Any, legal: list[Any], *, most: in
     """
     state_field = model_admin.state_field
     states = scan(rows.values_list(state_field or "pk", flat=True), wanted=most + 1).found
+    others = [*verb.following(rows).values_list(state_field, flat=True)] if verb.following and state_field else []
     selected, eligible = (Counter(one if state_field else [""] * len(one)) for one in (states, legal))
+    following = Counter(others)
     field: Any = model_admin.opts.get_field(state_field) if state_field else None
     labels = dict(field.flatchoices) if field else {}
     return [
@@ -121,7 +124,8 @@ def _counts(model_admin: ReadOnlyAdmin, rows: Any, legal: list[Any], *, most: in
             "state": badge(str(state) or "open", str(labels[state])) if labels else "",
             "selected": count,
             "eligible": eligible[state],
-            "skipped": count - eligible[state],
+            "following": following[state],
+            "skipped": count - eligible[state] - following[state],
         }
         for state, count in sorted((selected | eligible).items(), key=lambda pair: -pair[1])
     ]

@@ -20,7 +20,7 @@ from tasks.models import Batch, BatchQuerySet, Queue, Task, TaskQuerySet
 from tasks.priority import BANDS
 from tasks.queries import counts
 from tasks.queries.throughput import ended_in
-from tasks.states import BatchStatus, Status, WorkerStatus
+from tasks.states import LISTED_OBSTACLES, BatchStatus, Obstacle, Status, WorkerStatus
 
 
 class KnownValuesFilter(admin.SimpleListFilter):
@@ -232,6 +232,21 @@ class BandFilter(KnownValuesFilter):
     def filtered(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
         """Keep one band."""
         return rows.in_band(next(band for band in BANDS if band.name == value))
+
+
+class WaitingFilter(KnownValuesFilter):
+    """By why a task waits."""
+
+    title = "waiting for"
+    parameter_name = "waiting_for"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        """List the reasons."""
+        return [(one.value, one.label) for one in LISTED_OBSTACLES]
+
+    def filtered(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
+        """Keep the tasks that wait for this."""
+        return rows.waiting_for(Obstacle(value))
 
 
 class CreatedFilter(KnownValuesFilter):

@@ -149,7 +149,7 @@ class OperatedAdmin(ReadOnlyAdmin):
     def _verb_buttons(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
         if row is None:
             return []
-        rows = self._rows().filter(pk=row.pk)
+        rows = self._rows()
         return [
             {
                 "label": verb.label,
@@ -157,7 +157,7 @@ class OperatedAdmin(ReadOnlyAdmin):
                 "url": reverse(f"admin:{self._verb_url_name()}", args=[quote(row.pk), verb.name]),
             }
             for verb in self._permitted(request)
-            if verb.offered(rows).exists()
+            if verb.is_offered(row, rows)
         ]
 
     def _permitted(self, request: HttpRequest) -> list[Verb]:

@@ -28,11 +28,13 @@ from tasks.admin.filters import (
     QueueFilter,
     StatusFilter,
     TagFilter,
+    WaitingFilter,
 )
 from tasks.admin.formatting import (
     EMPTY,
     badge,
     code,
+    count_text,
     duration,
     escape_invisible,
     exact_time,
@@ -58,7 +60,8 @@ from tasks.contract.tasks import filters_for, log_as_dict, running_log
 from tasks.contract.workflows import whole_of
 from tasks.errors import CallboardError
 from tasks.masking import masked
-from tasks.models import Attempt, Journal, Step, Task, TaskQuerySet
+from tasks.models import Attempt, Batch, Journal, Step, Task, TaskQuerySet
+from tasks.queries.dependencies import workflow_of
 from tasks.states import DUE, ObjectKind, OperationVerb, Status
 from tasks.submission import FIELDS, Seconds, WholeNumber
 
@@ -160,10 +163,19 @@ RETRY = Verb(
 )
 
 
+#: Tasks of a workflow that its buttons are decided by: more would make a page slow.
+_MOST_LOOKED_AT = 200
+
+
+def _beginning(task: Task) -> tuple[Sequence[UUID], bool]:
+    found = workflow_of(task.pk, most=_MOST_LOOKED_AT)
+    return found.ids, found.is_complete
+
+
 def _workflow(action: Action) -> Whole:
     return Whole(
         name="workflow",
-        with_more=lambda rows: rows.linked(),
+        beginning=_beginning,
         ids_of=lambda row, caller: whole_of(row, caller=caller, action=action),
     )
 
@@ -184,6 +196,7 @@ RETRY_WORKFLOW = replace(
     "with fresh retries, each after its parents; what was cancelled because a parent failed follows that parent.",
     condition="Only dead and cancelled tasks can run again, if their arguments still fit the actor.",
     legal=lambda rows: rows.retryable_with_workflow(),
+    following=lambda rows: rows.cancelled_by_parents(),
     run=lambda ids, by: len(lifecycle.retry_workflow(ids, by=by)),
     whole=_workflow(RETRY_TASK),
 )
@@ -249,7 +262,7 @@ class TaskAdmin(OperatedAdmin):
         display("timing", _timing),
     )
     list_filter = (
-        *(StatusFilter, CreatedFilter, BandFilter, QueueFilter, ActorFilter),
+        *(StatusFilter, WaitingFilter, CreatedFilter, BandFilter, QueueFilter, ActorFilter),
         *(TagFilter, OwnerFilter, ErrorTypeFilter, EndedFilter),
     )
     search_fields = ("id",)
@@ -366,12 +379,17 @@ class TaskAdmin(OperatedAdmin):
 
 
 def _cause(task: Task) -> str:
-    """Say which parent's end cancelled a task, with a link to it."""
+    """Say whose end cancelled a task, with a link to it."""
     for cause in causes_of([task]).values():
         before, name, after = cause.sentence.partition(cause.name)
-        link = format_html('<a href="{}"><bdi>{}</bdi></a>', _address(cause.id), escape_invisible(name))
+        address = _batch_address(cause.id) if cause.is_batch else _address(cause.id)
+        link = format_html('<a href="{}"><bdi>{}</bdi></a>', address, escape_invisible(name))
         return format_html("{}{}{}", before, link if cause.status else name, after)
     return ""
+
+
+def _batch_address(batch_id: UUID) -> str:
+    return reverse("admin:callboard_batch_change", args=[batch_id])
 
 
 def _address(task_id: UUID) -> str:
@@ -383,19 +401,33 @@ def _relatives(title: str, edges: Any, side: str) -> dict[str, Any]:
     found = list(edges.order_by(f"{side}_id")[: MAX_RELATIVES + 1])
     ids = [getattr(edge, f"{side}_id") for edge in found[:MAX_RELATIVES]]
     tasks = Task.objects.only("actor", "status").in_bulk(ids)
+    batches = _batches([id for id, edge in zip(ids, found, strict=False) if side == "parent" and edge.is_batch])
     return {
         "title": title,
         "is_cut": len(found) > MAX_RELATIVES,
         "rows": [
             {
                 "id": str(id),
+                "address": _address(id),
                 "actor": shortened(tasks[id].actor, MAX_NAME_LENGTH) if id in tasks else "",
                 "status": _state(tasks[id]) if id in tasks else "removed",
                 "on_failure": edge.get_on_failure_display(),
+                **batches.get(id, {}),
             }
             for id, edge in zip(ids, found, strict=False)
         ],
     }
+
+
+def _batches(ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Describe the batches among the parents of a task."""
+    found: dict[UUID, dict[str, Any]] = {id: {"actor": "batch", "address": _batch_address(id)} for id in ids}
+    for batch in Batch.objects.with_news().filter(pk__in=ids):
+        ended = f"{count_text(batch.count('total') - batch.unfinished)} of {count_text(batch.count('total'))} ended"
+        name = shortened(batch.name, MAX_NAME_LENGTH) or "batch"
+        status = badge(batch.status, batch.get_status_display())
+        found[batch.pk] |= {"actor": name, "status": status, "progress": ended}
+    return found
 
 
 def _exactly(text: str) -> Task | None:

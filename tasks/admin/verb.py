@@ -15,12 +15,12 @@ class Whole:
 
     Parameters:
         name: as in "3 tasks of the {workflow} of act".
-        with_more: keeps the rows that belong to one with other rows.
+        beginning: finds the ids of the first rows of a row's whole, and tells whether these are all.
         ids_of: finds the ids of all rows of a row's whole that this caller may do it to.
     """
 
     name: str
-    with_more: Callable[[Any], Any]
+    beginning: Callable[[Any], tuple[Sequence[Any], bool]]
     ids_of: Callable[[Any, Caller], Sequence[Any]]
 
 
@@ -41,6 +41,7 @@ class Verb:
         run: applies the verb to the rows with these ids for this author; returns how many it changed.
         many: the operation that does it to all matches of a list; None does at most ``confirmation.MAX_AT_ONCE``.
         whole: what it acts on when it is asked for one row. Such a verb is not offered above lists.
+        following: of the rows of a whole, those that are not acted on and yet are not left alone.
     """
 
     name: str
@@ -56,10 +57,18 @@ class Verb:
     is_danger: bool = False
     many: OperationVerb | None = None
     whole: Whole | None = None
+    following: Callable[[Any], Any] | None = None
 
-    def offered(self, rows: Any) -> Any:
-        """Keep the rows whose pages have its button: to look through a whole would make a page slow."""
-        return self.whole.with_more(rows) if self.whole else self.legal(rows)
+    def is_offered(self, row: Any, rows: Any) -> bool:
+        """Tell whether the page of a row has its button: a whole that is too large to look through has.
+
+        Parameters:
+            rows: all rows, to choose from.
+        """
+        ids, is_complete = self.whole.beginning(row) if self.whole else ([row.pk], True)
+        if self.whole and len(ids) == 1:
+            return False
+        return not is_complete or self.legal(rows.filter(pk__in=ids)).exists()
 
 
 def one_by_one(act: Callable[[Any, Author], Any], *, refusals: tuple[type[Exception], ...]) -> Callable[..., int]:

@@ -80,7 +80,7 @@ UNIQUE: Mapping[str, Schema] = {
 }
 
 
-_ON_FAILURE = about(or_null(enum(OnFailure)), "What a death or cancellation does to this task; default: cancel.")
+_ON_FAILURE = about(or_null(enum(OnFailure)), "What its failure does to this task; default: cancel.")
 _DEPENDS_ON: Schema = {
     "oneOf": [
         ID,
@@ -88,6 +88,7 @@ _DEPENDS_ON: Schema = {
         body(
             {"ref": about(text(LONGEST_REF), "A task of the same bulk."), "on_failure": _ON_FAILURE}, required=["ref"]
         ),
+        body({"batch": about(ID, "A batch that exists."), "on_failure": _ON_FAILURE}, required=["batch"]),
     ]
 }
 

@@ -20,6 +20,7 @@ from tasks.contract.schedules import DEFAULT_PREVIEWED, MOST_PREVIEWED
 from tasks.contract.stats import DEFAULT_MINUTES, LONGEST_MINUTES
 from tasks.queries.stats import Window
 from tasks.states import (
+    LISTED_OBSTACLES,
     BatchStatus,
     DeathReason,
     Door,
@@ -92,6 +93,7 @@ _TASK_FILTERS = [
     ),
     _query("schedule", ID, "The id of the schedule that made the task."),
     _query("batch", ID, "The id of the batch that counts the task."),
+    _query("waiting_for", enum(LISTED_OBSTACLES), f"Why it waits, as in its `waiting_for`. {_IN_ANY_CASE}"),
     _query("created_after", TIME, "Submitted after this time."),
     _query("created_before", TIME, "Submitted before this time."),
     _query("run_after", TIME, "With a run_at after this time."),

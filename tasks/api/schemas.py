@@ -63,8 +63,9 @@ TRACE_ID: Schema = {**TEXT, "pattern": "^[0-9a-f]{32}$"}
 
 _EDGE = an_object(
     {
-        "id": about(ID, "The task that this one depends on; it may have been removed since."),
-        "on_failure": about(enum(OnFailure), "What its death or cancellation does to this task."),
+        "id": about(or_null(ID), "The task that this one depends on; it may have been removed since. null: a batch."),
+        "batch": about(or_null(ID), "The batch that it depends on; null: a task."),
+        "on_failure": about(enum(OnFailure), "What its failure does to this task: death, cancellation, FAILED."),
         "state": about(
             enum(EdgeState),
             "NEW and OPEN: this task waits for it. MET: it need not wait any longer. FAILED: it was cancelled with it.",
@@ -202,10 +203,13 @@ _TASK = {
         "says what the row alone tells.",
     ),
     "depends_on": array(
-        _EDGE, description="The tasks that it depends on, oldest first: the first 100. GET tasks/{id}/workflow has all."
+        _EDGE,
+        description="The tasks and batches that it depends on: the oldest 100. GET tasks/{id}/workflow has all.",
     ),
-    "cause_id": about(or_null(ID), "The task whose death or cancellation cancelled this one; null: none did."),
-    "cause": about(or_null(TEXT), "The same as a sentence, which names the task and its actor; null: none did."),
+    "cause_id": about(or_null(ID), "The task or batch whose failure cancelled this one; null: none did."),
+    "cause": about(
+        or_null(TEXT), "The same as a sentence, which names the task and its actor, or the batch; null: none did."
+    ),
     # Reserved for later releases, so that the format stays the same.
     "ref": about(or_null(TEXT), _LATER),
     "unique": about(or_null(an_object(_UNIQUE)), "The unique key of its submission; null: none."),
@@ -215,7 +219,7 @@ _TASK = {
 }
 _NODE = {
     **{name: _TASK[name] for name in ("id", "url", "actor", "queue", "status", "depends_on")},
-    "pending_parents": about(INTEGER, "How many of the tasks that it depends on it still waits for."),
+    "pending_parents": about(INTEGER, "How many of the tasks and batches that it depends on it still waits for."),
     **{name: _TASK[name] for name in ("cause_id", "cause", "created_at", "run_at", "started_at", "finished_at")},
 }
 _WORKFLOW = {
@@ -223,6 +227,9 @@ _WORKFLOW = {
     "statuses": about(
         an_object({str(status): INTEGER for status in Status}, optional=[str(status) for status in Status]),
         "How many of them have each status; without those that none has.",
+    ),
+    "batches": array(
+        ref("Batch"), description="The batches that they wait for: the first 100. Their tasks are not of the workflow."
     ),
     "is_complete": about(BOOLEAN, "Whether these are all. The search stops at 20,000 tasks."),
 }
@@ -285,8 +292,11 @@ _WAITING_FOR = {
     "since": about(TIME, "Since when the queue is paused."),
     "reason": about(or_null(TEXT), "Why the queue is paused; null: nobody said."),
     "run_at": about(TIME, "When the task is due."),
-    "tasks": about(INTEGER, "How many tasks go first, or how many of those it depends on it still waits for."),
-    "parents": array(ID, description="The first of the tasks that it depends on and that it waits for."),
+    "tasks": about(
+        INTEGER, "How many tasks go first, or how many tasks and batches it depends on and still waits for."
+    ),
+    "parents": array(ID, description="Of the first of those: the tasks."),
+    "batches": array(ID, description="Of the first of those: the batches."),
     "schedule_id": about(ID, "The schedule whose jitter it waits for."),
     "scheduled_at": about(TIME, "The fire of that schedule."),
     "signal": about(TEXT, "The signal that the task waits for."),
@@ -386,7 +396,8 @@ _RECENT = {
 FIELD_CODES = (
     *("bad_text", "cycle", "duplicate", "exclusive", "invalid", "masked", "no_zone", "not_allowed", "not_json"),
     *("not_supported", "out_of_range", "required", "taken", "too_deep", "too_large", "too_long", "unknown_actor"),
-    *("unknown_field", "unknown_host", "unknown_parameter", "unknown_queue", "unknown_ref", "unknown_task"),
+    *("unknown_batch", "unknown_field", "unknown_host", "unknown_parameter", "unknown_queue", "unknown_ref"),
+    "unknown_task",
 )
 _FIELD_ERROR = {
     "field": about(TEXT, "The dotted path of a field (`tasks.3.payload.to`), a query parameter or a header."),

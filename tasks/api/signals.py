@@ -13,7 +13,6 @@ from tasks.api.views import ApiView
 from tasks.contract import fields
 from tasks.contract.access import SIGNAL_TASK
 from tasks.contract.journal import take_reason
-from tasks.contract.signals import checked_name, checked_payload
 from tasks.errors import InvalidTask
 
 
@@ -31,5 +30,5 @@ class TaskSignal(ApiView):
         values, errors = fields.read_fields(body, self.FIELDS, refused={})
         if errors:
             raise InvalidTask(errors=errors)
-        lifecycle.signal(task.pk, checked_name(signal), checked_payload(values.get("payload")), by=by)
+        lifecycle.signal(task.pk, signal, values.get("payload"), by=by)
         return answer(request, find_task(request, task_id, SIGNAL_TASK))

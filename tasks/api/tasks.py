@@ -220,7 +220,8 @@ class TaskWorkflow(ApiView):
         workflow = workflows.seen_workflow(task, caller=caller_of(request), view=VIEW_TASK)
         found = page(filtered(workflows.nodes(workflow), asked, {}), asked, order=workflows.OLDEST_FIRST)
         write = partial(workflows.node_as_dict, url=urls_of(request, "api-tasks"), parents=parents_of(found.rows))
-        return Response({**page_as_dict(request, found, write), **workflows.summary(workflow)})
+        whole = workflows.summary(workflow, caller=caller_of(request), url=urls_of(request, "api-batches"))
+        return Response({**page_as_dict(request, found, write), **whole})
 
 
 class TaskAttempts(ApiView):

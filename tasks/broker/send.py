@@ -12,6 +12,7 @@ from dramatiq.common import q_name
 from tasks import registry
 from tasks.errors import FieldError, InvalidTask, UnknownActor
 from tasks.lifecycle import FOR_EVER, DependsOn, Submission
+from tasks.models import Batch
 from tasks.payload import encode
 from tasks.priority import HIGHEST, LOWEST
 from tasks.registry import broker_priority, seconds
@@ -20,14 +21,18 @@ from tasks.unique import Unique
 
 
 def _parents(given: Any) -> list[DependsOn]:
-    """Read the tasks that come first: ids, messages that were sent, or ``DependsOn`` for another ``on_failure``."""
+    """Read what comes first: ids of tasks, messages that were sent, batches, or ``DependsOn``."""
     if isinstance(given, str | bytes | Mapping):
         raise TypeError(given)
-    return [one if isinstance(one, DependsOn) else DependsOn(_id_of(one)) for one in given]
+    return [_parent(one) for one in given]
 
 
-def _id_of(parent: Any) -> UUID:
-    return parent if isinstance(parent, UUID) else UUID(getattr(parent, "message_id", parent))
+def _parent(given: Any) -> DependsOn:
+    if isinstance(given, DependsOn):
+        return given
+    if isinstance(given, Batch):
+        return DependsOn(batch=given.pk)
+    return DependsOn(given if isinstance(given, UUID) else UUID(getattr(given, "message_id", given)))
 
 
 def _batch(given: Any) -> UUID:
@@ -66,7 +71,7 @@ _COLUMNS: dict[str, tuple[str, Any, str]] = {
     "priority": ("priority", _whole, f"a whole number from {LOWEST} to {HIGHEST}"),
     "unique": ("unique", Unique.read, "a key, or an object with one"),
     "tags": ("tags", lambda given: given, "a list of texts"),
-    "depends_on": ("depends_on", _parents, "a list of ids of tasks, or of messages that were sent"),
+    "depends_on": ("depends_on", _parents, "a list of ids of tasks, messages that were sent, batches or DependsOn"),
     "batch": ("batch", _batch, "a batch, or its id"),
 }
 #: Options by which Dramatiq itself would delay a message.

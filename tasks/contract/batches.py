@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from tasks.contract import fields
+from tasks.contract import dependencies, fields
 from tasks.contract.access import ADD_TO_BATCH, VIEW_BATCH, Caller, find_owned, in_reach
 from tasks.contract.fields import Reader
 from tasks.contract.filters import Filter, choice
@@ -94,8 +94,7 @@ def check_reach(batch: Batch, caller: Caller) -> None:
 
 def visible_batches(caller: Caller) -> BatchQuerySet:
     """Narrow batches to those that the caller may see, with their counts."""
-    rows = Batch.objects.with_news()
-    return rows if caller.is_permitted(VIEW_BATCH) else rows.owned_by(caller.owner_id)
+    return dependencies.visible_batches(Batch.objects.with_news(), caller)
 
 
 def batch_as_dict(batch: Batch, *, url: Callable[[str], str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tasks.contract.pages import PAGE_PARAMETERS
 from tasks.masking import is_secret, masked_text
 from tasks.models.payload_path import PayloadValue
 from tasks.priority import BANDS, HIGHEST, LOWEST, Band
+from tasks.states import LISTED_OBSTACLES, Obstacle
 
 #: In characters.
 LONGEST_PAYLOAD_VALUE = 300
@@ -64,6 +65,14 @@ def choice(kind: type[_Choice]) -> Reader:
             ) from None
 
     return read
+
+
+def obstacle(value: str) -> Obstacle:
+    """Read why a task waits, in upper or lower case."""
+    for one in LISTED_OBSTACLES:
+        if value.lower() == one.value:
+            return one
+    raise InvalidValue("invalid", f"expected one of {', '.join(LISTED_OBSTACLES)}, got {fields.quoted(value)}")
 
 
 def moment(value: str) -> datetime:

@@ -9,7 +9,7 @@ from typing import Any
 from tasks.contract import fields
 from tasks.contract.access import VIEW_PAYLOAD, Caller, visible
 from tasks.contract.dependencies import Parents, links_as_dict, parents_of
-from tasks.contract.filters import Filter, band, choice, error_type, moment, payload_value, priority
+from tasks.contract.filters import Filter, band, choice, error_type, moment, obstacle, payload_value, priority
 from tasks.contract.pages import Order
 from tasks.contract.sight import Lens, Sees
 from tasks.contract.values import error_as_dict, last_error_as_dict, number, timestamp
@@ -46,6 +46,7 @@ FILTERS: Mapping[str, Filter] = {
     "payload": Filter(payload_value, TaskQuerySet.with_payload, is_repeatable=True),
     "schedule": Filter(fields.identifier, TaskQuerySet.of_schedule),
     "batch": Filter(fields.identifier, TaskQuerySet.of_batch),
+    "waiting_for": Filter(obstacle, TaskQuerySet.waiting_for),
     "created_after": Filter(moment, TaskQuerySet.created_after),
     "created_before": Filter(moment, TaskQuerySet.created_before),
     "run_after": Filter(moment, TaskQuerySet.running_after),

@@ -7,11 +7,12 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from tasks.contract.access import VIEW_TASK, Action, Caller, visible
+from tasks.contract.batches import batch_as_dict, visible_batches
 from tasks.contract.dependencies import Parents, links_as_dict
 from tasks.contract.pages import Order
 from tasks.contract.values import timestamp
 from tasks.errors import InvalidTask
-from tasks.models import Task
+from tasks.models import Batch, Task
 from tasks.queries.dependencies import MOST_IN_WORKFLOW, Workflow, workflow_of
 from tasks.states import Status
 
@@ -84,7 +85,23 @@ def whole_of(task: Task, *, caller: Caller, action: Action) -> Sequence[UUID]:
     return whole(seen._replace(ids=list(mine.values_list("pk", flat=True))))
 
 
-def summary(workflow: Workflow) -> Mapping[str, Any]:
-    """Write what all pages of a workflow say of the whole."""
+#: How many batches an answer has.
+MOST_BATCHES = 100
+
+
+def summary(workflow: Workflow, *, caller: Caller, url: Callable[[str], str]) -> Mapping[str, Any]:
+    """Write what all pages of a workflow say of the whole.
+
+    Parameters:
+        url: of a batch.
+    """
     found = counts(workflow)
-    return {"tasks": sum(found.values()), "statuses": found, "is_complete": workflow.is_complete}
+    batches: list[Batch] = []
+    if workflow.batch_ids:
+        batches += visible_batches(caller).filter(pk__in=workflow.batch_ids).order_by("pk")[:MOST_BATCHES]
+    return {
+        "tasks": sum(found.values()),
+        "statuses": found,
+        "batches": [batch_as_dict(batch, url=url) for batch in batches],
+        "is_complete": workflow.is_complete,
+    }

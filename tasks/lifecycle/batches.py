@@ -22,6 +22,7 @@ from tasks.errors import CallboardError, FieldError, IllegalTransition, InvalidT
 from tasks.lifecycle.cancel import cancel_many
 from tasks.lifecycle.journal import UNKNOWN, Author, entries
 from tasks.lifecycle.predicates import IS_LEADING, LEAD, any_of, by_key
+from tasks.lifecycle.release import settle_children_of_batches
 from tasks.lifecycle.signals import after_commit, batch_changed, send_safely
 from tasks.lifecycle.submit import Admit, checked, checked_many, write
 from tasks.lifecycle.submit_once import keep_ids, request_hash, take_key
@@ -415,11 +416,12 @@ class Settled(NamedTuple):
 
 
 def settle_batches(*, lease: str, term: int) -> Settled:
-    """Go on with cancelled batches, add up counts, and end batches: a bounded part of each."""
+    """Go on with cancelled batches, add up counts, end batches, and tell their children: a bounded part of each."""
     cancelled = [cancel_next(id) for (id,) in fetch(_CANCELLING, {})]
     folded = fold_many(lease=lease, term=term)
     if folded:
         failpoints.reach("after_fold")
     ended = end_many(lease=lease, term=term)
-    has_more = MOST_CANCELLED in cancelled or folded == MOST_DELTAS or ended == MOST_BATCHES
-    return Settled(sum(cancelled) + folded + ended, has_more)
+    told = settle_children_of_batches(lease=lease, term=term)
+    has_more = MOST_CANCELLED in cancelled or folded == MOST_DELTAS or ended == MOST_BATCHES or told.changed > 0
+    return Settled(sum(cancelled) + folded + ended + told.changed, has_more)

@@ -25,6 +25,7 @@ from tasks.models import Schedule
 from tasks.schedule_definition import NO_KEYS
 from tasks.states import Door, Status
 from tasks.submission import Submission
+from tasks.testing import failpoints
 from tasks.timetable import zone
 
 log = get_logger(__name__)
@@ -163,8 +164,10 @@ def fire_many(decisions: Sequence[Decision], *, lease: str, term: int) -> Fired:
             fired.problems[one.schedule.pk] = reason_of(error)
     ready = [one for one in decisions if one.schedule.pk in rows]
     if ready:
+        failpoints.reach("before_fire")
         with transaction.atomic():
             fired.moves = _fire(ready, rows, {"lease": lease, "term": term})
+        failpoints.reach("after_fire")
     if fired.problems:
         _note_problems(fired.problems, lease=lease, term=term)
     return fired
@@ -194,14 +197,17 @@ def _fire(decisions: Sequence[Decision], rows: dict[UUID, list[dict[str, Any]]],
         for one in decisions
     ]
     held = {id for (id,) in fetch(_HOLD, {"decisions": as_json(was), **lead})}
+    failpoints.reach("after_fire_hold")
     ready = [one for one in decisions if one.schedule.pk in held]
     cancelled = [one.schedule.last_task_id for one in ready if one.is_cancelling and one.schedule.last_task_id]
     if cancelled:
         cancel_many(cancelled, by=_SCHEDULER)
     new = insert([row for one in ready for row in rows[one.schedule.pk]])
+    failpoints.reach("after_fire_insert")
     last = {row["schedule_id"]: row for row in new}
     if ready:
         fetch(_ADVANCE, {"decisions": as_json([_state(one, last.get(one.schedule.pk)) for one in ready])})
+    failpoints.reach("before_fire_commit")
     return [Moved(row["id"], Status.PENDING, row["actor"], row["queue"], row["trace_id"]) for row in new]
 
 

@@ -6,7 +6,7 @@ Statements are put together from these when their module is imported. They are c
 
 from collections.abc import Collection
 
-from tasks.states import DUE, FINAL, WAITING, Resolution, Status
+from tasks.states import DUE, ENDED, FINAL, WAITING, Resolution, Status
 
 
 def any_of(column: str, values: Collection[str]) -> str:
@@ -56,10 +56,16 @@ IS_WAITING = any_of("task.status", WAITING)
 CAN_STILL_START = "(task.expires_at IS NULL OR task.expires_at > statement_timestamp())"
 
 
+def _is_unsettled(table: str, final: Collection[str]) -> str:
+    return f"""(({table}.settled_as = 'WAITING' AND {any_of(f"{table}.status", final)})
+    OR ({any_of(f"{table}.settled_as", {"CHECK", *final})}
+        AND ({table}.settled_as < {table}.status OR {table}.settled_as > {table}.status)))"""
+
+
 #: A parent whose children do not know of its status yet; the condition of ``task_unsettled_idx``.
-IS_UNSETTLED = f"""((task.settled_as = 'WAITING' AND {any_of("task.status", FINAL)})
-    OR ({any_of("task.settled_as", {"CHECK", *FINAL})}
-        AND (task.settled_as < task.status OR task.settled_as > task.status)))"""
+IS_UNSETTLED = _is_unsettled("task", FINAL)
+#: The same of a batch; the condition of ``batch_unsettled_idx``.
+IS_UNSETTLED_BATCH = _is_unsettled("batch", ENDED)
 #: A task whose end some child still has to learn of, or waits for; false of tasks without children, at no cost.
 HAS_WAITING_CHILDREN = f"""(task.settled_as IS NOT NULL AND ({IS_UNSETTLED} OR EXISTS (
     SELECT FROM callboard_dependency AS edge WHERE edge.parent_id = task.id AND edge.state IN ('NEW', 'OPEN'))))"""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
-from tasks.lifecycle.predicates import IS_LEADING, IS_OPEN, IS_UNSETTLED, LEAD, any_of, by_key
+from tasks.lifecycle.predicates import IS_LEADING, IS_OPEN, IS_UNSETTLED, IS_UNSETTLED_BATCH, LEAD, any_of, by_key
 from tasks.states import FINAL, BatchStatus, Status
 
 #: Ids start with the time when they were made, in milliseconds (RFC 9562, UUIDv7), so a walk by id is a walk by age, on
@@ -26,10 +26,14 @@ class Pruned(NamedTuple):
     position: UUID
 
 
-# A child that has not ended may read its parents' results.
-IS_NEEDED = f"""(task.settled_as IS NOT NULL AND ({IS_UNSETTLED} OR EXISTS (
+def _is_needed(parent: str, is_unsettled: str) -> str:
+    """Say that a child has not ended, and may read its parent's results; or does not know of its parent's end."""
+    return f"""({parent}.settled_as IS NOT NULL AND ({is_unsettled} OR EXISTS (
     SELECT FROM callboard_dependency AS edge JOIN callboard_task AS child ON child.id = edge.child_id
-    WHERE edge.parent_id = task.id AND NOT {any_of("child.status", FINAL)})))"""
+    WHERE edge.parent_id = {parent}.id AND NOT {any_of("child.status", FINAL)})))"""
+
+
+IS_NEEDED = _is_needed("task", IS_UNSETTLED)
 
 
 def _ended_long_ago(batch: str) -> str:
@@ -99,7 +103,7 @@ WITH {LEAD}, keep AS (
     SELECT batch.id FROM callboard_batch AS batch WHERE batch.id > %(position)s ORDER BY batch.id LIMIT %(batch)s
 ), due AS MATERIALIZED (
     SELECT batch.id FROM callboard_batch AS batch JOIN old ON old.id = batch.id JOIN keep ON keep.status = batch.status
-    WHERE {_ended_long_ago("batch")} AND {IS_LEADING}
+    WHERE {_ended_long_ago("batch")} AND {IS_LEADING} AND NOT {_is_needed("batch", IS_UNSETTLED_BATCH)}
       AND NOT EXISTS (SELECT FROM callboard_task AS task WHERE {by_key("task.batch_id", "batch.id")})
       AND NOT EXISTS (SELECT FROM callboard_batchdelta AS delta WHERE {by_key("delta.batch_id", "batch.id")})
     ORDER BY batch.id FOR UPDATE OF batch SKIP LOCKED

@@ -1,22 +1,31 @@
-"""release: the leader tells children what became of their parents.
+"""release: the leader tells children what became of their parents, which are tasks and batches.
 
 No other verb knows of dependencies. Whatever ends a parent, or gives it a second life, its row then enters
-``task_unsettled_idx``: its status is no longer what its edges were settled by. The statements here run one after the
-other, fenced by the leader's term, until nothing is left to do; each of them does a bounded part.
+``task_unsettled_idx`` or ``batch_unsettled_idx``: its status is no longer what its edges were settled by. The
+statements here run one after the other, fenced by the leader's term, until nothing is left to do; each of them does a
+bounded part.
 
 Verbs on tasks wait for each other in the order of ids, and never for edges. These statements never wait for a task:
 they skip rows that are locked. An edge changes under the lock of its child, or, while it is NEW, of its parent. So no
 circle of waits can close.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from tasks.db.statements import fetch
-from tasks.lifecycle.predicates import IS_LEADING, IS_UNSETTLED, LEAD, any_of, by_key, in_batch
+from tasks.lifecycle.predicates import (
+    IS_LEADING,
+    IS_UNSETTLED,
+    IS_UNSETTLED_BATCH,
+    LEAD,
+    any_of,
+    by_key,
+    in_batch,
+)
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.tally import tallied
-from tasks.states import FINAL, Status
+from tasks.states import ENDED, FINAL, Status
 from tasks.testing import failpoints
 
 #: Of one statement.
@@ -37,23 +46,43 @@ class Linked(NamedTuple):
     linked: int
 
 
+class _Kind(NamedTuple):
+    """A kind of parents, in SQL."""
+
+    #: Alias, and end of the name of the table.
+    name: str
+    #: The statuses of those that have ended.
+    final: Collection[str]
+    is_unsettled: str
+    #: Of a row whose ``settled_as`` changes; submissions into a batch hold its row by a lock that goes with this one.
+    lock: str
+    #: The condition of their edges.
+    of_edge: str
+
+
+_TASKS = _Kind("task", FINAL, IS_UNSETTLED, "FOR UPDATE", "NOT edge.is_batch")
+_BATCHES = _Kind("batch", ENDED, IS_UNSETTLED_BATCH, "FOR NO KEY UPDATE", "edge.is_batch")
+
+
 # Edges are changed at the place where they were read: both of their keys begin with a column that may be the same in
 # all of them, and a plan that takes the wrong one reads the square of the batch. An edge that changed since is left.
 # What was settled before the edge came does not count for it, so the parent has to be looked at again: CHECK.
-_LINK = f"""
+def _link(kind: _Kind) -> str:
+    name = kind.name
+    return f"""
 WITH {LEAD}, fresh AS MATERIALIZED (
     SELECT edge.parent_id, edge.ctid AS place FROM callboard_dependency AS edge
-    WHERE edge.state = 'NEW' AND {IS_LEADING}
+    WHERE edge.state = 'NEW' AND {kind.of_edge} AND {IS_LEADING}
     ORDER BY edge.parent_id LIMIT {MOST_EDGES}
 ), held AS MATERIALIZED (
-    SELECT parent.id, task.settled_as,
-           task.settled_as IS NULL AND NOT {any_of("task.status", FINAL)} AS is_first
+    SELECT parent.id, {name}.settled_as,
+           {name}.settled_as IS NULL AND NOT {any_of(f"{name}.status", kind.final)} AS is_first
     FROM (SELECT DISTINCT parent_id AS id FROM fresh ORDER BY parent_id) AS parent
-    JOIN callboard_task AS task ON {in_batch("parent")}
-    FOR UPDATE OF task SKIP LOCKED
+    JOIN callboard_{name} AS {name} ON {by_key(f"{name}.id", "parent.id")}
+    {kind.lock} OF {name} SKIP LOCKED
 ), marked AS (
-    UPDATE callboard_task AS task SET settled_as = CASE WHEN held.is_first THEN 'WAITING' ELSE 'CHECK' END
-    FROM held WHERE {in_batch("held")} AND held.settled_as IS DISTINCT FROM 'WAITING'
+    UPDATE callboard_{name} AS {name} SET settled_as = CASE WHEN held.is_first THEN 'WAITING' ELSE 'CHECK' END
+    FROM held WHERE {by_key(f"{name}.id", "held.id")} AND held.settled_as IS DISTINCT FROM 'WAITING'
 ), linked AS (
     UPDATE callboard_dependency AS edge SET state = 'OPEN' FROM fresh
     WHERE edge.ctid = fresh.place AND edge.state = 'NEW'
@@ -65,48 +94,53 @@ SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM linked)
 """
 
 
+_LINK, _LINK_TO_BATCHES = _link(_TASKS), _link(_BATCHES)
+
+
 def link_many(*, lease: str, term: int) -> Linked:
     """Link at most a batch of new edges to their parents."""
     (row,) = fetch(_LINK, {"lease": lease, "term": term}, prepared="callboard_link")
     return Linked(*row)
 
 
-# What an edge says, by its parent's status.
-_TARGET = f"""CASE WHEN NOT {any_of("due.status", FINAL)} THEN 'OPEN'
+def _wrong(kind: _Kind) -> str:
+    """Write the CTEs of the edges that say something else than their parents' statuses."""
+    target = f"""CASE WHEN NOT {any_of("due.status", kind.final)} THEN 'OPEN'
          WHEN due.status = 'SUCCEEDED' OR edge.on_failure = 'run' THEN 'MET'
          WHEN edge.on_failure = 'block' THEN 'OPEN'
          ELSE 'FAILED' END"""
-
-# The edges that say something else than their parents' statuses.
-_WRONG = f"""due AS MATERIALIZED (
-    SELECT task.id, task.status FROM callboard_task AS task
-    WHERE {IS_UNSETTLED} AND {IS_LEADING}
-    ORDER BY task.id LIMIT {MOST_PARENTS}
-    FOR UPDATE OF task SKIP LOCKED
+    return f"""due AS MATERIALIZED (
+    SELECT {kind.name}.id, {kind.name}.status FROM callboard_{kind.name} AS {kind.name}
+    WHERE {kind.is_unsettled} AND {IS_LEADING}
+    ORDER BY {kind.name}.id LIMIT {MOST_PARENTS}
+    {kind.lock} OF {kind.name} SKIP LOCKED
 ), wrong AS MATERIALIZED (
-    SELECT edge.child_id, edge.parent_id, edge.ctid AS place, edge.state, {_TARGET} AS target
+    SELECT edge.child_id, edge.parent_id, edge.ctid AS place, edge.state, {target} AS target
     FROM due JOIN callboard_dependency AS edge ON {by_key("edge.parent_id", "due.id")}
-    WHERE edge.state IN ('OPEN', 'MET', 'FAILED') AND edge.state <> {_TARGET}
+    WHERE edge.state IN ('OPEN', 'MET', 'FAILED') AND edge.state <> {target} AND {kind.of_edge}
     LIMIT {MOST_EDGES} + 1
 )"""
 
-# New edges whose parent was deleted before it was linked.
-_ORPHANED = f"""due AS MATERIALIZED (
+
+def _orphaned(kind: _Kind) -> str:
+    """Write the CTEs of the new edges whose parent was removed before it was linked."""
+    return f"""due AS MATERIALIZED (
     SELECT NULL::uuid AS id, ''::text AS status WHERE false
 ), wrong AS MATERIALIZED (
     SELECT edge.child_id, edge.parent_id, edge.ctid AS place, edge.state,
            CASE WHEN edge.on_failure = 'run' THEN 'MET' ELSE 'FAILED' END AS target
     FROM callboard_dependency AS edge
-    WHERE edge.state = 'NEW' AND {IS_LEADING}
-      AND NOT EXISTS (SELECT FROM callboard_task AS task WHERE {by_key("task.id", "edge.parent_id")})
+    WHERE edge.state = 'NEW' AND {kind.of_edge} AND {IS_LEADING}
+      AND NOT EXISTS (SELECT FROM callboard_{kind.name} AS {kind.name}
+                      WHERE {by_key(f"{kind.name}.id", "edge.parent_id")})
     LIMIT {MOST_EDGES}
 )"""
 
 
-def _settlement(wrong: str) -> str:
+def _settlement(wrong: str, kind: _Kind) -> str:
     """Write the statement that puts edges right, and moves their children.
 
-    A child that is itself a due parent waits for the next statement, since no row can be written twice in one. Nothing
+    A child that is itself a due task waits for the next statement, since no row can be written twice in one. Nothing
     is joined with a part of the statement that has the size of a batch: that would take its square.
 
     A failed edge cancels its child, which notes the parent as the cause. A second life of that parent pardons it: the
@@ -170,24 +204,25 @@ WITH {LEAD}, {wrong}, children AS MATERIALIZED (
     LEFT JOIN (SELECT parent_id, count(*) FROM wrong GROUP BY parent_id) AS found ON found.parent_id = due.id
     LEFT JOIN (SELECT parent_id, count(*) FROM changed GROUP BY parent_id) AS done ON done.parent_id = due.id
 ), settled AS (
-    UPDATE callboard_task AS task
+    UPDATE callboard_{kind.name} AS parent
     SET settled_as = CASE WHEN progress.is_cut OR progress.found > progress.done THEN 'CHECK'
-                          WHEN {any_of("progress.status", FINAL)} THEN progress.status
+                          WHEN {any_of("progress.status", kind.final)} THEN progress.status
                           ELSE 'WAITING' END
     FROM progress
-    WHERE {in_batch("progress")} AND (progress.done > 0 OR NOT (progress.is_cut OR progress.found > progress.done))
-    RETURNING task.id
+    WHERE {by_key("parent.id", "progress.id")}
+      AND (progress.done > 0 OR NOT (progress.is_cut OR progress.found > progress.done))
+    RETURNING parent.id
 )
 SELECT done.changed + done.settled, done.was_due, moved.*
 FROM (SELECT (SELECT count(*) FROM changed) AS changed, (SELECT count(*) FROM settled) AS settled,
              -- Before this statement, and with what it skips.
-             EXISTS (SELECT FROM callboard_task AS task WHERE {IS_UNSETTLED}) AS was_due) AS done
+             EXISTS (SELECT FROM callboard_{kind.name} AS {kind.name} WHERE {kind.is_unsettled}) AS was_due) AS done
 LEFT JOIN (SELECT id, status, actor, queue, trace_id FROM moved WHERE status <> was) AS moved ON true
 """
 
 
-_RELEASE = _settlement(_WRONG)
-_FORSAKE = _settlement(_ORPHANED)
+_RELEASE, _RELEASE_FROM_BATCHES = (_settlement(_wrong(kind), kind) for kind in (_TASKS, _BATCHES))
+_FORSAKE, _FORSAKE_FROM_BATCHES = (_settlement(_orphaned(kind), kind) for kind in (_TASKS, _BATCHES))
 #: How the journal of moves calls what becomes of a child.
 _VERBS = {Status.PENDING: "release", Status.BLOCKED: "block", Status.CANCELLED: "cancel"}
 
@@ -231,3 +266,17 @@ def settle_all(*, lease: str, term: int, on_release: Callable[[], None] = lambda
         if not changed:
             return Settled(total, released.is_left or linked.found > 0)
         total += changed
+
+
+def settle_children_of_batches(*, lease: str, term: int) -> Settled:
+    """Do the same for tasks that wait for batches: a bounded part."""
+    (row,) = fetch(_LINK_TO_BATCHES, {"lease": lease, "term": term}, prepared="callboard_link_to_batches")
+    linked = Linked(*row)
+    released = _settle(_RELEASE_FROM_BATCHES, prepared="callboard_release_from_batches", lease=lease, term=term)
+    if released.changed:
+        failpoints.reach("after_release")
+    forsaken = 0
+    if linked.found > linked.linked:
+        forsaken = _settle(_FORSAKE_FROM_BATCHES, prepared="callboard_forsake_batches", lease=lease, term=term).changed
+    changed = linked.linked + released.changed + forsaken
+    return Settled(changed, released.is_left or linked.found > linked.linked)

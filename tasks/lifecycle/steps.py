@@ -1,21 +1,23 @@
 """step, sleep, wait, signal: what happens once in a task's life is a row that any later attempt reads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
 
+from tasks import field_faults
 from tasks.conf import conf
 from tasks.db.statements import fetch, loads
-from tasks.errors import AlreadySignalled, AttemptLost, IllegalTransition
+from tasks.errors import AlreadySignalled, AttemptLost, FieldError, IllegalTransition, InvalidTask, describe
 from tasks.holder import Holder
 from tasks.lifecycle.checkpoint import HOLDER, IS_HELD, as_text
 from tasks.lifecycle.journal import UNKNOWN, Author, of_tasks
 from tasks.lifecycle.predicates import any_of, has_status, in_batch
 from tasks.lifecycle.rows import locked, status_of
 from tasks.lifecycle.signals import Moved, announce
+from tasks.payload import check_json
 from tasks.states import FINAL, Status, StepKind
 
 
@@ -132,13 +134,17 @@ def signal(task_id: UUID, name: str, payload: Any = None, *, by: Author = UNKNOW
     """Give a task a signal; it is kept if the task does not wait for it yet.
 
     Parameters:
-        payload: checked JSON; the task's ``wait_for()`` returns it.
+        name: 1 to 100 printable characters.
+        payload: JSON of at most ``MAX_SIGNAL_BYTES``; the task's ``wait_for()`` returns it.
 
     Raises:
+        InvalidTask: an argument is something else; with the errors of all of them.
         NotFound: no such task.
         IllegalTransition: it has ended.
         AlreadySignalled: it has had this signal, or has stopped waiting for it.
     """
+    if faults := [*_signal_faults(task_id, name, payload)]:
+        raise InvalidTask(describe(faults), errors=faults)
     value = None if payload is None else as_text(payload)
     if locked(_SIGNAL, [task_id], name=name, result=value, most=conf.MAX_STEPS, **by.parameters):
         wake([(task_id, name)])
@@ -149,6 +155,14 @@ def signal(task_id: UUID, name: str, payload: Any = None, *, by: Author = UNKNOW
     if status not in FINAL:
         raise AlreadySignalled(f"task {task_id} has had {conf.MAX_STEPS} signals, which is the most (MAX_STEPS)")
     raise IllegalTransition("signal", status=status, allowed=[str(Status.PENDING), str(Status.RUNNING)])
+
+
+def _signal_faults(task_id: Any, name: Any, payload: Any) -> Iterator[FieldError]:
+    if not isinstance(task_id, UUID):
+        yield FieldError("task_id", "invalid", f"expected the id of a task, a UUID, got {field_faults.shown(task_id)}")
+    if fault := field_faults.signal_name(name):
+        yield FieldError("signal", *fault)
+    yield from check_json(payload, field="payload", max_bytes=conf.MAX_SIGNAL_BYTES, max_depth=conf.MAX_JSON_DEPTH)
 
 
 def open_wait(task_id: UUID) -> tuple[str, datetime | None] | None:

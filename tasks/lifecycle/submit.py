@@ -13,6 +13,7 @@ from tasks import field_faults, registry
 from tasks.conf import conf
 from tasks.db.statements import as_json, fetch
 from tasks.errors import FieldError, InvalidTask, describe
+from tasks.lifecycle.circles import refuse_circles
 from tasks.lifecycle.depend import Edge, insert_edges, plan
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit_unique import CREATED, edges_of_new, faults_of_linked, key_columns, settle
@@ -257,6 +258,7 @@ def _insert_linked(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dic
     statement, prepared = (_INSERT_LINKED, "callboard_submit_linked") if edges else (_INSERT_IN_BATCH, "")
     written = _insert_all(rows, statement, prepared=prepared)
     # After the rows: an id may have been taken.
+    refuse_circles(rows, edges)
     insert_edges(edges)
     add(_count_by_batch(rows))
     return written
@@ -271,8 +273,10 @@ def _insert_keyed(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dict
         return {row[0]: row for row in fetch(statement, _given(given))}
 
     def link() -> None:
-        insert_edges(edges_of_new(edges))
-        add(_count_by_batch([row for row in rows if row["submitted_as"] == CREATED]))
+        new, edges_of = [row for row in rows if row["submitted_as"] == CREATED], edges_of_new(edges)
+        refuse_circles(new, edges_of)
+        insert_edges(edges_of)
+        add(_count_by_batch(new))
 
     return settle(rows, insert=insert, link=link)
 

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("callboard", "0031_operations"),
+        ("callboard", "0032_children_of_batches"),
     ]
 
     operations = [

@@ -11,6 +11,7 @@ from django.db.models.functions import Coalesce, JSONObject, Now
 
 from tasks.models.ids import new_id
 from tasks.models.listing import ListedQuerySet
+from tasks.models.settlement import is_unsettled
 from tasks.states import ENDED, BatchStatus
 from tasks.submission import OwnerId
 
@@ -93,6 +94,13 @@ class Batch(models.Model):
         null=True, blank=True, help_text="Tasks older than this one are still to be cancelled; empty: none are."
     )
 
+    settled_as = models.CharField(
+        max_length=9,
+        null=True,
+        blank=True,
+        help_text="As what its children know it, as in tasks. Empty: no task waits for it.",
+    )
+
     objects = BatchQuerySet.as_manager()
 
     #: What its counts will change by; see ``with_news``.
@@ -127,6 +135,8 @@ class Batch(models.Model):
             ),
             # The leader: batches whose tasks are being cancelled.
             models.Index(F("id"), name="batch_cancelling_idx", condition=Q(cancel_before__isnull=False)),
+            # The leader: batches that have ended, or run again, and whose children do not know yet.
+            models.Index(F("id"), name="batch_unsettled_idx", condition=is_unsettled(ENDED)),
         ]
 
     def __str__(self) -> str:

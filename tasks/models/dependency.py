@@ -1,4 +1,4 @@
-"""The dependency: a task, the child, that waits for the end of another, the parent."""
+"""The dependency: a task, the child, that waits for the end of its parent, another task or a batch."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ class Dependency(models.Model):
     )
     parent = models.ForeignKey(
         Task, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="child_edges"
+    )
+    is_batch = models.BooleanField(
+        db_default=False, default=False, help_text="The parent is a batch; parent_id is the id of that."
     )
     on_failure = models.CharField(max_length=6, choices=OnFailure.choices)
     state = models.CharField(max_length=6, choices=EdgeState.choices)

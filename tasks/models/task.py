@@ -30,9 +30,10 @@ from tasks.models.ids import CLOCKS_AGREE, first_id_at, new_id
 from tasks.models.listing import ListedQuerySet
 from tasks.models.payload_path import PayloadValue, has_value
 from tasks.models.search_keys import SearchKeys, has_any_key, has_keys, key
+from tasks.models.settlement import is_unsettled
 from tasks.models.unique_index import UniqueIndex
 from tasks.priority import HIGHEST, LOWEST, Band, band_of
-from tasks.states import DUE, FINAL, WAITING, Status, StepKind
+from tasks.states import DUE, FINAL, WAITING, Obstacle, Status, StepKind
 from tasks.submission import OwnerId
 
 #: A task that is due by the database's clock is not called early because this process's clock is that much behind.
@@ -47,12 +48,6 @@ _IS_AT_REST = Q(status__in=_AT_REST)
 _IN_ANY_STATUS = _IS_AT_REST | Q(status=Status.QUEUED) | Q(status=Status.RUNNING)
 #: The statuses that ``task_by_status_idx`` lists in the order of ids.
 _LISTED_BY_STATUS = (Status.BLOCKED, Status.CANCELLED, Status.DEAD, Status.RETRYING)
-
-#: A parent whose status is not what its edges were last settled by. Whatever verb moves it, the row then enters the
-#: index. CHECK is no status, so work that was cut short cannot look done when a second life ends as the first did.
-_IS_UNSETTLED = Q(settled_as="WAITING", status__in=sorted(FINAL)) | (
-    Q(settled_as__in=sorted({"CHECK", *FINAL})) & (Q(settled_as__lt=F("status")) | Q(settled_as__gt=F("status")))
-)
 
 
 class TaskQuerySet(ListedQuerySet["Task"]):
@@ -89,17 +84,33 @@ class TaskQuerySet(ListedQuerySet["Task"]):
         """Dead, or cancelled, but not by a parent's end: the second life of that parent brings them back."""
         return self.retryable().filter(cause_id=None).exclude(status=Status.RETRYING)
 
-    def linked(self) -> Self:
-        """Parents or children of other tasks."""
-        children = apps.get_model("callboard", "Dependency").objects.filter(parent=OuterRef("pk"))
-        return self.filter(Q(pending_parents__isnull=False) | Exists(children))
+    def cancelled_by_parents(self) -> Self:
+        """Cancelled by the end of another task: a second life of that brings them back."""
+        causes = self.model.objects.filter(pk=OuterRef("cause_id"))
+        return self.filter(Exists(causes), status=Status.CANCELLED)
 
     def waiting_for_signal(self) -> Self:
         """Suspended until a signal comes."""
+        return self._served_by_status(Status.PENDING).filter(self._lacks_signal())
+
+    def waiting_for(self, obstacle: Obstacle) -> Self:
+        """Waiting for one of ``LISTED_OBSTACLES``."""
+        if obstacle == Obstacle.PARENTS:
+            return self.in_status([Status.BLOCKED])
+        if obstacle == Obstacle.SIGNAL_MISSING:
+            return self.waiting_for_signal()
+        rows = self._served_by_status(*DUE).filter(status__in=DUE)
+        if obstacle == Obstacle.QUEUE_PAUSED:
+            paused = apps.get_model("callboard", "Queue").objects.filter(paused_at__isnull=False)
+            return rows.filter(queue__in=paused.values("pk"))
+        return rows.filter(~self._lacks_signal(), run_at__gt=Now())
+
+    @staticmethod
+    def _lacks_signal() -> Q:
         steps = apps.get_model("callboard", "Step").objects
         come = steps.filter(task_id=OuterRef("task_id"), kind=StepKind.SIGNAL, name=OuterRef("name"))
         waits = steps.filter(~Exists(come), task_id=OuterRef("pk"), kind=StepKind.WAIT)
-        return self._served_by_status(Status.PENDING).filter(Exists(waits), status=Status.PENDING, attempt__gt=0)
+        return Q(Exists(waits), status=Status.PENDING, attempt__gt=0)
 
     def final(self) -> Self:
         """Ended."""
@@ -257,7 +268,7 @@ class Task(models.Model):
     pending_parents = models.PositiveIntegerField(
         null=True, blank=True, help_text="Tasks that it still depends on. Empty: it never depended on one."
     )
-    cause_id = models.UUIDField(null=True, blank=True, help_text="The task whose end cancelled this one.")
+    cause_id = models.UUIDField(null=True, blank=True, help_text="The task or batch whose end cancelled this one.")
     settled_as = models.CharField(
         max_length=9,
         null=True,
@@ -347,7 +358,7 @@ class Task(models.Model):
                 condition=Q(expires_at__isnull=False, status__in=sorted({*DUE, Status.QUEUED, Status.BLOCKED})),
             ),
             # The leader: parents that have ended, or begun a second life, and whose children do not know yet.
-            models.Index("id", name="task_unsettled_idx", condition=_IS_UNSETTLED),
+            models.Index("id", name="task_unsettled_idx", condition=is_unsettled(FINAL)),
             # The result of a message whose id is not its task's.
             models.Index("message_id", name="task_message_idx", condition=Q(message_id__isnull=False)),
             # Lists of one owner's tasks.

@@ -13,7 +13,7 @@ MOST_SHOWN = 100
 MOST_IN_WORKFLOW = 20_000
 
 _FIRST_PARENTS = """
-SELECT edge.child_id, edge.parent_id, edge.on_failure, edge.state
+SELECT edge.child_id, edge.parent_id, edge.is_batch, edge.on_failure, edge.state
 FROM unnest(%(ids)s::uuid[]) AS child (id) CROSS JOIN LATERAL (
     SELECT * FROM callboard_dependency AS edge WHERE edge.child_id = child.id
     ORDER BY edge.parent_id LIMIT %(most)s
@@ -26,7 +26,7 @@ def first_parents(ids: Sequence[UUID], *, most: int = MOST_SHOWN) -> dict[UUID, 
     """Read the dependencies of some tasks on their first parents, which are the oldest."""
     found: dict[UUID, list[Dependency]] = {id: [] for id in ids}
     for row in fetch(_FIRST_PARENTS, {"ids": [str(id) for id in ids], "most": most}):
-        edge = Dependency(**dict(zip(("child_id", "parent_id", "on_failure", "state"), row, strict=True)))
+        edge = Dependency(**dict(zip(("child_id", "parent_id", "is_batch", "on_failure", "state"), row, strict=True)))
         found[edge.child_id].append(edge)
     return found
 
@@ -37,25 +37,34 @@ class Workflow(NamedTuple):
     ids: list[UUID]
     #: Whether these are all.
     is_complete: bool
+    #: The batches that some of them wait for; the tasks of those are not part of the workflow.
+    batch_ids: Sequence[UUID] = ()
 
 
 # The walk stops at the limit: PostgreSQL fetches no more rows of a recursive query than are asked for. UNION drops
 # those that it met before.
 _WORKFLOW = """
-WITH RECURSIVE part (id) AS (
-    SELECT %(id)s::uuid
+WITH RECURSIVE part (id, is_batch) AS (
+    SELECT %(id)s::uuid, false
     UNION
-    SELECT next.id FROM part CROSS JOIN LATERAL (
-        SELECT edge.parent_id AS id FROM callboard_dependency AS edge WHERE edge.child_id = part.id
+    SELECT next.id, next.is_batch FROM part CROSS JOIN LATERAL (
+        SELECT edge.parent_id AS id, edge.is_batch FROM callboard_dependency AS edge WHERE edge.child_id = part.id
         UNION ALL
-        SELECT edge.child_id FROM callboard_dependency AS edge WHERE edge.parent_id = part.id
+        SELECT edge.child_id, false FROM callboard_dependency AS edge WHERE edge.parent_id = part.id
     ) AS next
 )
-SELECT id FROM part LIMIT %(most)s
+SELECT id, is_batch FROM part LIMIT %(most)s
 """
 
 
-def workflow_of(task_id: UUID) -> Workflow:
-    """Find the tasks that are linked to a task over any number of dependencies, itself among them."""
-    ids = [id for (id,) in fetch(_WORKFLOW, {"id": task_id, "most": MOST_IN_WORKFLOW + 1})]
-    return Workflow(ids[:MOST_IN_WORKFLOW], len(ids) <= MOST_IN_WORKFLOW)
+def workflow_of(task_id: UUID, *, most: int | None = None) -> Workflow:
+    """Find the tasks that are linked to a task over any number of dependencies, itself among them.
+
+    Parameters:
+        most: stop after so many; ``MOST_IN_WORKFLOW`` by default.
+    """
+    most = MOST_IN_WORKFLOW if most is None else most
+    found = fetch(_WORKFLOW, {"id": task_id, "most": most + 1})
+    parts = found[:most]
+    ids, batch_ids = ([id for id, is_batch in parts if is_batch == wanted] for wanted in (False, True))
+    return Workflow(ids, len(found) <= most, batch_ids)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from tasks.models import Dependency, Journal, Task
-from tasks.states import EdgeState, ObjectKind, Obstacle
+from tasks.models import Batch, Dependency, Journal, Task
+from tasks.states import BatchStatus, EdgeState, ObjectKind, Obstacle
 from tasks.unique import MAX_WAIT_SECONDS
 
 #: These end only if an operator acts or a process starts.
@@ -36,15 +36,30 @@ class WaitingFor(NamedTuple):
 
 
 def parents(task: Task) -> WaitingFor:
-    """It depends on tasks that have not ended, or that failed with ``on_failure`` "block"."""
+    """It depends on tasks and batches that have not ended, or that failed with ``on_failure`` "block"."""
     edges = Dependency.objects.filter(child=task.pk, state__in=[EdgeState.NEW, EdgeState.OPEN]).order_by("parent_id")
-    ids = list(edges.values_list("parent_id", flat=True)[:_MOST_NAMED])
+    first = list(edges[:_MOST_NAMED])
+    ids = [edge.parent_id for edge in first if not edge.is_batch]
+    batches = [edge.parent_id for edge in first if edge.is_batch]
     found = Task.objects.filter(pk__in=ids).only("actor", "status").in_bulk()
-    named = ", ".join(f"{found[id].actor} {id} ({found[id].status})" if id in found else str(id) for id in ids)
+    names = {id: f"{one.actor} {id} ({one.status})" for id, one in found.items()}
+    if batches:
+        names |= {one.pk: _progress(one) for one in Batch.objects.with_news().filter(pk__in=batches)}
     number = task.pending_parents or 0
-    more = f" and {number - len(ids):,} more" if number > len(ids) else ""
-    message = f"waits for {number:,} {'task' if number == 1 else 'tasks'}: {named}{more}"
-    return WaitingFor(Obstacle.PARENTS, message, {"tasks": number, "parents": [str(id) for id in ids]})
+    more = f" and {number - len(first):,} more" if number > len(first) else ""
+    named = ", ".join(names.get(edge.parent_id, str(edge.parent_id)) for edge in first)
+    which = "" if number == len(batches) else f"{number:,} {'task' if number == 1 else 'tasks'}: "
+    if which and batches:
+        which = f"{number:,} tasks and batches: "
+    facts = {"tasks": number, "parents": [str(id) for id in ids], "batches": [str(id) for id in batches]}
+    return WaitingFor(Obstacle.PARENTS, f"waits for {which}{named}{more}", facts)
+
+
+def _progress(batch: Batch) -> str:
+    name = f"batch {batch.name} {batch.pk}" if batch.name else f"batch {batch.pk}"
+    takes_more = ", still open" if batch.status == BatchStatus.OPEN else ""
+    ended = batch.count("total") - batch.unfinished
+    return f"{name} ({ended:,} of {batch.count('total'):,} ended{takes_more})"
 
 
 def no_scheduler() -> WaitingFor:

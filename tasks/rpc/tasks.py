@@ -25,7 +25,6 @@ from tasks.contract.filters import filtered
 from tasks.contract.idempotency_key import take_key
 from tasks.contract.pages import page
 from tasks.contract.sight import Lens
-from tasks.contract.signals import checked_name, checked_payload
 from tasks.contract.submission_requests import read_many, read_one
 from tasks.contract.submissions import checked_edit, hiding_holders, read_change
 from tasks.contract.tasks import (
@@ -136,7 +135,7 @@ def delete_task(call: Call, asked: Values) -> Mapping[str, Any]:
 def signal_task(call: Call, asked: Values) -> Mapping[str, Any]:
     """Give a task a signal; it is kept if the task does not wait for it yet."""
     task, by = _find(call, asked, SIGNAL_TASK), call.author(asked)
-    lifecycle.signal(task.pk, checked_name(asked.get("signal", "")), checked_payload(asked.get("payload")), by=by)
+    lifecycle.signal(task.pk, asked.get("signal", ""), asked.get("payload"), by=by)
     return {"task": _written(call, _find(call, asked, SIGNAL_TASK))}
 
 
@@ -155,7 +154,9 @@ def list_workflow(call: Call, asked: Values) -> Mapping[str, Any]:
     workflow = workflows.seen_workflow(task, caller=call.caller, view=VIEW_TASK)
     found = page(filtered(workflows.nodes(workflow), parameters, {}), parameters, order=workflows.OLDEST_FIRST)
     write = partial(workflows.node_as_dict, url=str, parents=parents_of(found.rows))
-    return {**page_as_dict("workflow", found, write), **workflows.summary(workflow)}
+    whole = {**workflows.summary(workflow, caller=call.caller, url=str)}
+    batches = [batch["id"] for batch in whole.pop("batches")]
+    return {**page_as_dict("workflow", found, write), **whole, "batch_ids": batches}
 
 
 def get_result(call: Call, asked: Values) -> Mapping[str, Any]:

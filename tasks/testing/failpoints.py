@@ -36,6 +36,11 @@ NAMES = (
     "after_fold",
     "before_batch_end",
     "after_batch_end",
+    "before_fire",
+    "after_fire_hold",
+    "after_fire_insert",
+    "before_fire_commit",
+    "after_fire",
 )
 
 

@@ -17,7 +17,7 @@ def submit(rig: Rig) -> None:
     """Submit a batch in which one task dies; it calls back twice, and once if it were to succeed."""
     effect: dict[str, Any] = {"actor": "effect"}
     tasks = [*[effect] * TASKS, {"actor": "fail", "payload": {"times": 9}, "max_retries": 0}]
-    rig.client.submit_batch(tasks, {"on_death": effect, "on_complete": effect, "on_success": effect}, called=2)
+    rig.client.submit_batch(tasks, {"on_death": effect, "on_complete": effect, "on_success": effect})
 
 
 def assert_ended(rig: Rig) -> None:

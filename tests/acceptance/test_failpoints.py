@@ -14,11 +14,14 @@ IN_THE_SCHEDULER = ("before_dispatch", "after_dispatch", "after_publish")
 WHILE_SETTLING = ("after_link", "after_release")
 #: Those are in test_batches.py.
 WHILE_COUNTING = ("after_fold", "before_batch_end", "after_batch_end")
+#: Those are in test_schedules.py.
+WHILE_FIRING = ("before_fire", "after_fire_hold", "after_fire_insert", "before_fire_commit", "after_fire")
 #: Those in an actor's own transaction are in test_own_transaction.py, and the one of steps in test_steps.py.
 IN_A_WORKER = tuple(
     name
     for name in failpoints.NAMES
-    if name not in (*IN_THE_SCHEDULER, *WHILE_SETTLING, *WHILE_COUNTING) and not name.endswith(("_own_commit", "_step"))
+    if name not in (*IN_THE_SCHEDULER, *WHILE_SETTLING, *WHILE_COUNTING, *WHILE_FIRING)
+    and not name.endswith(("_own_commit", "_step"))
 )
 #: Fail points after the effect of a task: its effect happens twice, which at-least-once allows.
 AFTER_THE_EFFECT = frozenset({"after_effect", "before_completion"})

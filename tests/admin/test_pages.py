@@ -12,8 +12,9 @@ from django_dramatiq.models import Task as DramatiqTask
 
 from dlq.models import DeadLetter, Failure
 from tasks import lifecycle
+from tasks.lifecycle import Author, DependsOn, NewBatch, Submission, batches
 from tasks.models import ApiToken, Schedule, Task, Worker
-from tasks.states import DeathReason, Status
+from tasks.states import DeathReason, Door, Status
 from tasks.submission import FIELDS, FOR_EVER
 from tests import factories
 from tests.admin.pages import MODELS, browser_of, html, list_of, page_of
@@ -196,6 +197,22 @@ def test_limits_are_shown_as_durations_with_their_help(root, db):
     assert {unescape(tooltip) for _, tooltip, _ in rows} <= {field.help for field in FIELDS.values()}
     task = factories.submit(time_limit_seconds=0)
     assert re.search(r"Time limit:</label>\s*<div[^>]*><span[^>]*>no limit<", html(root.get(page_of(task))))
+
+
+def test_a_task_shows_the_batch_that_it_waits_for(root, lead):
+    batch = batches.create(NewBatch(name="night <b>", tasks=[Submission(actor="act", payload={"do": "return"})])).batch
+    child = factories.submit(depends_on=[DependsOn(batch=batch.pk)])
+    page = html(root.get(page_of(child)))
+    section = page.split("Depends on")[1]
+    assert f"/admin/callboard/batch/{batch.pk}/change/" in section
+    assert "night &lt;b&gt;" in section
+    assert "0 of 1 ended" in section
+    batches.cancel(batch.pk, by=Author("ada", Door.ADMIN, "wrong night"))
+    while lifecycle.settle_batches(**lead).changed:
+        pass
+    page = html(root.get(page_of(child)))
+    assert f'<a href="/admin/callboard/batch/{batch.pk}/change/"><bdi>batch {batch.pk}</bdi></a>' in page
+    assert "was cancelled by ada: wrong night" in page
 
 
 def test_a_task_shows_what_it_depends_on_and_what_needs_it(root, monkeypatch):

@@ -33,7 +33,7 @@ def test_a_workflow_is_cancelled_from_the_page_of_any_of_its_tasks(operator, wor
     top, child, *_ = chain
     factories.start(top, worker)
     page = html(operator.get(page_of(child)))
-    assert all(f'action="{verb_of(child, verb)}"' in page for verb in VERBS)
+    assert [f'action="{verb_of(child, verb)}"' in page for verb in VERBS] == [True, False]
     question = html(operator.post(verb_of(child, "cancel_workflow")))
     assert f"Cancel 3 tasks of the workflow of act …{str(child.pk)[-8:]}?" in question
     assert ">Cancel 3 tasks</button>" in question
@@ -59,6 +59,8 @@ def test_a_retry_of_a_workflow_counts_and_runs_what_failed_by_itself(operator, w
     assert _statuses(chain) == ["DEAD", "CANCELLED", "CANCELLED", "PENDING"]
     question = html(operator.post(verb_of(chain[2], "retry_workflow")))
     assert f"Run 1 task of the workflow of act …{str(chain[2].pk)[-8:]} again?" in question
+    # The children follow: nothing is skipped.
+    assert re.findall(r'data-label="(?:Linked|Will run again|Will follow|Skipped)">(\d)<', question) == list("20201100")
     answer = operator.post(verb_of(chain[2], "retry_workflow"), CONFIRMED, follow=True)
     assert messages_of(answer) == ["1 task set to run again."]
     lifecycle.settle_all(**lead)
@@ -82,8 +84,17 @@ def test_whoever_may_not_use_the_verb_on_a_task_may_not_on_its_workflow(viewer, 
 def test_the_verbs_are_offered_on_linked_tasks_only_and_not_above_lists(operator, chain):
     for task, is_linked in zip(chain, (True, True, True, False), strict=True):
         page = html(operator.get(page_of(task)))
-        assert [verb_of(task, verb) in page for verb in VERBS] == [is_linked, is_linked]
+        assert [verb_of(task, verb) in page for verb in VERBS] == [is_linked, False]
     assert not any(f'value="{verb}"' in html(operator.get(list_of(Task))) for verb in VERBS)
+
+
+def test_what_has_nothing_left_to_do_is_not_offered(operator, chain, monkeypatch):
+    lifecycle.cancel_workflow([task.pk for task in chain[:3]])
+    page = html(operator.get(page_of(chain[1])))
+    assert [verb_of(chain[1], verb) in page for verb in VERBS] == [False, True]
+    # It would take too long to look at all of them.
+    monkeypatch.setattr("tasks.admin.task._MOST_LOOKED_AT", 2)
+    assert verb_of(chain[1], "cancel_workflow") in html(operator.get(page_of(chain[1])))
 
 
 def test_a_workflow_that_is_too_large_is_refused_as_a_whole(operator, chain, monkeypatch):

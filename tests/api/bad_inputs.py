@@ -268,6 +268,7 @@ ADDRESSES: dict[str, tuple[str, str, int, str]] = {
     "a NUL as tag": ("get", f"{TASKS}?tag=%00", 400, "tag"),
     "a NUL in a search": ("get", f"{TASKS}?search=a%00", 400, "search"),
     "a long search": ("get", f"{TASKS}?search={'a' * 300}", 400, "search"),
+    "a reason to wait that no list knows": ("get", f"{TASKS}?waiting_for=tasks_ahead", 400, "waiting_for"),
     "an unknown band": ("get", f"{TASKS}?band=urgent", 400, "band"),
     "priority 11": ("get", f"{TASKS}?priority=11", 400, "priority"),
     "a time without zone": ("get", f"{TASKS}?created_after=2026-01-01T00:00:00", 400, "created_after"),

@@ -7,8 +7,10 @@ import pytest
 from tasks.lifecycle import Author, queues
 from tasks.models import Task
 from tasks.states import Door, Status
+from tasks.testing import drain
 from tests import factories
 from tests.callers import TASKS, assert_problem
+from tests.worker import test_steps
 
 
 def _ids(response):
@@ -130,6 +132,24 @@ def test_filters(alice, worker, query, found):
     }
     names = {str(task.pk): name for name, task in tasks.items()}
     assert sorted(names[id] for id in _ids(alice.get(f"{TASKS}?{query}"))) == list(found)
+
+
+def test_tasks_are_found_by_why_they_wait(alice, worker):
+    owner = {"owner_id": alice.user.pk}
+    signalled = test_steps.call(test_steps.waits, **owner)
+    drain()
+    tasks = {
+        "parents": factories.submit(depends_on=[factories.submit(**owner).pk], **owner),
+        "signal_missing": signalled,
+        "queue_paused": factories.submit(queue="other", **owner),
+        "not_due": factories.submit(delay_seconds=600, **owner),
+    }
+    queues.pause("other")
+    for reason, task in tasks.items():
+        assert _ids(alice.get(f"{TASKS}?waiting_for={reason}")) == [str(task.pk)]
+        assert reason in [one["kind"] for one in alice.get(f"{TASKS}/{task.pk}").json()["waiting_for"]]
+    queues.resume("other")
+    assert _ids(alice.get(f"{TASKS}?waiting_for=QUEUE_PAUSED")) == []
 
 
 def test_search_finds_by_the_first_digits_of_an_id(alice):

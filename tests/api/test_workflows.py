@@ -42,8 +42,8 @@ def test_a_submission_names_its_parents_by_id_and_the_answer_says_why_it_waits(a
     assert child["status"] == "BLOCKED"
     read = alice.get(child["url"]).json()
     assert read["depends_on"] == [
-        {"id": first["id"], "on_failure": "cancel", "state": "NEW"},
-        {"id": second["id"], "on_failure": "run", "state": "NEW"},
+        {"id": first["id"], "batch": None, "on_failure": "cancel", "state": "NEW"},
+        {"id": second["id"], "batch": None, "on_failure": "run", "state": "NEW"},
     ]
     (reason,) = read["waiting_for"]
     assert (reason["kind"], reason["tasks"], reason["parents"]) == ("parents", 2, [first["id"], second["id"]])
@@ -89,7 +89,7 @@ def test_tasks_of_a_bulk_name_one_another_by_ref(alice):
     assert response.status_code == 201
     first, second = response.json()["tasks"]
     assert (first["status"], second["status"]) == ("PENDING", "BLOCKED")
-    assert second["depends_on"] == [{"id": first["id"], "on_failure": "cancel", "state": "OPEN"}]
+    assert second["depends_on"] == [{"id": first["id"], "batch": None, "on_failure": "cancel", "state": "OPEN"}]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,75 @@ def test_a_key_keeps_a_workflow_from_being_submitted_twice(alice):
     assert (first.status_code, again.status_code) == (201, 200)
     assert [one["depends_on"] for one in first.json()["tasks"]] == [one["depends_on"] for one in again.json()["tasks"]]
     assert Dependency.objects.count() == 1
+
+
+# --- Batches as parents ---
+
+
+def make_batch(caller: Caller, **body: Any) -> dict[str, Any]:
+    response = caller.send("/api/v1/batches", body)
+    assert response.status_code == 201, response.content
+    return response.json()  # type: ignore[no-any-return]
+
+
+def test_a_task_waits_for_a_batch_and_says_how_far_that_is(alice, worker, lead):
+    batch = make_batch(alice, name="night", tasks=[ACT, ACT])
+    child = submit(alice, {"batch": batch["id"], "on_failure": "run"})
+    assert child["depends_on"] == [{"id": None, "batch": batch["id"], "on_failure": "run", "state": "NEW"}]
+    lifecycle.succeed(outcome(start(Task.objects.get(pk=batch["task_ids"][0]), worker), worker))
+    (reason,) = alice.get(child["url"]).json()["waiting_for"]
+    assert (reason["kind"], reason["tasks"], reason["batches"]) == ("parents", 1, [batch["id"]])
+    assert reason["message"] == f"waits for batch night {batch['id']} (1 of 2 ended)"
+    parent = submit(alice)
+    both = submit(alice, parent["id"], {"batch": make_batch(alice)["id"]})
+    (reason,) = alice.get(both["url"]).json()["waiting_for"]
+    assert reason["message"].startswith(f"waits for 2 tasks and batches: act {parent['id']} (PENDING), batch ")
+    assert reason["message"].endswith("(0 of 0 ended, still open)")
+
+
+def test_the_graph_has_the_batch_without_its_tasks(alice, bob):
+    batch = make_batch(alice, tasks=[ACT])
+    first, second = submit(alice, {"batch": batch["id"]}), submit(alice, {"batch": batch["id"]})
+    graph = alice.get(f"{second['url']}/workflow").json()
+    assert [node["id"] for node in graph["results"]] == [first["id"], second["id"]]
+    assert [(one["id"], one["url"], one["total"]) for one in graph["batches"]] == [(batch["id"], batch["url"], 1)]
+    assert alice.get(f"{submit(alice)['url']}/workflow").json()["batches"] == []
+
+
+def test_a_child_that_was_cancelled_with_a_batch_says_by_whom_and_why(alice, lead):
+    batch = make_batch(alice, tasks=[ACT])
+    child = submit(alice, {"batch": batch["id"]})
+    alice.send(f"{batch['url']}/cancel", {"reason": "wrong data"})
+    while lifecycle.settle_batches(**lead).changed:
+        pass
+    read = alice.get(child["url"]).json()
+    assert (read["status"], read["cause_id"]) == ("CANCELLED", batch["id"])
+    assert read["cause"] == f"Cancelled because batch {batch['id']} was cancelled by alice: wrong data"
+
+
+def test_a_strangers_batch_cannot_be_told_from_one_that_does_not_exist(alice, bob, staff):
+    theirs, missing = make_batch(bob)["id"], str(uuid4())
+    answers = [alice.submit(depends_on=[{"batch": id}]).json()["errors"] for id in (theirs, missing)]
+    assert answers[0][0]["code"] == "unknown_batch"
+    assert str(answers[0]).replace(theirs, missing) == str(answers[1])
+    assert not Task.objects.exists()
+    assert staff.submit(depends_on=[{"batch": theirs}]).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "given", [{"batch": "no-id"}, {"batch": MISSING}, {"batch": MISSING, "id": MISSING}, {"batch": 7}, {"batch": None}]
+)
+def test_what_names_no_batch_is_refused_by_its_field(alice, given):
+    assert_problem(alice.submit(depends_on=[given]), 400, code="invalid", field="depends_on")
+    assert not Task.objects.exists()
+
+
+def test_a_task_that_would_wait_for_its_own_batch_is_refused(alice):
+    batch = make_batch(alice)
+    response = alice.submit(batch=batch["id"], depends_on=[{"batch": batch["id"]}])
+    problem = assert_problem(response, 400, code="invalid", field="depends_on")
+    assert problem["errors"][0]["code"] == "cycle"
+    assert alice.get(batch["url"]).json()["total"] == 0
 
 
 # --- The graph ---

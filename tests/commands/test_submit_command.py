@@ -5,6 +5,7 @@ import io
 import pytest
 from django.core.management.base import CommandError
 
+from tasks.lifecycle import NewBatch, batches
 from tasks.management.callboard import operator
 from tasks.models import Task
 from tasks.states import Status
@@ -119,6 +120,19 @@ def test_a_pipe_gets_the_error_of_an_awaited_task_that_died(worker, instead_of_s
     _, printed = refused("submit", "note", "--wait")
     assert "status\tDEAD\n" in printed
     assert "error\tRuntimeError: " in printed
+
+
+def test_a_task_depends_on_tasks_and_batches() -> None:
+    batch = batches.create(NewBatch()).batch
+    parent = callboard_json("submit", "note")["id"]
+    task = callboard_json("submit", "note", "--depends-on", f"{parent}:run", "--depends-on", f"batch:{batch.pk}:block")
+    assert [(edge["id"], edge["batch"], edge["on_failure"]) for edge in task["depends_on"]] == [
+        (None, str(batch.pk), "block"),
+        (parent, None, "run"),
+    ]
+    listed = callboard_json("tasks", "workflow", task["id"])["results"]
+    assert listed[-1]["waits_for"] == [f"batch:{batch.pk}", parent]
+    assert "expected a UUID" in refused("submit", "note", "--depends-on", "batch:night")[0]
 
 
 def test_a_unique_key_has_options_of_its_own() -> None:

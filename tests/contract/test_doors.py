@@ -59,7 +59,8 @@ def test_a_task_is_submitted_with_all_its_fields(door: Any, alice: Caller) -> No
     assert {name: made[name] for name in fields if name != "depends_on"} == {
         name: value for name, value in fields.items() if name != "depends_on"
     }
-    assert made["depends_on"] == [{"id": str(parent.pk), "on_failure": "run", "state": "NEW"}]
+    (edge,) = made["depends_on"]
+    assert (edge["id"], edge.get("batch"), edge["on_failure"], edge["state"]) == (str(parent.pk), None, "run", "NEW")
     assert made["status"] == Status.BLOCKED
     row = Task.objects.get(pk=made["id"])
     assert (row.owner_id, row.payload, row.max_retries) == (alice.id, fields["payload"], 7)

@@ -13,6 +13,7 @@ MOVE_NO_TASK = {
     "checkpoint",
     "steps",
     "__init__",
+    "circles",
     "deaths",
     "delete",
     "depend",

@@ -231,6 +231,7 @@ ASKED: dict[str, list[str]] = {
     "payload": ["user.id:42"],
     "schedule": ["0198d3c2-7a31-7c4e-9d55-1f2a3b4c5d6e"],
     "batch": ["0198d3c2-7a31-7c4e-9d55-1f2a3b4c5d6e"],
+    "waiting_for": ["parents", "signal_missing", "queue_paused", "not_due"],
     "created_after": ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"],
     "created_before": ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"],
     "run_after": ["2099-01-01T00:00:00Z"],

@@ -4,18 +4,21 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
 from tasks import lifecycle
-from tasks.errors import BatchClosed
-from tasks.lifecycle import NewBatch, Submission, batches, workers
+from tasks.errors import BatchClosed, InvalidTask
+from tasks.lifecycle import DependsOn, NewBatch, Submission, batches, workers
 from tasks.models import Batch, BatchDelta, Task
 from tasks.models.batch import CALLBACKS, COUNTS
-from tasks.states import FINAL, BatchStatus, DeathReason, Status
+from tasks.states import FINAL, BatchStatus, DeathReason, OnFailure, Status
 from tests.factories import dispatch_due, failure, make_worker, outcome, submit
 from tests.races.chaos import SECONDS, Repeated
+from tests.workflows import INVARIANTS
 
 
 def act(**fields: Any) -> Submission:
@@ -45,6 +48,45 @@ def test_the_leader_counts_while_a_submission_is_under_way(race, lead) -> None:
     assert settled.changed == 1
 
 
+def test_a_child_that_is_submitted_while_the_batch_ends_is_released(race, lead) -> None:
+    batch = batches.create(NewBatch(tasks=[act()])).batch
+    worker = make_worker()
+    (claimed,) = lifecycle.claim_many(dispatch_due(), worker_id=worker.pk)
+    lifecycle.complete_many([outcome(claimed, worker)])
+
+    def end() -> str:
+        while lifecycle.settle_batches(**lead).changed:
+            pass
+        return Batch.objects.get(pk=batch.pk).status
+
+    # The end does not wait for the submission, which has read that the batch runs.
+    child, ended = race.while_open(lambda: submit(depends_on=[DependsOn(batch=batch.pk)]), end)
+    assert (ended, child.status) == (BatchStatus.SUCCEEDED, Status.BLOCKED)
+    end()
+    child.refresh_from_db()
+    assert child.status == Status.PENDING
+
+
+def test_a_child_does_not_hold_up_what_is_done_to_its_batch(race, lead) -> None:
+    batch = batches.create(NewBatch()).batch
+    child, other = race.while_open(
+        lambda: submit(depends_on=[DependsOn(batch=batch.pk)]),
+        lambda: (submit(batch=batch.pk), batches.close(batch.pk)),
+    )
+    assert (child.status, other[1].status) == (Status.BLOCKED, BatchStatus.RUNNING)
+
+
+def test_two_halves_of_a_circle_are_not_submitted_side_by_side(race) -> None:
+    first, second = (batches.create(NewBatch()).batch for _ in range(2))
+    _, refused = race.while_open(
+        lambda: submit(batch=first.pk, depends_on=[DependsOn(batch=second.pk)]),
+        lambda: submit(batch=second.pk, depends_on=[DependsOn(batch=first.pk)]),
+    )
+    assert isinstance(refused, InvalidTask)
+    assert refused.errors[0].code == "cycle"
+    assert Task.objects.count() == 1
+
+
 class Chaos(Repeated):
     """Everybody who acts on batches; each acts in a thread of its own until time is over."""
 
@@ -59,6 +101,18 @@ class Chaos(Repeated):
         self._batches.append(batches.create(NewBatch(tasks=tasks, callbacks=callbacks, is_open=True)).batch)
         for batch in self._batches[-3:]:
             submit(batch=batch.pk)
+
+    def depend(self, chance: random.Random) -> None:
+        """Submit children of batches, some into other batches, some in a slow transaction."""
+        time.sleep(0.01)
+        if not self._batches:
+            return
+        parents = {chance.choice(self._batches[-6:]).pk for _ in range(chance.randint(1, 2))}
+        edges = [DependsOn(batch=pk, on_failure=chance.choice(list(OnFailure))) for pk in parents]
+        into = chance.choice(self._batches[-3:]).pk if chance.random() < 0.3 else None
+        with suppress(BatchClosed, InvalidTask), transaction.atomic():
+            submit(depends_on=edges, batch=into)
+            time.sleep(chance.choice([0, 0, 0.03]))
 
     def close(self, chance: random.Random) -> None:
         time.sleep(0.02)
@@ -99,7 +153,7 @@ class Chaos(Repeated):
 def test_counts_and_callbacks_are_exact_whatever_happens_at_the_same_time(race, lead) -> None:
     chaos = Chaos(lead)
     # Two leaders, which no term keeps apart here.
-    steps = [chaos.create, chaos.close, chaos.complete, chaos.complete, chaos.act_on_tasks, chaos.cancel]
+    steps = [chaos.create, chaos.depend, chaos.close, chaos.complete, chaos.complete, chaos.act_on_tasks, chaos.cancel]
     results = race.together(
         *(chaos.repeat(step, seed=seed) for seed, step in enumerate([*steps, chaos.lead, chaos.lead])),
         timeout=SECONDS + 30,
@@ -111,9 +165,20 @@ def test_counts_and_callbacks_are_exact_whatever_happens_at_the_same_time(race, 
     while hints := dispatch_due(space=100):
         claimed = lifecycle.claim_many(hints, worker_id=worker.pk)
         lifecycle.complete_many([outcome(one, worker) for one in claimed])
-    while lifecycle.settle_batches(**lead).changed:
-        pass
+        lifecycle.settle_all(**lead)
+        while lifecycle.settle_batches(**lead).changed:
+            pass
     assert not BatchDelta.objects.exists()
+    # A child that a failed batch blocks waits on, and a batch that counts it with it.
+    for task in Task.objects.filter(status=Status.BLOCKED):
+        lifecycle.cancel(task.pk)
+    while lifecycle.settle_batches(**lead).changed:
+        lifecycle.settle_all(**lead)
+    assert Task.objects.exclude(pending_parents=None).filter(status=Status.SUCCEEDED).exists()
+    with connection.cursor() as cursor:
+        for invariant, query in INVARIANTS.items():
+            cursor.execute(query)
+            assert cursor.fetchall() == [], invariant
     for batch in Batch.objects.all():
         check(batch)
     assert len(chaos._batches) > 5, chaos.did

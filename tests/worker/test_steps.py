@@ -9,11 +9,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from tasks import current, lifecycle
-from tasks.errors import AlreadySignalled, IllegalTransition, NotFound, WaitTimedOut
+from tasks.errors import AlreadySignalled, IllegalTransition, InvalidTask, NotFound, WaitTimedOut
 from tasks.lifecycle import Author
 from tasks.lifecycle.steps import open_wait, signal
 from tasks.models import Journal, Step, Task
-from tasks.states import AttemptOutcome, Status
+from tasks.states import AttemptOutcome, Status, StepKind
 from tasks.testing import drain
 from tests.actors import noted
 from tests.factories import outcome, start, submit
@@ -332,3 +332,34 @@ def test_a_plain_task_has_none() -> None:
     task = go_on(submit())
     assert (task.checkpoint, task.progress, task.log, task.attempts.get().log) == (None, None, None, None)
     assert not Step.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "field"),
+    [
+        ("", None, "signal"),
+        ("x" * 101, None, "signal"),
+        ("a\nb", None, "signal"),
+        ("a\0", None, "signal"),
+        (7, None, "signal"),
+        (None, None, "signal"),
+        ("approved", "\0", "payload"),
+        ("approved", "x" * 100_000, "payload"),
+        ("approved", float("nan"), "payload"),
+        ("approved", {1, 2}, "payload"),
+        ("approved", object(), "payload"),
+    ],
+    ids=lambda value: f"{value!r:.20}",
+)
+def test_a_signal_from_code_with_other_arguments_is_refused_by_their_names(name, payload, field) -> None:
+    task = call(waits)
+    drain()
+    with pytest.raises(InvalidTask, match=field) as refused:
+        lifecycle.signal(task.pk, name, payload)
+    assert [error.field.split(".")[0] for error in refused.value.errors] == [field]
+    assert not Step.objects.filter(kind=StepKind.SIGNAL).exists()
+
+
+def test_a_signal_to_what_is_no_id_is_refused() -> None:
+    with pytest.raises(InvalidTask, match="task_id: expected the id of a task, a UUID, got 'abc'"):
+        lifecycle.signal("abc", "approved")  # type: ignore[arg-type]

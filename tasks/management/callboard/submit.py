@@ -86,14 +86,19 @@ def add_option(parser: CommandParser, one: TaskField) -> None:
             name = name.removesuffix("s")
             how |= {"action": "append", "metavar": name.upper(), "help": f"{one.help} May be repeated."}
         case Dependencies():
-            more = "Write ID:run or ID:block for on_failure. May be repeated."
+            more = "Write batch:ID for a batch, and ID:run or ID:block for on_failure. May be repeated."
             how |= {"action": "append", "metavar": "ID", "help": f"{one.help} {more}"}
     parser.add_argument(f"--{name.replace('_', '-')}", **how)
 
 
+#: What begins the name of a batch that the task depends on.
+_BATCH = "batch:"
+
+
 def _dependency(text: str) -> dict[str, str]:
-    id, _, on_failure = text.partition(":")
-    return {"id": id, **({"on_failure": on_failure} if on_failure else {})}
+    rest = text.removeprefix(_BATCH)
+    id, _, on_failure = rest.partition(":")
+    return {"id" if rest == text else "batch": id, **({"on_failure": on_failure} if on_failure else {})}
 
 
 def _add_unique(parser: CommandParser) -> None:

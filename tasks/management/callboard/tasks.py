@@ -12,7 +12,6 @@ from tasks.contract.dependencies import parents_of
 from tasks.contract.journal import event_as_dict
 from tasks.contract.pages import DEFAULT_LIMIT
 from tasks.contract.sight import Lens, Sees
-from tasks.contract.signals import checked_name, checked_payload
 from tasks.contract.tasks import FILTERS, UNSEEN, attempt_as_dict, log_as_dict, running_log, step_as_dict, task_as_dict
 from tasks.lifecycle import Author
 from tasks.management.callboard import lists, operator, parsing, payload, verbs
@@ -169,7 +168,8 @@ def show_workflow(options: Namespace, out: Output) -> None:
     parents, url = parents_of(found[:limit]), lists.address("api-tasks")
     rows = [workflows.node_as_dict(task, url=url, parents=parents) for task in found[:limit]]
     for row in rows:
-        row["waits_for"] = [edge["id"] for edge in row["depends_on"] if edge["state"] in _WAITED_FOR]
+        waited_for = [edge for edge in row["depends_on"] if edge["state"] in _WAITED_FOR]
+        row["waits_for"] = [edge["id"] or f"batch:{edge['batch']}" for edge in waited_for]
     out.rows(rows, _WORKFLOW, has_more=len(found) > limit or not workflow.is_complete)
 
 
@@ -185,11 +185,10 @@ def retry(options: Namespace, out: Output) -> None:
 
 def signal(options: Namespace, out: Output) -> None:
     """Give a task a signal."""
-    name = checked_name(options.name)
-    given = checked_payload(payload.read(options.payload) if options.payload else None)
-    lifecycle.signal(options.id, name, given, by=operator.author(options))
+    given = payload.read(options.payload) if options.payload else None
+    lifecycle.signal(options.id, options.name, given, by=operator.author(options))
     task = lists.find(Task.objects.all(), options.id)
-    out.record({"id": str(task.pk), "status": str(task.status), "signal": name}, hidden=(), parts={})
+    out.record({"id": str(task.pk), "status": str(task.status), "signal": options.name}, hidden=(), parts={})
 
 
 def _cancel(task_id: UUID, by: Author) -> str:

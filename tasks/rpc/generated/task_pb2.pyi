@@ -128,16 +128,18 @@ UNIQUE_ON_CONFLICT_REPLACE: UniqueOnConflict
 UNIQUE_ON_CONFLICT_REJECT: UniqueOnConflict
 
 class Dependency(_message.Message):
-    __slots__ = ("id", "ref", "on_failure", "state")
+    __slots__ = ("id", "ref", "batch", "on_failure", "state")
     ID_FIELD_NUMBER: _ClassVar[int]
     REF_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
     ON_FAILURE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     id: str
     ref: str
+    batch: str
     on_failure: OnFailure
     state: EdgeState
-    def __init__(self, id: _Optional[str] = ..., ref: _Optional[str] = ..., on_failure: _Optional[_Union[OnFailure, str]] = ..., state: _Optional[_Union[EdgeState, str]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., ref: _Optional[str] = ..., batch: _Optional[str] = ..., on_failure: _Optional[_Union[OnFailure, str]] = ..., state: _Optional[_Union[EdgeState, str]] = ...) -> None: ...
 
 class Unique(_message.Message):
     __slots__ = ("key", "until", "ttl_seconds", "on_conflict", "max_wait_seconds", "outcome")
@@ -362,7 +364,7 @@ class GetTaskResponse(_message.Message):
     def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ...) -> None: ...
 
 class ListTasksRequest(_message.Message):
-    __slots__ = ("status", "actor", "queue", "band", "priority", "tag", "schedule", "created_after", "created_before", "run_after", "run_before", "search", "limit", "cursor", "batch", "error_type", "payload")
+    __slots__ = ("status", "actor", "queue", "band", "priority", "tag", "schedule", "created_after", "created_before", "run_after", "run_before", "search", "limit", "cursor", "batch", "error_type", "payload", "waiting_for")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
@@ -380,6 +382,7 @@ class ListTasksRequest(_message.Message):
     BATCH_FIELD_NUMBER: _ClassVar[int]
     ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FOR_FIELD_NUMBER: _ClassVar[int]
     status: _containers.RepeatedScalarFieldContainer[TaskStatus]
     actor: str
     queue: str
@@ -397,7 +400,8 @@ class ListTasksRequest(_message.Message):
     batch: str
     error_type: str
     payload: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, status: _Optional[_Iterable[_Union[TaskStatus, str]]] = ..., actor: _Optional[str] = ..., queue: _Optional[str] = ..., band: _Optional[_Union[Band, str]] = ..., priority: _Optional[int] = ..., tag: _Optional[str] = ..., schedule: _Optional[str] = ..., created_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., run_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., run_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., search: _Optional[str] = ..., limit: _Optional[int] = ..., cursor: _Optional[str] = ..., batch: _Optional[str] = ..., error_type: _Optional[str] = ..., payload: _Optional[_Iterable[str]] = ...) -> None: ...
+    waiting_for: str
+    def __init__(self, status: _Optional[_Iterable[_Union[TaskStatus, str]]] = ..., actor: _Optional[str] = ..., queue: _Optional[str] = ..., band: _Optional[_Union[Band, str]] = ..., priority: _Optional[int] = ..., tag: _Optional[str] = ..., schedule: _Optional[str] = ..., created_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., run_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., run_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., search: _Optional[str] = ..., limit: _Optional[int] = ..., cursor: _Optional[str] = ..., batch: _Optional[str] = ..., error_type: _Optional[str] = ..., payload: _Optional[_Iterable[str]] = ..., waiting_for: _Optional[str] = ...) -> None: ...
 
 class ListTasksResponse(_message.Message):
     __slots__ = ("tasks", "next_cursor", "previous_cursor", "searched")
@@ -598,7 +602,7 @@ class ListWorkflowRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., limit: _Optional[int] = ..., cursor: _Optional[str] = ...) -> None: ...
 
 class ListWorkflowResponse(_message.Message):
-    __slots__ = ("workflow", "next_cursor", "previous_cursor", "tasks", "statuses", "is_complete")
+    __slots__ = ("workflow", "next_cursor", "previous_cursor", "tasks", "statuses", "is_complete", "batch_ids")
     class StatusesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -612,13 +616,15 @@ class ListWorkflowResponse(_message.Message):
     TASKS_FIELD_NUMBER: _ClassVar[int]
     STATUSES_FIELD_NUMBER: _ClassVar[int]
     IS_COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    BATCH_IDS_FIELD_NUMBER: _ClassVar[int]
     workflow: _containers.RepeatedCompositeFieldContainer[WorkflowTask]
     next_cursor: str
     previous_cursor: str
     tasks: int
     statuses: _containers.ScalarMap[str, int]
     is_complete: bool
-    def __init__(self, workflow: _Optional[_Iterable[_Union[WorkflowTask, _Mapping]]] = ..., next_cursor: _Optional[str] = ..., previous_cursor: _Optional[str] = ..., tasks: _Optional[int] = ..., statuses: _Optional[_Mapping[str, int]] = ..., is_complete: _Optional[bool] = ...) -> None: ...
+    batch_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, workflow: _Optional[_Iterable[_Union[WorkflowTask, _Mapping]]] = ..., next_cursor: _Optional[str] = ..., previous_cursor: _Optional[str] = ..., tasks: _Optional[int] = ..., statuses: _Optional[_Mapping[str, int]] = ..., is_complete: _Optional[bool] = ..., batch_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetResultRequest(_message.Message):
     __slots__ = ("id",)

@@ -35,21 +35,23 @@ class Client:
         self.history.submissions.append(Submission(name, answer["answer"], len(tasks), ids))
         return list(ids)
 
-    def submit_batch(self, tasks: list[dict[str, Any]], callbacks: dict[str, dict[str, Any]], *, called: int) -> None:
-        """Submit tasks as a batch.
-
-        Parameters:
-            called: how many of the callbacks the batch will submit.
-        """
+    def submit_batch(self, tasks: list[dict[str, Any]], callbacks: dict[str, dict[str, Any]]) -> None:
+        """Submit tasks as a batch, with what it calls back."""
         name = f"submission-{len(self.history.submissions)}"
+        called = f"{name}-callbacks"
         command = {
             "verb": "batch",
             "tasks": [{**task, "tags": [name]} for task in tasks],
-            "callbacks": {one: {**task, "tags": [name]} for one, task in callbacks.items()},
+            "callbacks": {one: {**task, "tags": [called]} for one, task in callbacks.items()},
         }
         answer = self._ask(command)
-        ids = tuple(answer.get("result", ()))
-        self.history.submissions.append(Submission(name, answer["answer"], len(tasks) + called, ids))
+        created = answer.get("result", {"task_ids": ()})
+        self.history.submissions += [
+            Submission(name, answer["answer"], len(tasks), tuple(created["task_ids"])),
+            Submission(called, answer["answer"], len(callbacks), is_counted=False),
+        ]
+        if "id" in created:
+            self.history.batches.append(created["id"])
 
     def cancel(self, task: str) -> str:
         """Cancel a task; return its status."""

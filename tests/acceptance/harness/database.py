@@ -158,3 +158,7 @@ class Database:
     def unfinished(self) -> dict[str, int]:
         """Count tasks that are not final by status."""
         return {status: count for status, count in self.counts().items() if status not in FINAL}
+
+    def running_batches(self) -> list[str]:
+        """List the batches that wait for the leader, or for tasks."""
+        return [id for (id,) in self.query("SELECT id::text FROM callboard_batch WHERE status = 'RUNNING'")]

@@ -16,6 +16,8 @@ class Submission:
     answer: Answer
     count: int
     task_ids: tuple[str, ...] = ()
+    #: Whether all of them exist, or none; of the callbacks of a batch, some may.
+    is_counted: bool = True
 
 
 @dataclass
@@ -23,6 +25,8 @@ class History:
     """Everything one client did."""
 
     submissions: list[Submission] = field(default_factory=list)
+    #: Ids of accepted batches.
+    batches: list[str] = field(default_factory=list)
     #: Ids of tasks that the client retried or re-drove, once for each time.
     second_lives: list[str] = field(default_factory=list)
 

@@ -25,7 +25,7 @@ from tests.acceptance.harness.ledger import Ledger
 from tests.acceptance.harness.processes import Process
 from tests.acceptance.harness.servers import ROOT
 from tests.waiting import wait_until
-from tests.workflows import INVARIANTS
+from tests.workflows import INVARIANTS, OF_BATCHES
 
 #: Short enough that a fault is over within seconds, long enough that a busy machine does not lose a lease by itself.
 CLOCKS = {
@@ -223,10 +223,10 @@ class Rig:
         """Wait until every task is final; on a busy machine a start may take longer than the work."""
         self._await_readiness()
         wait_until(
-            lambda: self.database.counts() and not self.database.unfinished(),
+            lambda: self.database.counts() and not self.database.unfinished() and not self.database.running_batches(),
             timeout=seconds,
             interval=0.05,
-            what=lambda: f"all tasks to end; they are {self.database.counts()}",
+            what=lambda: f"all tasks to end, and batches; they are {self.database.counts()}",
         )
 
     def _await_readiness(self) -> None:
@@ -253,8 +253,9 @@ class Rig:
         assert not found, "\n".join(found)
 
     def broken_workflows(self) -> list[str]:
-        """Check I10: dependencies say what their tasks say, and no task waits for others that have ended."""
-        broken = [(name, id) for name, query in INVARIANTS.items() for (id,) in self.database.query(query)]
+        """Check I10: dependencies and batches say what their tasks say, and nothing waits for what has ended."""
+        queries = {**INVARIANTS, **OF_BATCHES}
+        broken = [(name, id) for name, query in queries.items() for (id,) in self.database.query(query)]
         return [f"I10: {name}: not so for {id}" for name, id in broken]
 
     def close(self) -> Evidence:

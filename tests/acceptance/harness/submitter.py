@@ -38,11 +38,15 @@ def _answer(command: dict[str, Any]) -> dict[str, Any]:
 
 
 def _submission(depends_on: Sequence[tuple[str, str]] = (), **fields: Any) -> Any:
-    """Make a submission; a dependency is an id or a ref, and ``on_failure``."""
+    """Make a submission; a dependency is an id, a ref or ``batch:`` with an id, and ``on_failure``."""
     from tasks import lifecycle
     from tasks.states import OnFailure
 
-    edges = [lifecycle.DependsOn(_id_or_ref(task), OnFailure(on_failure)) for task, on_failure in depends_on]
+    edges = []
+    for name, on_failure in depends_on:
+        batch = UUID(name.removeprefix("batch:")) if name.startswith("batch:") else None
+        task = None if batch else _id_or_ref(name)
+        edges.append(lifecycle.DependsOn(task, OnFailure(on_failure), batch))
     return lifecycle.Submission(**fields, depends_on=edges)
 
 
@@ -67,7 +71,8 @@ def _do(command: dict[str, Any]) -> Any:
         case "batch":
             tasks = [_submission(**task) for task in command["tasks"]]
             callbacks = {name: _submission(**task) for name, task in command["callbacks"].items()}
-            return [str(id) for id in batches.create(NewBatch(tasks=tasks, callbacks=callbacks)).task_ids]
+            created = batches.create(NewBatch(tasks=tasks, callbacks=callbacks))
+            return {"id": str(created.batch.pk), "task_ids": [str(id) for id in created.task_ids]}
         case "cancel":
             return str(lifecycle.cancel(UUID(command["id"]), by=lifecycle.Author("client")))
         case "retry":
