@@ -32,11 +32,14 @@ from tasks.setting import (
     Rate,
     Seconds,
     Text,
+    UrlTemplate,
     forget,
 )
 
 #: Scheduler and workers in one process, without a broker to install: ``runscheduler --with-workers``.
 IN_PROCESS_URL = "inprocess://"
+#: What the templates of links may have in braces.
+URL_NAMES = ("task_id", "trace_id", "actor", "queue", "from_ms", "until_ms")
 
 
 class Conf:
@@ -249,6 +252,13 @@ class Conf:
     # Whether spans are sent to an OpenTelemetry collector; the SDK's own variables say where and how many, such as
     # OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_TRACES_SAMPLER. It needs pip install 'callboard[otel]'.
     TRACING = Flag(False)
+
+    # --- Links of the admin ------------------------------------------------------------------------------------------
+
+    # Where a task's page links to its log lines and its trace, such as https://grafana.example/trace/{trace_id}. Any of
+    # task_id, trace_id, actor, queue, and the milliseconds since 1970 from_ms and until_ms. Default: no links.
+    LOG_URL_TEMPLATE = UrlTemplate("", URL_NAMES)
+    TRACE_URL_TEMPLATE = UrlTemplate("", URL_NAMES)
 
     # --- Files and metrics -------------------------------------------------------------------------------------------
 
