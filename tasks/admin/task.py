@@ -5,14 +5,15 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from tasks.admin import actors, submit
+from tasks.admin import actors, submit, workflow
 from tasks.admin.change_list import BoundedChangeList
 from tasks.admin.display import display, display_json, display_limit, display_time
 from tasks.admin.filters import (
@@ -143,7 +144,7 @@ class TaskAdmin(OperatedAdmin):
     add_label = "Submit"
     # The history has more.
     has_operator_log = False
-    empty_text = "No tasks yet. Submit one through the API or with manage.py callboard submit."
+    empty_text = "No tasks yet. Submit one here, through the API or with manage.py callboard submit."
     no_match_text = "No tasks match. Finished tasks are removed after a while."
     list_display = (
         display("task", _name),
@@ -193,8 +194,14 @@ class TaskAdmin(OperatedAdmin):
     )
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the pages of actors: they have no table, and so no admin of their own."""
-        return [*actors.urls_of(self.admin_site), *super().get_urls()]
+        """Add the pages of workflows, and of actors: they have no table, and so no admin of their own."""
+        view = self.admin_site.admin_view(self.workflow_view)
+        whole = path("<path:object_id>/workflow/", view, name="callboard_task_workflow")
+        return [*actors.urls_of(self.admin_site), whole, *super().get_urls()]
+
+    def workflow_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show the tasks that dependencies link to this one."""
+        return workflow.page(self, request, self.get_object(request, unquote(object_id)))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Allow with the permission to submit."""
