@@ -33,6 +33,7 @@ from tasks.setting import (
     Rate,
     Seconds,
     Text,
+    UrlTemplate,
     forget,
 )
 
@@ -52,6 +53,8 @@ PLATFORM_BUILDS = (
 )
 #: In characters.
 LONGEST_BUILD = 100
+#: What the templates of links may have in braces.
+URL_NAMES = ("task_id", "trace_id", "actor", "queue", "from_ms", "until_ms")
 
 
 class Conf:
@@ -268,6 +271,13 @@ class Conf:
     # Whether spans are sent to an OpenTelemetry collector; the SDK's own variables say where and how many, such as
     # OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_TRACES_SAMPLER. It needs pip install 'callboard[otel]'.
     TRACING = Flag(False)
+
+    # --- Links of the admin ------------------------------------------------------------------------------------------
+
+    # Where a task's page links to its log lines and its trace, such as https://grafana.example/trace/{trace_id}. Any of
+    # task_id, trace_id, actor, queue, and the milliseconds since 1970 from_ms and until_ms. Default: no links.
+    LOG_URL_TEMPLATE = UrlTemplate("", URL_NAMES)
+    TRACE_URL_TEMPLATE = UrlTemplate("", URL_NAMES)
 
     # --- Files and metrics -------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ T = TypeVar("T")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 _ORIGIN = re.compile(r"https?://(?:[\w.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?", flags=re.ASCII | re.IGNORECASE)
+_WEB_URL = re.compile(r"https?://[\w\[]", flags=re.ASCII | re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+)):(\d{1,5})", flags=re.ASCII)
 _PATH_PREFIX = re.compile(r"(/[\w.~-]+)+", flags=re.ASCII)
 _LARGEST_PORT = 65_535
@@ -106,6 +107,31 @@ class Text(Setting[str]):
     def _from_value(self, value: Any) -> str:
         # A pathlib.Path, for one.
         return self._from_text(str(value))
+
+
+class UrlTemplate(Text):
+    """A URL with names in braces, each in place of a value; or nothing.
+
+    Parameters:
+        names: that may stand in braces.
+    """
+
+    def __init__(self, default: str, names: Iterable[str]) -> None:
+        super().__init__(default)
+        self.names = frozenset(names)
+
+    def _expected(self) -> str:
+        return f"a URL that begins with http:// or https://, with any of {', '.join(sorted(self.names))} in braces"
+
+    def _from_value(self, value: Any) -> str:
+        found = super()._from_value(value)
+        used = set(re.findall(r"\{(.*?)\}", found))
+        if found and not (_WEB_URL.match(found) and used <= self.names and found.count("{") == found.count("}")):
+            raise ValueError
+        return found
+
+    def _from_text(self, text: str) -> str:
+        return self._from_value(text)
 
 
 class Folder(Setting[Path]):

@@ -14,8 +14,8 @@ from tasks import registry
 from tasks.admin.ended import chart, choices, ended_shares
 from tasks.admin.formatting import EMPTY, duration, escape_invisible, json_block, shortened
 from tasks.admin.times import time_lines
-from tasks.contract.access import VIEW_DEAD_LETTER, VIEW_TASK
-from tasks.contract.actors import actor_as_dict
+from tasks.contract.access import VIEW_DEAD_LETTER, VIEW_TASK, Caller
+from tasks.contract.actors import actor_as_dict, submittable_by
 from tasks.queries.stats import Tally, Window, by_actor, series
 from tasks.registry import ActorSpec
 from tasks.submission import FIELDS, Seconds
@@ -88,6 +88,9 @@ def _actor(request: HttpRequest, name: str) -> dict[str, Any]:
         "chart": chart(window, points, links=True, acts=False, actor=name),
         "lines": time_lines(points, window, ("run", 0.5), ("run", 0.95), ("wait", 0.95)),
         "tasks_url": f"{reverse('admin:callboard_task_changelist')}?{urlencode({'actor': name})}",
+        "submit_url": f"{reverse('admin:callboard_task_add')}?{urlencode({'actor': name})}"
+        if spec in submittable_by(Caller(request.user))
+        else "",
         "letters_url": letters if request.user.has_perm(VIEW_DEAD_LETTER.permission) else "",
     }
 

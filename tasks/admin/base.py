@@ -37,6 +37,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
     sortable_by = ()
+    #: On the button that leads to the form of a new row.
+    add_label = "Add"
     #: The text of an empty list.
     empty_text = "There are none."
     #: The text when filters or search leave nothing; default: "No … match."
@@ -124,6 +126,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             raise BadRequest(f"{ACTION_CHECKBOX_NAME}: expected keys of rows")
         context = {
             "title": capfirst(str(self.opts.verbose_name_plural)),
+            "add_label": self.add_label,
             "empty_text": self.empty_text,
             "no_match_text": self.no_match_text or f"No {self.opts.verbose_name_plural} match.",
         }

@@ -1,21 +1,19 @@
 """Task pages: the list, and each task with its timeline, attempts, data and verbs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from tasks import lifecycle
-from tasks.admin import actors
+from tasks.admin import actors, submit, workflow
 from tasks.admin.change_list import BoundedChangeList
 from tasks.admin.display import display, display_json, display_limit, display_time
 from tasks.admin.filters import (
@@ -32,44 +30,26 @@ from tasks.admin.filters import (
 )
 from tasks.admin.formatting import (
     EMPTY,
-    badge,
     code,
-    count_text,
-    duration,
     escape_invisible,
-    exact_time,
-    json_block,
-    local,
     relative_time,
     shortened,
     tag_links,
     time_element,
-    truncated,
 )
-from tasks.admin.gantt import gantt
+from tasks.admin.links import links_of
 from tasks.admin.operated import OperatedAdmin
-from tasks.admin.timeline import between, timeline
-from tasks.admin.verb import Verb, Whole, one_by_one
-from tasks.admin.worker import worker_names
-from tasks.contract.access import CANCEL_TASK, RETRY_TASK, SIGNAL_TASK, VIEW_PAYLOAD, Action, Caller
-from tasks.contract.causes import causes_of
+from tasks.admin.task_parts import MAX_NAME_LENGTH, parts_of, state_badge
+from tasks.admin.task_verbs import CANCEL, CANCEL_WORKFLOW, RETRY, RETRY_WORKFLOW, RUN_NOW, SIGNAL
+from tasks.admin.timeline import between
+from tasks.contract.access import SUBMIT_TASK, VIEW_PAYLOAD, Caller
 from tasks.contract.fields import InvalidValue
-from tasks.contract.sight import Lens, Sight, sight_of
-from tasks.contract.signals import send_awaited
-from tasks.contract.tasks import filters_for, log_as_dict, running_log
-from tasks.contract.workflows import whole_of
-from tasks.errors import CallboardError
-from tasks.masking import masked
-from tasks.models import Attempt, Batch, Journal, Step, Task, TaskQuerySet
-from tasks.queries.dependencies import workflow_of
-from tasks.states import DUE, ObjectKind, OperationVerb, Status
+from tasks.contract.sight import Lens, sight_of
+from tasks.contract.tasks import filters_for
+from tasks.models import Task, TaskQuerySet
+from tasks.states import DUE, ObjectKind, Status
 from tasks.submission import FIELDS, Seconds, WholeNumber
 
-#: Attempts and events that one page shows.
-MAX_SHOWN = 50
-#: Parents, and children, on a task's page.
-MAX_RELATIVES = 20
-MAX_NAME_LENGTH = 60
 #: A search that begins so is for a value in payloads.
 PAYLOAD_PREFIX = "payload."
 
@@ -91,11 +71,6 @@ def _name(task: Task) -> str:
         task.pk,
         str(task.pk)[-8:],
     )
-
-
-def _state(task: Task) -> str:
-    asked = format_html(' <span class="quiet">{}</span>', "cancel requested") if task.cancel_requested_at else ""
-    return format_html("{}{}", badge(task.status, task.get_status_display()), asked)
 
 
 def _priority(task: Task) -> str:
@@ -134,86 +109,6 @@ def _timing(task: Task) -> str:
     return time_element(task.run_at, f"waiting for {between(task.run_at, now)}")
 
 
-CANCEL = Verb(
-    name="cancel",
-    label="Cancel",
-    command="Cancel {}",
-    outcome="be cancelled",
-    done="cancelled",
-    permission=CANCEL_TASK.permission,
-    effect="Waiting tasks end at once. Running tasks are interrupted at their worker’s next heartbeat.",
-    condition="Only tasks that have not ended can be cancelled, and only once.",
-    legal=lambda rows: rows.cancellable(),
-    run=lambda ids, by: len(lifecycle.cancel_many(ids, by=by)),
-    many=OperationVerb.CANCEL,
-    is_danger=True,
-)
-RETRY = Verb(
-    name="retry",
-    label="Run again",
-    command="Run {} again",
-    outcome="run again",
-    done="set to run again",
-    permission=RETRY_TASK.permission,
-    effect="Dead and cancelled tasks run again with a fresh set of retries. Retrying tasks skip their delay.",
-    condition="Only dead, cancelled and retrying tasks can run again, if their arguments still fit the actor.",
-    legal=lambda rows: rows.retryable(),
-    run=lambda ids, by: len(lifecycle.retry_many(ids, by=by)),
-    many=OperationVerb.RETRY,
-)
-
-
-#: Tasks of a workflow that its buttons are decided by: more would make a page slow.
-_MOST_LOOKED_AT = 200
-
-
-def _beginning(task: Task) -> tuple[Sequence[UUID], bool]:
-    found = workflow_of(task.pk, most=_MOST_LOOKED_AT)
-    return found.ids, found.is_complete
-
-
-def _workflow(action: Action) -> Whole:
-    return Whole(
-        name="workflow",
-        beginning=_beginning,
-        ids_of=lambda row, caller: whole_of(row, caller=caller, action=action),
-    )
-
-
-CANCEL_WORKFLOW = replace(
-    CANCEL,
-    name="cancel_workflow",
-    label="Cancel workflow",
-    effect="This acts on all tasks that dependencies link to this one. " + CANCEL.effect,
-    run=lambda ids, by: len(lifecycle.cancel_workflow(ids, by=by)),
-    whole=_workflow(CANCEL_TASK),
-)
-RETRY_WORKFLOW = replace(
-    RETRY,
-    name="retry_workflow",
-    label="Retry workflow",
-    effect="This acts on all tasks that dependencies link to this one. Those that died or were cancelled run again "
-    "with fresh retries, each after its parents; what was cancelled because a parent failed follows that parent.",
-    condition="Only dead and cancelled tasks can run again, if their arguments still fit the actor.",
-    legal=lambda rows: rows.retryable_with_workflow(),
-    following=lambda rows: rows.cancelled_by_parents(),
-    run=lambda ids, by: len(lifecycle.retry_workflow(ids, by=by)),
-    whole=_workflow(RETRY_TASK),
-)
-SIGNAL = Verb(
-    name="signal",
-    label="Send signal",
-    command="Send the signal to {}",
-    outcome="go on",
-    done="sent the signal that it waits for",
-    permission=SIGNAL_TASK.permission,
-    effect="The task goes on with your name and reason as the signal’s payload.",
-    condition="Only tasks that wait for a signal can get it here.",
-    legal=lambda rows: rows.waiting_for_signal(),
-    run=one_by_one(send_awaited, refusals=(CallboardError,)),
-)
-
-
 #: Texts for a duration of 0.
 _NO_TIME = {"time_limit_seconds": "no limit"}
 _LIMITS = tuple(
@@ -245,15 +140,16 @@ class TaskAdmin(OperatedAdmin):
     """Tasks with their timelines and attempts."""
 
     change_form_template = "callboard/task.html"
-    verbs = (RETRY, SIGNAL, CANCEL, RETRY_WORKFLOW, CANCEL_WORKFLOW)
+    verbs = (RUN_NOW, RETRY, SIGNAL, CANCEL, RETRY_WORKFLOW, CANCEL_WORKFLOW)
     kind = ObjectKind.TASK
+    add_label = "Submit"
     # The history has more.
     has_operator_log = False
-    empty_text = "No tasks yet. Submit one through the API or with manage.py callboard submit."
+    empty_text = "No tasks yet. Submit one here, through the API or with manage.py callboard submit."
     no_match_text = "No tasks match. Finished tasks are removed after a while."
     list_display = (
         display("task", _name),
-        display("status", _state),
+        display("status", state_badge),
         display("queue", lambda task: escape_invisible(task.queue)),
         display("priority", _priority),
         display("failures", _failures),
@@ -268,7 +164,7 @@ class TaskAdmin(OperatedAdmin):
     search_fields = ("id",)
     search_help_text = "ID, trace ID, tag, actor, or payload.user.id:42"
     summary_fields = (
-        display("status", _state),
+        display("status", state_badge),
         display("queue", lambda task: escape_invisible(task.queue)),
         display("priority", _priority),
         display("failures", _failures),
@@ -299,8 +195,24 @@ class TaskAdmin(OperatedAdmin):
     )
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the pages of actors: they have no table, and so no admin of their own."""
-        return [*actors.urls_of(self.admin_site), *super().get_urls()]
+        """Add the pages of workflows, and of actors: they have no table, and so no admin of their own."""
+        view = self.admin_site.admin_view(self.workflow_view)
+        whole = path("<path:object_id>/workflow/", view, name="callboard_task_workflow")
+        return [*actors.urls_of(self.admin_site), whole, *super().get_urls()]
+
+    def workflow_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show the tasks that dependencies link to this one."""
+        return workflow.page(self, request, self.get_object(request, unquote(object_id)))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Allow with the permission to submit."""
+        return request.user.has_perm(SUBMIT_TASK.permission)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the submission form; it is none of Django's, which would write a row."""
+        return submit.page(self, request)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Name the list's class."""
@@ -353,81 +265,8 @@ class TaskAdmin(OperatedAdmin):
         return f"{shortened(row.actor, MAX_NAME_LENGTH)} …{str(row.pk)[-8:]}"
 
     def page_context(self, request: HttpRequest, row: Task) -> Mapping[str, Any]:
-        """Add the timeline, the attempts (the admin cannot list rows with a composite key) and the history."""
-        events = list(Journal.objects.filter(task_id=row.pk).newest_first()[:MAX_SHOWN])
-        lens: Lens = row.lens  # type: ignore[attr-defined]
-        rows = list(row.attempts.order_by("-number")[:MAX_SHOWN])
-        names = worker_names(attempt.worker_id for attempt in rows)
-        attempts = [_attempt(attempt, lens) | {"worker": names.get(attempt.worker_id)} for attempt in rows]
-        return {
-            "timeline": timeline(row, is_first_start=all(one["number"] == row.attempt for one in attempts)),
-            "gantt": gantt(row, rows, events),
-            "cause": _cause(row),
-            "error": "" if row.status == Status.SUCCEEDED else truncated(row.error),
-            "is_open": row.status in {Status.DEAD, Status.RETRYING},
-            "attempts": attempts,
-            "log": _log(running_log(row), lens),
-            "steps": [_step(step, lens) for step in row.steps.all()[:MAX_SHOWN]],
-            "is_hidden": lens.sight is Sight.NOTHING,
-            "events": [_event(event) for event in events],
-            "kin": [
-                _relatives("Depends on", row.parent_edges, "parent"),
-                _relatives("Needed by", row.child_edges, "child"),
-            ],
-            "max_shown": MAX_SHOWN,
-        }
-
-
-def _cause(task: Task) -> str:
-    """Say whose end cancelled a task, with a link to it."""
-    for cause in causes_of([task]).values():
-        before, name, after = cause.sentence.partition(cause.name)
-        address = _batch_address(cause.id) if cause.is_batch else _address(cause.id)
-        link = format_html('<a href="{}"><bdi>{}</bdi></a>', address, escape_invisible(name))
-        return format_html("{}{}{}", before, link if cause.status else name, after)
-    return ""
-
-
-def _batch_address(batch_id: UUID) -> str:
-    return reverse("admin:callboard_batch_change", args=[batch_id])
-
-
-def _address(task_id: UUID) -> str:
-    return reverse("admin:callboard_task_change", args=[task_id])
-
-
-def _relatives(title: str, edges: Any, side: str) -> dict[str, Any]:
-    """List the first parents, or children, of a task; one that was removed has an id only."""
-    found = list(edges.order_by(f"{side}_id")[: MAX_RELATIVES + 1])
-    ids = [getattr(edge, f"{side}_id") for edge in found[:MAX_RELATIVES]]
-    tasks = Task.objects.only("actor", "status").in_bulk(ids)
-    batches = _batches([id for id, edge in zip(ids, found, strict=False) if side == "parent" and edge.is_batch])
-    return {
-        "title": title,
-        "is_cut": len(found) > MAX_RELATIVES,
-        "rows": [
-            {
-                "id": str(id),
-                "address": _address(id),
-                "actor": shortened(tasks[id].actor, MAX_NAME_LENGTH) if id in tasks else "",
-                "status": _state(tasks[id]) if id in tasks else "removed",
-                "on_failure": edge.get_on_failure_display(),
-                **batches.get(id, {}),
-            }
-            for id, edge in zip(ids, found, strict=False)
-        ],
-    }
-
-
-def _batches(ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
-    """Describe the batches among the parents of a task."""
-    found: dict[UUID, dict[str, Any]] = {id: {"actor": "batch", "address": _batch_address(id)} for id in ids}
-    for batch in Batch.objects.with_news().filter(pk__in=ids):
-        ended = f"{count_text(batch.count('total') - batch.unfinished)} of {count_text(batch.count('total'))} ended"
-        name = shortened(batch.name, MAX_NAME_LENGTH) or "batch"
-        status = badge(batch.status, batch.get_status_display())
-        found[batch.pk] |= {"actor": name, "status": status, "progress": ended}
-    return found
+        """Add what the task did and what it belongs to."""
+        return {**parts_of(row), "links": links_of(row), "copy_url": submit.copy_url(request, row)}
 
 
 def _exactly(text: str) -> Task | None:
@@ -442,49 +281,3 @@ def _hide_data(task: Task, lens: Lens) -> None:
     seen |= {"payload": lens.payload(), "args": lens.arguments(), "error": lens.text(task.error) or "", "lens": lens}
     for name, value in seen.items():
         setattr(task, name, value)
-
-
-def _event(event: Journal) -> dict[str, Any]:
-    return {
-        "verb": event.verb,
-        "by": escape_invisible(event.by),
-        "door": event.get_door_display(),
-        "reason": escape_invisible(event.reason),
-        "at": exact_time(event.at),
-        "detail": json_block(masked(event.detail)) if event.detail else "",
-    }
-
-
-def _log(log: Mapping[str, Any] | None, lens: Lens) -> list[dict[str, str]]:
-    lines = log_as_dict(log, lens=lens)["log"] or ()
-    return [
-        {"at": local(datetime.fromisoformat(one["at"]), "%H:%M:%S"), "line": escape_invisible(one["line"])}
-        for one in lines
-    ]
-
-
-def _step(step: Step, lens: Lens) -> dict[str, Any]:
-    result = lens.value(step.result)
-    return {
-        "kind": step.get_kind_display(),
-        "name": escape_invisible(step.name),
-        "at": exact_time(step.created_at),
-        "until": exact_time(step.ends_at) if step.ends_at else "",
-        "is_timeout": step.is_timeout,
-        "result": "" if result is None else json_block(result),
-    }
-
-
-def _attempt(attempt: Attempt, lens: Lens) -> dict[str, Any]:
-    ran = attempt.finished_at - attempt.started_at if attempt.started_at else None
-    return {
-        "number": attempt.number,
-        "outcome": badge(attempt.outcome, attempt.get_outcome_display()),
-        "worker_id": str(attempt.worker_id),
-        "started": relative_time(attempt.started_at),
-        "took": duration(ran.total_seconds()) if ran is not None else EMPTY,
-        "error": escape_invisible(f"{attempt.error_type}: {lens.text(attempt.error_message) or ''}".strip(": ")),
-        "traceback": truncated(lens.text(attempt.traceback) or ""),
-        "note": escape_invisible(lens.text(attempt.note) or ""),
-        "log": _log(attempt.log, lens),
-    }

@@ -67,6 +67,15 @@ class Lens:
             return task.payload
         return dict(list(self._masked[0].items())[len(task.args) :])
 
+    def by_name(self) -> dict[str, Any] | None:
+        """Show all arguments by name, positional ones too; None if they are hidden."""
+        task = self._task
+        if task is None or self.sight is Sight.NOTHING:
+            return None
+        if self.sight is Sight.CLEAR:
+            return registry.arguments_by_name(task.actor, args=task.args, payload=task.payload)
+        return dict(self._masked[0])
+
     def arguments(self) -> list[Any] | None:
         """Show the positional arguments of the task; None if they are hidden."""
         task = self._task
@@ -106,13 +115,19 @@ def keep_secrets(change: dict[str, Any], *, task: "Task | Schedule", lens: Lens)
         return change
     if is_same_json(change["payload"], lens.payload()):
         return {name: value for name, value in change.items() if name != "payload"}
-    errors = [
-        FieldError(path, "masked", "expected the value itself, got the mask; give it, or leave payload out to keep all")
-        for path in _masked_paths(change["payload"], task.payload, "payload")
-    ]
+    errors = masked_fields(
+        change["payload"],
+        "expected the value itself, got the mask; give it, or leave payload out to keep all",
+        stored=task.payload,
+    )
     if errors:
         raise InvalidTask(errors=errors)
     return change
+
+
+def masked_fields(payload: Any, message: str, *, stored: Any = None) -> list[FieldError]:
+    """List the values of a payload that are the mask, unless the stored one has the very same text there."""
+    return [FieldError(path, "masked", message) for path in _masked_paths(payload, stored, "payload")]
 
 
 def _masked_paths(given: Any, stored: Any, path: str) -> list[str]:

@@ -28,7 +28,7 @@ from tasks.lifecycle.restore import restore, restore_many
 from tasks.lifecycle.retry import retry, retry_many
 from tasks.lifecycle.signals import Moved, transitioned
 from tasks.lifecycle.steps import signal
-from tasks.lifecycle.submit import accept, submit, submit_many
+from tasks.lifecycle.submit import accept, submit, submit_by, submit_many
 from tasks.lifecycle.submit_once import Receipt, submit_many_once, submit_once
 from tasks.lifecycle.workflow import cancel_workflow, retry_workflow
 from tasks.submission import FOR_EVER, DependsOn, Submission
@@ -96,6 +96,7 @@ __all__ = [
     "step_operation",
     "still_held",
     "submit",
+    "submit_by",
     "submit_many",
     "submit_many_once",
     "submit_once",

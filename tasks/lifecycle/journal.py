@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from tasks.db.statements import fetch
-from tasks.models import Journal
+from tasks.models import Journal, Task
 from tasks.states import Door, ObjectKind
 
 #: In characters.
@@ -66,12 +66,20 @@ def of_tasks(rows: str, *, verb: str, detail: str) -> str:
 
 
 def record(
-    by: Author, verb: str, kind: ObjectKind, object_id: str, *, name: str, detail: Mapping[str, Any] | None = None
+    by: Author,
+    verb: str,
+    kind: ObjectKind,
+    object_id: str,
+    *,
+    name: str,
+    detail: Mapping[str, Any] | None = None,
+    task: Task | None = None,
 ) -> None:
     """Add the entry of a verb that is not one statement; call it in the verb's transaction."""
+    of_task = {} if task is None else {"task_id": task.pk, "actor": task.actor, "queue": task.queue}
     Journal.objects.create(
         verb=verb, by=by.name[:LONGEST_NAME], door=by.door, reason=by.reason, operation_id=by.operation_id,
-        kind=kind, object_id=object_id, object_name=name, detail=dict(detail or {}),
+        kind=kind, object_id=object_id, object_name=name, detail=dict(detail or {}), **of_task,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from tasks.db.statements import as_json, fetch
 from tasks.errors import FieldError, InvalidTask, describe
 from tasks.lifecycle.circles import refuse_circles
 from tasks.lifecycle.depend import Edge, insert_edges, plan
+from tasks.lifecycle.journal import Author, record
 from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit_unique import CREATED, edges_of_new, faults_of_linked, key_columns, settle
 from tasks.lifecycle.tally import add, join
@@ -22,7 +23,7 @@ from tasks.models import Queue, Task, new_id
 from tasks.models.ids import usable_id
 from tasks.payload import check_json
 from tasks.registry import ActorSpec
-from tasks.states import Status
+from tasks.states import ObjectKind, Status
 from tasks.submission import FIELDS, FOR_EVER, Submission
 
 #: Called with the number of tasks that are about to run, when all are valid and before anything is committed; it may
@@ -94,6 +95,23 @@ def submit(submission: Submission, *, admit: Admit | None = None) -> Task:
         Duplicate: its unique key is taken, and it is to be refused then.
     """
     return write([checked(submission)], admit=admit)[0]
+
+
+def submit_by(by: Author, submission: Submission, *, admit: Admit | None = None, copy_of: UUID | None = None) -> Task:
+    """Accept one task of a person at a control plane, whose act the journal keeps; programs submit too often for that.
+
+    Parameters:
+        copy_of: the task that it is a copy of.
+
+    Raises:
+        InvalidTask, UnknownActor, Duplicate: as ``submit``.
+    """
+    with transaction.atomic():
+        task = submit(submission, admit=admit)
+        if task.submitted_as in ("", CREATED):
+            detail = {} if copy_of is None else {"copy_of": str(copy_of)}
+            record(by, "submit", ObjectKind.TASK, str(task.pk), name="", detail=detail, task=task)
+    return task
 
 
 def accept(submission: Submission) -> UUID:

@@ -57,6 +57,10 @@ class TaskQuerySet(ListedQuerySet["Task"]):
         """Waiting to be dispatched, and their ``run_at`` has come."""
         return self.filter(status__in=DUE, run_at__lte=Now())
 
+    def early(self) -> Self:
+        """Pending, and their ``run_at`` has not come."""
+        return self._served_by_status(Status.PENDING).filter(status=Status.PENDING, run_at__gt=Now())
+
     def waiting_to_run(self) -> Self:
         """Waiting to be dispatched, whether due or not."""
         return self.filter(status__in=DUE)

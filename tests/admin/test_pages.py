@@ -144,8 +144,9 @@ def test_nothing_is_added_changed_or_deleted(root, life, model):
     before = model.objects.values().get(pk=row.pk)
     base = list_of(model)
     if model not in (ApiToken, Schedule):
-        assert root.get(f"{base}add/").status_code == 403
-        assert root.post(f"{base}add/", {}).status_code == 403
+        if model is not Task:  # for which there is a form that submits
+            assert root.get(f"{base}add/").status_code == 403
+        assert root.post(f"{base}add/", {}).status_code == (200 if model is Task else 403)
         assert root.post(page_of(row), {"actor": "x", "name": "x"}).status_code == 403
     assert root.post(f"{page_of(row)[: -len('change/')]}delete/", {"post": "yes"}).status_code == 403
     root.post(base, {"action": "delete_selected", "_selected_action": str(row.pk), "post": "yes"})

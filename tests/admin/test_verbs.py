@@ -15,7 +15,7 @@ from django.urls import reverse
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.admin.queue import PAUSE, RESUME
-from tasks.admin.task import CANCEL, RETRY
+from tasks.admin.task_verbs import CANCEL, RETRY
 from tasks.admin.token import REVOKE
 from tasks.admin.worker import DRAIN
 from tasks.lifecycle import queues

@@ -25,6 +25,7 @@ from tasks.setting import (
     Seconds,
     Setting,
     Text,
+    UrlTemplate,
     declared,
 )
 
@@ -75,6 +76,7 @@ def test_every_default_is_a_value_that_its_setting_accepts(settings) -> None:
         (Names([]), "a, b,", ["a", "b"]),
         (Names([]), ("a", "b"), ["a", "b"]),
         (Origins([]), "*", ["*"]),
+        (UrlTemplate("", ["id"]), "https://a.example/{id}?x=%20", "https://a.example/{id}?x=%20"),
         (Networks([]), "10.0.0.1/8", [ip_network("10.0.0.0/8")]),
         (Networks([]), ["10.0.0.0/8"], [ip_network("10.0.0.0/8")]),
         (Address(None), ("::1", 80), ("::1", 80)),
@@ -112,6 +114,9 @@ def test_text_and_values_of_python_are_read_and_read_again(setting: Setting[obje
         (FieldNames([]), "iban, -"),
         (Origins([]), "*, https://a"),
         (Origins([]), "a.example"),
+        (UrlTemplate("", ["id"]), "javascript:alert(1)"),
+        (UrlTemplate("", ["id"]), "https://a.example/{name}"),
+        (UrlTemplate("", ["id"]), "https://a.example/{id"),
         (Networks([]), "10.0.0.0/33"),
         (Networks([]), ["here"]),
         (Address(None), "localhost"),
