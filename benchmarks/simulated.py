@@ -25,7 +25,6 @@ class Round(NamedTuple):
     """One round of the dispatcher."""
 
     seconds: float
-    cpu_seconds: float
     statements: int
 
 
@@ -125,12 +124,12 @@ class _Measured(Dispatcher):
             return self._measured_step()
 
     def _measured_step(self) -> float:
-        began, before = time.perf_counter(), time.thread_time()
+        began = time.perf_counter()
         self._statements = 0
         with connection.execute_wrapper(self._counted):
             rest = super().step()
         self.cpu_seconds = time.thread_time()
-        self.rounds.append(Round(time.perf_counter() - began, self.cpu_seconds - before, self._statements))
+        self.rounds.append(Round(time.perf_counter() - began, self._statements))
         self.session = connection.connection.info.backend_pid
         return rest
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -41,14 +41,13 @@ QUIET, SINGLE, BACKLOG = "nothing due", "single tasks", "backlog"
 
 @dataclass
 class Figures:
-    """How one shape did in one situation; times in milliseconds, CPU in percent of a core.
+    """How one shape did in one situation; times in milliseconds.
 
     Parameters:
-        cpu: of the median round in the dispatcher's thread.
         statements: of the median round.
-        dispatcher: CPU of the dispatcher's thread.
-        session: CPU of its session in PostgreSQL.
-        others: CPU of all other sessions; the workers' heartbeats are most of it.
+        dispatcher: CPU of the dispatcher's thread for a round, on average.
+        session: CPU of its session in PostgreSQL for a round, on average.
+        others: CPU of all other sessions for each second; the workers' heartbeats are most of it.
         result: what the situation is about.
     """
 
@@ -58,7 +57,6 @@ class Figures:
     rounds: int
     median: float
     longest: float
-    cpu: float
     statements: float
     dispatcher: float
     session: float
@@ -98,10 +96,13 @@ def simulate(stack: Stack, queues: int, workers: int, *, serving: int, seconds: 
             if during is _await_backlog:
                 dispatcher.hold()
                 seeding.waiting(stack, _backlog(names), queues=names)
-            with _cpu(stack, dispatcher) as cpu:
-                result = during(dispatcher, names, seconds)
-                rounds = dispatcher.finish()
-            said = Figures(queues, workers, situation, len(rounds), **_of(rounds), **cpu, result=result)
+            dispatcher.finish()
+            before, began = _cpu(stack, dispatcher), time.monotonic()
+            result = during(dispatcher, names, seconds)
+            rounds, took, after = dispatcher.finish(), time.monotonic() - began, _cpu(stack, dispatcher)
+            spent = {who: (after[who] - before[who]) / len(rounds) * 1000 for who in after}
+            spent["others"] *= len(rounds) / took
+            said = Figures(queues, workers, situation, len(rounds), **_of(rounds), **spent, result=result)
             print(said, file=sys.stderr)
             yield said
 
@@ -158,28 +159,20 @@ def _heartbeats(ids: Sequence[Any]) -> Iterator[None]:
         thread.join()
 
 
-@contextmanager
-def _cpu(stack: Stack, dispatcher: "Simulated") -> Iterator[dict[str, float]]:
-    """Fill a mapping with the CPU of the dispatcher, its session, and all other sessions; each in percent of a core."""
-    backends = {process.pid: process for process in psutil.Process(stack.postgres.pid).children()}
-
-    def read() -> dict[str, float]:
-        spent = {pid: sum(process.cpu_times()[:2]) for pid, process in backends.items() if process.is_running()}
-        own = spent.pop(dispatcher.session)
-        return {"dispatcher": dispatcher.cpu_seconds, "session": own, "others": sum(spent.values())}
-
-    found: dict[str, float] = {}
-    before, began = read(), time.monotonic()
-    yield found
-    took = time.monotonic() - began
-    found |= {who: (seconds - before[who]) / took * 100 for who, seconds in read().items()}
+def _cpu(stack: Stack, dispatcher: "Simulated") -> dict[str, float]:
+    """Return the CPU seconds of the dispatcher, of its session, and of all other sessions."""
+    spent = {}
+    for process in psutil.Process(stack.postgres.pid).children():
+        with suppress(psutil.NoSuchProcess):
+            spent[process.pid] = sum(process.cpu_times()[:2])
+    own = spent.pop(dispatcher.session, 0.0)
+    return {"dispatcher": dispatcher.cpu_seconds, "session": own, "others": sum(spent.values())}
 
 
 def _of(rounds: Sequence["Round"]) -> dict[str, float]:
     return {
         "median": statistics.median(one.seconds for one in rounds) * 1000,
         "longest": max(one.seconds for one in rounds) * 1000,
-        "cpu": statistics.median(one.cpu_seconds for one in rounds) * 1000,
         "statements": statistics.median(one.statements for one in rounds),
     }
 
@@ -199,11 +192,10 @@ def _print(found: Sequence[Figures]) -> None:
         "situation": lambda one: one.situation,
         "rounds": lambda one: f"{one.rounds:,}",
         "round, ms (longest)": lambda one: f"{one.median:,.1f} ({one.longest:,.0f})",
-        "its CPU, ms": lambda one: f"{one.cpu:,.1f}",
         "statements": lambda one: f"{one.statements:,.0f}",
-        "dispatcher, % of a core": lambda one: f"{one.dispatcher:,.1f}",
-        "its session, %": lambda one: f"{one.session:,.1f}",
-        "other sessions, %": lambda one: f"{one.others:,.1f}",
+        "CPU of a round: dispatcher, ms": lambda one: f"{one.dispatcher:,.1f}",
+        "PostgreSQL, ms": lambda one: f"{one.session:,.1f}",
+        "other sessions, ms/s": lambda one: f"{one.others:,.1f}",
         "result": lambda one: one.result,
     }
     table = Table(*cells, box=rich.box.SIMPLE)

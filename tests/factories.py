@@ -11,7 +11,7 @@ from django.db.models import F
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.hint import Hint
-from tasks.lifecycle import Claimed, NewBatch, Outcome, Probe, Submission, batches, schedules, workers
+from tasks.lifecycle import Claimed, NewBatch, Outcome, Probe, Share, Submission, batches, schedules, workers
 from tasks.models import Batch, Lease, Schedule, Task, Term, Worker, new_id
 from tasks.priority import HIGHEST, LOWEST, band_of
 from tasks.scheduler.leadership import LEASE
@@ -77,7 +77,7 @@ def dispatch(task: Task) -> Hint:
     probe = Probe(
         task.priority, band_of(task.priority), 1, after_run_at=task.run_at, after_id=UUID(int=task.pk.int - 1)
     )
-    found = lifecycle.dispatch_many(task.queue, [probe], space=1, actors=[task.actor], **make_lead())
+    found = lifecycle.dispatch_many([Share(task.queue, [probe], space=1)], actors=[task.actor], **make_lead())
     assert [one.hint.task_id for one in found] == [task.pk], f"{task.pk} was not due: {task.status} {task.run_at}"
     return found[0].hint
 
@@ -85,7 +85,7 @@ def dispatch(task: Task) -> Hint:
 def dispatch_due(queue: str = "default", *, space: int = 100, actors: tuple[str, ...] = ("act",)) -> list[Hint]:
     """Dispatch the due tasks of a queue, as the dispatcher does without cursors."""
     probes = [Probe(priority, band_of(priority), space) for priority in range(HIGHEST, LOWEST - 1, -1)]
-    found = lifecycle.dispatch_many(queue, probes, space=space, actors=actors, **make_lead())
+    found = lifecycle.dispatch_many([Share(queue, probes, space)], actors=actors, **make_lead())
     return [one.hint for one in found]
 
 

@@ -12,7 +12,7 @@ from tasks.lifecycle.claim import Claimed, NotEntitled, claim_many
 from tasks.lifecycle.complete import Outcome, complete_many, fail, interrupt, recorded, snooze, still_held, succeed
 from tasks.lifecycle.delete import delete
 from tasks.lifecycle.discard import discard, discard_many, discard_old
-from tasks.lifecycle.dispatch import Dispatched, Probe, dispatch_many
+from tasks.lifecycle.dispatch import Dispatched, Probe, Share, dispatch_many
 from tasks.lifecycle.edit import edit
 from tasks.lifecycle.expire import expire_many
 from tasks.lifecycle.failures import fold_failures, look_after, prune_failures, recount_failures
@@ -45,6 +45,7 @@ __all__ = [
     "Outcome",
     "Probe",
     "Receipt",
+    "Share",
     "Submission",
     "accept",
     "cancel",

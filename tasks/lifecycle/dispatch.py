@@ -17,6 +17,7 @@ class Dispatched(NamedTuple):
     """A task that was just marked QUEUED and must now be published."""
 
     hint: Hint
+    queue: str
     band: str
     priority: int
     run_at: datetime
@@ -50,73 +51,89 @@ class Probe:
         }
 
 
+class Share(NamedTuple):
+    """What is looked for in one queue, in order of preference, and the most that is dispatched of it."""
+
+    queue: str
+    probes: Sequence[Probe]
+    space: int
+
+    def as_row(self) -> dict[str, Any]:
+        """Turn the share into the row that the statement reads."""
+        probes = [{"place": place, **probe.as_row()} for place, probe in enumerate(self.probes)]
+        return {"queue": self.queue, "space": self.space, "probes": probes}
+
+
 # One probe per priority along task_due_idx, highest first, so that neither a backlog of lower priorities nor one in the
 # future is read; the position skips index entries that a long transaction elsewhere keeps from being cleaned up.
 # Another dispatcher's rows are locked and skipped. Tasks that no live worker can run are locked too, so a probe
 # reads few rows more than it wants; ``queries.due`` gets past a longer run of them. (Filtering first and locking the
 # rest by key costs each task a tenth more.) The lock on the term row keeps a leader that lost its lease between two
-# statements from dispatching. The lock on the queue's row orders dispatches and pauses: this statement skips a queue
+# statements from dispatching. The locks on the queues' rows order dispatches and pauses: this statement skips a queue
 # that is being paused, and a pause that begins now waits for this commit and takes back what was dispatched.
 _DISPATCH = f"""
-WITH {LEAD}, unpaused AS MATERIALIZED (
-    SELECT FROM callboard_queue WHERE name = %(queue)s AND paused_at IS NULL FOR SHARE SKIP LOCKED
-), probe AS (
-    SELECT * FROM json_to_recordset(%(probes)s) AS probe (
-        place integer, priority smallint, band text, "limit" integer, waited double precision,
-        after_run_at timestamptz, after_id uuid
-    )
+WITH {LEAD}, share AS (
+    SELECT * FROM json_to_recordset(%(shares)s) AS share (queue text, space integer, probes json)
+), unpaused AS MATERIALIZED (
+    SELECT name FROM callboard_queue WHERE name = ANY(%(queues)s) AND paused_at IS NULL FOR SHARE SKIP LOCKED
 ), picked AS MATERIALIZED (
     SELECT due.id, due.band
-    FROM (SELECT * FROM probe ORDER BY place) AS probe
+    FROM share
     CROSS JOIN LATERAL (
         SELECT task.id, probe.band
         FROM (
-            SELECT task.id, task.actor, task.expires_at
-            FROM callboard_task AS task
-            WHERE {is_due_for("probe.waited")} AND task.queue = %(queue)s AND task.priority = probe.priority
-              AND (task.run_at, task.id) > (
-                  COALESCE(probe.after_run_at, '-infinity'),
-                  COALESCE(probe.after_id, '00000000-0000-0000-0000-000000000000')
-              )
-            ORDER BY task.run_at, task.id
-            LIMIT probe."limit" + 500
-            FOR UPDATE SKIP LOCKED
+            SELECT * FROM json_to_recordset(share.probes) AS probe (
+                place integer, priority smallint, band text, "limit" integer, waited double precision,
+                after_run_at timestamptz, after_id uuid
+            ) ORDER BY place
+        ) AS probe
+        CROSS JOIN LATERAL (
+            SELECT task.id
+            FROM (
+                SELECT task.id, task.actor, task.expires_at
+                FROM callboard_task AS task
+                WHERE {is_due_for("probe.waited")} AND task.queue = share.queue AND task.priority = probe.priority
+                  AND (task.run_at, task.id) > (
+                      COALESCE(probe.after_run_at, '-infinity'),
+                      COALESCE(probe.after_id, '00000000-0000-0000-0000-000000000000')
+                  )
+                ORDER BY task.run_at, task.id
+                LIMIT probe."limit" + 500
+                FOR UPDATE SKIP LOCKED
+            ) AS task
+            WHERE task.actor = ANY(%(actors)s) AND {CAN_STILL_START}
+            LIMIT probe."limit"
         ) AS task
-        WHERE task.actor = ANY(%(actors)s) AND {CAN_STILL_START}
-        LIMIT probe."limit"
+        LIMIT share.space
     ) AS due
-    WHERE {IS_LEADING} AND EXISTS (SELECT FROM unpaused)
-    LIMIT %(space)s
+    WHERE {IS_LEADING} AND share.queue = ANY(ARRAY(SELECT unpaused.name::text FROM unpaused))
 )
 UPDATE callboard_task AS task
 SET status = 'QUEUED', dispatch = task.dispatch + 1, queued_at = statement_timestamp()
 FROM picked
 WHERE {in_batch("picked")}
-RETURNING task.id, task.dispatch, picked.band, task.priority, task.run_at, task.actor, task.trace_id
+RETURNING task.id, task.dispatch, task.queue, picked.band, task.priority, task.run_at, task.actor, task.trace_id
 """
 
 
-def dispatch_many(
-    queue: str, probes: Sequence[Probe], *, space: int, actors: Sequence[str], lease: str, term: int
-) -> list[Dispatched]:
-    """Mark due tasks of a queue QUEUED, highest priority and oldest first, and return them in that order.
+def dispatch_many(shares: Sequence[Share], *, actors: Sequence[str], lease: str, term: int) -> list[Dispatched]:
+    """Mark due tasks QUEUED, of each queue the highest priority and oldest first, and return them in that order.
 
     A priority level that begins with 500 tasks of other actors may seem empty; see ``queries.due.scan``.
 
     Parameters:
-        probes: where to look, in order of preference.
-        space: the most that is dispatched.
-        actors: names of the actors that a live worker of the queue can run.
+        shares: one for each queue.
+        actors: names of the actors that a live worker of each of these queues can run.
     """
     parameters = {
         "lease": lease,
         "term": term,
-        "probes": as_json([{"place": place, **probe.as_row()} for place, probe in enumerate(probes)]),
-        "space": space,
-        "queue": queue,
+        "shares": as_json([share.as_row() for share in shares]),
+        "queues": [share.queue for share in shares],
         "actors": list(actors),
     }
     found = fetch(_DISPATCH, parameters, prepared="callboard_dispatch")
     dispatched = [Dispatched(Hint(id, dispatch), *rest) for id, dispatch, *rest in found]
-    announce("dispatch", [Moved(one.hint.task_id, Status.QUEUED, one.actor, queue, one.trace_id) for one in dispatched])
+    moves = [Moved(one.hint.task_id, Status.QUEUED, one.actor, one.queue, one.trace_id) for one in dispatched]
+    announce("dispatch", moves)
     return sorted(dispatched, key=lambda one: (-one.priority, one.run_at, one.hint.task_id))

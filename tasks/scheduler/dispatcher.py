@@ -5,7 +5,7 @@ other tasks wait as rows, where priority, pause and cancel act at once.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import NamedTuple
@@ -17,8 +17,9 @@ from tasks.broker.sources.base import Source
 from tasks.db.clock import Clock
 from tasks.errors import BrokerUnavailable
 from tasks.hint import Hint
-from tasks.lifecycle import Dispatched, Probe
+from tasks.lifecycle import Dispatched, Probe, Share
 from tasks.log import get_logger
+from tasks.priority import BANDS
 from tasks.queries import due as due_query
 from tasks.queries.capacity import BandCapacity
 from tasks.queries.due import Position, PriorityLevel
@@ -63,6 +64,29 @@ class DueTasks(NamedTuple):
         if self.passed_unrunnable or any(wait >= 0 for wait in self.waits.values()):
             return None
         return min([POLL_SECONDS, *(-wait for wait in self.waits.values())])
+
+
+class Offer(NamedTuple):
+    """What a band is offered in a round."""
+
+    band: BandCapacity
+    share: Share
+
+
+def batches(offers: Sequence[Offer]) -> Iterator[list[Offer]]:
+    """Put offers together that one statement can serve: for the same actors, with no more space than a window has."""
+    by_actors: dict[tuple[str, ...], list[Offer]] = {}
+    for offer in offers:
+        by_actors.setdefault(tuple(offer.band.actors), []).append(offer)
+    for same in by_actors.values():
+        batch, space = list[Offer](), 0
+        for offer in same:
+            if batch and space + offer.share.space > LARGEST_WINDOW:
+                yield batch
+                batch, space = [], 0
+            batch.append(offer)
+            space += offer.share.space
+        yield batch
 
 
 class Dispatcher(Loop):
@@ -215,35 +239,50 @@ class Dispatcher(Loop):
             for band in self._capacity.bands[queue]
         ]
         spaces = self._windows.spaces({band.broker_queue: band.threads for band, probes in bands if probes})
-        total, is_any_full, has_more = 0, False, False
-        for band, probes in bands:
-            if band.serves_higher and has_more:
-                continue
-            count, has_more = self._dispatch(band, probes, due, spaces, term) if probes else (0, False)
+        total, is_any_full, having_more = 0, False, set[str]()
+        for name in (band.name for band in BANDS):
+            turn = [(band, probes) for band, probes in bands if band.name == name]
+            turn = [one for one in turn if not (one[0].serves_higher and one[0].queue in having_more)]
+            having_more -= {band.queue for band, _ in turn}
+            count, full = self._dispatch([one for one in turn if one[1]], due, spaces, term)
+            having_more |= full
             total += count
-            is_any_full = is_any_full or has_more
+            is_any_full = is_any_full or bool(full)
         return total, is_any_full
 
     def _dispatch(
-        self, band: BandCapacity, probes: Sequence[Probe], due: DueTasks, spaces: Mapping[str, int], term: int
-    ) -> tuple[int, bool]:
-        """Dispatch one band of a queue; return how many tasks, and whether more may wait than there was space for."""
-        failpoints.reach("before_dispatch")
-        name = band.broker_queue
-        space = spaces[name]
-        quota = self._ageing.quota(name, space)
-        aged = self._aged(band, probes[0].priority, due) if quota else []
-        if aged:
-            old = self._hand_over(band, aged, quota, term)
-            self._ageing.spend(name, len(old))
-            space -= len(old)
-        if space == 0:
-            return 0, True
-        limited = [replace(probe, limit=min(probe.limit, space)) for probe in probes]
-        found = self._hand_over(band, limited, space, term)
-        self._cursors.dispatched(band.queue, found)
-        self._ageing.earn(name, len(found))
-        return len(found), len(found) == space
+        self, bands: Sequence[tuple[BandCapacity, Sequence[Probe]]], due: DueTasks, spaces: Mapping[str, int], term: int
+    ) -> tuple[int, set[str]]:
+        """Dispatch one band of each queue; return how many tasks, and the queues with more than there was space for."""
+        total, full, offers = 0, set[str](), list[Offer]()
+        for band, probes in bands:
+            space = spaces[band.broker_queue] - self._dispatch_aged(band, probes[0].priority, due, spaces, term)
+            if space:
+                limited = [replace(probe, limit=min(probe.limit, space)) for probe in probes]
+                offers.append(Offer(band, Share(band.queue, limited, space)))
+            else:
+                full.add(band.queue)
+        for batch in batches(offers):
+            found = self._hand_over(batch, term)
+            for band, share in batch:
+                own = found.get(share.queue, [])
+                self._cursors.dispatched(share.queue, own)
+                self._ageing.earn(band.broker_queue, len(own))
+                total += len(own)
+                if len(own) == share.space:
+                    full.add(share.queue)
+        return total, full
+
+    def _dispatch_aged(self, band: BandCapacity, top: int, due: DueTasks, spaces: Mapping[str, int], term: int) -> int:
+        """Dispatch tasks that aged and go before a band's own, of which the highest has priority ``top``."""
+        quota = self._ageing.quota(band.broker_queue, spaces[band.broker_queue])
+        aged = self._aged(band, top, due) if quota else []
+        if not aged:
+            return 0
+        found = self._hand_over([Offer(band, Share(band.queue, aged, quota))], term)
+        count = len(found.get(band.queue, []))
+        self._ageing.spend(band.broker_queue, count)
+        return count
 
     def _aged(self, band: BandCapacity, top: int, due: DueTasks) -> list[Probe]:
         """Build probes for tasks old enough to go before a band's own, of which the highest has priority ``top``."""
@@ -259,25 +298,33 @@ class Dispatcher(Loop):
             probes.append(replace(probe, after_run_at=start.after_run_at, after_id=start.after_id))
         return probes
 
-    def _hand_over(self, band: BandCapacity, probes: Sequence[Probe], space: int, term: int) -> list[Dispatched]:
-        found = lifecycle.dispatch_many(band.queue, probes, space=space, actors=band.actors, lease=LEASE, term=term)
-        if found:
-            self._publish(band.broker_queue, found, term)
+    def _hand_over(self, offers: Sequence[Offer], term: int) -> dict[str, list[Dispatched]]:
+        """Dispatch and publish for bands with the same actors, each of another queue; return the tasks by queue."""
+        failpoints.reach("before_dispatch")
+        shares, actors = [offer.share for offer in offers], offers[0].band.actors
+        dispatched = lifecycle.dispatch_many(shares, actors=actors, lease=LEASE, term=term)
+        found: dict[str, list[Dispatched]] = {}
+        for one in dispatched:
+            found.setdefault(one.queue, []).append(one)
+        if dispatched:
+            names = {offer.share.queue: offer.band.broker_queue for offer in offers}
+            self._publish({names[queue]: tasks for queue, tasks in found.items()}, term)
         return found
 
-    def _publish(self, name: str, found: Sequence[Dispatched], term: int) -> None:
+    def _publish(self, found: Mapping[str, Sequence[Dispatched]], term: int) -> None:
         failpoints.reach("after_dispatch")
-        hints = [one.hint for one in found]
+        hints = [(name, one.hint) for name, tasks in found.items() for one in tasks]
         try:
-            self._source.publish_many([(name, hint) for hint in hints])
+            self._source.publish_many(hints)
         except BrokerUnavailable:
             # Some hints may have arrived; they become stale, because their tasks go back to PENDING. Nothing more is
             # dispatched until the broker tells its depth, or an outage would turn the whole backlog into QUEUED.
             self._windows.clear()
-            self._take_back(hints, term)
+            self._take_back([hint for _, hint in hints], term)
             raise
         failpoints.reach("after_publish")
-        self._windows.add(name, len(hints))
+        for name, tasks in found.items():
+            self._windows.add(name, len(tasks))
 
     def _take_back(self, hints: Sequence[Hint], term: int) -> None:
         try:

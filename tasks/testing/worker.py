@@ -24,7 +24,7 @@ from tasks.broker import dramatiq_internals
 from tasks.broker.notifier import notifier
 from tasks.db.sessions import in_transaction
 from tasks.errors import CallboardError, GiveUp, Snooze
-from tasks.lifecycle import Claimed, Outcome, Probe, workers
+from tasks.lifecycle import Claimed, Outcome, Probe, Share, workers
 from tasks.log import get_logger
 from tasks.models import Task, Term, new_id
 from tasks.priority import band_of
@@ -155,9 +155,8 @@ class InlineWorker(Consumer):
         with _committing():
             # The clock may have travelled past the end of its lease.
             workers.beat(self._inflight.worker_id)
-            dispatched = lifecycle.dispatch_many(
-                task.queue, [probe], space=1, actors=[task.actor], lease=LEASE, term=self._term
-            )
+            share = Share(task.queue, [probe], space=1)
+            dispatched = lifecycle.dispatch_many([share], actors=[task.actor], lease=LEASE, term=self._term)
             hints = [one.hint for one in dispatched]
             return next(iter(lifecycle.claim_many(hints, worker_id=self._inflight.worker_id)), None)
 

@@ -6,7 +6,7 @@ import pytest
 
 from tasks import lifecycle
 from tasks.hint import Hint
-from tasks.lifecycle import Probe
+from tasks.lifecycle import Probe, Share
 from tasks.models import Task, Term
 from tasks.queries import due
 from tasks.states import Status
@@ -75,7 +75,7 @@ def test_no_more_than_there_is_space_for() -> None:
 def test_a_probe_takes_only_its_priority_and_its_own_limit() -> None:
     fives = [submit(priority=5) for _ in range(3)]
     submit(priority=6)
-    found = lifecycle.dispatch_many("default", [Probe(5, "medium", 2)], space=10, actors=["act"], **make_lead())
+    found = lifecycle.dispatch_many([Share("default", [Probe(5, "medium", 2)], 10)], actors=["act"], **make_lead())
     assert [one.hint.task_id for one in found] == [fives[0].pk, fives[1].pk]
     assert {one.band for one in found} == {"medium"}
 
@@ -83,7 +83,7 @@ def test_a_probe_takes_only_its_priority_and_its_own_limit() -> None:
 def test_a_probe_starts_behind_its_position() -> None:
     first, second = submit(), submit()
     probe = Probe(5, "medium", 10, after_run_at=first.run_at, after_id=first.pk)
-    found = lifecycle.dispatch_many("default", [probe], space=10, actors=["act"], **make_lead())
+    found = lifecycle.dispatch_many([Share("default", [probe], 10)], actors=["act"], **make_lead())
     assert [one.hint.task_id for one in found] == [second.pk]
 
 
@@ -105,7 +105,7 @@ def test_a_deposed_leader_dispatches_nothing(lead) -> None:
     submit()
     Term.objects.update(term=2)
     probes = [Probe(5, "medium", 10)]
-    assert lifecycle.dispatch_many("default", probes, space=10, actors=["act"], **lead) == []
+    assert lifecycle.dispatch_many([Share("default", probes, 10)], actors=["act"], **lead) == []
     assert Task.objects.get().status == Status.PENDING
 
 

@@ -135,7 +135,7 @@ def test_a_plan_that_was_made_for_an_empty_table_does_not_read_all_of_a_full_one
 @pytest.mark.parametrize(
     ("name", "parameters", "indexes"),
     [
-        ("callboard_dispatch", 6, {"callboard_task_pkey", "task_due_idx"}),
+        ("callboard_dispatch", 5, {"callboard_task_pkey", "task_due_idx"}),
         ("callboard_claim", 2, {"callboard_task_pkey"}),
         ("callboard_complete", 1, {"callboard_task_pkey"}),
     ],

@@ -172,7 +172,7 @@ def test_a_deposed_leaders_sweep_changes_nothing(race, lead) -> None:
             lifecycle.expire_many(**lead),
             lifecycle.requeue_many([hint], **lead),
             lifecycle.dispatch_many(
-                "default", [lifecycle.Probe(5, "medium", 9)], space=9, actors=["act"], **lead
+                [lifecycle.Share("default", [lifecycle.Probe(5, "medium", 9)], 9)], actors=["act"], **lead
             ),
         ]  # fmt: skip
 

@@ -19,7 +19,7 @@ def clock(monkeypatch) -> Any:
 
 
 def dispatched(priority: int) -> Dispatched:
-    return Dispatched(Hint(new_id(), 1), "medium", priority, imagine_claim().claimed_at, "act", "0" * 32)
+    return Dispatched(Hint(new_id(), 1), "default", "medium", priority, imagine_claim().claimed_at, "act", "0" * 32)
 
 
 def test_a_probe_starts_at_the_front_and_continues_behind_the_last_task_of_its_priority(clock) -> None:

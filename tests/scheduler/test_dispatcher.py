@@ -9,11 +9,20 @@ from django.db import OperationalError, connection
 
 from tasks import lifecycle
 from tasks.errors import BrokerUnavailable
-from tasks.lifecycle import Probe, queues
-from tasks.models import Task, Term, Worker
+from tasks.lifecycle import Probe, Share, queues
+from tasks.models import Queue, Task, Term, Worker
+from tasks.queries.capacity import BandCapacity
 from tasks.queries.due import Position
 from tasks.scheduler import cursors, window
-from tasks.scheduler.dispatcher import LONGEST_PAUSE_SECONDS, POLL_SECONDS, SHORTEST_PAUSE_SECONDS, Dispatcher
+from tasks.scheduler import dispatcher as dispatcher_module
+from tasks.scheduler.dispatcher import (
+    LONGEST_PAUSE_SECONDS,
+    POLL_SECONDS,
+    SHORTEST_PAUSE_SECONDS,
+    Dispatcher,
+    Offer,
+    batches,
+)
 from tasks.states import Status
 from tests.factories import age, make_worker, submit
 from tests.scheduler.stage import Broker, Leading, stop_clock
@@ -316,9 +325,9 @@ def test_entries_that_were_read_to_find_the_first_task_are_not_read_again(dispat
     first, _ = submitted(2, priority=5)
     asked: list[Probe] = []
 
-    def dispatch_many(queue: str, probes: Sequence[Probe], **options: Any) -> list[Any]:
-        asked.extend(probes)
-        return stock(queue, probes, **options)
+    def dispatch_many(shares: Sequence[Share], **options: Any) -> list[Any]:
+        asked.extend(probe for share in shares for probe in share.probes)
+        return stock(shares, **options)
 
     stock = lifecycle.dispatch_many
     monkeypatch.setattr(lifecycle, "dispatch_many", dispatch_many)
@@ -455,3 +464,47 @@ def test_while_a_backlog_waits_for_space_it_looks_often_and_less_often_if_nothin
     assert pauses[-1] == LONGEST_PAUSE_SECONDS
     broker.clear()
     assert dispatcher.step() == SHORTEST_PAUSE_SECONDS
+
+
+# --- Many queues ---
+
+
+def test_many_queues_share_a_statement_and_keep_their_own_space(
+    dispatcher, broker, django_assert_max_num_queries
+) -> None:
+    names = tuple(f"queue-{number}" for number in range(20))
+    Queue.objects.bulk_create([Queue(name=name) for name in names])
+    make_worker(threads=2, queues=names)
+    tasks = {name: [submit(queue=name) for _ in range(3)] for name in names}
+    # Capacity, the clock, the look and one statement for all of them.
+    with django_assert_max_num_queries(4):
+        dispatcher.step()
+    for name in names:
+        assert tasks_in(broker, f"{name}.medium") == ids(tasks[name][:2])
+
+
+def test_queues_of_workers_with_other_actors_do_not_share_a_statement(dispatcher, broker) -> None:
+    Worker.objects.filter(pk=make_worker(queues=("default",)).pk).update(actors=["act"])
+    Worker.objects.filter(pk=make_worker(queues=("other",)).pk).update(actors=["add"])
+    mine, stranger = submit(), submit(queue="other")
+    dispatcher.step()
+    assert (tasks_in(broker, MEDIUM), tasks_in(broker, "other.medium")) == (ids([mine]), [])
+    assert numbers(stranger) == (Status.PENDING, 0)
+
+
+def test_a_paused_queue_keeps_its_tasks_while_others_share_the_statement(dispatcher, broker) -> None:
+    make_worker(queues=("default", "other"))
+    dispatcher.step()
+    mine, waiting = submit(), submit(queue="other")
+    # After the dispatcher looked up what is paused.
+    queues.pause("other")
+    dispatcher.wake(from_front=False)
+    dispatcher.step()
+    assert (tasks_in(broker, MEDIUM), numbers(waiting)) == (ids([mine]), (Status.PENDING, 0))
+
+
+def test_a_statement_dispatches_no_more_than_a_window_has(monkeypatch) -> None:
+    monkeypatch.setattr(dispatcher_module, "LARGEST_WINDOW", 10)
+    band = BandCapacity("default", "high", 1, serves_higher=False, actors=["act"])
+    offers = [Offer(band, Share(f"queue-{space}", [], space)) for space in (4, 6, 1, 30, 2)]
+    assert [[offer.share.space for offer in batch] for batch in batches(offers)] == [[4, 6], [1], [30], [2]]

@@ -10,7 +10,7 @@ from django.db.models import F
 
 from tasks import lifecycle
 from tasks.db import statements
-from tasks.lifecycle import Probe, leases
+from tasks.lifecycle import Probe, Share, leases
 from tasks.models import Lease, Term, new_id
 from tasks.scheduler import leadership as module
 from tasks.scheduler.leadership import LEASE, Leadership
@@ -44,7 +44,7 @@ def let_lease_run_out() -> None:
 
 def hand_over(term: int) -> int:
     return len(
-        lifecycle.dispatch_many("default", [Probe(5, "medium", 9)], space=9, actors=["act"], lease=LEASE, term=term)
+        lifecycle.dispatch_many([Share("default", [Probe(5, "medium", 9)], 9)], actors=["act"], lease=LEASE, term=term)
     )
 
 
