@@ -71,7 +71,7 @@ class Project:
             )  # fmt: skip
         self.processes.append(process)
         running = Running(self, process, port)
-        assert running.says("Ctrl-C stops everything", seconds=60), running.text
+        assert running.says("Ctrl-C stops everything", seconds=150), running.text
         yield running
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -211,7 +211,7 @@ def test_once_checks_everything_and_leaves_nothing_running(project: Project) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_the_demo_fills_an_empty_stack_once(project: Project) -> None:
     shutil.copytree(ROOT / "examples", project.folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     with project.running("--demo") as up:
