@@ -228,6 +228,20 @@ MUTANTS = (
         "letter.resolved_at > statement_timestamp() - interval '1 day'",
         "lifecycle/test_restore.py::test_what_the_pruner_may_be_removing_is_not_restored",
     ),
+    Mutant(
+        "one look at a time for a deploy",
+        "tasks.lifecycle.workers:_REGISTER",
+        "SELECT pg_advisory_xact_lock(hashtext('callboard deploy'));",
+        "",
+        "races/test_deploys.py::test_a_worker_that_starts_beside_the_first_of_its_build_is_no_deploy",
+    ),
+    Mutant(
+        "builds that a snooze knows",
+        "tasks.lifecycle.failures:_FOLD",
+        "folded.build <> ALL (failure.snoozed_builds)",
+        "true",
+        "lifecycle/test_failures.py::test_a_snooze_until_a_new_build_ends_with_a_death_in_one",
+    ),
 )
 
 
