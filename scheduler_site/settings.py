@@ -123,6 +123,8 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    # Its templates, which those of this site may replace: Django gives the inputs of a date and time no labels.
+    "django.forms",
     "rest_framework",
     "corsheaders",
     # Swagger UI's files, for /api/docs.
@@ -165,6 +167,7 @@ TEMPLATES = [
         },
     },
 ]
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 ROOT_URLCONF = "scheduler_site.urls"
 WSGI_APPLICATION = "scheduler_site.wsgi.application"
 

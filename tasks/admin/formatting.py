@@ -134,7 +134,7 @@ def editable_json(value: Any) -> str:
 
 def text_block(text: str) -> str:
     """Show a text with its line breaks."""
-    return format_html('<pre class="data" dir="ltr">{}</pre>', truncated(text)) if text else EMPTY
+    return format_html('<pre class="data" tabindex="0" dir="ltr">{}</pre>', truncated(text)) if text else EMPTY
 
 
 def truncated(text: str) -> str:

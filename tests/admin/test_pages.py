@@ -103,8 +103,8 @@ def test_a_dead_letter_leads_to_its_task(root, life):
 def test_a_dead_letter_shows_error_traceback_payload_and_similar_ones(root, worker):
     letters = [factories.open_letter(factories.make_task(Status.DEAD, worker=worker)) for _ in range(3)]
     page = html(root.get(page_of(letters[0])))
-    assert '<pre class="data error" dir="ltr">RuntimeError: as asked</pre>' in page
-    assert '<pre class="data" dir="ltr">Traceback …</pre>' in page
+    assert '<pre class="data error" tabindex="0" dir="ltr">RuntimeError: as asked</pre>' in page
+    assert '<pre class="data" tabindex="0" dir="ltr">Traceback …</pre>' in page
     assert "&quot;do&quot;" in page, "the payload"
     assert f'cause={letters[0].fingerprint}">2 more with this cause</a>' in page
     Task.objects.filter(pk=letters[0].task_id).delete()

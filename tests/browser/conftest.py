@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -41,16 +42,27 @@ def olga(transactional_db: None) -> User:
     return user
 
 
-@pytest.fixture
-def page(chromium: Any, live_server: Any, olga: User) -> Iterator[Any]:
-    """Olga's page; a message on its console fails the test."""
+@contextmanager
+def opened_by(user: User, chromium: Any, live_server: Any, **options: Any) -> Iterator[Any]:
+    """Open a page that this user is logged in on; a message on its console fails the test."""
     client = Client()
-    client.force_login(olga)
-    context = chromium.new_context(base_url=live_server.url, viewport={"width": 1440, "height": 1000})
+    client.force_login(user)
+    context = chromium.new_context(base_url=live_server.url, viewport={"width": 1440, "height": 1000}, **options)
     context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}])
     opened, said = context.new_page(), []
-    opened.on("console", lambda message: said.append(message.text))
+    # Chromium's advice on forms is no message of the page.
+    opened.on(
+        "console",
+        lambda message: message.text.startswith("[DOM]") or said.append(f"{message.text} {message.location['url']}"),
+    )
     opened.on("pageerror", lambda error: said.append(str(error)))
     yield opened
     context.close()
     assert said == []
+
+
+@pytest.fixture
+def page(chromium: Any, live_server: Any, olga: User) -> Iterator[Any]:
+    """Olga's page."""
+    with opened_by(olga, chromium, live_server) as opened:
+        yield opened
