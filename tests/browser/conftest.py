@@ -50,11 +50,13 @@ def opened_by(user: User, chromium: Any, live_server: Any, **options: Any) -> It
     context = chromium.new_context(base_url=live_server.url, viewport={"width": 1440, "height": 1000}, **options)
     context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}])
     opened, said = context.new_page(), []
-    # Chromium's advice on forms is no message of the page.
-    opened.on(
-        "console",
-        lambda message: message.text.startswith("[DOM]") or said.append(f"{message.text} {message.location['url']}"),
-    )
+
+    def hear(message: Any) -> None:
+        # Chromium's advice on forms is no message of the page.
+        if not message.text.startswith("[DOM]"):
+            said.append(f"{message.text} {message.location['url']}")
+
+    opened.on("console", hear)
     opened.on("pageerror", lambda error: said.append(str(error)))
     yield opened
     context.close()
