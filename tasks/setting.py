@@ -123,15 +123,12 @@ class UrlTemplate(Text):
     def _expected(self) -> str:
         return f"a URL that begins with http:// or https://, with any of {', '.join(sorted(self.names))} in braces"
 
-    def _from_value(self, value: Any) -> str:
-        found = super()._from_value(value)
+    def _from_text(self, text: str) -> str:
+        found = super()._from_text(text)
         used = set(re.findall(r"\{(.*?)\}", found))
         if found and not (_WEB_URL.match(found) and used <= self.names and found.count("{") == found.count("}")):
             raise ValueError
         return found
-
-    def _from_text(self, text: str) -> str:
-        return self._from_value(text)
 
 
 class Folder(Setting[Path]):
