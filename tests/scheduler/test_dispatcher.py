@@ -486,9 +486,10 @@ def test_many_queues_share_a_statement_and_keep_their_own_space(
 def test_queues_of_workers_with_other_actors_do_not_share_a_statement(dispatcher, broker) -> None:
     Worker.objects.filter(pk=make_worker(queues=("default",)).pk).update(actors=["act"])
     Worker.objects.filter(pk=make_worker(queues=("other",)).pk).update(actors=["add"])
-    mine, stranger = submit(), submit(queue="other")
+    mine, theirs = submit(), submit("add", payload={"a": 1}, queue="other")
+    stranger = submit(queue="other")
     dispatcher.step()
-    assert (tasks_in(broker, MEDIUM), tasks_in(broker, "other.medium")) == (ids([mine]), [])
+    assert (tasks_in(broker, MEDIUM), tasks_in(broker, "other.medium")) == (ids([mine]), ids([theirs]))
     assert numbers(stranger) == (Status.PENDING, 0)
 
 
