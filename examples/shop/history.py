@@ -48,7 +48,7 @@ def fill(seed: int = 1) -> dict[str, int]:
     """
     _refuse_unless_empty()
     now, rng = database_now(), Random(seed)
-    since = now - SPAN
+    since = _start_of_ten_minutes(now - SPAN)
     shop = Shop(now, rng, acts.workers(now, since, rng))
     lives = [
         life
@@ -73,6 +73,10 @@ def fill(seed: int = 1) -> dict[str, int]:
         "operation items": _write(OperationItem, redriven.items),
         "workers": _write(Worker, shop.workers),
     }
+
+
+def _start_of_ten_minutes(at: datetime) -> datetime:
+    return at.replace(minute=at.minute // 10 * 10, second=0, microsecond=0)
 
 
 def _refuse_unless_empty() -> None:
@@ -127,10 +131,11 @@ def _statistics(shop: Shop, lives: Sequence[Life], since: datetime) -> list[Task
     for life in lives:
         _count_life(counts, shop.now, life)
     for work in WORK:
-        for at in starts(work, since=shop.now - STATISTICS, until=since.replace(minute=0), rng=shop.rng):
-            _count(counts, HOUR, at, (work.actor, work.queue, TaskOutcome.SUBMITTED))
+        for at in starts(work, since=shop.now - STATISTICS, until=since, rng=shop.rng):
+            span = HOUR if at < since - timedelta(hours=2) else TEN_MINUTES
+            _count(counts, span, at, (work.actor, work.queue, TaskOutcome.SUBMITTED))
             run = work.seconds * shop.rng.lognormvariate(0, 0.5)
-            _count(counts, HOUR, at, (work.actor, work.queue, TaskOutcome.SUCCEEDED), run=run, wait=0.2)
+            _count(counts, span, at, (work.actor, work.queue, TaskOutcome.SUCCEEDED), run=run, wait=0.2)
     return [
         TaskStat(span_seconds=span, start=start, actor=actor, queue=queue, outcome=outcome, **vars(count))
         for (span, start, actor, queue, outcome), count in sorted(counts.items())
