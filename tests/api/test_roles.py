@@ -229,7 +229,8 @@ def _check(caller: Client, route: Route, rows: dict[str, Any], expected: int, wh
     before = _everything()
     with _undone():
         response = _call(caller, route, rows)
-        told = f"{who}: {route.method} {route.path} was {response.status_code}: {response.content[:200]!r}"
+        content = b"" if response.streaming else response.content[:200]
+        told = f"{who}: {route.method} {route.path} was {response.status_code}: {content!r}"
         if expected == OK:
             assert response.status_code < 400, told
         else:

@@ -87,7 +87,7 @@ def register(commands: parsing.Commands) -> None:
         examples=[
             "dlq list --actor send_mail --reason max_retries_exceeded",
             "dlq list --resolution redriven",
-            "dlq list --actor send_mail --csv > dead.csv",
+            "dlq list --actor send_mail --csv",
             f"dlq list --actor send_mail --limit {lists.MOST_LISTED} -q | xargs manage.py callboard dlq redrive",
         ],
     )  # fmt: skip
