@@ -15,7 +15,7 @@ from django.db import connection
 from django.test import Client
 
 from scheduler_site import addresses, env
-from tasks.conf import Conf
+from tasks.conf import PLATFORM_BUILDS, Conf
 from tasks.models import ApiToken, Task, new_id
 from tasks.setting import declared
 from tasks.states import AttemptOutcome, Status
@@ -139,6 +139,7 @@ def test_settings_that_a_page_names_exist(page: Path, monkeypatch: pytest.Monkey
         *env.ALSO_CALLED.values(),
         *env.NOT_A_SETTING,
         *env.FORMER_NAMES.values(),
+        *PLATFORM_BUILDS,
         *map(str, Status),
         *map(str, AttemptOutcome),
     }
