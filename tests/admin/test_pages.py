@@ -227,7 +227,7 @@ def test_a_task_shows_what_it_depends_on_and_what_needs_it(root, monkeypatch):
     assert "Needed by" in page
     assert "Depends on" not in page
     assert str(child.pk) in page
-    monkeypatch.setattr("tasks.admin.task.MAX_RELATIVES", 1)
+    monkeypatch.setattr("tasks.admin.task_parts.MAX_RELATIVES", 1)
     page = root.get(f"/admin/callboard/task/{child.pk}/change/").content.decode()
     assert "Only the oldest 1" in page
     assert str(other.pk) not in page.split("Depends on")[1]
