@@ -159,7 +159,8 @@ class BuildInfo(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give one gauge; its labels are the information and its value is 1."""
-        info = GaugeMetricFamily("callboard_build_info", "The running release.", labels=["version", "build", "python"])
+        about = "The running release, and the build of your code."
+        info = GaugeMetricFamily("callboard_build_info", about, labels=["version", "build", "python"])
         info.add_metric([__version__, conf.BUILD, platform.python_version()], 1)
         yield info
 

@@ -368,7 +368,7 @@ READ_ONLY = {"changelist": VIEWERS, "change": VIEWERS, "history": VIEWERS, "add"
 OF_ROOT = dict.fromkeys(READ_ONLY, ROOT)
 #: By model and page: who opens it.
 PAGES = {
-    "callboard_task": READ_ONLY,
+    "callboard_task": READ_ONLY | {"add": ADMINS, "workflow": VIEWERS},
     "callboard_batch": READ_ONLY,
     "callboard_queue": READ_ONLY,
     "callboard_worker": READ_ONLY,
@@ -387,6 +387,7 @@ VERBS = {
         "cancel": ("waiting", OPERATORS),
         "retry": ("dead", OPERATORS),
         "signal": ("suspended", OPERATORS),
+        "run_now": ("early", OPERATORS),
         "cancel_workflow": ("waiting", OPERATORS),
         "retry_workflow": ("dead", OPERATORS),
     },
@@ -443,6 +444,7 @@ def targets(people: dict[str, User], rows: dict[str, Any]) -> dict[str, Any]:
     entry = Journal.objects.create(verb="pause", kind="queue", object_id="default", by="root")
     return rows | {
         "token": token.pk,
+        "early": factories.submit(owner_id=people["alice"].pk, delay_seconds=3_600).pk,
         "callboard_task": rows["dead"],
         "callboard_batch": rows["batch"],
         "callboard_queue": "default",

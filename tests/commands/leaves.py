@@ -13,6 +13,7 @@ _NEEDS: dict[tuple[str, ...], list[str]] = {
     ("load",): ["--actors", "nobody"],
     ("tasks", "signal"): [str(new_id()), "approved"],
     ("dlq", "redrive"): ["--failure", "0" * 32],
+    ("dlq", "failure"): ["0" * 32],
     ("dlq", "snooze"): ["0" * 32, "--wake"],
     ("verify",): ["--url", "http://127.0.0.1:9", "--token", "x"],
     ("demo",): ["nowhere"],

@@ -86,6 +86,7 @@ FIELDS_ONLY_OF_REST: Mapping[str, str] = {
     "wait": "WatchTask waits",
     "Last-Event-ID": "last_event_id is a field",
     "Prefer": "WatchTask waits",
+    "batches": "batch_ids has their ids; BatchService reads them",
     "If-Match": "version is a field where rows show one",
     "Idempotency-Key": "idempotency_key is a field",
     "ref": "Task.ref is reserved and always null",

@@ -52,8 +52,11 @@ def walk(pruner: Any) -> None:
         pass
 
 
-def discard(task: Task) -> None:
-    lifecycle.discard(open_letter(task).pk)
+def discard(task: Task, *, days: float = 0) -> None:
+    """Discard its dead letter so many days ago."""
+    letter = open_letter(task)
+    lifecycle.discard(letter.pk)
+    DeadLetter.objects.filter(pk=letter.pk).update(resolved_at=F("resolved_at") - days * DAY)
 
 
 @pytest.mark.parametrize(("status", "days"), [(Status.SUCCEEDED, 1), (Status.CANCELLED, 10), (Status.DEAD, 100)])
@@ -61,7 +64,7 @@ def test_each_final_status_is_kept_for_its_own_time(pruner, status: Status, days
     young, old = old_task(status, days - 0.5), old_task(status, days + 0.5)
     for task in (young, old):
         if status is Status.DEAD:
-            discard(task)
+            discard(task, days=1000)
     walk(pruner)
     assert (exists(young), exists(old)) == (True, False)
 
@@ -83,14 +86,23 @@ def test_a_dead_task_stays_while_its_dead_letter_is_open(pruner) -> None:
     task = old_task(Status.DEAD)
     walk(pruner)
     assert exists(task)
-    discard(task)
+    discard(task, days=1000)
     walk(pruner)
     assert not exists(task)
 
 
-def test_attempts_go_and_dead_letters_and_events_stay(pruner) -> None:
+def test_a_dead_task_stays_as_long_after_a_discard_as_after_its_end(pruner) -> None:
+    kept, gone = old_task(Status.DEAD), old_task(Status.DEAD)
+    discard(kept, days=29)
+    discard(gone, days=1000)
+    walk(pruner)
+    assert (exists(kept), exists(gone)) == (True, False)
+
+
+def test_attempts_go_and_dead_letters_and_events_stay(pruner, settings) -> None:
+    settings.KEEP_DEAD_LETTERS_SECONDS = 0
     task, other = old_task(Status.DEAD), make_task(Status.SUCCEEDED)
-    discard(task)
+    discard(task, days=1000)
     walk(pruner)
     assert list(Attempt.objects.values_list("task_id", flat=True)) == [other.pk]
     assert DeadLetter.objects.get().task_id == task.pk

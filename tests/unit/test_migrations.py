@@ -32,6 +32,8 @@ JUDGED: dict[str, str] = {
     "callboard.0015_grpc_door": "only the choices of a column, so there is no SQL",
     "callboard.0030_task_stats": "a new table, and how full its pages get",
     "callboard.0020_journal_of_operations": "only the choices of a column, so there is no SQL",
+    "callboard.0032_children_of_batches": "columns with defaults, an index, and the help of a column",
+    "callboard.0033_builds": "columns with defaults, and the choices of a column, which are not in the database",
     "dlq.0002_gave_up": "only the label of a choice changes, so there is no SQL",
 }
 
