@@ -33,7 +33,7 @@ THREADED = {"api", "scheduler", "worker"}
 VERBS = {"submit", "dispatch", "claim", "complete"}
 
 #: Bounds on what runs for the task alone. A change that needs more has to say why in docs/decisions.md.
-MOST_LINES, MOST_FILES = 956, 76
+MOST_LINES, MOST_FILES = 966, 77
 
 
 class Line(NamedTuple):

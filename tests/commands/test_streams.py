@@ -55,7 +55,8 @@ def run(leaf: tuple[str, ...]) -> str | int | None:
 #: They print nothing on standard output when what they are asked for is not there.
 SILENT = {
     ("tasks", "show"), ("tasks", "signal"), ("tasks", "workflow"), ("dlq", "show"), ("workers", "show"), ("demo",),
-    ("batches", "show"), ("healthcheck",), ("operations", "show"), ("dlq", "redrive"), ("dlq", "failure"), ("dlq", "snooze"),
+    ("batches", "show"), ("healthcheck",), ("operations", "show"),
+    ("dlq", "redrive"), ("dlq", "failure"), ("dlq", "snooze"),
     ("queues", "pause"), ("queues", "resume"), ("workers", "start"), ("workers", "status"), ("workers", "stop"),
     ("verify",), *(("schedules", verb) for verb in
     ("add", "backfill", "pause", "preview", "remove", "resume", "run", "show")),
