@@ -159,15 +159,12 @@ DISCARD = Verb(
     outcome="be discarded",
     done="discarded",
     permission=DISCARD_DEAD_LETTER.permission,
-    effect="The dead letter is closed without another run. The task stays dead and is removed later.",
+    effect="The dead letter is closed without another run. It can be restored until its dead task is removed.",
     condition="Only open dead letters can be discarded.",
     legal=lambda rows: rows.open(),
     run=lambda ids, by: len(lifecycle.discard_many(ids, by=by)),
     many=OperationVerb.DISCARD,
-    is_danger=True,
 )
-
-
 RESTORE = Verb(
     name="restore",
     label="Restore",
