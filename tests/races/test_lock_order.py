@@ -28,6 +28,10 @@ def take_task(task: Task) -> None:
     Task.objects.select_for_update().get(pk=task.pk)
 
 
+def take_letter(letter: DeadLetter) -> None:
+    DeadLetter.objects.select_for_update().get(pk=letter.pk)
+
+
 def queued() -> tuple[list[Task], dict[str, Verb]]:
     tasks = [submit() for _ in range(4)]
     for task in reversed(tasks):
@@ -70,6 +74,14 @@ def test_a_second_life_for_many_that_waits_for_a_task_in_the_middle_holds_only_l
         ids = list(DeadLetter.objects.values_list("pk", flat=True))
     taken, moves = race.while_waiting(partial(take_task, tasks[1]), partial(verb, ids), partial(take_task, tasks[3]))
     assert (taken, len(moves)) == (None, 4)
+
+
+def test_a_redrive_with_another_payload_that_waits_for_the_task_holds_no_dead_letter(race) -> None:
+    task = dead()[0]
+    letter = DeadLetter.objects.get(task_id=task.pk)
+    redrive = partial(lifecycle.redrive, letter.pk, payload={"do": "return"})
+    taken, status = race.while_waiting(partial(take_task, task), redrive, partial(take_letter, letter))
+    assert (taken, status) == (None, "PENDING")
 
 
 def test_a_restore_of_many_that_waits_for_a_task_in_the_middle_holds_only_lower_ids(race) -> None:
