@@ -100,9 +100,11 @@ def test_what_was_accepted_ends_whatever_is_killed_meanwhile(rig: Rig) -> None:
         streams.await_more()
         rig.redis.restart(immediate=True)
         streams.await_more()
-        server.kill()
-        start_grpc(rig, port)
-        streams.await_more()
+        # Some kill hits a stream that is open.
+        while not grpc.broken_streams:
+            server.kill()
+            server = start_grpc(rig, port)
+            streams.await_more()
         kill(workers.children()[0])
         streams.await_more()
     finally:
@@ -110,7 +112,6 @@ def test_what_was_accepted_ends_whatever_is_killed_meanwhile(rig: Rig) -> None:
         grpc.close()
     submissions = rig.client.history.submissions
     assert {one.answer for one in submissions} == {"ok"}, "keys make it safe to send again what got no answer"
-    assert grpc.broken_streams > 0
     rig.verify(within=90)
     accepted = rig.client.history.accepted
     assert len(set(accepted)) == len(accepted) == COUNT * len(submissions)

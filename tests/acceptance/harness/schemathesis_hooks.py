@@ -48,6 +48,9 @@ def before_call(context: schemathesis.HookContext, case: "schemathesis.Case[Any]
         case.body["max_retries"] = 3
     if "idempotency_key" in case.body and case.headers is not None:
         case.headers.pop("Idempotency-Key", None)
+    if "snoozed_until_new_build" in case.body:
+        # One of the two ends the other.
+        case.body.pop("snoozed_until", None)
     tasks = case.body.get("tasks", [case.body])
     for task in tasks if isinstance(tasks, list) else []:
         if isinstance(task, dict):
@@ -59,21 +62,26 @@ def _order(task: dict[str, Any]) -> None:
     if isinstance(shortest, int | float) and isinstance(longest, int | float) and shortest > longest:
         task["min_backoff_seconds"], task["max_backoff_seconds"] = longest, shortest
     if isinstance(task.get("depends_on"), list):
-        # There is no such task, so only what is not well formed stays.
-        task["depends_on"] = [one for one in task["depends_on"] if not _names_a_task(one)]
+        # There is no such task or batch, so only what is not well formed stays.
+        task["depends_on"] = [one for one in task["depends_on"] if not _names_a_parent(one)]
     unique = task.get("unique")
     if isinstance(unique, dict) and unique.get("on_conflict") in (None, "return", "reject"):
         unique.pop("max_wait_seconds", None)
 
 
-def _names_a_task(parent: Any) -> bool:
+def _names_a_parent(parent: Any) -> bool:
     """Tell whether a dependency is as the description says."""
-    if isinstance(parent, dict) and set(parent) <= {"ref", "on_failure"}:
-        return isinstance(parent.get("ref"), str)
-    if isinstance(parent, dict) and not set(parent) <= {"id", "on_failure"}:
-        return False
+    if not isinstance(parent, dict):
+        return _is_id(parent)
+    names = set(parent) - {"on_failure"}
+    if names == {"ref"}:
+        return isinstance(parent["ref"], str)
+    return names in ({"id"}, {"batch"}) and _is_id(parent[names.pop()])
+
+
+def _is_id(given: Any) -> bool:
     try:
-        UUID(parent["id"] if isinstance(parent, dict) else parent)
-    except (KeyError, TypeError, ValueError, AttributeError):
+        UUID(given)
+    except (TypeError, ValueError, AttributeError):
         return False
     return True
