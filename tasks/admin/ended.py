@@ -151,7 +151,7 @@ def _marks(window: Window, points: Series) -> list[tuple[Mark, str]]:
     whole = timedelta(seconds=window.step) * len(points)
     acts = Journal.objects.acts().done_after(since).newest_first()[:MOST_MARKS]
     marks: list[tuple[Mark, str]] = []
-    for act in reversed(acts):
+    for act in sorted(acts, key=lambda act: act.at):
         kind = "deploy" if act.verb == "deploy" else ""
         said = f"{who(act)}: {act.verb} {shortened(object_of(act), 40)}"
         text = format_html("{} {}", local(act.at, "%H:%M"), escape_invisible(said))
