@@ -278,7 +278,12 @@ def test_everything_becomes_healthy(stack: Stack) -> None:
         assert b"csrfmiddlewaretoken" in page.read()
 
 
+def await_workers(stack: Stack) -> None:
+    wait_until(lambda: stack.rows("SELECT count(*) FROM callboard_worker WHERE status = 'ALIVE'") == [(6,)], timeout=30)
+
+
 def test_metrics_need_a_token_where_the_api_is_reachable_and_none_inside_the_network(stack: Stack) -> None:
+    await_workers(stack)
     with pytest.raises(HTTPError) as refused:
         urlopen(f"http://127.0.0.1:{stack.api_port}/metrics", timeout=10)
     with refused.value as answer:
@@ -292,7 +297,7 @@ def test_metrics_need_a_token_where_the_api_is_reachable_and_none_inside_the_net
 
 
 def test_each_band_has_its_own_two_workers(stack: Stack) -> None:
-    wait_until(lambda: stack.rows("SELECT count(*) FROM callboard_worker WHERE status = 'ALIVE'") == [(6,)], timeout=30)
+    await_workers(stack)
     bands = stack.rows("SELECT queues FROM callboard_worker WHERE status = 'ALIVE'")
     assert sorted(names for (names,) in bands) == sorted(2 * [["default.high"], ["default.medium"], ["default.low"]])
 

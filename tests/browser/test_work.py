@@ -34,11 +34,13 @@ def test_tasks_are_filtered_by_typing_and_searched_by_payload(page: Any) -> None
     assert page.locator("#result_list tbody tr").count() == 2
     page.get_by_text("Tag", exact=True).click()
     page.get_by_label("Exact tag").fill("tenant:acme")
-    page.get_by_label("Exact tag").press("Enter")
+    with page.expect_navigation():
+        page.get_by_label("Exact tag").press("Enter")
     assert page.locator("#result_list tbody tr").count() == 1
     page.goto(list_of(Task))
     page.get_by_label("Search").fill("payload.value.user.id:42")
-    page.get_by_label("Search").press("Enter")
+    with page.expect_navigation():
+        page.get_by_label("Search").press("Enter")
     page.locator("#result_list tbody th a").click()
     assert str(wanted.pk) in page.url
 
