@@ -61,13 +61,24 @@ class _Call:
 _lock = threading.Lock()
 #: By thread.
 _calls: dict[int, _Call] = {}
+#: When each thread's last bounded block ended; thread ids are used again.
+_ended: dict[int, float] = {}
 _watcher: threading.Thread | None = None
 _to_cancel: SimpleQueue[Any] = SimpleQueue()
 
 
-def is_calling(thread_id: int | None) -> bool:
-    """Tell whether a thread is in a bounded block, and so waits for the database with a time-out."""
-    return thread_id in _calls
+def stalled_seconds(thread_id: int | None, *, since: float) -> float:
+    """Tell for how long a thread that made progress at ``since`` has neither gone on nor waited for the database.
+
+    It is 0 in a bounded block, which has a time-out, and counts from the end of the last one. Takes no lock.
+
+    Parameters:
+        since: by ``time.monotonic()``.
+    """
+    # In this order: a block notes its end before it is over.
+    if thread_id in _calls:
+        return 0.0
+    return max(0.0, time.monotonic() - max(since, _ended.get(thread_id or 0, since)))
 
 
 def left_seconds() -> float | None:
@@ -116,6 +127,7 @@ def bounded(seconds: float, *, breaker: CircuitBreaker | None = None) -> Iterato
         # cancel that is on its way may hit that call, which then fails as if the connection were lost.
         with _lock:
             if outer is None:
+                _ended[thread] = time.monotonic()
                 del _calls[thread]
             else:
                 _calls[thread] = outer

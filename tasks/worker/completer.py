@@ -88,9 +88,9 @@ class Completer:
     @property
     def stalled_for(self) -> float:
         """Seconds without progress while outcomes wait; 0 while the thread waits for the database."""
-        if not self._waiting or call_timeout.is_calling(self._thread.ident):
+        if not self._waiting:
             return 0
-        return time.monotonic() - self._progress_monotonic
+        return call_timeout.stalled_seconds(self._thread.ident, since=self._progress_monotonic)
 
     @property
     def is_alive(self) -> bool:

@@ -65,8 +65,8 @@ class Heartbeat:
 
     @property
     def stalled_for(self) -> float:
-        """Seconds since the last beat began; 0 while it waits for the database."""
-        return 0 if call_timeout.is_calling(self._thread.ident) else time.monotonic() - self._beat_monotonic
+        """Seconds since the last beat began or the database answered it; 0 while it waits for an answer."""
+        return call_timeout.stalled_seconds(self._thread.ident, since=self._beat_monotonic)
 
     @property
     def has_lease(self) -> bool:

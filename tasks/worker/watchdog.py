@@ -157,8 +157,8 @@ class Watchdog:
         threads = [*self._worker.workers, *self._worker.consumers.values()]
         if not all(thread.is_alive() for thread in threads):
             return _unhealthy("a thread of Dramatiq's is dead")
-        is_stale = min(time.monotonic() - self._consumer_round, awake_for) > STALE_CONSUMER_SECONDS
-        if is_stale and not call_timeout.is_calling(self._consumer_thread_id):
+        stalled_for = call_timeout.stalled_seconds(self._consumer_thread_id, since=self._consumer_round)
+        if min(stalled_for, awake_for) > STALE_CONSUMER_SECONDS:
             return _unhealthy(f"nothing was taken for {STALE_CONSUMER_SECONDS:g} s")
         return None
 

@@ -339,6 +339,28 @@ def test_a_completer_that_rested_for_long_has_not_stalled_when_a_run_ends(desk) 
     desk.write()
 
 
+@pytest.mark.parametrize("answer", ["success", "error"])
+def test_a_completer_whose_call_took_long_has_not_stalled_when_it_ends(desk, complete, monkeypatch, answer) -> None:
+    # It has not noted the end yet; the watchdog may look at that very moment.
+    stalls: list[float] = []
+
+    def take_long(outcomes: Sequence[Outcome]) -> list[Moved]:
+        desk.completer._progress_monotonic = time.monotonic() - 3600
+        if answer == "error":
+            raise OperationalError("gone")
+        return lifecycle.complete_many(outcomes)
+
+    def look(*_: object, **__: object) -> None:
+        stalls.append(desk.completer.stalled_for)
+
+    complete.append(take_long)
+    monkeypatch.setattr(module.metrics, "count_error", look)
+    monkeypatch.setattr(module.failpoints, "reach", lambda name: look() if name == "after_completion" else None)
+    desk.end(desk.run())
+    desk.write()
+    assert stalls[0] < 10
+
+
 def test_a_completer_that_pauses_between_two_tries_has_not_stalled(desk, complete, monkeypatch) -> None:
     stalls: list[float] = []
     # As long as the pause, so that a lease shorter than the pause is looked at too.
