@@ -195,7 +195,8 @@ class Conf:
     # attempts and failures, and a new one is marked as a deploy. Default: the first of PLATFORM_BUILDS that the
     # platform sets, else Callboard's own version.
     BUILD = Text(lambda _: platform_build() or __version__, longest=LONGEST_BUILD)
-    # After about how many tasks a worker process is replaced by a fresh one; 0 = never.
+    # After about how many tasks a worker process is replaced by a fresh one; 0 = never. Both limits: one process after
+    # another, each once its successor works; until then it goes on.
     WORKER_MAX_TASKS = Integer(0)
     # At which peak memory, in MB, a worker process is replaced by a fresh one; 0 = never.
     WORKER_MAX_MEMORY_MB = Integer(0)

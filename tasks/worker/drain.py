@@ -48,18 +48,21 @@ class Drain:
     @property
     def is_due(self) -> bool:
         """Whether a fresh process should take over, and there is a supervisor to start one."""
-        if not self._recorder.is_read:
-            return False
-        if self._is_requested:
-            return True
+        return self._recorder.is_read and self._is_requested
+
+    def ask_if_worn(self) -> None:
+        """Ask the supervisor for a successor once a limit is reached.
+
+        It has one started and requests the drain when that one works, of one process after another: all of them reach
+        ``WORKER_MAX_TASKS`` at about the same time, and nobody would take tasks while their successors start.
+        """
         ended, most_bytes = self._inflight.ended, conf.WORKER_MAX_MEMORY_MB * 1_000_000
-        if not ended:
-            # Or, where the limit is too low, one process would follow another, and none would run a task.
-            return False
-        return bool((0 < conf.WORKER_MAX_TASKS <= ended) or (0 < most_bytes <= peak_bytes()))
+        # Not before its first task: if the limit is too low, one process would follow another, and none would run one.
+        if ended and ((0 < conf.WORKER_MAX_TASKS <= ended) or (0 < most_bytes <= peak_bytes())):
+            self._recorder.ask_to_retire()
 
     def retire(self) -> None:
-        """Stop claiming, and end once nothing is held; the supervisor starts another process right away."""
+        """Stop claiming, and end once nothing is held; the supervisor sees to it that another process works."""
         self.is_retiring = True
         self.begin()
         self._recorder.retire()

@@ -15,6 +15,7 @@ from uuid import UUID
 
 _RECORD = struct.Struct("=B16sId")
 _EMPTY, _RUNNING, _STUCK, _ENDED = 0, 1, 2, 3
+_ASKS_TO_RETIRE, _RETIRING = 1, 2
 _SIZE = 32
 #: Beside one for each thread. More than the completer lets wait plus what the consumer claims on top of that.
 _RECORDS_FOR_ENDED = 6_000
@@ -77,11 +78,21 @@ class FlightRecorder:
     @property
     def is_retiring(self) -> bool:
         """Whether the process has recorded that it retires, so that another may take its place already."""
-        return bool(self._memory[-1])
+        return self._memory[-1] == _RETIRING
+
+    @property
+    def asks_to_retire(self) -> bool:
+        """Whether the process has asked for a successor, and does not retire yet."""
+        return self._memory[-1] == _ASKS_TO_RETIRE
+
+    def ask_to_retire(self) -> None:
+        """Ask for a successor; the process goes on until it is told to retire."""
+        if not self.is_retiring:
+            self._memory[-1] = _ASKS_TO_RETIRE
 
     def retire(self) -> None:
         """Record that this process stops claiming and ends after the tasks it holds."""
-        self._memory[-1] = 1
+        self._memory[-1] = _RETIRING
 
     @property
     def ending(self) -> Ending:
@@ -158,12 +169,12 @@ class NoRecorder:
     def _ignore(self, *_: object) -> None:
         """Record nothing."""
 
-    start = mark_stuck = end = forget = retire = end_process = tick = stop_ticking = _ignore
+    start = mark_stuck = end = forget = ask_to_retire = retire = end_process = tick = stop_ticking = _ignore
 
 
 Recorder = FlightRecorder | NoRecorder
 
 
 def _length(threads: int) -> int:
-    # Three bytes behind the records: see ending, ticks and is_retiring.
+    # Three bytes behind the records: see ending, ticks, is_retiring and asks_to_retire.
     return (threads + _RECORDS_FOR_ENDED) * _SIZE + 3

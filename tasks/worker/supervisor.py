@@ -100,7 +100,7 @@ class Supervisor:
         self._stops = 0
         self._round_at = time.monotonic()
         self._is_asked_to_reload = False
-        #: Processes that a reload has still to replace, one after another.
+        #: Processes to be replaced, one after another: those of a reload, and worn ones that ask for a successor.
         self._outdated: list[Child] = []
         # Children end when the write end closes, which happens even if the supervisor is killed with SIGKILL.
         self._read_end, self._write_end = os.pipe()
@@ -156,18 +156,18 @@ class Supervisor:
         self._is_asked_to_reload = True
 
     def _reload(self) -> None:
-        """Let the next outdated process retire once the successor of the last one works."""
+        """Let the next outdated process retire once its successor works, which is there before."""
         if self._is_asked_to_reload:
             self._is_asked_to_reload = False
             self._outdated = list(self._children)
             log.info("replacing worker processes one after another", processes=len(self._outdated))
-        working = [child for child in self._children if not child.recorder.is_retiring]
-        outdated = [child for child in self._outdated if child in working]
-        if not outdated or any(child.is_asked_to_retire or not child.recorder.ticks for child in working):
-            return
-        if len(working) >= self._processes:
-            outdated[0].is_asked_to_retire = True
-            outdated[0].process.send_signal(signal.SIGHUP)
+        taking = self._taking()
+        asking = [child for child in taking if child.recorder.asks_to_retire and child not in self._outdated]
+        self._outdated = [child for child in self._outdated if child in taking] + asking
+        is_waiting = any(child.is_asked_to_retire or not child.recorder.ticks for child in taking)
+        if self._outdated and not is_waiting and len(taking) > self._processes:
+            self._outdated[0].is_asked_to_retire = True
+            self._outdated[0].process.send_signal(signal.SIGHUP)
 
     def _start_missing(self) -> None:
         while self._is_short() and time.monotonic() >= self._next_start:
@@ -180,9 +180,14 @@ class Supervisor:
                 log.error("cannot start a worker process; trying again", error=str(error), wait_seconds=wait_seconds)
 
     def _is_short(self) -> bool:
-        """Tell whether a process is missing; a retiring one is replaced while it finishes its last tasks."""
-        taking = sum(not child.recorder.is_retiring for child in self._children)
-        return taking < self._processes and len(self._children) < MOST_PER_PLACE * self._processes
+        """Tell whether a process is missing, in the place of one that retires or as the successor of an outdated one."""
+        taking = self._taking()
+        wanted = self._processes + any(child in taking for child in self._outdated)
+        return len(taking) < wanted and len(self._children) < MOST_PER_PLACE * self._processes
+
+    def _taking(self) -> list[Child]:
+        """List the processes that do not retire."""
+        return [child for child in self._children if not child.recorder.is_retiring]
 
     def _start(self) -> Child:
         worker_id, recorder = new_id(), FlightRecorder.create(threads=self._threads)

@@ -99,6 +99,7 @@ class Watchdog:
                 self._look()
 
     def _look(self) -> None:
+        self._drain.ask_if_worn()
         self._drain.end_if_retired()
         fault = self._fault()
         if fault is not None:

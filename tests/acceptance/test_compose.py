@@ -263,14 +263,18 @@ def running(dotenv: Mapping[str, str] | None = None, *, scale: Mapping[str, int]
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     with running() as stack:
+        await_health(stack)
         yield stack
 
 
-def test_everything_becomes_healthy(stack: Stack) -> None:
+def await_health(stack: Stack) -> None:
     for name, service in stack.services.items():
         if "healthcheck" in service and name not in {"postgres", "redis"}:
             for container in stack.replicas(name):
                 wait_until(container.is_healthy, timeout=60, interval=0.2, what=container.tail)
+
+
+def test_everything_becomes_healthy(stack: Stack) -> None:
     assert stack.call("/health")["components"] == {
         "database": "ok", "migrations": "ok", "broker": "ok", "limiter": "ok", "workers": "ok", "scheduler": "ok",
     }  # fmt: skip

@@ -50,11 +50,14 @@ def test_tasks_that_come_while_workers_retire_start_at_once(rig: Rig) -> None:
     rig.start_workers(processes=2, threads=2, env=worn)
     rig.await_workers(2)
     tasks: list[str] = []
-    for _ in range(250):
-        tasks += rig.client.submit("last", count=2, seconds=0.01)
+
+    def has_replaced_both_after_more_tasks() -> bool:
+        tasks.extend(rig.client.submit("last", count=2, seconds=0.01))
         rig.await_effects(len(tasks) - 40, timeout=30)
+        return len(tasks) >= 200 and len(rig.database.workers()) > 4
+
+    wait_until(has_replaced_both_after_more_tasks, timeout=80, what="more than four processes")
     rig.verify(within=40)
-    assert len(rig.database.workers()) > 4
     assert_all_started_soon(rig, tasks)
 
 

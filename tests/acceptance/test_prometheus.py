@@ -124,9 +124,11 @@ def scraping(stack: Stack, folder: Path, *, rules: Path) -> Iterator[Prometheus]
 
 def _is_up(server: Prometheus, targets: int) -> bool:
     try:
-        return server.value('sum(up{job="callboard"})') == targets
+        urlopen(f"{server.url}/-/ready", timeout=10).close()
     except OSError:
+        # It does not listen yet, or reads its files and answers by 503.
         return False
+    return server.value('sum(up{job="callboard"})') == targets
 
 
 def work(stack: Stack) -> None:

@@ -58,6 +58,9 @@ class FakeDrain:
         self.retirements += 1
         self.has_begun = True
 
+    def ask_if_worn(self) -> None:
+        pass
+
     def end_if_retired(self) -> None:
         pass
 

@@ -18,7 +18,9 @@ class Stage:
         self.signals: list[int] = []
         self.stuck: set[object] = set()
         self.inflight: Any = SimpleNamespace(ended=0, executions=[])
-        self.recorder: Any = SimpleNamespace(is_read=True, retirements=0, retire=self.retire)
+        self.recorder: Any = SimpleNamespace(
+            is_read=True, retirements=0, retire=self.retire, asks=False, ask_to_retire=self.ask_to_retire
+        )
         self.interrupter: Any = SimpleNamespace(is_stuck=lambda execution: execution in self.stuck)
         self.drain = self.make_drain(self.recorder)
         kill = SimpleNamespace(kill=lambda _pid, number: self.signals.append(number), getpid=lambda: 0)
@@ -26,6 +28,9 @@ class Stage:
 
     def make_drain(self, recorder: Any) -> Drain:
         return Drain(self.inflight, self.interrupter, recorder)
+
+    def ask_to_retire(self) -> None:
+        self.recorder.asks = True
 
     def retire(self) -> None:
         self.recorder.retirements += 1
@@ -36,39 +41,39 @@ def stage(monkeypatch) -> Stage:
     return Stage(monkeypatch)
 
 
-def test_a_process_is_due_when_it_has_run_its_share_of_tasks(stage, settings) -> None:
+def test_a_process_asks_for_a_successor_when_it_has_run_its_share_of_tasks(stage, settings) -> None:
     settings.WORKER_MAX_TASKS, settings.WORKER_MAX_MEMORY_MB = 3, 0
     stage.inflight.ended = 2
-    assert not stage.drain.is_due
+    stage.drain.ask_if_worn()
+    assert not stage.recorder.asks
     stage.inflight.ended = 3
-    assert stage.drain.is_due
+    stage.drain.ask_if_worn()
+    assert stage.recorder.asks
+    assert not stage.drain.is_due, "the supervisor tells when"
 
 
-def test_a_process_is_due_when_it_has_grown_too_large(stage, settings, monkeypatch) -> None:
+def test_a_process_asks_for_a_successor_when_it_has_grown_too_large(stage, settings, monkeypatch) -> None:
     settings.WORKER_MAX_TASKS, settings.WORKER_MAX_MEMORY_MB = 0, 100
-    stage.inflight.ended = 1
-    monkeypatch.setattr(module, "peak_bytes", lambda: 99_999_999)
-    assert not stage.drain.is_due
-    monkeypatch.setattr(module, "peak_bytes", lambda: 100_000_000)
-    assert stage.drain.is_due
-    stage.inflight.ended = 0
-    assert not stage.drain.is_due, "or no process would run any task"
+    for ended, peak, asks in ((1, 99_999_999, False), (0, 100_000_000, False), (1, 100_000_000, True)):
+        stage.inflight.ended = ended
+        monkeypatch.setattr(module, "peak_bytes", lambda peak=peak: peak)
+        stage.drain.ask_if_worn()
+        assert stage.recorder.asks == asks
 
 
-def test_a_process_without_limits_is_due_on_request_only(stage, settings) -> None:
+def test_a_process_without_limits_asks_for_nothing(stage, settings) -> None:
     settings.WORKER_MAX_TASKS = settings.WORKER_MAX_MEMORY_MB = 0
     stage.inflight.ended = 10**9
-    assert not stage.drain.is_due
-    stage.drain.request()
-    assert stage.drain.is_due
+    stage.drain.ask_if_worn()
+    assert not stage.recorder.asks
 
 
-def test_a_process_that_no_supervisor_would_replace_is_never_due(stage, settings) -> None:
-    settings.WORKER_MAX_TASKS = 1
-    stage.inflight.ended = 1
-    drain = stage.make_drain(NoRecorder())
-    drain.request()
-    assert not drain.is_due
+def test_a_process_is_due_on_request_unless_no_supervisor_would_replace_it(stage) -> None:
+    alone = stage.make_drain(NoRecorder())
+    for drain, is_due in ((stage.drain, True), (alone, False)):
+        assert not drain.is_due
+        drain.request()
+        assert drain.is_due == is_due
 
 
 def test_a_retiring_process_claims_nothing_more_and_its_supervisor_is_told(stage) -> None:

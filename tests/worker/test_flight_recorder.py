@@ -118,9 +118,12 @@ def test_a_full_disk_is_found_out_when_the_recorder_is_made(monkeypatch) -> None
     assert asked == [(0, (2 + flight_recorder._RECORDS_FOR_ENDED) * 32 + 3)]
 
 
-def test_a_process_records_that_it_retires(flight) -> None:
-    assert not flight.is_retiring
+def test_a_process_asks_to_retire_and_records_that_it_does(flight) -> None:
+    assert (flight.asks_to_retire, flight.is_retiring) == (False, False)
+    flight.ask_to_retire()
+    assert (flight.asks_to_retire, flight.is_retiring) == (True, False)
     flight.start((new_id(), 1), NOW)
     flight.retire()
-    assert flight.is_retiring
+    flight.ask_to_retire()
+    assert (flight.asks_to_retire, flight.is_retiring) == (False, True)
     assert len(flight.read()) == 1

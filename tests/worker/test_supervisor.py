@@ -292,31 +292,89 @@ def test_a_registry_that_cannot_be_asked_ends_no_process(stage, monkeypatch) -> 
 # --- Replacing them all ---
 
 
-def test_a_reload_replaces_the_processes_one_after_another(stage) -> None:
-    def work() -> None:
-        for child in stage.supervisor._children:
-            child.recorder.tick()
+def work(stage: Stage) -> None:
+    for child in stage.supervisor._children:
+        child.recorder.tick()
 
+
+def retire(stage: Stage, place: int) -> None:
+    """Do what a process does some time after its signal."""
+    child = stage.supervisor._children[place]
+    assert child.process.signals == [signal.SIGHUP]
+    child.recorder.retire()
+
+
+def test_a_reload_replaces_the_processes_one_after_another(stage) -> None:
     stage.round()
-    work()
+    work(stage)
     stage.supervisor._on_reload(signal.SIGHUP, None)
     stage.round()
     stage.round()
-    first, second = stage.processes
+    first, second, _ = stage.processes
+    assert [process.signals for process in stage.processes] == [[], [], []], "the first successor does not work yet"
+    work(stage)
+    stage.round()
+    stage.round()
     assert (first.signals, second.signals) == ([signal.SIGHUP], [])
-    stage.supervisor._children[0].recorder.retire()
+    assert len(stage.processes) == 3, "the first has not heard its signal yet"
+    retire(stage, 0)
     stage.round()
-    assert len(stage.processes) == 3, "its successor is started at once"
     stage.round()
-    assert second.signals == [], "the successor does not work yet"
-    work()
+    assert second.signals == [], "the second successor does not work yet"
+    assert len(stage.processes) == 4
+    work(stage)
     stage.round()
-    assert second.signals == [signal.SIGHUP]
-    stage.supervisor._children[1].recorder.retire()
+    retire(stage, 1)
     stage.round()
-    work()
+    work(stage)
     stage.round()
     assert [process.signals for process in stage.processes] == [[signal.SIGHUP]] * 2 + [[]] * 2
+
+
+def test_worn_processes_are_replaced_one_after_another_as_well(stage) -> None:
+    stage.round()
+    work(stage)
+    for child in stage.supervisor._children:
+        child.recorder.ask_to_retire()
+    stage.round()
+    stage.round()
+    assert [process.signals for process in stage.processes] == [[], [], []]
+    work(stage)
+    stage.round()
+    retire(stage, 0)
+    stage.round()
+    stage.round()
+    work(stage)
+    stage.round()
+    retire(stage, 1)
+    stage.round()
+    work(stage)
+    stage.round()
+    assert [process.signals for process in stage.processes] == [[signal.SIGHUP]] * 2 + [[]] * 2
+
+
+def test_a_worn_process_goes_on_while_no_successor_can_start(stage) -> None:
+    stage.round()
+    work(stage)
+    stage.supervisor._children[0].recorder.ask_to_retire()
+    for _ in range(5):
+        stage.round()
+        stage.end_last()
+    assert stage.processes[0].signals == []
+    assert stage.alive >= 2
+
+
+def test_a_process_that_dies_before_its_turn_needs_no_other_successor(stage) -> None:
+    stage.round()
+    work(stage)
+    stage.supervisor._children[1].recorder.ask_to_retire()
+    stage.round()
+    stage.round()
+    stage.processes[1].returncode = 1
+    work(stage)
+    stage.round()
+    stage.round()
+    assert (stage.alive, len(stage.processes)) == (2, 3)
 
 
 def test_an_end_is_reported_once_when_the_database_is_back(stage) -> None:
