@@ -37,6 +37,8 @@ LOOK_SECONDS = 5.0
 #: How long the thread waits after a look that failed, and how long it stays when nobody watches any more.
 PAUSE_SECONDS = 0.5
 IDLE_SECONDS = 5.0
+#: How long a watch keeps its place for a watcher who does not listen: its client left before the answer began.
+LISTEN_SECONDS = 10.0
 #: The most of the time that looking may take.
 LARGEST_SHARE = 0.5
 #: The next look begins at most this long after the last one began, or as soon as that has ended.
@@ -101,6 +103,7 @@ class Watch:
         self.position = position
         self.user = user
         self.ends_at = ends_at
+        self.listens_by = time.monotonic() + LISTEN_SECONDS
         self.has_ended = False
         self.version: str | None = None
         self.task: Task | None = None
@@ -156,7 +159,7 @@ class Watch:
             self.version = version
 
     def fail(self) -> None:
-        """End it, because what is new cannot be told; for the hub."""
+        """End it at once, without what is new; for the hub."""
         self._give(Change(self.task, [], End.OVER), self.version)
 
     def is_over(self, now: float) -> bool:
@@ -165,6 +168,10 @@ class Watch:
             return False
         self._give(Change(self.task, [], End.OVER), self.version)
         return True
+
+    def is_deserted(self, now: float) -> bool:
+        """Tell whether nobody has come to listen, nor will; for the hub."""
+        return self._wake is None and now >= self.listens_by
 
     def _give(self, change: Change, version: str | None) -> None:
         if self._write is not None:
@@ -304,6 +311,11 @@ class Hub:
     def look(self, watches: Collection[Watch]) -> None:
         """Give watchers what is new, those that have taken what they were given before."""
         now = time.monotonic()
+        for one in watches:
+            if one.is_deserted(now):
+                # The end is for a watcher who comes after all.
+                one.fail()
+                one.stop()
         hungry = [one for one in watches if one.is_hungry and not one.is_over(now)]
         if not hungry:
             return

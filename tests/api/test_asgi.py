@@ -1,5 +1,6 @@
 """The API under an ASGI server: who waits and who watches gets each piece as it comes, and holds no thread."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -30,14 +31,17 @@ def owner(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     wait_until(lambda: hub._thread is None)
 
 
-def connect(caller: Caller, address: str, **headers: str) -> ApplicationCommunicator:
+def scope_of(caller: Caller, address: str, **headers: str) -> dict[str, Any]:
     parts = urlsplit(address)
     sent = {"host": "testserver", "authorization": str(caller.defaults["HTTP_AUTHORIZATION"]), **headers}
-    scope = {
+    return {
         "type": "http", "method": "GET", "path": parts.path, "query_string": parts.query.encode(),
         "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
     }  # fmt: skip
-    return ApplicationCommunicator(ASGIHandler(), scope)
+
+
+def connect(caller: Caller, address: str, **headers: str) -> ApplicationCommunicator:
+    return ApplicationCommunicator(ASGIHandler(), scope_of(caller, address, **headers))
 
 
 async def begin(talk: ApplicationCommunicator) -> int:
@@ -108,6 +112,35 @@ def test_a_reader_who_leaves_frees_their_place(owner: Caller) -> None:
 
     leave()
     assert len(hub) == 0
+
+
+def test_a_reader_who_leaves_before_the_first_byte_frees_their_place(
+    owner: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "LISTEN_SECONDS", 0.1)
+    task = factories.submit(owner_id=owner.id)
+
+    @async_to_sync
+    async def leave() -> None:
+        is_asked, is_sending = False, asyncio.Event()
+
+        async def receive() -> Any:
+            nonlocal is_asked
+            if not is_asked:
+                is_asked = True
+                return {"type": "http.request", "body": b""}
+            await asyncio.wait_for(is_sending.wait(), PATIENCE_SECONDS)
+            return {"type": "http.disconnect"}
+
+        async def send(_: Any) -> None:
+            is_sending.set()
+            # The client takes nothing of it, not even the head.
+            await asyncio.Event().wait()
+
+        await ASGIHandler()(scope_of(owner, events_of(task), accept="text/event-stream"), receive, send)
+
+    leave()
+    wait_until(lambda: len(hub) == 0)
 
 
 def test_a_silent_stream_says_that_it_is_alive(owner: Caller, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,24 @@ def test_a_watch_ends_when_its_time_is_over(hub: Hub, alice: Caller) -> None:
     assert len(hub) == 0
 
 
+def test_a_watcher_who_never_comes_to_listen_loses_their_place(hub: Hub, alice: Caller) -> None:
+    task = factories.submit(owner_id=alice.id)
+    listening, gone = watch(hub, task, alice), watch(hub, task, alice)
+    listening.on_change(lambda: None)
+    hub.look([listening, gone])
+    assert len(hub) == 2
+    listening.listens_by = gone.listens_by = 0.0
+    hub.look([listening, gone])
+    assert hub._watches == {listening}
+    # One who comes late is told that it is over.
+    woken = threading.Event()
+    gone.on_change(woken.set)
+    assert woken.is_set()
+    change = gone.take()
+    assert change is not None
+    assert change.end is End.OVER
+
+
 def test_watchers_are_counted_by_user_and_in_all(hub: Hub, alice: Caller, bob: Caller, settings: Any) -> None:
     settings.MAX_WATCHERS_PER_USER, settings.MAX_WATCHERS = 2, 3
     task = factories.submit(owner_id=alice.id)
