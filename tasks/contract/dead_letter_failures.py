@@ -11,7 +11,7 @@ from dlq.models import LONGEST_NOTE, Failure, FailureQuerySet
 from dlq.queries import Sampled, error_line, sample
 from tasks.contract import fields
 from tasks.contract.access import Caller
-from tasks.contract.fields import Reader
+from tasks.contract.fields import InvalidValue, Reader
 from tasks.contract.filters import Filter, filtered
 from tasks.contract.sight import Lens, Sees, Sight
 from tasks.contract.values import timestamp
@@ -34,7 +34,7 @@ MOST_KEYS = 30
 
 def _truth(value: str) -> bool:
     if value not in {"true", "false"}:
-        raise fields.InvalidValue("invalid", f"expected true or false, got {fields.quoted(value)}")
+        raise InvalidValue("invalid", f"expected true or false, got {fields.quoted(value)}")
     return value == "true"
 
 
@@ -90,15 +90,18 @@ def last_seen(rows: QuerySet[Failure], *, limit: int) -> Listed:
     return Listed(found[:limit], len(found) > limit)
 
 
-def find_failure(caller: Caller, fingerprint: str) -> Failure:
-    """Find a failure that the caller may see.
+def find_failure(caller: Caller, text: str) -> Failure:
+    """Find a failure that the caller may see by its fingerprint.
 
     Raises:
-        NotFound: there is none.
+        NotFound: the text is not a fingerprint, or there is no such failure.
     """
-    found = visible_failures(caller).filter(pk=fingerprint).first() if len(fingerprint) == 32 else None
+    try:
+        found = visible_failures(caller).filter(pk=fields.fingerprint(text)).first()
+    except InvalidValue as error:
+        raise NotFound(f"there is no such failure: {error}") from error
     if found is None:
-        raise NotFound(f"there is no failure {fields.quoted(fingerprint)}")
+        raise NotFound(f"there is no failure {text}")
     return found
 
 
