@@ -39,10 +39,9 @@ from tasks.contract.dead_letter_failures import (
 from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses, permitted_payload, read_redrive
 from tasks.contract.filters import filtered
 from tasks.contract.journal import take_reason
-from tasks.contract.pages import PAGE_PARAMETERS, page
+from tasks.contract.pages import page
 from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.sight import sight_of
-from tasks.errors import FieldError, InvalidQuery
 
 
 class DeadLetterList(ApiView):
@@ -67,10 +66,7 @@ class DeadLetterExport(ApiView):
     def get(self, request: Request) -> HttpResponseBase:
         """Export the newest dead letters that match, with their payloads, as JSON or CSV."""
         caller, asked = caller_of(request), parameters(request)
-        if paging := sorted(PAGE_PARAMETERS.intersection(asked)):
-            message = "an export has no pages; use filters"
-            raise InvalidQuery(errors=[FieldError(name, "unknown_parameter", message) for name in paging])
-        rows = filtered(visible(DeadLetter.objects.all(), caller, VIEW_DEAD_LETTER), asked, EXPORT_FILTERS)
+        rows = filtered(visible(DeadLetter.objects.all(), caller, VIEW_DEAD_LETTER), asked, EXPORT_FILTERS, others=())
         form = Format[asked.get("format", ["json"])[0].upper()]
         sees = {"sees": sight_of(caller), "sees_payloads": sees_payloads_of(caller)}
         body = written(find(rows), form, **sees)

@@ -79,7 +79,7 @@ def list_failures(caller: Caller, parameters: Mapping[str, Sequence[str]]) -> Li
     Raises:
         InvalidQuery: with one error per parameter.
     """
-    rows = filtered(visible_failures(caller), parameters, {**FILTERS, **_LIMIT})
+    rows = filtered(visible_failures(caller), parameters, {**FILTERS, **_LIMIT}, others=())
     limit = int(parameters["limit"][0]) if "limit" in parameters else DEFAULT_LIMIT
     return last_seen(rows, limit=limit)
 

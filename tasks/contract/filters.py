@@ -1,7 +1,7 @@
 """Filters of lists: a table of parameters, each with its reader and the QuerySet method that it calls."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -34,21 +34,25 @@ class Filter:
 
 
 def filtered(
-    rows: QuerySet[_Row], parameters: Mapping[str, Sequence[str]], filters: Mapping[str, Filter]
+    rows: QuerySet[_Row],
+    parameters: Mapping[str, Sequence[str]],
+    filters: Mapping[str, Filter],
+    *,
+    others: Collection[str] = PAGE_PARAMETERS,
 ) -> QuerySet[_Row]:
     """Apply the filters of a request.
 
     Parameters:
-        parameters: all values of each, as text; those of ``pages`` are left alone.
+        parameters: all values of each, as text.
+        others: parameters that are read elsewhere; by default those of a page. Where there are no pages, a limit that
+            is passed over would find everything.
 
     Raises:
         InvalidQuery: with one error per parameter.
     """
     readers = {name: one.read for name, one in filters.items()}
     repeatable = {name for name, one in filters.items() if one.is_repeatable}
-    for name, value in fields.read_parameters(
-        parameters, readers, repeatable=repeatable, others=PAGE_PARAMETERS
-    ).items():
+    for name, value in fields.read_parameters(parameters, readers, repeatable=repeatable, others=others).items():
         rows = filters[name].apply(rows, value)
     return rows
 

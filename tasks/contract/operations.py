@@ -259,7 +259,7 @@ def find_rows(
         seen = set(rows.filter(pk__in=ids).values_list("pk", flat=True))
         return [id for id in ids if id in seen]
     try:
-        rows = filtered(rows, wanted, filters)
+        rows = filtered(rows, wanted, filters, others=())
     except InvalidQuery as error:
         errors = [FieldError(f"filter.{one.field}", one.code, one.message) for one in error.errors]
         raise InvalidTask(errors=errors) from error

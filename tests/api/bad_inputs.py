@@ -304,6 +304,7 @@ STAFF_ADDRESSES: dict[str, tuple[str, str, int, str]] = {
     "an unknown status of workers": ("get", "/api/v1/workers?status=BUSY", 400, "status"),
     "an unknown filter of workers": ("get", "/api/v1/workers?host=a", 400, "host"),
     "NULs as long as a fingerprint": ("get", f"/api/v1/failures/{'%00' * 32}", 404, ""),
+    "a cursor of failures": ("get", "/api/v1/failures?cursor=x", 400, "cursor"),
     "an unknown queue": ("get", "/api/v1/queues/nowhere", 404, ""),
     "a NUL as queue": ("get", "/api/v1/queues/%00", 404, ""),
     "a surrogate as queue": ("post", "/api/v1/queues/%ED%A0%80/pause", 404, ""),

@@ -162,6 +162,8 @@ def test_an_operation_edits_tasks_by_id(call: Any, staff: Caller) -> None:
         ({}, {"verb", "filter"}),
         ({"verb": "redrive"}, {"filter"}),
         ({"verb": "redrive", "filter": {"nonsense": "x"}}, {"filter.nonsense"}),
+        ({"verb": "cancel", "filter": {"limit": "10"}}, {"filter.limit"}),
+        ({"verb": "redrive", "filter": {"actor": "act", "cursor": "x"}}, {"filter.cursor"}),
         ({"verb": "redrive", "filter": {"actor": "act"}, "ids": [NOWHERE]}, {"filter"}),
         ({"verb": "cancel", "filter": {"actor": "act"}, "canary": 5}, {"canary"}),
         ({"verb": "edit", "filter": {"actor": "act"}}, {"change"}),
