@@ -23,9 +23,10 @@ from tasks.contract.access import (
 from tasks.contract.fields import InvalidValue, Reader
 from tasks.contract.filters import Filter, choice, filtered
 from tasks.contract.pages import Order
+from tasks.contract.retry_bounds import check_retries
 from tasks.contract.submissions import read_change as read_edit
 from tasks.contract.values import timestamp
-from tasks.errors import FieldError, InvalidQuery, InvalidTask, OperationRefused
+from tasks.errors import FieldError, InvalidQuery, InvalidTask, NotAllowed, OperationRefused
 from tasks.lifecycle import Author, operations
 from tasks.lifecycle.operations import MOST_ROWS, Plan
 from tasks.models import Operation, OperationItem, OperationQuerySet, Task
@@ -105,7 +106,7 @@ def begin(body: Mapping[str, Any], *, caller: Caller, by: Author) -> Operation:
 
     Raises:
         InvalidTask: with one error per field; those of the filter are named ``filter.<name>``.
-        NotAllowed: the caller may not do this to a row.
+        NotAllowed: the caller may not do this to a row, or their token is not for the queue that an edit gives.
     """
     values, errors = fields.read_fields(body, _READERS, refused={})
     errors += _contradictions(values)
@@ -119,7 +120,7 @@ def begin(body: Mapping[str, Any], *, caller: Caller, by: Author) -> Operation:
         verb=verb,
         criteria={name: texts if len(texts) > 1 else texts[0] for name, texts in wanted.items()},
         failure=wanted.get("failure", [""])[0],
-        change=_read_change(values.get("change", {})),
+        change=_read_change(values.get("change", {}), caller=caller),
         rate_per_second=values.get("rate_per_second"),
         canary=values.get("canary", 0),
         stop_percent=values.get("stop_percent", DEFAULT_STOP_PERCENT),
@@ -199,7 +200,7 @@ def _texts(given: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def _read_change(body: Mapping[str, Any]) -> dict[str, Any]:
+def _read_change(body: Mapping[str, Any], *, caller: Caller) -> dict[str, Any]:
     if not body:
         return {}
     if others := sorted(set(body) - set(CHANGEABLE)):
@@ -207,9 +208,11 @@ def _read_change(body: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidTask(errors=[FieldError(f"change.{name[:50]}", "unknown_field", message) for name in others])
     try:
         change = read_edit(body)
-    except InvalidTask as error:
+        caller.require_reach(queue=change.get("queue"))
+        check_retries(change, caller=caller)
+    except (InvalidTask, NotAllowed) as error:
         errors = [FieldError(f"change.{one.field}", one.code, one.message) for one in error.errors]
-        raise InvalidTask(errors=errors) from error
+        raise type(error)(errors=errors) from error
     return {name: value.isoformat() if name == "run_at" else value for name, value in change.items()}
 
 

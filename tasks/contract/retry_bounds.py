@@ -37,13 +37,17 @@ def retry_faults(values: Mapping[str, Any], *, caller: Caller, spec: ActorSpec) 
             yield FieldError(name, "out_of_range", message)
 
 
-def check_retries(change: Mapping[str, Any], *, caller: Caller, task: Task) -> None:
+def check_retries(change: Mapping[str, Any], *, caller: Caller, task: Task | None = None) -> None:
     """Refuse an edit beyond the bounds of its caller; as many retries as the task has already may stay.
+
+    Parameters:
+        task: None for an edit of many tasks.
 
     Raises:
         InvalidTask: names the field and its bound.
     """
-    errors = [*_too_many(change, most=_most_retries(task.max_retries))] if caller.is_limited else []
+    most = _most_retries(task.max_retries if task else 0)
+    errors = [*_too_many(change, most=most)] if caller.is_limited else []
     if errors:
         raise InvalidTask(errors=errors)
 

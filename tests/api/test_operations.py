@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
 
 from dlq.models import DeadLetter, Failure
 from tasks import lifecycle
@@ -105,6 +106,28 @@ def test_a_token_for_some_actors_reaches_only_their_rows_and_its_users_operation
     assert narrow.get(others["url"]).status_code == 404
     assert narrow.get(FAILURES).json()["results"] == []
     assert narrow.get(f"{FAILURES}/{letters[0].fingerprint}").status_code == 404
+
+
+def test_an_edit_of_many_gives_no_queue_that_the_token_is_not_for(staff) -> None:
+    factories.submit()
+    user = type(staff.user).objects.create_superuser("narrow")
+    _, secret = ApiToken.issue(user=user, name="narrow", scopes=["read", "operate"], queues=["default"])
+    narrow = Caller(authorization=f"Bearer {secret}")
+    edit: dict[str, Any] = {"verb": "edit", "filter": {"actor": "act"}}
+    assert_problem(_post(narrow, **edit, change={"queue": "reports"}), 403, field="change.queue")
+    assert not Operation.objects.exists()
+    assert _post(narrow, **edit, change={"queue": "default"}).json()["total"] == 1
+
+
+def test_an_edit_of_many_keeps_to_the_bounds_of_retries(staff) -> None:
+    factories.submit()
+    user = type(staff.user).objects.create_user("olga")
+    user.groups.add(Group.objects.get(name="operator"))
+    olga = Caller(user)
+    edit: dict[str, Any] = {"verb": "edit", "filter": {"actor": "act"}}
+    assert_problem(_post(olga, **edit, change={"max_retries": 101}), 400, field="change.max_retries")
+    for caller, retries in ((olga, 100), (staff, 101)):
+        assert _post(caller, **edit, change={"max_retries": retries}).status_code == 201
 
 
 def test_a_failure_tells_what_its_deaths_have_in_common(staff, letters) -> None:
