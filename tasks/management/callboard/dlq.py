@@ -1,4 +1,4 @@
-"""``callboard dlq``: list, show, failures, failure, snooze, redrive, discard, restore."""
+"""``callboard dlq``: list, show, redrive, discard, restore; ``dlq_failures`` has its commands of failures."""
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -9,25 +9,13 @@ from uuid import UUID
 from django.core.management.base import CommandError
 from django.db.models import QuerySet
 
-from dlq.models import DeadLetter, Failure
+from dlq.models import DeadLetter
 from tasks import lifecycle
-from tasks.contract import dead_letter_failures, fields
 from tasks.contract.dead_letter_export import Format, find, written
-from tasks.contract.dead_letter_failures import (
-    DEFAULT_LIMIT,
-    MOST_LISTED,
-    anatomy,
-    anatomy_as_dict,
-    failure_as_dict,
-    last_seen,
-    lenses_of,
-)
 from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses, task_of
-from tasks.contract.filters import filtered
 from tasks.contract.sight import Lens, Sees, Sight, keep_secrets
-from tasks.errors import NotFound
 from tasks.lifecycle import Author
-from tasks.management.callboard import dlq_groups, lists, operator, parsing, payload, verbs
+from tasks.management.callboard import dlq_failures, dlq_groups, lists, parsing, payload, verbs
 from tasks.management.callboard.exit_codes import USAGE
 from tasks.management.callboard.output import WIDE, WIDEST, Column, Output
 from tasks.models import Attempt
@@ -44,33 +32,6 @@ _LIST = (
     Column("TASK", "task_id", from_width=WIDEST),
 )
 
-_FAILURES = (
-    Column("FINGERPRINT", "fingerprint"),
-    Column("ACTOR", "actor", wraps=True),
-    Column("ERROR", "error.type", wraps=True),
-    Column("OPEN", "open", is_number=True),
-    Column("DEATHS", "total", is_number=True),
-    Column("LAST SEEN", "last_seen_at"),
-    Column("FIRST SEEN", "first_seen_at", from_width=WIDE),
-    Column("LAST BUILD", "last_build", from_width=WIDE),
-    Column("FIRST BUILD", "first_build", from_width=WIDEST),
-    Column("MESSAGE", "error.message", wraps=True, from_width=WIDE),
-    Column("RAISED AT", "frame", wraps=True, from_width=WIDEST),
-    Column("ASSIGNED TO", "assignee", from_width=WIDEST),
-)
-_FAILURE_FILTERS = {
-    "actor": "the exact name",
-    "error_type": "the exact name of the exception",
-    "assignee": "the exact name of who looks after it",
-    "snoozed": "true or false: whether it is snoozed now",
-}
-_TRAITS = (
-    Column("KIND", "kind"),
-    Column("NAME", "name"),
-    Column("VALUE", "value", wraps=True),
-    Column("COUNT", "count", is_number=True),
-)
-
 
 def register(commands: parsing.Commands) -> None:
     """Add the commands."""
@@ -82,7 +43,15 @@ def register(commands: parsing.Commands) -> None:
             "dlq redrive --failure FINGERPRINT --canary 5 --rate 20 --reason 'the fix is out'",
         ],
     )  # fmt: skip
-    listing = parsing.add_command(
+    _add_list(nouns)
+    showing = parsing.add_show(nouns, show, noun="dlq", help="show a dead letter and its traceback", of="dead letter")
+    lists.add_secrets_option(showing)
+    dlq_failures.add_commands(nouns)
+    _add_verbs(nouns)
+
+
+def _add_list(nouns: parsing.Commands) -> None:
+    parser = parsing.add_command(
         nouns, "list", list_letters, help="list open dead letters, newest first",
         examples=[
             "dlq list --actor send_mail --reason max_retries_exceeded",
@@ -91,50 +60,20 @@ def register(commands: parsing.Commands) -> None:
             f"dlq list --actor send_mail --limit {lists.MOST_LISTED} -q | xargs manage.py callboard dlq redrive",
         ],
     )  # fmt: skip
-    lists.add_options(listing, FILTERS)
-    lists.add_secrets_option(listing)
-    listing.add_argument("--all", action="store_true", dest="is_all", help="include resolved ones")
-    listing.add_argument("--csv", action="store_true", dest="is_csv", help="print CSV, with the payloads")
-    add_verb = partial(parsing.add_verb, nouns, noun="dlq", of="dead letters")
-    lists.add_secrets_option(
-        parsing.add_show(nouns, show, noun="dlq", help="show a dead letter and its traceback", of="dead letter")
-    )
-    failures = parsing.add_command(
-        nouns, "failures", list_failures, help="list the causes of deaths, the one that was last seen first",
-        examples=["dlq failures --snoozed false", "dlq failures --all --actor send_mail"],
-    )  # fmt: skip
-    for name, text in _FAILURE_FILTERS.items():
-        failures.add_argument(f"--{name.replace('_', '-')}", metavar="…", help=text)
-    failures.add_argument("--all", action="store_true", dest="is_all", help="include those without open dead letters")
-    failures.add_argument(
-        "--limit", type=int, default=DEFAULT_LIMIT, metavar="N", help=f"at most N, 1 to {MOST_LISTED}"
-    )
-    lists.add_secrets_option(failures)
-    snoozing = parsing.add_command(
-        nouns, "snooze", snooze, help="hide a failure from what is to be done, until a time or a new build",
-        examples=["dlq snooze FINGERPRINT --until-new-build", "dlq snooze FINGERPRINT --until 2030-01-31T09:00:00Z"],
-    )  # fmt: skip
-    snoozing.add_argument("fingerprint", metavar="FINGERPRINT", help="of the failure")
-    end = snoozing.add_mutually_exclusive_group(required=True)
-    end.add_argument(
-        "--until-new-build", action="store_true", help="until a task dies of it in a build that does not run now"
-    )
-    end.add_argument("--until", metavar="TIME", help="a date and time with its zone (ISO 8601)")
-    end.add_argument("--wake", action="store_true", help="end the snooze")
-    parsing.add_reason(snoozing)
-    showing = parsing.add_command(
-        nouns, "failure", show_failure, help="show a failure and what its newest dead letters have in common",
-        examples=["dlq failure FINGERPRINT"],
-    )  # fmt: skip
-    showing.add_argument("fingerprint", metavar="FINGERPRINT", help="as `dlq failures` prints it")
-    lists.add_secrets_option(showing)
-    # Ids, or a group.
+    lists.add_options(parser, FILTERS)
+    lists.add_secrets_option(parser)
+    parser.add_argument("--all", action="store_true", dest="is_all", help="include resolved ones")
+    parser.add_argument("--csv", action="store_true", dest="is_csv", help="print CSV, with the payloads")
+
+
+def _add_verbs(nouns: parsing.Commands) -> None:
+    """Add the verbs, which take ids or the filters of a group."""
     for verb, run, text in (
         (OperationVerb.REDRIVE, redrive, "run the tasks of dead letters again, with a fresh set of retries"),
         (OperationVerb.DISCARD, discard, "resolve dead letters without running their tasks again"),
         (OperationVerb.RESTORE, restore, "open discarded dead letters again, while their tasks are kept"),
     ):
-        parser = add_verb(str(verb), run, number="*", help=text)
+        parser = parsing.add_verb(nouns, str(verb), run, noun="dlq", of="dead letters", number="*", help=text)
         dlq_groups.add_options(parser, verb)
         if verb is OperationVerb.REDRIVE:
             payload.add_argument(parser, help="of one dead letter: the payload that its task gets first")
@@ -177,40 +116,6 @@ def redrive(options: Namespace, out: Output) -> None:
     """Re-drive dead letters, or all of a group."""
     act = partial(_redrive, given=_payload(options)) if options.payload else _redrive
     _apply(act, options, out, verb=OperationVerb.REDRIVE)
-
-
-def list_failures(options: Namespace, out: Output) -> None:
-    """List the causes of deaths."""
-    limit = parsing.read("--limit", fields.whole_number(1, MOST_LISTED), options.limit)
-    asked = {name: [getattr(options, name)] for name in _FAILURE_FILTERS if getattr(options, name) is not None}
-    rows = Failure.objects.with_news() if options.is_all else Failure.objects.with_news().open()
-    found = last_seen(filtered(rows, asked, dead_letter_failures.FILTERS), limit=limit)
-    seen, url = lenses_of(found.rows, sees=lists.sees(options)), lists.address("api-failures")
-    records = [failure_as_dict(one, url=url, lens=seen[one.pk]) for one in found.rows]
-    out.rows(records, _FAILURES, has_more=found.is_capped)
-
-
-def show_failure(options: Namespace, out: Output) -> None:
-    """Show one failure, and what its newest open dead letters have in common."""
-    fingerprint = parsing.read("FINGERPRINT", fields.fingerprint, options.fingerprint)
-    failure = Failure.objects.with_news().filter(pk=fingerprint).first()
-    if failure is None:
-        raise NotFound(f"there is no failure {fingerprint}")
-    sees = lists.sees(options)
-    lens = lenses_of([failure], sees=sees)[failure.pk]
-    record = failure_as_dict(failure, url=lists.address("api-failures"), lens=lens)
-    found = anatomy_as_dict(anatomy(failure, sees=sees))
-    out.record({**record, **found}, hidden=("url", "deaths_per_minute"), parts={"in_common": _TRAITS})
-
-
-def snooze(options: Namespace, out: Output) -> None:
-    """Snooze a failure, or wake it."""
-    fingerprint = parsing.read("FINGERPRINT", fields.fingerprint, options.fingerprint)
-    until = parsing.read("--until", fields.moment, options.until) if options.until is not None else None
-    change = {"snoozed_until": until, "snoozed_until_new_build": options.until_new_build}
-    found = lifecycle.look_after(fingerprint, change, by=operator.author(options))
-    lens = lenses_of([found], sees=lambda _: Sight.MASKED)[found.pk]
-    out.record(failure_as_dict(found, url=lists.address("api-failures"), lens=lens), hidden=("url",))
 
 
 def discard(options: Namespace, out: Output) -> None:
