@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dlq.models import DeadLetter
 from scheduler_site import addresses, env
 from tasks import current
-from tasks.api import schemas
+from tasks.api import bodies, task_schemas
 from tasks.conf import conf
 from tasks.contract import submissions
 from tasks.models import Task, new_id
@@ -174,7 +174,7 @@ def test_bodies_do_what_the_page_says(engine: Any, alice: Any) -> None:
 
 
 def test_fields_of_ours_exist_and_those_not_yet_built_are_refused(alice: Any) -> None:
-    known = {*schemas.SCHEMAS["Submission"]["properties"], *schemas.SCHEMAS["Task"]["properties"]}
+    known = {*bodies.BODIES["Submission"]["properties"], *task_schemas.SCHEMAS["Task"]["properties"]}
     table = rows(section("Body and answer"))
     assert {name for row in table for name in quoted(row.here)} <= known
     translated = [(quoted(row.theirs), quoted(row.here)) for row in table]

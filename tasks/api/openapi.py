@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 description of the REST API, made of the tables of ``operations`` and ``schemas``.
+"""The OpenAPI 3.1 description of the REST API, made of the tables of ``operations`` and of the schemas.
 
 Both are written by hand. Tests check them against the readers, the filters, and every answer that other tests of the
 API get. ``manage.py openapi`` writes the description to ``docs/openapi.yaml``.
@@ -11,6 +11,8 @@ from functools import cache
 
 from tasks import __version__
 from tasks.api.batch_schemas import SCHEMAS as OF_BATCHES
+from tasks.api.bodies import BODIES
+from tasks.api.dead_letter_schemas import SCHEMAS as OF_DEAD_LETTERS
 from tasks.api.event_schemas import SCHEMAS as OF_EVENTS
 from tasks.api.examples import EXAMPLES, example_of
 from tasks.api.failure_schemas import SCHEMAS as OF_FAILURES
@@ -19,6 +21,8 @@ from tasks.api.operation_schemas import SCHEMAS as OF_OPERATIONS
 from tasks.api.operations import BASE, OPERATIONS, TASK_PATH, Operation, action_of, view_of
 from tasks.api.schedule_schemas import SCHEMAS as OF_SCHEDULES
 from tasks.api.schemas import SCHEMAS, TRACE_ID
+from tasks.api.stats_schemas import SCHEMAS as OF_STATS
+from tasks.api.task_schemas import SCHEMAS as OF_TASKS
 from tasks.contract.access import EDIT_PAYLOAD, EDIT_TASK
 from tasks.errors import STATUS_OF_CODE, CallboardError, http_status
 
@@ -153,7 +157,18 @@ def document() -> Schema:
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": {**SCHEMAS, **OF_SCHEDULES, **OF_BATCHES, **OF_FAILURES, **OF_OPERATIONS, **OF_EVENTS},
+            "schemas": {
+                **BODIES,
+                **OF_TASKS,
+                **OF_DEAD_LETTERS,
+                **OF_STATS,
+                **SCHEMAS,
+                **OF_SCHEDULES,
+                **OF_BATCHES,
+                **OF_FAILURES,
+                **OF_OPERATIONS,
+                **OF_EVENTS,
+            },
             "parameters": {
                 name: {"name": name, "in": "header", "schema": TEXT, "description": about}
                 for name, about in _TRACE_PARAMETERS.items()

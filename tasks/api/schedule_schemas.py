@@ -23,7 +23,8 @@ from tasks.api.json_schema import (
     ref,
     text,
 )
-from tasks.api.schemas import answered, page_of
+from tasks.api.schemas import page_of
+from tasks.api.task_schemas import answered
 from tasks.contract.schedules import NULLABLE
 from tasks.lifecycle.schedules import MOST_BACKFILLED
 from tasks.retry import MOST_SECONDS

@@ -10,7 +10,7 @@ from django.utils import timezone
 from jsonschema import Draft202012Validator
 
 from tasks import lifecycle, registry
-from tasks.api import bodies, schemas
+from tasks.api import bodies, task_schemas
 from tasks.contract.fields import InvalidValue
 from tasks.contract.submissions import READERS
 from tasks.contract.values import timestamp
@@ -98,10 +98,10 @@ def test_an_option_of_the_actor_is_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_field_is_described_with_its_help_wherever_it_can_be_given(name: str) -> None:
-    given, edit = schemas.SCHEMAS["Submission"]["properties"], schemas.SCHEMAS["Edit"]["properties"]
+    given, edit = bodies.BODIES["Submission"]["properties"], bodies.BODIES["Edit"]["properties"]
     assert given[name]["description"].startswith(FIELDS[name].help)
     assert (name in edit) == (name in EDITABLE)
-    task = schemas.SCHEMAS["Task"]["properties"]
+    task = task_schemas.SCHEMAS["Task"]["properties"]
     assert (name in task) == (FIELDS[name].is_column or name in ("depends_on", "ref", "unique", "batch"))
     if FIELDS[name].is_column:
         assert task[name]["description"].startswith(FIELDS[name].help)
