@@ -13,7 +13,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tasks.contract import strict_json
 from tasks.errors import FieldError, InvalidTask, MalformedRequest, TooLarge
 
-#: Fields that hold JSON as text, so that whole numbers stay exact.
+#: Fields that hold JSON as text, so that whole numbers stay exact. Repeated fields of these names hold plain texts: a
+#: list of tasks is filtered by ``payload``.
 JSON = frozenset({"payload", "result", "progress", "detail", "payload_schema", "defaults", "bounds"})
 
 _TIMESTAMP, _STATUS = "google.protobuf.Timestamp", "google.rpc.Status"
@@ -96,7 +97,7 @@ def _value(field: FieldDescriptor, value: Any, path: str, errors: list[FieldErro
     if field.enum_type is not None:
         return _name(field.enum_type, value)
     if field.message_type is None:
-        return _json(value, path) if field.name in JSON else value
+        return _json(value, path) if field.name in JSON and not field.is_repeated else value
     return _moment(value, path) if isinstance(value, Timestamp) else _as_dict(value, f"{path}.", errors)
 
 

@@ -58,7 +58,7 @@ def _as_message(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _field(field: Any, value: Any) -> Any:
-    if field.name in messages.JSON:
+    if field.name in messages.JSON and not field.is_repeated:
         return json.dumps(value)
     if field.enum_type is not None:
         prefix = messages._prefix(field.enum_type)

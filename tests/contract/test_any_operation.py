@@ -249,6 +249,14 @@ def test_a_waiting_task_is_edited_and_deleted(call: Any, alice: Caller, bob: Cal
     assert not Task.objects.exists()
 
 
+def test_tasks_are_found_by_values_in_their_payloads(call: Any, staff: Caller) -> None:
+    task = factories.submit(payload={"do": "return", "value": {"id": 42}})
+    factories.submit()
+    found = call(staff, "listTasks", payload=["do:return", "value.id:42"]).body["results"]
+    assert [one["id"] for one in found] == [str(task.pk)]
+    assert_refused(call(staff, "listTasks", payload=["42"]), "invalid_query", "payload")
+
+
 def test_attempts_are_listed(call: Any, staff: Caller, worker: Any) -> None:
     task = factories.make_task(Status.DEAD, worker=worker)
     (attempt,) = call(staff, "listAttempts", task.pk).body["results"]
