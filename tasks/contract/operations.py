@@ -38,7 +38,6 @@ from tasks.states import (
     ItemState,
     OperationState,
     OperationVerb,
-    Resolution,
     Status,
 )
 
@@ -216,12 +215,11 @@ def _read_change(body: Mapping[str, Any], *, caller: Caller) -> dict[str, Any]:
     return {name: value.isoformat() if name == "run_at" else value for name, value in change.items()}
 
 
-_LETTERS: Mapping[OperationVerb, Any] = {
+#: The rows that each verb can be done to.
+_LEGAL: Mapping[OperationVerb, Any] = {
     OperationVerb.REDRIVE: lambda rows: rows.open(),
     OperationVerb.DISCARD: lambda rows: rows.open(),
-    OperationVerb.RESTORE: lambda rows: rows.resolved_as(Resolution.DISCARDED),
-}
-_TASKS: Mapping[OperationVerb, Any] = {
+    OperationVerb.RESTORE: lambda rows: rows.restorable(),
     OperationVerb.RETRY: lambda rows: rows.retryable(),
     OperationVerb.CANCEL: lambda rows: rows.cancellable(),
     OperationVerb.EDIT: lambda rows: rows.in_status(sorted(WAITING)),
@@ -266,8 +264,7 @@ def find_rows(
     except InvalidQuery as error:
         errors = [FieldError(f"filter.{one.field}", one.code, one.message) for one in error.errors]
         raise InvalidTask(errors=errors) from error
-    rows = {**_LETTERS, **_TASKS}[verb](rows)
-    return scan(rows.values_list("pk", flat=True), wanted=MOST_ROWS + 1, whole=True).found
+    return scan(_LEGAL[verb](rows).values_list("pk", flat=True), wanted=MOST_ROWS + 1, whole=True).found
 
 
 def read_pace(body: Mapping[str, Any]) -> tuple[dict[str, Any], str]:

@@ -197,8 +197,9 @@ def test_only_a_discard_that_has_ended_is_undone(staff, letters) -> None:
     assert Operation.objects.count() == 2
 
 
-def test_the_discarded_of_a_filter_are_restored(staff, letters) -> None:
+def test_those_of_a_filter_that_can_be_restored_are(staff, letters) -> None:
     lifecycle.discard_many([one.pk for one in letters])
+    lifecycle.retry(letters[0].task_id)
     begun = _post(staff, verb="restore", filter={"failure": letters[0].fingerprint}).json()
-    assert begun["total"] == len(letters)
+    assert begun["total"] == len(letters) - 1
     assert _post(staff, verb="discard", filter={"failure": letters[0].fingerprint}).json()["total"] == 0

@@ -60,7 +60,7 @@ def begin(options: Namespace, out: Output, *, verb: OperationVerb) -> None:
     plan = read_course(_course(options), verb=verb, criteria=group, failure=group.get("failure", ""))
     ids = find_rows(verb, {name: [value] for name, value in group.items()}, caller=None)
     if not ids:
-        kind = "discarded" if verb is OperationVerb.RESTORE else "open"
+        kind = "restorable" if verb is OperationVerb.RESTORE else "open"
         criteria = ", ".join(f"the {name} {value}" for name, value in group.items())
         raise NotFound(f"no {kind} dead letters have {criteria}")
     operation = operations.begin(plan, ids, by=operator.author(options), starts=not options.preview)
