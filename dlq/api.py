@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from django.core.handlers.asgi import ASGIRequest
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
@@ -42,6 +43,7 @@ from tasks.contract.journal import take_reason
 from tasks.contract.pages import page
 from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.sight import sight_of
+from tasks.contract.streams import streamed
 
 
 class DeadLetterList(ApiView):
@@ -69,7 +71,7 @@ class DeadLetterExport(ApiView):
         rows = filtered(visible(DeadLetter.objects.all(), caller, VIEW_DEAD_LETTER), asked, EXPORT_FILTERS, others=())
         form = Format[asked.get("format", ["json"])[0].upper()]
         sees = {"sees": sight_of(caller), "sees_payloads": sees_payloads_of(caller)}
-        body = written(find(rows), form, **sees)
+        body = streamed(written(find(rows), form, **sees), is_async=isinstance(request._request, ASGIRequest))
         headers = {"Content-Disposition": f'attachment; filename="dead-letters.{form.name.lower()}"'}
         return StreamingHttpResponse(body, content_type=form.value, headers=headers)
 

@@ -15,6 +15,7 @@ from django.core.handlers.asgi import ASGIHandler
 from tasks import lifecycle
 from tasks.contract import watching
 from tasks.contract.watching import hub
+from tasks.states import Status
 from tests import factories
 from tests.api.test_events import events_of, kinds, last_id, later
 from tests.callers import Caller
@@ -157,3 +158,18 @@ def test_a_silent_stream_says_that_it_is_alive(owner: Caller, monkeypatch: pytes
         await talk.wait(PATIENCE_SECONDS)
 
     listen()
+
+
+def test_an_export_is_sent_piece_by_piece(owner: Caller) -> None:
+    letters = [factories.open_letter(factories.make_task(Status.DEAD, owner_id=owner.id)) for _ in range(2)]
+
+    @async_to_sync
+    async def export() -> list[bytes]:
+        talk = connect(owner, "/api/v1/dlq/export")
+        assert await begin(talk) == 200
+        first = (await talk.receive_output(PATIENCE_SECONDS))["body"]
+        return [first, await rest_of(talk)]
+
+    first, rest = export()
+    assert first == b'{"results":['
+    assert [one["id"] for one in json.loads(first + rest)["results"]] == [str(one.pk) for one in reversed(letters)]
