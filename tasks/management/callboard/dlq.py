@@ -36,7 +36,7 @@ _LIST = (
 def register(commands: parsing.Commands) -> None:
     """Add the commands."""
     nouns = parsing.add_noun(
-        commands, "dlq", help="look at dead letters and their causes, re-drive or discard them",
+        commands, "dlq", help="look at dead letters and their causes, re-drive, discard or restore them",
         examples=[
             "dlq list --actor send_mail", "dlq show ID", "dlq redrive ID ID", "dlq redrive ID --payload amount=3",
             "dlq discard ID", "dlq failures",

@@ -31,7 +31,7 @@ COLUMNS = (
 def register(commands: parsing.Commands) -> None:
     """Add the commands."""
     nouns = parsing.add_noun(
-        commands, "operations", help="look at acts on many rows, pause, resume or cancel them",
+        commands, "operations", help="look at acts on many rows, pause, resume, cancel or undo them",
         examples=["operations list --state running", "operations show ID", "operations pause ID"],
     )  # fmt: skip
     listing = parsing.add_command(
