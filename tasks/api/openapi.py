@@ -94,6 +94,15 @@ _LIMIT_HEADERS = {
     "RateLimit-Policy": about(TEXT, "The limit, in the format of the IETF draft since version 07."),
     "RateLimit": about(TEXT, "The remaining tasks, in the same format."),
 }
+#: What the header Location of an operation has.
+_LOCATIONS = {
+    "submitTask": "The address of the task.",
+    "createBatch": "The address of the batch.",
+    "addSchedule": "The address of the schedule.",
+    "runSchedule": "The address of the task that was submitted.",
+    "beginOperation": "The address of the operation.",
+    "undoOperation": "The address of the operation that restores.",
+}
 _TRACE_HEADER = {"X-Trace-Id": about(TRACE_ID, "The id of the request in the logs.")}
 #: Headers that some answers of an operation lack.
 _OPTIONAL = frozenset({*_LIMIT_HEADERS, "Idempotency-Replayed", "Preference-Applied"})
@@ -251,13 +260,10 @@ def _headers(operation: Operation, status: int, *, is_replay: bool) -> dict[str,
         headers["Idempotency-Replayed"] = about({"const": "true"}, "An earlier request had this idempotency key.")
     if operation.makes_run:
         headers |= _LIMIT_HEADERS
+    if operation.name in _LOCATIONS:
+        headers["Location"] = about(URL, _LOCATIONS[operation.name])
     if operation.name == "submitTask":
-        headers["Location"] = about(URL, "The address of the task.")
         headers["Preference-Applied"] = about(TEXT, "`wait=` and the seconds, if the body waits for the task's end.")
-    if operation.name in ("addSchedule", "runSchedule"):
-        headers["Location"] = about(URL, "The address of the schedule, or of the task that was submitted.")
-    if operation.name == "createBatch":
-        headers["Location"] = about(URL, "The address of the batch.")
     if operation.answers.get(status) in ("Schedule", "ScheduleDetail"):
         headers["ETag"] = about(TEXT, "The schedule's version for If-Match; edits raise it.")
     if operation.path.startswith(TASK_PATH) and operation.answers.get(status) == "Task":
