@@ -209,6 +209,16 @@ def cancel_running(task: Task, worker: Worker, __: Lead) -> None:
     assert lifecycle.complete_many([failure(claimed, worker)])
 
 
+def put_back(task: Task, worker: Worker, _: Lead) -> None:
+    lifecycle.put_back_many([(task.pk, start(task, worker).attempt)], worker_id=worker.pk)
+
+
+def put_back_cancelled(task: Task, worker: Worker, _: Lead) -> None:
+    claimed = start(task, worker)
+    lifecycle.cancel(task.pk)
+    lifecycle.put_back_many([(task.pk, claimed.attempt)], worker_id=worker.pk)
+
+
 def expire(task: Task, _: Worker, lead: Lead) -> None:
     age(task, expires_at=timedelta(days=1))
     assert lifecycle.expire_many(**lead)
@@ -248,6 +258,8 @@ WAYS: dict[Callable[[Task, Worker, Lead], None], dict[str, int]] = {
     die: {"total": 1, "dead": 1},
     cancel: {"total": 1, "cancelled": 1},
     cancel_running: {"total": 1, "cancelled": 1},
+    put_back: {"total": 1},
+    put_back_cancelled: {"total": 1, "cancelled": 1},
     expire: {"total": 1, "dead": 1},
     delete: {},
     retry_the_cancelled: {"total": 1},

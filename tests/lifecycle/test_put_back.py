@@ -64,6 +64,18 @@ def test_a_requested_cancel_takes_effect(worker) -> None:
     assert task.finished_at is not None
 
 
+def test_a_task_that_it_cancels_is_announced_as_cancelled_so_that_its_children_learn_of_it(
+    worker, announcements
+) -> None:
+    kept, cancelled = submit(), submit()
+    keys = [(task.pk, start(task, worker).attempt) for task in (kept, cancelled)]
+    lifecycle.cancel(cancelled.pk)
+    with announcements() as heard:
+        assert lifecycle.put_back_many(keys, worker_id=worker.pk) == 2
+    moves = [(one.verb, move.id, move.status) for one in heard for move in one.moves]
+    assert moves == [("put_back", kept.pk, Status.PENDING), ("cancel", cancelled.pk, Status.CANCELLED)]
+
+
 def test_a_batch_skips_tasks_that_it_cannot_move(worker, announcements) -> None:
     held, lost = submit(), submit()
     keys = [(task.pk, start(task, worker).attempt) for task in (held, lost)]
