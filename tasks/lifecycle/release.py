@@ -99,7 +99,11 @@ _LINK, _LINK_TO_BATCHES = _link(_TASKS), _link(_BATCHES)
 
 def link_many(*, lease: str, term: int) -> Linked:
     """Link at most a batch of new edges to their parents."""
-    (row,) = fetch(_LINK, {"lease": lease, "term": term}, prepared="callboard_link")
+    return _linked(_LINK, prepared="callboard_link", lease=lease, term=term)
+
+
+def _linked(statement: str, *, prepared: str, lease: str, term: int) -> Linked:
+    (row,) = fetch(statement, {"lease": lease, "term": term}, prepared=prepared)
     return Linked(*row)
 
 
@@ -109,7 +113,8 @@ def _wrong(kind: _Kind) -> str:
          WHEN due.status = 'SUCCEEDED' OR edge.on_failure = 'run' THEN 'MET'
          WHEN edge.on_failure = 'block' THEN 'OPEN'
          ELSE 'FAILED' END"""
-    return f"""due AS MATERIALIZED (
+    return f"""
+due AS MATERIALIZED (
     SELECT {kind.name}.id, {kind.name}.status FROM callboard_{kind.name} AS {kind.name}
     WHERE {kind.is_unsettled} AND {IS_LEADING}
     ORDER BY {kind.name}.id LIMIT {MOST_PARENTS}
@@ -123,8 +128,9 @@ def _wrong(kind: _Kind) -> str:
 
 
 def _orphaned(kind: _Kind) -> str:
-    """Write the CTEs of the new edges whose parent was removed before it was linked."""
-    return f"""due AS MATERIALIZED (
+    """Write the CTEs of the new edges whose parents were removed before they were linked."""
+    return f"""
+due AS MATERIALIZED (
     SELECT NULL::uuid AS id, ''::text AS status WHERE false
 ), wrong AS MATERIALIZED (
     SELECT edge.child_id, edge.parent_id, edge.ctid AS place, edge.state,
@@ -137,34 +143,37 @@ def _orphaned(kind: _Kind) -> str:
 )"""
 
 
-def _settlement(wrong: str, kind: _Kind) -> str:
-    """Write the statement that puts edges right, and moves their children.
-
-    A child that is itself a due task waits for the next statement, since no row can be written twice in one. Nothing
-    is joined with a part of the statement that has the size of a batch: that would take its square.
-
-    A failed edge cancels its child, which notes the parent as the cause. A second life of that parent pardons it: the
-    child is blocked again, unless another of its edges has failed. What a person cancelled has no cause, and stays so.
-    """
-    return f"""
-WITH {LEAD}, {wrong}, children AS MATERIALIZED (
+# The parts of the one statement that puts edges right, and moves their children. Nothing is joined with a part that has
+# the size of a batch: that would take its square. A child that is itself a due task waits for the next statement, since
+# no row can be written twice in one.
+_CHILDREN = f"""
+children AS MATERIALIZED (
     SELECT wrong.id, wrong.place, wrong.state, wrong.target, task.status, task.cause_id
     FROM (SELECT child_id AS id, place, state, target FROM wrong ORDER BY child_id) AS wrong
     JOIN callboard_task AS task ON {in_batch("wrong")}
     WHERE wrong.id NOT IN (SELECT id FROM due)
     FOR UPDATE OF task SKIP LOCKED
-), changed AS (
+)"""
+_CHANGED = """
+changed AS (
     UPDATE callboard_dependency AS edge SET state = children.target FROM children
     WHERE edge.ctid = children.place AND edge.state = children.state
     RETURNING edge.child_id, edge.parent_id, children.state AS was, edge.state AS now, children.status,
               children.cause_id
-), effect AS MATERIALIZED (
+)"""
+
+# A failed edge cancels its child, which notes the parent as the cause. A second life of that parent pardons it: the
+# child is blocked again, unless another of its edges has failed. What a person cancelled has no cause, and stays so.
+_EFFECT = """
+effect AS MATERIALIZED (
     SELECT child_id AS id, status, cause_id, array_agg(parent_id) AS parents,
            (count(*) FILTER (WHERE was = 'MET') - count(*) FILTER (WHERE now = 'MET'))::int AS delta,
            (array_agg(parent_id) FILTER (WHERE now = 'FAILED'))[1] AS failed,
            COALESCE(bool_or(was = 'FAILED' AND parent_id = cause_id), false) AS is_pardoned
     FROM changed GROUP BY child_id, status, cause_id
-), judged AS MATERIALIZED (
+)"""
+_JUDGED = """
+judged AS MATERIALIZED (
     SELECT effect.id, effect.status, effect.delta,
            CASE WHEN effect.is_pardoned AND effect.failed IS NULL THEN (
                SELECT edge.parent_id FROM callboard_dependency AS edge
@@ -176,7 +185,9 @@ WITH {LEAD}, {wrong}, children AS MATERIALIZED (
                AND (effect.is_pardoned OR effect.failed IS NOT NULL)
            ) AS is_moved
     FROM effect
-), moved AS (
+)"""
+_MOVED = f"""
+moved AS (
     UPDATE callboard_task AS task
     SET pending_parents = task.pending_parents + judged.delta,
         status = CASE WHEN NOT judged.is_moved THEN task.status
@@ -195,15 +206,26 @@ WITH {LEAD}, {wrong}, children AS MATERIALIZED (
     FROM judged
     WHERE {in_batch("judged")} AND (judged.is_moved OR judged.delta <> 0)
     RETURNING task.id, task.status, task.actor, task.queue, task.trace_id, judged.status AS was, task.batch_id
-), tallied AS (
+)"""
+_TALLIED = f"""
+tallied AS (
     {tallied("moved", before="was")}
-), progress AS MATERIALIZED (
+)"""
+
+# How far each parent has come: edges are left if there are too many, or if their children are locked.
+_PROGRESS = f"""
+progress AS MATERIALIZED (
     SELECT due.id, due.status, COALESCE(found.count, 0) AS found, COALESCE(done.count, 0) AS done,
            (SELECT count(*) FROM wrong) > {MOST_EDGES} AS is_cut
     FROM due
     LEFT JOIN (SELECT parent_id, count(*) FROM wrong GROUP BY parent_id) AS found ON found.parent_id = due.id
     LEFT JOIN (SELECT parent_id, count(*) FROM changed GROUP BY parent_id) AS done ON done.parent_id = due.id
-), settled AS (
+)"""
+
+
+def _settled(kind: _Kind) -> str:
+    return f"""
+settled AS (
     UPDATE callboard_{kind.name} AS parent
     SET settled_as = CASE WHEN progress.is_cut OR progress.found > progress.done THEN 'CHECK'
                           WHEN {any_of("progress.status", kind.final)} THEN progress.status
@@ -212,7 +234,18 @@ WITH {LEAD}, {wrong}, children AS MATERIALIZED (
     WHERE {by_key("parent.id", "progress.id")}
       AND (progress.done > 0 OR NOT (progress.is_cut OR progress.found > progress.done))
     RETURNING parent.id
-)
+)"""
+
+
+def _settlement(wrong: str, kind: _Kind) -> str:
+    """Put together the statement that settles parents.
+
+    Parameters:
+        wrong: the CTEs ``due``, those parents, and ``wrong``, their edges that have to change.
+    """
+    parts = [LEAD, wrong, _CHILDREN, _CHANGED, _EFFECT, _JUDGED, _MOVED, _TALLIED, _PROGRESS, _settled(kind)]
+    return f"""
+WITH {",".join(parts)}
 SELECT done.changed + done.settled, done.was_due, moved.*
 FROM (SELECT (SELECT count(*) FROM changed) AS changed, (SELECT count(*) FROM settled) AS settled,
              -- Before this statement, and with what it skips.
@@ -269,14 +302,12 @@ def settle_all(*, lease: str, term: int, on_release: Callable[[], None] = lambda
 
 
 def settle_children_of_batches(*, lease: str, term: int) -> Settled:
-    """Do the same for tasks that wait for batches: a bounded part."""
-    (row,) = fetch(_LINK_TO_BATCHES, {"lease": lease, "term": term}, prepared="callboard_link_to_batches")
-    linked = Linked(*row)
+    """Link and settle batches that tasks wait for: a bounded part of each."""
+    linked = _linked(_LINK_TO_BATCHES, prepared="callboard_link_to_batches", lease=lease, term=term)
     released = _settle(_RELEASE_FROM_BATCHES, prepared="callboard_release_from_batches", lease=lease, term=term)
     if released.changed:
         failpoints.reach("after_release")
     forsaken = 0
     if linked.found > linked.linked:
         forsaken = _settle(_FORSAKE_FROM_BATCHES, prepared="callboard_forsake_batches", lease=lease, term=term).changed
-    changed = linked.linked + released.changed + forsaken
-    return Settled(changed, released.is_left or linked.found > linked.linked)
+    return Settled(linked.linked + released.changed + forsaken, released.is_left or linked.found > linked.linked)
