@@ -83,7 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         "term fence of a batch's end",
-        "tasks.lifecycle.batches:_DUE",
+        "tasks.lifecycle.batch_steps:_DUE",
         "EXISTS (SELECT FROM lead)",
         "true",
         "lifecycle/test_batches.py::test_an_old_leader_changes_nothing",

@@ -6,7 +6,8 @@ call the batch verb, and raise ``NotFound`` or ``IllegalTransition`` with the cu
 ``docs/state_machine.md`` has the diagram; each verb is a file here. ``predicates`` and ``rows`` hold what verbs share.
 """
 
-from tasks.lifecycle.batches import NewBatch, settle_batches
+from tasks.lifecycle.batch_steps import settle_batches
+from tasks.lifecycle.batches import NewBatch
 from tasks.lifecycle.cancel import cancel, cancel_many
 from tasks.lifecycle.claim import Claimed, NotEntitled, claim_many
 from tasks.lifecycle.complete import Outcome, complete_many, fail, interrupt, recorded, snooze, still_held, succeed

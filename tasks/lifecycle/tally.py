@@ -1,7 +1,7 @@
 """tally: the verbs on tasks tell batches what they did, by a delta for each statement and batch.
 
 A statement that moves tasks writes the deltas itself, so they are true if and only if its moves are. The leader adds
-them up (``tasks.lifecycle.batches``). Tasks without a batch cost nothing.
+them up (``tasks.lifecycle.batch_steps``). Tasks without a batch cost nothing.
 """
 
 from collections.abc import Mapping

@@ -11,7 +11,7 @@ from django.db.models import Count, F
 
 from tasks import lifecycle
 from tasks.errors import BatchClosed, IdempotencyKeyReused, IllegalTransition, InvalidTask, NotFound
-from tasks.lifecycle import Author, DependsOn, NewBatch, Submission, batches
+from tasks.lifecycle import Author, DependsOn, NewBatch, Submission, batch_steps, batches
 from tasks.lifecycle.prune import FIRST_ID
 from tasks.models import Batch, BatchDelta, Journal, Task, Worker
 from tasks.models.batch import CALLBACKS, COUNTS
@@ -367,8 +367,8 @@ def test_an_old_leader_changes_nothing(worker, lead) -> None:
     run(task, worker)
     old: Any = {**lead, "term": lead["term"] + 1}
     assert lifecycle.settle_batches(**old).changed == 0
-    assert batches.fold_many(**lead) > 0
-    assert batches.end_many(**old) == 0
+    assert batch_steps.fold_many(**lead) > 0
+    assert batch_steps.end_many(**old) == 0
     assert called() == []
     assert settle(batch, lead) == BatchStatus.SUCCEEDED
 
@@ -422,6 +422,6 @@ def test_tasks_stay_until_their_batch_has_ended_as_long_ago_and_the_batch_goes_a
 def test_statements_of_the_leader_use_their_indexes(lead) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-        for statement, index in ((batches._DUE, "batch_due_idx"), (batches._CANCELLING, "batch_cancelling_idx")):
-            cursor.execute(f"EXPLAIN {statement}", dict(lead))
+        for name, index in (("_DUE", "batch_due_idx"), ("_CANCELLING", "batch_cancelling_idx")):
+            cursor.execute(f"EXPLAIN {getattr(batch_steps, name)}", dict(lead))
             assert index in "\n".join(line for (line,) in cursor.fetchall())

@@ -9,6 +9,7 @@ ROOT = Path(settings.BASE_DIR)
 #: Files that move no task: a task has no status before it is submitted, and none after it is removed.
 MOVE_NO_TASK = {
     "barriers",
+    "batch_steps",
     "batches",
     "checkpoint",
     "steps",
@@ -39,10 +40,10 @@ MOVE_NO_TASK = {
 }
 #: ``rows`` has no verb; ``checkpoint`` and ``steps`` are tested as held writes, ``fire`` with the cron loop,
 #: ``submit_once`` with the idempotency keys of the API, ``workflow`` with the API's workflows, ``depend`` with the
-#: releases that it prepares, ``tally`` with the batches that it counts for, and ``operation_steps`` with operations.
+#: releases that it prepares, ``tally`` and ``batch_steps`` with batches, and ``operation_steps`` with operations.
 WITHOUT_TEST_FILE = {
-    "__init__", "barriers", "checkpoint", "steps", "depend", "fire", "operation_steps", "rows", "submit_once", "tally",
-    "workflow",
+    "__init__", "barriers", "batch_steps", "checkpoint", "steps", "depend", "fire", "operation_steps", "rows",
+    "submit_once", "tally", "workflow",
 }  # fmt: skip
 ARROW = re.compile(r"^ +\S+ --> \S+: (\w+)", re.MULTILINE)
 
