@@ -164,12 +164,13 @@ class Round(NamedTuple):
 
 
 def settle_batches(*, lease: str, term: int) -> Round:
-    """Go on with cancelled batches, add up counts, end batches, and tell their children: a bounded part of each."""
-    cancelled = [cancel_next(id) for (id,) in fetch(_CANCELLING, {})]
+    """Add up counts, end batches, tell their children, and go on with cancelled batches: a bounded part of each."""
     folded = fold_many(lease=lease, term=term)
     if folded:
         failpoints.reach("after_fold")
     ended = end_many(lease=lease, term=term)
     told = settle_children_of_batches(lease=lease, term=term)
+    # Last: it waits for tasks that others have locked, and fails if that takes long.
+    cancelled = [cancel_next(id) for (id,) in fetch(_CANCELLING, {})]
     has_more = MOST_CANCELLED in cancelled or folded == MOST_DELTAS or ended == MOST_BATCHES or told.changed > 0
     return Round(sum(cancelled) + folded + ended + told.changed, has_more)

@@ -87,6 +87,20 @@ def test_two_halves_of_a_circle_are_not_submitted_side_by_side(race) -> None:
     assert Task.objects.count() == 1
 
 
+def test_a_locked_task_of_a_cancelled_batch_holds_up_no_other_batch(race, lead, monkeypatch) -> None:
+    monkeypatch.setattr(batches, "_NEXT", batches._NEXT.replace("500", "1"))
+    cancelled, other = batches.create(NewBatch(tasks=[act(), act()])), batches.create(NewBatch())
+    # Its newest task; the other one is left to the leader.
+    batches.cancel(cancelled.batch.pk)
+    batches.close(other.batch.pk)
+    status, _ = race.while_waiting(
+        lambda: Task.objects.select_for_update().get(pk=cancelled.task_ids[0]),
+        lambda: lifecycle.settle_batches(**lead),
+        lambda: Batch.objects.get(pk=other.batch.pk).status,
+    )
+    assert status == BatchStatus.SUCCEEDED
+
+
 class Chaos(Repeated):
     """Everybody who acts on batches; each acts in a thread of its own until time is over."""
 
