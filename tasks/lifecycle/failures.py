@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import transaction
 
-from dlq.models import Failure
+from dlq.models import Failure, FailureDelta
 from tasks.db.statements import fetch
 from tasks.errors import NotFound
 from tasks.lifecycle.journal import UNKNOWN, Author, record
@@ -192,7 +192,7 @@ def look_after(fingerprint: str, change: dict[str, Any], *, by: Author = UNKNOWN
 
 
 def _snoozed(found: Failure, change: dict[str, Any]) -> dict[str, Any]:
-    """Give the columns for a change: a snooze until a new build keeps the builds that are known at that moment."""
+    """Give the columns for a change: a snooze until a new build keeps the builds that are known by now."""
     values = dict(change)
     if "snoozed_until_new_build" in values:
         is_snoozed = values.pop("snoozed_until_new_build")
@@ -206,4 +206,6 @@ def _snoozed(found: Failure, change: dict[str, Any]) -> dict[str, Any]:
 
 def _known_builds(found: Failure) -> list[str]:
     running = Worker.objects.present().values_list("build", flat=True).distinct()
-    return sorted({*running, found.last_build} - {""})
+    # Deaths from before the snooze that are not added up yet.
+    waiting = FailureDelta.objects.filter(fingerprint=found.pk).values_list("build", flat=True)
+    return sorted({*running, *waiting, found.last_build} - {""})

@@ -261,6 +261,16 @@ def test_a_snooze_until_a_new_build_ends_with_a_death_in_one(lead) -> None:
     assert Failure.objects.awake(now=now).get().total == 6
 
 
+def test_a_death_from_before_a_snooze_that_is_not_added_up_yet_does_not_end_it(lead) -> None:
+    worker = make_worker(build="a1")
+    found = die_in("a1", worker, lead)
+    die(worker, build="b2")
+    lifecycle.look_after(found.pk, {"snoozed_until_new_build": True})
+    fold(lead)
+    found.refresh_from_db()
+    assert (found.last_build, found.snoozed_builds) == ("b2", ["a1", "b2"])
+
+
 def test_another_failure_in_the_new_build_ends_no_snooze(lead) -> None:
     worker = make_worker(build="a1")
     found = die_in("a1", worker, lead)
