@@ -209,7 +209,7 @@ MUTANTS = (
     ),
     Mutant(
         "dead task of a restore",
-        "tasks.lifecycle.restore:_LOCK_TASKS",
+        "tasks.lifecycle.rows:_LOCK_DEAD",
         "task.status = 'DEAD'",
         "true",
         "lifecycle/test_restore.py::test_a_letter_of_a_task_that_is_not_dead_is_not_restored",

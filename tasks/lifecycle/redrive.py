@@ -8,27 +8,18 @@ from django.db import transaction
 
 from dlq.models import DeadLetter
 from tasks.db.statements import fetch
-from tasks.errors import AlreadyResolved, CallboardError, NotFound
+from tasks.errors import AlreadyResolved, CallboardError
 from tasks.lifecycle.edit import correct
 from tasks.lifecycle.journal import UNKNOWN, Author
 from tasks.lifecycle.predicates import IS_OPEN
 from tasks.lifecycle.retry import retry_many, unfit
-from tasks.lifecycle.rows import not_open
+from tasks.lifecycle.rows import lock_dead_tasks, not_open, task_removed
 from tasks.lifecycle.signals import Moved
 from tasks.lifecycle.submit import Admit
 from tasks.models import Task
-from tasks.states import Status
+from tasks.states import Resolution, Status
 
-# Every verb locks tasks before dead letters, and each in the order of their ids.
-_LOCK_TASKS = f"""
-SELECT task.id FROM callboard_task AS task
-WHERE task.status = 'DEAD' AND task.id IN (
-    SELECT letter.task_id FROM callboard_deadletter AS letter
-    WHERE letter.id = ANY(%(ids)s::uuid[]) AND {IS_OPEN}
-)
-ORDER BY task.id FOR UPDATE OF task
-"""
-# A discard locks no task, so it may have resolved a dead letter while this transaction waited for the locks above.
+# A discard locks no task, so it may have resolved a dead letter while this transaction waited for the locks of tasks.
 _LOCK_LETTERS = f"""
 SELECT letter.task_id FROM callboard_deadletter AS letter
 WHERE letter.id = ANY(%(ids)s::uuid[]) AND {IS_OPEN} AND letter.task_id = ANY(%(tasks)s::uuid[])
@@ -66,9 +57,9 @@ def redrive(
 @transaction.atomic
 def redrive_many(letter_ids: Sequence[UUID], *, by: Author = UNKNOWN, admit: Admit | None = None) -> list[Moved]:
     """Give the tasks of open dead letters a second life, and return them; resolved dead letters are skipped."""
-    ids = [str(id) for id in letter_ids]
-    dead = [str(id) for (id,) in fetch(_LOCK_TASKS, {"ids": ids})]
-    still_open = [id for (id,) in fetch(_LOCK_LETTERS, {"ids": ids, "tasks": dead})]
+    dead = lock_dead_tasks(letter_ids, Resolution.OPEN)
+    parameters = {"ids": [str(id) for id in letter_ids], "tasks": [str(id) for id in dead]}
+    still_open = [id for (id,) in fetch(_LOCK_LETTERS, parameters)]
     return retry_many(still_open, by=by, admit=admit)
 
 
@@ -78,7 +69,7 @@ def _correct(letter_id: UUID, payload: Mapping[str, Any], *, by: Author) -> None
     if letter is None:
         raise not_open(letter_id)
     if not Task.objects.filter(pk=letter.task_id).exists():
-        raise _task_removed()
+        raise task_removed()
     correct(letter.task_id, payload, by=by)
 
 
@@ -87,9 +78,5 @@ def _refusal(letter_id: UUID) -> CallboardError:
     if letter is None:
         return not_open(letter_id)
     if not Task.objects.filter(pk=letter.task_id).exists():
-        return _task_removed()
+        return task_removed()
     return unfit([letter.task_id]).get(letter.task_id) or AlreadyResolved()
-
-
-def _task_removed() -> NotFound:
-    return NotFound("the task of this dead letter was removed; submit a new one")

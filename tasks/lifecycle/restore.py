@@ -11,23 +11,15 @@ from tasks.db.statements import fetch
 from tasks.errors import CallboardError, IllegalTransition, NotFound
 from tasks.lifecycle import failures
 from tasks.lifecycle.journal import UNKNOWN, Author, entries
+from tasks.lifecycle.rows import lock_dead_tasks, task_removed
 from tasks.models import Task
 from tasks.states import Resolution, Status
 
 #: Longer than a statement of the pruner takes: what it may be about to remove is not restored.
 MARGIN_SECONDS = 10.0
 
-# Tasks before dead letters, each in the order of their ids, as every verb does. A task that is locked cannot die again,
-# and nobody re-drives it.
-_LOCK_TASKS = """
-SELECT task.id FROM callboard_task AS task
-WHERE task.status = 'DEAD' AND task.id IN (
-    SELECT letter.task_id FROM callboard_deadletter AS letter
-    WHERE letter.id = ANY(%(ids)s::uuid[]) AND letter.resolution = 'DISCARDED'
-)
-ORDER BY task.id FOR UPDATE OF task
-"""
-# The pruner keeps a dead task for so long after the discard. An older death of a task that died again stays resolved.
+# The tasks are locked, so none of them dies again or is re-driven. The pruner keeps a dead task for so long after the
+# discard. An older death of a task that died again stays resolved.
 _RESTORE = f"""
 WITH wanted AS MATERIALIZED (
     SELECT letter.id FROM callboard_deadletter AS letter
@@ -66,13 +58,12 @@ def restore(letter_id: UUID, *, by: Author = UNKNOWN) -> None:
 @transaction.atomic
 def restore_many(letter_ids: Sequence[UUID], *, by: Author = UNKNOWN) -> list[UUID]:
     """Open discarded dead letters again, and return their ids; those that cannot be restored are skipped."""
-    ids = [str(id) for id in letter_ids]
-    tasks = [str(id) for (id,) in fetch(_LOCK_TASKS, {"ids": ids})]
-    if not tasks:
+    dead = lock_dead_tasks(letter_ids, Resolution.DISCARDED)
+    if not dead:
         return []
     parameters = {
-        "ids": ids,
-        "tasks": tasks,
+        "ids": [str(id) for id in letter_ids],
+        "tasks": [str(id) for id in dead],
         "open": str(Resolution.OPEN),
         "keep": conf.KEEP_DEAD_SECONDS,
         "margin": MARGIN_SECONDS,
@@ -87,7 +78,7 @@ def _refusal(letter_id: UUID) -> CallboardError:
         return NotFound(f"there is no dead letter {letter_id}")
     task = Task.objects.filter(pk=letter.task_id).only("status").first()
     if letter.resolution == Resolution.DISCARDED and task is None:
-        return NotFound("the task of this dead letter was removed; submit a new one")
+        return task_removed()
     status = None if task is None else task.status
     detail = f"cannot restore it: {why_not(letter.resolution, status)}"
     return IllegalTransition("restore", status=status or "", detail=detail)

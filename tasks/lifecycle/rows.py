@@ -8,7 +8,7 @@ from dlq.models import DeadLetter
 from tasks.db.statements import fetch
 from tasks.errors import AlreadyResolved, NotFound
 from tasks.models import Task
-from tasks.states import Status
+from tasks.states import Resolution, Status
 
 # In id order, as everywhere, or two batches would deadlock.
 _LOCK = "SELECT id FROM callboard_task WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR UPDATE"
@@ -23,6 +23,26 @@ def locked(statement: str, task_ids: Sequence[UUID], **parameters: Any) -> list[
     ids = [str(id) for id in task_ids]
     fetch(_LOCK, {"ids": ids})
     return fetch(statement, {"ids": ids, **parameters})
+
+
+# Every verb locks tasks before dead letters.
+_LOCK_DEAD = """
+SELECT task.id FROM callboard_task AS task
+WHERE task.status = 'DEAD' AND task.id IN (
+    SELECT letter.task_id FROM callboard_deadletter AS letter
+    WHERE letter.id = ANY(%(ids)s::uuid[]) AND letter.resolution = %(resolution)s
+)
+ORDER BY task.id FOR UPDATE OF task
+"""
+
+
+def lock_dead_tasks(letter_ids: Sequence[UUID], resolution: Resolution) -> list[UUID]:
+    """Lock the dead tasks of those dead letters that have a resolution, and return them; call it in a transaction.
+
+    The dead letters are not locked: by now they may have another resolution.
+    """
+    parameters = {"ids": [str(id) for id in letter_ids], "resolution": str(resolution)}
+    return [id for (id,) in fetch(_LOCK_DEAD, parameters)]
 
 
 def status_of(task_id: UUID) -> Status:
@@ -44,3 +64,8 @@ def not_open(letter_id: UUID) -> NotFound | AlreadyResolved:
     if letter is None:
         return NotFound(f"there is no dead letter {letter_id}")
     return AlreadyResolved(f"the dead letter was {letter.get_resolution_display().lower()} before")
+
+
+def task_removed() -> NotFound:
+    """Make the error for a dead letter whose task does not exist any more."""
+    return NotFound("the task of this dead letter was removed; submit a new one")
