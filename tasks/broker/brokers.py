@@ -180,7 +180,8 @@ class CallboardBroker(_Stock):
             raise QueueNotFound(queue_name)  # type: ignore[no-untyped-call]
 
     def _add_queue(self, band: str) -> None:
-        raise NotImplementedError
+        # Dramatiq's networked brokers keep a set of names.
+        self.queues.add(band)
 
 
 def _leave_out(middleware: Middleware) -> None:
@@ -262,9 +263,6 @@ class RedisBroker(CallboardBroker, stock_redis.RedisBroker):
             client=client, middleware=with_ours(middleware), namespace=namespace, maintenance_chance=0
         )
         self.source = RedisSource(self)
-
-    def _add_queue(self, band: str) -> None:
-        self.queues.add(band)
 
 
 class InProcessBroker(CallboardBroker, stock_stub.StubBroker):

@@ -38,6 +38,3 @@ class RabbitmqBroker(CallboardBroker, stock_rabbitmq.RabbitmqBroker):  # type: i
         """Close the process's connection."""
         self.source.close()
         super().close()
-
-    def _add_queue(self, band: str) -> None:
-        self.queues.add(band)
