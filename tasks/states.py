@@ -22,6 +22,8 @@ DUE = frozenset({Status.PENDING, Status.RETRYING})
 WAITING = frozenset({Status.BLOCKED, Status.PENDING, Status.QUEUED, Status.RETRYING})
 #: Nothing but an operator's verb or the pruner moves it on.
 FINAL = frozenset({Status.SUCCEEDED, Status.DEAD, Status.CANCELLED})
+#: An operator can let it run again, or sooner; in the order in which errors name them.
+RETRYABLE = (Status.DEAD, Status.RETRYING, Status.CANCELLED)
 
 
 class OnFailure(TextChoices):

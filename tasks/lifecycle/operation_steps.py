@@ -34,6 +34,7 @@ from tasks.models import Operation, Task
 from tasks.models.operation import STOP_WINDOW
 from tasks.states import (
     ON_DEAD_LETTERS,
+    RETRYABLE,
     RUNNING_AGAIN,
     Door,
     ItemState,
@@ -335,6 +336,6 @@ def _reason(verb: OperationVerb, status: str | None, resolution: str | None) -> 
         return f"the dead letter was {Resolution(resolution).label.lower()} before"
     if status is None:
         return "the task was removed"
-    if verb in RUNNING_AGAIN and status in {Status.DEAD, Status.RETRYING, Status.CANCELLED}:
+    if verb in RUNNING_AGAIN and status in RETRYABLE:
         return "its arguments do not fit the actor"
     return f"the task is {status}"

@@ -16,9 +16,7 @@ from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit import Admit
 from tasks.lifecycle.tally import tallied
 from tasks.models import Task
-from tasks.states import Status
-
-RETRYABLE = (Status.DEAD, Status.RETRYING, Status.CANCELLED)
+from tasks.states import RETRYABLE, Status
 
 # A re-drive is done to the open dead letter; a dead task whose dead letter was discarded has none.
 _ENTRIES = entries(

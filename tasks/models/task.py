@@ -33,7 +33,7 @@ from tasks.models.search_keys import SearchKeys, has_any_key, has_keys, key
 from tasks.models.settlement import is_unsettled
 from tasks.models.unique_index import UniqueIndex
 from tasks.priority import HIGHEST, LOWEST, Band, band_of
-from tasks.states import DUE, FINAL, WAITING, Obstacle, Status, StepKind
+from tasks.states import DUE, FINAL, RETRYABLE, WAITING, Obstacle, Status, StepKind
 from tasks.submission import OwnerId
 
 #: A task that is due by the database's clock is not called early because this process's clock is that much behind.
@@ -81,8 +81,7 @@ class TaskQuerySet(ListedQuerySet["Task"]):
 
     def retryable(self) -> Self:
         """Dead, waiting for a retry, or cancelled."""
-        statuses = (Status.DEAD, Status.RETRYING, Status.CANCELLED)
-        return self._served_by_status(*statuses).filter(status__in=statuses)
+        return self.in_status(RETRYABLE)
 
     def retryable_with_workflow(self) -> Self:
         """Dead, or cancelled, but not by a parent's end: the second life of that parent brings them back."""
@@ -103,7 +102,7 @@ class TaskQuerySet(ListedQuerySet["Task"]):
             return self.in_status([Status.BLOCKED])
         if obstacle == Obstacle.SIGNAL_MISSING:
             return self.waiting_for_signal()
-        rows = self._served_by_status(*DUE).filter(status__in=DUE)
+        rows = self.in_status(sorted(DUE))
         if obstacle == Obstacle.QUEUE_PAUSED:
             paused = apps.get_model("callboard", "Queue").objects.filter(paused_at__isnull=False)
             return rows.filter(queue__in=paused.values("pk"))
