@@ -7,7 +7,6 @@ followed by nothing.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from math import ceil
 from typing import NamedTuple
@@ -15,35 +14,14 @@ from uuid import UUID
 
 from django.db import transaction
 
-from dlq.models import DeadLetter
 from tasks.db.statements import fetch
-from tasks.errors import CallboardError
-from tasks.hint import Hint
-from tasks.lifecycle.cancel import cancel_many
-from tasks.lifecycle.discard import discard_many
-from tasks.lifecycle.edit import edit
-from tasks.lifecycle.journal import Author, record
-from tasks.lifecycle.operations import author_of, end
+from tasks.lifecycle.journal import LONGEST_REASON, Author, record
+from tasks.lifecycle.operation_verbs import Item, apply
+from tasks.lifecycle.operations import end
 from tasks.lifecycle.predicates import IS_LEADING, LEAD
-from tasks.lifecycle.redrive import redrive_many
-from tasks.lifecycle.requeue import requeue_many
-from tasks.lifecycle.restore import restore_many, why_not
-from tasks.lifecycle.retry import retry_many
-from tasks.lifecycle.signals import Moved
-from tasks.models import Operation, Task
+from tasks.models import Operation
 from tasks.models.operation import STOP_WINDOW
-from tasks.states import (
-    ON_DEAD_LETTERS,
-    RETRYABLE,
-    RUNNING_AGAIN,
-    Door,
-    ItemState,
-    ObjectKind,
-    OperationState,
-    OperationVerb,
-    Resolution,
-    Status,
-)
+from tasks.states import RUNNING_AGAIN, Door, ItemState, ObjectKind, OperationState
 
 #: Rows that one step changes: its locks are held for so long, and a pause waits for it.
 MOST_MOVED = 500
@@ -202,7 +180,7 @@ def _stop(operation: Operation) -> bool:
 def _halt(operation: Operation, note: str) -> None:
     operation.state, operation.note = OperationState.STOPPED, note[:300]
     operation.save(update_fields=["state", "note"])
-    by = Author(door=Door.SCHEDULER, reason=note[:200])
+    by = Author(door=Door.SCHEDULER, reason=note[:LONGEST_REASON])
     record(by, "stop", ObjectKind.OPERATION, str(operation.pk), name=str(operation))
 
 
@@ -243,12 +221,6 @@ def _allowed(operation: Operation, now: datetime) -> int:
     return allowed
 
 
-class _Item(NamedTuple):
-    id: int
-    row_id: UUID
-    task_id: UUID
-
-
 _NEXT = """
 SELECT item.id, item.row_id, item.task_id FROM callboard_operationitem AS item
 WHERE item.operation_id = %(operation)s AND item.state = ''
@@ -264,78 +236,13 @@ RETURNING item.id
 
 
 def _move(operation: Operation, most: int, *, lease: str, term: int) -> int:
-    items = [_Item(*row) for row in fetch(_NEXT, {"operation": operation.pk, "most": most})]
+    items = [Item(*row) for row in fetch(_NEXT, {"operation": operation.pk, "most": most})]
     if not items:
         return 0
-    notes = _apply(operation, items, lease=lease, term=term)
+    notes = apply(operation, items, lease=lease, term=term)
     fetch(_MARK, {"ids": [item.id for item in items], "notes": [notes.get(item.row_id, "") for item in items]})
     operation.moved += len(items) - len(notes)
     operation.skipped += len(notes)
     operation.skips = dict(Counter(operation.skips) + Counter(notes.values()))
     operation.save(update_fields=["moved", "skipped", "skips"])
     return len(items)
-
-
-def _apply(operation: Operation, items: Sequence[_Item], *, lease: str, term: int) -> dict[UUID, str]:
-    """Apply the verb to these rows; return why some were skipped, by row."""
-    rows, by = [item.row_id for item in items], author_of(operation)
-    verb = OperationVerb(operation.verb)
-    if verb is OperationVerb.EDIT:
-        return _edit_each(rows, operation, by)
-    if verb is OperationVerb.REQUEUE:
-        done = _requeue(rows, lease=lease, term=term)
-    elif verb is OperationVerb.DISCARD:
-        done = set(discard_many(rows, by=by))
-    elif verb is OperationVerb.RESTORE:
-        done = set(restore_many(rows, by=by))
-    elif verb is OperationVerb.REDRIVE:
-        moved = {move.id for move in redrive_many(rows, by=by)}
-        done = {item.row_id for item in items if item.task_id in moved}
-    else:
-        verbs: dict[OperationVerb, Callable[..., Sequence[Moved]]]
-        verbs = {OperationVerb.CANCEL: cancel_many, OperationVerb.RETRY: retry_many}
-        done = {move.id for move in verbs[verb](rows, by=by)}
-    return _reasons(verb, [item for item in items if item.row_id not in done])
-
-
-def _edit_each(rows: Sequence[UUID], operation: Operation, by: Author) -> dict[UUID, str]:
-    notes, change = {}, dict(operation.change)
-    if "run_at" in change:
-        change["run_at"] = datetime.fromisoformat(change["run_at"])
-    for id in rows:
-        try:
-            edit(id, change, by=by)
-        except CallboardError as refusal:
-            notes[id] = refusal.detail[:100]
-    return notes
-
-
-def _requeue(rows: Sequence[UUID], *, lease: str, term: int) -> set[UUID]:
-    queued = Task.objects.filter(pk__in=rows, status=Status.QUEUED).order_by("pk")
-    hints = [Hint(*row) for row in queued.values_list("pk", "dispatch")]
-    requeue_many(hints, lease=lease, term=term)
-    back = Task.objects.filter(pk__in=[hint.task_id for hint in hints], status=Status.PENDING)
-    return set(back.values_list("pk", flat=True))
-
-
-def _reasons(verb: OperationVerb, items: Sequence[_Item]) -> dict[UUID, str]:
-    if not items:
-        return {}
-    statuses = dict(Task.objects.filter(pk__in=[item.task_id for item in items]).values_list("pk", "status"))
-    resolutions = {}
-    if verb in ON_DEAD_LETTERS:
-        letters = DeadLetter.objects.filter(pk__in=[item.row_id for item in items])
-        resolutions = dict(letters.values_list("pk", "resolution"))
-    return {item.row_id: _reason(verb, statuses.get(item.task_id), resolutions.get(item.row_id)) for item in items}
-
-
-def _reason(verb: OperationVerb, status: str | None, resolution: str | None) -> str:
-    if verb is OperationVerb.RESTORE:
-        return why_not(resolution, status)
-    if resolution:
-        return f"the dead letter was {Resolution(resolution).label.lower()} before"
-    if status is None:
-        return "the task was removed"
-    if verb in RUNNING_AGAIN and status in RETRYABLE:
-        return "its arguments do not fit the actor"
-    return f"the task is {status}"

@@ -11,7 +11,7 @@ from django.db.models import F
 from dlq.models import DeadLetter
 from tasks import lifecycle
 from tasks.errors import NotFound, OperationRefused
-from tasks.lifecycle import Author, operation_steps, operations
+from tasks.lifecycle import Author, operation_steps, operation_verbs, operations
 from tasks.lifecycle.operations import Plan
 from tasks.models import Journal, Operation, OperationItem, Task, Worker, new_id
 from tasks.states import DeathReason, ObjectKind, OperationState, OperationVerb, Status
@@ -280,7 +280,7 @@ def test_a_leader_that_ends_inside_a_step_leaves_nothing_of_it(worker, lead, mon
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr(operation_steps, "_reasons", die)
+        patch.setattr(operation_verbs, "_reasons", die)
         with pytest.raises(SystemExit):
             step(operation, lead)
     operation.refresh_from_db()
