@@ -86,9 +86,14 @@ def note_error(operation_id: UUID, error: str) -> None:
             _halt(operation, f"{MOST_ERRORS} steps failed; the last: {error}")
 
 
-# One operation at a time: it may have a hundred thousand items. It goes when none of them is left.
+# One operation at a time: it may have a hundred thousand items. It goes when none of them is left. A preview ends
+# before, or somebody could start it when a part of its items is gone.
 _PRUNE = f"""
-WITH {LEAD}, old AS MATERIALIZED (
+WITH {LEAD}, abandoned AS (
+    UPDATE callboard_operation AS operation SET state = 'CANCELLED', ended_at = operation.created_at
+    WHERE operation.state = 'PREVIEW'
+      AND operation.created_at < statement_timestamp() - %(seconds)s * interval '1 second' AND {IS_LEADING}
+), old AS MATERIALIZED (
     SELECT operation.id FROM callboard_operation AS operation
     WHERE operation.ended_at < statement_timestamp() - %(seconds)s * interval '1 second' AND {IS_LEADING}
     ORDER BY operation.id LIMIT 1 FOR UPDATE OF operation SKIP LOCKED
@@ -106,7 +111,10 @@ SELECT count(*) FROM old
 
 
 def prune_operations(*, keep_seconds: float, batch: int, lease: str, term: int) -> bool:
-    """Remove at most a batch of the rows of the oldest operation that ended that long ago; tell whether one did."""
+    """Remove at most a batch of the rows of the oldest operation that ended that long ago; tell whether one did.
+
+    Previews that were made that long ago are cancelled, and removed by the next calls.
+    """
     ((operations,),) = fetch(_PRUNE, {"seconds": keep_seconds, "batch": batch, "lease": lease, "term": term})
     return bool(operations)
 

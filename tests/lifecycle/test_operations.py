@@ -387,6 +387,22 @@ def test_old_operations_are_pruned_with_their_rows_in_batches(worker, lead) -> N
     assert (OperationItem.objects.count(), list(Operation.objects.all())) == (0, [running])
 
 
+def test_a_preview_that_nobody_started_is_pruned(worker, lead) -> None:
+    operation = redrive(dead(worker, 3), starts=False)
+    assert not lifecycle.prune_operations(keep_seconds=60, batch=10, **lead)
+    Operation.objects.update(created_at=F("created_at") - timedelta(minutes=2))
+    old: Any = {**lead, "term": lead["term"] - 1}
+    assert not lifecycle.prune_operations(keep_seconds=60, batch=10, **old)
+    operation.refresh_from_db()
+    assert operation.state == OperationState.PREVIEW
+    assert not lifecycle.prune_operations(keep_seconds=60, batch=10, **lead)
+    with pytest.raises(OperationRefused):
+        operations.resume(operation.pk)
+    assert lifecycle.prune_operations(keep_seconds=60, batch=10, **lead)
+    assert not OperationItem.objects.exists()
+    assert not Operation.objects.exists()
+
+
 def test_a_restore_of_many_opens_them_again_and_says_why_it_skips_some(worker, lead) -> None:
     letters = dead(worker, 4)
     lifecycle.discard_many([one.pk for one in letters[:3]])
