@@ -160,7 +160,7 @@ def scan(level: PriorityLevel, *, after: Position, actors: Sequence[str], wanted
 _NEXT_DUE = f"""
 SELECT EXTRACT(EPOCH FROM min(next.run_at) - clock_timestamp())::double precision
 FROM unnest(%(queues)s::text[]) AS queue (name)
-CROSS JOIN generate_series(1, 10) AS probe (priority)
+CROSS JOIN generate_series({LOWEST}, {HIGHEST}) AS probe (priority)
 CROSS JOIN LATERAL (
     SELECT task.run_at FROM callboard_task AS task
     WHERE {DISPATCHABLE} AND task.queue = queue.name AND task.priority = probe.priority

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from tasks.db.statements import by_index, fetch
 from tasks.lifecycle.predicates import DISPATCHABLE, IS_DUE, LIVE_WORKER
 from tasks.models import Task
-from tasks.priority import BANDS
+from tasks.priority import BANDS, HIGHEST, LOWEST
 from tasks.queries import counts
 from tasks.queries.counts import Count
 
@@ -37,7 +37,7 @@ SELECT queue.name, queue.paused_at,
     (SELECT count(*) FROM callboard_task AS task WHERE task.status = 'QUEUED' AND task.queue = queue.name),
     (SELECT count(*) FROM callboard_task AS task WHERE task.status = 'RUNNING' AND task.queue = queue.name),
     (SELECT EXTRACT(EPOCH FROM statement_timestamp() - min(first.run_at))::double precision
-     FROM generate_series(1, 10) AS probe (priority)
+     FROM generate_series({LOWEST}, {HIGHEST}) AS probe (priority)
      CROSS JOIN LATERAL (
         SELECT task.run_at FROM callboard_task AS task
         WHERE {IS_DUE} AND task.queue = queue.name AND task.priority = probe.priority
@@ -63,7 +63,7 @@ def all_queue_stats() -> list[QueueStats]:
 
 
 _OLDEST = f"""
-SELECT first.id FROM generate_series(1, 10) AS probe (priority)
+SELECT first.id FROM generate_series({LOWEST}, {HIGHEST}) AS probe (priority)
 CROSS JOIN LATERAL (
     SELECT task.id, task.run_at FROM callboard_task AS task
     WHERE {IS_DUE} AND task.queue = %(queue)s AND task.priority = probe.priority
