@@ -12,9 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socketserver import TCPServer, ThreadingMixIn, UnixStreamServer
+from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -22,6 +21,7 @@ from django.core.exceptions import ImproperlyConfigured
 from tasks import healthcheck
 from tasks.conf import conf
 from tasks.log import get_logger
+from tasks.telemetry.pages import AddressServer, Page
 
 log = get_logger(__name__)
 
@@ -124,29 +124,18 @@ class Health:
         threading.Thread(target=server.serve_forever, name="health-address", daemon=True).start()
 
 
-class _Pages(BaseHTTPRequestHandler):
+class _Pages(Page):
     timeout = _READ_SECONDS
     server: "_UnixServer | _TcpServer"
 
-    def do_GET(self) -> None:
+    def respond(self) -> None:
         """Answer a probe."""
         facts = self.server.health.page(self.path)
         if facts is None:
             self.send_error(HTTPStatus.NOT_FOUND, "expected /healthz, /startupz or /readyz")
             return
-        body = json.dumps(facts).encode()
-        self.send_response(HTTPStatus.OK if facts["status"] == OK else HTTPStatus.SERVICE_UNAVAILABLE)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def version_string(self) -> str:
-        """Name the product, not Python's release."""
-        return "callboard"
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing: probes come every few seconds."""
+        status = HTTPStatus.OK if facts["status"] == OK else HTTPStatus.SERVICE_UNAVAILABLE
+        self.answer(status, "application/json", json.dumps(facts).encode())
 
 
 class _Quiet:
@@ -166,16 +155,10 @@ class _UnixServer(_Quiet, ThreadingMixIn, UnixStreamServer):
             super().__init__(name, _Pages)
 
 
-class _TcpServer(_Quiet, ThreadingHTTPServer):
+class _TcpServer(_Quiet, AddressServer):
     def __init__(self, address: tuple[str, int], health: Health) -> None:
         self.health = health
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Pages)
-
-    def server_bind(self) -> None:
-        """Bind without a look-up of this machine's name, which may take long."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
 
 class _Systemd:

@@ -1,11 +1,8 @@
 """/metrics on an address of its own: it needs no token and no thread of the API."""
 
-import socket
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -16,6 +13,7 @@ from tasks.conf import conf
 from tasks.db import call_timeout
 from tasks.log import get_logger
 from tasks.telemetry import metrics
+from tasks.telemetry.pages import AddressServer, Page
 
 log = get_logger(__name__)
 
@@ -64,46 +62,26 @@ def _serve(address: tuple[str, int], render: Callable[[], bytes], *, is_shared: 
     return server
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(AddressServer):
     """A server of one page."""
-
-    daemon_threads = True
 
     def __init__(self, address: tuple[str, int], render: Callable[[], bytes], *, is_shared: bool) -> None:
         self.render = render
         self.allow_reuse_port = is_shared
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, _Page)
-
-    def server_bind(self) -> None:
-        """Bind without a look-up of this machine's name, which may take long."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        super().__init__(address, _Metrics)
 
     def handle_error(self, *_: Any) -> None:
         """Say what went wrong with a scrape; the next one may succeed."""
         log.warning("a scrape of the metrics failed", exc_info=True)
 
 
-class _Page(BaseHTTPRequestHandler):
+class _Metrics(Page):
     server: _Server
     timeout = _READ_SECONDS
 
-    def do_GET(self) -> None:
+    def respond(self) -> None:
         """Answer a scrape."""
         if self.path.partition("?")[0].rstrip("/") not in {"", "/metrics"}:
             self.send_error(HTTPStatus.NOT_FOUND, "expected /metrics")
             return
-        body = self.server.render()
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", CONTENT_TYPE_LATEST)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def version_string(self) -> str:
-        """Name the product, not Python's release."""
-        return "callboard"
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing: scrapes come every few seconds."""
+        self.answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, self.server.render())
