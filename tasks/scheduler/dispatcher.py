@@ -66,6 +66,13 @@ class DueTasks(NamedTuple):
         return min([POLL_SECONDS, *(-wait for wait in self.waits.values())])
 
 
+class Demand(NamedTuple):
+    """A band and what is due in it; no probes if nothing is."""
+
+    band: BandCapacity
+    probes: Sequence[Probe]
+
+
 class Offer(NamedTuple):
     """What a band is offered in a round."""
 
@@ -233,29 +240,32 @@ class Dispatcher(Loop):
         A band waits while the next higher one of its queue has more or waits itself, if the same workers serve both:
         its hints could overtake tasks that do not fit in yet. Bands come from high to low.
         """
-        bands = [
-            (band, [probe for level in levels_of(band) for probe in due.probes.get(level, [])])
+        demands = [
+            Demand(band, [probe for level in levels_of(band) for probe in due.probes.get(level, [])])
             for queue in sorted({level.queue for level in due.probes})
             for band in self._capacity.bands[queue]
         ]
-        spaces = self._windows.spaces({band.broker_queue: band.threads for band, probes in bands if probes})
+        spaces = self._windows.spaces({band.broker_queue: band.threads for band, probes in demands if probes})
         total, is_any_full, having_more = 0, False, set[str]()
         for name in (band.name for band in BANDS):
-            turn = [(band, probes) for band, probes in bands if band.name == name]
-            turn = [one for one in turn if not (one[0].serves_higher and one[0].queue in having_more)]
-            having_more -= {band.queue for band, _ in turn}
-            count, full = self._dispatch([one for one in turn if one[1]], due, spaces, term)
+            turn = [
+                one
+                for one in demands
+                if one.band.name == name and not (one.band.serves_higher and one.band.queue in having_more)
+            ]
+            having_more -= {one.band.queue for one in turn}
+            count, full = self._dispatch([one for one in turn if one.probes], due, spaces, term)
             having_more |= full
             total += count
             is_any_full = is_any_full or bool(full)
         return total, is_any_full
 
     def _dispatch(
-        self, bands: Sequence[tuple[BandCapacity, Sequence[Probe]]], due: DueTasks, spaces: Mapping[str, int], term: int
+        self, demands: Sequence[Demand], due: DueTasks, spaces: Mapping[str, int], term: int
     ) -> tuple[int, set[str]]:
         """Dispatch one band of each queue; return how many tasks, and the queues with more than there was space for."""
         total, full, offers = 0, set[str](), list[Offer]()
-        for band, probes in bands:
+        for band, probes in demands:
             space = spaces[band.broker_queue] - self._dispatch_aged(band, probes[0].priority, due, spaces, term)
             if space:
                 limited = [replace(probe, limit=min(probe.limit, space)) for probe in probes]
