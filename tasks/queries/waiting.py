@@ -48,9 +48,9 @@ def parents(task: Task) -> WaitingFor:
     number = task.pending_parents or 0
     more = f" and {number - len(first):,} more" if number > len(first) else ""
     named = ", ".join(names.get(edge.parent_id, str(edge.parent_id)) for edge in first)
-    which = "" if number == len(batches) else f"{number:,} {'task' if number == 1 else 'tasks'}: "
-    if which and batches:
-        which = f"{number:,} tasks and batches: "
+    # A batch says itself that it is one.
+    kind = "tasks and batches" if batches else "task" if number == 1 else "tasks"
+    which = "" if number == len(batches) else f"{number:,} {kind}: "
     facts = {"tasks": number, "parents": [str(id) for id in ids], "batches": [str(id) for id in batches]}
     return WaitingFor(Obstacle.PARENTS, f"waits for {which}{named}{more}", facts)
 
