@@ -61,12 +61,12 @@ class Outcome:
     at_death: Sequence[Submission] = ()
     #: The barrier of its group, which its success counts down, and what is submitted if it was the last.
     barrier: str = ""
+    at_the_end_of_group: Sequence[Submission] = ()
     #: The last progress, and the log, if the actor told any.
     progress: Any = None
     log: Any = None
     #: The name of the signal that the task waits for.
     waits_for: str = ""
-    at_the_end_of_group: Sequence[Submission] = ()
 
     @property
     def status(self) -> Status:
@@ -203,7 +203,6 @@ _COUNTED = f"""
 counted AS (
     {failures.died("ended WHERE status = 'DEAD'", build="build")}
 )"""
-
 
 _TALLIED = f"""
 tallied AS (

@@ -165,12 +165,6 @@ def _signal_faults(task_id: Any, name: Any, payload: Any) -> Iterator[FieldError
     yield from check_json(payload, field="payload", max_bytes=conf.MAX_SIGNAL_BYTES, max_depth=conf.MAX_JSON_DEPTH)
 
 
-def open_wait(task_id: UUID) -> tuple[str, datetime | None] | None:
-    """Find the signal that a task waits for, and until when; None if it waits for none."""
-    found = fetch(_OPEN_WAIT, {"id": task_id})
-    return (found[0][0], found[0][1]) if found else None
-
-
 _OPEN_WAIT = """
 SELECT wait.name, wait.ends_at FROM callboard_step AS wait
 WHERE wait.task_id = %(id)s AND wait.kind = 'WAIT'
@@ -178,3 +172,9 @@ WHERE wait.task_id = %(id)s AND wait.kind = 'WAIT'
                   WHERE signal.task_id = wait.task_id AND signal.kind = 'SIGNAL' AND signal.name = wait.name)
 ORDER BY wait.created_at DESC LIMIT 1
 """
+
+
+def open_wait(task_id: UUID) -> tuple[str, datetime | None] | None:
+    """Find the signal that a task waits for, and until when; None if it waits for none."""
+    found = fetch(_OPEN_WAIT, {"id": task_id})
+    return (found[0][0], found[0][1]) if found else None
