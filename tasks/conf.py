@@ -150,7 +150,7 @@ class Conf:
     KEEP_DEAD_SECONDS = Seconds(30 * 86_400)
     # Dead letters after they were re-driven or discarded; at least as long as their task exists and is DEAD.
     KEEP_DEAD_LETTERS_SECONDS = Seconds(90 * 86_400)
-    # Open dead letters after the death; then they are discarded.
+    # Open dead letters after the death, or after they were restored; then they are discarded.
     KEEP_OPEN_DEAD_LETTERS_SECONDS = Seconds(0)
     # The journal (who did what, through which door and why), and operations that have ended.
     KEEP_JOURNAL_SECONDS = Seconds(365 * 86_400)

@@ -8,7 +8,7 @@ from django.db import transaction
 from tasks.db.statements import fetch
 from tasks.lifecycle import failures
 from tasks.lifecycle.journal import UNKNOWN, Author, entries
-from tasks.lifecycle.predicates import IS_LEADING, IS_OPEN, LEAD
+from tasks.lifecycle.predicates import IS_LEADING, IS_OPEN, LEAD, by_key
 from tasks.lifecycle.rows import not_open
 from tasks.states import Door
 
@@ -52,6 +52,10 @@ WITH {LEAD}
 SELECT letter.id FROM callboard_deadletter AS letter
 WHERE {IS_OPEN} AND letter.died_at < statement_timestamp() - %(seconds)s * interval '1 second'
   AND {IS_LEADING}
+  -- A restore of an old one would last until the next look.
+  AND NOT EXISTS (SELECT FROM callboard_journal AS entry
+                  WHERE {by_key("entry.object_id", "letter.id::text")} AND entry.verb = 'restore'
+                    AND entry.at >= statement_timestamp() - %(seconds)s * interval '1 second')
 ORDER BY letter.id LIMIT %(batch)s
 """
 
@@ -59,7 +63,8 @@ ORDER BY letter.id LIMIT %(batch)s
 def discard_old(*, keep_seconds: float, batch: int, lease: str, term: int) -> int:
     """Discard at most a batch of the dead letters that have been open for that long; return how many.
 
-    They and their tasks are then kept as long as if an operator had discarded them.
+    One that was restored counts from its last restore. They and their tasks are then kept as long as if an operator had
+    discarded them.
     """
     parameters = {"seconds": keep_seconds, "batch": batch, "lease": lease, "term": term}
     with transaction.atomic():

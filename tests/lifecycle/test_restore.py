@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 
 from dlq.models import DeadLetter, Failure
@@ -55,6 +56,15 @@ def test_the_discarded_are_restored_and_the_rest_is_skipped(worker) -> None:
     assert Journal.objects.filter(verb="restore").count() == 2
     assert lifecycle.restore_many(ids) == []
     assert lifecycle.restore_many([]) == []
+
+
+def test_an_old_letter_that_was_restored_stays_open_as_long_as_a_new_one(lead) -> None:
+    letter = discarded()
+    DeadLetter.objects.update(died_at=F("died_at") - timedelta(days=9))
+    lifecycle.restore(letter.pk)
+    assert lifecycle.discard_old(keep_seconds=DAY, batch=10, **lead) == 0
+    Journal.objects.filter(verb="restore").update(at=F("at") - timedelta(days=2))
+    assert lifecycle.discard_old(keep_seconds=DAY, batch=10, **lead) == 1
 
 
 def test_what_was_not_discarded_is_not_restored() -> None:
