@@ -1,8 +1,8 @@
 """depend: the dependencies of tasks that are being submitted, planned before anything is written.
 
-A submission never locks a parent: that lock would last as long as the caller's transaction, and hold up the parent's
-completion with its whole batch; and submissions into a batch, if that is the parent. Parents that have SUCCEEDED stay
-so, and need no lock. Other parents outside of the submission get NEW edges, which the leader links
+A submission never locks a parent: that lock would last as long as the caller's transaction. It would hold up the
+parent's completion, with all outcomes that are written with it, or the submissions into a batch. Parents that have
+SUCCEEDED stay so, and need no lock. Other parents outside of the submission get NEW edges, which the leader links
 (``tasks.lifecycle.release``); parents inside of it are marked at once.
 """
 

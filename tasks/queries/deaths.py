@@ -34,7 +34,11 @@ FROM recent WHERE fingerprint = ANY(%(causes)s) GROUP BY 1, 2
 
 
 def curves(fingerprints: Sequence[str], *, now: datetime, points: int, minutes: int) -> dict[str, Curve]:
-    """Count the deaths of failures in each of the last ``points`` times ``minutes``, resolved ones too."""
+    """Count the deaths of failures in each of the last ``points`` periods, resolved ones too; by fingerprint.
+
+    Parameters:
+        minutes: the length of a period.
+    """
     if not fingerprints:
         return {}
     first = first_id_at(now - timedelta(minutes=points * minutes))
