@@ -86,7 +86,7 @@ MUTANTS = (
         "tasks.lifecycle.batch_steps:_DUE",
         "EXISTS (SELECT FROM lead)",
         "true",
-        "lifecycle/test_batches.py::test_an_old_leader_changes_nothing",
+        "lifecycle/test_batch_steps.py::test_an_old_leader_changes_nothing",
     ),
     Mutant(
         "term fence of the children of batches",

@@ -6,17 +6,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import OperationalError, connection
 from django.db.models import Count, F
 
 from tasks import lifecycle
 from tasks.errors import BatchClosed, IdempotencyKeyReused, IllegalTransition, InvalidTask, NotFound
-from tasks.lifecycle import Author, DependsOn, NewBatch, Submission, batch_steps, batches
+from tasks.lifecycle import Author, DependsOn, NewBatch, Submission, batches
 from tasks.lifecycle.prune import FIRST_ID
 from tasks.models import Batch, BatchDelta, Journal, Task, Worker
 from tasks.models.batch import CALLBACKS, COUNTS
 from tasks.states import FINAL, BatchStatus, DeathReason, Door, OnFailure, Status
-from tasks.testing import failpoints
 from tests.factories import Lead, age, failure, open_letter, outcome, start, submit
 from tests.scheduler.stage import born_earlier
 
@@ -359,43 +357,6 @@ def test_a_success_that_comes_first_wins_over_the_cancel(worker, lead) -> None:
     assert settle(batch, lead) == BatchStatus.SUCCEEDED
 
 
-# --- Leaders ---
-
-
-def test_an_old_leader_changes_nothing(worker, lead) -> None:
-    batch, (task,) = make_batch(1)
-    run(task, worker)
-    old: Any = {**lead, "term": lead["term"] + 1}
-    assert lifecycle.settle_batches(**old).changed == 0
-    assert batch_steps.fold_many(**lead) > 0
-    assert batch_steps.end_many(**old) == 0
-    assert called() == []
-    assert settle(batch, lead) == BatchStatus.SUCCEEDED
-
-
-@pytest.mark.parametrize("place", ["after_fold", "before_batch_end", "after_batch_end"])
-def test_a_leader_that_dies_at_any_statement_leaves_each_callback_to_be_submitted_once(
-    place, worker, lead, monkeypatch
-) -> None:
-    batch, (good, bad) = make_batch(2)
-    run(good, worker)
-    run(bad, worker, dies=True)
-    monkeypatch.setattr(failpoints, "_active", failpoints._parse(f"{place}:error*1"))
-    with pytest.raises(OperationalError):
-        settle(batch, lead)
-    assert called() == []
-    assert (settle(batch, lead), called()) == (BatchStatus.FAILED, ["on_death", "on_complete"])
-
-
-def test_a_callback_that_cannot_be_stored_does_not_keep_the_batch_open(worker, lead, caplog) -> None:
-    batch, (task,) = make_batch(1)
-    callbacks = {**batch.callbacks, "on_complete": {**batch.callbacks["on_complete"], "priority": 99}}
-    Batch.objects.filter(pk=batch.pk).update(callbacks=callbacks)
-    run(task, worker)
-    assert (settle(batch, lead), called()) == (BatchStatus.SUCCEEDED, ["on_success"])
-    assert batch.called["on_complete"] is None
-
-
 # --- Retention ---
 
 
@@ -417,11 +378,3 @@ def test_tasks_stay_until_their_batch_has_ended_as_long_ago_and_the_batch_goes_a
     lifecycle.delete(second.pk)
     assert prune(lead, 2 * 86_400) == (0, 0)
     assert prune(lead, 3600) == (0, 1)
-
-
-def test_statements_of_the_leader_use_their_indexes(lead) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        for name, index in (("_DUE", "batch_due_idx"), ("_CANCELLING", "batch_cancelling_idx")):
-            cursor.execute(f"EXPLAIN {getattr(batch_steps, name)}", dict(lead))
-            assert index in "\n".join(line for (line,) in cursor.fetchall())

@@ -41,10 +41,10 @@ MOVE_NO_TASK = {
 }
 #: ``rows`` has no verb; ``checkpoint`` and ``steps`` are tested as held writes, ``fire`` with the cron loop,
 #: ``submit_once`` with the idempotency keys of the API, ``workflow`` with the API's workflows, ``depend`` with the
-#: releases that it prepares, ``tally`` and ``batch_steps`` with batches, and what operations do with operations.
+#: releases that it prepares, ``tally`` with the batches that it counts for, and ``operation_steps`` with operations.
 WITHOUT_TEST_FILE = {
-    "__init__", "barriers", "batch_steps", "checkpoint", "steps", "depend", "fire", "operation_steps",
-    "operation_verbs", "rows", "submit_once", "tally", "workflow",
+    "__init__", "barriers", "checkpoint", "steps", "depend", "fire", "operation_steps", "rows", "submit_once", "tally",
+    "workflow",
 }  # fmt: skip
 ARROW = re.compile(r"^ +\S+ --> \S+: (\w+)", re.MULTILINE)
 
