@@ -5,8 +5,6 @@ the throughput of all commits. So a commit only leaves an event in memory, and o
 NOTIFY every 5 ms on its own connection. A lost wake-up costs a second, until the dispatcher polls.
 """
 
-import atexit
-import multiprocessing
 import os
 import selectors
 import threading
@@ -14,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Set
 from contextlib import closing, suppress
 from enum import StrEnum
-from multiprocessing.util import Finalize
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -25,6 +22,7 @@ from django.db import connection
 from tasks.db import call_timeout, sessions
 from tasks.lifecycle.signals import batch_changed, resumed, transitioned
 from tasks.log import get_logger
+from tasks.process_end import call_at_end
 from tasks.states import DUE, Status
 
 T = TypeVar("T")
@@ -117,7 +115,7 @@ class Notifier:
                 log.warning("wake-ups are not sent; the scheduler polls", error=str(error))
                 return False
             self._pid = os.getpid()
-            _at_end(self.flush)
+            call_at_end(self.flush)
             return True
 
     def _run(self) -> None:
@@ -152,17 +150,6 @@ def _all_of(pending: SimpleQueue[T]) -> Iterator[T]:
     with suppress(Empty):
         while True:
             yield pending.get_nowait()
-
-
-def _at_end(flush: Callable[[], None]) -> None:
-    """Call a function when this process ends."""
-    if multiprocessing.parent_process() is None:
-        # Once, although a fork inherits its parent's.
-        atexit.unregister(flush)
-        atexit.register(flush)
-    else:
-        # Children of multiprocessing end by os._exit() and have finalizers of their own.
-        Finalize(None, flush, exitpriority=0)
 
 
 notifier = Notifier()

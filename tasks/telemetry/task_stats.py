@@ -5,7 +5,6 @@ process that is killed loses what it has not written yet, ``INTERVAL_SECONDS`` a
 that ends in order writes it.
 """
 
-import atexit
 import os
 import threading
 import time
@@ -22,6 +21,7 @@ from tasks.lifecycle import Moved, transitioned
 from tasks.lifecycle.signals import ENDINGS
 from tasks.lifecycle.stats import record_stats
 from tasks.log import get_logger
+from tasks.process_end import call_at_end
 from tasks.states import FINAL, Status, TaskOutcome
 
 log = get_logger(__name__)
@@ -151,8 +151,7 @@ class Recorder:
                 log.warning("tasks are not counted in the statistics", error=str(error))
                 return False
             self._pid = os.getpid()
-            atexit.unregister(self.flush)
-            atexit.register(self.flush)
+            call_at_end(self.flush)
             return True
 
     def _run(self) -> None:
