@@ -1,13 +1,17 @@
 """Form fields made of JSON Schema and of the declared fields of a task; what is left blank is left out."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from django import forms
+from django.forms.fields import InvalidJSONInput
 from django.utils import timezone
 
-from tasks.admin.formatting import escape_invisible, shortened
+from tasks.admin.formatting import editable_json, escape_invisible, shortened
+from tasks.contract.strict_json import decoded
+from tasks.errors import CallboardError
 from tasks.registry import ActorSpec
 from tasks.submission import (
     FIELDS,
@@ -31,24 +35,43 @@ Schema = Mapping[str, Any]
 
 
 class JsonField(forms.JSONField):
-    """JSON in a text box; blank is no value, whereas null is one."""
+    """JSON in a text box, read as strictly as the API reads it; blank is no value, whereas null, [] and {} are some."""
+
+    empty_values = ("",)
 
     def __init__(self, *, rows: int = 3, **options: Any) -> None:
         super().__init__(widget=forms.Textarea(attrs={"rows": rows, "spellcheck": "false"}), **options)
 
+    def to_python(self, value: Any) -> Any:
+        """Decode it; Django's own decoder fails on deep nesting and long numbers, and takes NaN and duplicate names.
+
+        Raises:
+            ValidationError: it is not JSON, or larger than a request may be.
+        """
+        if value in (None, ""):
+            return ""
+        try:
+            return decoded(value.encode(), what="the text")
+        except CallboardError as error:
+            raise forms.ValidationError(f"Enter a valid JSON value: {error.detail}.") from error
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """Show typed text again as it was typed."""
+        return data if data is None else InvalidJSONInput(data)
+
     def prepare_value(self, value: Any) -> Any:
-        """Indent what is there; text is what the user has typed."""
-        return value if value is None or isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+        """Write an initial value as indented JSON."""
+        return value if value is None or isinstance(value, InvalidJSONInput) else editable_json(value)
 
 
 class LinesField(forms.CharField):
-    """Text whose line breaks are kept as they were: browsers send them as CR LF."""
+    """Text with LF as its line breaks: browsers send them as CR LF."""
 
     widget = forms.Textarea(attrs={"rows": 2})
 
     def to_python(self, value: Any) -> Any:
         """Write line breaks as LF."""
-        return super().to_python(value.replace("\r\n", "\n") if isinstance(value, str) else value)
+        return super().to_python("\n".join(re.split("\r\n?", value)) if isinstance(value, str) else value)
 
 
 def payload_fields(schema: Schema, *, taken: Mapping[str, Any] | None = None) -> dict[str, forms.Field]:
@@ -56,25 +79,36 @@ def payload_fields(schema: Schema, *, taken: Mapping[str, Any] | None = None) ->
 
     Parameters:
         schema: of an actor's payload.
-        taken: a payload that the fields must be able to show.
+        taken: the payload of another task, with which the fields are filled.
     """
     properties: Schema = schema.get("properties", {})
-    if any(name not in properties or value in ("", None) for name, value in (taken or {}).items()):
-        return {}
-    required, shapes = schema.get("required", ()), schema.get("$defs", {})
-    return {
-        f"{PREFIX}{name}": _argument(name, _resolved(one, shapes), is_required=name in required)
+    required, definitions = schema.get("required", ()), schema.get("$defs", {})
+    made = {
+        name: _argument(name, _resolved(one, definitions), is_required=name in required)
         for name, one in properties.items()
     }
+    if not all(name in made and _fill(made[name], value) for name, value in (taken or {}).items()):
+        return {}
+    return {f"{PREFIX}{name}": field for name, field in made.items()}
 
 
-def _resolved(schema: Schema, shapes: Schema) -> Schema:
-    """Follow a reference, and take null away from a choice that it leaves nothing to choose in."""
+def _fill(field: forms.Field, value: Any) -> bool:
+    """Set the initial value; tell whether a browser sends the same value back."""
+    field.initial = json.dumps(value) if isinstance(field, forms.TypedChoiceField) else value
+    text = str(field.prepare_value(field.initial))
+    try:
+        return text != "" and bool(field.clean(text) == value)
+    except forms.ValidationError:
+        return False
+
+
+def _resolved(schema: Schema, definitions: Schema) -> Schema:
+    """Follow a reference, and take the type out of "this type or null": a blank field stands for null."""
     if "$ref" in schema:
-        return {**_resolved(shapes.get(schema["$ref"].rpartition("/")[2], {}), {}), **_notes(schema)}
+        return {**_resolved(definitions.get(schema["$ref"].rpartition("/")[2], {}), {}), **_notes(schema)}
     some = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
     if len(some) == 1:
-        return {**_resolved(some[0], shapes), **_notes(schema)}
+        return {**_resolved(some[0], definitions), **_notes(schema)}
     return schema
 
 

@@ -44,10 +44,7 @@ class SubmitForm(forms.Form):
         arguments = {} if as_json else payload_fields(spec.arguments.schema, taken=taken)
         if not arguments:
             help_text = "The arguments as a JSON object."
-            arguments = {"payload": JsonField(rows=8, required=False, help_text=help_text, initial=taken or {})}
-        for name, value in taken.items():
-            if PREFIX + name in arguments:
-                arguments[PREFIX + name].initial = value
+            arguments = {"payload": JsonField(rows=8, required=False, help_text=help_text, initial=taken)}
         options = option_fields(spec)
         for name in set(options) & set(copied or {}):
             value = (copied or {})[name]
@@ -68,8 +65,8 @@ class SubmitForm(forms.Form):
         return any(name in self.errors for name in self.options)
 
     def body(self) -> dict[str, Any]:
-        """Write what was given as the body of a request."""
-        given = {name: value for name, value in self.cleaned_data.items() if value not in (None, "")}
+        """Write what was given as the body of a request; blank fields are left out."""
+        given = {name: value for name, value in self.cleaned_data.items() if self.data.get(name)}
         found = {name: given[name] for name in self.options if name in given}
         for name in _TAGS & set(found):
             found[name] = [one for one in map(str.strip, found[name].split(",")) if one]

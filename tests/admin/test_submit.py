@@ -6,11 +6,13 @@ from html import unescape
 from typing import Any
 
 import pytest
+from django import forms
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
+from django.utils.html import escape
 
-from tasks.admin.payload_fields import payload_fields
+from tasks.admin.payload_fields import JsonField, payload_fields
 from tasks.masking import MASK
 from tasks.models import Journal, Task
 from tasks.states import Door, Status
@@ -80,7 +82,11 @@ def test_bad_input_is_said_beside_its_field_and_submits_nothing(
     assert not Journal.objects.exists()
 
 
-@pytest.mark.parametrize("payload", ["{", "[1]", '{"a": 1, "z": 2}', '{"a": NaN}', '{"a": "1"}'])
+@pytest.mark.parametrize(
+    "payload",
+    ["{", "[1]", "null", '{"a": 1, "z": 2}', '{"a": NaN}', '{"a": "1"}', '{"a": 1, "a": 2}', "[" * 100_000,
+     f'{{"a": {"1" * 5_000}}}'],
+)  # fmt: skip
 def test_a_payload_as_json_is_checked_too(root: Client, payload: str) -> None:
     page = html(submit(root, query="&json=1", payload=payload))
     assert 'class="errorlist"' in page
@@ -173,6 +179,32 @@ def test_fields_follow_the_types_of_a_schema() -> None:
     assert read == {"colour": "red", "is_loud": True, "size": 1.5, "note": "a\nb", "parts": [1], "either": 3}
     assert [name for name, field in fields.items() if field.required] == ["payload.colour"]
     assert payload_fields(schema, taken={"note": ""}) == {} == payload_fields(schema, taken={"other": 1})
+
+
+def test_a_copy_fills_choices_in_and_falls_back_to_json_for_what_a_browser_would_change() -> None:
+    schema = {
+        "properties": {
+            "colour": {"enum": ["red", "blue"]}, "is_loud": {"type": "boolean"}, "size": {"type": "number"},
+            "note": {"type": "string"}, "parts": {"type": "array"},
+            "either": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+        },
+        "required": ["colour", "parts"],
+    }  # fmt: skip
+    taken = {"colour": "blue", "is_loud": False, "size": 2, "note": "a\nb", "parts": [], "either": "3"}
+    form = forms.Form()
+    form.fields.update(payload_fields(schema, taken=taken))
+    for name, chosen in (("colour", '"blue"'), ("is_loud", "false")):
+        assert f'<option value="{escape(chosen)}" selected>' in str(form[f"payload.{name}"])
+    sent = {name: form.fields[f"payload.{name}"].clean(str(form[f"payload.{name}"].value())) for name in taken}
+    assert sent == taken
+    for changed in ({"note": "a\r\nb"}, {"note": "a\rb"}, {"colour": "green"}, {"size": "big"}, {"is_loud": 0}):
+        assert payload_fields(schema, taken=taken | changed) == {}
+
+
+def test_json_that_was_typed_is_shown_again_as_it_was_typed() -> None:
+    field = JsonField()
+    for text in ('"3"', "null", "[ ]", "{"):
+        assert field.prepare_value(field.bound_data(text, None)) == text
 
 
 def test_a_pending_task_runs_now(root: Client) -> None:
