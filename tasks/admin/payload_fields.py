@@ -39,7 +39,7 @@ class JsonField(forms.JSONField):
 
     empty_values = ("",)
 
-    def __init__(self, *, rows: int = 3, **options: Any) -> None:
+    def __init__(self, *, rows: int = 8, **options: Any) -> None:
         super().__init__(widget=forms.Textarea(attrs={"rows": rows, "spellcheck": "false"}), **options)
 
     def to_python(self, value: Any) -> Any:
@@ -147,7 +147,7 @@ def _choice(schema: Schema, options: Mapping[str, Any]) -> forms.Field:
 
 
 def _json(_schema: Schema, options: Mapping[str, Any]) -> forms.Field:
-    return JsonField(**{**options, "help_text": f"{options['help_text']} As JSON.".strip()})
+    return JsonField(rows=3, **{**options, "help_text": f"{options['help_text']} As JSON.".strip()})
 
 
 _TYPES: Mapping[Any, Callable[[Schema, Mapping[str, Any]], forms.Field]] = {
@@ -186,7 +186,7 @@ def _option(declared: TaskField) -> forms.Field | None:
             widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S")
             return forms.DateTimeField(widget=widget, **{**options, "help_text": hint})
         case Dependencies() | UniqueRule():
-            return JsonField(**{**options, "help_text": f"{declared.help} As JSON."})
+            return JsonField(rows=3, **{**options, "help_text": f"{declared.help} As JSON."})
         case BatchId():
             return forms.CharField(max_length=36, **options)
     return None

@@ -1,18 +1,16 @@
 """Schedule pages: what runs when, its last results; add, edit, pause, resume, run now, give back to the code."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, tzinfo
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
-from tasks import registry
 from tasks.admin.display import Display, display, display_age, display_json, display_time
 from tasks.admin.formatting import (
     EMPTY,
@@ -27,6 +25,7 @@ from tasks.admin.formatting import (
 )
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.operator_log import author_of
+from tasks.admin.schedule_form import ScheduleForm
 from tasks.admin.verb import Verb, one_by_one
 from tasks.contract.access import (
     ADD_SCHEDULE,
@@ -37,13 +36,11 @@ from tasks.contract.access import (
     Caller,
     visible,
 )
-from tasks.contract.schedules import last_tasks, read_schedule
-from tasks.contract.sight import Lens, keep_secrets, sight_of
+from tasks.contract.schedules import last_tasks
+from tasks.contract.sight import Lens, sight_of
 from tasks.errors import IllegalTransition, InvalidTask, NotFound
 from tasks.lifecycle import schedules
 from tasks.models import Schedule, Task
-from tasks.payload import is_same_json
-from tasks.schedule_definition import OPTIONS, TIMING
 from tasks.states import ObjectKind, Status
 from tasks.timetable import zone
 
@@ -179,81 +176,6 @@ GIVE_BACK = Verb(
 )
 
 
-class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A schedule's definition; the readers of the API check it."""
-
-    #: Who fills it in; the admin sets it.
-    user: Any = None
-
-    actor = forms.ChoiceField()
-
-    class Meta:
-        model = Schedule
-        fields = (
-            "name", "actor", "payload", "options", *TIMING, "jitter_seconds", "overlap", "catch_up",
-            "catch_up_window_seconds", "pause_after_failures",
-        )  # fmt: skip
-        help_texts = {
-            "options": f"Further fields of its tasks, as JSON: any of {', '.join(OPTIONS)}.",
-            "cron": "Minute, hour, day of month, month, day of week; six fields begin with seconds. Or leave it empty "
-            "and give an interval.",
-            "every_seconds": "An interval in place of cron.",
-            "timezone": "A time zone of IANA such as Europe/Berlin, in which cron is read.",
-            "jitter_seconds": "Tasks start up to this long after the fire.",
-            "overlap": "What happens at a fire while the last task has not ended.",
-            "catch_up": "What happens to fires that came while no scheduler ran.",
-            "catch_up_window_seconds": "Missed fires that are older are left out.",
-            "pause_after_failures": "The schedule pauses itself when so many of its tasks died in a row.",
-        }
-        field_classes = {"starts_at": forms.SplitDateTimeField, "ends_at": forms.SplitDateTimeField}
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in {"starts_at", "ends_at"} & {*self.fields}:
-            self.fields[name].help_text = f"In the zone {timezone.get_current_timezone_name()}."
-        # The current one stays on offer: it may be missing from the code while a deploy lasts, or closed to the API.
-        names = sorted(
-            {spec.name for spec in registry.all_specs() if spec.is_open_to_api} | {self.instance.actor} - {""}
-        )
-        if "actor" in self.fields:
-            cast(forms.ChoiceField, self.fields["actor"]).choices = [(one, escape_invisible(one)) for one in names]
-
-    def clean(self) -> dict[str, Any]:
-        """Read the definition as the API does, and put its errors beside the fields."""
-        given = {name: value for name, value in (super().clean() or {}).items() if value not in (None, "")}
-        if self.errors:
-            return given
-        options = given.pop("options", None) or {}
-        given.setdefault("name", self.instance.name)
-        times: dict[str, Any] = {name: given[name].isoformat() for name in ("starts_at", "ends_at") if name in given}
-        try:
-            if not isinstance(options, dict) or not {*options} <= {*OPTIONS}:
-                raise forms.ValidationError({"options": f"Expected an object with any of {', '.join(OPTIONS)}."})
-            name, definition = read_schedule({**options, **given, **times})
-            if "payload" not in self.fields:
-                # Hidden from the user; it stays.
-                definition["payload"] = Schedule.objects.values_list("payload", flat=True).get(pk=self.instance.pk)
-            schedules.check(Schedule(name=name, created_at=timezone.now(), **definition))
-        except InvalidTask as error:
-            for one in error.errors:
-                root = one.field.partition(".")[0]
-                known = root if root in self.fields else "options" if root in OPTIONS else None
-                self.add_error(known, f"{one.field}: {one.message}" if known != one.field else one.message)
-            return given
-        self._require_right_to_change_work(definition)
-        return {"name": name, **definition}
-
-    def _require_right_to_change_work(self, definition: Mapping[str, Any]) -> None:
-        # Not Django's changed_data: of a field with a default it believes the browser.
-        changed = [
-            name
-            for name in ("actor", "payload")
-            if name in self.fields and not is_same_json(definition[name], self.initial.get(name))
-        ]
-        if changed and not self.user.has_perm(ADD_SCHEDULE.permission):
-            raise forms.ValidationError(f"You may not {ADD_SCHEDULE.words}: leave {' and '.join(changed)} as it is.")
-
-
 @admin.register(Schedule)
 class ScheduleAdmin(OperatedAdmin):
     """Schedules."""
@@ -341,10 +263,7 @@ class ScheduleAdmin(OperatedAdmin):
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
         """Call the verb; it checks once more, under a lock."""
         by, values = author_of(request), dict(form.cleaned_data)
-        if not change:
-            made = schedules.add(values.pop("name"), values, owner_id=request.user.pk, by=by)
-            obj.pk = made.pk
-            return
-        stored = Schedule.objects.get(pk=obj.pk)
-        lens = Lens(sight_of(Caller(request.user))(stored.owner_id), stored)
-        schedules.edit(obj.pk, keep_secrets(values, task=stored, lens=lens), by=by)
+        if change:
+            schedules.edit(obj.pk, values, by=by)
+        else:
+            obj.pk = schedules.add(values.pop("name"), values, owner_id=request.user.pk, by=by).pk

@@ -16,6 +16,7 @@ from tasks import lifecycle
 from tasks.admin.formatting import escape_invisible
 from tasks.admin.operator_log import author_of
 from tasks.admin.payload_fields import PREFIX, JsonField, option_fields, payload_fields
+from tasks.admin.refusals import add_refusal
 from tasks.contract.access import SUBMIT_TASK, VIEW_TASK, Caller
 from tasks.contract.actors import submittable_by
 from tasks.contract.batches import check_batches
@@ -23,7 +24,7 @@ from tasks.contract.copies import copy_of, refuse_mask
 from tasks.contract.dependencies import check_parents
 from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.submissions import hiding_holders, read_submission
-from tasks.errors import CallboardError, InvalidTask
+from tasks.errors import CallboardError
 from tasks.lifecycle.journal import LONGEST_REASON
 from tasks.lifecycle.submit_unique import CREATED
 from tasks.models import Task
@@ -34,7 +35,7 @@ _TAGS = {name for name, one in FIELDS.items() if isinstance(one.kind, Tags)}
 
 
 class SubmitForm(forms.Form):
-    """One task of an actor. Errors of the contract stand beside the fields that they are about."""
+    """The payload and the options of one task of an actor."""
 
     def __init__(
         self, *args: Any, spec: ActorSpec, copied: Mapping[str, Any] | None = None, as_json: bool = False, **more: Any
@@ -44,7 +45,7 @@ class SubmitForm(forms.Form):
         arguments = {} if as_json else payload_fields(spec.arguments.schema, taken=taken)
         if not arguments:
             help_text = "The arguments as a JSON object."
-            arguments = {"payload": JsonField(rows=8, required=False, help_text=help_text, initial=taken)}
+            arguments = {"payload": JsonField(required=False, help_text=help_text, initial=taken)}
         options = option_fields(spec)
         for name in set(options) & set(copied or {}):
             value = (copied or {})[name]
@@ -76,21 +77,6 @@ class SubmitForm(forms.Form):
         payload = by_field.get("payload", {}) if self.arguments == ["payload"] else by_field
         return {**found, "actor": self.spec.name, "payload": payload}
 
-    def refuse(self, error: CallboardError) -> None:
-        """Put a refusal beside its fields."""
-        errors = error.errors if isinstance(error, InvalidTask) else []
-        for one in errors:
-            names = (".".join(one.field.split(".")[:2]), one.field.partition(".")[0])
-            known = next((name for name in names if name in self.fields), None)
-            self.add_error(known, one.message if one.field == known else f"{one.field}: {one.message}")
-        if not errors:
-            self.add_error(None, error.detail)
-
-
-def add_url() -> str:
-    """Give the address of the page."""
-    return reverse("admin:callboard_task_add")
-
 
 def copy_url(request: HttpRequest, task: Task) -> str:
     """Give the address of the form with a copy of a task; empty if this user cannot submit one."""
@@ -98,7 +84,7 @@ def copy_url(request: HttpRequest, task: Task) -> str:
     names = {spec.name for spec in submittable_by(caller)}
     if task.actor not in names or copy_of(task, caller=caller) is None:
         return ""
-    return f"{add_url()}?{urlencode({'copy': task.pk})}"
+    return f"{reverse('admin:callboard_task_add')}?{urlencode({'copy': task.pk})}"
 
 
 def page(model_admin: Any, request: HttpRequest) -> HttpResponse:
@@ -170,5 +156,5 @@ def _submitted(request: HttpRequest, form: SubmitForm, caller: Caller, original:
                 by, submission, admit=SubmissionLimit(caller), copy_of=original.pk if original else None
             )
     except CallboardError as refusal:
-        form.refuse(refusal)
+        add_refusal(form, refusal)
         return None

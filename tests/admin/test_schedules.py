@@ -61,6 +61,7 @@ def re_errors(answer: Any) -> Any:
         ({"actor": "private"}, "Select a valid choice"),
         ({"payload": "{"}, "Enter a valid JSON"),
         ({"payload": "[]"}, "expected an object"),
+        ({"payload": "[" * 100_000}, "nested too deeply"),
         ({"payload": '{"nope": 1}'}, "nope"),
         ({"options": '{"nope": 1}'}, "Expected an object with any of"),
         ({"options": "[1]"}, "Expected an object with any of"),
@@ -128,6 +129,24 @@ def test_secrets_in_a_payload_are_masked_and_survive_an_edit(root) -> None:
     edit(root, schedule, payload='{"user": "ada", "password": "********"}', overlap="allow")
     schedule.refresh_from_db()
     assert (schedule.payload["password"], schedule.overlap) == ("hunter2", "allow")
+
+
+def test_a_payload_that_changes_beside_a_masked_secret_is_refused_beside_its_field(root) -> None:
+    schedule = make_schedule(actor="login", payload={"user": "ada", "password": "hunter2"})
+    page = html(edit(root, schedule, payload='{"user": "bob", "password": "********"}'))
+    assert "expected the value itself, got the mask" in page
+    schedule.refresh_from_db()
+    assert schedule.payload == {"user": "ada", "password": "hunter2"}
+
+
+def test_retries_are_bounded_as_in_the_api(db, settings: Any) -> None:
+    settings.SUBMIT_MOST_RETRIES = 5
+    user = User.objects.create_user("planner", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=("view_schedule", "add_schedule")))
+    planner = browser_of(user)
+    assert "expected at most 5 retries" in html(add(planner, options='{"max_retries": 6}'))
+    assert not Schedule.objects.exists()
+    assert add(planner, options='{"max_retries": 5}').status_code == 302
 
 
 def test_who_may_not_see_payloads_sees_none_and_can_still_edit_the_rest(db) -> None:
