@@ -20,7 +20,7 @@ from tasks.contract.sight import Lens, Sight, sight_of
 from tasks.contract.strict_json import decoded
 from tasks.errors import CallboardError, FieldError, InvalidTask, http_status
 from tasks.lifecycle.journal import LONGEST_REASON
-from tasks.registry import ActorSpec
+from tasks.models import Task
 
 
 def may_edit(request: HttpRequest, letter: DeadLetter) -> bool:
@@ -43,14 +43,15 @@ def edit_view(model_admin: ReadOnlyAdmin, request: HttpRequest, object_id: str) 
     if not may_edit(request, letter):
         raise PermissionDenied
     try:
+        task = task_of(letter)
         if request.method != "POST":
-            return _page(model_admin, request, letter)
+            return _page(model_admin, request, letter, task)
         by = operator_log.author_of(request)
         payload = permitted_payload(_read(request), letter=letter, caller=Caller(request.user))
         lifecycle.redrive(letter.pk, by=by, payload=payload)
     except InvalidTask as refusal:
         errors = refusal.errors or [FieldError("payload", refusal.code, refusal.detail)]
-        return _page(model_admin, request, letter, errors=errors, status=http_status(refusal))
+        return _page(model_admin, request, letter, task, errors=errors, status=http_status(refusal))
     except CallboardError as refusal:
         model_admin.message_user(request, f"Nothing was done: {refusal.detail}.", messages.WARNING)
         return back
@@ -79,13 +80,13 @@ def _page(
     model_admin: ReadOnlyAdmin,
     request: HttpRequest,
     letter: DeadLetter,
+    task: Task,
     *,
     errors: Sequence[FieldError] = (),
     status: int = 200,
 ) -> TemplateResponse:
-    task = task_of(letter)
     lens = Lens(sight_of(Caller(request.user))(letter.owner_id), task)
-    spec = _spec(task.actor)
+    spec = next((one for one in registry.all_specs() if one.name == task.actor), None)
     context = {
         **model_admin.admin_site.each_context(request),
         "title": f"Edit and re-drive {model_admin.name_of(letter)}",
@@ -100,7 +101,3 @@ def _page(
         "max_reason_length": LONGEST_REASON,
     }
     return TemplateResponse(request, "callboard/edit_payload.html", context, status=status)
-
-
-def _spec(actor: str) -> ActorSpec | None:
-    return next((one for one in registry.all_specs() if one.name == actor), None)

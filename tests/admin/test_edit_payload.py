@@ -137,3 +137,5 @@ def test_a_letter_that_is_not_open_is_not_edited(chief):
     Task.objects.filter(pk=gone.task_id).delete()
     answer = chief.get(address(gone), follow=True)
     assert "was removed" in messages_of(answer)[0]
+    answer = chief.post(address(gone), {"payload": "{"}, follow=True)
+    assert "was removed" in messages_of(answer)[0]
