@@ -30,18 +30,21 @@ def compare_view(model_admin: ReadOnlyAdmin, request: HttpRequest, failure: Fail
     """Show two dead letters: those with the ids ``a`` and ``b``, or two that are likely to differ."""
     if not request.user.has_perms([VIEW_DEAD_LETTER.permission, VIEW_TASK.permission]):
         raise PermissionDenied
-    newest = list(DeadLetter.objects.open_of_cause(failure.pk).newest_first()[:MOST_LOOKED_AT])
-    pair = [
-        _asked(request, name, failure) or default
-        for name, default in zip("ab", _likely_pair(failure, newest), strict=True)
-    ]
-    chosen = [one for one in pair if one is not None]
     sees = sight_of(Caller(request.user))
-    if any(sees(one.owner_id) is Sight.NOTHING for one in chosen):
+
+    def is_seen(letter: DeadLetter) -> bool:
+        return sees(letter.owner_id) is not Sight.NOTHING
+
+    letters = DeadLetter.objects.open_of_cause(failure.pk)
+    looked_at = [*letters.newest_first()[:MOST_LOOKED_AT], *letters.order_by("id")[:1]]
+    seen = list(filter(is_seen, looked_at))
+    pair = [_asked(request, name, failure) or default for name, default in zip("ab", _likely_pair(seen), strict=True)]
+    chosen = [one for one in pair if one is not None]
+    if not all(map(is_seen, chosen)) or (looked_at and not seen):
         raise PermissionDenied
     tasks: dict[UUID, Task] = Task.objects.only("actor", "args", "payload").in_bulk([one.task_id for one in chosen])
     lenses = [Lens(sees(one.owner_id), tasks.get(one.task_id)) for one in chosen]
-    offered = list({one.pk: one for one in [*newest[:MOST_OFFERED], *chosen]}.values())
+    offered = list({one.pk: one for one in [*seen[:MOST_OFFERED], *chosen]}.values())
     context = {
         **model_admin.admin_site.each_context(request),
         "title": "Compare two payloads",
@@ -55,13 +58,13 @@ def compare_view(model_admin: ReadOnlyAdmin, request: HttpRequest, failure: Fail
     return TemplateResponse(request, "callboard/compare.html", context)
 
 
-def _likely_pair(failure: Failure, newest: Sequence[DeadLetter]) -> tuple[DeadLetter | None, DeadLetter | None]:
-    """Take the newest, and the newest of another queue or else the oldest."""
-    if not newest:
+def _likely_pair(letters: Sequence[DeadLetter]) -> tuple[DeadLetter | None, DeadLetter | None]:
+    """Take the first, and the first of another queue or else the last; None for what is not there."""
+    if not letters:
         return None, None
-    first = newest[0]
-    other = next((one for one in newest if one.queue != first.queue), None)
-    return first, other or DeadLetter.objects.open_of_cause(failure.pk).order_by("id").first()
+    first, last = letters[0], letters[-1]
+    other = next((one for one in letters if one.queue != first.queue), last)
+    return first, other if other.pk != first.pk else None
 
 
 def _asked(request: HttpRequest, name: str, failure: Failure) -> DeadLetter | None:

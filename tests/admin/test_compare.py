@@ -1,7 +1,7 @@
 """The page that compares two payloads, and how it compares."""
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 
 from dlq.models import DeadLetter, Failure
 from tasks import lifecycle
@@ -9,7 +9,7 @@ from tasks.admin.differences import MOST_LEAVES, compare
 from tasks.models import Task, new_id
 from tasks.states import DeathReason
 from tests import factories
-from tests.admin.pages import html, page_of
+from tests.admin.pages import browser_of, html, page_of
 from tests.callers import let_see_payloads
 
 pytestmark = pytest.mark.django_db
@@ -122,6 +122,22 @@ def test_payloads_need_their_permission(viewer, failure):
     assert address(failure) not in html(viewer.get(page_of(failure)))
 
 
-def test_a_failure_without_dead_letters_has_nothing_to_compare(olga, failure):
-    DeadLetter.objects.all().delete()
+def test_who_sees_only_their_own_payloads_compares_those(failure):
+    owner = User.objects.create_user("owen", is_staff=True)
+    names = ("view_failure", "view_deadletter", "view_task")
+    owner.user_permissions.set(Permission.objects.filter(codename__in=names))
+    newest, middle, oldest = DeadLetter.objects.newest_first()
+    DeadLetter.objects.filter(pk__in=[newest.pk, middle.pk]).update(owner_id=owner.pk)
+    page = html(browser_of(owner).get(address(failure)))
+    assert "<code>&quot;GBP&quot;</code>" in page
+    assert "<code>&quot;USD&quot;</code>" in page
+    assert str(oldest.pk) not in page
+    assert browser_of(owner).get(address(failure), {"b": str(oldest.pk)}).status_code == 403
+
+
+def test_fewer_than_two_dead_letters_are_not_compared(olga, failure):
+    newest = DeadLetter.objects.newest_first()[0]
+    DeadLetter.objects.exclude(pk=newest.pk).delete()
+    assert "no two dead letters" in html(olga.get(address(failure)))
+    newest.delete()
     assert "no two dead letters" in html(olga.get(address(failure)))
