@@ -11,6 +11,9 @@ from tasks.masking import MASK
 MOST_LEAVES = 5_000
 SAME, CHANGED, MISSING, MASKED = "same", "changed", "missing", "masked"
 
+#: Names and places; dotted text would be the same for {"a.b": 1} and {"a": {"b": 1}}, and for a list and its places.
+_Path = tuple[str | int, ...]
+
 
 class Difference(NamedTuple):
     """A path that at least one of the values has.
@@ -36,26 +39,26 @@ class Comparison(NamedTuple):
 
 def compare(first: Any, second: Any) -> Comparison:
     """Compare two JSON values leaf by leaf; 1 and 1.0 differ, and so do a text and a number."""
-    left, right = (dict(islice(_leaves(value, ""), MOST_LEAVES + 1)) for value in (first, second))
+    left, right = (dict(islice(_leaves(value, ()), MOST_LEAVES + 1)) for value in (first, second))
     is_cut = max(len(left), len(right)) > MOST_LEAVES
     paths = list(dict.fromkeys([*left, *right]))[:MOST_LEAVES]
     return Comparison([_row(path, left.get(path), right.get(path)) for path in paths], is_cut)
 
 
-def _row(path: str, first: str | None, second: str | None) -> Difference:
+def _row(path: _Path, first: str | None, second: str | None) -> Difference:
     if first is None or second is None:
         kind = MISSING
     elif first != second:
         kind = CHANGED
     else:
         kind = MASKED if MASK in first else SAME
-    return Difference(path, first, second, kind)
+    return Difference(".".join(map(str, path)), first, second, kind)
 
 
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
+def _leaves(value: Any, path: _Path) -> Iterator[tuple[_Path, str]]:
     if isinstance(value, dict | list) and value:
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         for key, item in pairs:
-            yield from _leaves(item, f"{path}.{key}" if path else str(key))
+            yield from _leaves(item, (*path, key))
     else:
         yield path, json.dumps(value, ensure_ascii=False)

@@ -37,6 +37,11 @@ def test_leaves_are_compared_by_path_and_type():
     assert kinds({"password": "********"}, {"password": "********"}) == {"password": "masked"}
 
 
+@pytest.mark.parametrize(("first", "second"), [({"a": {"b": 1}}, {"a.b": 1}), ({"a": [1]}, {"a": {"0": 1}})])
+def test_values_of_other_shapes_differ_though_their_dotted_paths_are_the_same(first, second):
+    assert [one.kind for one in compare(first, second).rows] == ["missing", "missing"]
+
+
 def test_a_comparison_is_bounded():
     big = {str(number): number for number in range(MOST_LEAVES + 1)}
     found = compare(big, {})
