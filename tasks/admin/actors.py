@@ -75,7 +75,8 @@ def _actor(request: HttpRequest, name: str) -> dict[str, Any]:
     spec = next((one for one in registry.all_specs() if one.name == name), None)
     points = series(window, actor=name, with_times=True)
     total = points.total()
-    if spec is None and not total.counts:
+    # Not of the chosen window alone, from which its statistics may be missing.
+    if spec is None and not (total.counts or series(Window.WEEK, actor=name).total().counts):
         raise Http404
     letters = f"{reverse('admin:dlq_deadletter_changelist')}?{urlencode({'actor': name})}"
     return {

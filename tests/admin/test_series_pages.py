@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 
@@ -117,6 +118,8 @@ def test_an_actor_of_an_earlier_release_is_shown_while_it_has_statistics(root: C
     assert root.get(address).status_code == 404
     store(actor="gone/../x")
     assert "Not declared in this release" in html(root.get(address))
+    TaskStat.objects.update(start=F("start") - timedelta(hours=3))
+    assert "Not declared in this release" in html(root.get(address, {"window": "1h"}))
 
 
 def test_actors_need_the_permission_to_see_tasks(worker: Any) -> None:
