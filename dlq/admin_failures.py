@@ -35,7 +35,9 @@ from tasks.admin.formatting import (
     shortened,
     truncated,
 )
-from tasks.admin.operation import faults_of, numbers_of, progress_of
+from tasks.admin.operation_course import numbers_of
+from tasks.admin.operation_progress import progress_of
+from tasks.admin.refusals import faults_of
 from tasks.contract import operations
 from tasks.contract.access import (
     BEGIN_OPERATION,
@@ -43,7 +45,6 @@ from tasks.contract.access import (
     DISCARD_DEAD_LETTER,
     REDRIVE_DEAD_LETTER,
     VIEW_DEAD_LETTER,
-    VIEW_JOURNAL,
     VIEW_OPERATION,
     VIEW_TASK,
     Caller,
@@ -206,7 +207,7 @@ class FailureAdmin(ReadOnlyAdmin):
         try:
             lifecycle.look_after(failure.pk, read_change(change), by=operator_log.author_of(request))
         except CallboardError as refusal:
-            self.message_user(request, f"Nothing was done: {refusal.detail}.", messages.WARNING)
+            self.message_user(request, f"Nothing was done: {faults_of(refusal)}.", messages.WARNING)
         return HttpResponseRedirect(self.address_of(failure.pk))
 
     def _post_to(self, request: HttpRequest, object_id: str, permission: str) -> Failure:
@@ -229,7 +230,6 @@ class FailureAdmin(ReadOnlyAdmin):
         if user.has_perm(VIEW_OPERATION.permission):
             operation = Operation.objects.of_failure(row.pk).newest_first().first()
         begins = user.has_perm(BEGIN_OPERATION.permission)
-        log = operator_log.entries_of(ObjectKind.FAILURE, row.pk) if user.has_perm(VIEW_JOURNAL.permission) else []
         return {
             **(progress_of(operation) if operation else {}),
             "open": count_text(max(row.count("open"), 0)),
@@ -253,7 +253,7 @@ class FailureAdmin(ReadOnlyAdmin):
             "may_redrive": begins and user.has_perm(REDRIVE_DEAD_LETTER.permission) and row.count("open") > 0,
             "may_discard": begins and user.has_perm(DISCARD_DEAD_LETTER.permission) and row.count("open") > 0,
             "may_look_after": user.has_perm(CHANGE_FAILURE.permission),
-            "operator_log": log,
+            "operator_log": operator_log.entries_of(request, ObjectKind.FAILURE, row.pk),
             **_sample(request, found, sees),
         }
 

@@ -14,9 +14,10 @@ from tasks.admin import confirmation, operator_log
 from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.change_list import only
 from tasks.admin.confirmation import becomes_operation, is_across
-from tasks.admin.operation import faults_of, numbers_of
+from tasks.admin.operation_course import numbers_of
+from tasks.admin.refusals import faults_of
 from tasks.admin.verb import Verb
-from tasks.contract.access import VIEW_JOURNAL, Caller
+from tasks.contract.access import Caller
 from tasks.contract.operations import read_course
 from tasks.errors import CallboardError
 from tasks.lifecycle import Author, operations
@@ -55,10 +56,9 @@ class OperatedAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         """Add the buttons and the operator log."""
         pk = unquote(object_id)
-        reads_log = self.has_operator_log and request.user.has_perm(VIEW_JOURNAL.permission)
         added = {
             "verb_buttons": self._verb_buttons(request, self.get_object(request, pk)),
-            "operator_log": operator_log.entries_of(self.kind, pk) if reads_log else [],
+            "operator_log": operator_log.entries_of(request, self.kind, pk) if self.has_operator_log else [],
         }
         return super().change_view(request, object_id, form_url, {**added, **(extra_context or {})})
 

@@ -1,4 +1,4 @@
-"""Operation pages: how far an act on many rows has come, what became of its tasks, and its buttons."""
+"""Operation pages: acts on many rows, what became of their tasks, and their buttons."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,14 +14,14 @@ from tasks.admin import operator_log
 from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.display import display, display_age
 from tasks.admin.filters import ChipsFilter
-from tasks.admin.formatting import EMPTY, badge, code, count_text, duration, escape_invisible, shortened
-from tasks.contract.access import BEGIN_OPERATION, CHANGE_OPERATION, RESTORE_DEAD_LETTER, VIEW_JOURNAL, Caller
+from tasks.admin.formatting import EMPTY, badge, code, count_text, escape_invisible, shortened
+from tasks.admin.operation_progress import progress_of
+from tasks.contract.access import BEGIN_OPERATION, CHANGE_OPERATION, RESTORE_DEAD_LETTER, Action, Caller
 from tasks.contract.operations import FASTEST, SLOWEST, can_be_undone, find_operation, find_to_change, undo
 from tasks.errors import CallboardError, NotAllowed, NotFound
 from tasks.lifecycle import Author, operations
 from tasks.models import Operation, OperationItem, OperationQuerySet
-from tasks.models.operation import STOP_WINDOW
-from tasks.states import ON_DEAD_LETTERS, RUNNING_AGAIN, ItemState, ObjectKind, OperationState
+from tasks.states import ItemState, ObjectKind, OperationState
 
 #: Rows of each kind on the page.
 MAX_SHOWN = 10
@@ -96,32 +96,35 @@ class OperationAdmin(ReadOnlyAdmin):
 
     def act_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
         """Start, pause, resume, cancel, slow down or speed up an operation, and go back to its page."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
         if name not in _ACTS:
             raise Http404
-        if not request.user.has_perm(CHANGE_OPERATION.permission):
-            raise PermissionDenied
-        by = operator_log.author_of(request)
-        try:
-            operation = find_to_change(Caller(request.user), unquote(object_id))
+
+        def act(caller: Caller, by: Author) -> Operation:
+            operation = find_to_change(caller, unquote(object_id))
             _ACTS[name](operation, by)
-        except NotAllowed as refusal:
-            raise PermissionDenied from refusal
-        except CallboardError as refusal:
-            self.message_user(request, f"Nothing was done: {refusal.detail}.", messages.WARNING)
-        return HttpResponseRedirect(self.address_of(unquote(object_id)))
+            return operation
+
+        return self._act(request, object_id, CHANGE_OPERATION, act)
 
     def undo_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Begin the operation that undoes a discard, and go to its page."""
+
+        def act(caller: Caller, by: Author) -> Operation:
+            return undo(find_operation(caller, unquote(object_id)), caller=caller, by=by)
+
+        return self._act(request, object_id, BEGIN_OPERATION, act)
+
+    def _act(
+        self, request: HttpRequest, object_id: str, action: Action, act: Callable[[Caller, Author], Operation]
+    ) -> HttpResponse:
+        """Go to the page of the operation that ``act`` returns, or back with the reason why it refuses."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not request.user.has_perm(BEGIN_OPERATION.permission):
+        if not request.user.has_perm(action.permission):
             raise PermissionDenied
-        caller = Caller(request.user)
+        by = operator_log.author_of(request)
         try:
-            operation = find_operation(caller, unquote(object_id))
-            begun = undo(operation, caller=caller, by=operator_log.author_of(request))
+            operation = act(Caller(request.user), by)
         except NotAllowed as refusal:
             raise PermissionDenied from refusal
         except NotFound as refusal:
@@ -129,12 +132,11 @@ class OperationAdmin(ReadOnlyAdmin):
         except CallboardError as refusal:
             self.message_user(request, f"Nothing was done: {refusal.detail}.", messages.WARNING)
             return HttpResponseRedirect(self.address_of(unquote(object_id)))
-        return HttpResponseRedirect(self.address_of(begun.pk))
+        return HttpResponseRedirect(self.address_of(operation.pk))
 
     def page_context(self, request: HttpRequest, row: Operation) -> Mapping[str, Any]:
         """Add the steps, the bar, the buttons, the skipped rows, and the tasks that died again."""
         may_act = request.user.has_perm(CHANGE_OPERATION.permission)
-        log = operator_log.entries_of(ObjectKind.OPERATION, str(row.pk))
         return {
             **progress_of(row),
             "buttons": _buttons(row) if may_act else [],
@@ -143,13 +145,13 @@ class OperationAdmin(ReadOnlyAdmin):
             "skips": sorted(row.skips.items(), key=lambda pair: -pair[1]),
             "died": _shown(row, ItemState.DIED),
             "failure_url": reverse("admin:dlq_failure_change", args=[row.failure]) if row.failure else "",
-            "operator_log": log if request.user.has_perm(VIEW_JOURNAL.permission) else [],
+            "operator_log": operator_log.entries_of(request, ObjectKind.OPERATION, str(row.pk)),
         }
 
 
 def _set_pace(factor: float) -> Callable[[Operation, Author], object]:
     def act(operation: Operation, by: Author) -> object:
-        rate = (operation.rate_per_second or 20.0) * factor
+        rate = (operation.rate_per_second or FASTEST) * factor
         change = {"rate_per_second": min(max(rate, SLOWEST), FASTEST)}
         return operations.set_pace(operation.pk, change, by=by)
 
@@ -204,104 +206,3 @@ def _shown(operation: Operation, state: ItemState) -> list[str]:
         )
         for item in items
     ]
-
-
-_NUMBERS = ("canary", "stop_percent", "rate_per_second")
-
-
-def numbers_of(request: HttpRequest) -> dict[str, Any]:
-    """Read the numbers of a form that begins an operation; it may leave them empty.
-
-    Text that is not a number stays text: the contract names the field and what it expected.
-    """
-    return {name: _number(request.POST[name]) for name in _NUMBERS if request.POST.get(name)}
-
-
-def _number(text: str) -> Any:
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return int(number) if number.is_integer() else number
-
-
-def faults_of(refusal: Exception) -> str:
-    """Say what is wrong with a form."""
-    return "; ".join(f"{one.field}: {one.message}" for one in getattr(refusal, "errors", ())) or str(refusal)
-
-
-def progress_of(operation: Operation) -> dict[str, Any]:
-    """Say how far an operation has come: its four steps, its bar and a sentence. The failure's page shows them, too."""
-    runs = operation.verb in RUNNING_AGAIN
-    noun = "dead letters" if operation.verb in ON_DEAD_LETTERS else "tasks"
-    percent = None if operation.is_over else operation.stop_percent
-    stop_rule = f"Stops by itself when {percent} % of the canary, or of the last {STOP_WINDOW}, die again."
-    return {
-        "operation": operation,
-        "operation_url": reverse("admin:callboard_operation_change", args=[operation.pk]),
-        "operation_state": badge(operation.state, operation.get_state_display()),
-        "steps": _steps(operation, noun),
-        "bars": _bars(operation, runs=runs),
-        "sentence": _sentence(operation, runs=runs),
-        "stop_rule": stop_rule if percent else "",
-        "note": escape_invisible(operation.note),
-    }
-
-
-def _steps(operation: Operation, noun: str) -> list[dict[str, Any]]:
-    has_begun, state = operation.started_at is not None, operation.state
-    is_past = operation.moved > operation.canary or state in {OperationState.RUNNING, OperationState.DONE}
-    has_passed_canary = has_begun and (not operation.canary or is_past)
-    capped = "; more matched" if operation.is_capped else ""
-    canary = f"{min(operation.moved, operation.canary):,} of {operation.canary:,} begun" if has_begun else "waits"
-    if not operation.canary:
-        canary = "none"
-    elif has_passed_canary:
-        canary = f"{operation.canary:,} first"
-    rate = "as fast as it can" if operation.rate_per_second is None else f"{operation.rate_per_second:g} per second"
-    done = f"{operation.moved + operation.skipped:,} of {operation.total:,}"
-    return [
-        {"name": "Preview", "text": f"{operation.total:,} {noun}{capped}", "is_reached": True},
-        {"name": "Canary", "text": canary, "is_reached": has_begun},
-        {"name": "Running", "text": f"{done} · {rate}", "is_reached": has_passed_canary},
-        {"name": "Done", "text": _end(operation), "is_reached": operation.is_over},
-    ]
-
-
-def _end(operation: Operation) -> str:
-    if operation.state == OperationState.CANCELLED:
-        return "cancelled"
-    if operation.state == OperationState.DONE:
-        return "all ended" if operation.verb in RUNNING_AGAIN else "all done"
-    if operation.is_active and operation.rate_per_second and operation.left:
-        return f"in about {duration(operation.left / operation.rate_per_second)}"
-    return ""
-
-
-def _bars(operation: Operation, *, runs: bool) -> list[dict[str, Any]]:
-    """Give the parts of the bar, in percent of its width."""
-    parts = (
-        [("succeeded", operation.succeeded), ("died", operation.died), ("running", operation.running + operation.ended)]
-        if runs
-        else [("succeeded", operation.moved)]
-    )
-    found, x = [], 0.0
-    for kind, count in (*parts, ("skipped", operation.skipped)):
-        width = 100 * count / max(operation.total, 1)
-        if width:
-            found.append({"kind": kind, "x": f"{x:.2f}%", "width": f"{width:.2f}%"})
-        x += width
-    return found
-
-
-def _sentence(operation: Operation, *, runs: bool) -> str:
-    parts = [(operation.left, "to go"), (operation.skipped, "skipped")]
-    if runs:
-        parts = [
-            (operation.succeeded, "succeeded"),
-            (operation.died, "died again"),
-            (operation.running, "running or waiting to run"),
-            (operation.ended, "cancelled or removed"),
-            *parts,
-        ]
-    return " · ".join(f"{count:,} {what}" for count, what in parts if count)

@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from tasks.admin.formatting import build_text, count_text, escape_invisible, relative_time, shortened
 from tasks.contract import journal
+from tasks.contract.access import VIEW_JOURNAL
 from tasks.contract.fields import InvalidValue
 from tasks.lifecycle import Author
 from tasks.models import Journal, new_id
@@ -52,8 +53,10 @@ def recent_entries() -> list[dict[str, Any]]:
     return _lines(Journal.objects.acts().newest_first()[:MAX_RECENT])
 
 
-def entries_of(kind: ObjectKind, pk: str) -> list[dict[str, Any]]:
-    """Return the newest entries of one row."""
+def entries_of(request: HttpRequest, kind: ObjectKind, pk: str) -> list[dict[str, Any]]:
+    """Return the newest entries of one row; none to users who may not read the journal."""
+    if not request.user.has_perm(VIEW_JOURNAL.permission):
+        return []
     return _lines(Journal.objects.about(kind, pk).newest_first()[:MAX_OF_ROW])
 
 

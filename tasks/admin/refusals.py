@@ -1,10 +1,15 @@
-"""Refusals of the contract and of verbs, as the errors of a form."""
+"""Refusals of the contract and of verbs: in a message, and as the errors of a form."""
 
 from collections.abc import Mapping
 
 from django import forms
 
-from tasks.errors import CallboardError
+from tasks.errors import CallboardError, describe
+
+
+def faults_of(refusal: CallboardError) -> str:
+    """Say in one line what is wrong."""
+    return describe(refusal.errors) or refusal.detail
 
 
 def add_refusal(form: forms.BaseForm, refusal: CallboardError, *, parts_of: Mapping[str, str] | None = None) -> None:

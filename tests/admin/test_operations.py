@@ -77,6 +77,7 @@ def test_a_button_of_an_operation_is_a_post(root: Client, worker: Worker) -> Non
     operation = redrive(worker, 1)
     address = reverse("admin:callboard_operation_act", args=[operation.pk, "cancel"])
     assert root.get(address).status_code == 405
+    assert root.post(reverse("admin:callboard_operation_act", args=[new_id(), "cancel"])).status_code == 404
     assert press(root, operation, "explode") == 404
     assert operation.state == OperationState.RUNNING
 
