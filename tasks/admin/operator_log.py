@@ -22,6 +22,7 @@ MAX_RECENT = 8
 MAX_OF_ROW = 10
 MAX_NAME_LENGTH = 80
 
+_PLURALS = {"batch": "batches"}
 _PAGES = {
     ObjectKind.TASK: "admin:callboard_task_change",
     ObjectKind.DEAD_LETTER: "admin:dlq_deadletter_change",
@@ -64,7 +65,7 @@ def object_of(entry: Journal) -> str:
     """Name the object of an act, or count the objects of an act on many."""
     kind = entry.get_kind_display().lower() if entry.kind != ObjectKind.TOKEN else entry.get_kind_display()
     if entry.count is not None:
-        return f"{count_text(entry.count)} {kind}{'' if entry.count == 1 else 's'}"
+        return f"{count_text(entry.count)} {kind if entry.count == 1 else _PLURALS.get(kind, f'{kind}s')}"
     if entry.kind == ObjectKind.BUILD:
         return f"{kind} {build_text(entry.object_id)}"
     name = entry.object_name or entry.actor

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.lifecycle import Submission
-from tasks.models import Batch, Task
+from tasks.models import Batch, Journal, Task
 from tasks.states import BatchStatus, Status
 from tests.admin.pages import html, list_of, page_of, verb_of
 from tests.factories import make_batch
@@ -28,3 +28,9 @@ def test_a_batch_shows_its_counts_its_tasks_and_what_it_calls_back(root, lead) -
     assert (batch.cancelled_by, batch.cancel_reason) == ("root", "started twice")
     assert set(Task.objects.values_list("status", flat=True)) == {Status.CANCELLED}
     assert "started twice" in html(root.get(page_of(batch)))
+
+
+def test_the_journal_counts_batches_in_the_plural(root) -> None:
+    batches = [make_batch(is_open=True) for _ in range(2)]
+    root.post(list_of(Batch), {"action": "close", "_selected_action": [one.pk for one in batches], "confirmed": "1"})
+    assert ">2 batches<" in html(root.get(list_of(Journal)))
