@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.urls import reverse
 
 from tasks.admin.charts import line
 from tasks.admin.display import Display, display, display_age
@@ -21,7 +23,7 @@ from tasks.admin.formatting import (
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.times import time_lines
 from tasks.admin.verb import Verb, one_by_one
-from tasks.contract.access import PAUSE_QUEUE, VIEW_TASK
+from tasks.contract.access import PAUSE_QUEUE, VIEW_DEAD_LETTER, VIEW_TASK
 from tasks.errors import NotFound
 from tasks.lifecycle import queues
 from tasks.models import Queue, Task
@@ -118,7 +120,11 @@ class QueueAdmin(OperatedAdmin):
         window = Window.named(request.GET.get("window", Window.DAY.label))
         points = series(window, queue=row.name, with_times=True)
         sees_tasks = request.user.has_perm(VIEW_TASK.permission)
+        sees_letters = request.user.has_perm(VIEW_DEAD_LETTER.permission)
+        narrowed = urlencode({"queue": row.name})
         return {
+            "tasks_url": f"{reverse('admin:callboard_task_changelist')}?{narrowed}" if sees_tasks else "",
+            "letters_url": f"{reverse('admin:dlq_deadletter_changelist')}?{narrowed}" if sees_letters else "",
             "chart": chart(window, points, links=sees_tasks, acts=False, queue=row.name),
             "lines": [_busy(points, window), *time_lines(points, window, ("wait", 0.5), ("wait", 0.95))],
             "submitters": _submitters(row.name, window) if sees_tasks else [],
@@ -154,7 +160,7 @@ def _submitters(queue: str, window: Window) -> list[dict[str, str]]:
 
 
 def _running(queue: str) -> list[dict[str, str]]:
-    rows = Task.objects.running().in_queue(queue).order_by("started_at").only("actor", "started_at", "worker_id")
+    rows = Task.objects.running().in_queue(queue).order_by("started_at").only("actor", "started_at")
     return [
         {"id": str(task.pk), "actor": shortened(task.actor, 60), "started": relative_time(task.started_at)}
         for task in rows[:MAX_SHOWN]

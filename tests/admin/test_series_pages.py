@@ -75,6 +75,7 @@ def test_a_queue_page_hides_tasks_from_those_who_may_not_see_them(worker: Any) -
     assert "Wait before start, p95" in page
     assert "ended=" not in page
     assert "Due longest" not in page
+    assert "?queue=default" not in page
 
 
 def test_a_queue_page_runs_few_queries(root: Client, worker: Any, django_assert_max_num_queries: Any) -> None:
