@@ -21,7 +21,17 @@ from dlq.queries import error_line
 from tasks import lifecycle
 from tasks.admin.display import display, display_age
 from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, QueueFilter
-from tasks.admin.formatting import badge, count_text, escape_invisible, json_block, shortened, truncated
+from tasks.admin.formatting import (
+    badge,
+    count_text,
+    escape_invisible,
+    json_block,
+    name_of_task,
+    shortened,
+    task_cell,
+    task_link,
+    truncated,
+)
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
 from tasks.contract.access import DISCARD_DEAD_LETTER, REDRIVE_DEAD_LETTER, RESTORE_DEAD_LETTER, VIEW_TASK, Caller
@@ -40,7 +50,6 @@ MAX_COUNTED = 1_000
 MAX_SEARCHED = 1_000
 MAX_CAUSES = 20
 MAX_ERROR_LENGTH = 120
-MAX_NAME_LENGTH = 60
 
 
 class ResolutionFilter(ChipsFilter):
@@ -117,21 +126,6 @@ _RESOLUTION = display(
 _REASON = display("reason", lambda letter: letter.get_reason_display())
 
 
-def _task_link(letter: DeadLetter) -> str:
-    address = reverse("admin:callboard_task_change", args=[letter.task_id])
-    return format_html('<a href="{}"><code>{}</code></a>', address, letter.task_id)
-
-
-def _name(letter: DeadLetter) -> str:
-    return format_html(
-        '<span class="name" title="{}">{}</span> <code title="{}">…{}</code>',
-        escape_invisible(letter.actor),
-        shortened(letter.actor, MAX_NAME_LENGTH),
-        letter.pk,
-        str(letter.pk)[-8:],
-    )
-
-
 def _error(letter: DeadLetter) -> str:
     text = error_line(letter.error_type, letter.error_message)
     return format_html(
@@ -198,7 +192,7 @@ class DeadLetterAdmin(OperatedAdmin):
     empty_text = "No open dead letters: no dead task needs a decision."
     no_match_text = "No dead letters match. “All” lists the resolved ones too."
     list_display = (
-        display("dead letter", _name),
+        display("dead letter", lambda letter: task_cell(letter.actor, letter.pk)),
         _RESOLUTION,
         _REASON,
         display("error", _error),
@@ -219,7 +213,7 @@ class DeadLetterAdmin(OperatedAdmin):
         display("queue", lambda letter: escape_invisible(letter.queue)),
         display("attempt number", lambda letter: str(letter.attempt)),
         display("owner", lambda letter: escape_invisible(str(letter.owner or ""))),
-        display("task", _task_link),
+        display("task", lambda letter: task_link(letter.task_id)),
     )
 
     def get_urls(self) -> list[URLPattern]:
@@ -255,7 +249,7 @@ class DeadLetterAdmin(OperatedAdmin):
 
     def name_of(self, row: DeadLetter) -> str:
         """Name it by its actor and the end of its ID."""
-        return f"{shortened(row.actor, MAX_NAME_LENGTH)} …{str(row.pk)[-8:]}"
+        return name_of_task(row.actor, row.pk)
 
     def describe(self, row: DeadLetter) -> str:
         """Add its error."""

@@ -10,7 +10,7 @@ from django.utils.html import format_html
 
 from tasks.admin.display import Display, display, display_age
 from tasks.admin.filters import BatchStatusFilter
-from tasks.admin.formatting import EMPTY, badge, code, count_text, escape_invisible
+from tasks.admin.formatting import EMPTY, badge, code, count_text, escape_invisible, task_link
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb, one_by_one
 from tasks.contract.access import CANCEL_BATCH, CLOSE_BATCH, VIEW_TASK
@@ -120,12 +120,12 @@ class BatchAdmin(OperatedAdmin):
         if not request.user.has_perm(VIEW_TASK.permission):
             return {"tasks": None}
         tasks = Task.objects.of_batch(row.pk).newest_first().only("actor", "status")[:MAX_SHOWN]
-        shown = [
-            {
-                "id": str(task.pk),
-                "actor": escape_invisible(task.actor),
-                "status": badge(task.status, task.get_status_display()),
-            }
-            for task in tasks
-        ]
-        return {"tasks": shown}
+        return {
+            "tasks": [
+                {
+                    "link": task_link(task.pk, actor=task.actor),
+                    "status": badge(task.status, task.get_status_display()),
+                }
+                for task in tasks
+            ]
+        }

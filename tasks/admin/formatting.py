@@ -15,6 +15,8 @@ from django.utils.html import format_html, format_html_join
 MAX_CHARACTERS = 16_000
 #: Tags in a row of a list, and the characters of each.
 MAX_TAGS, MAX_TAG_LENGTH = 3, 24
+#: The characters of an actor's name.
+MAX_NAME_LENGTH = 60
 #: Of a build that is a commit's hash, and of any other.
 COMMIT_LENGTH, MAX_BUILD_LENGTH = 10, 30
 
@@ -42,6 +44,35 @@ def tag_links(values: list[str], *, most: int = MAX_TAGS) -> str:
     )
     rest = len(values) - most
     return format_html("{} +{}", links, rest) if rest > 0 else links or EMPTY
+
+
+def name_of_task(actor: str, pk: Any) -> str:
+    """Name a task, or its dead letter, by its actor and the end of its own ID."""
+    return f"{shortened(actor, MAX_NAME_LENGTH)} {_end_of(pk)}"
+
+
+def task_cell(actor: str, pk: Any) -> str:
+    """Show that name in a row, with the whole of both as tooltips."""
+    return format_html(
+        '<span class="name" title="{}">{}</span> <code title="{}">{}</code>',
+        escape_invisible(actor),
+        shortened(actor, MAX_NAME_LENGTH),
+        pk,
+        _end_of(pk),
+    )
+
+
+def task_link(task_id: Any, *, actor: str = "") -> str:
+    """Link to a task by its name, or by its ID where its actor is not known."""
+    address = reverse("admin:callboard_task_change", args=[task_id])
+    if not actor:
+        return format_html('<a href="{}"><code>{}</code></a>', address, task_id)
+    name = shortened(actor, MAX_NAME_LENGTH)
+    return format_html('<a href="{}"><bdi>{}</bdi> <code>{}</code></a>', address, name, _end_of(task_id))
+
+
+def _end_of(pk: Any) -> str:
+    return f"…{str(pk)[-8:]}"
 
 
 def code(value: Any) -> str:

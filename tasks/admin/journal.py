@@ -6,13 +6,12 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 
 from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.display import display, display_json, display_time
 from tasks.admin.filters import KnownValuesFilter
-from tasks.admin.formatting import EMPTY, code, count_text, escape_invisible, relative_time, shortened
+from tasks.admin.formatting import EMPTY, code, count_text, escape_invisible, relative_time, shortened, task_link
 from tasks.admin.operator_log import object_of, page_of, who
 from tasks.models import Journal, JournalQuerySet
 from tasks.states import Door
@@ -75,10 +74,7 @@ def _object(entry: Journal) -> str:
 
 
 def _task(entry: Journal) -> str:
-    if entry.task_id is None:
-        return EMPTY
-    address = reverse("admin:callboard_task_change", args=[entry.task_id])
-    return format_html('<a href="{}"><code>{}</code></a>', address, entry.task_id)
+    return EMPTY if entry.task_id is None else task_link(entry.task_id)
 
 
 _WHO = display("by", who)

@@ -8,13 +8,12 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
 
 from tasks.admin import operator_log
 from tasks.admin.base import ReadOnlyAdmin
 from tasks.admin.display import display, display_age
 from tasks.admin.filters import ChipsFilter
-from tasks.admin.formatting import EMPTY, badge, code, count_text, escape_invisible, shortened
+from tasks.admin.formatting import EMPTY, badge, code, count_text, escape_invisible, shortened, task_link
 from tasks.admin.operation_progress import progress_of
 from tasks.contract.access import BEGIN_OPERATION, CHANGE_OPERATION, RESTORE_DEAD_LETTER, Action, Caller
 from tasks.contract.operations import FASTEST, SLOWEST, can_be_undone, find_operation, find_to_change, undo
@@ -198,11 +197,4 @@ def _buttons(operation: Operation) -> list[dict[str, Any]]:
 
 def _shown(operation: Operation, state: ItemState) -> list[str]:
     items = OperationItem.objects.filter(operation_id=operation.pk, state=state).order_by("-id")[:MAX_SHOWN]
-    return [
-        format_html(
-            '<a href="{}"><code>{}</code></a>',
-            reverse("admin:callboard_task_change", args=[item.task_id]),
-            item.task_id,
-        )
-        for item in items
-    ]
+    return [task_link(item.task_id) for item in items]

@@ -19,6 +19,7 @@ from tasks.admin.formatting import (
     escape_invisible,
     relative_time,
     shortened,
+    task_link,
 )
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.times import time_lines
@@ -162,7 +163,7 @@ def _submitters(queue: str, window: Window) -> list[dict[str, str]]:
 def _running(queue: str) -> list[dict[str, str]]:
     rows = Task.objects.running().in_queue(queue).order_by("started_at").only("actor", "started_at")
     return [
-        {"id": str(task.pk), "actor": shortened(task.actor, 60), "started": relative_time(task.started_at)}
+        {"link": task_link(task.pk, actor=task.actor), "started": relative_time(task.started_at)}
         for task in rows[:MAX_SHOWN]
     ]
 
@@ -175,8 +176,8 @@ def _oldest(queue: str) -> list[dict[str, str]]:
         key = (task.actor, task.band)
         if key not in reasons:
             reasons[key] = _reason(task)
-        waits = relative_time(task.run_at)
-        found.append({"id": str(task.pk), "actor": shortened(task.actor, 60), "due": waits, "why": reasons[key]})
+        link = task_link(task.pk, actor=task.actor)
+        found.append({"link": link, "due": relative_time(task.run_at), "why": reasons[key]})
     return found
 
 

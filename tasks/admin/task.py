@@ -32,14 +32,15 @@ from tasks.admin.formatting import (
     EMPTY,
     code,
     escape_invisible,
+    name_of_task,
     relative_time,
-    shortened,
     tag_links,
+    task_cell,
     time_element,
 )
 from tasks.admin.links import links_of
 from tasks.admin.operated import OperatedAdmin
-from tasks.admin.task_parts import MAX_NAME_LENGTH, parts_of, state_badge
+from tasks.admin.task_parts import parts_of, state_badge
 from tasks.admin.task_verbs import CANCEL, CANCEL_WORKFLOW, RETRY, RETRY_WORKFLOW, RUN_NOW, SIGNAL
 from tasks.admin.timeline import between
 from tasks.contract.access import SUBMIT_TASK, VIEW_PAYLOAD, Caller
@@ -61,16 +62,6 @@ class TaskList(BoundedChangeList):
         """Defer columns that the list does not show."""
         rows = super().get_queryset(request, exclude_parameters)
         return rows.defer("payload", "args", "options", "result", "progress", "checkpoint", "log", "error")
-
-
-def _name(task: Task) -> str:
-    return format_html(
-        '<span class="name" title="{}">{}</span> <code title="{}">…{}</code>',
-        escape_invisible(task.actor),
-        shortened(task.actor, MAX_NAME_LENGTH),
-        task.pk,
-        str(task.pk)[-8:],
-    )
 
 
 def _priority(task: Task) -> str:
@@ -148,7 +139,7 @@ class TaskAdmin(OperatedAdmin):
     empty_text = "No tasks yet. Submit one here, through the API or with manage.py callboard submit."
     no_match_text = "No tasks match. Finished tasks are removed after a while."
     list_display = (
-        display("task", _name),
+        display("task", lambda task: task_cell(task.actor, task.pk)),
         display("status", state_badge),
         display("queue", lambda task: escape_invisible(task.queue)),
         display("priority", _priority),
@@ -262,7 +253,7 @@ class TaskAdmin(OperatedAdmin):
 
     def name_of(self, row: Task) -> str:
         """Name it by its actor and the end of its ID."""
-        return f"{shortened(row.actor, MAX_NAME_LENGTH)} …{str(row.pk)[-8:]}"
+        return name_of_task(row.actor, row.pk)
 
     def page_context(self, request: HttpRequest, row: Task) -> Mapping[str, Any]:
         """Add what the task did and what it belongs to."""

@@ -10,6 +10,7 @@ from django.utils.html import format_html
 
 from tasks.admin.formatting import (
     EMPTY,
+    MAX_NAME_LENGTH,
     badge,
     count_text,
     duration,
@@ -35,7 +36,6 @@ from tasks.states import Status
 MAX_SHOWN = 50
 #: Parents, and children, on a task's page.
 MAX_RELATIVES = 20
-MAX_NAME_LENGTH = 60
 
 
 def state_badge(task: Task) -> str:

@@ -15,7 +15,16 @@ from django.utils.html import format_html
 from tasks.admin.charts import squares
 from tasks.admin.display import display, display_age, display_list
 from tasks.admin.filters import WorkerStatusFilter
-from tasks.admin.formatting import badge, build_code, code, escape_invisible, json_block, memory_text, relative_time
+from tasks.admin.formatting import (
+    badge,
+    build_code,
+    code,
+    escape_invisible,
+    json_block,
+    memory_text,
+    relative_time,
+    task_link,
+)
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
 from tasks.admin.worker_lanes import worker_lanes
@@ -112,13 +121,12 @@ class WorkerAdmin(OperatedAdmin):
         return {
             "crash": json_block(masked(row.crash)) if row.crash else "",
             "gantt": worker_lanes(row, running) if may_see else None,
-            "running": [
-                {"id": str(task.pk), "actor": escape_invisible(task.actor), "started": relative_time(task.started_at)}
-                for task in running
-            ]
-            if may_see
-            else None,
+            "running": [_running(task) for task in running] if may_see else None,
         }
+
+
+def _running(task: Task) -> dict[str, str]:
+    return {"link": task_link(task.pk, actor=task.actor), "started": relative_time(task.started_at)}
 
 
 def worker_names(ids: Iterable[UUID]) -> dict[UUID, dict[str, str]]:

@@ -8,10 +8,9 @@ from uuid import UUID
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils import timezone
 
-from tasks.admin.formatting import EMPTY, badge, count_text, duration, shortened
+from tasks.admin.formatting import EMPTY, badge, count_text, duration, task_link
 from tasks.contract.access import VIEW_TASK, Caller
 from tasks.contract.workflows import counts, nodes, seen_workflow
 from tasks.models import Task
@@ -20,7 +19,6 @@ from tasks.states import Status
 
 #: Tasks that the page draws, the oldest of them.
 MOST_DRAWN = 400
-MAX_NAME_LENGTH = 40
 
 #: The parents of each task, as far as they are drawn.
 Parents = Mapping[UUID, Sequence[UUID]]
@@ -107,9 +105,7 @@ def _node(task: Task, *, is_current: bool, is_critical: bool) -> dict[str, Any]:
     if task.started_at:
         took = duration(((task.finished_at or timezone.now()) - task.started_at).total_seconds())
     return {
-        "id": str(task.pk),
-        "url": reverse("admin:callboard_task_change", args=[task.pk]),
-        "actor": shortened(task.actor, MAX_NAME_LENGTH),
+        "link": task_link(task.pk, actor=task.actor),
         "status": badge(task.status, task.get_status_display()),
         "took": took,
         "is_current": is_current,
