@@ -17,12 +17,13 @@ from tasks.admin.change_list import BEFORE_VAR, BoundedChangeList, CappedPaginat
 from tasks.admin.display import Display
 from tasks.admin.formatting import EMPTY, escape_invisible, shortened
 from tasks.contract.access import VIEW_JOURNAL
-from tasks.contract.fields import InvalidValue, digits, identifier, text
+from tasks.contract.fields import InvalidValue, Reader, digits, identifier, text
 
 #: Parameters that a message names.
 MAX_NAMED = 5
 #: Keys are ids or names of queues.
 _READ_KEY = text(100)
+_POSITIONS: Mapping[str, Reader] = {PAGE_VAR: digits(1, 10**9 - 1), BEFORE_VAR: identifier}
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -39,10 +40,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     sortable_by = ()
     #: On the button that leads to the form of a new row.
     add_label = "Add"
-    #: The text of an empty list.
-    empty_text = "There are none."
-    #: The text when filters or search leave nothing; default: "No … match."
-    no_match_text = ""
+    #: The text of an empty list, and the one when filters or search leave nothing; default: "No …." and "No … match."
+    empty_text = no_match_text = ""
     #: The first lines of a row's page; fields without a value are left out.
     summary_fields: tuple[Display, ...] = ()
     #: The model field with the row's state, if it is one with choices.
@@ -128,7 +127,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             "title": capfirst(str(self.opts.verbose_name_plural)),
             "add_label": self.add_label,
             "empty_text": self.empty_text,
-            "no_match_text": self.no_match_text or f"No {self.opts.verbose_name_plural} match.",
+            "no_match_text": self.no_match_text,
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
@@ -171,16 +170,12 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def _declared(self, asked: QueryDict) -> QueryDict:
         """Keep the parameters of this list's filters, search and pages; Django would filter by any other column."""
-        readers: dict[str, Any] = {PAGE_VAR: digits(1, 10**9 - 1), BEFORE_VAR: identifier}
-        names = {str(getattr(one, "parameter_name", "")) for one in self.list_filter} | (
-            {SEARCH_VAR} if self.search_fields else set()
-        )
+        names = {str(getattr(one, "parameter_name", "")) for one in self.list_filter}
+        if self.search_fields:
+            names.add(SEARCH_VAR)
         declared = asked.copy()
         for name in asked:
-            try:
-                if name not in names:
-                    readers[name](asked[name])
-            except (KeyError, InvalidValue):
+            if name not in names and not _is_position(name, str(asked[name])):
                 del declared[name]
         return declared
 
@@ -190,3 +185,14 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             for field in self.summary_fields
         ]
         return [line for line in lines if line["value"] not in ("", EMPTY)]
+
+
+def _is_position(name: str, value: str) -> bool:
+    """Tell whether a parameter says where in a list its page begins."""
+    if name not in _POSITIONS:
+        return False
+    try:
+        _POSITIONS[name](value)
+    except InvalidValue:
+        return False
+    return True

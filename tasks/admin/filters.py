@@ -1,6 +1,7 @@
 """Filters of the lists. They offer known values, so that no filter runs ``SELECT DISTINCT`` over a big table."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +24,7 @@ from tasks.queries.throughput import ended_in
 from tasks.states import LISTED_OBSTACLES, BatchStatus, Obstacle, Status, WorkerStatus
 
 
-class KnownValuesFilter(admin.SimpleListFilter):
+class KnownValuesFilter(ABC, admin.SimpleListFilter):
     """Applies a value that it offers; any other value finds nothing and never reaches the database."""
 
     template = "callboard/filter.html"
@@ -38,9 +39,9 @@ class KnownValuesFilter(admin.SimpleListFilter):
         known = {str(key) for key, _ in self.lookup_choices}
         return self.filtered(queryset, value) if value in known else queryset.none()
 
+    @abstractmethod
     def filtered(self, rows: Any, value: str) -> QuerySet[Any]:
         """Keep the rows with this value."""
-        raise NotImplementedError
 
 
 class ChipsFilter(KnownValuesFilter):
@@ -112,9 +113,9 @@ class WorkerStatusFilter(ChipsFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Apply the selected value; hide gone workers by default."""
-        return (
-            queryset.exclude(status=WorkerStatus.GONE) if self.value() is None else super().queryset(request, queryset)
-        )
+        if self.value() is None:
+            return queryset.exclude(status=WorkerStatus.GONE)
+        return super().queryset(request, queryset)
 
     def filtered(self, rows: Any, value: str) -> QuerySet[Any]:
         """Keep one status."""
