@@ -97,7 +97,12 @@ def memory_text(count: int | None) -> str:
 
 def badge(kind: str, label: str) -> str:
     """Show a state as a word on a colour."""
-    return format_html('<span class="badge badge-{}">{}</span>', kind.lower().replace("_", "-"), label)
+    return format_html('<span class="badge badge-{}">{}</span>', css_class(kind), label)
+
+
+def css_class(state: str) -> str:
+    """Write a state or outcome as the style sheet names it."""
+    return state.lower().replace("_", "-")
 
 
 def duration(seconds: float) -> str:
@@ -130,6 +135,11 @@ def time_element(moment: datetime, text: str) -> str:
     form = "%Y-%m-%d %H:%M:%S %Z"
     exact = " · ".join(dict.fromkeys([local(moment, form), f"{moment.astimezone(UTC):{form}}"]))
     return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, text)
+
+
+def clock_time(moment: datetime) -> str:
+    """Show a time of the day, to the second."""
+    return time_element(moment, local(moment, "%H:%M:%S"))
 
 
 def local(moment: datetime, form: str) -> str:

@@ -1,13 +1,14 @@
 """The lanes of a worker's page: what its threads did in the last minutes, to scale."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
 from django.urls import reverse
 
-from tasks.admin.charts import Span, lane
-from tasks.admin.formatting import duration, local, shortened, time_element
+from tasks.admin.formatting import MAX_NAME_LENGTH, clock_time, css_class, duration, shortened
+from tasks.admin.lanes import Part, Scale
 from tasks.models import Attempt, Task, Worker
 from tasks.queries.worker_attempts import MINUTES, MOST_ATTEMPTS, Recent, recent_attempts
 
@@ -15,14 +16,6 @@ from tasks.queries.worker_attempts import MINUTES, MOST_ATTEMPTS, Recent, recent
 MOST_LANES = 32
 #: Runs of one thread may seem to overlap by so much: a worker estimates the database's clock.
 SLACK = timedelta(milliseconds=5)
-
-
-class _Run(NamedTuple):
-    start: datetime
-    end: datetime
-    kind: str
-    label: str
-    task_id: Any
 
 
 def worker_lanes(worker: Worker, running: Sequence[Task]) -> dict[str, Any] | None:
@@ -36,47 +29,39 @@ def worker_lanes(worker: Worker, running: Sequence[Task]) -> dict[str, Any] | No
     if not runs:
         return None
     first = min(one.start for one in runs) if found.is_capped else max(found.since, worker.started_at)
-    whole = (found.until - first).total_seconds() or 1.0
-
-    def place(moment: datetime) -> float:
-        return min(1.0, max(0.0, (moment - first).total_seconds() / whole))
-
-    lanes = _packed(runs)
+    scale, lanes = Scale(first, found.until), _packed(runs)
     return {
         "lanes": [
-            lane(
-                [Span(place(one.start), place(one.end), one.kind, one.label, _address(one.task_id)) for one in runs],
-                label=f"Lane {number}: {len(runs)} attempt{'' if len(runs) == 1 else 's'}",
-            )
-            for number, runs in enumerate(lanes[:MOST_LANES], start=1)
+            scale.draw(one, label=f"Lane {number}: {len(one)} attempt{'' if len(one) == 1 else 's'}")
+            for number, one in enumerate(lanes[:MOST_LANES], start=1)
         ],
-        "first": time_element(first, local(first, "%H:%M:%S")),
-        "last": "now" if worker.stopped_at is None else time_element(found.until, local(found.until, "%H:%M:%S")),
-        "length": duration(whole),
+        "first": clock_time(first),
+        "last": "now" if worker.stopped_at is None else clock_time(found.until),
+        "length": duration(scale.seconds),
         "said": "Since its start" if first == worker.started_at else _said(found),
         "left_out": max(0, len(lanes) - MOST_LANES),
     }
 
 
-def _ended(attempt: Attempt, found: Recent) -> _Run:
+def _ended(attempt: Attempt, found: Recent) -> Part:
     start = attempt.started_at or attempt.finished_at
     took = duration((attempt.finished_at - start).total_seconds())
-    name = shortened(found.actors.get(attempt.task_id, "a removed task"), 60)
+    name = shortened(found.actors.get(attempt.task_id, "a removed task"), MAX_NAME_LENGTH)
     label = f"{name}, attempt {attempt.number}: {attempt.get_outcome_display().lower()} after {took}"
-    kind = attempt.outcome.lower().replace("_", "-")
-    return _Run(start, attempt.finished_at, kind, label, attempt.task_id if attempt.task_id in found.actors else None)
+    url = _address(attempt.task_id) if attempt.task_id in found.actors else ""
+    return Part(start, attempt.finished_at, css_class(attempt.outcome), label, url)
 
 
-def _open(task: Task, found: Recent) -> _Run:
+def _open(task: Task, found: Recent) -> Part:
     start = task.started_at or found.until
     ran = duration((found.until - start).total_seconds())
-    label = f"{shortened(task.actor, 60)}, attempt {task.attempt}: runs for {ran}"
-    return _Run(start, max(start, found.until), "running", label, task.pk)
+    label = f"{shortened(task.actor, MAX_NAME_LENGTH)}, attempt {task.attempt}: runs for {ran}"
+    return Part(start, max(start, found.until), "running", label, _address(task.pk))
 
 
-def _packed(runs: Sequence[_Run]) -> list[list[_Run]]:
+def _packed(runs: Sequence[Part]) -> list[list[Part]]:
     """Put each run into the first lane that is free at its start: there are as many lanes as runs at one time."""
-    lanes: list[list[_Run]] = []
+    lanes: list[list[Part]] = []
     for run in sorted(runs, key=lambda one: (one.start, one.end)):
         free = next((one for one in lanes if one[-1].end <= run.start + SLACK), None)
         if free is None:
@@ -91,11 +76,9 @@ def _said(found: Recent) -> str:
         return f"The newest {MOST_ATTEMPTS} attempts"
     looked = (found.until - found.since).total_seconds()
     if looked < 60 * MINUTES:
-        return (
-            f"Only the last {duration(looked)}: so many attempts ended on all workers that older ones take long to find"
-        )
+        return f"Only the last {duration(looked)}: too many attempts ended on all workers to look further back"
     return f"The last {MINUTES} minutes"
 
 
-def _address(task_id: Any) -> str:
-    return reverse("admin:callboard_task_change", args=[task_id]) if task_id else ""
+def _address(task_id: UUID) -> str:
+    return reverse("admin:callboard_task_change", args=[task_id])
