@@ -1,7 +1,7 @@
 """The page of a workflow: its tasks in columns by depth, with their durations and the path that decided its length."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from graphlib import TopologicalSorter
 from typing import Any
 from uuid import UUID
 
@@ -54,39 +54,29 @@ def page(model_admin: Any, request: HttpRequest, task: Task | None) -> HttpRespo
 
 
 def columns(tasks: Mapping[UUID, Task], parents: Parents) -> list[list[UUID]]:
-    """Put each task behind the last of its parents; they are acyclic."""
-    depth: dict[UUID, int] = {}
-    rest = list(tasks)
-    while rest:
-        known = [id for id in rest if all(one in depth for one in parents[id])]
-        for id in known:
-            depth[id] = 1 + max((depth[one] for one in parents[id]), default=-1)
-        left = [id for id in rest if id not in depth]
-        if len(left) == len(rest):
-            raise ValueError("expected dependencies without a cycle")
-        rest = left
-    found: list[list[UUID]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
-    for id, place in depth.items():
-        found[place].append(id)
+    """Put each task into the column after the last of its parents, in the order of ``tasks``."""
+    order = {id: place for place, id in enumerate(tasks)}
+    graph = TopologicalSorter({id: parents[id] for id in tasks})
+    graph.prepare()
+    found: list[list[UUID]] = []
+    while ready := graph.get_ready():
+        found.append(sorted(ready, key=order.__getitem__))
+        graph.done(*ready)
     return found
 
 
 def critical_path(tasks: Mapping[UUID, Task], parents: Parents) -> list[UUID]:
     """Follow the parent that ended last, back from the task that ended last; none while nothing has started."""
-
-    def end(id: UUID) -> datetime | None:
-        task = tasks[id]
-        return task.finished_at or (timezone.now() if task.started_at else None)
-
-    begun = [id for id in tasks if tasks[id].started_at]
-    # By the clocks of two workers a child may end before its parent.
-    followed = {parent for id in begun for parent in parents[id]}
-    begun = [id for id in begun if id not in followed]
+    now = timezone.now()
+    started = [id for id in tasks if tasks[id].started_at]
+    # By the clocks of two workers a child may end before its parent, so the last task is one without a child.
+    with_child = {parent for id in started for parent in parents[id]}
+    choice = [id for id in started if id not in with_child]
     path: list[UUID] = []
-    while begun:
-        last = max(begun, key=lambda id: end(id) or timezone.now())
+    while choice:
+        last = max(choice, key=lambda id: tasks[id].finished_at or now)
         path.append(last)
-        begun = [id for id in parents[last] if tasks[id].started_at]
+        choice = [id for id in parents[last] if tasks[id].started_at]
     return path[::-1]
 
 
