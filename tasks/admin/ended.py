@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.urls import reverse
-from django.utils.html import format_html
 
 from tasks.admin import charts
 from tasks.admin.charts import Bar, Mark
@@ -147,16 +146,16 @@ def _ticks(points: Sequence[Point], window: Window) -> Iterable[str]:
 
 
 def _marks(window: Window, points: Series) -> list[tuple[Mark, str]]:
+    """Mark the newest acts, oldest first, each with the line that explains it below the chart."""
     since = points[0].start
     whole = timedelta(seconds=window.step) * len(points)
     acts = Journal.objects.acts().done_after(since).newest_first()[:MOST_MARKS]
     marks: list[tuple[Mark, str]] = []
     for act in sorted(acts, key=lambda act: act.at):
+        said = escape_invisible(f"{who(act)}: {act.verb} {shortened(object_of(act), 40)}")
+        label = f"{local(act.at, '%a %H:%M %Z')}, {said}"
         kind = "deploy" if act.verb == "deploy" else ""
-        said = f"{who(act)}: {act.verb} {shortened(object_of(act), 40)}"
-        text = format_html("{} {}", local(act.at, "%H:%M"), escape_invisible(said))
-        said = f"{local(act.at, '%a %H:%M %Z')}, {escape_invisible(said)}"
-        marks.append((Mark((act.at - since) / whole, said, kind), text))
+        marks.append((Mark((act.at - since) / whole, label, kind), f"{local(act.at, '%H:%M')} {said}"))
     return marks
 
 

@@ -256,7 +256,7 @@ class TaskAdmin(OperatedAdmin):
         return name_of_task(row.actor, row.pk)
 
     def page_context(self, request: HttpRequest, row: Task) -> Mapping[str, Any]:
-        """Add what the task did and what it belongs to."""
+        """Add what the task did, its relatives and its history."""
         return {**parts_of(row), "links": links_of(row), "copy_url": submit.copy_url(request, row)}
 
 

@@ -44,34 +44,37 @@ def state_badge(task: Task) -> str:
     return format_html("{}{}", badge(task.status, task.get_status_display()), asked)
 
 
-def parts_of(row: Task) -> dict[str, Any]:
-    """Add the timeline, the attempts (the admin cannot list rows with a composite key) and the history."""
-    events = list(Journal.objects.filter(task_id=row.pk).newest_first()[:MAX_SHOWN])
-    lens: Lens = row.lens  # type: ignore[attr-defined]
-    rows = list(row.attempts.order_by("-number")[:MAX_SHOWN])
-    names = worker_names(attempt.worker_id for attempt in rows)
-    attempts = [_attempt(attempt, lens) | {"worker": names.get(attempt.worker_id)} for attempt in rows]
+def parts_of(task: Task) -> dict[str, Any]:
+    """Return the template context of a task's page below its summary.
+
+    Parameters:
+        task: with the lens that ``TaskAdmin.hide_data`` has looked at it through.
+    """
+    lens: Lens = task.lens  # type: ignore[attr-defined]
+    events = list(Journal.objects.filter(task_id=task.pk).newest_first()[:MAX_SHOWN])
+    attempts = list(task.attempts.order_by("-number")[:MAX_SHOWN])
+    workers = worker_names(attempt.worker_id for attempt in attempts)
     return {
-        "timeline": timeline(row, is_first_start=all(one["number"] == row.attempt for one in attempts)),
-        "gantt": gantt(row, rows, events),
-        "cause": _cause(row),
-        "error": "" if row.status == Status.SUCCEEDED else truncated(row.error),
-        "is_open": row.status in {Status.DEAD, Status.RETRYING},
-        "attempts": attempts,
-        "log": _log(running_log(row), lens),
-        "steps": [_step(step, lens) for step in row.steps.all()[:MAX_SHOWN]],
+        "timeline": timeline(task, is_first_start=all(one.number == task.attempt for one in attempts)),
+        "gantt": gantt(task, attempts, events),
+        "cause": _cause(task),
+        "error": "" if task.status == Status.SUCCEEDED else truncated(task.error),
+        "is_open": task.status in {Status.DEAD, Status.RETRYING},
+        "attempts": [_attempt(attempt, lens) | {"worker": workers.get(attempt.worker_id)} for attempt in attempts],
+        "log": _log(running_log(task), lens),
+        "steps": [_step(step, lens) for step in task.steps.all()[:MAX_SHOWN]],
         "is_hidden": lens.sight is Sight.NOTHING,
         "events": [_event(event) for event in events],
-        "kin": [
-            _relatives("Depends on", row.parent_edges, "parent"),
-            _relatives("Needed by", row.child_edges, "child"),
+        "relatives": [
+            _relatives("Depends on", task.parent_edges, "parent"),
+            _relatives("Needed by", task.child_edges, "child"),
         ],
         "max_shown": MAX_SHOWN,
     }
 
 
 def _cause(task: Task) -> str:
-    """Say whose end cancelled a task, with a link to it."""
+    """Say whose end cancelled a task, with a link to it; empty if that is not why it ended."""
     for cause in causes_of([task]).values():
         before, name, after = cause.sentence.partition(cause.name)
         address = _batch_address(cause.id) if cause.is_batch else _address(cause.id)
@@ -89,11 +92,15 @@ def _address(task_id: UUID) -> str:
 
 
 def _relatives(title: str, edges: Any, side: str) -> dict[str, Any]:
-    """List the first parents, or children, of a task; one that was removed has an id only."""
+    """List the first parents, or children, of a task; one that was removed has an id only.
+
+    Parameters:
+        side: "parent" or "child", the end of the edges that is listed.
+    """
     found = list(edges.order_by(f"{side}_id")[: MAX_RELATIVES + 1])
-    ids = [getattr(edge, f"{side}_id") for edge in found[:MAX_RELATIVES]]
-    tasks = Task.objects.only("actor", "status").in_bulk(ids)
-    batches = _batches([id for id, edge in zip(ids, found, strict=False) if side == "parent" and edge.is_batch])
+    shown = {getattr(edge, f"{side}_id"): edge for edge in found[:MAX_RELATIVES]}
+    tasks = Task.objects.only("actor", "status").in_bulk(shown)
+    batches = _batches([id for id, edge in shown.items() if side == "parent" and edge.is_batch])
     return {
         "title": title,
         "is_cut": len(found) > MAX_RELATIVES,
@@ -106,7 +113,7 @@ def _relatives(title: str, edges: Any, side: str) -> dict[str, Any]:
                 "on_failure": edge.get_on_failure_display(),
                 **batches.get(id, {}),
             }
-            for id, edge in zip(ids, found, strict=False)
+            for id, edge in shown.items()
         ],
     }
 
