@@ -119,7 +119,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Set the title, for which Django has "Select … to view", and take only this list's parameters."""
-        if redirection := self._leave_out_undeclared(request):
+        if redirection := self._ignore_undeclared(request):
             return redirection
         if not all(map(self._is_key, request.POST.getlist(ACTION_CHECKBOX_NAME))):
             raise BadRequest(f"{ACTION_CHECKBOX_NAME}: expected keys of rows")
@@ -156,15 +156,15 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         request.GET = self._declared(request.GET)  # type: ignore[assignment]
         return self.get_changelist_instance(request).get_queryset(request)
 
-    def _leave_out_undeclared(self, request: HttpRequest) -> HttpResponse | None:
+    def _ignore_undeclared(self, request: HttpRequest) -> HttpResponse | None:
         """Forget parameters that this list does not have; a reader is told, at the address without them."""
         asked = request.GET
         request.GET = self._declared(asked)  # type: ignore[assignment]
-        left_out = [name for name in asked if name not in request.GET]
-        if not left_out or request.method != "GET" or not self.has_view_permission(request):
+        ignored = [name for name in asked if name not in request.GET]
+        if not ignored or request.method != "GET" or not self.has_view_permission(request):
             return None
-        names = ", ".join(shortened(name, 40) for name in left_out[:MAX_NAMED])
-        self.message_user(request, f"This list has no such filter, so it was left out: {names}", messages.WARNING)
+        names = ", ".join(shortened(name, 40) for name in ignored[:MAX_NAMED])
+        self.message_user(request, f"Unknown filters were ignored: {names}", messages.WARNING)
         query = request.GET.urlencode()
         return HttpResponseRedirect(f"{request.path}?{query}" if query else request.path)
 

@@ -91,7 +91,7 @@ def _waited(task: Task, before: Attempt | None, until: datetime) -> Iterator[Par
     yield Part(task.created_at, due, "ground", f"not due for {duration((due - task.created_at).total_seconds())}")
     queued = task.queued_at if task.attempt <= 1 and task.queued_at and due < task.queued_at <= until else until
     yield Part(due, queued, "in-row", f"waited for {duration((queued - due).total_seconds())}")
-    yield Part(queued, until, "queued", f"in the broker for {duration((until - queued).total_seconds())}")
+    yield Part(queued, until, "queued", f"dispatched for {duration((until - queued).total_seconds())}")
 
 
 def _open(task: Task, attempts: Sequence[Attempt], now: datetime) -> Iterator[_Lane]:
@@ -108,7 +108,7 @@ def _open(task: Task, attempts: Sequence[Attempt], now: datetime) -> Iterator[_L
         ahead = f"next attempt in {duration((task.run_at - now).total_seconds())}" if task.run_at > now else ""
         said = ahead or f"waits for {duration((now - since).total_seconds())}"
         queued = task.queued_at if task.status == Status.QUEUED and task.queued_at else now
-        parts = [Part(since, queued, kind, said), Part(queued, now, "queued", "in the broker")]
+        parts = [Part(since, queued, kind, said), Part(queued, now, "queued", "dispatched")]
         yield _lane("Next", parts, said)
 
 

@@ -87,7 +87,7 @@ class JournalAdmin(ReadOnlyAdmin):
     """The journal of all doors."""
 
     state_field = None
-    empty_text = "Nobody has done anything yet."
+    empty_text = "No entries yet."
     no_match_text = "No entries match. Old entries are removed after KEEP_JOURNAL_SECONDS."
     list_display = (
         display("what", lambda entry: entry.verb),

@@ -107,7 +107,7 @@ class OperatedAdmin(ReadOnlyAdmin):
         if len(looked.found) > most:
             notes.append(f"More than {most:,} match: repeat the action for the rest.")
         if not looked.is_complete:
-            notes.append("Older ones were not looked at: repeat it after “Search older ones”.")
+            notes.append("Older rows were not searched: repeat the action after “Search older ones”.")
         self.message_user(request, " ".join(notes), messages.SUCCESS if done and not skipped else messages.WARNING)
         return None
 
@@ -117,7 +117,7 @@ class OperatedAdmin(ReadOnlyAdmin):
         criteria = {"list": ", ".join(confirmation.filters_of(self, request)) or "all"}
         looked = scan(verb.legal(rows).values_list("pk", flat=True), wanted=MOST_ROWS + 1)
         if not looked.is_complete:
-            criteria["looked"] = "not at older rows"
+            criteria["searched"] = "the newest rows only"
         try:
             plan = read_course(numbers_of(request), verb=verb.many, criteria=criteria)
         except CallboardError as refusal:

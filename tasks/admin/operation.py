@@ -48,7 +48,7 @@ _STATE = display("state", lambda operation: badge(operation.state, operation.get
 
 def _filter(operation: Operation) -> str:
     texts = [f"{name}: {value}" for name, value in operation.criteria.items()]
-    return shortened(", ".join(texts), 300) or "the rows that were chosen"
+    return shortened(", ".join(texts), 300) or "selected rows"
 
 
 def _by(operation: Operation) -> str:

@@ -15,7 +15,7 @@ def progress_of(operation: Operation) -> dict[str, Any]:
     runs = operation.verb in RUNNING_AGAIN
     noun = "dead letters" if operation.verb in ON_DEAD_LETTERS else "tasks"
     percent = None if operation.is_over else operation.stop_percent
-    stop_rule = f"Stops by itself when {percent} % of the canary, or of the last {STOP_WINDOW}, die again."
+    stop_rule = f"Stops automatically when {percent} % of the canary, or of the last {STOP_WINDOW} tasks, die again."
     return {
         "operation": operation,
         "operation_url": reverse("admin:callboard_operation_change", args=[operation.pk]),

@@ -1,4 +1,4 @@
-"""Schedule pages: what runs when, its last results; add, edit, pause, resume, run now, give back to the code."""
+"""Schedule pages: the next fires and last results; add, edit, pause, resume, run now, give back to the code."""
 
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
@@ -132,7 +132,7 @@ PAUSE = Verb(
     outcome="be paused",
     done="paused",
     permission=PAUSE_SCHEDULE.permission,
-    effect="It makes no tasks until it is resumed. Tasks that are there go on.",
+    effect="No tasks are submitted until it is resumed. Existing tasks still run.",
     condition="Only schedules that are not paused can be paused.",
     legal=lambda rows: rows.active(),
     run=one_by_one(lambda id, by: schedules.pause(id, by=by), refusals=_REFUSALS),
@@ -145,7 +145,7 @@ RESUME = Verb(
     outcome="be resumed",
     done="resumed",
     permission=PAUSE_SCHEDULE.permission,
-    effect="It fires again from now on. What it would have fired during the pause is left out.",
+    effect="It fires again from now on. Fires missed during the pause are skipped.",
     condition="Only paused schedules can be resumed.",
     legal=lambda rows: rows.paused(),
     run=one_by_one(lambda id, by: schedules.resume(id, by=by), refusals=_REFUSALS),
@@ -157,7 +157,7 @@ RUN = Verb(
     outcome="run now",
     done="run",
     permission=RUN_SCHEDULE.permission,
-    effect="One task is submitted at once, whether the schedule is paused or its last task still runs.",
+    effect="One task is submitted at once, even if the schedule is paused or its last task is still running.",
     condition="The actor must be declared and take the payload.",
     legal=lambda rows: rows,
     run=one_by_one(lambda id, by: schedules.run(id, by=by), refusals=_REFUSALS),
@@ -169,7 +169,7 @@ GIVE_BACK = Verb(
     outcome="be given back",
     done="given back to the code",
     permission=CHANGE_SCHEDULE.permission,
-    effect="It is again as code declares it; what was changed here is lost.",
+    effect="The schedule is again as the code declares it. Changes made here are lost.",
     condition="Only schedules that were taken over from code can be given back.",
     legal=lambda rows: rows.filter(taken_over_at__isnull=False),
     run=one_by_one(lambda id, by: schedules.give_back(id, by=by), refusals=_REFUSALS),
@@ -202,12 +202,12 @@ class ScheduleAdmin(OperatedAdmin):
         display("taken over", _taken_over_note),
         display("problem", lambda schedule: escape_invisible(schedule.problem) or EMPTY),
         display("next fires", _next_fires),
-        display_time("buffered_fire_at", label="waits for the last task"),
+        display_time("buffered_fire_at", label="buffered fire"),
         display("last results", _last_results),
         _count("skipped"),
         _count("missed"),
-        display_time("backfill_from", label="fills from"),
-        display_time("backfill_until", label="fills until"),
+        display_time("backfill_from", label="backfill from"),
+        display_time("backfill_until", label="backfill until"),
         display_json("declared", label="declared in code"),
         display_age("created_at"),
     )

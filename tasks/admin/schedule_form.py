@@ -35,10 +35,10 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
             "catch_up_window_seconds", "pause_after_failures",
         )  # fmt: skip
         help_texts = {
-            "options": f"Further fields of its tasks, as JSON: any of {', '.join(OPTIONS)}.",
+            "options": f"More fields of its tasks, as JSON: any of {', '.join(OPTIONS)}.",
             "cron": "Minute, hour, day of month, month, day of week; six fields begin with seconds. Or leave it empty "
             "and give an interval.",
-            "every_seconds": "An interval in place of cron.",
+            "every_seconds": "Seconds from one fire to the next, instead of cron.",
             "timezone": "A time zone of IANA such as Europe/Berlin, in which cron is read.",
             "jitter_seconds": "Tasks start up to this long after the fire.",
             "overlap": "What happens at a fire while the last task has not ended.",

@@ -75,7 +75,7 @@ RETRY_WORKFLOW = replace(
     name="retry_workflow",
     label="Retry workflow",
     effect="This acts on all tasks that dependencies link to this one. Those that died or were cancelled run again "
-    "with fresh retries, each after its parents; what was cancelled because a parent failed follows that parent.",
+    "with fresh retries, each after its parents. Tasks that a failed parent cancelled follow that parent.",
     condition="Only dead and cancelled tasks can run again, if their arguments still fit the actor.",
     legal=lambda rows: rows.retryable_with_workflow(),
     following=lambda rows: rows.cancelled_by_parents(),
@@ -86,11 +86,11 @@ SIGNAL = Verb(
     name="signal",
     label="Send signal",
     command="Send the signal to {}",
-    outcome="go on",
+    outcome="continue",
     done="sent the signal that it waits for",
     permission=SIGNAL_TASK.permission,
-    effect="The task goes on with your name and reason as the signal’s payload.",
-    condition="Only tasks that wait for a signal can get it here.",
+    effect="The task continues with your name and reason as the signal’s payload.",
+    condition="Only tasks that wait for a signal can be sent one.",
     legal=lambda rows: rows.waiting_for_signal(),
     run=one_by_one(send_awaited, refusals=(CallboardError,)),
 )
@@ -102,7 +102,7 @@ RUN_NOW = Verb(
     done="made due at once",
     permission=EDIT_TASK.permission,
     effect="The task no longer waits for its time. It starts when a worker is free.",
-    condition="Only pending tasks whose time has not come can run now. Retrying ones run again.",
+    condition="Only pending tasks that are not due yet can run now. For retrying tasks, use Run again.",
     legal=lambda rows: rows.early(),
     run=one_by_one(lambda id, by: lifecycle.edit(id, {"run_at": timezone.now()}, by=by), refusals=(CallboardError,)),
 )

@@ -34,7 +34,7 @@ def test_a_parameter_that_a_list_does_not_declare_is_left_out_with_a_sentence(ro
         assert (answer.status_code, answer["Location"]) == (302, list_of(model)), query
         page = root.get(answer["Location"])
         assert page.status_code == 200
-        assert any("no such filter" in message for message in messages_of(page)), query
+        assert any("filters were ignored" in message for message in messages_of(page)), query
 
 
 def test_declared_parameters_stay_when_others_are_left_out(root, life) -> None:

@@ -74,7 +74,7 @@ def test_attempts_that_overlap_are_in_lanes_of_their_own(root: Any, worker: Work
 
 def test_what_is_older_than_the_window_is_left_out(root: Any, worker: Worker) -> None:
     ran(worker, 2_000, 1_000)
-    assert "What its threads did" not in html(root.get(page_of(worker)))
+    assert "Thread activity" not in html(root.get(page_of(worker)))
 
 
 def test_a_worker_that_started_just_now_begins_with_its_start(root: Any, worker: Worker) -> None:
@@ -124,10 +124,10 @@ def test_only_who_may_see_tasks_sees_what_ran(django_user_model: Any, worker: Wo
     ran(worker, 100, 50)
     user = django_user_model.objects.create_user("bill", is_staff=True)
     user.user_permissions.add(_permission("view_worker"))
-    assert "What its threads did" not in html(browser_of(user).get(page_of(worker)))
+    assert "Thread activity" not in html(browser_of(user).get(page_of(worker)))
     user = django_user_model.objects.create_user("bea", is_staff=True)
     user.user_permissions.add(_permission("view_worker"), _permission("view_task"))
-    assert "What its threads did" in html(browser_of(user).get(page_of(worker)))
+    assert "Thread activity" in html(browser_of(user).get(page_of(worker)))
 
 
 def _permission(codename: str) -> Permission:
