@@ -11,7 +11,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
 
 from dlq.admin_edit import edit_view, may_edit
 from dlq.admin_export import export_view
@@ -24,6 +23,7 @@ from tasks.admin.filters import ActorFilter, ChipsFilter, KnownValuesFilter, Que
 from tasks.admin.formatting import (
     badge,
     count_text,
+    error_cell,
     escape_invisible,
     json_block,
     name_of_task,
@@ -49,7 +49,6 @@ MAX_COUNTED = 1_000
 #: Dead letters whose errors a search reads as the user sees them.
 MAX_SEARCHED = 1_000
 MAX_CAUSES = 20
-MAX_ERROR_LENGTH = 120
 
 
 class ResolutionFilter(ChipsFilter):
@@ -126,13 +125,6 @@ _RESOLUTION = display(
 _REASON = display("reason", lambda letter: letter.get_reason_display())
 
 
-def _error(letter: DeadLetter) -> str:
-    text = error_line(letter.error_type, letter.error_message)
-    return format_html(
-        '<span class="error-line" title="{}">{}</span>', escape_invisible(text[:500]), shortened(text, MAX_ERROR_LENGTH)
-    )
-
-
 REDRIVE = Verb(
     name="redrive",
     label="Re-drive",
@@ -195,7 +187,7 @@ class DeadLetterAdmin(OperatedAdmin):
         display("dead letter", lambda letter: task_cell(letter.actor, letter.pk)),
         _RESOLUTION,
         _REASON,
-        display("error", _error),
+        display("error", lambda letter: error_cell(error_line(letter.error_type, letter.error_message))),
         display("queue", lambda letter: escape_invisible(letter.queue)),
         display_age("died_at"),
     )

@@ -12,7 +12,6 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
 
 from dlq.admin_compare import compare_view
 from dlq.admin_edit import may_edit
@@ -29,6 +28,7 @@ from tasks.admin.formatting import (
     EMPTY,
     build_code,
     count_text,
+    error_cell,
     escape_invisible,
     json_block,
     relative_time,
@@ -58,7 +58,6 @@ from tasks.queries.deaths import MINUTES, MOST_LOOKED_AT, Curve
 from tasks.queries.scan import Scan
 from tasks.states import ObjectKind
 
-MAX_ERROR_LENGTH = 120
 #: How long "Snooze" lasts: the label and the seconds, if it is not until a new build.
 SNOOZES = {
     "hour": ("1 hour", 3600),
@@ -94,15 +93,6 @@ class OpenFilter(ChipsFilter):
         return rows.snoozed(now=now) if value == "snoozed" else rows
 
 
-def _cause(failure: Failure) -> str:
-    text = error_line(failure.error_type, failure.error_message)
-    return format_html(
-        '<span class="error-line" title="{}">{}</span>',
-        escape_invisible(text[:500]),
-        shortened(text, MAX_ERROR_LENGTH) or "No error",
-    )
-
-
 class InListOrder(CappedPaginator):
     """Keep the order of the list on its pages: keys of failures are hashes, so their order says nothing."""
 
@@ -123,7 +113,7 @@ class FailureAdmin(ReadOnlyAdmin):
     state_field = None
     empty_text = no_match_text = "No failures: no dead task needs a decision."
     list_display = (
-        display("cause", _cause),
+        display("cause", lambda failure: error_cell(error_line(failure.error_type, failure.error_message))),
         display("actor", lambda failure: escape_invisible(failure.actor)),
         display("open", lambda failure: count_text(max(failure.count("open"), 0))),
         display("deaths", lambda failure: count_text(failure.count("total"))),

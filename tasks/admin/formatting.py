@@ -15,8 +15,8 @@ from django.utils.html import format_html, format_html_join
 MAX_CHARACTERS = 16_000
 #: Tags in a row of a list, and the characters of each.
 MAX_TAGS, MAX_TAG_LENGTH = 3, 24
-#: The characters of an actor's name.
-MAX_NAME_LENGTH = 60
+#: The characters of an actor's name, and of an error in a row and in its tooltip.
+MAX_NAME_LENGTH, MAX_ERROR_LENGTH, MAX_ERROR_TOOLTIP = 60, 120, 500
 #: Of a build that is a commit's hash, and of any other.
 COMMIT_LENGTH, MAX_BUILD_LENGTH = 10, 30
 
@@ -59,6 +59,15 @@ def task_cell(actor: str, pk: Any) -> str:
         shortened(actor, MAX_NAME_LENGTH),
         pk,
         _end_of(pk),
+    )
+
+
+def error_cell(error: str) -> str:
+    """Show an error in a row, with more of it as its tooltip."""
+    return format_html(
+        '<span class="error-line" title="{}">{}</span>',
+        escape_invisible(error[:MAX_ERROR_TOOLTIP]),
+        shortened(error, MAX_ERROR_LENGTH) or "No error",
     )
 
 

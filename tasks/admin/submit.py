@@ -119,6 +119,7 @@ def page(model_admin: Any, request: HttpRequest) -> HttpResponse:
         "description": escape_invisible(specs[name].description),
         "original": original and {"name": model_admin.name_of(original), "url": model_admin.address_of(original.pk)},
         "json_url": "" if form.arguments == ["payload"] else f"?{request.GET.urlencode()}&json=1",
+        "reason": request.POST.get("reason", ""),
         "max_reason_length": LONGEST_REASON,
     }
     return TemplateResponse(request, "callboard/submit.html", {**context, **shown})

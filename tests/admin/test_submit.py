@@ -72,8 +72,9 @@ def test_a_task_is_submitted_and_the_journal_says_by_whom(root: Client) -> None:
 def test_bad_input_is_said_beside_its_field_and_submits_nothing(
     root: Client, fields: dict[str, str], beside: str, says: str
 ) -> None:
-    answer = submit(root, **fields)
+    answer = submit(root, reason="a try", **fields)
     page = html(answer)
+    assert 'value="a try"' in page
     (row,) = re.findall(
         rf'<div class="form-row errors">(?:(?!<div class="form-row).)*name="{re.escape(beside)}"', page, re.S
     )
