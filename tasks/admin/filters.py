@@ -31,6 +31,10 @@ class KnownValuesFilter(ABC, admin.SimpleListFilter):
     #: Whether it is shown as a row of links above the list.
     is_chips = False
 
+    def has_output(self) -> bool:
+        """Apply a given value also while there is none to offer: Django would leave the list unfiltered."""
+        return super().has_output() or self.value() is not None
+
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Apply the selected value."""
         value = self.value()

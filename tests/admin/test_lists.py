@@ -124,6 +124,7 @@ def test_a_search_for_nul_is_refused_without_an_error(root, life, model):
         ({"reason": "crash_loop", "resolution": "all"}, False),
         ({"actor": "act", "queue": "default", "resolution": "all"}, True),
         ({"cause": "0" * 32, "resolution": "all"}, False),
+        ({"cause": "x", "resolution": "all"}, False),
         ({"cause": "the letter's", "resolution": "all"}, True),
         ({"q": "as ASKED", "resolution": "all"}, True),
         ({"q": "runtimeerr", "resolution": "all"}, True),
