@@ -66,7 +66,7 @@ def numbers(hour: Series, now: datetime) -> list[dict[str, Any]]:
 
 
 def undecided(letters: str, url: str, hour: Series) -> dict[str, Any]:
-    """Write the number of dead letters that nobody has decided about."""
+    """Write the number of open dead letters."""
     died = hour.total(last=RECENT_MINUTES + 1).of(TaskOutcome.DEAD)
     return {
         "label": "Dead and undecided",

@@ -129,7 +129,7 @@ class WorkerStatusFilter(ChipsFilter):
 
 
 class TypedFilter(KnownValuesFilter):
-    """By an exact value that the user types or, of some, chooses; one that nothing can have finds nothing."""
+    """By an exact value, typed or chosen; one that the column cannot have finds nothing."""
 
     template = "callboard/typed_filter.html"
     read: Reader = staticmethod(text(255))
@@ -137,7 +137,7 @@ class TypedFilter(KnownValuesFilter):
     others: Sequence[tuple[str, str]] = ()
 
     def has_output(self) -> bool:
-        """Show it also while nothing can be chosen."""
+        """Show the text field also while nothing can be chosen."""
         return True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:

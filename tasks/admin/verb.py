@@ -11,7 +11,7 @@ from tasks.states import OperationVerb
 
 @dataclass(frozen=True)
 class Whole:
-    """What rows belong to and a verb acts on as a whole.
+    """The rows that belong together with one, as the tasks of a workflow do, and that a verb acts on as one.
 
     Parameters:
         name: as in "3 tasks of the {workflow} of act".
@@ -41,7 +41,7 @@ class Verb:
         run: applies the verb to the rows with these ids for this author; returns how many it changed.
         many: the operation that does it to all matches of a list; None does at most ``confirmation.MAX_AT_ONCE``.
         whole: what it acts on when it is asked for one row. Such a verb is not offered above lists.
-        following: of the rows of a whole, those that are not acted on and yet are not left alone.
+        following: keeps the rows of a whole that change later because of the verb, though it does not act on them.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Verb:
     following: Callable[[Any], Any] | None = None
 
     def is_offered(self, row: Any, rows: Any) -> bool:
-        """Tell whether the page of a row has its button: a whole that is too large to look through has.
+        """Tell whether a row's page has its button; it has one for a whole that is too large to look through.
 
         Parameters:
             rows: all rows, to choose from.

@@ -25,7 +25,7 @@ class ViewersZoneMiddleware:
             return self._get_response(request)
 
     def process_view(self, request: HttpRequest, *_: Any, **__: Any) -> None:
-        """Choose the zone; the API's times are UTC whoever asks."""
+        """Choose the zone; the API's times are always UTC."""
         found = request.COOKIES.get(COOKIE, "")
         if not found or request.resolver_match is None or "admin" not in request.resolver_match.app_names:
             return

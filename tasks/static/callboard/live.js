@@ -23,7 +23,7 @@
         const selection = window.getSelection();
         return document.querySelector(HELD) !== null
             || (canHover.matches && document.querySelector(POINTED_AT) !== null)
-            // What somebody has typed would be gone.
+            // Typed text would be lost.
             || [...document.querySelectorAll(".live input:not([type=checkbox]), .live textarea")].some((field) => field.value !== field.defaultValue)
             || (selection !== null && !selection.isCollapsed);
     };
