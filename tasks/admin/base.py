@@ -93,6 +93,10 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def annotate(self, rows: list[Any]) -> None:
         """Add data from other tables to the rows of one page."""
 
+    def shared_context(self, request: HttpRequest, row: Any) -> Mapping[str, Any]:
+        """Return the template context that the pages of all kinds of rows share."""
+        return {}
+
     def page_context(self, request: HttpRequest, row: Any) -> Mapping[str, Any]:
         """Return the template context of a row's page beyond its fields."""
         return {}
@@ -140,7 +144,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if row and self.has_view_permission(request, row):
             self.annotate([row])
             names = {"row_name": self.name_of(row), "subtitle": escape_invisible(str(row))}
-            context = {**names, "summary": self._summary(row), **self.page_context(request, row)}
+            shared = self.shared_context(request, row)
+            context = {**names, "summary": self._summary(row), **shared, **self.page_context(request, row)}
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     def history_view(

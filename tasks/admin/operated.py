@@ -1,6 +1,6 @@
 """Admin pages with verbs: every change is a POST, confirmed, permitted, and recorded in the journal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.contrib import messages
@@ -51,16 +51,10 @@ class OperatedAdmin(ReadOnlyAdmin):
             if not verb.whole
         }
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def shared_context(self, request: HttpRequest, row: Any) -> Mapping[str, Any]:
         """Add the buttons and the operator log."""
-        pk = unquote(object_id)
-        added = {
-            "verb_buttons": self._verb_buttons(request, self.get_object(request, pk)),
-            "operator_log": operator_log.entries_of(request, self.kind, pk) if self.has_operator_log else [],
-        }
-        return super().change_view(request, object_id, form_url, {**added, **(extra_context or {})})
+        log = operator_log.entries_of(request, self.kind, str(row.pk)) if self.has_operator_log else []
+        return {"verb_buttons": self._verb_buttons(request, row), "operator_log": log}
 
     def verb_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
         """Ask for confirmation, or run the verb on one row, or its whole, and go back to its page."""
@@ -147,8 +141,6 @@ class OperatedAdmin(ReadOnlyAdmin):
             raise BadRequest("until: expected a key") from error
 
     def _verb_buttons(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
-        if row is None:
-            return []
         rows = self._rows()
         return [
             {
