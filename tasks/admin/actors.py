@@ -16,11 +16,14 @@ from tasks.admin.formatting import EMPTY, duration, escape_invisible, json_block
 from tasks.admin.times import time_lines
 from tasks.contract.access import VIEW_DEAD_LETTER, VIEW_TASK, Caller
 from tasks.contract.actors import actor_as_dict, submittable_by
+from tasks.contract.fields import InvalidValue, text
 from tasks.queries.stats import Tally, Window, by_actor, series
 from tasks.registry import ActorSpec
 from tasks.submission import FIELDS, Seconds
 
 MAX_NAME_LENGTH = 80
+
+_read_name = text(255)
 
 
 def urls_of(site: AdminSite) -> list[URLPattern]:
@@ -71,6 +74,10 @@ def _row(name: str, spec: ActorSpec | None, tally: Tally) -> dict[str, Any]:
 def _actor(request: HttpRequest, name: str) -> dict[str, Any]:
     if not request.user.has_perm(VIEW_TASK.permission):
         raise PermissionDenied
+    try:
+        _read_name(name)
+    except InvalidValue as error:
+        raise Http404 from error
     window = _window(request)
     spec = next((one for one in registry.all_specs() if one.name == name), None)
     points = series(window, actor=name, with_times=True)

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from tasks import lifecycle
-from tasks.admin.formatting import escape_invisible
+from tasks.admin.formatting import escape_invisible, shortened
 from tasks.admin.operator_log import author_of
 from tasks.admin.payload_fields import PREFIX, JsonField, option_fields, payload_fields
 from tasks.admin.refusals import add_refusal
@@ -103,7 +103,9 @@ def page(model_admin: Any, request: HttpRequest) -> HttpResponse:
     }
     if name not in specs:
         choices = [(one, escape_invisible(one)) for one in sorted(specs)]
-        return TemplateResponse(request, "callboard/submit.html", {**context, "actors": choices, "unknown": name})
+        return TemplateResponse(
+            request, "callboard/submit.html", {**context, "actors": choices, "unknown": shortened(name, 80)}
+        )
     as_json = "json" in request.GET
     form = SubmitForm(request.POST or None, spec=specs[name], copied=copied, as_json=as_json)
     if request.method == "POST" and (task := _submitted(request, form, caller, original)):

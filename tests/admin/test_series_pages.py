@@ -123,6 +123,11 @@ def test_an_actor_of_an_earlier_release_is_shown_while_it_has_statistics(root: C
     assert "Not declared in this release" in html(root.get(address, {"window": "1h"}))
 
 
+@pytest.mark.parametrize("odd", ["%00", "%ff", "%ED%A0%80", "x" * 10_000])
+def test_what_cannot_be_the_name_of_an_actor_is_not_found(root: Client, worker: Any, odd: str) -> None:
+    assert root.get(f"{reverse('admin:callboard_actors')}{odd}/").status_code == 404
+
+
 def test_actors_need_the_permission_to_see_tasks(worker: Any) -> None:
     browser = browser_of(User.objects.create_user("nobody", is_staff=True))
     assert browser.get(reverse("admin:callboard_actors")).status_code == 403
