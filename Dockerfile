@@ -10,7 +10,7 @@ RUN python -m venv --without-pip /venv \
  && python -m pip --python /venv/bin/python install --no-cache-dir --only-binary :all: --requirement requirements.txt
 
 FROM python:${PYTHON}-slim
-# The folders are where volumes come: an empty volume takes over who may write there.
+# Mount points of the volumes: an empty volume takes over the owner of the folder.
 RUN useradd --system --user-group --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin callboard \
  && install -d -o callboard -g callboard -m 0755 /secrets/app /secrets/postgres /secrets/redis /secrets/rabbitmq /secrets/grafana \
     /credentials
