@@ -17,7 +17,7 @@ def extract_source(source: str) -> list[int]:
 
 @dramatiq.actor(max_retries=0)
 def transform_source(source: str) -> dict[str, Any]:
-    """Add up what was extracted. The first attempt for the south fails, so that there is something to repair."""
+    """Add up the extracted rows. The first attempt for the south fails, so that there is something to repair."""
     if source == "south" and current.attempt() == 1:
         raise ConnectionError("the exchange rates of the south are not there yet")
     (extracted,) = current.parents()

@@ -1,4 +1,4 @@
-"""Nine tasks: the load waits for four transformations, and each of them for its extraction."""
+"""Nine tasks: the load waits for four transformations, each of which waits for its extraction."""
 
 from examples.etl.actors import SOURCES
 from tasks.lifecycle import DependsOn, Submission, submit_many

@@ -1,4 +1,4 @@
-"""A report of each day, made on the morning after; days that were missed are made up for."""
+"""A report of each day, made on the morning after, also of days that were missed."""
 
 import csv
 import os
@@ -18,7 +18,7 @@ from tasks.models import Task
     schedule={
         "nightly-report": {
             "schedule": "0 6 * * * Europe/Berlin",
-            # A week without a scheduler is made up for, one report after another.
+            # After up to a week without a scheduler, all missed reports are made, one after another.
             "catch_up": "all",
             "catch_up_window_seconds": 7 * 86_400,
             "overlap": "skip",
@@ -28,8 +28,8 @@ from tasks.models import Task
     max_retries=5,
 )
 def nightly_report() -> dict[str, object]:
-    """Count the tasks of the day before the fire by actor and status, and write them to a file of that day."""
-    # Not the clock: a run may be late, be a retry, or fill a day of last month.
+    """Count the tasks of the day before the fire by actor and status, and write the counts to a file of that day."""
+    # Not the clock: the run may be late, a retry, or the backfill of a day of last month.
     fire = current.scheduled_at()
     if fire is None:
         raise ValueError("expected a schedule to submit this; use `callboard schedules run nightly-report`")
@@ -43,8 +43,8 @@ def nightly_report() -> dict[str, object]:
 
 
 def _write(path: Path, rows: list[tuple[object, ...]]) -> None:
-    """Write a file in one step: a second attempt replaces it, and nobody sees half of one."""
+    """Write a file in one step: a second attempt replaces it, and nobody sees a half-written one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile("w", dir=path.parent, delete=False, newline="") as file:
         csv.writer(file).writerows(rows)
-    os.replace(file.name, path)  # noqa: PTH105 - of a name, not of a path
+    os.replace(file.name, path)  # noqa: PTH105 - file.name is a str

@@ -1,4 +1,4 @@
-"""A report for each night, also for those in which nothing ran."""
+"""A report for each night, also for nights without a scheduler."""
 
 from tasks.lifecycle import schedules
 from tasks.models import Schedule, Task

@@ -1,1 +1,1 @@
-"""An import that goes on where it stood, whatever ends its worker."""
+"""An import that continues where it stopped, however its worker ends."""

@@ -4,7 +4,7 @@ from examples.resumable_import.actors import import_users
 from tasks.models import Task
 
 WATCH = """\
-manage.py callboard workers list                       # kill -9 one of the PIDs, as often as you like
+manage.py callboard workers list                       # kill -9 the PID that runs it, once or twice
 manage.py callboard tasks show {import}                # progress, log lines, and an attempt for each kill"""
 
 

@@ -7,7 +7,7 @@ import dramatiq
 
 Currency = Literal["EUR", "USD", "CHF"]
 
-#: To how many cents an amount is rounded.
+#: Amounts are rounded to a multiple of so many cents.
 ROUNDING: dict[str, int] = {"EUR": 1, "USD": 1, "CHF": 5}
 
 

@@ -1,4 +1,4 @@
-"""What people, releases and the code did in the shop: the journal, an operation, schedules, and the workers."""
+"""The acts of people and releases in the shop: the journal, an operation, schedules, and the workers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tasks.models import Journal, Operation, OperationItem, Schedule, Worker
 from tasks.states import Door, ItemState, ObjectKind, OperationState, OperationVerb, Resolution, Status, WorkerStatus
 
 ADA, GRACE = "ada", "grace"
-#: Those of the first release, of the one with the bug, and of the one without it.
+#: The first release, the one with the bug, and the one with the fix.
 BUILDS = ("shop-1", "shop-2", "shop-3")
 MADE_UP = "made up for the demo"
 CANARIES = 10
@@ -38,7 +38,7 @@ def workers(now: datetime, since: datetime, rng: Random) -> list[Worker]:
 
 
 def add_schedules(since: datetime, lives: Sequence[Life]) -> None:
-    """Add the schedules of which the tasks are, as if they had fired since then."""
+    """Add the schedules that made some of the tasks, as if they had existed since then."""
     for work in WORK:
         if not work.every:
             continue
@@ -52,7 +52,7 @@ def add_schedules(since: datetime, lives: Sequence[Life]) -> None:
         Schedule.objects.filter(pk=schedule.pk).update(
             created_at=since, failures_since=since, last_fire_at=last and last.created_at, last_task_id=last and last.pk
         )
-    # So long ago, as the rest of it.
+    # `add()` has dated the entries now, because that is when it ran.
     Journal.objects.filter(verb="add", by=GRACE).update(at=since)
 
 
@@ -96,7 +96,7 @@ def incident(shop: Shop) -> Iterator[Journal]:
 
 @dataclass
 class Redriven:
-    """An operation on dead letters, with its items and what the journal has of it."""
+    """An operation on dead letters, with its items and its entries in the journal."""
 
     operation: Operation
     items: list[OperationItem]

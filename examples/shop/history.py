@@ -1,4 +1,4 @@
-"""Fill an empty stack with the shop's last day: made up, and written as no program of yours should write."""
+"""Fill an empty stack with the shop's last day, straight into the tables; real programs submit tasks instead."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from django.db.models.expressions import DatabaseDefault
 
 from dlq.fingerprint import own_frame
 from dlq.models import DeadLetter, Failure
-from examples.shop import actors as actors  # The schedules are of these.
+from examples.shop import actors as actors  # Declares them, because schedules need declared actors.
 from examples.shop import acts
 from examples.shop.lives import TAG, Life, Shop
 from examples.shop.work import SPAN, WORK, starts
@@ -30,7 +30,7 @@ ABOUT = f"All of it is made up; its tasks have the tag {TAG!r}."
 
 #: Statistics outlive the tasks.
 STATISTICS = timedelta(days=7)
-#: The leader keeps rows of a minute for so long; older ones are of ten minutes.
+#: The leader merges rows of a minute into rows of ten minutes after this time.
 _FINE = timedelta(hours=3)
 
 _Key = tuple[int, datetime, str, str, str]
@@ -41,7 +41,7 @@ def fill(seed: int = 1) -> dict[str, int]:
     """Write the history; return how many rows of each kind.
 
     Parameters:
-        seed: the same one draws the same day.
+        seed: the same seed draws the same day.
 
     Raises:
         CallboardError: the stack is not empty.

@@ -1,4 +1,4 @@
-"""The lives of the shop's tasks: rows as they look after it, of tasks, attempts and dead letters."""
+"""The lives of the shop's tasks: the rows of tasks, attempts and dead letters that they leave."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,12 +12,12 @@ from tasks.models import Attempt, Task, Worker
 from tasks.models.ids import first_id_at
 from tasks.states import AttemptOutcome, DeathReason, Resolution, Status
 
-#: All that is made up has it.
+#: Of every made-up task.
 TAG = "demo"
 
 
 def id_at(at: datetime, rng: Random) -> UUID:
-    """Make an id as a task gets it at that time."""
+    """Make the id that a task would have got at that time."""
     return UUID(int=first_id_at(at).int | 7 << 76 | rng.getrandbits(12) << 64 | 2 << 62 | rng.getrandbits(62))
 
 
@@ -33,14 +33,14 @@ class Life:
 
 @dataclass
 class Shop:
-    """The shop at one moment: what is random, its workers, and what was wrong when."""
+    """The shop at one moment: its workers, and the chances by which its tasks fail."""
 
     now: datetime
     rng: Random
     workers: list[Worker]
 
     def live(self, work: Work, at: datetime) -> Life | None:
-        """Run a task that was due then; None if it would still run now."""
+        """Live through a task that became due then; return None if it would still be running."""
         life = Life(self._submitted(work, at))
         due = at
         while life.task.status in {Status.PENDING, Status.RETRYING} and due < self.now:
@@ -50,7 +50,7 @@ class Shop:
         return life
 
     def succeed(self, life: Life, *, start: datetime, due: datetime, seconds: float) -> None:
-        """Let the next attempt of a task succeed."""
+        """End the next attempt of a task as a success."""
         self._end(life, start=start, due=due, seconds=seconds, outcome=AttemptOutcome.SUCCEEDED)
         task = life.task
         task.status, task.finished_at, task.error = Status.SUCCEEDED, life.attempts[-1].finished_at, ""
@@ -66,7 +66,7 @@ class Shop:
         )  # fmt: skip
 
     def _try(self, life: Life, work: Work, due: datetime) -> bool:
-        """Run the next attempt; tell whether it has ended by now."""
+        """Make the next attempt; return whether it has ended by now."""
         start = self._open_from(work, due + timedelta(seconds=self.rng.expovariate(5.0)))
         seconds = work.seconds * self.rng.lognormvariate(0, 0.5)
         if start + timedelta(seconds=seconds) > self.now:
@@ -79,7 +79,7 @@ class Shop:
         return True
 
     def _open_from(self, work: Work, start: datetime) -> datetime:
-        """Move a start out of the time in which its queue was paused."""
+        """Move a start to the end of the pause if its queue was paused then."""
         is_paused = work.queue == "payments" and self.now - PAUSED < start < self.now - RESUMED
         return self.now - RESUMED + timedelta(seconds=self.rng.uniform(0, 40)) if is_paused else start
 
@@ -87,7 +87,7 @@ class Shop:
         is_bad = self.now - DEPLOYED < start < self.now - FIXED
         if is_bad and task.payload.get("currency") == "CHF":
             return BUG
-        # Who fails by chance is likely to fail again.
+        # A task that has failed by chance is likely to fail again.
         share = work.failing if not task.failures else max(work.failing, 0.3)
         return work.cause if work.failing and self.rng.random() < share else None
 

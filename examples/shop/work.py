@@ -1,4 +1,4 @@
-"""What the shop does all day: how often each actor runs, for how long, and what goes wrong."""
+"""The work of the shop: how often each actor runs, for how long, and how it fails."""
 
 import math
 from collections.abc import Callable
@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-#: Of the history: less than KEEP_SUCCEEDED_SECONDS, after which tasks are pruned.
+#: The length of the history: less than KEEP_SUCCEEDED_SECONDS, after which tasks are pruned.
 SPAN = timedelta(hours=23)
-#: Before now.
+#: How long before now each of these happened.
 DEPLOYED, PAUSED, RESUMED, FIXED, CANARY = (timedelta(minutes=minutes) for minutes in (55, 45, 40, 18, 12))
 CURRENCIES = ("EUR", "USD", "CHF")
 
@@ -19,7 +19,7 @@ class Cause:
     """Why an attempt fails.
 
     Parameters:
-        frame: file, line and function of the innermost frame, and the line itself.
+        frame: file, line number, function and source line of the innermost frame.
     """
 
     error_type: str
@@ -48,14 +48,14 @@ BROKEN = Cause("ValueError", "the image is truncated", ("shop/photos.py", 40, "r
 
 @dataclass(frozen=True)
 class Work:
-    """What one actor does.
+    """The work of one actor.
 
     Parameters:
         per_hour: tasks in a busy hour.
-        seconds: of a usual run.
+        seconds: the duration of a usual run.
         failing: the share of runs that fail by chance, with ``cause``.
-        delay: between submission and ``run_at``.
-        every: the schedule that makes its tasks, as a cron expression; empty: customers make them.
+        delay: the time between submission and ``run_at``.
+        every: the cron expression of the schedule that makes its tasks; empty: customers make them.
     """
 
     actor: str
@@ -99,7 +99,7 @@ WORK = (
 
 
 def starts(work: Work, *, since: datetime, until: datetime, rng: Random) -> list[datetime]:
-    """Draw when the tasks of an actor become due: as its schedule says, or more by day than by night."""
+    """Draw the times at which an actor's tasks become due: those of its schedule, or more by day than by night."""
     step = timedelta(hours=1) / work.per_hour
     if work.every:
         first = since.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
