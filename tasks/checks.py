@@ -30,7 +30,7 @@ from tasks.setting import declared
 
 #: The most database sessions of a process. A worker and the api need one more for each of their threads
 #: (``tests/acceptance/test_session_counts.py`` counts them).
-SCHEDULER_SESSIONS = 10
+SCHEDULER_SESSIONS = 11
 SUPERVISOR_SESSIONS = 2
 WORKER_SESSIONS = 7
 API_SESSIONS = 5
