@@ -180,7 +180,7 @@ class Supervisor:
                 log.error("cannot start a worker process; trying again", error=str(error), wait_seconds=wait_seconds)
 
     def _is_short(self) -> bool:
-        """Tell whether a process is missing, in the place of one that retires or as the successor of an outdated one."""
+        """Tell whether a process is missing: the successor of one that retires, or of an outdated one."""
         taking = self._taking()
         wanted = self._processes + any(child in taking for child in self._outdated)
         return len(taking) < wanted and len(self._children) < MOST_PER_PLACE * self._processes
