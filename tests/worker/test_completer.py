@@ -354,8 +354,8 @@ def test_a_completer_whose_call_took_long_has_not_stalled_when_it_ends(desk, com
         stalls.append(desk.completer.stalled_for)
 
     complete.append(take_long)
-    monkeypatch.setattr(module.metrics, "count_error", look)
-    monkeypatch.setattr(module.failpoints, "reach", lambda name: look() if name == "after_completion" else None)
+    monkeypatch.setattr("tasks.telemetry.metrics.count_error", look)
+    monkeypatch.setattr("tasks.testing.failpoints.reach", lambda name: look() if name == "after_completion" else None)
     desk.end(desk.run())
     desk.write()
     assert stalls[0] < 10
