@@ -6,9 +6,9 @@ WITH of_board AS (
          unnest(ARRAY['SUBMITTED', 'SUCCEEDED', 'RETRYING', 'DEAD']) AS outcome,
          LATERAL (SELECT 'actor_' || lpad(number::text, 2, '0') AS actor) AS named
 ), period AS (
-    -- As the leader folds them: minutes of three hours, ten minutes of three days, then hours.
+    -- As the leader folds them: minutes of the last two hours, ten minutes of the last day, then hours.
     SELECT span, statement_timestamp() - number * span * interval '1 s' AS at
-    FROM (VALUES (60, 0, 180), (600, 19, 432), (3600, 73, 1440)) AS kept (span, first, last),
+    FROM (VALUES (60, 0, 129), (600, 13, 156), (3600, 27, 1440)) AS kept (span, first, last),
          generate_series(first, last) AS number
 )
 INSERT INTO callboard_taskstat (span_seconds, start, actor, queue, outcome, count, run_seconds, waits, runs)

@@ -22,8 +22,9 @@ PAUSE_TIMES, LONGEST_PAUSE_SECONDS = 2, 0.2
 #: Between two passes over the table.
 REST_SECONDS = 60.0
 
-#: Rows of minutes tell the last hours, those of ten minutes the last days.
-KEEP_MINUTES_SECONDS, KEEP_TEN_MINUTES_SECONDS = 3 * HOUR, 3 * DAY
+#: Pages show the last hour by minutes and compare it with the one before and the same of yesterday. Longer would cost
+#: each look at a day or a week hundreds of rows of each actor.
+KEEP_MINUTES_SECONDS, KEEP_TEN_MINUTES_SECONDS = 2 * HOUR + TEN_MINUTES, DAY + 2 * HOUR
 
 
 class Pruner(Loop):
