@@ -28,7 +28,7 @@ ROWS = 4_000_000
 OWNERS = 20
 #: The page of the API's lists that is asked for beside the newest, with 50 rows on each.
 DEEP_PAGE = 1_000
-LAST_PAGE_OF_ADMIN = 200
+LAST_PAGE_OF_ADMIN = 100
 TASKS, DLQ = "/api/v1/tasks", "/api/v1/dlq"
 TASK_PAGES, LETTER_PAGES = "/admin/callboard/task/", "/admin/dlq/deadletter/"
 

@@ -15,8 +15,8 @@ from tasks.admin.formatting import count_text
 from tasks.models import ListedQuerySet, made_at
 from tasks.queries.scan import Scan, scan
 
-#: Counting stops here: an exact count of millions of rows takes seconds, and nobody needs it.
-MAX_COUNTED = 10_000
+#: Counting stops here: an exact count of millions of rows takes seconds, and nobody turns so many pages.
+MAX_COUNTED = 5_000
 #: The parameter that leads to older rows: the list begins behind this key.
 BEFORE_VAR = "before"
 

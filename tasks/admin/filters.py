@@ -274,12 +274,10 @@ def ended_between(start: datetime, seconds: int) -> str:
     return f"{int(start.timestamp())}-{seconds}"
 
 
-class EndedFilter(admin.SimpleListFilter):
+class EndedFilter(KnownValuesFilter):
     """By when an attempt ended. Only the bars of charts link here."""
 
     title = parameter_name = "ended"
-    template = "callboard/filter.html"
-    is_chips = False
     #: It finds so many of the newest tasks, and looks through so many seconds.
     MOST, LONGEST_SECONDS = 2_000, 86_400
 
@@ -290,13 +288,11 @@ class EndedFilter(admin.SimpleListFilter):
             return []
         return [(value, f"{local(found[0], '%a %d %b %H:%M %Z')}, {duration((found[1] - found[0]).total_seconds())}")]
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Any]:
+    def filtered(self, rows: TaskQuerySet, value: str) -> QuerySet[Task]:
         """Keep tasks of which an attempt ended in that time."""
-        found = self._range(self.value() or "")
-        if found is None:
-            return queryset  # type: ignore[no-any-return]
-        ids = ended_in(*found, most=self.MOST)
-        return queryset.filter(pk__in=ids).served_by("attempts", Q(pk__in=ids))  # type: ignore[no-any-return]
+        found = self._range(value)
+        ids = ended_in(*found, most=self.MOST) if found else []
+        return rows.filter(pk__in=ids).served_by("attempts", Q(pk__in=ids))
 
     def _range(self, value: str) -> tuple[datetime, datetime] | None:
         found = re.fullmatch("([0-9]{1,10})-([0-9]{1,5})", value)
