@@ -31,7 +31,8 @@ _WITHOUT_INDEX = frozenset({Status.SUCCEEDED})
 _PENDING = f"""
 SELECT 'PENDING', pending.number, pending.number >= %(cap)s
 FROM (
-    SELECT count(*) AS number FROM (SELECT FROM callboard_task WHERE status = 'RETRYING' LIMIT {RETRYING_CAP}) AS counted
+    SELECT count(*) AS number
+    FROM (SELECT FROM callboard_task WHERE status = 'RETRYING' LIMIT {RETRYING_CAP}) AS counted
 ) AS retrying
 CROSS JOIN LATERAL (
     SELECT CASE
