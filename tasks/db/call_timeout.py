@@ -62,7 +62,7 @@ _lock = threading.Lock()
 #: By thread.
 _calls: dict[int, _Call] = {}
 #: When each thread's last bounded block ended; thread ids are used again.
-_ended: dict[int, float] = {}
+_ended: dict[int | None, float] = {}
 _watcher: threading.Thread | None = None
 _to_cancel: SimpleQueue[Any] = SimpleQueue()
 
@@ -73,12 +73,13 @@ def stalled_seconds(thread_id: int | None, *, since: float) -> float:
     It is 0 in a bounded block, which has a time-out, and counts from the end of the last one. Takes no lock.
 
     Parameters:
+        thread_id: None if the thread has not started.
         since: by ``time.monotonic()``.
     """
     # In this order: a block notes its end before it is over.
     if thread_id in _calls:
         return 0.0
-    return max(0.0, time.monotonic() - max(since, _ended.get(thread_id or 0, since)))
+    return max(0.0, time.monotonic() - max(since, _ended.get(thread_id, since)))
 
 
 def left_seconds() -> float | None:

@@ -9,7 +9,7 @@ from tasks.states import DUE, Status
 
 #: Counting a status or a queue stops here.
 COUNT_CAP = 10_000
-#: So many tasks that wait for a retry are counted to find the number of those that wait otherwise.
+#: RETRYING tasks are counted up to here to find the number of PENDING ones.
 RETRYING_CAP = 100_000
 #: The newest tasks among which the statuses without an index are counted.
 NEWEST_TASKS = 100_000

@@ -117,7 +117,7 @@ class Supervisor:
             self._reap()
             self._start_missing()
             self._forks.start_missing()
-            self._reload()
+            self._replace_outdated()
             self._report()
             self._look_for_gone()
             time.sleep(TICK_SECONDS)
@@ -155,8 +155,8 @@ class Supervisor:
     def _on_reload(self, _number: int, _frame: object) -> None:
         self._is_asked_to_reload = True
 
-    def _reload(self) -> None:
-        """Let the next outdated process retire once its successor works, which is there before."""
+    def _replace_outdated(self) -> None:
+        """Let the next outdated process retire once its successor works."""
         if self._is_asked_to_reload:
             self._is_asked_to_reload = False
             self._outdated = list(self._children)

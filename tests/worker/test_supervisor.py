@@ -90,7 +90,7 @@ class Stage:
         self.supervisor._end_hung()
         self.supervisor._reap()
         self.supervisor._start_missing()
-        self.supervisor._reload()
+        self.supervisor._replace_outdated()
         self.supervisor._report()
         self.supervisor._look_for_gone()
 
@@ -304,6 +304,17 @@ def retire(stage: Stage, place: int) -> None:
     child.recorder.retire()
 
 
+def replace_second(stage: Stage) -> None:
+    """Replace the second of two processes, whose successor has been started."""
+    work(stage)
+    stage.round()
+    retire(stage, 1)
+    stage.round()
+    work(stage)
+    stage.round()
+    assert [process.signals for process in stage.processes] == [[signal.SIGHUP]] * 2 + [[]] * 2
+
+
 def test_a_reload_replaces_the_processes_one_after_another(stage) -> None:
     stage.round()
     work(stage)
@@ -322,13 +333,7 @@ def test_a_reload_replaces_the_processes_one_after_another(stage) -> None:
     stage.round()
     assert second.signals == [], "the second successor does not work yet"
     assert len(stage.processes) == 4
-    work(stage)
-    stage.round()
-    retire(stage, 1)
-    stage.round()
-    work(stage)
-    stage.round()
-    assert [process.signals for process in stage.processes] == [[signal.SIGHUP]] * 2 + [[]] * 2
+    replace_second(stage)
 
 
 def test_worn_processes_are_replaced_one_after_another_as_well(stage) -> None:
@@ -344,13 +349,7 @@ def test_worn_processes_are_replaced_one_after_another_as_well(stage) -> None:
     retire(stage, 0)
     stage.round()
     stage.round()
-    work(stage)
-    stage.round()
-    retire(stage, 1)
-    stage.round()
-    work(stage)
-    stage.round()
-    assert [process.signals for process in stage.processes] == [[signal.SIGHUP]] * 2 + [[]] * 2
+    replace_second(stage)
 
 
 def test_a_worn_process_goes_on_while_no_successor_can_start(stage) -> None:
