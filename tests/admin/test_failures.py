@@ -180,7 +180,8 @@ def test_a_page_names_builds_and_snoozes_until_a_new_one(operator, db):
     die(worker, build="v41")
     failure = Failure.objects.get()
     page = html(operator.get(page_of(failure)))
-    assert re.search(r'in build <code title="v41">v41</code>, first seen <time[^>]*>[^<]*</time> in the same build<', page)
+    seen = r'in build <code title="v41">v41</code>, first seen <time[^>]*>[^<]*</time> in the same build<'
+    assert re.search(seen, page)
     die(worker, build="v42")
     page = html(operator.get(page_of(failure)))
     assert re.search(r">v42</code>, first seen <time[^>]*>[^<]*</time> in build <code[^>]*>v41</code>", page)
