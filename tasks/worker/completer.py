@@ -46,7 +46,10 @@ class Completer:
         self._locked: list[Entry] = []
         self._next_try = 0.0
         self._progress_monotonic = time.monotonic()
-        self._changed = threading.Condition()
+        #: How many outcomes have left ``_waiting``.
+        self._written = 0
+        lock = threading.RLock()
+        self._changed, self._wrote = threading.Condition(lock), threading.Condition(lock)
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="completer", daemon=True)
 
@@ -63,6 +66,15 @@ class Completer:
                 self._progress_monotonic = time.monotonic()
             self._waiting.append(entry)
             self._changed.notify()
+
+    def flush(self) -> bool:
+        """Wait until the outcomes of all ended runs are written, except those of locked rows.
+
+        Returns False if that takes longer than a worker's lease; the worker then has other troubles.
+        """
+        with self._wrote:
+            last = self._written + len(self._waiting)
+            return self._wrote.wait_for(lambda: self._written >= last, conf.WORKER_LEASE_SECONDS)
 
     @property
     def is_full(self) -> bool:
@@ -132,6 +144,8 @@ class Completer:
         still_locked = self._write(entries)
         with self._changed:
             del self._waiting[: len(batch)]
+            self._written += len(batch)
+            self._wrote.notify_all()
             self._locked = [*self._locked[len(locked) :], *still_locked]
         self._next_try = time.monotonic() + LOCKED_PAUSE_SECONDS if self._locked else 0.0
         left = {id(execution) for execution, _ in still_locked}

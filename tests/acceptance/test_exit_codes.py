@@ -34,7 +34,8 @@ def test_a_task_that_ends_its_process_with_any_exit_code_dies_as_crash_loop(rig:
     assert_died_as_crash_loop(rig, poison)
     rows = {row.id: row for row in rig.database.snapshot().tasks}
     assert {(rows[one].status, rows[one].crashes) for one in neighbours} == {("SUCCEEDED", 0)}
-    # An outcome that was not written yet is lost with the process, so its task runs again.
+    # At the first crash, an outcome that was not written yet is lost with the process, so its task runs again. Before
+    # a task that has seen a crash starts, the outcomes of ended runs are written.
     runs = rig.runs()
     assert max(runs[one] for one in neighbours) <= 2
 

@@ -311,6 +311,42 @@ def test_a_stop_that_takes_too_long_returns_false(desk, complete) -> None:
     assert statuses() == [Status.SUCCEEDED]
 
 
+def test_a_flush_returns_when_the_runs_that_had_ended_are_written(desk, complete) -> None:
+    goes_on = threading.Event()
+    returned: list[tuple[bool, int]] = []
+
+    def wait(outcomes: Sequence[Outcome]) -> list[Moved]:
+        goes_on.wait(20)
+        return STOCK(outcomes)
+
+    complete.append(wait)
+    desk.end(desk.run(), result=1)
+    desk.completer.start()
+    wait_until(lambda: not complete, what="the first write to begin")
+    desk.end(desk.run(), result=1)
+    flush = threading.Thread(target=lambda: returned.append((desk.completer.flush(), desk.completer.backlog)))
+    flush.start()
+    flush.join(0.1)
+    assert flush.is_alive()
+    goes_on.set()
+    flush.join(10)
+    assert returned == [(True, 0)]
+    assert statuses() == [Status.SUCCEEDED] * 2
+
+
+def test_a_flush_waits_no_longer_than_a_lease_and_for_no_locked_row(desk, complete, settings, monkeypatch) -> None:
+    settings.WORKER_LEASE_SECONDS = 1
+    monkeypatch.setattr(module, "LOCKED_PAUSE_SECONDS", 1)
+    # A row that stays RUNNING although it was to be written is locked.
+    complete.append(lambda _: [])
+    desk.end(desk.run(), result=1)
+    assert desk.completer.flush() is False
+    desk.completer.start()
+    assert desk.completer.flush() is True
+    assert desk.completer.backlog == 1
+    desk.write()
+
+
 def test_a_completer_with_too_many_waiting_outcomes_is_full(desk, monkeypatch) -> None:
     monkeypatch.setattr(module, "MOST_WAITING", 2)
     desk.end(desk.run(), result=1)

@@ -1,5 +1,6 @@
 """Quarantined tasks: each runs alone, and other tasks and other processes go on."""
 
+import threading
 from typing import Any
 
 from tasks import lifecycle
@@ -51,6 +52,23 @@ def test_no_quarantined_task_starts_while_the_outcome_of_another_is_decided(manu
     manual.consumer.ack(manual.next())
     assert started == [None]
     manual.next()
+
+
+def test_a_quarantined_task_starts_when_the_outcomes_of_ended_runs_are_written(manual) -> None:
+    # If it crashes the process, an outcome that is not written is lost, and its task runs again.
+    neighbour = submit(priority=7)
+    manual.publish(neighbour, crashed_task())
+    manual.consumer.ack(manual.next())
+    alone = manual.next().execution
+    seen: list[str] = []
+    thread = threading.Thread(target=lambda: [manual.inflight.start(alone), seen.append(status(neighbour))])
+    thread.start()
+    thread.join(0.1)
+    assert thread.is_alive()
+    manual.runtime.completer.start()
+    thread.join(10)
+    assert manual.runtime.completer.stop(10)
+    assert seen == [Status.RETRYING]
 
 
 def test_quarantined_tasks_that_wait_are_put_back_when_the_worker_drains_or_loses_its_lease(manual) -> None:
