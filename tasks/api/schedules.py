@@ -169,7 +169,7 @@ class ScheduleBackfill(ApiView):
         by, limit = author_of(request, take_reason(body)), SubmissionLimit(caller)
         asked = read_range(body)
         count = schedules.backfill(schedule.pk, start=asked["starts_at"], end=asked["ends_at"], by=by, admit=limit)
-        schedule.refresh_from_db()
+        schedule = _find(request, schedule_id)
         return Response({"fires": count, "schedule": _written(request, schedule)}, headers=limit.headers)
 
 
@@ -199,7 +199,8 @@ def _written(request: Request, schedule: Schedule) -> dict[str, Any]:
 
 
 def _answer(request: Request, schedule: Schedule) -> Response:
-    schedule.refresh_from_db()
+    # Somebody may have removed it in the meantime.
+    schedule = find_schedule(caller_of(request), str(schedule.pk))
     return Response(_written(request, schedule), headers={"ETag": _etag(schedule)})
 
 

@@ -44,5 +44,5 @@ class WorkerDetail(ApiView):
         """Ask a worker to finish its running tasks and stop; the answer is 202 until it has stopped, then 200."""
         worker = find(Worker.objects.all(), worker_id, kind="worker")
         workers.ask_to_drain([worker.pk], by=read_author(request))
-        worker.refresh_from_db()
+        worker = find(Worker.objects.all(), worker_id, kind="worker")
         return Response(worker_as_dict(worker), status=200 if worker.status == WorkerStatus.GONE else 202)

@@ -113,8 +113,8 @@ def _as_dict(call: Call, schedule: Schedule) -> dict[str, Any]:
 
 
 def _answer(call: Call, schedule: Schedule) -> Mapping[str, Any]:
-    schedule.refresh_from_db()
-    return {"schedule": _as_dict(call, schedule)}
+    # Somebody may have removed it in the meantime.
+    return {"schedule": _as_dict(call, contract.find_schedule(call.caller, str(schedule.pk)))}
 
 
 METHODS = {

@@ -33,8 +33,7 @@ def drain_worker(call: Call, asked: Values) -> Mapping[str, Any]:
     """Ask a worker to finish its running tasks and stop."""
     worker = _find(asked)
     workers.ask_to_drain([worker.pk], by=call.author(asked))
-    worker.refresh_from_db()
-    return {"worker": worker_as_dict(worker)}
+    return {"worker": worker_as_dict(_find(asked))}
 
 
 def _find(asked: Values) -> Worker:

@@ -266,6 +266,20 @@ def test_a_removed_schedule_leaves_its_tasks(root) -> None:
     assert_problem(root.get(f"{PATH}/{schedule.pk}"), 404)
 
 
+@pytest.mark.parametrize(
+    ("verb", "path", "body"),
+    [
+        ("pause", "/pause", {}),
+        ("resume", "/resume", {}),
+        ("backfill", "/backfill", {"starts_at": "2026-01-01T00:00:00Z", "ends_at": "2026-01-02T00:00:00Z"}),
+    ],
+)
+def test_a_schedule_that_is_removed_beside_a_verb_is_not_found(root, monkeypatch, verb, path, body) -> None:
+    schedule = make_schedule()
+    monkeypatch.setattr(schedules, verb, lambda pk, **_: schedules.remove(pk))
+    assert_problem(root.send(f"{PATH}/{schedule.pk}{path}", body), 404, code="not_found")
+
+
 def test_payloads_are_masked_for_those_who_do_not_own_them_and_keep_their_secrets(root) -> None:
     schedule = make_schedule(actor="login", payload={"user": "ada", "password": "hunter2"})
     answer = root.get(f"{PATH}/{schedule.pk}").json()

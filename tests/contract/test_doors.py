@@ -11,7 +11,7 @@ from django.db import Error, OperationalError
 from tasks import lifecycle
 from tasks.contract import authentication, rate_limit
 from tasks.contract.rate_limit import MemoryBuckets
-from tasks.lifecycle import NewBatch, batches
+from tasks.lifecycle import NewBatch, batches, workers
 from tasks.models import ApiToken, Journal, Queue, Task, Worker
 from tasks.states import Door, Scope, Status
 from tests import factories
@@ -333,6 +333,13 @@ def test_workers_are_listed_and_drained(door: Any, staff: Caller, worker: Any) -
     assert door.worker(staff, worker.pk).body["running"] == [str(task.pk)]
     assert door.drain(staff, worker.pk).body["status"] == "DRAINING"
     assert_refused(door.drain(staff, "x"), "not_found")
+
+
+def test_a_worker_that_is_deleted_beside_its_drain_is_not_found(
+    door: Any, staff: Caller, worker: Any, monkeypatch
+) -> None:
+    monkeypatch.setattr(workers, "ask_to_drain", lambda *_, **__: Worker.objects.all().delete())
+    assert_refused(door.drain(staff, worker.pk), "not_found")
 
 
 def test_statistics_are_read(door: Any, staff: Caller, worker: Any) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tasks.lifecycle import schedules
 from tasks.models import Operation, Schedule, Task
 from tasks.rpc.generated import failure_pb2, operation_pb2, schedule_pb2, task_pb2
 from tests import factories
@@ -58,6 +59,14 @@ def test_an_edit_of_another_version_is_refused(staff: Caller) -> None:
     removal = schedule_pb2.RemoveScheduleRequest(id=str(schedule.pk), version=2**62)
     assert call("ScheduleService/RemoveSchedule", removal, staff).code == "version_mismatch"
     assert Schedule.objects.exists()
+
+
+def test_a_schedule_that_is_removed_beside_an_edit_is_not_found(staff: Caller, monkeypatch) -> None:
+    schedule = factories.make_schedule()
+    monkeypatch.setattr(schedules, "edit", lambda pk, *_, **__: schedules.remove(pk))
+    definition = schedule_pb2.ScheduleDefinition(timezone="Europe/Berlin")
+    asked = schedule_pb2.EditScheduleRequest(id=str(schedule.pk), schedule=definition)
+    assert call("ScheduleService/EditSchedule", asked, staff).code == "not_found"
 
 
 def test_a_failure_that_is_not_there_is_not_changed(staff: Caller) -> None:

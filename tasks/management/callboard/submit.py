@@ -142,6 +142,7 @@ def _await_end(task: Task, *, seconds: float) -> Task:
 
     Raises:
         CommandError: the task has not ended in time; it continues.
+        NotFound: it was deleted.
     """
     deadline = time.monotonic() + seconds
     pause = _SHORTEST_POLL_SECONDS
@@ -150,7 +151,7 @@ def _await_end(task: Task, *, seconds: float) -> Task:
             raise CommandError(f"{_described(task)} after {seconds:g} s; it continues", returncode=TIMED_OUT)
         time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
         pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
-        task.refresh_from_db()
+        task = lists.find(Task.objects.all(), task.pk)
     return task
 
 

@@ -206,12 +206,12 @@ def _workflow(task_id: UUID) -> Workflow:
 
 def _cancel_workflow(task_id: UUID, by: Author) -> str:
     lifecycle.cancel_workflow(workflows.whole(_workflow(task_id)), by=by)
-    return str(Task.objects.only("status").get(pk=task_id).status)
+    return str(lists.find(Task.objects.only("status"), task_id).status)
 
 
 def _retry_workflow(task_id: UUID, by: Author) -> str:
     lifecycle.retry_workflow(workflows.whole(_workflow(task_id)), by=by)
-    return str(Task.objects.only("status").get(pk=task_id).status)
+    return str(lists.find(Task.objects.only("status"), task_id).status)
 
 
 def as_dict(task: Task, *, sees: Sees, forecast: Forecast | None = None) -> dict[str, Any]:

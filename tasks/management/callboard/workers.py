@@ -88,5 +88,4 @@ def _drain(worker_id: UUID, by: Author) -> str:
     worker = lists.find(Worker.objects.all(), worker_id)
     if not workers.ask_to_drain([worker.pk], by=by):
         raise IllegalTransition("drain", status=worker.status, detail=f"cannot drain a worker that is {worker.status}")
-    worker.refresh_from_db()
-    return worker.status
+    return lists.find(Worker.objects.all(), worker_id).status
