@@ -105,7 +105,7 @@ class OperatedAdmin(ReadOnlyAdmin):
         self.message_user(request, " ".join(notes), messages.SUCCESS if done and not skipped else messages.WARNING)
         return None
 
-    def _begin(self, request: HttpRequest, rows: Any, verb: Verb) -> HttpResponse:
+    def _begin(self, request: HttpRequest, rows: Any, verb: Verb) -> HttpResponse | None:
         """Make an operation of all matches: the leader does it, and its page shows how far it has come."""
         assert verb.many
         criteria = {"list": ", ".join(confirmation.filters_of(self, request)) or "all"}
@@ -115,7 +115,8 @@ class OperatedAdmin(ReadOnlyAdmin):
         try:
             plan = read_course(numbers_of(request), verb=verb.many, criteria=criteria)
         except CallboardError as refusal:
-            raise BadRequest(faults_of(refusal)) from refusal
+            self.message_user(request, f"Nothing was begun: {faults_of(refusal)}", messages.ERROR)
+            return None
         operation = operations.begin(plan, looked.found, by=operator_log.author_of(request))
         self.message_user(request, f"{self.counted(operation.total)} will {verb.outcome}.", messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:callboard_operation_change", args=[operation.pk]))

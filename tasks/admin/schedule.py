@@ -5,8 +5,8 @@ from datetime import datetime, tzinfo
 from itertools import islice
 from typing import Any
 
-from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -25,6 +25,7 @@ from tasks.admin.formatting import (
 )
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.operator_log import author_of
+from tasks.admin.refusals import faults_of
 from tasks.admin.schedule_form import ScheduleForm
 from tasks.admin.verb import Verb, one_by_one
 from tasks.contract.access import (
@@ -38,7 +39,7 @@ from tasks.contract.access import (
 )
 from tasks.contract.schedules import last_tasks
 from tasks.contract.sight import Lens, sight_of
-from tasks.errors import IllegalTransition, InvalidTask, NotFound
+from tasks.errors import CallboardError, IllegalTransition, InvalidTask, NotFound
 from tasks.lifecycle import schedules
 from tasks.models import Schedule, Task
 from tasks.states import ObjectKind, Status
@@ -223,7 +224,7 @@ class ScheduleAdmin(OperatedAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show the form's fields, but no payload to those from whom it is hidden."""
         hidden = {"payload"} if obj is not None and obj.payload is None else set()
-        return [(None, {"fields": [name for name in ScheduleForm.Meta.fields if name not in hidden]})]
+        return [(None, {"fields": [name for name in (*ScheduleForm.Meta.fields, "version") if name not in hidden]})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Fix the name of one that code declares."""
@@ -260,10 +261,18 @@ class ScheduleAdmin(OperatedAdmin):
             row.last_tasks = list(visible(last_tasks(row), Caller(request.user), VIEW_TASK)[:MAX_SHOWN])
         return row
 
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the page, or save; say so if somebody changed something between the form's check and the verb."""
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except CallboardError as refusal:
+            self.message_user(request, f"Nothing was saved: {faults_of(refusal)}", messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
         """Call the verb; it checks once more, under a lock."""
         by, values = author_of(request), dict(form.cleaned_data)
         if change:
-            schedules.edit(obj.pk, values, by=by)
+            schedules.edit(obj.pk, values, version=form.checked_version, by=by)
         else:
             obj.pk = schedules.add(values.pop("name"), values, owner_id=request.user.pk, by=by).pk

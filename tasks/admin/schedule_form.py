@@ -25,8 +25,12 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
 
     #: The user who fills it in; the admin sets it.
     user: Any = None
+    #: The version of the stored schedule that the change was checked with.
+    checked_version: int | None = None
 
     actor = forms.ChoiceField()
+    #: The version that the user saw.
+    version = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
     class Meta:
         model = Schedule
@@ -55,6 +59,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["version"].initial = self.instance.version
         for name in {"starts_at", "ends_at"} & {*self.fields}:
             self.fields[name].help_text = f"In the zone {timezone.get_current_timezone_name()}."
         # The current one stays on offer: it may be missing from the code while a deploy lasts, or closed to the API.
@@ -69,13 +74,13 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
         given = {name: value for name, value in (super().clean() or {}).items() if value not in (None, "")}
         if self.errors:
             return given
-        options = given.pop("options", {})
+        version, options = given.pop("version", None), given.pop("options", {})
         if not isinstance(options, dict) or not {*options} <= {*OPTIONS}:
             raise forms.ValidationError({"options": f"Expected an object with any of {', '.join(OPTIONS)}."})
         times: dict[str, Any] = {name: given[name].isoformat() for name in ("starts_at", "ends_at") if name in given}
         try:
             name, definition = read_schedule({"name": self.instance.name, **options, **given, **times})
-            return self._checked({"name": name, **definition})
+            return self._checked({"name": name, **definition}, version=version)
         except NotAllowed as refusal:
             message = f"You may not {ADD_SCHEDULE.words}: leave actor and payload as they are."
             raise forms.ValidationError(message) from refusal
@@ -83,18 +88,23 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
             add_refusal(self, refusal, parts_of=dict.fromkeys(OPTIONS, "options"))
             return given
 
-    def _checked(self, change: dict[str, Any]) -> dict[str, Any]:
+    def _checked(self, change: dict[str, Any], *, version: int | None) -> dict[str, Any]:
         """Check what the schedule would be, and leave out what the user does not see or only sends back.
 
         Raises:
             InvalidTask: with one error per field.
             NotAllowed: other work would run, and the user may not add schedules.
             NotFound: the schedule was removed.
+            ValidationError: somebody has changed it since the user opened it.
         """
         caller, before = Caller(self.user), Schedule()
         if not self.instance._state.adding:
             # As it is stored: the form's own has the payload as the user sees it.
             before = find_schedule(caller, str(self.instance.pk))
+            if version not in (None, before.version):
+                message = "Somebody has changed this schedule since you opened it. Open it again to see its values."
+                raise forms.ValidationError(message)
+            self.checked_version = before.version
             if "payload" not in self.fields:
                 del change["payload"]
             lens = Lens(sight_of(caller)(before.owner_id), before)

@@ -81,6 +81,38 @@ def test_a_name_is_taken_once(root) -> None:
     assert "already exists" in html(add(root))
 
 
+def test_an_edit_of_what_somebody_else_has_changed_is_refused(root) -> None:
+    schedule = make_schedule()
+    assert 'name="version" value="1"' in html(root.get(page_of(schedule)))
+    schedules.edit(schedule.pk, {"cron": "5 * * * *"})
+    assert "Somebody has changed this schedule" in html(edit(root, schedule, cron="6 * * * *", version="1"))
+    schedule.refresh_from_db()
+    assert (schedule.cron, schedule.version) == ("5 * * * *", 2)
+    edit(root, schedule, cron="6 * * * *", version="2")
+    schedule.refresh_from_db()
+    assert (schedule.cron, schedule.version) == ("6 * * * *", 3)
+
+
+def test_what_happens_between_the_check_of_a_form_and_its_verb_is_said(root, monkeypatch) -> None:
+    first, second = make_schedule("first"), make_schedule("second")
+    stock_add, stock_edit = schedules.add, schedules.edit
+    happens: list[Any] = [
+        lambda: stock_add("taken", second.definition),
+        lambda: stock_add("weekdays", second.definition),
+        lambda: stock_edit(first.pk, {"cron": "5 * * * *"}),
+        lambda: schedules.remove(second.pk),
+    ]
+    monkeypatch.setattr(schedules, "add", lambda *args, **given: [happens.pop(0)(), stock_add(*args, **given)][1])
+    monkeypatch.setattr(schedules, "edit", lambda *args, **given: [happens.pop(0)(), stock_edit(*args, **given)][1])
+    assert "there is a schedule 'taken'" in messages_of(edit(root, first, name="taken"))[0]
+    answer = root.post(reverse("admin:callboard_schedule_add"), FORM, follow=True)
+    assert "there is a schedule 'weekdays'" in messages_of(answer)[0]
+    assert "at version 2" in messages_of(edit(root, first, cron="6 * * * *"))[0]
+    assert "there is no schedule" in messages_of(edit(root, second, cron="6 * * * *"))[0]
+    assert not happens
+    assert (Schedule.objects.get(pk=first.pk).name, Schedule.objects.filter(cron="6 * * * *").count()) == ("first", 0)
+
+
 def test_an_edit_takes_a_declared_schedule_over_visibly_and_a_button_gives_it_back(root) -> None:
     schedule = make_schedule(is_declared=True)
     assert "Code</span>" in html(root.get(list_of(Schedule)))
