@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Exists, OuterRef
+
 from dlq.models import DeadLetter
 from tasks.contract import dead_letters, fields, journal, tasks
 from tasks.contract.access import (
@@ -145,8 +147,11 @@ def undo(operation: Operation, *, caller: Caller | None, by: Author) -> Operatio
     if caller is not None:
         caller.require(RESTORE_DEAD_LETTER)
         letters = visible(letters, caller, VIEW_DEAD_LETTER)
-    discarded = operation.items.filter(state=ItemState.MOVED).values("row_id")
-    ids = list(letters.filter(pk__in=discarded).newest_first().values_list("pk", flat=True))
+    # What somebody has restored and discarded again since stays discarded.
+    discarded = operation.items.filter(
+        state=ItemState.MOVED, row_id=OuterRef("pk"), moved_at__gte=OuterRef("resolved_at")
+    )
+    ids = list(letters.filter(Exists(discarded)).newest_first().values_list("pk", flat=True))
     plan = Plan(verb=OperationVerb.RESTORE, criteria={"undo_of": str(operation.pk)}, failure=operation.failure)
     return operations.begin(plan, ids, by=by)
 

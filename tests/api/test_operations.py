@@ -187,6 +187,17 @@ def test_a_discard_is_undone_by_an_operation(staff, letters) -> None:
     assert DeadLetter.objects.open().count() == len(letters) - 1
 
 
+def test_an_undo_leaves_what_was_discarded_again_since(staff, letters) -> None:
+    id = _discard_all(staff, letters)
+    again, restored, *rest = letters
+    lifecycle.restore_many([again.pk, restored.pk])
+    lifecycle.discard(again.pk)
+    begun = _post(staff, f"{URL}/{id}/undo").json()
+    assert begun["total"] == len(rest)
+    lifecycle.step_operation(begun["id"], **factories.make_lead())
+    assert {*DeadLetter.objects.open()} == {restored, *rest}
+
+
 def test_only_a_discard_that_has_ended_is_undone(staff, letters) -> None:
     running = _post(staff, verb="discard", ids=[str(letters[0].pk)], preview=True).json()["id"]
     redrive = _post(staff, verb="redrive", ids=[str(letters[1].pk)]).json()["id"]
