@@ -1,5 +1,7 @@
 """pause, resume: an operator stops the dispatch of a queue, and starts it again."""
 
+from django.db import transaction
+
 from tasks.db.statements import fetch
 from tasks.errors import NotFound
 from tasks.lifecycle.journal import UNKNOWN, Author, entries
@@ -27,6 +29,7 @@ RETURNING id
 """
 
 
+@transaction.atomic
 def pause(name: str, *, by: Author = UNKNOWN) -> Queue:
     """Stop dispatching a queue, and take back its tasks that no worker has claimed; running tasks go on.
 
@@ -36,7 +39,7 @@ def pause(name: str, *, by: Author = UNKNOWN) -> Queue:
         NotFound: no such queue.
     """
     queue = _find(name)
-    # The pause comes first, so that no dispatcher dispatches again what is taken back.
+    # The pause comes first, so that no dispatcher dispatches again what is taken back: it skips a queue that is locked.
     if fetch(_PAUSE, {"name": name, **by.parameters}):
         log.info("queue paused; its tasks wait", queue=name, by=by.name, taken_back=take_back(name))
     queue.refresh_from_db()

@@ -1,14 +1,16 @@
 """pause, resume: nothing of a paused queue reaches a worker, whatever was in the broker already."""
 
 import pytest
+from django.db import OperationalError
 
 from tasks import lifecycle
 from tasks.broker import notifier
 from tasks.errors import NotFound
 from tasks.lifecycle import queues
-from tasks.models import Queue
+from tasks.models import Journal, Queue
 from tasks.states import Status
 from tests.factories import dispatch, dispatch_due, make_task, submit
+from tests.worker.manual import fails_once
 
 pytestmark = pytest.mark.django_db
 
@@ -43,6 +45,18 @@ def test_pausing_twice_keeps_the_first_time(worker) -> None:
     first = queues.pause("default").paused_at
     assert first is not None
     assert queues.pause("default").paused_at == first
+
+
+def test_a_queue_is_not_paused_if_its_tasks_cannot_be_taken_back(worker, monkeypatch) -> None:
+    task = make_task(Status.QUEUED)
+    fails_once(monkeypatch, queues, "take_back", OperationalError("statement timeout"))
+    with pytest.raises(OperationalError):
+        queues.pause("default")
+    assert Queue.objects.get(pk="default").paused_at is None
+    assert not Journal.objects.exists()
+    queues.pause("default")
+    task.refresh_from_db()
+    assert task.status == Status.PENDING
 
 
 def test_resuming_wakes_the_dispatcher_when_it_has_committed(
