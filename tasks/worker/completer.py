@@ -67,14 +67,14 @@ class Completer:
             self._waiting.append(entry)
             self._changed.notify()
 
-    def flush(self) -> bool:
-        """Wait until the outcomes of all ended runs are written, except those of locked rows.
+    def flush(self, timeout: float) -> bool:
+        """Wait until the outcomes that wait now are written, except those of locked rows.
 
-        Returns False if that takes longer than a worker's lease; the worker then has other troubles.
+        Returns False if that takes longer than ``timeout`` seconds.
         """
         with self._wrote:
             last = self._written + len(self._waiting)
-            return self._wrote.wait_for(lambda: self._written >= last, conf.WORKER_LEASE_SECONDS)
+            return self._wrote.wait_for(lambda: self._written >= last, timeout)
 
     @property
     def is_full(self) -> bool:

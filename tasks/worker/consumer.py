@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
 from dramatiq.broker import Consumer, MessageProxy
-from dramatiq.middleware import TimeLimitExceeded
+from dramatiq.middleware import Shutdown, TimeLimitExceeded
 from dramatiq.worker import ConsumerThread
 
 from tasks import lifecycle
@@ -107,6 +107,7 @@ class ClaimingConsumer(Consumer):
         #: Whether a reply of the broker was lost, so that it may count hints as taken that never arrived here.
         self._is_in_doubt = False
         self._isolation = Isolation(inflight)
+        inflight.before_start = self._before_start
 
     def __next__(self) -> ClaimedMessage | None:
         """Return a claimed task, or None after a moment without one."""
@@ -126,6 +127,15 @@ class ClaimingConsumer(Consumer):
         """Hand over the outcome of a message that a hook has failed, which is its last."""
         message.execution.reject(dramatiq_internals.exception_of(message))
         self._end(message.execution)
+
+    def _before_start(self, execution: Execution) -> None:
+        if execution.claimed.crashes:
+            # It may crash this process as well, and a run whose outcome is not written by then is repeated. A longer
+            # wait would outlive the lease.
+            self._completer.flush(conf.WORKER_LEASE_SECONDS / 2)
+        if self._drain.is_stopping or not self._heartbeat.has_lease:
+            # The running tasks have been interrupted already, and another worker may have this one.
+            self._interrupter.interrupt(execution, Shutdown)
 
     def _end(self, execution: Execution) -> None:
         execution.capture_failure(None)

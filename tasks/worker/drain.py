@@ -1,4 +1,8 @@
-"""The drain: the process stops claiming, and ends once it holds nothing."""
+"""The drain: the process stops claiming, and ends once it holds nothing.
+
+The heartbeat begins it when somebody asked for it, and the consumer heeds it. A process that has reached the limits of
+``WORKER_MAX_TASKS`` or ``WORKER_MAX_MEMORY_MB`` asks here for a successor.
+"""
 
 import os
 import signal
@@ -30,7 +34,8 @@ class Drain:
         self._inflight, self._interrupter, self._recorder = inflight, interrupter, recorder
         self._is_requested = False
         self._signalled_monotonic: float | None = None
-        self._is_heard = False
+        #: Whether the process has begun to stop; its running tasks have been told.
+        self.is_stopping = False
 
     @property
     def has_begun(self) -> bool:
@@ -86,12 +91,12 @@ class Drain:
 
     def heard(self) -> None:
         """Note that the process has begun to stop."""
-        self._is_heard = True
+        self.is_stopping = True
 
     @property
     def is_ignored(self) -> bool:
         """Whether the process was told to end and goes on: an actor has made it ignore the signal."""
-        if self._signalled_monotonic is None or self._is_heard:
+        if self._signalled_monotonic is None or self.is_stopping:
             return False
         return time.monotonic() - self._signalled_monotonic > SIGNAL_SECONDS
 

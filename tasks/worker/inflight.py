@@ -59,8 +59,8 @@ class Inflight:
         self._last_start = time.monotonic()
         #: Called after an actor has told something; a worker process writes it.
         self.reported: Callable[[Execution], None] = lambda _: None
-        #: Called before the start of a task that has seen a crash; a worker process writes the outcomes of ended runs.
-        self.flush: Callable[[], object] = lambda: None
+        #: Called in the thread that is about to run a task; the consumer sets it.
+        self.before_start: Callable[[Execution], None] = lambda _: None
 
     def __len__(self) -> int:
         return len(self._held)
@@ -106,11 +106,9 @@ class Inflight:
 
     def start(self, execution: Execution) -> None:
         """Note that a thread is about to run a task."""
-        if execution.claimed.crashes:
-            # It may crash this process as well, and a run whose outcome is not written by then is repeated.
-            self.flush()
         self._unstarted.pop(execution.key, None)
         self._last_start = time.monotonic()
+        self.before_start(execution)
         self._recorder.start(execution.key, execution.at(None))
 
     def end(self, execution: Execution) -> None:

@@ -62,7 +62,6 @@ class WorkerRuntime:
         self.interrupter = Interrupter()
         self.drain = Drain(self.inflight, self.interrupter, self._recorder)
         self.completer = Completer(self.inflight)
-        self.inflight.flush = self.completer.flush
         self.reporter = Reporter(self.inflight.worker_id)
         self.inflight.reported = self.reporter.note
         self.heartbeat = Heartbeat(self.inflight, self.interrupter, self.completer, self.drain)

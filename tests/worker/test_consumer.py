@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import InterfaceError, OperationalError
+from dramatiq.middleware import Shutdown
 
 from tasks import lifecycle
 from tasks.errors import BrokerUnavailable
@@ -164,6 +165,24 @@ def test_hints_of_a_lost_reply_are_released_once_the_worker_is_idle(manual, monk
     assert next(manual.consumer) is None
     assert next(manual.consumer) is None
     assert released == [manual.runtime.served]
+
+
+@pytest.mark.parametrize("how", ["its lease is over", "it was declared gone", "it stops"])
+def test_no_task_starts_when_others_may_have_it_or_the_process_stops(manual, how: str) -> None:
+    ran: list[bool] = []
+    manual.publish(submit())
+    execution = manual.next().execution
+    match how:
+        case "its lease is over":
+            manual.runtime.heartbeat._trusted_until = 0
+        case "it was declared gone":
+            manual.runtime.heartbeat.is_gone = True
+        case "it stops":
+            manual.runtime.drain.heard()
+    manual.inflight.start(execution)
+    with pytest.raises(Shutdown):
+        execution.run(lambda: ran.append(True), manual.runtime.interrupter, is_async=False)
+    assert not ran
 
 
 def test_a_worker_without_a_lease_claims_nothing_and_puts_back_what_waits(manual) -> None:

@@ -123,9 +123,9 @@ def recorder() -> Recorder:
     return Recorder()
 
 
-def held(recorder: Any, **fields: Any) -> tuple[Inflight, Execution]:
+def held(recorder: Any) -> tuple[Inflight, Execution]:
     inflight = Inflight(new_id(), threads=2, recorder=recorder)
-    execution = Execution(imagine_claim(**fields), claimed_monotonic=0.0)
+    execution = Execution(imagine_claim(), claimed_monotonic=0.0)
     inflight.hold([execution])
     return inflight, execution
 
@@ -142,12 +142,13 @@ def test_a_task_is_held_until_its_outcome_is_written_and_keeps_its_slot_until_th
     assert recorder.calls == ["start", "end", "forget"]
 
 
-@pytest.mark.parametrize("crashes", [0, 1, 2])
-def test_only_a_task_that_has_seen_a_crash_waits_for_the_outcomes_of_ended_runs(recorder, crashes: int) -> None:
-    inflight, execution = held(recorder, crashes=crashes)
-    inflight.flush = recorder.flush
+def test_a_task_that_is_about_to_start_is_neither_waiting_nor_running_yet(recorder) -> None:
+    inflight, execution = held(recorder)
+    seen: list[Any] = []
+    inflight.before_start = lambda one: seen.append((one, inflight.unstarted, [*recorder.calls]))
     inflight.start(execution)
-    assert recorder.calls == (["flush", "start"] if crashes else ["start"])
+    assert seen == [(execution, 0, [])]
+    assert recorder.calls == ["start"]
 
 
 def test_a_message_that_never_started_can_end(recorder) -> None:

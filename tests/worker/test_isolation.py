@@ -3,7 +3,10 @@
 import threading
 from typing import Any
 
+import pytest
+
 from tasks import lifecycle
+from tasks.conf import conf
 from tasks.lifecycle import workers
 from tasks.states import Status
 from tasks.worker import isolation
@@ -69,6 +72,17 @@ def test_a_quarantined_task_starts_when_the_outcomes_of_ended_runs_are_written(m
     thread.join(10)
     assert manual.runtime.completer.stop(10)
     assert seen == [Status.RETRYING]
+
+
+@pytest.mark.parametrize("crashes", [0, 1, 2])
+def test_only_a_task_that_has_seen_a_crash_waits_for_the_outcomes_of_others(manual, monkeypatch, crashes: int) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(manual.runtime.completer, "flush", waits.append)
+    manual.publish(crashed_task(crashes))
+    message = next(manual.consumer) or manual.next()
+    manual.inflight.start(message.execution)
+    # Shorter than the lease, or the task would start when another worker has it.
+    assert waits == ([conf.WORKER_LEASE_SECONDS / 2] if crashes else [])
 
 
 def test_quarantined_tasks_that_wait_are_put_back_when_the_worker_drains_or_loses_its_lease(manual) -> None:
