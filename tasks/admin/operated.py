@@ -115,7 +115,7 @@ class OperatedAdmin(ReadOnlyAdmin):
         try:
             plan = read_course(numbers_of(request), verb=verb.many, criteria=criteria)
         except CallboardError as refusal:
-            self.message_user(request, f"Nothing was begun: {faults_of(refusal)}", messages.ERROR)
+            self.message_user(request, f"Nothing was begun: {faults_of(refusal)}.", messages.ERROR)
             return None
         operation = operations.begin(plan, looked.found, by=operator_log.author_of(request))
         self.message_user(request, f"{self.counted(operation.total)} will {verb.outcome}.", messages.SUCCESS)

@@ -266,7 +266,9 @@ class ScheduleAdmin(OperatedAdmin):
         try:
             return super().changeform_view(request, *args, **kwargs)
         except CallboardError as refusal:
-            self.message_user(request, f"Nothing was saved: {faults_of(refusal)}", messages.ERROR)
+            if request.method != "POST":
+                raise
+            self.message_user(request, f"Nothing was saved: {faults_of(refusal)}.", messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:

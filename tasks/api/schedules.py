@@ -21,6 +21,7 @@ from tasks.contract.access import (
     PAUSE_SCHEDULE,
     RUN_SCHEDULE,
     VIEW_SCHEDULE,
+    find,
 )
 from tasks.contract.filters import filtered
 from tasks.contract.journal import take_reason
@@ -29,6 +30,7 @@ from tasks.contract.rate_limit import SubmissionLimit
 from tasks.contract.schedules import (
     FILTERS,
     PREVIEW,
+    check_given_back,
     checked_change,
     find_schedule,
     gives_back,
@@ -99,6 +101,7 @@ class ScheduleDetail(ApiView):
         schedule, body = _find(request, schedule_id), read_object(request)
         by = author_of(request, take_reason(body))
         if gives_back(body):
+            check_given_back(schedule, caller=caller_of(request))
             schedules.give_back(schedule.pk, version=version_in(request), by=by)
             return _answer(request, schedule)
         return self._edit(request, schedule, read_change(body, schedule=schedule, caller=caller_of(request)), by=by)
@@ -111,8 +114,10 @@ class ScheduleDetail(ApiView):
 
     @staticmethod
     def _edit(request: Request, schedule: Schedule, change: dict[str, Any], *, by: Any) -> Response:
+        version = version_in(request)
         change = checked_change(change, schedule=schedule, caller=caller_of(request), lens=_lens(request, schedule))
-        schedules.edit(schedule.pk, change, version=version_in(request), by=by)
+        # The change was made for this version.
+        schedules.edit(schedule.pk, change, version=schedule.version if version is None else version, by=by)
         return _answer(request, schedule)
 
 
@@ -169,7 +174,7 @@ class ScheduleBackfill(ApiView):
         by, limit = author_of(request, take_reason(body)), SubmissionLimit(caller)
         asked = read_range(body)
         count = schedules.backfill(schedule.pk, start=asked["starts_at"], end=asked["ends_at"], by=by, admit=limit)
-        schedule = _find(request, schedule_id)
+        schedule = find(Schedule.objects.all(), schedule_id, kind="schedule")
         return Response({"fires": count, "schedule": _written(request, schedule)}, headers=limit.headers)
 
 
@@ -200,7 +205,7 @@ def _written(request: Request, schedule: Schedule) -> dict[str, Any]:
 
 def _answer(request: Request, schedule: Schedule) -> Response:
     # Somebody may have removed it in the meantime.
-    schedule = find_schedule(caller_of(request), str(schedule.pk))
+    schedule = find(Schedule.objects.all(), str(schedule.pk), kind="schedule")
     return Response(_written(request, schedule), headers={"ETag": _etag(schedule)})
 
 

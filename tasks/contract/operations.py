@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef
-
 from dlq.models import DeadLetter
 from tasks.contract import dead_letters, fields, journal, tasks
 from tasks.contract.access import (
@@ -147,11 +145,13 @@ def undo(operation: Operation, *, caller: Caller | None, by: Author) -> Operatio
     if caller is not None:
         caller.require(RESTORE_DEAD_LETTER)
         letters = visible(letters, caller, VIEW_DEAD_LETTER)
-    # What somebody has restored and discarded again since stays discarded.
-    discarded = operation.items.filter(
-        state=ItemState.MOVED, row_id=OuterRef("pk"), moved_at__gte=OuterRef("resolved_at")
-    )
-    ids = list(letters.filter(Exists(discarded)).newest_first().values_list("pk", flat=True))
+    items = operation.items.filter(state=ItemState.MOVED)
+    resolved = letters.filter(pk__in=items.values("row_id"), resolved_at__isnull=False).newest_first()
+    # What somebody has restored and discarded again since stays discarded. In Python, because a comparison of two times
+    # in the query would let PostgreSQL begin with all dead letters.
+    moved: dict[UUID, Any] = dict(items.values_list("row_id", "moved_at"))
+    times: Any = resolved.values_list("pk", "resolved_at")
+    ids = [id for id, resolved_at in times if resolved_at <= moved[id]]
     plan = Plan(verb=OperationVerb.RESTORE, criteria={"undo_of": str(operation.pk)}, failure=operation.failure)
     return operations.begin(plan, ids, by=by)
 

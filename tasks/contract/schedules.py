@@ -150,7 +150,7 @@ def read_change(body: Mapping[str, Any], *, schedule: Schedule, caller: Caller |
         if {"actor", "payload"} & {*change}:
             _check_work(change.get("actor", schedule.actor), change.get("options", schedule.options), caller=caller)
         elif "options" in change:
-            caller.require_reach(queue=change["options"].get("queue"))
+            _check_queue(schedule.actor, change["options"], caller=caller)
             _check_retries(schedule.actor, change["options"], caller=caller)
     return change
 
@@ -170,6 +170,17 @@ def gives_back(body: Mapping[str, Any]) -> bool:
         message = "expected false, and no other fields; an edit takes a declared schedule over by itself"
         raise InvalidTask(errors=[FieldError(TAKEN_OVER, "invalid", message)])
     return True
+
+
+def check_given_back(schedule: Schedule, *, caller: Caller) -> None:
+    """Refuse to give a schedule back whose declaration makes tasks out of the reach of the caller's token.
+
+    Raises:
+        NotAllowed: it does.
+    """
+    if schedule.declared is not None:
+        caller.require_reach(actor=schedule.declared["actor"])
+        _check_queue(schedule.declared["actor"], schedule.declared["options"], caller=caller)
 
 
 def checked_change(change: dict[str, Any], *, schedule: Schedule, caller: Caller, lens: Lens) -> dict[str, Any]:
@@ -205,6 +216,10 @@ def find_schedule(caller: Caller, text: str) -> Schedule:
 def visible_results(schedule: Schedule, *, caller: Caller, url: Callable[[str], str]) -> list[dict[str, Any]]:
     """Write the last tasks of a schedule that the caller may see, newest fire first."""
     return results_of(visible(last_tasks(schedule), caller, VIEW_TASK)[:MOST_RESULTS], url=url)
+
+
+def _check_queue(actor: str, options: Mapping[str, Any], *, caller: Caller) -> None:
+    caller.require_reach(queue=options.get("queue") or registry.get(actor).queue)
 
 
 def _check_work(actor: str, options: Mapping[str, Any], *, caller: Caller) -> None:

@@ -12,6 +12,7 @@ from tasks.contract.access import (
     PAUSE_SCHEDULE,
     RUN_SCHEDULE,
     VIEW_SCHEDULE,
+    find,
 )
 from tasks.contract.filters import filtered
 from tasks.contract.pages import page
@@ -53,11 +54,13 @@ def edit_schedule(call: Call, asked: Values) -> Mapping[str, Any]:
     if contract.TAKEN_OVER in asked:
         body[contract.TAKEN_OVER] = asked[contract.TAKEN_OVER]
     if contract.gives_back(body):
+        contract.check_given_back(schedule, caller=call.caller)
         schedules.give_back(schedule.pk, version=version, by=by)
         return _answer(call, schedule)
     change = contract.read_change(body, schedule=schedule, caller=call.caller)
     change = contract.checked_change(change, schedule=schedule, caller=call.caller, lens=_lens(call, schedule))
-    schedules.edit(schedule.pk, change, version=version, by=by)
+    # The change was made for this version.
+    schedules.edit(schedule.pk, change, version=schedule.version if version is None else version, by=by)
     return _answer(call, schedule)
 
 
@@ -114,7 +117,7 @@ def _as_dict(call: Call, schedule: Schedule) -> dict[str, Any]:
 
 def _answer(call: Call, schedule: Schedule) -> Mapping[str, Any]:
     # Somebody may have removed it in the meantime.
-    return {"schedule": _as_dict(call, contract.find_schedule(call.caller, str(schedule.pk)))}
+    return {"schedule": _as_dict(call, find(Schedule.objects.all(), str(schedule.pk), kind="schedule"))}
 
 
 METHODS = {

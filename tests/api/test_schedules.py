@@ -303,6 +303,32 @@ def test_a_token_sees_only_schedules_within_its_reach(root) -> None:
     assert_problem(add(narrow), 403)
     assert add(narrow, queue="other").status_code == 201
     assert_problem(patch(narrow, moved, {"queue": "default"}), 403)
+    # Without a queue, its tasks would go to that of the actor.
+    assert_problem(patch(narrow, moved, {"queue": None}), 403)
+    moved.refresh_from_db()
+    assert moved.options == {"queue": "other"}
+
+
+def test_a_token_gives_no_schedule_back_that_then_leaves_its_reach(root) -> None:
+    schedule = make_schedule(is_declared=True)
+    schedules.edit(schedule.pk, {"options": {"queue": "other"}})
+    _, secret = ApiToken.issue(user=root.user, name="narrow", queues=["other"])
+    narrow = Caller(authorization=f"Bearer {secret}")
+    assert_problem(patch(narrow, schedule, {"taken_over": False}), 403)
+    assert patch(root, schedule, {"taken_over": False}).json()["queue"] is None
+
+
+def test_an_edit_is_made_of_the_version_that_it_was_checked_with(root, monkeypatch) -> None:
+    schedule, stock = make_schedule(options={"priority": 5}), schedules.edit
+
+    def edit(*args: Any, **given: Any) -> Schedule:
+        monkeypatch.setattr(schedules, "edit", stock)
+        stock(schedule.pk, {"options": {"priority": 5, "queue": "other"}})
+        return stock(*args, **given)
+
+    monkeypatch.setattr(schedules, "edit", edit)
+    assert_problem(patch(root, schedule, {"priority": 9}), 412, code="version_mismatch")
+    assert patch(root, schedule, {"priority": 9}).json()["queue"] == "other"
 
 
 def test_the_tasks_of_a_schedule_belong_to_whoever_added_it(root) -> None:

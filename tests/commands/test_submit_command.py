@@ -144,6 +144,16 @@ def test_a_unique_key_has_options_of_its_own() -> None:
     assert tasks[1]["unique"] == {**rule, "outcome": "replaced"}
 
 
+def test_waiting_keeps_what_became_of_a_unique_key(worker, instead_of_sleep) -> None:
+    instead_of_sleep("tasks.management.callboard.submit", lambda _: bring(Task.objects.get(), Status.SUCCEEDED, worker))
+    assert callboard_json("submit", "note", "--unique-key", "k", "--wait")["unique"]["outcome"] == "created"
+
+
+def test_a_task_that_is_deleted_while_it_is_awaited_is_told(instead_of_sleep) -> None:
+    instead_of_sleep("tasks.management.callboard.submit", lambda _: Task.objects.all().delete())
+    assert "was deleted" in refused("submit", "note", "--wait")[0]
+
+
 def test_a_taken_key_that_is_to_be_rejected_ends_the_command() -> None:
     task = callboard_json("submit", "note", "--payload", "a=1", "--unique-key", "k")
     with pytest.raises(CommandError, match=task["id"]) as caught:

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from tasks import lifecycle
 from tasks.contract.sight import Lens
 from tasks.contract.submissions import read_values
-from tasks.errors import Duplicate, InvalidTask, describe
+from tasks.errors import Duplicate, InvalidTask, NotFound, describe
 from tasks.management.callboard import lists, parsing, payload, tasks
 from tasks.management.callboard.exit_codes import REFUSED, TIMED_OUT, USAGE
 from tasks.management.callboard.output import Output
@@ -151,7 +151,10 @@ def _await_end(task: Task, *, seconds: float) -> Task:
             raise CommandError(f"{_described(task)} after {seconds:g} s; it continues", returncode=TIMED_OUT)
         time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
         pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
-        task = lists.find(Task.objects.all(), task.pk)
+        try:
+            task.refresh_from_db()
+        except Task.DoesNotExist as error:
+            raise NotFound(f"task {task.pk} was deleted") from error
     return task
 
 
