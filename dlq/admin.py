@@ -35,8 +35,8 @@ from tasks.admin.formatting import (
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
 from tasks.contract.access import DISCARD_DEAD_LETTER, REDRIVE_DEAD_LETTER, RESTORE_DEAD_LETTER, VIEW_TASK, Caller
-from tasks.contract.dead_letter_failures import errors_of, last_seen
 from tasks.contract.dead_letters import lenses
+from tasks.contract.failures import errors_of, last_seen
 from tasks.contract.sight import Lens, Sees, Sight, sight_of
 from tasks.models import Attempt, Task
 from tasks.queries.scan import scan

@@ -49,7 +49,7 @@ from tasks.contract.access import (
     VIEW_TASK,
     Caller,
 )
-from tasks.contract.dead_letter_failures import NOTHING, Anatomy, anatomy, lenses_of, read_change
+from tasks.contract.failures import NOTHING, Anatomy, anatomy, lenses_of, read_change
 from tasks.contract.sight import Lens, Sight, sight_of
 from tasks.errors import CallboardError, NotAllowed
 from tasks.lifecycle.journal import LONGEST_REASON

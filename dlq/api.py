@@ -28,7 +28,8 @@ from tasks.contract.access import (
     visible,
 )
 from tasks.contract.dead_letter_export import EXPORT_FILTERS, Format, find, sees_payloads_of, written
-from tasks.contract.dead_letter_failures import (
+from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses, permitted_payload, read_redrive
+from tasks.contract.failures import (
     anatomy,
     anatomy_as_dict,
     failure_as_dict,
@@ -37,7 +38,6 @@ from tasks.contract.dead_letter_failures import (
     list_failures,
     read_change,
 )
-from tasks.contract.dead_letters import FILTERS, dead_letter_as_dict, lenses, permitted_payload, read_redrive
 from tasks.contract.filters import filtered
 from tasks.contract.journal import take_reason
 from tasks.contract.pages import page

@@ -10,9 +10,6 @@ from tasks import schedule_definition, timetable
 from tasks.conf import conf
 from tasks.errors import describe
 
-#: A cron expression with a zone, a timedelta, or the fields of a schedule.
-Declaration = str | timedelta | Mapping[str, Any]
-
 #: What a declaration may say, beside a name; ``schedule`` is a cron expression with its zone.
 FIELDS = frozenset(
     {"schedule", "cron", "every_seconds", "timezone", "starts_at", "ends_at", "jitter_seconds", "overlap", "catch_up"}

@@ -1,6 +1,7 @@
 """Decides what follows a failure or a crash: a later run, or death and its reason. Pure functions, without a clock.
 
-No other module decides this. An actor's own decision (``throws``, ``retry_when``, a delay) takes precedence.
+No other module counts or delays. ``worker.outcomes`` heeds an actor's own decision first (``throws``, ``retry_when``, a
+delay, its retry policies), and ``lifecycle.rescue`` asks what a crash means.
 """
 
 import random

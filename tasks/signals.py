@@ -14,7 +14,7 @@ from typing import Any
 
 from django.dispatch import Signal
 
-from tasks.lifecycle.signals import Moved, send_safely, transitioned
+from tasks.lifecycle.announcements import Moved, send_safely, transitioned
 from tasks.states import FINAL, Status
 
 

@@ -1,4 +1,4 @@
-"""The examples of README and docs run as they stand."""
+"""The examples of README and docs run as they stand; what else they name exists: files, links, settings, targets."""
 
 import json
 import re

@@ -39,7 +39,7 @@ from tasks.contract.access import (
     VIEW_WORKER,
     Caller,
 )
-from tasks.contract.dead_letter_failures import errors_of
+from tasks.contract.failures import errors_of
 from tasks.contract.sight import sight_of
 from tasks.models import Lease, Schedule, Term, Worker
 from tasks.queries import counts, queue_stats, stats

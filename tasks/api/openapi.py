@@ -17,8 +17,8 @@ from tasks.api.event_schemas import SCHEMAS as OF_EVENTS
 from tasks.api.examples import EXAMPLES, example_of
 from tasks.api.failure_schemas import SCHEMAS as OF_FAILURES
 from tasks.api.json_schema import FINGERPRINT, ID, INTEGER, TEXT, URL, Schema, about, ref, text
+from tasks.api.openapi_operations import BASE, OPERATIONS, TASK_PATH, Operation, action_of, view_of
 from tasks.api.operation_schemas import SCHEMAS as OF_OPERATIONS
-from tasks.api.operations import BASE, OPERATIONS, TASK_PATH, Operation, action_of, view_of
 from tasks.api.schedule_schemas import SCHEMAS as OF_SCHEDULES
 from tasks.api.schemas import SCHEMAS, TRACE_ID
 from tasks.api.stats_schemas import SCHEMAS as OF_STATS

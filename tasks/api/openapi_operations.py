@@ -12,8 +12,8 @@ from tasks.api.event_schemas import EVENT_ID
 from tasks.api.json_schema import FINGERPRINT, ID, TEXT, TIME, Schema, array, enum, text
 from tasks.contract.access import Action
 from tasks.contract.dead_letter_export import Format
-from tasks.contract.dead_letter_failures import DEFAULT_LIMIT as DEFAULT_FAILURES
-from tasks.contract.dead_letter_failures import MOST_LISTED as MOST_FAILURES
+from tasks.contract.failures import DEFAULT_LIMIT as DEFAULT_FAILURES
+from tasks.contract.failures import MOST_LISTED as MOST_FAILURES
 from tasks.contract.filters import LONGEST_PAYLOAD_VALUE
 from tasks.contract.pages import CURSOR_PATTERN, DEFAULT_LIMIT, MOST_PER_PAGE
 from tasks.contract.schedules import DEFAULT_PREVIEWED, MOST_PREVIEWED

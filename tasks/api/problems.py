@@ -14,7 +14,7 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
 from tasks import errors
-from tasks.contract import failures
+from tasks.contract import database_errors
 from tasks.contract.fields import MOST_ERRORS
 from tasks.errors import CallboardError
 from tasks.telemetry import trace
@@ -90,7 +90,7 @@ def _page(error: CallboardError) -> Response:
 
 def _headers(error: CallboardError, status: int) -> dict[str, str]:
     is_short = status == HTTPStatus.SERVICE_UNAVAILABLE
-    return dict(error.headers) | ({"Retry-After": str(failures.RETRY_AFTER_SECONDS)} if is_short else {})
+    return dict(error.headers) | ({"Retry-After": str(database_errors.RETRY_AFTER_SECONDS)} if is_short else {})
 
 
 def normalise(response: HttpResponseBase) -> None:
@@ -111,7 +111,7 @@ def translated(exc: BaseException) -> CallboardError | None:
     if isinstance(exc, CallboardError):
         return exc
     if isinstance(exc, DatabaseProblem):
-        return failures.of_database(exc)
+        return database_errors.of_database(exc)
     for kinds, error in _TRANSLATIONS:
         if isinstance(exc, kinds):
             return error(_detail(exc))

@@ -20,7 +20,7 @@ import psycopg2.extensions
 from django.db import connection
 
 from tasks.db import call_timeout, sessions
-from tasks.lifecycle.signals import batch_changed, resumed, transitioned
+from tasks.lifecycle.announcements import batch_changed, resumed, transitioned
 from tasks.log import get_logger
 from tasks.process_end import call_at_end
 from tasks.states import DUE, Status

@@ -166,10 +166,6 @@ class Caller:
             or self._has(action)
         )
 
-    def may_for_some(self, action: Action) -> bool:
-        """Decide whether the caller may do an action, if only to rows of their own."""
-        return self._has_scope(action) and (action.is_for_owners or self.is_permitted(action))
-
     def require(self, action: Action, *, owner_id: OwnerId | None = None) -> None:
         """Refuse an action that the caller may not do.
 

@@ -1,4 +1,4 @@
-"""The idempotency key of a submission: a field of the body or a header, one name for one request."""
+"""The idempotency key of a submission, a field of its body or a header; ``lifecycle.submit_once`` keeps and repeats."""
 
 from typing import Any
 

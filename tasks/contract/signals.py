@@ -6,7 +6,7 @@ from tasks import lifecycle
 from tasks.errors import IllegalTransition
 from tasks.lifecycle import Author
 from tasks.lifecycle.rows import status_of
-from tasks.lifecycle.steps import open_wait
+from tasks.lifecycle.signal import open_wait
 
 
 def send_awaited(task_id: UUID, by: Author) -> None:

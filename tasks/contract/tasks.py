@@ -1,4 +1,4 @@
-"""Tasks: how a row, its attempts and its events are written, and what a list of them can be filtered by."""
+"""Tasks: how a row and its attempts are written, and what a list of them can be filtered by."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -6,6 +6,7 @@ call the batch verb, and raise ``NotFound`` or ``IllegalTransition`` with the cu
 ``docs/state_machine.md`` has the diagram; each verb is a file here. ``predicates`` and ``rows`` hold what verbs share.
 """
 
+from tasks.lifecycle.announcements import Moved, transitioned
 from tasks.lifecycle.batch_steps import settle_batches
 from tasks.lifecycle.batches import NewBatch
 from tasks.lifecycle.cancel import cancel, cancel_many
@@ -27,8 +28,7 @@ from tasks.lifecycle.requeue import queued_long, requeue_many, take_back
 from tasks.lifecycle.rescue import rescue_lost, rescue_stuck
 from tasks.lifecycle.restore import restore, restore_many
 from tasks.lifecycle.retry import retry, retry_many
-from tasks.lifecycle.signals import Moved, transitioned
-from tasks.lifecycle.steps import signal
+from tasks.lifecycle.signal import signal
 from tasks.lifecycle.submit import accept, submit, submit_by, submit_many
 from tasks.lifecycle.submit_once import Receipt, submit_many_once, submit_once
 from tasks.lifecycle.workflow import cancel_workflow, retry_workflow

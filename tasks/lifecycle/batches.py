@@ -17,10 +17,10 @@ from django.db import transaction
 
 from tasks.db.statements import as_json, fetch
 from tasks.errors import FieldError, IllegalTransition, InvalidTask, NotFound
+from tasks.lifecycle.announcements import after_commit, batch_changed, send_safely
 from tasks.lifecycle.cancel import cancel_many
 from tasks.lifecycle.journal import UNKNOWN, Author, entries
 from tasks.lifecycle.predicates import any_of
-from tasks.lifecycle.signals import after_commit, batch_changed, send_safely
 from tasks.lifecycle.submit import Admit, checked, checked_many, write
 from tasks.lifecycle.submit_once import keep_ids, request_hash, take_key
 from tasks.lifecycle.submit_unique import never_refused

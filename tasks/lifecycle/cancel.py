@@ -6,10 +6,10 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks.errors import IllegalTransition
+from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.journal import UNKNOWN, Author, of_tasks
 from tasks.lifecycle.predicates import IS_WAITING
 from tasks.lifecycle.rows import locked, status_of
-from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.tally import tallied
 from tasks.states import Status
 

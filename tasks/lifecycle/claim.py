@@ -9,8 +9,8 @@ from uuid import UUID
 from tasks.db.statements import as_json, fetch, loads
 from tasks.errors import CallboardError
 from tasks.hint import Hint
+from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.predicates import CAN_STILL_START, LIVE_WORKER, in_batch, is_current
-from tasks.lifecycle.signals import Moved, announce
 from tasks.states import Status
 from tasks.submission import OwnerId
 

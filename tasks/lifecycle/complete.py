@@ -15,9 +15,9 @@ from django.db import transaction
 from dlq.fingerprint import fingerprint, own_frame
 from tasks.db.statements import as_json, fetch
 from tasks.lifecycle import barriers, failures
+from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.predicates import IS_LEADING, LEAD, any_of, in_batch, is_held
-from tasks.lifecycle.signals import Moved, announce
-from tasks.lifecycle.steps import wake
+from tasks.lifecycle.signal import wake
 from tasks.lifecycle.submit import submit_many
 from tasks.lifecycle.tally import tallied
 from tasks.models import new_id

@@ -11,7 +11,7 @@ from django.db import transaction
 from dramatiq import Message
 
 from dlq.models import DeadLetter
-from tasks.lifecycle.signals import Moved
+from tasks.lifecycle.announcements import Moved
 from tasks.lifecycle.submit import checked, submit
 from tasks.lifecycle.submit_unique import never_refused
 from tasks.log import get_logger

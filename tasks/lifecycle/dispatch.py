@@ -8,8 +8,8 @@ from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
 from tasks.hint import Hint
+from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.predicates import CAN_STILL_START, IS_LEADING, LEAD, in_batch, is_due_for
-from tasks.lifecycle.signals import Moved, announce
 from tasks.states import Status
 
 

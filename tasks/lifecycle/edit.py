@@ -10,10 +10,10 @@ from tasks import registry
 from tasks.db.statements import as_json
 from tasks.errors import FieldError, IllegalTransition, InvalidTask, VersionMismatch
 from tasks.field_faults import faults
+from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.journal import UNKNOWN, Author, of_tasks
 from tasks.lifecycle.predicates import IS_WAITING
 from tasks.lifecycle.rows import columns_of, locked
-from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit import Admit, queue_exists
 from tasks.states import WAITING, Status
 

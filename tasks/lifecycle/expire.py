@@ -5,10 +5,10 @@ from django.db import transaction
 from dlq.fingerprint import fingerprint
 from tasks.db.statements import as_json, fetch
 from tasks.lifecycle import failures
+from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.deaths import call_back
 from tasks.lifecycle.predicates import IS_LEADING, IS_WAITING, LEAD
 from tasks.lifecycle.rescue import BATCH
-from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.tally import tallied
 from tasks.models import new_id
 

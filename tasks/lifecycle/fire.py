@@ -15,10 +15,10 @@ from django.db import transaction
 
 from tasks.db.statements import as_json, fetch
 from tasks.errors import CallboardError, FieldError, InvalidTask, UnknownActor
+from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.cancel import cancel_many
 from tasks.lifecycle.journal import Author, entries
 from tasks.lifecycle.predicates import IS_LEADING, LEAD
-from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit import checked, insertion
 from tasks.log import get_logger
 from tasks.models import Schedule

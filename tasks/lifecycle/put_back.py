@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
+from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.predicates import in_batch, is_held
-from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.tally import tallied
 from tasks.states import Status
 

@@ -4,9 +4,9 @@ from django.db import transaction
 
 from tasks.db.statements import fetch
 from tasks.errors import NotFound
+from tasks.lifecycle.announcements import after_commit, resumed, send_safely
 from tasks.lifecycle.journal import UNKNOWN, Author, entries
 from tasks.lifecycle.requeue import take_back
-from tasks.lifecycle.signals import after_commit, resumed, send_safely
 from tasks.log import get_logger
 from tasks.models import Queue
 

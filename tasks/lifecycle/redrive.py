@@ -9,12 +9,12 @@ from django.db import transaction
 from dlq.models import DeadLetter
 from tasks.db.statements import fetch
 from tasks.errors import AlreadyResolved, CallboardError
+from tasks.lifecycle.announcements import Moved
 from tasks.lifecycle.edit import correct
 from tasks.lifecycle.journal import UNKNOWN, Author
 from tasks.lifecycle.predicates import IS_OPEN
 from tasks.lifecycle.retry import retry_many, unfit
 from tasks.lifecycle.rows import lock_dead_tasks, not_open, task_removed
-from tasks.lifecycle.signals import Moved
 from tasks.lifecycle.submit import Admit
 from tasks.models import Task
 from tasks.states import Resolution, Status

@@ -1,9 +1,9 @@
 """release: the leader tells children what became of their parents, which are tasks and batches.
 
-No other verb knows of dependencies. Whatever ends a parent, or gives it a second life, its row then enters
-``task_unsettled_idx`` or ``batch_unsettled_idx``: its status is no longer what its edges were settled by. The
-statements here run one after the other, fenced by the leader's term, until nothing is left to do; each of them does a
-bounded part.
+No other verb changes what children know of their parents. Whatever ends a parent, or gives it a second life, its row
+then enters ``task_unsettled_idx`` or ``batch_unsettled_idx``: its status is no longer what its edges were settled by.
+The statements here run one after the other, fenced by the leader's term, until nothing is left to do; each of them does
+a bounded part.
 
 Verbs on tasks wait for each other in the order of ids, and never for edges. These statements never wait for a task:
 they skip rows that are locked. An edge changes under the lock of its child, or, while it is NEW, of its parent. So no
@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from tasks.db.statements import fetch
+from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.predicates import (
     IS_LEADING,
     IS_UNSETTLED,
@@ -23,7 +24,6 @@ from tasks.lifecycle.predicates import (
     by_key,
     in_batch,
 )
-from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.tally import tallied
 from tasks.states import ENDED, FINAL, Status
 from tasks.testing import failpoints

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
 from tasks.hint import Hint
+from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.predicates import IS_LEADING, LEAD, in_batch, is_current
-from tasks.lifecycle.signals import Moved, announce
 from tasks.states import Status
 
 

@@ -12,10 +12,10 @@ from django.db import transaction
 
 from tasks.conf import conf
 from tasks.db.statements import fetch
+from tasks.lifecycle.announcements import Moved
 from tasks.lifecycle.complete import Outcome, completion_statement, end_many
 from tasks.lifecycle.deaths import call_back
 from tasks.lifecycle.predicates import NOT_GONE
-from tasks.lifecycle.signals import Moved
 from tasks.retry import after_crash, after_failure
 from tasks.states import AttemptOutcome, DeathReason
 

@@ -9,10 +9,10 @@ from django.db import transaction
 from tasks import registry
 from tasks.errors import IllegalTransition, InvalidTask, UnknownActor
 from tasks.lifecycle import failures
+from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.journal import UNKNOWN, Author, entries
 from tasks.lifecycle.predicates import IS_OPEN, any_of, by_key
 from tasks.lifecycle.rows import locked, status_of
-from tasks.lifecycle.signals import Moved, announce
 from tasks.lifecycle.submit import Admit
 from tasks.lifecycle.tally import tallied
 from tasks.models import Task

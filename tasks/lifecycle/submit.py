@@ -13,11 +13,11 @@ from tasks import field_faults, registry
 from tasks.conf import conf
 from tasks.db.statements import as_json, fetch
 from tasks.errors import FieldError, InvalidTask, describe
+from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.circles import refuse_circles
 from tasks.lifecycle.depend import Edge, insert_edges, plan
 from tasks.lifecycle.journal import Author, record
-from tasks.lifecycle.signals import Moved, announce
-from tasks.lifecycle.submit_unique import CREATED, edges_of_new, faults_of_linked, key_columns, settle
+from tasks.lifecycle.submit_unique import CREATED, edges_of_new, faults_of_linked, insert_or_follow, key_columns
 from tasks.lifecycle.tally import add, join
 from tasks.models import Queue, Task, new_id
 from tasks.models.ids import usable_id
@@ -296,7 +296,7 @@ def _insert_keyed(rows: Sequence[dict[str, Any]], edges: Sequence[Edge]) -> dict
         insert_edges(edges_of)
         add(_count_by_batch(new))
 
-    return settle(rows, insert=insert, link=link)
+    return insert_or_follow(rows, insert=insert, link=link)
 
 
 def _count_by_batch(rows: Sequence[dict[str, Any]]) -> Counter[UUID]:

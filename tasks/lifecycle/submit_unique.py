@@ -5,7 +5,7 @@ until the start; a task that begins a second life has none. Nothing else depends
 engine can meet a taken key.
 
 Rows are inserted in the order of their keys, and then the tasks of taken keys are locked in the order of their ids. A
-round that cannot settle all rows, because a task has ended in between, is undone with its locks and begun again. In any
+round that cannot place all rows, because a task has ended in between, is undone with its locks and begun again. In any
 other order, calls with the same keys deadlock. Several calls in one transaction of the caller still can. A key whose
 task is not committed yet makes others wait for that transaction.
 """
@@ -18,9 +18,9 @@ from django.db import transaction
 
 from tasks.db.statements import as_json, fetch
 from tasks.errors import Duplicate, FieldError, InvalidTask, KeyContended
+from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.depend import Edge
 from tasks.lifecycle.predicates import IS_WAITING, any_of, has_key_of, in_batch
-from tasks.lifecycle.signals import Moved, announce
 from tasks.models import Task, new_id
 from tasks.registry import ActorSpec, arguments_by_name
 from tasks.states import FINAL, EdgeState
@@ -123,7 +123,9 @@ def edges_of_new(edges: Sequence[Edge]) -> list[Edge]:
     return list(found.values())
 
 
-def settle(rows: Sequence[dict[str, Any]], *, insert: Insert, link: Callable[[], None]) -> dict[UUID, Sequence[Any]]:
+def insert_or_follow(
+    rows: Sequence[dict[str, Any]], *, insert: Insert, link: Callable[[], None]
+) -> dict[UUID, Sequence[Any]]:
     """Insert rows, and let those whose keys are taken follow their tasks; return the columns of the new ones, by id.
 
     Each row gets the ``id`` of its task and ``submitted_as``: created, existing or replaced; those that were not
@@ -144,12 +146,12 @@ def settle(rows: Sequence[dict[str, Any]], *, insert: Insert, link: Callable[[],
                 written = _round(rows, insert)
                 link()
                 return written
-        except _Unsettled as unsettled:
-            _make_way(unsettled.rows)
+        except _Unplaced as unplaced:
+            _make_way(unplaced.rows)
     raise KeyContended
 
 
-class _Unsettled(Exception):
+class _Unplaced(Exception):
     """Rows that are neither inserted nor have a task to follow."""
 
     def __init__(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -169,7 +171,7 @@ def _round(rows: Sequence[dict[str, Any]], insert: Insert) -> dict[UUID, Sequenc
     # Read here, since a task may be deleted as soon as this transaction has ended.
     tasks = Task.objects.in_bulk([id for id, _ in followed])
     if gone := [row for row, (id, _) in zip(left, followed, strict=True) if id not in tasks]:
-        raise _Unsettled(gone)
+        raise _Unplaced(gone)
     for row, (id, submitted_as) in zip(left, followed, strict=True):
         row["id"], row["submitted_as"], row["task"] = id, submitted_as, tasks[id]
     return written
@@ -186,7 +188,7 @@ def _follow(rows: Sequence[dict[str, Any]]) -> list[tuple[UUID, str]]:
     keys = [str(row["unique_key"]) for row in rows if "unique_key" in row]
     holders: dict[UUID | None, UUID] = dict(fetch(_HOLDERS, {"keys": keys}))
     if unsettled := [row for row in rows if row.get("unique_key") not in holders]:
-        raise _Unsettled(unsettled)
+        raise _Unplaced(unsettled)
     ways = [row["unique_rule"]["on_conflict"] for row in rows]
     if refused := [row for row, way in zip(rows, ways, strict=True) if way == "reject"]:
         raise Duplicate({row["unique_field"]: holders[row["unique_key"]] for row in refused})

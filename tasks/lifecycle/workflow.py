@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
+from tasks.lifecycle.announcements import Moved
 from tasks.lifecycle.cancel import cancel_many
 from tasks.lifecycle.journal import UNKNOWN, Author, summarise
 from tasks.lifecycle.retry import retry_many
-from tasks.lifecycle.signals import Moved
 from tasks.lifecycle.submit import Admit
 from tasks.models import new_id
 from tasks.states import ObjectKind

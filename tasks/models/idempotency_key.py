@@ -10,7 +10,8 @@ class IdempotencyKey(models.Model):
     """A key and what its owner submitted under it; it outlives the tasks, so that a repeat creates none."""
 
     pk = models.CompositePrimaryKey("owner_id", "key")
-    # Not a foreign key: 0 stands for nobody (code, CLI), and a key expires within a day.
+    # Not a foreign key: 0 stands for nobody (code, CLI), a digest for a user whose id is no number, and a key
+    # expires within a day.
     owner_id = models.BigIntegerField(help_text="The user's id; 0 for nobody.")
     key = models.CharField(max_length=255)
     request_hash = models.CharField(max_length=64, help_text="SHA-256 of what was submitted.")

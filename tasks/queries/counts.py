@@ -80,7 +80,7 @@ def counts_by_status(*, indexed_only: bool = False) -> dict[Status, Count]:
 
 
 class QueueSize(NamedTuple):
-    """How many tasks of an actor in a band of a queue have a status that is not final."""
+    """How many tasks of an actor in a band of a queue have a status, one of ``COUNTED``."""
 
     queue: str
     actor: str
@@ -108,6 +108,6 @@ GROUP BY task.queue, task.actor, band, task.status
 
 
 def queue_sizes() -> list[QueueSize]:
-    """Count all tasks that have not ended by queue, actor, band and status; the cost grows with their number."""
+    """Count tasks in ``COUNTED`` by queue, actor, band and status; the cost grows with their number."""
     rows = fetch(_QUEUE_SIZES, {})
     return [QueueSize(queue, actor, band, Status(status), *rest) for queue, actor, band, status, *rest in rows]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tasks.db.statements import fetch
 from tasks.lifecycle.predicates import IS_DUE, LIVE_WORKER
-from tasks.lifecycle.steps import open_wait
+from tasks.lifecycle.signal import open_wait
 from tasks.models import Task
 from tasks.priority import HIGHEST, broker_queue
 from tasks.queries import waiting

@@ -1,4 +1,4 @@
-"""Errors as gRPC sends them: a status of the one table, with the details of ``google.rpc``."""
+"""Errors as gRPC sends them: a status of ``tasks.errors.STATUS_OF_CODE``, with the details of ``google.rpc``."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from tasks import errors
-from tasks.contract import failures
+from tasks.contract import database_errors
 from tasks.errors import CallboardError, FieldError
 from tasks.telemetry import trace
 
@@ -26,7 +26,7 @@ def translated(exc: Exception) -> CallboardError | None:
     """Translate an exception into an error for the caller; None for a defect."""
     if isinstance(exc, CallboardError):
         return exc
-    return failures.of_database(exc) if isinstance(exc, DatabaseProblem) else None
+    return database_errors.of_database(exc) if isinstance(exc, DatabaseProblem) else None
 
 
 def status_code(error: CallboardError) -> grpc.StatusCode:
@@ -43,7 +43,9 @@ def status_of(error: CallboardError) -> status_pb2.Status:
     _add(status, info)
     if error.errors:
         _add(status, error_details_pb2.BadRequest(field_violations=_violations(error.errors)))
-    seconds = error.headers.get("Retry-After") or (failures.RETRY_AFTER_SECONDS if code.name in _MAY_TRY_AGAIN else 0)
+    seconds = error.headers.get("Retry-After") or (
+        database_errors.RETRY_AFTER_SECONDS if code.name in _MAY_TRY_AGAIN else 0
+    )
     if seconds:
         _add(status, error_details_pb2.RetryInfo(retry_delay=Duration(seconds=int(seconds))))
     return status

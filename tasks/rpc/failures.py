@@ -6,7 +6,7 @@ from typing import Any
 from dlq.models import Failure
 from tasks import lifecycle
 from tasks.contract.access import CHANGE_FAILURE, VIEW_FAILURE
-from tasks.contract.dead_letter_failures import (
+from tasks.contract.failures import (
     anatomy,
     anatomy_as_dict,
     failure_as_dict,

@@ -1,1 +1,1 @@
-"""The scheduler process: leadership, dispatcher, sweeper and pruner, each a loop in a thread."""
+"""The scheduler process: leadership, dispatcher, settler, cron, operation runner, sweeper and pruner, each a loop."""

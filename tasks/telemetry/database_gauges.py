@@ -31,7 +31,9 @@ KEPT_SECONDS = 5.0
 def families() -> dict[str, GaugeMetricFamily]:
     """Make all gauges, empty, by name."""
     made = [
-        GaugeMetricFamily("queue_size", "Tasks that have not ended.", labels=["queue", "status"]),
+        GaugeMetricFamily(
+            "queue_size", "Tasks that have not ended, without those that are BLOCKED.", labels=["queue", "status"]
+        ),
         GaugeMetricFamily(
             "queue_oldest_age_seconds",
             "How long the oldest task that waits for a worker has been due.",

@@ -18,7 +18,7 @@ from tasks import __version__, circuit_breaker, registry
 from tasks.conf import conf
 from tasks.errors import BrokerUnavailable
 from tasks.lifecycle import Moved, transitioned
-from tasks.lifecycle.signals import ENDINGS
+from tasks.lifecycle.announcements import ENDINGS
 from tasks.states import FINAL, Status
 from tasks.telemetry import labels
 from tasks.telemetry.database_gauges import DatabaseGauges

@@ -18,7 +18,7 @@ from django.db import connection
 from tasks.db import call_timeout, sessions
 from tasks.histogram import count_in
 from tasks.lifecycle import Moved, transitioned
-from tasks.lifecycle.signals import ENDINGS
+from tasks.lifecycle.announcements import ENDINGS
 from tasks.lifecycle.stats import record_stats
 from tasks.log import get_logger
 from tasks.process_end import call_at_end

@@ -16,7 +16,7 @@ from tasks import lifecycle
 from tasks.broker.send import submission_of
 from tasks.errors import Snooze
 from tasks.lifecycle import Moved
-from tasks.lifecycle.signals import written
+from tasks.lifecycle.announcements import written
 from tasks.models import Task
 from tasks.testing import clock
 from tasks.testing.worker import InlineWorker, engaged, is_engaged, runnable

@@ -8,7 +8,7 @@ from django.db import connection
 from dramatiq import Actor
 
 from tasks import registry
-from tasks.lifecycle import signals
+from tasks.lifecycle import announcements
 from tasks.models import Task
 from tasks.payload import encode, is_same_json
 from tasks.priority import parse_priority
@@ -137,4 +137,4 @@ def _described(task: Task) -> str:
 def _hooks_of_test() -> int:
     """Count hooks that wait for a commit, without those by which lifecycle announces what it wrote."""
     hooks: Sequence[Any] = connection.run_on_commit
-    return sum(getattr(hook, "__module__", "") != signals.__name__ for _, hook, _ in hooks)
+    return sum(getattr(hook, "__module__", "") != announcements.__name__ for _, hook, _ in hooks)

@@ -1,4 +1,4 @@
-"""The memory of this process, as the operating system counts it."""
+"""The memory of this process, as the operating system counts it; ``drain`` compares it with the limit."""
 
 import os
 import resource

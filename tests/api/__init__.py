@@ -1,1 +1,1 @@
-"""Tests of the doors: the REST API, the admin, health probes and logs."""
+"""Tests of the REST API, its description and the health probes."""

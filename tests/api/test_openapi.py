@@ -16,7 +16,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from tasks import lifecycle
 from tasks.api import openapi
 from tasks.api.examples import example_of
-from tasks.api.operations import OPERATIONS, action_of
+from tasks.api.openapi_operations import OPERATIONS, action_of
 from tasks.contract import dead_letters, journal, submissions, tasks, workers
 from tasks.contract.fields import InvalidValue
 from tasks.contract.pages import PAGE_PARAMETERS, Cursor

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from google.protobuf.json_format import ParseDict
 
-from tasks.api.operations import OPERATIONS
+from tasks.api.openapi_operations import OPERATIONS
 from tasks.rpc import messages
 from tasks.rpc.services import METHODS, PACKAGE
 from tests.callers import Caller

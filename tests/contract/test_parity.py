@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tasks.api.openapi import document
-from tasks.api.operations import OPERATIONS, Operation, action_of
+from tasks.api.openapi_operations import OPERATIONS, Operation, action_of
 from tasks.rpc.calls import Method
 from tasks.rpc.services import METHODS, PACKAGE
 from tests.contract.parity import FIELDS_ONLY_OF_REST, METHOD_OF, ONLY_GRPC, ONLY_REST

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks import lifecycle
-from tasks.lifecycle.signals import transitioned
+from tasks.lifecycle.announcements import transitioned
 from tasks.models import Task
 from tasks.signals import _relay, task_died, task_finished
 from tasks.states import DeathReason, Status

@@ -12,7 +12,7 @@ from dramatiq.middleware import Interrupt, TimeLimitExceeded
 
 from tasks import lifecycle
 from tasks.broker.notifier import Event, notifier
-from tasks.lifecycle import Submission, queues, signals, transitioned
+from tasks.lifecycle import Submission, announcements, queues, transitioned
 from tasks.models import Queue, Task
 from tasks.states import Status
 from tests import actors
@@ -104,7 +104,7 @@ def test_a_queue_is_resumed(wakeups, monkeypatch) -> None:
 
 
 def test_a_process_that_never_switches_it_on_keeps_a_bounded_number_of_hooks(heard, monkeypatch) -> None:
-    monkeypatch.setattr(signals, "MOST_KEPT", 3)
+    monkeypatch.setattr(announcements, "MOST_KEPT", 3)
     with autocommit_off():
         for _ in range(5):
             actors.add.send(1)

@@ -1,4 +1,4 @@
-"""The scheduler's settings in a Django project: where a value comes from, and what is refused."""
+"""Callboard's settings in a Django project: where a value comes from, and what is refused."""
 
 from datetime import timedelta
 from ipaddress import ip_network

@@ -2,7 +2,16 @@
 
 import pytest
 
-from tasks.errors import STATUS_OF_CODE, CallboardError, FieldError, InvalidTask, as_dict, describe, http_status
+from tasks.errors import (
+    STATUS_OF_CODE,
+    CallboardError,
+    FieldError,
+    IllegalTransition,
+    InvalidTask,
+    as_dict,
+    describe,
+    http_status,
+)
 
 
 def _tree(error: type[CallboardError]) -> list[type[CallboardError]]:
@@ -40,3 +49,8 @@ def test_an_error_carries_its_fields():
     assert (http_status(error), str(error), error.errors) == (400, "no", (field,))
     assert as_dict(field) == {"field": "payload.to", "code": "required", "message": "expected an address"}
     assert describe([field, field]) == "payload.to: expected an address; payload.to: expected an address"
+
+
+def test_an_illegal_transition_names_its_verb_its_status_and_the_legal_ones() -> None:
+    error = IllegalTransition("retry", status="RUNNING", allowed=("DEAD", "CANCELLED"))
+    assert str(error) == "cannot retry a task that is RUNNING; it must be DEAD or CANCELLED"

@@ -79,3 +79,8 @@ def test_only_the_last_error_of_a_chain_counts_and_never_what_its_message_quotes
 @pytest.mark.parametrize("text", ["", "no traceback", "Traceback (most recent call last):\n", "  File broken"])
 def test_a_text_without_frames_has_none(text: str) -> None:
     assert own_frame(text) == ""
+
+
+def test_deaths_that_differ_in_a_secret_have_one_cause():
+    messages = [f"cannot log in, password={one}" for one in ("hunter2", "swordfish", "********")]
+    assert len({fingerprint("mail", "ValueError", message) for message in messages}) == 1

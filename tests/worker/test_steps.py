@@ -11,7 +11,7 @@ from django.utils import timezone
 from tasks import current, lifecycle
 from tasks.errors import AlreadySignalled, IllegalTransition, InvalidTask, NotFound, WaitTimedOut
 from tasks.lifecycle import Author
-from tasks.lifecycle.steps import open_wait, signal
+from tasks.lifecycle.signal import open_wait, signal
 from tasks.models import Journal, Step, Task
 from tasks.states import AttemptOutcome, Status, StepKind
 from tasks.testing import drain

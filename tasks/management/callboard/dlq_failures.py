@@ -5,7 +5,7 @@ from argparse import Namespace
 from dlq.models import Failure
 from tasks import lifecycle
 from tasks.contract import fields
-from tasks.contract.dead_letter_failures import (
+from tasks.contract.failures import (
     DEFAULT_LIMIT,
     FILTERS,
     MOST_LISTED,

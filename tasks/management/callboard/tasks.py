@@ -1,4 +1,4 @@
-"""``callboard tasks``: list, show, workflow, cancel, retry."""
+"""``callboard tasks``: list, show, workflow, cancel, retry, signal."""
 
 from argparse import Namespace
 from collections.abc import Sequence
