@@ -19,11 +19,10 @@ from tasks.admin.payload_fields import PREFIX, JsonField, option_fields, payload
 from tasks.admin.refusals import add_refusal
 from tasks.contract.access import SUBMIT_TASK, VIEW_TASK, Caller
 from tasks.contract.actors import submittable_by
-from tasks.contract.batches import check_batches
 from tasks.contract.copies import copy_of, refuse_mask
-from tasks.contract.dependencies import check_parents
 from tasks.contract.rate_limit import SubmissionLimit
-from tasks.contract.submissions import hiding_holders, read_submission
+from tasks.contract.submission_requests import read_one
+from tasks.contract.submissions import hiding_holders
 from tasks.errors import CallboardError
 from tasks.lifecycle.journal import LONGEST_REASON
 from tasks.lifecycle.submit_unique import CREATED
@@ -151,9 +150,7 @@ def _submitted(request: HttpRequest, form: SubmitForm, caller: Caller, original:
     try:
         if original is not None:
             refuse_mask(body["payload"], original, caller=caller)
-        submission = read_submission(body, caller=caller)
-        check_parents([submission], caller=caller)
-        check_batches([submission], caller=caller)
+        submission = read_one(body, caller=caller)
         with hiding_holders(caller):
             return lifecycle.submit_by(
                 by, submission, admit=SubmissionLimit(caller), copy_of=original.pk if original else None
