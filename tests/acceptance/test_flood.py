@@ -59,7 +59,9 @@ def test_a_high_task_in_the_flood_runs_at_once_and_the_broker_holds_a_window_of_
     rig.verify(within=400)
     rows = rig.database.snapshot().tasks
     assert len(rows) == FLOOD + len(seen)
-    assert {(row.status, row.attempt) for row in rows} == {("SUCCEEDED", 1)}
+    assert {row.status for row in rows} == {"SUCCEEDED"}
+    # A claim counts in the row although a busy process puts it back; an attempt is a run.
+    assert {*rig.runs().values()} == {1}
 
 
 def test_hints_that_wait_for_slow_workers_do_not_multiply(rig: Rig) -> None:
