@@ -224,7 +224,8 @@ class ScheduleAdmin(OperatedAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show the form's fields, but no payload to those from whom it is hidden."""
         hidden = {"payload"} if obj is not None and obj.payload is None else set()
-        return [(None, {"fields": [name for name in (*ScheduleForm.Meta.fields, "version") if name not in hidden]})]
+        names = [name for name in ScheduleForm.Meta.fields if name not in hidden]
+        return [(None, {"fields": [*names, "version"] if self.has_change_permission(request, obj) else names})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Fix the name of one that code declares."""

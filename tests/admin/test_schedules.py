@@ -193,6 +193,14 @@ def test_who_may_not_see_payloads_sees_none_and_can_still_edit_the_rest(db) -> N
     assert (schedule.payload["value"], schedule.overlap) == ("visible", "allow")
 
 
+def test_the_version_is_no_field_for_readers(db) -> None:
+    user = User.objects.create_user("reader", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=("view_schedule", "add_schedule")))
+    browser = browser_of(user)
+    assert "ersion" not in html(browser.get(page_of(make_schedule()))).partition("<main")[2].partition("</main>")[0]
+    assert add(browser).status_code == 302
+
+
 def test_other_work_needs_the_permission_to_add(db) -> None:
     user = User.objects.create_user("editor", is_staff=True)
     names = ("view_schedule", "change_schedule", "view_payload")
