@@ -18,6 +18,8 @@ from tests.admin.pages import MODELS, browser_of, list_of, page_of
 from tests.callers import TASKS, Caller, assert_problem
 
 SECONDS = 0.3
+#: For what should work, on a machine that is busy.
+PLENTY_SECONDS = 30
 
 
 @pytest.fixture(autouse=True)
@@ -62,21 +64,23 @@ def assert_page(response, *words: str) -> None:
     assert all(word in page for word in words), page
 
 
-def test_a_call_that_waits_for_a_lock_is_told_that_it_took_too_long(staff) -> None:
+def test_a_call_that_waits_for_a_lock_is_told_that_it_took_too_long(staff, settings) -> None:
     with locked(Task._meta.db_table):
         for response in (staff.get(TASKS), staff.submit(), staff.get(f"{TASKS}/{new_id()}")):
             problem = assert_problem(response, 503, code="too_slow")
             assert "longer than 0.3 s" in problem["detail"]
             assert "narrow" in problem["detail"]
             assert response["Retry-After"]
+    settings.REQUEST_DATABASE_SECONDS = PLENTY_SECONDS
     assert staff.get(TASKS).status_code == 200
     assert staff.submit().status_code == 201
 
 
 @pytest.mark.parametrize("path", [list_of(Task), f"{list_of(Task)}?q=red", "/admin/"])
-def test_a_page_that_takes_too_long_says_so(root, path) -> None:
+def test_a_page_that_takes_too_long_says_so(root, path, settings) -> None:
     with locked(Task._meta.db_table):
         assert_page(root.get(path), "longer than 0.3 s", "narrow")
+    settings.REQUEST_DATABASE_SECONDS = PLENTY_SECONDS
     assert root.get(path).status_code == 200
 
 
