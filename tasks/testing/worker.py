@@ -164,7 +164,9 @@ class InlineWorker(Consumer):
         execution = Execution(claimed, claimed_monotonic=time.monotonic())
         mark_failed([execution] if claimed.failures else [])
         self._inflight.hold([execution])
-        message = ClaimedMessage(execution, inflight=self._inflight, interrupter=self._interrupter)
+        message = ClaimedMessage(
+            execution, priority=claimed.priority, inflight=self._inflight, interrupter=self._interrupter
+        )
         queue = self._inflight.work_queue
         queue.put(SimpleNamespace(message=message))
         with engaged():

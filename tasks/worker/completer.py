@@ -31,6 +31,8 @@ MOST_WAITING = 5_000
 SILENT_LEASES = 4
 #: How often a row that another transaction has locked is tried again.
 LOCKED_PAUSE_SECONDS = 0.2
+#: How often a flush looks.
+FLUSH_LOOK_SECONDS = 0.005
 RETRY_DELAYS_SECONDS = (0.1, 0.5, 1, 2, 4)
 
 Entry = tuple[Execution, Outcome]
@@ -46,10 +48,7 @@ class Completer:
         self._locked: list[Entry] = []
         self._next_try = 0.0
         self._progress_monotonic = time.monotonic()
-        #: How many outcomes have left ``_waiting``.
-        self._written = 0
-        lock = threading.RLock()
-        self._changed, self._wrote = threading.Condition(lock), threading.Condition(lock)
+        self._changed = threading.Condition()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="completer", daemon=True)
 
@@ -72,9 +71,16 @@ class Completer:
 
         Returns False if that takes longer than ``timeout`` seconds.
         """
-        with self._wrote:
-            last = self._written + len(self._waiting)
-            return self._wrote.wait_for(lambda: self._written >= last, timeout)
+        until, last = time.monotonic() + timeout, self._waiting[-1:]
+        while self._waits(last):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(FLUSH_LOOK_SECONDS)
+        return True
+
+    def _waits(self, entries: Sequence[Entry]) -> bool:
+        with self._changed:
+            return any(entry in self._waiting for entry in entries)
 
     @property
     def is_full(self) -> bool:
@@ -144,8 +150,6 @@ class Completer:
         still_locked = self._write(entries)
         with self._changed:
             del self._waiting[: len(batch)]
-            self._written += len(batch)
-            self._wrote.notify_all()
             self._locked = [*self._locked[len(locked) :], *still_locked]
         self._next_try = time.monotonic() + LOCKED_PAUSE_SECONDS if self._locked else 0.0
         left = {id(execution) for execution, _ in still_locked}

@@ -58,12 +58,12 @@ class OneConsumer(dict[str, ConsumerThread]):
 class ClaimedMessage(MessageProxy):
     """A claimed task as Dramatiq's worker sees it; its text never shows the payload."""
 
-    def __init__(self, execution: Execution, *, inflight: Inflight, interrupter: Interrupter) -> None:
+    def __init__(self, execution: Execution, *, priority: int, inflight: Inflight, interrupter: Interrupter) -> None:
         super().__init__(execution.message())
         self.execution = execution
         self.inflight, self.interrupter = inflight, interrupter
-        #: Its place in the work queue. An aged task gets the highest priority of the band it was dispatched to.
-        self.priority = execution.claimed.priority
+        #: Its place in the work queue.
+        self.priority = priority
 
     def __str__(self) -> str:
         return f"{self.actor_name}[{self.message_id}]"
@@ -287,9 +287,11 @@ class ClaimingConsumer(Consumer):
             # In a rolling deploy another worker knows the actor. Without a delay this one would claim the task again.
             self._inflight.put_back([execution], delay_seconds=1 + hash(execution.claimed.id) % 30)
             return
-        message = ClaimedMessage(execution, inflight=self._inflight, interrupter=self._interrupter)
-        message.priority = effective_priority(message.priority, broker_queue_name)
-        self._ready.append(message)
+        # An aged task gets the highest priority of the band it was dispatched to.
+        priority = effective_priority(execution.claimed.priority, broker_queue_name)
+        self._ready.append(
+            ClaimedMessage(execution, priority=priority, inflight=self._inflight, interrupter=self._interrupter)
+        )
 
     def _wait(self) -> None:
         if self._inflight.unstarted:

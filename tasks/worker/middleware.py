@@ -148,16 +148,15 @@ class CaptureOutcome(Middleware):
         execution: Execution | None = getattr(message, "execution", None)
         if execution is None:
             return
-        self._running.execution, self._running.interrupter = execution, message.interrupter
-        message.inflight.start(execution)
+        self._running.execution, self._running.interrupter, inflight = execution, message.interrupter, message.inflight
+        inflight.start(execution)
         # Not at the top: django-dramatiq loads middleware before Django has models.
         from tasks.worker.transaction import completing
 
-        inflight = message.inflight
         complete = functools.partial(completing, execution, inflight.worker_id)
         current.enter(execution, complete, worker_id=inflight.worker_id, reported=inflight.reported)
         if observer := execution.actor_options.get("observer"):
-            observer.started(execution, worker_id=message.inflight.worker_id)
+            observer.started(execution, worker_id=inflight.worker_id)
 
     def after_process_message(
         self, broker: Broker, message: Any, *, result: Any = None, exception: BaseException | None = None
