@@ -149,7 +149,8 @@ def test_nothing_is_left_behind_that_slows_calls_down(interrupter) -> None:
 
     before = min(calls() for _ in range(5))
     run(lambda: None, interrupter)
-    assert min(calls() for _ in range(5)) < 1.4 * before
+    # Many, because a neighbour on the same core slows some of them down as well.
+    assert min(calls() for _ in range(100)) < 1.4 * before
 
 
 def test_a_run_that_is_traced_ends(interrupter) -> None:
