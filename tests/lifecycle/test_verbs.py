@@ -8,6 +8,7 @@ from django.conf import settings
 ROOT = Path(settings.BASE_DIR)
 #: Files that move no task: a task has no status before it is submitted, and none after it is removed.
 MOVE_NO_TASK = {
+    "announcements",
     "barriers",
     "batch_steps",
     "batches",
@@ -32,7 +33,7 @@ MOVE_NO_TASK = {
     "restore",
     "rows",
     "schedules",
-    "signals",
+    "signal",
     "stats",
     "tally",
     "tokens",

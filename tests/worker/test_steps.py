@@ -9,14 +9,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from tasks import current, lifecycle
-from tasks.errors import AlreadySignalled, IllegalTransition, InvalidTask, NotFound, WaitTimedOut
+from tasks.errors import AlreadySignalled, WaitTimedOut
 from tasks.lifecycle import Author
 from tasks.lifecycle.signal import open_wait, signal
 from tasks.models import Journal, Step, Task
-from tasks.states import AttemptOutcome, Status, StepKind
+from tasks.states import Status
 from tasks.testing import drain
 from tests.actors import noted
-from tests.factories import outcome, start, submit
+from tests.factories import submit
 
 pytestmark = pytest.mark.django_db
 
@@ -280,27 +280,6 @@ def test_the_first_of_two_signals_counts() -> None:
     assert go_on(task).result == 1
 
 
-def test_a_task_that_has_ended_or_does_not_exist_takes_no_signal(django_user_model) -> None:
-    task = go_on(submit())
-    with pytest.raises(IllegalTransition, match="cannot signal a task that is SUCCEEDED"):
-        signal(task.pk, "approved")
-    with pytest.raises(NotFound):
-        signal(UUID(int=7), "approved")
-    assert not Step.objects.exists()
-
-
-def test_a_signal_between_the_look_and_the_end_of_the_attempt_is_not_lost(worker) -> None:
-    task = submit()
-    claimed = start(task, worker)
-    Step.objects.create(task=task, kind="WAIT", name="approved")
-    # The actor has looked and found nothing.
-    signal(task.pk, "approved")
-    ended = outcome(claimed, worker, ended_as=AttemptOutcome.SNOOZED, retry_delay_seconds=1e6, waits_for="approved")
-    lifecycle.complete_many([ended])
-    task.refresh_from_db()
-    assert (task.status, task.run_at <= timezone.now()) == (Status.PENDING, True)
-
-
 def fails_and_waits() -> Any:
     if current.attempt() == 2:
         raise RuntimeError("again")
@@ -332,34 +311,3 @@ def test_a_plain_task_has_none() -> None:
     task = go_on(submit())
     assert (task.checkpoint, task.progress, task.log, task.attempts.get().log) == (None, None, None, None)
     assert not Step.objects.exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "payload", "field"),
-    [
-        ("", None, "signal"),
-        ("x" * 101, None, "signal"),
-        ("a\nb", None, "signal"),
-        ("a\0", None, "signal"),
-        (7, None, "signal"),
-        (None, None, "signal"),
-        ("approved", "\0", "payload"),
-        ("approved", "x" * 100_000, "payload"),
-        ("approved", float("nan"), "payload"),
-        ("approved", {1, 2}, "payload"),
-        ("approved", object(), "payload"),
-    ],
-    ids=lambda value: f"{value!r:.20}",
-)
-def test_a_signal_from_code_with_other_arguments_is_refused_by_their_names(name, payload, field) -> None:
-    task = call(waits)
-    drain()
-    with pytest.raises(InvalidTask, match=field) as refused:
-        lifecycle.signal(task.pk, name, payload)
-    assert [error.field.split(".")[0] for error in refused.value.errors] == [field]
-    assert not Step.objects.filter(kind=StepKind.SIGNAL).exists()
-
-
-def test_a_signal_to_what_is_no_id_is_refused() -> None:
-    with pytest.raises(InvalidTask, match="task_id: expected the id of a task, a UUID, got 'abc'"):
-        lifecycle.signal("abc", "approved")  # type: ignore[arg-type]
