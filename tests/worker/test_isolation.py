@@ -64,7 +64,12 @@ def test_a_quarantined_task_starts_when_the_outcomes_of_ended_runs_are_written(m
     manual.consumer.ack(manual.next())
     alone = manual.next().execution
     seen: list[str] = []
-    thread = threading.Thread(target=lambda: [manual.inflight.start(alone), seen.append(status(neighbour))])
+
+    def begin() -> None:
+        manual.inflight.start(alone)
+        seen.append(status(neighbour))
+
+    thread = threading.Thread(target=begin)
     thread.start()
     thread.join(0.1)
     assert thread.is_alive()
