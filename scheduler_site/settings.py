@@ -1,4 +1,4 @@
-"""The settings of Callboard's own site, from environment variables; Callboard's are in ``tasks/conf.py``.
+"""The settings of Callboard's own site, from environment variables; ``tasks/conf.py`` has all others.
 
 ``.env`` in the project's folder is read too (ENV_FILE names another), and so are the addresses of a running
 ``manage.py up``; the environment wins over both. An empty value counts as not set.

@@ -1,4 +1,4 @@
-"""The examples of README and docs run as they stand; what else they name exists: files, links, settings, targets."""
+"""The examples of README and docs run as they stand; the files, links, settings and targets that they name exist."""
 
 import json
 import re

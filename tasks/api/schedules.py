@@ -21,7 +21,6 @@ from tasks.contract.access import (
     PAUSE_SCHEDULE,
     RUN_SCHEDULE,
     VIEW_SCHEDULE,
-    find,
 )
 from tasks.contract.filters import filtered
 from tasks.contract.journal import take_reason
@@ -35,6 +34,7 @@ from tasks.contract.schedules import (
     find_schedule,
     gives_back,
     preview_as_list,
+    read_again,
     read_change,
     read_range,
     read_schedule,
@@ -174,8 +174,7 @@ class ScheduleBackfill(ApiView):
         by, limit = author_of(request, take_reason(body)), SubmissionLimit(caller)
         asked = read_range(body)
         count = schedules.backfill(schedule.pk, start=asked["starts_at"], end=asked["ends_at"], by=by, admit=limit)
-        schedule = find(Schedule.objects.all(), schedule_id, kind="schedule")
-        return Response({"fires": count, "schedule": _written(request, schedule)}, headers=limit.headers)
+        return Response({"fires": count, "schedule": _written(request, read_again(schedule))}, headers=limit.headers)
 
 
 class SchedulePreview(ApiView):
@@ -204,8 +203,7 @@ def _written(request: Request, schedule: Schedule) -> dict[str, Any]:
 
 
 def _answer(request: Request, schedule: Schedule) -> Response:
-    # Somebody may have removed it in the meantime.
-    schedule = find(Schedule.objects.all(), str(schedule.pk), kind="schedule")
+    schedule = read_again(schedule)
     return Response(_written(request, schedule), headers={"ETag": _etag(schedule)})
 
 

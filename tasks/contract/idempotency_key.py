@@ -1,4 +1,4 @@
-"""The idempotency key of a submission, a field of its body or a header; ``lifecycle.submit_once`` keeps and repeats."""
+"""The idempotency key of a submission, a field of its body or a header; ``lifecycle.submit_once`` keeps it."""
 
 from typing import Any
 

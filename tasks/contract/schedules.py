@@ -213,6 +213,15 @@ def find_schedule(caller: Caller, text: str) -> Schedule:
     return find(visible_schedules(caller), text, kind="schedule")
 
 
+def read_again(schedule: Schedule) -> Schedule:
+    """Read a schedule again after a verb, also if it has left the reach of the caller's token.
+
+    Raises:
+        NotFound: somebody has removed it in the meantime.
+    """
+    return find(Schedule.objects.all(), str(schedule.pk), kind="schedule")
+
+
 def visible_results(schedule: Schedule, *, caller: Caller, url: Callable[[str], str]) -> list[dict[str, Any]]:
     """Write the last tasks of a schedule that the caller may see, newest fire first."""
     return results_of(visible(last_tasks(schedule), caller, VIEW_TASK)[:MOST_RESULTS], url=url)

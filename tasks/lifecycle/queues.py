@@ -39,7 +39,7 @@ def pause(name: str, *, by: Author = UNKNOWN) -> Queue:
         NotFound: no such queue.
     """
     queue = _find(name)
-    # The pause comes first, so that no dispatcher dispatches again what is taken back: it skips a queue that is locked.
+    # The pause comes first, so that nothing that is taken back is dispatched again: dispatchers skip a locked queue.
     if fetch(_PAUSE, {"name": name, **by.parameters}):
         log.info("queue paused; its tasks wait", queue=name, by=by.name, taken_back=take_back(name))
     queue.refresh_from_db()

@@ -12,7 +12,6 @@ from tasks.contract.access import (
     PAUSE_SCHEDULE,
     RUN_SCHEDULE,
     VIEW_SCHEDULE,
-    find,
 )
 from tasks.contract.filters import filtered
 from tasks.contract.pages import page
@@ -116,8 +115,7 @@ def _as_dict(call: Call, schedule: Schedule) -> dict[str, Any]:
 
 
 def _answer(call: Call, schedule: Schedule) -> Mapping[str, Any]:
-    # Somebody may have removed it in the meantime.
-    return {"schedule": _as_dict(call, find(Schedule.objects.all(), str(schedule.pk), kind="schedule"))}
+    return {"schedule": _as_dict(call, contract.read_again(schedule))}
 
 
 METHODS = {

@@ -134,7 +134,7 @@ class ClaimingConsumer(Consumer):
             # wait would outlive the lease.
             self._completer.flush(conf.WORKER_LEASE_SECONDS / 2)
         if self._drain.is_stopping or not self._heartbeat.has_lease:
-            # The running tasks have been interrupted already, and another worker may have this one.
+            # Running tasks have had their interrupts, which did not reach this one; or another worker may have it.
             self._interrupter.interrupt(execution, Shutdown)
 
     def _end(self, execution: Execution) -> None:
