@@ -4,6 +4,7 @@ Tests of one connection take ``db``; those with threads take ``transactional_db`
 connections of their own in the background.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -21,6 +22,10 @@ from tasks.lifecycle import Moved, transitioned
 from tasks.models import Worker
 from tests import factories
 from tests.factories import Lead
+
+# Tests start servers while their own gRPC clients run. In the child of such a fork gRPC's handlers look after its
+# threads, and now and then keep it from becoming the server.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 #: The fixtures of pytest-django that let a test use the database.
 DATABASE = {"db", "transactional_db"}
