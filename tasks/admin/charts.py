@@ -24,7 +24,7 @@ class Bar(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A line across bars or a lane; its place is between the start (0) and the end (1)."""
+    """A line across bars or a track; its place is between the start (0) and the end (1)."""
 
     place: float
     label: str
@@ -33,7 +33,7 @@ class Mark(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A part of a lane; its start and end are between 0 and 1."""
+    """A part of a track; its start and end are between 0 and 1."""
 
     start: float
     end: float
@@ -144,8 +144,8 @@ def squares(kinds: Sequence[str], *, label: str) -> str:
     )
 
 
-def lane(spans: Iterable[Span], flags: Iterable[Mark] = (), *, label: str) -> str:
-    """Draw one lane of a Gantt strip, with flags across it."""
+def track(spans: Iterable[Span], flags: Iterable[Mark] = (), *, label: str) -> str:
+    """Draw one track of a Gantt strip, with flags across it."""
     spans = list(spans)
     drawn = format_html_join("", "{}", ((_span(one),) for one in spans))
     lines = format_html_join(
@@ -155,7 +155,8 @@ def lane(spans: Iterable[Span], flags: Iterable[Mark] = (), *, label: str) -> st
         ((f"{flag.place * 1000:.2f}", flag.label) for flag in flags),
     )
     return format_html(
-        '<svg class="chart lane" viewBox="0 0 1000 16" preserveAspectRatio="none" role="{}" aria-label="{}">{}{}</svg>',
+        '<svg class="chart track" viewBox="0 0 1000 16" preserveAspectRatio="none" role="{}" aria-label="{}">'
+        "{}{}</svg>",
         "group" if any(span.url for span in spans) else "img",
         label,
         drawn,

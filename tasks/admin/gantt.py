@@ -1,4 +1,4 @@
-"""The Gantt strip of a task's page: a lane for each attempt, to scale, with flags for what people did."""
+"""The Gantt strip of a task's page: a track for each attempt, to scale, with flags for what people did."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -8,17 +8,17 @@ from django.utils import timezone
 
 from tasks.admin.charts import Mark
 from tasks.admin.formatting import clock_time, css_class, duration, escape_invisible, time_element
-from tasks.admin.lanes import Part, Scale
+from tasks.admin.tracks import Part, Scale
 from tasks.models import Attempt, Journal, Task
 from tasks.states import AttemptOutcome, Status
 
-#: The newest attempts that have a lane.
-MOST_LANES = 20
+#: The newest attempts that have a track.
+MOST_TRACKS = 20
 #: The newest acts that have a flag.
 MOST_FLAGS = 20
 
 
-class _Lane(NamedTuple):
+class _Track(NamedTuple):
     """One attempt, or the wait for the next one."""
 
     name: str
@@ -27,44 +27,44 @@ class _Lane(NamedTuple):
 
 
 def gantt(task: Task, attempts: Sequence[Attempt], events: Sequence[Journal]) -> dict[str, Any] | None:
-    """Draw the lanes of a task's newest attempts; None if nothing has happened yet.
+    """Draw the tracks of a task's newest attempts; None if nothing has happened yet.
 
     Parameters:
         attempts, events: the newest first.
     """
     now = task.finished_at or timezone.now()
-    shown = list(reversed(attempts[:MOST_LANES]))
-    lanes = [*_ended(task, shown, is_cut=len(attempts) > MOST_LANES), *_open(task, shown, now)]
-    parts = [part for one in lanes for part in one.parts]
+    shown = list(reversed(attempts[:MOST_TRACKS]))
+    tracks = [*_ended(task, shown, is_cut=len(attempts) > MOST_TRACKS), *_open(task, shown, now)]
+    parts = [part for one in tracks for part in one.parts]
     if not parts:
         return None
     scale = Scale(min(part.start for part in parts), max(part.end for part in parts))
     acts = [event for event in events if scale.first <= event.at <= scale.last][:MOST_FLAGS]
     flags = [Mark(scale.place(event.at), _said(event)) for event in acts]
     return {
-        "lanes": [
+        "tracks": [
             {
                 "name": one.name,
                 "note": one.note,
                 "svg": scale.draw(one.parts, flags, label="; ".join(part.label for part in one.parts)),
             }
-            for one in lanes
+            for one in tracks
         ],
         "first": clock_time(scale.first),
         "last": clock_time(scale.last) if task.finished_at else time_element(scale.last, "now"),
         "length": duration(scale.seconds),
         "flags": [{"at": clock_time(event.at), "said": _said(event)} for event in acts[::-1]],
-        "is_cut": len(attempts) > MOST_LANES,
+        "is_cut": len(attempts) > MOST_TRACKS,
     }
 
 
-def _lane(name: str, parts: Sequence[Part], note: str) -> _Lane:
+def _track(name: str, parts: Sequence[Part], note: str) -> _Track:
     """Leave out parts that took no time."""
-    return _Lane(name, [one for one in parts if one.end > one.start], note)
+    return _Track(name, [one for one in parts if one.end > one.start], note)
 
 
-def _ended(task: Task, attempts: Sequence[Attempt], *, is_cut: bool) -> Iterator[_Lane]:
-    """Give a lane to each attempt that has ended: what came before it, and its run."""
+def _ended(task: Task, attempts: Sequence[Attempt], *, is_cut: bool) -> Iterator[_Track]:
+    """Give a track to each attempt that has ended: what came before it, and its run."""
     before: Attempt | None = None
     for attempt in attempts:
         started = attempt.started_at or attempt.finished_at
@@ -74,7 +74,7 @@ def _ended(task: Task, attempts: Sequence[Attempt], *, is_cut: bool) -> Iterator
         said = f"attempt {attempt.number} {outcome} after {took}"
         ran = Part(started, attempt.finished_at, css_class(attempt.outcome), said)
         notes = [waited[-1].label] if before is not None and waited else []
-        yield _lane(f"Attempt {attempt.number}", [*waited, ran], ", ".join([*notes, f"{outcome} after {took}"]))
+        yield _track(f"Attempt {attempt.number}", [*waited, ran], ", ".join([*notes, f"{outcome} after {took}"]))
         before = attempt
 
 
@@ -94,14 +94,14 @@ def _waited(task: Task, before: Attempt | None, until: datetime) -> Iterator[Par
     yield Part(queued, until, "queued", f"dispatched for {duration((until - queued).total_seconds())}")
 
 
-def _open(task: Task, attempts: Sequence[Attempt], now: datetime) -> Iterator[_Lane]:
-    """Give a lane to the attempt that runs, or to the wait for the next one."""
+def _open(task: Task, attempts: Sequence[Attempt], now: datetime) -> Iterator[_Track]:
+    """Give a track to the attempt that runs, or to the wait for the next one."""
     last = attempts[-1] if attempts else None
     if task.status == Status.RUNNING and task.started_at:
         ran = duration((now - task.started_at).total_seconds())
         waited = list(_waited(task, last, task.started_at))
         run = Part(task.started_at, now, "running", f"attempt {task.attempt} runs for {ran}")
-        yield _lane(f"Attempt {task.attempt}", [*waited, run], f"runs for {ran}")
+        yield _track(f"Attempt {task.attempt}", [*waited, run], f"runs for {ran}")
     elif not task.is_final:
         since = last.finished_at if last else task.created_at
         kind = "backoff" if task.status == Status.RETRYING and task.run_at > now else "in-row"
@@ -109,7 +109,7 @@ def _open(task: Task, attempts: Sequence[Attempt], now: datetime) -> Iterator[_L
         said = ahead or f"waits for {duration((now - since).total_seconds())}"
         queued = task.queued_at if task.status == Status.QUEUED and task.queued_at else now
         parts = [Part(since, queued, kind, said), Part(queued, now, "queued", "dispatched")]
-        yield _lane("Next", parts, said)
+        yield _track("Next", parts, said)
 
 
 def _said(event: Journal) -> str:

@@ -27,7 +27,7 @@ from tasks.admin.formatting import (
 )
 from tasks.admin.operated import OperatedAdmin
 from tasks.admin.verb import Verb
-from tasks.admin.worker_lanes import worker_lanes
+from tasks.admin.worker_tracks import worker_tracks
 from tasks.contract.access import DRAIN_WORKER, VIEW_TASK
 from tasks.lifecycle import workers
 from tasks.masking import masked
@@ -120,7 +120,7 @@ class WorkerAdmin(OperatedAdmin):
         running = list(held[:MAX_SHOWN]) if may_see else []
         return {
             "crash": json_block(masked(row.crash)) if row.crash else "",
-            "gantt": worker_lanes(row, running) if may_see else None,
+            "gantt": worker_tracks(row, running) if may_see else None,
             "running": [_running(task) for task in running] if may_see else None,
         }
 

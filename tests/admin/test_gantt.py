@@ -1,4 +1,4 @@
-"""The Gantt strip on a task's page: a lane for each attempt, to scale, and flags for what people did."""
+"""The Gantt strip on a task's page: a track for each attempt, to scale, and flags for what people did."""
 
 import re
 from datetime import timedelta
@@ -38,10 +38,10 @@ def twice_failed(worker: Any) -> Task:
     return task
 
 
-def lanes(page: str) -> list[tuple[str, list[tuple[str, float, float]], str]]:
-    """Read each lane's name, its parts in thousandths of the whole, and its note."""
+def tracks(page: str) -> list[tuple[str, list[tuple[str, float, float]], str]]:
+    """Read each track's name, its parts in thousandths of the whole, and its note."""
     found = re.findall(
-        r'<div class="gantt-name">([^<]*)</div><svg class="chart lane".*?>(.*?)</svg><div class="gantt-note">([^<]*)<',
+        r'<div class="gantt-name">([^<]*)</div><svg class="chart track".*?>(.*?)</svg><div class="gantt-note">([^<]*)<',
         page,
         re.DOTALL,
     )
@@ -49,8 +49,8 @@ def lanes(page: str) -> list[tuple[str, list[tuple[str, float, float]], str]]:
     return [(name, [(kind, float(x), float(w)) for kind, x, w in part.findall(svg)], note) for name, svg, note in found]
 
 
-def test_each_attempt_has_a_lane_to_scale_and_its_backoff_a_label(root: Client, twice_failed: Task) -> None:
-    first, second = lanes(html(root.get(page_of(twice_failed))))
+def test_each_attempt_has_a_track_to_scale_and_its_backoff_a_label(root: Client, twice_failed: Task) -> None:
+    first, second = tracks(html(root.get(page_of(twice_failed))))
     assert first == ("Attempt 1", [("in-row", 0.0, 100.0), ("failed", 100.0, 100.0)], "failed after 10 s")
     assert second == (
         "Attempt 2",
@@ -64,25 +64,25 @@ def test_acts_are_flags_at_their_times(root: Client, twice_failed: Task) -> None
     Journal.objects.filter(task_id=twice_failed.pk).update(at=twice_failed.created_at + timedelta(seconds=50))
     page = html(root.get(page_of(twice_failed)))
     assert "redrive by &lt;olga&gt;" in page
-    assert page.count('<line class="mark"') == len(lanes(page)) == 3
-    assert lanes(page)[-1][0] == "Next"
+    assert page.count('<line class="mark"') == len(tracks(page)) == 3
+    assert tracks(page)[-1][0] == "Next"
 
 
-def test_a_running_attempt_has_a_lane_until_now(root: Client, worker: Any) -> None:
+def test_a_running_attempt_has_a_track_until_now(root: Client, worker: Any) -> None:
     task = factories.submit()
     factories.start(task, worker)
     factories.age(
         task, created_at=timedelta(seconds=100), run_at=timedelta(seconds=100), started_at=timedelta(seconds=50)
     )
-    ((name, parts, note),) = lanes(html(root.get(page_of(task))))
+    ((name, parts, note),) = tracks(html(root.get(page_of(task))))
     assert (name, note) == ("Attempt 1", "runs for 50 s")
     assert [kind for kind, *_ in parts] == ["in-row", "running"]
     assert parts[1][2] == pytest.approx(500, abs=10)
 
 
-def test_only_the_newest_attempts_have_lanes(twice_failed: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gantt, "MOST_LANES", 1)
+def test_only_the_newest_attempts_have_tracks(twice_failed: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gantt, "MOST_TRACKS", 1)
     found = gantt.gantt(twice_failed, list(twice_failed.attempts.order_by("-number")), [])
     assert found is not None
-    assert [one["name"] for one in found["lanes"]] == ["Attempt 2"]
+    assert [one["name"] for one in found["tracks"]] == ["Attempt 2"]
     assert found["is_cut"]

@@ -1,4 +1,4 @@
-"""The lanes of a worker's page: what its threads did in the last minutes, to scale."""
+"""The tracks of a worker's page: what its threads did in the last minutes, to scale."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,18 +8,18 @@ from uuid import UUID
 from django.urls import reverse
 
 from tasks.admin.formatting import MAX_NAME_LENGTH, clock_time, css_class, duration, shortened
-from tasks.admin.lanes import Part, Scale
+from tasks.admin.tracks import Part, Scale
 from tasks.models import Attempt, Task, Worker
 from tasks.queries.worker_attempts import MINUTES, MOST_ATTEMPTS, Recent, recent_attempts
 
 #: A worker with more threads has the others left out.
-MOST_LANES = 32
+MOST_TRACKS = 32
 #: Runs of one thread may seem to overlap by so much: a worker estimates the database's clock.
 SLACK = timedelta(milliseconds=5)
 
 
-def worker_lanes(worker: Worker, running: Sequence[Task]) -> dict[str, Any] | None:
-    """Draw the newest attempts of a worker in as few lanes as their overlaps allow; None if there are none.
+def worker_tracks(worker: Worker, running: Sequence[Task]) -> dict[str, Any] | None:
+    """Draw the newest attempts of a worker in as few tracks as their overlaps allow; None if there are none.
 
     Parameters:
         running: the tasks that it runs now.
@@ -29,17 +29,17 @@ def worker_lanes(worker: Worker, running: Sequence[Task]) -> dict[str, Any] | No
     if not runs:
         return None
     first = min(one.start for one in runs) if found.is_capped else max(found.since, worker.started_at)
-    scale, lanes = Scale(first, found.until), _packed(runs)
+    scale, tracks = Scale(first, found.until), _packed(runs)
     return {
-        "lanes": [
-            scale.draw(one, label=f"Lane {number}: {len(one)} attempt{'' if len(one) == 1 else 's'}")
-            for number, one in enumerate(lanes[:MOST_LANES], start=1)
+        "tracks": [
+            scale.draw(one, label=f"Track {number}: {len(one)} attempt{'' if len(one) == 1 else 's'}")
+            for number, one in enumerate(tracks[:MOST_TRACKS], start=1)
         ],
         "first": clock_time(first),
         "last": "now" if worker.stopped_at is None else clock_time(found.until),
         "length": duration(scale.seconds),
         "said": "Since its start" if first == worker.started_at else _said(found),
-        "left_out": max(0, len(lanes) - MOST_LANES),
+        "left_out": max(0, len(tracks) - MOST_TRACKS),
     }
 
 
@@ -60,15 +60,15 @@ def _open(task: Task, found: Recent) -> Part:
 
 
 def _packed(runs: Sequence[Part]) -> list[list[Part]]:
-    """Put each run into the first lane that is free at its start: there are as many lanes as runs at one time."""
-    lanes: list[list[Part]] = []
+    """Put each run into the first track that is free at its start: there are as many tracks as runs at one time."""
+    tracks: list[list[Part]] = []
     for run in sorted(runs, key=lambda one: (one.start, one.end)):
-        free = next((one for one in lanes if one[-1].end <= run.start + SLACK), None)
+        free = next((one for one in tracks if one[-1].end <= run.start + SLACK), None)
         if free is None:
-            lanes.append([run])
+            tracks.append([run])
         else:
             free.append(run)
-    return lanes
+    return tracks
 
 
 def _said(found: Recent) -> str:

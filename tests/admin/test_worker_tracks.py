@@ -1,4 +1,4 @@
-"""The lanes of a worker's page: what its threads did, in a bounded read."""
+"""The tracks of a worker's page: what its threads did, in a bounded read."""
 
 import re
 from datetime import timedelta
@@ -43,13 +43,13 @@ def ran(worker: Worker, start: float, end: float, outcome: AttemptOutcome = Atte
     return task
 
 
-def lanes_of(page: str) -> list[list[str]]:
-    """Read the labels of each lane."""
-    drawn = re.findall(r'<svg class="chart lane".*?</svg>', page, re.DOTALL)
+def tracks_of(page: str) -> list[list[str]]:
+    """Read the labels of each track."""
+    drawn = re.findall(r'<svg class="chart track".*?</svg>', page, re.DOTALL)
     return [re.findall(r"<title>([^<]*)</title>", one) for one in drawn]
 
 
-def test_attempts_that_overlap_are_in_lanes_of_their_own(root: Any, worker: Worker) -> None:
+def test_attempts_that_overlap_are_in_tracks_of_their_own(root: Any, worker: Worker) -> None:
     first = ran(worker, 600, 300)
     ran(worker, 500, 400, AttemptOutcome.TIMED_OUT)
     ran(worker, 290, 200, AttemptOutcome.FAILED)
@@ -57,7 +57,7 @@ def test_attempts_that_overlap_are_in_lanes_of_their_own(root: Any, worker: Work
     running = factories.start(factories.submit(), worker)
     page = html(root.get(page_of(worker)))
     (so_long,) = set(re.findall(r'runs for ([^<"]*)', page))
-    assert lanes_of(page) == [
+    assert tracks_of(page) == [
         [
             "act, attempt 1: succeeded after 5 min",
             "act, attempt 1: failed after 1 min 30 s",
@@ -92,8 +92,8 @@ def test_the_newest_attempts_are_shown_to_their_own_scale(root: Any, worker: Wor
     found = recent_attempts(worker)
     assert (len(found.attempts), found.is_capped) == (2, True)
     page = html(root.get(page_of(worker)))
-    assert [len(one) for one in lanes_of(page)] == [2]
-    assert re.search(r'<rect class="succeeded" x="0.00"', page), "the oldest that is shown begins the lane"
+    assert [len(one) for one in tracks_of(page)] == [2]
+    assert re.search(r'<rect class="succeeded" x="0.00"', page), "the oldest that is shown begins the track"
 
 
 def test_a_read_that_took_long_goes_no_further_and_says_so(root: Any, worker: Worker, monkeypatch: Any) -> None:
@@ -110,14 +110,14 @@ def test_a_worker_that_is_gone_shows_its_last_minutes(root: Any, worker: Worker)
     gone_at = timezone.now() - timedelta(seconds=86_395)
     Worker.objects.filter(pk=worker.pk).update(stopped_at=gone_at)
     page = html(root.get(page_of(worker)))
-    assert lanes_of(page) == [["act, attempt 1: crashed after 10 s"]], "its rescue came after its end"
+    assert tracks_of(page) == [["act, attempt 1: crashed after 10 s"]], "its rescue came after its end"
     Task.objects.filter(pk=task.pk).delete()
     Attempt.objects.create(
         task_id=new_id(), number=1, outcome=AttemptOutcome.SUCCEEDED, worker_id=worker.pk, finished_at=gone_at
     )
     page = html(root.get(page_of(worker)))
-    assert lanes_of(page) == [["a removed task, attempt 1: succeeded after &lt;1 ms"]]
-    assert 'role="img" aria-label="Lane 1: 1 attempt"' in page, "it links nowhere"
+    assert tracks_of(page) == [["a removed task, attempt 1: succeeded after &lt;1 ms"]]
+    assert 'role="img" aria-label="Track 1: 1 attempt"' in page, "it links nowhere"
 
 
 def test_only_who_may_see_tasks_sees_what_ran(django_user_model: Any, worker: Worker) -> None:

@@ -1,10 +1,10 @@
-"""Lanes: runs and waits with their times, drawn to one scale."""
+"""Tracks: runs and waits with their times, drawn to one scale."""
 
 from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from tasks.admin.charts import Mark, Span, lane
+from tasks.admin.charts import Mark, Span, track
 
 
 class Part(NamedTuple):
@@ -19,7 +19,7 @@ class Part(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """The time from the left end of lanes to their right end."""
+    """The time from the left end of tracks to their right end."""
 
     first: datetime
     last: datetime
@@ -34,6 +34,6 @@ class Scale(NamedTuple):
         return min(1.0, max(0.0, (moment - self.first).total_seconds() / self.seconds))
 
     def draw(self, parts: Iterable[Part], flags: Iterable[Mark] = (), *, label: str) -> str:
-        """Draw one lane."""
+        """Draw one track."""
         spans = [Span(self.place(one.start), self.place(one.end), one.kind, one.label, one.url) for one in parts]
-        return lane(spans, flags, label=label)
+        return track(spans, flags, label=label)
