@@ -21,6 +21,7 @@ OPTIONS = (
     "time_limit_seconds",
     "max_age_seconds",
     "estimated_seconds",
+    "fairness_key",
     "tags",
 )
 #: What says when a schedule fires; an edit of one of these makes it count from now on.

@@ -266,6 +266,14 @@ class Submission:
     tags: Sequence[str] = field(
         default=(), metadata=_declare(Tags(most=50, longest=100), "Labels to find the task by.", is_editable=True)
     )
+    fairness_key: str | None = field(
+        default=None,
+        metadata=_declare(
+            Text(100),
+            "Whose turn the task takes, such as a customer's: tasks of one priority with different keys take turns.",
+            if_null="the turn of all tasks without a key",
+        ),
+    )
     depends_on: Sequence[DependsOn | UUID] = field(
         default=(),
         metadata=_declare(

@@ -74,16 +74,15 @@ def make_batch(**fields: Any) -> Batch:
 
 def dispatch(task: Task) -> Hint:
     """Dispatch this task and no other; fail if it is not due."""
-    probe = Probe(
-        task.priority, band_of(task.priority), 1, after_run_at=task.run_at, after_id=UUID(int=task.pk.int - 1)
-    )
+    before = UUID(int=task.pk.int - 1)
+    probe = Probe(task.priority, band_of(task.priority), 1, after_run_at=task.run_at, after_id=before, lane=task.lane)
     found = lifecycle.dispatch_many([Share(task.queue, [probe], space=1)], actors=[task.actor], **make_lead())
     assert [one.hint.task_id for one in found] == [task.pk], f"{task.pk} was not due: {task.status} {task.run_at}"
     return found[0].hint
 
 
 def dispatch_due(queue: str = "default", *, space: int = 100, actors: tuple[str, ...] = ("act",)) -> list[Hint]:
-    """Dispatch the due tasks of a queue, as the dispatcher does without cursors."""
+    """Dispatch the due tasks of a queue that have no fairness key, as the dispatcher does without cursors."""
     probes = [Probe(priority, band_of(priority), space) for priority in range(HIGHEST, LOWEST - 1, -1)]
     found = lifecycle.dispatch_many([Share(queue, probes, space)], actors=actors, **make_lead())
     return [one.hint for one in found]

@@ -75,6 +75,13 @@ MUTANTS = (
         "lifecycle/test_dispatch.py::test_a_deposed_leader_dispatches_nothing",
     ),
     Mutant(
+        "lane of a dispatch",
+        "tasks.lifecycle.dispatch:_DISPATCH",
+        "task.lane = probe.lane",
+        "true",
+        "scheduler/test_lanes.py::test_a_few_tasks_do_not_wait_behind_many_of_another_key",
+    ),
+    Mutant(
         "term fence of a rescue",
         "tasks.lifecycle.rescue:_RESCUE_LOST",
         "EXISTS (SELECT FROM lead)",

@@ -225,6 +225,9 @@ class Soak:
         self._submitted_at = now
         chosen = self.random.choices(LOAD, weights=[weight for _, weight in LOAD], k=count)
         tasks = [{**fields, "priority": self.random.randint(1, 10)} for fields, _ in chosen]
+        # A few customers, one of them with most of the tasks; and tasks of nobody.
+        keys = self.random.choices(["big", "small", "tiny", None], weights=[8, 2, 1, 4], k=len(tasks))
+        tasks = [task if key is None else {**task, "fairness_key": key} for task, key in zip(tasks, keys, strict=True)]
         linked = [{**task, "ref": str(place), **self._parents(place)} for place, task in enumerate(tasks)]
         if self.random.random() < SHARE_OF_BATCHES:
             callback = {"actor": "effect"}

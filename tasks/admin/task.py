@@ -107,6 +107,7 @@ _LIMITS = tuple(
     for field in FIELDS.values()
     if field.is_column and isinstance(field.kind, Seconds | WholeNumber)
 )
+_FAIRNESS_KEY = display("fairness key", lambda task: escape_invisible(task.fairness_key or EMPTY))
 _COUNTS = (
     display("attempt number", lambda task: f"{task.attempt:,}"),
     display("dispatch number", lambda task: f"{task.dispatch:,}"),
@@ -181,7 +182,7 @@ class TaskAdmin(OperatedAdmin):
         ),
         (
             "Limits, counts and times",
-            {"classes": ("collapse",), "fields": (*_LIMITS, *_COUNTS, *_TIMES)},
+            {"classes": ("collapse",), "fields": (*_LIMITS, _FAIRNESS_KEY, *_COUNTS, *_TIMES)},
         ),
     )
 

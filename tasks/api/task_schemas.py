@@ -160,7 +160,6 @@ _TASK = {
     "ref": about(or_null(TEXT), _LATER),
     "unique": about(or_null(an_object(_UNIQUE)), "The unique key of its submission; null: none."),
     "concurrency_key": about(or_null(TEXT), _LATER),
-    "fairness_key": about(or_null(TEXT), _LATER),
     "batch": about(or_null(ID), "The batch that counts the task; null: none does."),
 }
 

@@ -71,6 +71,7 @@ _COLUMNS: dict[str, tuple[str, Any, str]] = {
     "priority": ("priority", _whole, f"a whole number from {LOWEST} to {HIGHEST}"),
     "unique": ("unique", Unique.read, "a key, or an object with one"),
     "tags": ("tags", lambda given: given, "a list of texts"),
+    "fairness_key": ("fairness_key", lambda given: given, "a text"),
     "depends_on": ("depends_on", _parents, "a list of ids of tasks, messages that were sent, batches or DependsOn"),
     "batch": ("batch", _batch, "a batch, or its id"),
 }

@@ -70,8 +70,9 @@ _EDIT_READERS: Mapping[str, Reader] = {name: READERS[name] for name in EDITABLE}
 
 #: Fields of capabilities that are not built yet. They are refused: ignoring them would silently break a promise.
 NOT_SUPPORTED: Mapping[str, str] = {
-    name: f"{name} is not supported yet; leave it out" for name in ("concurrency_key", "fairness_key")
-} | {"idempotency_key": "a bulk has one key for all its tasks, beside them or in the header Idempotency-Key"}
+    "concurrency_key": "concurrency_key is not supported yet; leave it out",
+    "idempotency_key": "a bulk has one key for all its tasks, beside them or in the header Idempotency-Key",
+}
 
 
 def read_submission(body: Mapping[str, Any], *, caller: Caller) -> Submission:

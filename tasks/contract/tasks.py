@@ -112,7 +112,6 @@ def task_as_dict(
         "idempotency_key": task.idempotency_key,
         "unique": _unique_as_dict(task.unique_rule, task, lens) if task.unique_rule else None,
         "concurrency_key": None,
-        "fairness_key": None,
         "batch": None if task.batch_id is None else str(task.batch_id),
     }
     return written

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from tasks.db.statements import as_json, fetch
+from tasks.fairness import NO_KEY
 from tasks.hint import Hint
 from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.predicates import CAN_STILL_START, IS_LEADING, LEAD, in_batch, is_due_for
@@ -23,11 +24,12 @@ class Dispatched(NamedTuple):
     run_at: datetime
     actor: str
     trace_id: str
+    lane: int = NO_KEY
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What the dispatcher looks for: tasks of one priority of a queue, after a position, for a band with some space.
+    """What the dispatcher looks for: tasks of one lane of a priority, after a position, for a band with some space.
 
     It finds only tasks that have been due for ``waited_seconds``.
     """
@@ -38,11 +40,13 @@ class Probe:
     waited_seconds: float = 0
     after_run_at: datetime | None = None
     after_id: UUID | None = None
+    lane: int = NO_KEY
 
     def as_row(self) -> dict[str, Any]:
         """Turn the probe into the row that the statement reads."""
         return {
             "priority": self.priority,
+            "lane": self.lane,
             "band": self.band,
             "limit": self.limit,
             "waited": self.waited_seconds,
@@ -64,9 +68,9 @@ class Share(NamedTuple):
         return {"queue": self.queue, "space": self.space, "probes": probes}
 
 
-# One probe per priority along task_due_idx, highest first, so that neither a backlog of lower priorities nor one in the
-# future is read; the position skips index entries that a long transaction elsewhere keeps from being cleaned up.
-# Another dispatcher's rows are locked and skipped. Tasks that no live worker can run are locked too, so a probe
+# One probe per priority and lane along task_lane_idx, highest first, so that neither a backlog of lower priorities nor
+# one in the future is read; the position skips index entries that a long transaction elsewhere keeps from being cleaned
+# up. Another dispatcher's rows are locked and skipped. Tasks that no live worker can run are locked too, so a probe
 # reads few rows more than it wants; ``queries.due`` gets past a longer run of them. (Filtering first and locking the
 # rest by key costs each task a tenth more.) The lock on the term row keeps a leader that lost its lease between two
 # statements from dispatching. The locks on the queues' rows order dispatches and pauses: this statement skips a queue
@@ -83,7 +87,7 @@ WITH {LEAD}, share AS (
         SELECT task.id, probe.band
         FROM (
             SELECT * FROM json_to_recordset(share.probes) AS probe (
-                place integer, priority smallint, band text, "limit" integer, waited double precision,
+                place integer, priority smallint, lane smallint, band text, "limit" integer, waited double precision,
                 after_run_at timestamptz, after_id uuid
             ) ORDER BY place
         ) AS probe
@@ -93,7 +97,7 @@ WITH {LEAD}, share AS (
                 SELECT task.id, task.actor, task.expires_at
                 FROM callboard_task AS task
                 WHERE {is_due_for("probe.waited")} AND task.queue = share.queue AND task.priority = probe.priority
-                  AND (task.run_at, task.id) > (
+                  AND task.lane = probe.lane AND (task.run_at, task.id) > (
                       COALESCE(probe.after_run_at, '-infinity'),
                       COALESCE(probe.after_id, '00000000-0000-0000-0000-000000000000')
                   )
@@ -112,7 +116,8 @@ UPDATE callboard_task AS task
 SET status = 'QUEUED', dispatch = task.dispatch + 1, queued_at = statement_timestamp()
 FROM picked
 WHERE {in_batch("picked")}
-RETURNING task.id, task.dispatch, task.queue, picked.band, task.priority, task.run_at, task.actor, task.trace_id
+RETURNING task.id, task.dispatch, task.queue, picked.band, task.priority, task.run_at, task.actor, task.trace_id,
+    task.lane
 """
 
 

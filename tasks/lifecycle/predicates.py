@@ -37,7 +37,7 @@ NOT_GONE = "worker.status <> 'GONE'"
 
 # --- Tasks by status ---
 
-#: A task that the dispatcher hands over once its ``run_at`` has come; the condition of ``task_due_idx``.
+#: A task that the dispatcher hands over once its ``run_at`` has come; the condition of ``task_lane_idx``.
 DISPATCHABLE = any_of("task.status", DUE)
 #: A task whose time has come.
 HAS_COME = "task.run_at <= statement_timestamp()"
@@ -48,6 +48,29 @@ IS_DUE = f"{DISPATCHABLE} AND {HAS_COME}"
 def is_due_for(seconds: str) -> str:
     """Say that a task has been due for so many seconds, given in SQL."""
     return f"{IS_DUE} - {seconds} * interval '1 second'"
+
+
+#: A recursive CTE: the lanes with waiting tasks of each level, the rows of a CTE with ``queue`` and ``priority``. It
+#: jumps from lane to lane along ``task_lane_idx``, and reads one entry of each.
+LANES = f"""lane (queue, priority, number) AS (
+    SELECT level.queue, level.priority, first.lane
+    FROM level
+    CROSS JOIN LATERAL (
+        SELECT task.lane FROM callboard_task AS task
+        WHERE {DISPATCHABLE} AND task.queue = level.queue AND task.priority = level.priority
+        ORDER BY task.lane, task.run_at, task.id LIMIT 1
+    ) AS first
+    UNION ALL
+    SELECT lane.queue, lane.priority, next.lane
+    FROM lane
+    CROSS JOIN LATERAL (
+        SELECT task.lane FROM callboard_task AS task
+        WHERE {DISPATCHABLE} AND task.queue = lane.queue AND task.priority = lane.priority AND task.lane > lane.number
+        ORDER BY task.lane, task.run_at, task.id LIMIT 1
+    ) AS next
+)"""
+#: A waiting task of a row of ``LANES``.
+IN_LANE = f"{DISPATCHABLE} AND task.queue = lane.queue AND task.priority = lane.priority AND task.lane = lane.number"
 
 
 #: A task that has not started and can still be edited, cancelled or expired.

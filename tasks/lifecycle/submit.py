@@ -13,6 +13,7 @@ from tasks import field_faults, registry
 from tasks.conf import conf
 from tasks.db.statements import as_json, fetch
 from tasks.errors import FieldError, InvalidTask, describe
+from tasks.fairness import lane_of
 from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.circles import refuse_circles
 from tasks.lifecycle.depend import Edge, insert_edges, plan
@@ -40,6 +41,7 @@ _OTHERS = {
     "trace_id": "text",
     "idempotency_key": "text",
     "message_id": "text",
+    "lane": "smallint",
 }
 #: Columns that are computed, by the clock of the database: the caller's clock may be wrong. A run_at in the past means
 #: now.
@@ -171,6 +173,7 @@ def checked(submission: Submission) -> dict[str, Any]:
     row["depends_on"] = list(submission.depends_on) or None
     row["trace_id"] = submission.trace_id or new_id().hex
     row["idempotency_key"] = None
+    row["lane"] = lane_of(submission.fairness_key)
     _check_row(row, spec)
     if submission.batch is not None:
         row["batch_id"] = submission.batch

@@ -231,7 +231,8 @@ WITH given AS MATERIALIZED (
         unique_key uuid, payload jsonb, args jsonb, options jsonb, priority smallint, queue text, run_at timestamptz,
         delay_seconds double precision, max_retries integer, min_backoff_seconds double precision,
         max_backoff_seconds double precision, retry_for_seconds double precision, time_limit_seconds double precision,
-        max_age_seconds double precision, estimated_seconds double precision, tags text[], unique_rule jsonb
+        max_age_seconds double precision, estimated_seconds double precision, tags text[], unique_rule jsonb,
+        fairness_key text, lane smallint
     )
 ), wanted AS MATERIALIZED (
     SELECT task.id, given.* FROM given JOIN callboard_task AS task ON {has_key_of("given")}
@@ -251,6 +252,7 @@ SET status = CASE WHEN task.status = 'QUEUED' THEN 'PENDING' ELSE task.status EN
     min_backoff_seconds = given.min_backoff_seconds, max_backoff_seconds = given.max_backoff_seconds,
     retry_for_seconds = given.retry_for_seconds, time_limit_seconds = given.time_limit_seconds,
     max_age_seconds = given.max_age_seconds, estimated_seconds = given.estimated_seconds,
+    fairness_key = given.fairness_key, lane = given.lane,
     version = task.version + 1
 FROM wanted AS given WHERE {in_batch("given")}
 RETURNING task.id, task.status, task.actor, task.queue, task.trace_id

@@ -26,6 +26,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from tasks import registry
+from tasks.fairness import NO_KEY
 from tasks.models.ids import CLOCKS_AGREE, first_id_at, new_id
 from tasks.models.listing import ListedQuerySet
 from tasks.models.payload_path import PayloadValue, has_value
@@ -247,6 +248,13 @@ class Task(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     estimated_seconds = models.FloatField(null=True, blank=True)
 
+    fairness_key = models.CharField(
+        max_length=100, null=True, blank=True, help_text="Tasks of one priority with different keys take turns."
+    )
+    lane = models.PositiveSmallIntegerField(
+        db_default=NO_KEY, editable=False, help_text="Of its fairness key; lanes are dispatched in turn."
+    )
+
     tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
     trace_id = models.CharField(max_length=32, db_default="")
     idempotency_key = models.CharField(max_length=255, null=True, blank=True)
@@ -346,9 +354,15 @@ class Task(models.Model):
             ),
         ]
         indexes = [
-            # The dispatcher's probe: one walk per queue and priority, in order of run_at.
+            # The dispatcher's probe: one walk per queue, priority and lane, in order of run_at.
             models.Index(
-                "queue", F("priority").desc(), "run_at", "id", name="task_due_idx", condition=Q(status__in=sorted(DUE))
+                "queue",
+                F("priority").desc(),
+                "lane",
+                "run_at",
+                "id",
+                name="task_lane_idx",
+                condition=Q(status__in=sorted(DUE)),
             ),
             # The sweeper: tasks whose hints were lost.
             models.Index("queued_at", name="task_queued_idx", condition=Q(status=Status.QUEUED)),

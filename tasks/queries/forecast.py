@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from tasks.db.statements import fetch
-from tasks.lifecycle.predicates import IS_DUE, LIVE_WORKER
+from tasks.lifecycle.predicates import HAS_COME, IN_LANE, IS_DUE, LANES, LIVE_WORKER
 from tasks.lifecycle.signal import open_wait
 from tasks.models import Task
 from tasks.priority import HIGHEST, broker_queue
@@ -49,14 +49,23 @@ SELECT EXTRACT(EPOCH FROM %(run_at)s - statement_timestamp())::double precision,
 FROM live
 """
 
-# One walk along task_due_idx for each priority that goes first, so that tasks behind cost nothing. QUEUED tasks are
-# bounded by the dispatcher's window, RUNNING ones by the workers' threads.
+# One walk along task_lane_idx for each priority that goes first, so that tasks behind cost nothing. Of its own priority
+# the tasks before it in its lane go first, and as many of each other lane, and one more. QUEUED tasks are bounded by
+# the dispatcher's window, RUNNING ones by the workers' threads.
 _AHEAD = f"""
-WITH usual AS (
+WITH RECURSIVE usual AS (
     SELECT task.actor, avg(EXTRACT(EPOCH FROM attempt.finished_at - attempt.started_at)) AS seconds
     FROM (SELECT * FROM callboard_attempt ORDER BY task_id DESC, number DESC LIMIT %(newest)s) AS attempt
     JOIN callboard_task AS task ON task.id = attempt.task_id
     GROUP BY task.actor
+), level (queue, priority) AS (
+    SELECT %(queue)s::text, %(priority)s::smallint
+), {LANES}, same_lane AS MATERIALIZED (
+    SELECT * FROM callboard_task AS task
+    WHERE {IS_DUE} AND task.queue = %(queue)s AND task.priority = %(priority)s AND task.lane = %(lane)s
+      AND (task.run_at, task.id) < (%(run_at)s, %(id)s)
+    ORDER BY task.run_at, task.id
+    LIMIT %(most)s
 ), ahead AS (
     SELECT 0 AS turn, actor, estimated_seconds, priority, run_at, id, statement_timestamp() - started_at AS ran
     FROM callboard_task
@@ -68,14 +77,25 @@ WITH usual AS (
       AND (priority > %(priority)s OR (priority = %(priority)s AND (run_at, id) < (%(run_at)s, %(id)s)))
     UNION ALL
     SELECT 1, due.actor, due.estimated_seconds, due.priority, due.run_at, due.id, interval '0'
-    FROM generate_series(%(priority)s, %(highest)s) AS probe (priority)
+    FROM generate_series(%(priority)s + 1, %(highest)s) AS probe (priority)
     CROSS JOIN LATERAL (
         SELECT * FROM callboard_task AS task
         WHERE {IS_DUE} AND task.queue = %(queue)s AND task.priority = probe.priority
-          AND (probe.priority > %(priority)s OR (task.run_at, task.id) < (%(run_at)s, %(id)s))
-        ORDER BY task.run_at, task.id
+        ORDER BY task.lane, task.run_at, task.id
         LIMIT %(most)s
     ) AS due
+    UNION ALL
+    SELECT 1, actor, estimated_seconds, priority, run_at, id, interval '0' FROM same_lane
+    UNION ALL
+    SELECT 1, due.actor, due.estimated_seconds, due.priority, due.run_at, due.id, interval '0'
+    FROM lane
+    CROSS JOIN LATERAL (
+        SELECT * FROM callboard_task AS task
+        WHERE {IN_LANE} AND {HAS_COME}
+        ORDER BY task.run_at, task.id
+        LIMIT (SELECT count(*) + 1 FROM same_lane)
+    ) AS due
+    WHERE lane.number <> %(lane)s
 )
 SELECT turn, GREATEST(COALESCE(estimated_seconds, usual.seconds, 0) - EXTRACT(EPOCH FROM ran), 0)::double precision
 FROM ahead LEFT JOIN usual USING (actor)
@@ -90,7 +110,13 @@ def expected_start(task: Task) -> Forecast | None:
         return Forecast(None, waiting_for=(waiting.parents(task),))
     if task.status not in {*DUE, Status.QUEUED}:
         return None
-    place = {"queue": task.queue, "priority": task.priority, "run_at": task.run_at, "id": task.pk}
+    place = {
+        "queue": task.queue,
+        "priority": task.priority,
+        "lane": task.lane,
+        "run_at": task.run_at,
+        "id": task.pk,
+    }
     names = [task.queue, broker_queue(task.queue, task.band)]
     ((until_due, has_leader, paused_at, is_served, threads, workers),) = fetch(
         _SERVICE, {**place, "actor": task.actor, "names": names}

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from tasks.db.statements import by_index, fetch
-from tasks.lifecycle.predicates import DISPATCHABLE, IS_DUE, LIVE_WORKER
+from tasks.lifecycle.predicates import DISPATCHABLE, HAS_COME, IN_LANE, LANES, LIVE_WORKER
 from tasks.models import Task
 from tasks.priority import BANDS, HIGHEST, LOWEST
 from tasks.queries import counts
@@ -26,8 +26,8 @@ class QueueStats(NamedTuple):
     threads: int
 
 
-# The oldest due task by one probe per priority along task_due_idx; QUEUED is bounded by the dispatcher's window and
-# RUNNING by the workers' threads.
+# The oldest due task by one probe per priority and lane along task_lane_idx; QUEUED is bounded by the dispatcher's
+# window and RUNNING by the workers' threads.
 _QUEUE_STATS = f"""
 SELECT queue.name, queue.paused_at,
     (SELECT count(*) FROM (
@@ -36,11 +36,14 @@ SELECT queue.name, queue.paused_at,
     ) AS counted),
     (SELECT count(*) FROM callboard_task AS task WHERE task.status = 'QUEUED' AND task.queue = queue.name),
     (SELECT count(*) FROM callboard_task AS task WHERE task.status = 'RUNNING' AND task.queue = queue.name),
-    (SELECT EXTRACT(EPOCH FROM statement_timestamp() - min(first.run_at))::double precision
-     FROM generate_series({LOWEST}, {HIGHEST}) AS probe (priority)
+    (WITH RECURSIVE level (queue, priority) AS (
+        SELECT queue.name::text, priority::smallint FROM generate_series({LOWEST}, {HIGHEST}) AS priority
+     ), {LANES}
+     SELECT EXTRACT(EPOCH FROM statement_timestamp() - min(first.run_at))::double precision
+     FROM lane
      CROSS JOIN LATERAL (
         SELECT task.run_at FROM callboard_task AS task
-        WHERE {IS_DUE} AND task.queue = queue.name AND task.priority = probe.priority
+        WHERE {IN_LANE} AND {HAS_COME}
         ORDER BY task.run_at, task.id LIMIT 1
      ) AS first),
     (SELECT COALESCE(sum(worker.threads), 0) FROM callboard_worker AS worker
@@ -63,10 +66,13 @@ def all_queue_stats() -> list[QueueStats]:
 
 
 _OLDEST = f"""
-SELECT first.id FROM generate_series({LOWEST}, {HIGHEST}) AS probe (priority)
+WITH RECURSIVE level (queue, priority) AS (
+    SELECT %(queue)s::text, priority::smallint FROM generate_series({LOWEST}, {HIGHEST}) AS priority
+), {LANES}
+SELECT first.id FROM lane
 CROSS JOIN LATERAL (
     SELECT task.id, task.run_at FROM callboard_task AS task
-    WHERE {IS_DUE} AND task.queue = %(queue)s AND task.priority = probe.priority
+    WHERE {IN_LANE} AND {HAS_COME}
     ORDER BY task.run_at, task.id LIMIT %(most)s
 ) AS first
 ORDER BY first.run_at, first.id LIMIT %(most)s
@@ -74,7 +80,7 @@ ORDER BY first.run_at, first.id LIMIT %(most)s
 
 
 def oldest_due(queue: str, *, most: int) -> list[Task]:
-    """List the tasks of a queue that have been due longest, by one probe per priority."""
+    """List the tasks of a queue that have been due longest, by one probe per priority and lane."""
     with by_index():
         ids = [id for (id,) in fetch(_OLDEST, {"queue": queue, "most": most})]
     found = Task.objects.defer("payload", "args", "options", "result", "log").in_bulk(ids)

@@ -16,17 +16,19 @@ from tasks import lifecycle
 from tasks.broker.sources.base import Source
 from tasks.db.clock import Clock
 from tasks.errors import BrokerUnavailable
+from tasks.fairness import NO_KEY
 from tasks.hint import Hint
 from tasks.lifecycle import Dispatched, Probe, Share
 from tasks.log import get_logger
 from tasks.priority import BANDS
 from tasks.queries import due as due_query
 from tasks.queries.capacity import BandCapacity
-from tasks.queries.due import Position, PriorityLevel
+from tasks.queries.due import FirstTask, Lane, Position, PriorityLevel
 from tasks.scheduler import unrunnable
 from tasks.scheduler.ageing import Ageing
-from tasks.scheduler.capacity import Capacity, levels_of
+from tasks.scheduler.capacity import Capacity
 from tasks.scheduler.cursors import Cursors
+from tasks.scheduler.lanes import Turns, in_turn, share_a_level, steps_of, unfinished
 from tasks.scheduler.leadership import LEASE, Leadership
 from tasks.scheduler.loop import Loop
 from tasks.scheduler.unrunnable import Scanner
@@ -44,19 +46,19 @@ SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.004, 0.1
 class DueTasks(NamedTuple):
     """What a round found to be due, before it dispatches."""
 
-    #: For each level with a due task that can be run, probes that start there; only the last takes more than one task.
-    probes: dict[PriorityLevel, list[Probe]]
-    #: For how many seconds that task has been due; negative until then. Levels without a task are left out.
-    waits: dict[PriorityLevel, float]
-    #: The same for the first task of each level, whether a worker can run it or not.
-    first_waits: dict[PriorityLevel, float]
-    #: Whether some level begins with a task that no live worker can run.
+    #: For each lane with a due task that can be run, probes that start there; only the last takes more than one task.
+    probes: dict[Lane, list[Probe]]
+    #: For how many seconds that task has been due; negative until then. Lanes without a task are left out.
+    waits: dict[Lane, float]
+    #: The same for the first task of each lane, whether a worker can run it or not.
+    first_waits: dict[Lane, float]
+    #: Whether some lane begins with a task that no live worker can run.
     passed_unrunnable: bool = False
 
     @property
     def lag_seconds(self) -> float:
         """For how long the first task that a worker can run has been due; 0 if none is."""
-        return max((self.waits[level] for level in self.probes), default=0.0)
+        return max((self.waits[lane] for lane in self.probes), default=0.0)
 
     @property
     def next_in_seconds(self) -> float | None:
@@ -67,17 +69,27 @@ class DueTasks(NamedTuple):
 
 
 class Demand(NamedTuple):
-    """A band and what is due in it; no probes if nothing is."""
+    """A band and the lanes with due tasks in it, in the steps in which they are served.
+
+    Lanes of one level share a step of their own: what one of them leaves goes to the others, before lower priorities.
+    """
 
     band: BandCapacity
-    probes: Sequence[Probe]
+    steps: Sequence[Sequence[Lane]]
 
 
 class Offer(NamedTuple):
-    """What a band is offered in a round."""
+    """What a band is offered in a step of a round."""
 
     band: BandCapacity
     share: Share
+    #: How many tasks each lane may take; lanes that may take none are left out.
+    quotas: Mapping[Lane, int]
+
+
+def limited(probes: Sequence[Probe], most: int) -> list[Probe]:
+    """Let probes of a lane take no more together than this; each but the last takes one task."""
+    return [replace(probe, limit=min(probe.limit, most - place)) for place, probe in enumerate(probes[:most])]
 
 
 def batches(offers: Sequence[Offer]) -> Iterator[list[Offer]]:
@@ -112,6 +124,7 @@ class Dispatcher(Loop):
         self._cursors = Cursors()
         self._scanner = Scanner(self._capacity, self._cursors)
         self._windows = Windows(source)
+        self._turns = Turns()
         self._ageing = Ageing()
         self._clock = Clock()
         self._was_woken = False
@@ -173,7 +186,8 @@ class Dispatcher(Loop):
         if seconds is None:
             # No worker can run the first tasks: behind them others wait for their time.
             seconds = due_query.next_due_in_seconds(sorted(self._capacity.queues))
-        return POLL_SECONDS if seconds is None else min(seconds, POLL_SECONDS)
+        until_search = self._cursors.search_in_seconds or POLL_SECONDS
+        return min(POLL_SECONDS, until_search, POLL_SECONDS if seconds is None else seconds)
 
     def _refresh_capacity(self) -> None:
         if not self._capacity.is_stale:
@@ -196,42 +210,55 @@ class Dispatcher(Loop):
         return False
 
     def _look(self) -> DueTasks:
-        """Look at the first task of each level behind its cursor, and past those that no live worker can run.
+        """Look at the first task of each lane behind its cursor, and past those that no live worker can run.
 
-        Queues whose levels are all read from the front, as empty ones are, cost one descent each instead of ten.
+        Queues whose lanes are all read from the front, as empty ones are, cost one descent each instead of ten.
         """
         begun = self._cursors.queues & self._capacity.queues
         served_by = self._capacity.served_by
-        probes = {level: self._cursors.probe(level, served_by[level].name) for level in self._capacity.levels(begun)}
+        plain = [Lane(*level) for level in self._capacity.levels(begun)]
+        keyed = [lane for lane in self._cursors.keyed_lanes(begun) if lane.level in served_by]
+        probes = {lane: self._cursors.probe(lane, served_by[lane.level].name) for lane in (*plain, *keyed)}
         others = [queue for queue in self._capacity.queues if queue not in begun]
-        found = due_query.first_tasks(probes, others) if served_by else {}
-        firsts = {level: first for level, first in found.items() if level in served_by}
-        for level in probes.keys() - firsts.keys():
-            self._cursors.nothing_due(level)
-        first_waits = {level: -first.due_in_seconds for level, first in firsts.items()}
-        due: dict[PriorityLevel, list[Probe]] = {}
+        found = self._first_tasks(probes, others) if served_by else {}
+        firsts = {lane: first for lane, first in found.items() if lane.level in served_by}
+        for lane in probes.keys() - firsts.keys():
+            self._cursors.nothing_due(lane)
+        first_waits = {lane: -first.due_in_seconds for lane, first in firsts.items()}
+        due: dict[Lane, list[Probe]] = {}
         waits, passed_unrunnable = first_waits.copy(), False
         until = time.monotonic() + unrunnable.SCAN_SECONDS
-        for level, wait in first_waits.items():
+        for lane, wait in first_waits.items():
             if wait < 0:
-                self._cursors.nothing_due(level)
+                self._cursors.nothing_due(lane)
                 continue
-            first = firsts[level]
+            first = firsts[lane]
             positions = [first.position]
-            if not self._capacity.can_run(level, first.actor):
-                positions = self._scanner.pass_by(level, first, until)
+            if not self._capacity.can_run(lane.level, first.actor):
+                positions = self._scanner.pass_by(lane, first, until)
                 later = (positions[0].run_at - first.position.run_at).total_seconds() if positions else inf
-                waits[level], passed_unrunnable = wait - later, True
+                waits[lane], passed_unrunnable = wait - later, True
             if positions:
-                self._cursors.caught_up(level)
-                due[level] = self._starts(level, served_by[level], positions)
+                self._cursors.caught_up(lane)
+                due[lane] = self._starts(lane, served_by[lane.level], positions)
         return DueTasks(due, waits, first_waits, passed_unrunnable)
 
+    def _first_tasks(self, probes: Mapping[Lane, Probe], queues: Sequence[str]) -> dict[Lane, FirstTask]:
+        """Look behind the cursors, and for lanes that have none unless that has just taken long."""
+        is_searching, began = not self._cursors.search_in_seconds, time.monotonic()
+        found = due_query.first_tasks(probes, queues, finds_lanes=is_searching)
+        if is_searching and any(lane.number != NO_KEY for lane in found):
+            self._cursors.search_took(time.monotonic() - began)
+        return found
+
     @staticmethod
-    def _starts(level: PriorityLevel, band: BandCapacity, positions: Sequence[Position]) -> list[Probe]:
+    def _starts(lane: Lane, band: BandCapacity, positions: Sequence[Position]) -> list[Probe]:
         """Start probes right at runnable tasks; only the last takes more than that one task."""
         starts = [position.just_before for position in positions]
-        found = [Probe(level.priority, band.name, 1, after_run_at=run_at, after_id=id) for run_at, id in starts]
+        found = [
+            Probe(lane.priority, band.name, 1, after_run_at=run_at, after_id=id, lane=lane.number)
+            for run_at, id in starts
+        ]
         return [*found[:-1], replace(found[-1], limit=LARGEST_WINDOW)]
 
     def _fill(self, due: DueTasks, term: int) -> tuple[int, bool]:
@@ -240,12 +267,15 @@ class Dispatcher(Loop):
         A band waits while the next higher one of its queue has more or waits itself, if the same workers serve both:
         its hints could overtake tasks that do not fit in yet. Bands come from high to low.
         """
+        lanes: dict[PriorityLevel, list[Lane]] = {}
+        for lane in due.probes:
+            lanes.setdefault(lane.level, []).append(lane)
         demands = [
-            Demand(band, [probe for level in levels_of(band) for probe in due.probes.get(level, [])])
-            for queue in sorted({level.queue for level in due.probes})
+            Demand(band, steps_of(band, lanes))
+            for queue in sorted({level.queue for level in lanes})
             for band in self._capacity.bands[queue]
         ]
-        spaces = self._windows.spaces({band.broker_queue: band.threads for band, probes in demands if probes})
+        spaces = self._windows.spaces({band.broker_queue: band.threads for band, steps in demands if steps})
         total, is_any_full, having_more = 0, False, set[str]()
         for name in (band.name for band in BANDS):
             turn = [
@@ -254,7 +284,7 @@ class Dispatcher(Loop):
                 if one.band.name == name and not (one.band.serves_higher and one.band.queue in having_more)
             ]
             having_more -= {one.band.queue for one in turn}
-            count, full = self._dispatch([one for one in turn if one.probes], due, spaces, term)
+            count, full = self._dispatch([one for one in turn if one.steps], due, spaces, term)
             having_more |= full
             total += count
             is_any_full = is_any_full or bool(full)
@@ -264,24 +294,38 @@ class Dispatcher(Loop):
         self, demands: Sequence[Demand], due: DueTasks, spaces: Mapping[str, int], term: int
     ) -> tuple[int, set[str]]:
         """Dispatch one band of each queue; return how many tasks, and the queues with more than there was space for."""
-        total, full, offers = 0, set[str](), list[Offer]()
-        for band, probes in demands:
-            space = spaces[band.broker_queue] - self._dispatch_aged(band, probes[0].priority, due, spaces, term)
+        total, full, left = 0, set[str](), dict[str, tuple[Demand, int]]()
+        for demand in demands:
+            band, top = demand.band, demand.steps[0][0].priority
+            space = spaces[band.broker_queue] - self._dispatch_aged(band, top, due, spaces, term)
             if space:
-                limited = [replace(probe, limit=min(probe.limit, space)) for probe in probes]
-                offers.append(Offer(band, Share(band.queue, limited, space)))
+                left[band.queue] = demand, space
             else:
                 full.add(band.queue)
-        for batch in batches(offers):
-            found = self._hand_over(batch, term)
-            for band, share in batch:
-                own = found.get(share.queue, [])
-                self._cursors.dispatched(share.queue, own)
-                self._ageing.earn(band.broker_queue, len(own))
-                total += len(own)
-                if len(own) == share.space:
-                    full.add(share.queue)
+        while left:
+            offers = [self._offer(demand, due, space) for demand, space in left.values()]
+            for batch in batches(offers):
+                found = self._hand_over(batch, term)
+                for band, _, quotas in batch:
+                    own = found.get(band.queue, [])
+                    self._cursors.dispatched(band.queue, own)
+                    self._ageing.earn(band.broker_queue, len(own))
+                    total += len(own)
+                    (_, (step, *later)), space = left.pop(band.queue)
+                    rest = unfinished(step, quotas, own)
+                    steps = [rest, *later] if rest else later
+                    if len(own) == space:
+                        full.add(band.queue)
+                    elif steps:
+                        left[band.queue] = Demand(band, steps), space - len(own)
         return total, full
+
+    def _offer(self, demand: Demand, due: DueTasks, space: int) -> Offer:
+        """Offer the space to the lanes of a band's first step."""
+        band, (step, *_) = demand
+        quotas = self._turns.share_out(step, space) if share_a_level(step) else dict.fromkeys(step, space)
+        probes = [probe for lane, quota in quotas.items() for probe in limited(due.probes[lane], quota)]
+        return Offer(band, Share(band.queue, probes, space), quotas)
 
     def _dispatch_aged(self, band: BandCapacity, top: int, due: DueTasks, spaces: Mapping[str, int], term: int) -> int:
         """Dispatch tasks that aged and go before a band's own, of which the highest has priority ``top``."""
@@ -289,7 +333,7 @@ class Dispatcher(Loop):
         aged = self._aged(band, top, due) if quota else []
         if not aged:
             return 0
-        found = self._hand_over([Offer(band, Share(band.queue, aged, quota))], term)
+        found = self._hand_over([Offer(band, Share(band.queue, aged, quota), {})], term)
         count = len(found.get(band.queue, []))
         self._ageing.spend(band.broker_queue, count)
         return count
@@ -299,12 +343,17 @@ class Dispatcher(Loop):
         # Levels of workers with other actors: what those passed as unrunnable, this band's workers may know.
         levels = self._capacity.levels([band.queue])
         other = {level for level in levels if self._capacity.served_by[level].actors != band.actors}
-        waits = {level: due.first_waits[level] if level in other else wait for level, wait in due.waits.items()}
+        oldest: dict[PriorityLevel, tuple[float, Lane]] = {}
+        for lane, wait in due.waits.items():
+            waited = due.first_waits[lane] if lane.level in other else wait
+            oldest[lane.level] = max((waited, lane), oldest.get(lane.level, (waited, lane)))
+        waits = {level: waited for level, (waited, _) in oldest.items()}
         probes = []
         for priority, waited_seconds in self._ageing.order(band.queue, top, waits):
-            probe = Probe(priority, band.name, 1, waited_seconds)
             level = PriorityLevel(band.queue, priority)
-            start = probe if level in other else due.probes[level][0]
+            _, lane = oldest[level]
+            probe = Probe(priority, band.name, 1, waited_seconds, lane=lane.number)
+            start = probe if level in other else due.probes[lane][0]
             probes.append(replace(probe, after_run_at=start.after_run_at, after_id=start.after_id))
         return probes
 
@@ -318,7 +367,7 @@ class Dispatcher(Loop):
             found.setdefault(one.queue, []).append(one)
         if dispatched:
             names = {offer.share.queue: offer.band.broker_queue for offer in offers}
-            self._publish({names[queue]: tasks for queue, tasks in found.items()}, term)
+            self._publish({names[queue]: in_turn(tasks) for queue, tasks in found.items()}, term)
         return found
 
     def _publish(self, found: Mapping[str, Sequence[Dispatched]], term: int) -> None:

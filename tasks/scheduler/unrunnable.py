@@ -4,60 +4,60 @@ import time
 from datetime import timedelta
 
 from tasks.queries import due
-from tasks.queries.due import FirstTask, Position, PriorityLevel, Scan
+from tasks.queries.due import FirstTask, Lane, Position, Scan
 from tasks.scheduler.capacity import Capacity
 from tasks.scheduler.cursors import Cursors
 
-#: How long one round scans levels for a runnable task, and as long again stretches; in pieces that grow.
+#: How long one round scans lanes for a runnable task, and as long again stretches; in pieces that grow.
 SCAN_SECONDS = 0.005
 SMALLEST_PIECE, LARGEST_PIECE = 250, 4_000
-#: So many runnable tasks that lie between unrunnable ones of a level are dispatched in one round.
+#: So many runnable tasks that lie between unrunnable ones of a lane are dispatched in one round.
 MOST_PICKED = 64
 
 
 class Scanner:
-    """Scans levels that begin with unrunnable tasks, and moves their cursors."""
+    """Scans lanes that begin with unrunnable tasks, and moves their cursors."""
 
     def __init__(self, capacity: Capacity, cursors: Cursors) -> None:
         self._capacity = capacity
         self._cursors = cursors
 
-    def pass_by(self, level: PriorityLevel, first: FirstTask, until: float) -> list[Position]:
-        """Scan a level behind its unrunnable first task; return the positions of runnable ones."""
-        scan = self._scan(level, first.position, until, wanted=MOST_PICKED)
+    def pass_by(self, lane: Lane, first: FirstTask, until: float) -> list[Position]:
+        """Scan a lane behind its unrunnable first task; return the positions of runnable ones."""
+        scan = self._scan(lane, first.position, until, wanted=MOST_PICKED)
         if scan.runnable:
             return scan.runnable
         if scan.is_complete:
-            self._cursors.advance(level, scan.end)
-            self._cursors.nothing_due(level)
+            self._cursors.advance(lane, scan.end)
+            self._cursors.nothing_due(lane)
         else:
             now = first.position.run_at - timedelta(seconds=first.due_in_seconds)
-            self._cursors.stopped_at(level, scan.end, now=now)
+            self._cursors.stopped_at(lane, scan.end, now=now)
         return []
 
     def continue_stretches(self) -> bool:
         """Scan on in stretches of unrunnable tasks for a moment; tell whether that found a runnable one."""
         has_found = False
         until = time.monotonic() + SCAN_SECONDS
-        for level, position in self._cursors.scans():
+        for lane, position in self._cursors.scans():
             began = time.monotonic()
-            scan = self._scan(level, position, until, wanted=1)
+            scan = self._scan(lane, position, until, wanted=1)
             took = time.monotonic() - began
             if scan.runnable:
-                self._cursors.found_runnable(level, scan.end.just_before, seconds=took)
+                self._cursors.found_runnable(lane, scan.end.just_before, seconds=took)
                 has_found = True
             else:
-                self._cursors.scanned(level, scan.end, is_end=scan.is_complete, seconds=took)
+                self._cursors.scanned(lane, scan.end, is_end=scan.is_complete, seconds=took)
             if time.monotonic() >= until:
-                # Each level gets its turn: the next round starts with another one.
+                # Each lane gets its turn: the next round starts with another one.
                 break
         return has_found
 
-    def _scan(self, level: PriorityLevel, position: Position, until: float, *, wanted: int) -> Scan:
-        """Scan a level for runnable tasks, in pieces that grow while there is time."""
-        piece, actors, runnable = SMALLEST_PIECE, self._capacity.served_by[level].actors, list[Position]()
+    def _scan(self, lane: Lane, position: Position, until: float, *, wanted: int) -> Scan:
+        """Scan a lane for runnable tasks, in pieces that grow while there is time."""
+        piece, actors, runnable = SMALLEST_PIECE, self._capacity.served_by[lane.level].actors, list[Position]()
         while True:
-            scan = due.scan(level, after=position, actors=actors, wanted=wanted - len(runnable), most=piece)
+            scan = due.scan(lane, after=position, actors=actors, wanted=wanted - len(runnable), most=piece)
             runnable += scan.runnable
             if len(runnable) == wanted or scan.is_complete or time.monotonic() >= until:
                 return scan._replace(runnable=runnable)

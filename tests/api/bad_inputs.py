@@ -188,7 +188,11 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "a wait without replacement": ({"unique": {"key": "k", "max_wait_seconds": 5}}, "unique"),
     "another field of unique": ({"unique": {"key": "k", "period": 5}}, "unique"),
     "concurrency_key": ({"concurrency_key": "k"}, "concurrency_key"),
-    "fairness_key": ({"fairness_key": "k"}, "fairness_key"),
+    "an empty fairness key": ({"fairness_key": ""}, "fairness_key"),
+    "a number as fairness key": ({"fairness_key": 17}, "fairness_key"),
+    "an array as fairness key": ({"fairness_key": ["k"]}, "fairness_key"),
+    "a long fairness key": ({"fairness_key": "k" * 101}, "fairness_key"),
+    "a NUL in the fairness key": ({"fairness_key": "\0"}, "fairness_key"),
     "a batch that is no id": ({"batch": "nightly"}, "batch"),
     "a batch as a list": ({"batch": [str(uuid4())]}, "batch"),
 }

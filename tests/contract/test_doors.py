@@ -82,7 +82,7 @@ def test_a_task_is_submitted_with_all_its_fields(door: Any, alice: Caller) -> No
         ({"actor": "act", "depends_on": ["nonsense"]}, "invalid", ["depends_on"]),
         ({"actor": "act", "payload": DO, "depends_on": [str(uuid4())]}, "invalid", ["depends_on"]),
         ({"actor": "act", "unique": {"key": ""}}, "invalid", ["unique"]),
-        ({"actor": "act", "fairness_key": "x"}, "invalid", ["fairness_key"]),
+        ({"actor": "act", "fairness_key": ""}, "invalid", ["fairness_key"]),
         ({"actor": "act", "max_retries": 101}, "invalid", ["max_retries"]),
     ],
 )

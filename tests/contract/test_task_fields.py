@@ -50,6 +50,7 @@ VALUES: dict[str, Any] = {
     "max_age_seconds": 3600,
     "estimated_seconds": 0.5,
     "tags": ["x", "y"],
+    "fairness_key": "customer-17",
     # Ids of tasks that exist: tests/api/test_workflows.py.
     "depends_on": [],
     "ref": "first",

@@ -12,7 +12,7 @@ from tasks import lifecycle
 from tasks.lifecycle import Probe
 from tasks.models import Queue
 from tasks.queries import due
-from tasks.queries.due import PriorityLevel
+from tasks.queries.due import Lane
 from tests.factories import claim, dispatch, dispatch_due, outcome, submit
 
 pytestmark = pytest.mark.django_db
@@ -68,19 +68,19 @@ def test_every_index_on_tasks_is_partial_but_the_key() -> None:
 
 
 _BACKLOG = """
-INSERT INTO callboard_task (id, actor, payload, args, options, queue, priority, run_at, tags,
+INSERT INTO callboard_task (id, actor, payload, args, options, queue, priority, lane, run_at, tags,
                             min_backoff_seconds, max_backoff_seconds, time_limit_seconds)
-SELECT gen_random_uuid(), 'act', '{}', '[]', '{}', %s, %s,
+SELECT gen_random_uuid(), 'act', '{}', '[]', '{}', %s, %s, n %% %s,
        now() + %s * interval '1 day' + n * interval '1 millisecond', '{}', 2, 3600, 300
 FROM generate_series(1, %s) AS n
 """
 
 
-def fill(queue: str, *, priority: int, days: int, count: int) -> None:
+def fill(queue: str, *, priority: int, days: int, count: int, lanes: int = 1) -> None:
     Queue.objects.get_or_create(name=queue)
     # A queue for each test: the entries of one that was rolled back are still in the index.
     with connection.cursor() as cursor:
-        cursor.execute(_BACKLOG, [queue, priority, days, count])
+        cursor.execute(_BACKLOG, [queue, priority, lanes, days, count])
         cursor.execute("ANALYZE callboard_task")
 
 
@@ -118,7 +118,7 @@ def test_neither_a_backlog_in_the_future_nor_one_of_lower_priority_is_walked(mon
     picked = next(node for node in nodes(plans[0]) if node.get("Subplan Name") == "CTE picked")
     assert picked["Actual Rows"] == 30, json.dumps(picked, indent=1)
     scans = [node for node in nodes(picked) if node.get("Relation Name") == "callboard_task"]
-    assert {scan.get("Index Name") for scan in scans} == {"task_due_idx"}, json.dumps(scans, indent=1)
+    assert {scan.get("Index Name") for scan in scans} == {"task_lane_idx"}, json.dumps(scans, indent=1)
     # An index descent for each probe, a heap page and a lock for each of 30 rows; the backlogs have 1,000 pages each.
     assert buffers(picked) < 300, json.dumps(picked, indent=1)
 
@@ -135,18 +135,27 @@ def test_the_next_due_time_is_found_along_the_index(monkeypatch) -> None:
 def test_the_first_of_each_level_is_found_along_the_index(monkeypatch) -> None:
     fill("levels", priority=9, days=-1, count=20_000)
     fill("levels", priority=5, days=1, count=20_000)
-    levels = {PriorityLevel("levels", priority): Probe(priority, "any", 1) for priority in range(1, 11)}
-    found = due.first_tasks(levels)
-    assert {level.priority: first.due_in_seconds < 0 for level, first in found.items()} == {9: True, 5: False}
+    lanes = {Lane("levels", priority): Probe(priority, "any", 1) for priority in range(1, 11)}
+    found = due.first_tasks(lanes)
+    assert {lane.priority: first.due_in_seconds < 0 for lane, first in found.items()} == {9: True, 5: False}
     plans = explained(monkeypatch)
-    due.first_tasks(levels)
+    due.first_tasks(lanes)
+    assert buffers(plans[0]) < 150, json.dumps(plans[0], indent=1)
+
+
+def test_lanes_are_found_by_a_jump_to_each(monkeypatch) -> None:
+    fill("laned", priority=5, days=-1, count=20_000, lanes=10)
+    assert len(due.first_tasks({}, ["laned"])) == 10
+    plans = explained(monkeypatch)
+    due.first_tasks({}, ["laned"])
+    # Four pages for each of ten lanes, and a few for each level.
     assert buffers(plans[0]) < 150, json.dumps(plans[0], indent=1)
 
 
 def test_a_queue_in_which_nothing_waits_costs_one_descent(monkeypatch) -> None:
     fill("full", priority=5, days=-1, count=20_000)
     names = [f"empty-{number}" for number in range(200)]
-    assert set(due.first_tasks({}, [*names, "full"])) == {PriorityLevel("full", 5)}
+    assert set(due.first_tasks({}, [*names, "full"])) == {Lane("full", 5)}
     plans = explained(monkeypatch)
     due.first_tasks({}, names)
     # Three or four pages for each; ten levels would be thirty.

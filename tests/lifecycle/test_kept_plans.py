@@ -12,20 +12,20 @@ from tasks import lifecycle
 from tasks.db import statements
 from tasks.lifecycle import Probe
 from tasks.queries import due
-from tasks.queries.due import PriorityLevel
+from tasks.queries.due import Lane
 from tasks.states import Status
 from tests.factories import claim, dispatch, make_worker, outcome, submit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LEVELS = {PriorityLevel("default", 5): Probe(5, "any", 1)}
+LANES = {Lane("default", 5): Probe(5, "any", 1)}
 
 
 def live() -> Status:
     """Take a task through its life."""
     worker = make_worker()
     task = submit()
-    due.first_tasks(LEVELS)
+    due.first_tasks(LANES)
     lifecycle.complete_many([outcome(claim(dispatch(task), worker), worker)])
     task.refresh_from_db()
     return Status(task.status)
@@ -135,7 +135,7 @@ def test_a_plan_that_was_made_for_an_empty_table_does_not_read_all_of_a_full_one
 @pytest.mark.parametrize(
     ("name", "parameters", "indexes"),
     [
-        ("callboard_dispatch", 5, {"callboard_task_pkey", "task_due_idx"}),
+        ("callboard_dispatch", 5, {"callboard_task_pkey", "task_lane_idx"}),
         ("callboard_claim", 2, {"callboard_task_pkey"}),
         ("callboard_complete", 1, {"callboard_task_pkey"}),
     ],

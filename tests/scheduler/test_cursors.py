@@ -7,7 +7,7 @@ import pytest
 from tasks.hint import Hint
 from tasks.lifecycle import Dispatched, Probe
 from tasks.models import new_id
-from tasks.queries.due import PriorityLevel
+from tasks.queries.due import Lane
 from tasks.scheduler.cursors import CURSOR_SECONDS, LOOK_BACK, Cursors
 from tests.factories import imagine_claim
 from tests.scheduler.stage import stop_clock
@@ -24,14 +24,14 @@ def dispatched(priority: int) -> Dispatched:
 
 def test_a_probe_starts_at_the_front_and_continues_behind_the_last_task_of_its_priority(clock) -> None:
     cursors = Cursors()
-    first = cursors.probe(PriorityLevel("default", 5), "medium")
+    first = cursors.probe(Lane("default", 5), "medium")
     assert first == Probe(5, "medium", 1)
     early, last, other = dispatched(5), dispatched(5), dispatched(6)
     cursors.dispatched("default", [early, last, other])
-    assert cursors.probe(PriorityLevel("default", 5), "medium").after_id == last.hint.task_id
-    assert cursors.probe(PriorityLevel("default", 6), "medium").after_id == other.hint.task_id
-    assert cursors.probe(PriorityLevel("default", 7), "medium").after_id is None
-    assert cursors.probe(PriorityLevel("other", 5), "medium").after_id is None
+    assert cursors.probe(Lane("default", 5), "medium").after_id == last.hint.task_id
+    assert cursors.probe(Lane("default", 6), "medium").after_id == other.hint.task_id
+    assert cursors.probe(Lane("default", 7), "medium").after_id is None
+    assert cursors.probe(Lane("other", 5), "medium").after_id is None
 
 
 def test_nothing_found_leaves_the_cursor(clock) -> None:
@@ -39,7 +39,7 @@ def test_nothing_found_leaves_the_cursor(clock) -> None:
     one = dispatched(5)
     cursors.dispatched("default", [one])
     cursors.dispatched("default", [])
-    assert cursors.probe(PriorityLevel("default", 5), "medium").after_run_at == one.run_at
+    assert cursors.probe(Lane("default", 5), "medium").after_run_at == one.run_at
 
 
 def test_a_look_back_begins_a_moment_before_the_cursor_until_its_level_was_looked_at(clock) -> None:
@@ -48,13 +48,13 @@ def test_a_look_back_begins_a_moment_before_the_cursor_until_its_level_was_looke
     cursors.dispatched("default", [five, six])
     cursors.look_back()
     for one in (five, six):
-        probe = cursors.probe(PriorityLevel("default", one.priority), "medium")
+        probe = cursors.probe(Lane("default", one.priority), "medium")
         assert (probe.after_run_at, probe.after_id) == (one.run_at - LOOK_BACK, None)
-    cursors.nothing_due(PriorityLevel("default", 5))
-    assert cursors.probe(PriorityLevel("default", 5), "medium").after_id == five.hint.task_id
+    cursors.nothing_due(Lane("default", 5))
+    assert cursors.probe(Lane("default", 5), "medium").after_id == five.hint.task_id
     found = dispatched(6)
     cursors.dispatched("default", [found])
-    assert cursors.probe(PriorityLevel("default", 6), "medium").after_id == found.hint.task_id
+    assert cursors.probe(Lane("default", 6), "medium").after_id == found.hint.task_id
 
 
 def test_a_restart_begins_at_the_front(clock) -> None:
@@ -62,7 +62,7 @@ def test_a_restart_begins_at_the_front(clock) -> None:
     cursors.dispatched("default", [dispatched(5)])
     cursors.look_back()
     cursors.restart()
-    assert cursors.probe(PriorityLevel("default", 5), "medium") == Probe(5, "medium", 1)
+    assert cursors.probe(Lane("default", 5), "medium") == Probe(5, "medium", 1)
 
 
 @pytest.mark.parametrize(

@@ -507,5 +507,5 @@ def test_a_paused_queue_keeps_its_tasks_while_others_share_the_statement(dispatc
 def test_a_statement_dispatches_no_more_than_a_window_has(monkeypatch) -> None:
     monkeypatch.setattr(dispatcher_module, "LARGEST_WINDOW", 10)
     band = BandCapacity("default", "high", 1, serves_higher=False, actors=["act"])
-    offers = [Offer(band, Share(f"queue-{space}", [], space)) for space in (4, 6, 1, 30, 2)]
+    offers = [Offer(band, Share(f"queue-{space}", [], space), {}) for space in (4, 6, 1, 30, 2)]
     assert [[offer.share.space for offer in batch] for batch in batches(offers)] == [[4, 6], [1], [30], [2]]

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from tasks.models import Task, Worker
-from tasks.queries.due import PriorityLevel
+from tasks.queries.due import Lane
 from tasks.scheduler import unrunnable
 from tasks.scheduler.cursors import LONGEST_CURSOR_SECONDS
 from tasks.scheduler.dispatcher import POLL_SECONDS, Dispatcher
@@ -18,7 +18,7 @@ from tests.scheduler.stage import Broker, Leading, stop_clock
 
 pytestmark = pytest.mark.django_db
 
-LEVEL = PriorityLevel("default", 5)
+LANE = Lane("default", 5)
 
 _FILL = """
 INSERT INTO callboard_task (id, actor, payload, args, options, queue, priority, tags, run_at,
@@ -161,7 +161,7 @@ def scan_to_the_end(dispatcher: Any, clock: Any) -> None:
         if not dispatcher._cursors.are_behind:
             return
         # Slow enough for a rest.
-        if stretch := dispatcher._cursors._stretches.get(LEVEL):
+        if stretch := dispatcher._cursors._stretches.get(LANE):
             stretch.took_seconds += 0.01
         dispatcher.step()
 

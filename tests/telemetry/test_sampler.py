@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.models import Task
-from tasks.queries.due import PriorityLevel
+from tasks.queries.due import Lane
 from tasks.scheduler.dispatcher import DueTasks
 from tasks.telemetry import metrics
 from tasks.telemetry.sampler import Sampler
@@ -52,7 +52,7 @@ def test_a_worker_and_a_leader_say_how_they_are(engine: Any, alice: Any) -> None
 
 
 def test_the_lag_is_that_of_the_first_task_that_a_worker_can_run() -> None:
-    served, unserved = PriorityLevel("default", 5), PriorityLevel("other", 5)
+    served, unserved = Lane("default", 5), Lane("other", 5)
     due = DueTasks({served: []}, {served: 7.0, unserved: 90.0}, {served: 7.0, unserved: 90.0})
     assert due.lag_seconds == 7
     assert DueTasks({}, {served: -3.0}, {served: -3.0}).lag_seconds == 0

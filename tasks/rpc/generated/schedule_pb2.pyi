@@ -36,7 +36,7 @@ CATCH_UP_LAST: CatchUp
 CATCH_UP_ALL: CatchUp
 
 class ScheduleDefinition(_message.Message):
-    __slots__ = ("name", "actor", "payload", "cron", "every_seconds", "timezone", "starts_at", "ends_at", "jitter_seconds", "overlap", "catch_up", "catch_up_window_seconds", "pause_after_failures", "priority", "queue", "max_retries", "min_backoff_seconds", "max_backoff_seconds", "retry_for_seconds", "time_limit_seconds", "max_age_seconds", "estimated_seconds", "tags")
+    __slots__ = ("name", "actor", "payload", "cron", "every_seconds", "timezone", "starts_at", "ends_at", "jitter_seconds", "overlap", "catch_up", "catch_up_window_seconds", "pause_after_failures", "priority", "queue", "max_retries", "min_backoff_seconds", "max_backoff_seconds", "retry_for_seconds", "time_limit_seconds", "max_age_seconds", "estimated_seconds", "tags", "fairness_key")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,7 @@ class ScheduleDefinition(_message.Message):
     MAX_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     ESTIMATED_SECONDS_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
+    FAIRNESS_KEY_FIELD_NUMBER: _ClassVar[int]
     name: str
     actor: str
     payload: str
@@ -83,7 +84,8 @@ class ScheduleDefinition(_message.Message):
     max_age_seconds: float
     estimated_seconds: float
     tags: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., actor: _Optional[str] = ..., payload: _Optional[str] = ..., cron: _Optional[str] = ..., every_seconds: _Optional[float] = ..., timezone: _Optional[str] = ..., starts_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ends_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., jitter_seconds: _Optional[float] = ..., overlap: _Optional[_Union[Overlap, str]] = ..., catch_up: _Optional[_Union[CatchUp, str]] = ..., catch_up_window_seconds: _Optional[float] = ..., pause_after_failures: _Optional[int] = ..., priority: _Optional[int] = ..., queue: _Optional[str] = ..., max_retries: _Optional[int] = ..., min_backoff_seconds: _Optional[float] = ..., max_backoff_seconds: _Optional[float] = ..., retry_for_seconds: _Optional[float] = ..., time_limit_seconds: _Optional[float] = ..., max_age_seconds: _Optional[float] = ..., estimated_seconds: _Optional[float] = ..., tags: _Optional[_Iterable[str]] = ...) -> None: ...
+    fairness_key: str
+    def __init__(self, name: _Optional[str] = ..., actor: _Optional[str] = ..., payload: _Optional[str] = ..., cron: _Optional[str] = ..., every_seconds: _Optional[float] = ..., timezone: _Optional[str] = ..., starts_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ends_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., jitter_seconds: _Optional[float] = ..., overlap: _Optional[_Union[Overlap, str]] = ..., catch_up: _Optional[_Union[CatchUp, str]] = ..., catch_up_window_seconds: _Optional[float] = ..., pause_after_failures: _Optional[int] = ..., priority: _Optional[int] = ..., queue: _Optional[str] = ..., max_retries: _Optional[int] = ..., min_backoff_seconds: _Optional[float] = ..., max_backoff_seconds: _Optional[float] = ..., retry_for_seconds: _Optional[float] = ..., time_limit_seconds: _Optional[float] = ..., max_age_seconds: _Optional[float] = ..., estimated_seconds: _Optional[float] = ..., tags: _Optional[_Iterable[str]] = ..., fairness_key: _Optional[str] = ...) -> None: ...
 
 class Backfill(_message.Message):
     __slots__ = ("next_fire_at", "last_fire_at")
@@ -94,7 +96,7 @@ class Backfill(_message.Message):
     def __init__(self, next_fire_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_fire_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Schedule(_message.Message):
-    __slots__ = ("id", "name", "actor", "payload", "hidden", "cron", "every_seconds", "timezone", "description", "starts_at", "ends_at", "jitter_seconds", "overlap", "catch_up", "catch_up_window_seconds", "pause_after_failures", "next_fire_at", "buffered_fire_at", "last_fire_at", "last_task_id", "skipped", "missed", "problem", "backfill", "paused_at", "paused_by", "pause_reason", "declared", "taken_over", "taken_over_at", "taken_over_by", "version", "created_at", "priority", "queue", "max_retries", "min_backoff_seconds", "max_backoff_seconds", "retry_for_seconds", "time_limit_seconds", "max_age_seconds", "estimated_seconds", "tags")
+    __slots__ = ("id", "name", "actor", "payload", "hidden", "cron", "every_seconds", "timezone", "description", "starts_at", "ends_at", "jitter_seconds", "overlap", "catch_up", "catch_up_window_seconds", "pause_after_failures", "next_fire_at", "buffered_fire_at", "last_fire_at", "last_task_id", "skipped", "missed", "problem", "backfill", "paused_at", "paused_by", "pause_reason", "declared", "taken_over", "taken_over_at", "taken_over_by", "version", "created_at", "priority", "queue", "max_retries", "min_backoff_seconds", "max_backoff_seconds", "retry_for_seconds", "time_limit_seconds", "max_age_seconds", "estimated_seconds", "tags", "fairness_key")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +140,7 @@ class Schedule(_message.Message):
     MAX_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     ESTIMATED_SECONDS_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
+    FAIRNESS_KEY_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     actor: str
@@ -181,7 +184,8 @@ class Schedule(_message.Message):
     max_age_seconds: float
     estimated_seconds: float
     tags: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., actor: _Optional[str] = ..., payload: _Optional[str] = ..., hidden: _Optional[_Iterable[str]] = ..., cron: _Optional[str] = ..., every_seconds: _Optional[float] = ..., timezone: _Optional[str] = ..., description: _Optional[str] = ..., starts_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ends_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., jitter_seconds: _Optional[float] = ..., overlap: _Optional[_Union[Overlap, str]] = ..., catch_up: _Optional[_Union[CatchUp, str]] = ..., catch_up_window_seconds: _Optional[float] = ..., pause_after_failures: _Optional[int] = ..., next_fire_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., buffered_fire_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_fire_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_task_id: _Optional[str] = ..., skipped: _Optional[int] = ..., missed: _Optional[int] = ..., problem: _Optional[str] = ..., backfill: _Optional[_Union[Backfill, _Mapping]] = ..., paused_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., paused_by: _Optional[str] = ..., pause_reason: _Optional[str] = ..., declared: _Optional[bool] = ..., taken_over: _Optional[bool] = ..., taken_over_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., taken_over_by: _Optional[str] = ..., version: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., priority: _Optional[int] = ..., queue: _Optional[str] = ..., max_retries: _Optional[int] = ..., min_backoff_seconds: _Optional[float] = ..., max_backoff_seconds: _Optional[float] = ..., retry_for_seconds: _Optional[float] = ..., time_limit_seconds: _Optional[float] = ..., max_age_seconds: _Optional[float] = ..., estimated_seconds: _Optional[float] = ..., tags: _Optional[_Iterable[str]] = ...) -> None: ...
+    fairness_key: str
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., actor: _Optional[str] = ..., payload: _Optional[str] = ..., hidden: _Optional[_Iterable[str]] = ..., cron: _Optional[str] = ..., every_seconds: _Optional[float] = ..., timezone: _Optional[str] = ..., description: _Optional[str] = ..., starts_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ends_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., jitter_seconds: _Optional[float] = ..., overlap: _Optional[_Union[Overlap, str]] = ..., catch_up: _Optional[_Union[CatchUp, str]] = ..., catch_up_window_seconds: _Optional[float] = ..., pause_after_failures: _Optional[int] = ..., next_fire_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., buffered_fire_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_fire_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_task_id: _Optional[str] = ..., skipped: _Optional[int] = ..., missed: _Optional[int] = ..., problem: _Optional[str] = ..., backfill: _Optional[_Union[Backfill, _Mapping]] = ..., paused_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., paused_by: _Optional[str] = ..., pause_reason: _Optional[str] = ..., declared: _Optional[bool] = ..., taken_over: _Optional[bool] = ..., taken_over_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., taken_over_by: _Optional[str] = ..., version: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., priority: _Optional[int] = ..., queue: _Optional[str] = ..., max_retries: _Optional[int] = ..., min_backoff_seconds: _Optional[float] = ..., max_backoff_seconds: _Optional[float] = ..., retry_for_seconds: _Optional[float] = ..., time_limit_seconds: _Optional[float] = ..., max_age_seconds: _Optional[float] = ..., estimated_seconds: _Optional[float] = ..., tags: _Optional[_Iterable[str]] = ..., fairness_key: _Optional[str] = ...) -> None: ...
 
 class ScheduledTask(_message.Message):
     __slots__ = ("id", "status", "scheduled_at", "started_at", "finished_at")
