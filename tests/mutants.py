@@ -79,7 +79,7 @@ MUTANTS = (
         "tasks.lifecycle.dispatch:_DISPATCH",
         "task.lane = probe.lane",
         "true",
-        "scheduler/test_lanes.py::test_a_few_tasks_do_not_wait_behind_many_of_another_key",
+        "scheduler/test_lanes.py::test_a_lane_is_offered_its_own_tasks",
     ),
     Mutant(
         "term fence of a rescue",

@@ -34,7 +34,7 @@ THREADED = {"api", "scheduler", "worker"}
 VERBS = {"submit", "dispatch", "claim", "complete"}
 
 #: Bounds on what runs for the task alone. A change that needs more has to say why in docs/decisions.md.
-MOST_LINES, MOST_FILES = 994, 79
+MOST_LINES, MOST_FILES = 997, 79
 
 
 class Line(NamedTuple):

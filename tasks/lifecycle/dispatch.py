@@ -122,9 +122,9 @@ RETURNING task.id, task.dispatch, task.queue, picked.band, task.priority, task.r
 
 
 def dispatch_many(shares: Sequence[Share], *, actors: Sequence[str], lease: str, term: int) -> list[Dispatched]:
-    """Mark due tasks QUEUED, of each queue the highest priority and oldest first, and return them in that order.
+    """Mark due tasks QUEUED, in the order of each share's probes; return the highest priority and oldest first.
 
-    A priority level that begins with 500 tasks of other actors may seem empty; see ``queries.due.scan``.
+    A lane that begins with 500 tasks of other actors may seem empty; see ``queries.due.scan``.
 
     Parameters:
         shares: one for each queue.

@@ -13,7 +13,7 @@ from tasks import field_faults, registry
 from tasks.conf import conf
 from tasks.db.statements import as_json, fetch
 from tasks.errors import FieldError, InvalidTask, describe
-from tasks.fairness import lane_of
+from tasks.fairness import NO_KEY, lane_of
 from tasks.lifecycle.announcements import Moved, announce
 from tasks.lifecycle.circles import refuse_circles
 from tasks.lifecycle.depend import Edge, insert_edges, plan
@@ -50,6 +50,8 @@ _COMPUTED = {
         "GREATEST(COALESCE(run_at, statement_timestamp() + delay_seconds * interval '1 second'), statement_timestamp())"
     ),
     "expires_at": "statement_timestamp() + max_age_seconds * interval '1 second'",
+    # A batch may hold rows for its callbacks that an earlier release wrote.
+    "lane": f"COALESCE(lane, {NO_KEY})",
 }
 
 

@@ -74,7 +74,8 @@ WITH RECURSIVE usual AS (
     SELECT 1, actor, estimated_seconds, priority, run_at, id, interval '0'
     FROM callboard_task
     WHERE status = 'QUEUED' AND queue = %(queue)s
-      AND (priority > %(priority)s OR (priority = %(priority)s AND (run_at, id) < (%(run_at)s, %(id)s)))
+      AND (priority > %(priority)s OR (priority = %(priority)s
+           AND (lane <> %(lane)s OR (run_at, id) < (%(run_at)s, %(id)s))))
     UNION ALL
     SELECT 1, due.actor, due.estimated_seconds, due.priority, due.run_at, due.id, interval '0'
     FROM generate_series(%(priority)s + 1, %(highest)s) AS probe (priority)
@@ -87,15 +88,18 @@ WITH RECURSIVE usual AS (
     UNION ALL
     SELECT 1, actor, estimated_seconds, priority, run_at, id, interval '0' FROM same_lane
     UNION ALL
-    SELECT 1, due.actor, due.estimated_seconds, due.priority, due.run_at, due.id, interval '0'
-    FROM lane
-    CROSS JOIN LATERAL (
-        SELECT * FROM callboard_task AS task
-        WHERE {IN_LANE} AND {HAS_COME}
-        ORDER BY task.run_at, task.id
-        LIMIT (SELECT count(*) + 1 FROM same_lane)
-    ) AS due
-    WHERE lane.number <> %(lane)s
+    (
+        SELECT 1, due.actor, due.estimated_seconds, due.priority, due.run_at, due.id, interval '0'
+        FROM lane
+        CROSS JOIN LATERAL (
+            SELECT * FROM callboard_task AS task
+            WHERE {IN_LANE} AND {HAS_COME}
+            ORDER BY task.run_at, task.id
+            LIMIT (SELECT count(*) + 1 FROM same_lane)
+        ) AS due
+        WHERE lane.number <> %(lane)s
+        LIMIT %(most)s
+    )
 )
 SELECT turn, GREATEST(COALESCE(estimated_seconds, usual.seconds, 0) - EXTRACT(EPOCH FROM ran), 0)::double precision
 FROM ahead LEFT JOIN usual USING (actor)

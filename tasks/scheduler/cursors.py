@@ -85,7 +85,9 @@ class Cursors:
 
     def keyed_lanes(self, queues: Set[str]) -> list[Lane]:
         """List the lanes of fairness keys that continue behind their front."""
-        return [lane for lane in self._reached if lane.number != NO_KEY and lane.queue in queues]
+        return [
+            lane for lane in self._reached.keys() | self._catching_up if lane.number != NO_KEY and lane.queue in queues
+        ]
 
     @property
     def search_in_seconds(self) -> float:
@@ -114,7 +116,8 @@ class Cursors:
     def restart_queues(self, queues: Iterable[str]) -> None:
         """Start from the front of all lanes of some queues, stretches included: workers there can run more now."""
         names = set(queues)
-        self._searches_at = 0.0
+        if names:
+            self._searches_at = 0.0
         for kept in (self._reached, self._stretches):
             for lane in [lane for lane in kept if lane.queue in names]:
                 del kept[lane]

@@ -54,6 +54,8 @@ class DueTasks(NamedTuple):
     first_waits: dict[Lane, float]
     #: Whether some lane begins with a task that no live worker can run.
     passed_unrunnable: bool = False
+    #: Whether lanes were left for the next round.
+    is_cut: bool = False
 
     @property
     def lag_seconds(self) -> float:
@@ -76,6 +78,8 @@ class Demand(NamedTuple):
 
     band: BandCapacity
     steps: Sequence[Sequence[Lane]]
+    #: Whether lanes that share the first step get equal parts of the space; otherwise each may take all of it.
+    takes_turns: bool = True
 
 
 class Offer(NamedTuple):
@@ -90,6 +94,11 @@ class Offer(NamedTuple):
 def limited(probes: Sequence[Probe], most: int) -> list[Probe]:
     """Let probes of a lane take no more together than this; each but the last takes one task."""
     return [replace(probe, limit=min(probe.limit, most - place)) for place, probe in enumerate(probes[:most])]
+
+
+def behind(probes: Sequence[Probe], taken: int) -> list[Probe]:
+    """Leave out probes of a lane whose tasks were taken; the last goes on."""
+    return list(probes[min(taken, len(probes) - 1) :])
 
 
 def batches(offers: Sequence[Offer]) -> Iterator[list[Offer]]:
@@ -125,6 +134,8 @@ class Dispatcher(Loop):
         self._scanner = Scanner(self._capacity, self._cursors)
         self._windows = Windows(source)
         self._turns = Turns()
+        #: Whether the last look was for all lanes, not only those that have a cursor.
+        self._has_searched = True
         self._ageing = Ageing()
         self._clock = Clock()
         self._was_woken = False
@@ -170,7 +181,7 @@ class Dispatcher(Loop):
         moved, is_any_full = self._fill(due, term) if due.probes else (0, False)
         # After the dispatch, since it may move a cursor back behind which something was just dispatched.
         has_found = self._cursors.are_behind and self._scanner.continue_stretches()
-        is_behind = self._cursors.are_behind
+        is_behind = self._cursors.are_behind or due.is_cut
         # Passing unrunnable tasks is work enough: no pause after such a batch.
         self.moved = None if is_behind or (due.passed_unrunnable and took > unrunnable.SCAN_SECONDS) else moved
         if is_any_full and not is_behind:
@@ -186,7 +197,7 @@ class Dispatcher(Loop):
         if seconds is None:
             # No worker can run the first tasks: behind them others wait for their time.
             seconds = due_query.next_due_in_seconds(sorted(self._capacity.queues))
-        until_search = self._cursors.search_in_seconds or POLL_SECONDS
+        until_search = POLL_SECONDS if self._has_searched else self._cursors.search_in_seconds
         return min(POLL_SECONDS, until_search, POLL_SECONDS if seconds is None else seconds)
 
     def _refresh_capacity(self) -> None:
@@ -226,7 +237,7 @@ class Dispatcher(Loop):
             self._cursors.nothing_due(lane)
         first_waits = {lane: -first.due_in_seconds for lane, first in firsts.items()}
         due: dict[Lane, list[Probe]] = {}
-        waits, passed_unrunnable = first_waits.copy(), False
+        waits, passed_unrunnable, is_cut = first_waits.copy(), False, False
         until = time.monotonic() + unrunnable.SCAN_SECONDS
         for lane, wait in first_waits.items():
             if wait < 0:
@@ -234,22 +245,29 @@ class Dispatcher(Loop):
                 continue
             first = firsts[lane]
             positions = [first.position]
+            if lane.number != NO_KEY and lane not in probes:
+                # While the search rests, it takes its turns like the others.
+                self._cursors.advance(lane, first.position.just_before)
             if not self._capacity.can_run(lane.level, first.actor):
+                if lane.number != NO_KEY and passed_unrunnable and time.monotonic() >= until:
+                    waits[lane], is_cut = -inf, True
+                    continue
                 positions = self._scanner.pass_by(lane, first, until)
                 later = (positions[0].run_at - first.position.run_at).total_seconds() if positions else inf
                 waits[lane], passed_unrunnable = wait - later, True
             if positions:
                 self._cursors.caught_up(lane)
                 due[lane] = self._starts(lane, served_by[lane.level], positions)
-        return DueTasks(due, waits, first_waits, passed_unrunnable)
+        return DueTasks(due, waits, first_waits, passed_unrunnable, is_cut)
 
     def _first_tasks(self, probes: Mapping[Lane, Probe], queues: Sequence[str]) -> dict[Lane, FirstTask]:
         """Look behind the cursors, and for lanes that have none unless that has just taken long."""
-        is_searching, began = not self._cursors.search_in_seconds, time.monotonic()
-        found = due_query.first_tasks(probes, queues, finds_lanes=is_searching)
-        if is_searching and any(lane.number != NO_KEY for lane in found):
-            self._cursors.search_took(time.monotonic() - began)
-        return found
+        self._has_searched, began = not self._cursors.search_in_seconds, time.monotonic()
+        try:
+            return due_query.first_tasks(probes, queues, finds_lanes=self._has_searched)
+        finally:
+            if self._has_searched:
+                self._cursors.search_took(time.monotonic() - began)
 
     @staticmethod
     def _starts(lane: Lane, band: BandCapacity, positions: Sequence[Position]) -> list[Probe]:
@@ -275,7 +293,7 @@ class Dispatcher(Loop):
             for queue in sorted({level.queue for level in lanes})
             for band in self._capacity.bands[queue]
         ]
-        spaces = self._windows.spaces({band.broker_queue: band.threads for band, steps in demands if steps})
+        spaces = self._windows.spaces({band.broker_queue: band.threads for band, steps, _ in demands if steps})
         total, is_any_full, having_more = 0, False, set[str]()
         for name in (band.name for band in BANDS):
             turn = [
@@ -311,19 +329,23 @@ class Dispatcher(Loop):
                     self._cursors.dispatched(band.queue, own)
                     self._ageing.earn(band.broker_queue, len(own))
                     total += len(own)
-                    (_, (step, *later)), space = left.pop(band.queue)
+                    (_, (step, *later), _), space = left.pop(band.queue)
                     rest = unfinished(step, quotas, own)
+                    for lane in rest:
+                        due.probes[lane] = behind(due.probes[lane], quotas.get(lane, 0))
                     steps = [rest, *later] if rest else later
                     if len(own) == space:
                         full.add(band.queue)
                     elif steps:
-                        left[band.queue] = Demand(band, steps), space - len(own)
+                        # Lanes that gave nothing, since others lock their tasks, do not take one turn after the other.
+                        left[band.queue] = Demand(band, steps, takes_turns=bool(own or not rest)), space - len(own)
         return total, full
 
     def _offer(self, demand: Demand, due: DueTasks, space: int) -> Offer:
         """Offer the space to the lanes of a band's first step."""
-        band, (step, *_) = demand
-        quotas = self._turns.share_out(step, space) if share_a_level(step) else dict.fromkeys(step, space)
+        band, (step, *_), takes_turns = demand
+        is_shared = takes_turns and share_a_level(step)
+        quotas = self._turns.share_out(step, space) if is_shared else dict.fromkeys(step, space)
         probes = [probe for lane, quota in quotas.items() for probe in limited(due.probes[lane], quota)]
         return Offer(band, Share(band.queue, probes, space), quotas)
 
@@ -351,10 +373,17 @@ class Dispatcher(Loop):
         probes = []
         for priority, waited_seconds in self._ageing.order(band.queue, top, waits):
             level = PriorityLevel(band.queue, priority)
-            _, lane = oldest[level]
-            probe = Probe(priority, band.name, 1, waited_seconds, lane=lane.number)
-            start = probe if level in other else due.probes[lane][0]
-            probes.append(replace(probe, after_run_at=start.after_run_at, after_id=start.after_id))
+            if level in other:
+                # From the front of each lane, since nobody has looked for a task that this band's workers know.
+                found = [(wait, lane.number) for lane, wait in due.first_waits.items() if lane.level == level]
+                probes += [
+                    Probe(priority, band.name, 1, waited_seconds, lane=number)
+                    for wait, number in sorted(found, reverse=True)
+                    if wait >= waited_seconds
+                ]
+            else:
+                _, lane = oldest[level]
+                probes.append(replace(due.probes[lane][0], band=band.name, limit=1, waited_seconds=waited_seconds))
         return probes
 
     def _hand_over(self, offers: Sequence[Offer], term: int) -> dict[str, list[Dispatched]]:

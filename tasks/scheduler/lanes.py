@@ -25,7 +25,8 @@ class Turns:
         next_number = self._next.get(level, 0)
         order = sorted(lanes, key=lambda lane: (lane.number < next_number, lane.number))
         each, rest = divmod(space, len(order))
-        self._next[level] = order[rest].number
+        if rest:
+            self._next[level] = order[rest].number
         return {lane: each + (place < rest) for place, lane in enumerate(order) if each or place < rest}
 
 

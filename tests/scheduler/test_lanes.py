@@ -1,20 +1,26 @@
 """Fair scheduling: tasks of one priority with different fairness keys take turns."""
 
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from tasks import lifecycle
 from tasks.fairness import NO_KEY, lane_of
-from tasks.lifecycle import retry_many
+from tasks.lifecycle import queues, retry_many
+from tasks.lifecycle.submit import checked, write
 from tasks.models import Task
 from tasks.queries import due
 from tasks.queries.due import Lane
+from tasks.scheduler import unrunnable
 from tasks.scheduler.cursors import LONGEST_CURSOR_SECONDS, SEARCH_REST_TIMES, SLOW_SEARCH_SECONDS, Cursors
 from tasks.scheduler.dispatcher import POLL_SECONDS, Dispatcher
 from tasks.scheduler.lanes import Turns
 from tasks.states import Status
+from tasks.submission import Submission
 from tests.factories import age, make_task, make_worker, submit
 from tests.scheduler.stage import Broker, Leading, stop_clock
 
@@ -47,6 +53,11 @@ def round_of(dispatcher: Any, broker: Broker) -> list[str | None]:
     broker.clear()
     dispatcher.step()
     return keys_in(broker)
+
+
+def waiting(*keys: str) -> None:
+    for key in keys:
+        submit(fairness_key=key)
 
 
 def submitted(key: str | None, count: int, **fields: Any) -> list[Task]:
@@ -110,6 +121,12 @@ def test_hints_of_a_round_take_turns_in_the_broker_too(dispatcher: Any, broker: 
         ["big", "small", "big", "small", "big", "big"],
         ["small", "big", "small", "big", "big", "big"],
     )
+
+
+def test_a_lane_is_offered_its_own_tasks(dispatcher: Any, broker: Broker) -> None:
+    make_worker(threads=4)
+    waiting("one", "two", "two", "two", "one", "one")
+    assert Counter(round_of(dispatcher, broker)) == {"one": 2, "two": 2}
 
 
 def test_tasks_of_a_key_keep_their_order(dispatcher: Any, broker: Broker) -> None:
@@ -233,6 +250,47 @@ def test_cursors_continue_in_each_lane(dispatcher: Any, broker: Broker) -> None:
     assert not Task.objects.filter(status=Status.PENDING).exists()
 
 
+def test_lanes_of_a_paused_queue_cost_two_statements(dispatcher: Any, broker: Broker, monkeypatch: Any) -> None:
+    make_worker(threads=1)
+    waiting(*(f"customer-{number}" for number in range(30)))
+    dispatcher._refresh_capacity()
+    queues.pause("default")
+    offered: list[Any] = []
+    dispatch = lifecycle.dispatch_many
+
+    def offer(shares: Any, **more: Any) -> Any:
+        offered.append(shares)
+        return dispatch(shares, **more)
+
+    monkeypatch.setattr(lifecycle, "dispatch_many", offer)
+    dispatcher.step()
+    assert (len(offered), broker.hints) == (2, [])
+
+
+def test_runnable_tasks_between_others_are_taken_before_lower_priorities(dispatcher: Any, broker: Broker) -> None:
+    make_worker(threads=10)
+    for _ in range(12):
+        (foreign,) = submitted("mixed", 1)
+        Task.objects.filter(pk=foreign.pk).update(actor="unknown")
+        submitted("mixed", 1)
+    submitted("two", 1)
+    submitted("low", 20, priority=4)
+    assert Counter(round_of(dispatcher, broker)) == {"mixed": 9, "two": 1}
+
+
+def test_lanes_beyond_the_time_for_scans_are_left_for_the_next_round(
+    dispatcher: Any, broker: Broker, monkeypatch: Any
+) -> None:
+    make_worker(threads=20)
+    keys = [f"customer-{number}" for number in range(5)]
+    waiting(*keys)
+    Task.objects.update(actor="unknown")
+    waiting(*keys)
+    monkeypatch.setattr(unrunnable, "SCAN_SECONDS", 0)
+    found = [len(round_of(dispatcher, broker)) for _ in keys]
+    assert found == [1] * len(keys)
+
+
 # --- The search for lanes ---
 
 
@@ -260,6 +318,51 @@ def test_while_the_search_rests_known_lanes_go_on_and_the_next_round_is_not_late
     assert dispatcher.step() == pytest.approx(0.05 * SEARCH_REST_TIMES)
     clock.now += 0.05 * SEARCH_REST_TIMES + 0.001
     assert round_of(dispatcher, broker) == ["unknown"]
+
+
+def test_all_lanes_that_a_search_found_take_turns_while_it_rests(dispatcher: Any, broker: Broker) -> None:
+    make_worker(threads=2)
+    keys = [f"customer-{number}" for number in range(8)]
+    for _ in range(6):
+        waiting(*keys)
+    round_of(dispatcher, broker)
+    dispatcher._cursors.search_took(10)
+    found: Counter[str | None] = Counter()
+    while sum(found.values()) < 2 * len(keys):
+        found.update(round_of(dispatcher, broker))
+    assert found.keys() == set(keys)
+
+
+def test_an_idle_dispatcher_does_not_search_again_at_once(dispatcher: Any, broker: Broker, monkeypatch: Any) -> None:
+    make_worker()
+    submit(fairness_key="later", delay_seconds=3600)
+    monkeypatch.setattr(Cursors, "search_took", lambda self, _: setattr(self, "_searches_at", inf))
+    assert dispatcher.step() == POLL_SECONDS
+
+
+def test_a_refresh_of_capacity_that_finds_nothing_new_leaves_the_search_alone(clock: Any) -> None:
+    cursors = Cursors()
+    cursors.search_took(1)
+    cursors.restart_queues(())
+    assert cursors.search_in_seconds > 0
+    cursors.restart_queues(["default"])
+    assert cursors.search_in_seconds == 0
+
+
+def test_a_lane_that_is_catching_up_is_looked_at_after_a_restart(clock: Any) -> None:
+    cursors, lane = Cursors(), Lane("default", 5, 7)
+    now = datetime.now(UTC)
+    cursors.stopped_at(lane, due.Position(now, UUID(int=1)), now=now)
+    cursors.restart()
+    assert cursors.keyed_lanes({"default"}) == [lane]
+
+
+@pytest.mark.django_db
+def test_a_row_of_an_earlier_release_has_no_lane() -> None:
+    row = checked(Submission(actor="act", payload={"do": "return"}))
+    del row["lane"], row["fairness_key"]
+    (task,) = write([row])
+    assert _lane(task) == NO_KEY
 
 
 @pytest.mark.django_db
