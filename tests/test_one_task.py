@@ -19,7 +19,9 @@ import pytest
 
 import dlq
 import tasks
+from tasks import signals
 from tasks.broker.notifier import notifier
+from tasks.lifecycle import transitioned
 from tasks.models import Attempt
 from tasks.scheduler import cursors
 from tasks.telemetry import task_stats
@@ -102,7 +104,16 @@ def trace() -> Iterator[Trace]:
 
 
 @pytest.fixture
-def own_lines(trace: Trace, idle_engine: Any, alice: Any, monkeypatch: Any) -> dict[Line, str]:
+def _nobody_listens() -> Iterator[None]:
+    """Undo what an example in the documentation did, which this process may have run before."""
+    was_connected = transitioned.disconnect(signals._relay)
+    yield
+    if was_connected:
+        transitioned.connect(signals._relay)
+
+
+@pytest.fixture
+def own_lines(trace: Trace, idle_engine: Any, alice: Any, monkeypatch: Any, _nobody_listens: None) -> dict[Line, str]:
     """Run a task three times and give the lines that ran for it alone each time."""
     # Or the idle time would have none, if they end at its beginning, and the look at them would count for the task.
     monkeypatch.setattr(cursors, "CURSOR_SECONDS", cursors.LONGEST_CURSOR_SECONDS)
