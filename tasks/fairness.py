@@ -10,7 +10,7 @@ from zlib import crc32
 
 #: The lane of tasks without a key. It takes its turns like the others.
 NO_KEY = 0
-#: Two keys share a lane by a chance of 1 in this many.
+#: The chance that two keys share a lane is 1 in this many.
 LANES = 256
 
 

@@ -17,9 +17,9 @@ class Turns:
         self._next: dict[PriorityLevel, int] = {}
 
     def share_out(self, lanes: Sequence[Lane], space: int) -> dict[Lane, int]:
-        """Give each lane of a level the same; who gets one more than others is the last to get it next time.
+        """Give each lane of a level an equal part; what is left over goes to the lanes whose turn is next, one each.
 
-        Lanes that come off empty-handed are left out.
+        Lanes that get nothing are left out.
         """
         level = lanes[0].level
         next_number = self._next.get(level, 0)
@@ -48,7 +48,7 @@ def steps_of(band: BandCapacity, lanes: Mapping[PriorityLevel, Sequence[Lane]]) 
 
 
 def unfinished(step: Sequence[Lane], quotas: Mapping[Lane, int], found: Sequence[Dispatched]) -> list[Lane]:
-    """List lanes that may have more due tasks: they took all they might, and others that share their level did not."""
+    """List the lanes of a shared level that may have more due tasks: those that took their whole quota, if any."""
     if not share_a_level(step):
         return []
     taken = Counter((one.priority, one.lane) for one in found)
@@ -56,7 +56,7 @@ def unfinished(step: Sequence[Lane], quotas: Mapping[Lane, int], found: Sequence
 
 
 def in_turn(tasks: Sequence[Dispatched]) -> list[Dispatched]:
-    """Put tasks in the order in which they are published: by priority, and of each lane one after the other.
+    """Put tasks in the order in which they are published: by priority, and one of each lane in turn.
 
     Parameters:
         tasks: those of each lane in their order.
