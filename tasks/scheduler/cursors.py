@@ -95,7 +95,7 @@ class Cursors:
         return max(0.0, self._searches_at - time.monotonic())
 
     def search_took(self, seconds: float) -> None:
-        """Note how long a search took that found lanes."""
+        """Note how long a look took that searched for lanes."""
         rest = SEARCH_REST_TIMES * seconds if seconds > SLOW_SEARCH_SECONDS else 0.0
         self._searches_at = time.monotonic() + min(rest, LONGEST_CURSOR_SECONDS)
 

@@ -92,12 +92,12 @@ class Offer(NamedTuple):
 
 
 def limited(probes: Sequence[Probe], most: int) -> list[Probe]:
-    """Let probes of a lane take no more together than this; each but the last takes one task."""
+    """Let the probes of a lane together take at most this many tasks; each but the last takes one."""
     return [replace(probe, limit=min(probe.limit, most - place)) for place, probe in enumerate(probes[:most])]
 
 
 def behind(probes: Sequence[Probe], taken: int) -> list[Probe]:
-    """Leave out probes of a lane whose tasks were taken; the last goes on."""
+    """Leave out the probes of a lane whose tasks were taken; the last one stays, since it takes more."""
     return list(probes[min(taken, len(probes) - 1) :])
 
 
@@ -261,7 +261,7 @@ class Dispatcher(Loop):
         return DueTasks(due, waits, first_waits, passed_unrunnable, is_cut)
 
     def _first_tasks(self, probes: Mapping[Lane, Probe], queues: Sequence[str]) -> dict[Lane, FirstTask]:
-        """Look behind the cursors, and for lanes that have none unless that has just taken long."""
+        """Look behind the cursors, and also for lanes that have none, unless that search rests."""
         self._has_searched, began = not self._cursors.search_in_seconds, time.monotonic()
         try:
             return due_query.first_tasks(probes, queues, finds_lanes=self._has_searched)
@@ -337,7 +337,7 @@ class Dispatcher(Loop):
                     if len(own) == space:
                         full.add(band.queue)
                     elif steps:
-                        # Lanes that gave nothing, since others lock their tasks, do not take one turn after the other.
+                        # If nothing could be taken, as of a paused queue, the other lanes get one try together.
                         left[band.queue] = Demand(band, steps, takes_turns=bool(own or not rest)), space - len(own)
         return total, full
 
